@@ -1,1 +1,28 @@
-//! kernel
+//! What a backend sees: data types, shapes and layouts, the kernel IR with its verifier and printer,
+//! plans of kernels and library calls, and the [`Backend`] trait that runs them.
+//!
+//! A [`Kernel`] is a loop nest around a straight line of typed scalar operations. Its meaning is fixed here,
+//! by the reference interpreter, which is backend number zero: safe, slow, and the judge of all others. Every other
+//! backend gives the same bits.
+//!
+//! Absent on purpose: primitives, graphs, derivatives, Python. A backend never sees them.
+#![forbid(unsafe_code)]
+
+pub mod backend;
+pub mod dtype;
+pub mod error;
+pub mod ir;
+pub mod plan;
+pub mod scalar;
+pub mod shape;
+
+pub use backend::{Backend, Buffer, Event, Executable, Features, MemoryStats, Mode, Run, Stream};
+pub use dtype::{DType, Kind};
+pub use error::{Error, ErrorKind, Result};
+pub use ir::{
+    Accumulator, BinaryOp, Combine, Emit, Inner, Inst, Kernel, Nest, Operand, Role, ScanOp, ScatterOp, Store, UnaryOp,
+    Value,
+};
+pub use plan::{Arg, LibraryCall, Plan, Slot, Step};
+pub use scalar::Scalar;
+pub use shape::{Layout, Shape, Strides};

@@ -1,0 +1,169 @@
+//! The narrow waist between the compiler and the machines.
+//!
+//! The trait is asynchronous: nothing above it assumes that memory can be read by the host or that work has
+//! finished when [`Backend::enqueue`] returns.
+
+use crate::error::Result;
+use crate::plan::Plan;
+use std::any::Any;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+/// A queue of work of one backend; plans of one stream run in the order they were enqueued.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
+pub struct Stream(pub u32);
+
+/// Memory of one backend. Cloning shares it; it returns to the backend's cache when the last handle goes.
+#[derive(Clone)]
+pub struct Buffer {
+    memory: Arc<dyn Memory>,
+}
+
+/// What a backend puts behind a [`Buffer`]; it downcasts its own.
+pub trait Memory: Any + Send + Sync + Debug {
+    /// Usable size in bytes.
+    fn nbytes(&self) -> usize;
+    fn as_any(&self) -> &dyn Any;
+}
+
+impl Buffer {
+    pub fn new(memory: Arc<dyn Memory>) -> Self {
+        Self { memory }
+    }
+    pub fn nbytes(&self) -> usize {
+        self.memory.nbytes()
+    }
+    /// The backend's own memory type, if this buffer is of that backend.
+    pub fn memory<M: Memory>(&self) -> Option<&M> {
+        self.memory.as_any().downcast_ref()
+    }
+    /// Whether no other handle to this memory exists.
+    pub fn is_unique(&self) -> bool {
+        Arc::strong_count(&self.memory) == 1
+    }
+    /// Whether both handles are of the same memory.
+    pub fn same(&self, other: &Buffer) -> bool {
+        Arc::ptr_eq(&self.memory, &other.memory)
+    }
+    /// A number that tells live buffers apart.
+    pub fn id(&self) -> usize {
+        Arc::as_ptr(&self.memory).cast::<()>() as usize
+    }
+}
+
+impl Debug for Buffer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Buffer({} bytes)", self.nbytes())
+    }
+}
+
+/// A plan made ready by a backend: kernels generated, memory laid out. Cheap to run many times, from any thread.
+pub trait Executable: Any + Send + Sync + Debug {
+    fn plan(&self) -> &Plan;
+    /// The machine code or source text of each kernel step, for people.
+    fn disassemble(&self) -> Vec<String>;
+    fn as_any(&self) -> &dyn Any;
+}
+
+/// Completion of enqueued work.
+pub trait Completion: Send + Sync + Debug {
+    fn is_done(&self) -> bool;
+    /// Blocks until the work is done; its error, if it failed.
+    fn wait(&self) -> Result<()>;
+}
+
+/// Handle on enqueued work.
+#[derive(Debug, Clone)]
+pub struct Event(Option<Arc<dyn Completion>>);
+
+impl Event {
+    /// Of work that is done.
+    pub fn done() -> Self {
+        Self(None)
+    }
+    pub fn new(completion: Arc<dyn Completion>) -> Self {
+        Self(Some(completion))
+    }
+    pub fn is_done(&self) -> bool {
+        self.0.as_ref().is_none_or(|c| c.is_done())
+    }
+    pub fn wait(&self) -> Result<()> {
+        self.0.as_ref().map_or(Ok(()), |c| c.wait())
+    }
+}
+
+/// What `enqueue` gives back: buffers that will hold the outputs once `event` is done.
+#[derive(Debug)]
+pub struct Run {
+    pub outputs: Vec<Buffer>,
+    pub event: Event,
+}
+
+/// Whether the caller is about to wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The caller waits for the result at once: a CPU backend may work on the caller's thread.
+    Wait,
+    /// Return as soon as the work is queued.
+    Background,
+}
+
+/// Bytes of memory: in use, the highest ever in use since the last reset, and cached for re-use.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MemoryStats {
+    pub active: usize,
+    pub peak: usize,
+    pub cache: usize,
+}
+
+/// What a backend is and can do, for people and for scheduling.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Features {
+    pub name: String,
+    /// Instruction set or device architecture in use.
+    pub architecture: String,
+    pub threads: usize,
+    /// Whether [`Backend::host_pointer`] works.
+    pub host_memory: bool,
+}
+
+/// A machine that runs plans.
+pub trait Backend: Send + Sync + Debug {
+    fn features(&self) -> Features;
+
+    /// Generates what the plan needs. Kernels are verified and cached by structure: preparing a plan whose kernels are known
+    /// generates no code.
+    fn prepare(&self, plan: Plan) -> Result<Arc<dyn Executable>>;
+
+    /// Runs a prepared plan. `inputs[i]` is the buffer of slot `Input(i)`; `donate[i]` says that the caller gives it up (no one else will
+    /// read it). Outputs and the arena are allocated before the first step, so that running out of memory leaves all inputs intact.
+    fn enqueue(
+        &self,
+        stream: Stream,
+        executable: &Arc<dyn Executable>,
+        inputs: &[Buffer],
+        donate: &[bool],
+        mode: Mode,
+    ) -> Result<Run>;
+
+    /// Waits for all work of a stream.
+    fn synchronize(&self, stream: Stream) -> Result<()>;
+
+    /// Fresh memory with these bytes.
+    fn upload(&self, bytes: &[u8]) -> Result<Buffer>;
+
+    /// Copies bytes `offset..offset + out.len()` to the host. The work that produces them must be done.
+    fn download(&self, buffer: &Buffer, offset: usize, out: &mut [u8]) -> Result<()>;
+
+    /// Address of the memory, where the host can read it. Valid as long as a handle on the buffer lives.
+    fn host_pointer(&self, buffer: &Buffer) -> Option<*mut u8>;
+
+    fn memory(&self) -> MemoryStats;
+    fn reset_peak_memory(&self);
+    /// Returns cached memory to the system.
+    fn clear_cache(&self);
+    /// Limits how much freed memory is kept for re-use, in bytes; returns the old limit.
+    fn set_cache_limit(&self, nbytes: usize) -> usize;
+    /// Kernels generated since the process began.
+    fn kernels_generated(&self) -> usize;
+}

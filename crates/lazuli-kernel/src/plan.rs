@@ -1,0 +1,70 @@
+//! A plan: what a backend is asked to run, with every shape known.
+//!
+//! A plan has slots (its inputs, its outputs, and temporaries placed in one arena) and steps in the order of
+//! execution. The arrays of a step are [`Arg`]s: slot, dtype's elements, offset and strides.
+
+use crate::dtype::DType;
+use crate::ir::Kernel;
+use crate::scalar::Scalar;
+use crate::shape::{Shape, Strides};
+use std::sync::Arc;
+
+/// A piece of memory that steps read and write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Slot {
+    /// The caller's buffer number `n`.
+    Input(u32),
+    /// Output number `n`, allocated by the backend for each run (or an input given up by the caller, see [`Plan::donations`]).
+    Output(u32),
+    /// Bytes `offset..` of the plan's arena; offsets are multiples of 64.
+    Temp { offset: usize, nbytes: usize },
+}
+
+/// An array of a step, seen through its strides (in elements) over the loop axes of the step.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Arg {
+    pub slot: Slot,
+    /// Element of the slot where all indices are 0.
+    pub offset: usize,
+    pub strides: Strides,
+    /// For computed positions ([`crate::ir::Inst::LoadAt`], scatter): how many elements from `offset` on may be touched.
+    pub len: usize,
+}
+
+/// One entry of a plan.
+#[derive(Debug, Clone)]
+pub enum Step {
+    /// Runs a kernel over `extents` (one per loop axis); `args` are its operands in order.
+    Launch { kernel: Arc<Kernel>, extents: Shape, args: Vec<Arg>, params: Vec<Scalar> },
+    /// Runs a library routine.
+    Call(Box<LibraryCall>),
+    /// Copies `nbytes` from the start of one slot to another.
+    Copy { from: Slot, to: Slot, nbytes: usize },
+}
+
+/// Work that the field's libraries do.
+#[derive(Debug, Clone)]
+pub enum LibraryCall {
+    /// `c[b, i, j] = Σₖ a[b, i, k] · b[b, k, j]` for every point b of `batch`. Strides of each argument: those of the
+    /// batch axes, then of its two matrix axes. f32, f64, f16 and bf16 (accumulated in f32). The bits depend on (m, n, k, dtype) alone, not on
+    /// threads; `c` is row-contiguous in its matrix axes.
+    Matmul { dtype: DType, batch: Shape, m: usize, n: usize, k: usize, a: Arg, b: Arg, c: Arg },
+    /// Sorts each row of `n` elements along the last axis; args have strides over `rows` axes then the sorted one. Stable; NaN last.
+    /// With `indices`, `output` is uint32 and receives the permutation that sorts.
+    Sort { dtype: DType, rows: Shape, n: usize, indices: bool, input: Arg, output: Arg },
+}
+
+/// A straight program of steps.
+#[derive(Debug, Clone, Default)]
+pub struct Plan {
+    /// Size in bytes of every input, the least that the caller must give.
+    pub inputs: Vec<usize>,
+    /// Size in bytes of every output.
+    pub outputs: Vec<usize>,
+    /// Bytes of the arena that temporaries live in.
+    pub arena: usize,
+    pub steps: Vec<Step>,
+    /// Pairs (output, input) where the output may take over the input's memory if the caller gives it up: sizes agree and each
+    /// step that writes the output reads the input only at the point it writes, and no later step reads the input.
+    pub donations: Vec<(u32, u32)>,
+}
