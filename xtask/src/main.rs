@@ -1,1 +1,82 @@
-fn main() {}
+//! `cargo xtask`: everything that a person runs in this repository, as one program.
+//!
+//! Each command is a row of [`COMMANDS`]; each prints a line per step and stops at the first step that fails,
+//! with the command line and its exit code. Nothing has to be installed by hand: what Python needs is put in
+//! virtual environments under `target/`.
+//!
+//! Absent: knowledge of how Lazuli works. The programs that train and measure are in `examples/`,
+//! `crates/lazuli/examples/` and `bench/`; here they are built, run and drawn.
+
+#![forbid(unsafe_code)]
+
+mod python;
+mod steps;
+mod suite;
+mod tidy;
+
+use std::process::ExitCode;
+use steps::{Failure, Result};
+
+/// A command: its name, its arguments as shown in the usage text, what it does, and the function that does it.
+struct Command {
+    name: &'static str,
+    arguments: &'static str,
+    summary: &'static str,
+    run: fn(&[String]) -> Result,
+}
+
+const COMMANDS: &[Command] = &[
+    Command {
+        name: "test",
+        arguments: "",
+        summary: "format, lints, tidy, all Rust and Python tests, doc tests",
+        run: |arguments| no_arguments(arguments).and_then(|()| suite::test()),
+    },
+    Command {
+        name: "tidy",
+        arguments: "",
+        summary: "check the rules of this repository that no compiler checks",
+        run: |arguments| no_arguments(arguments).and_then(|()| tidy::run()),
+    },
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let outcome = match arguments.split_first() {
+        None => Err(Failure::new(usage())),
+        Some((name, _)) if ["help", "-h", "--help"].contains(&name.as_str()) => {
+            println!("{}", usage());
+            Ok(())
+        }
+        Some((name, rest)) => match COMMANDS.iter().find(|command| command.name == name) {
+            Some(command) => (command.run)(rest),
+            None => Err(Failure::new(format!(
+                "there is no command '{name}'\n{}",
+                usage()
+            ))),
+        },
+    };
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn usage() -> String {
+    let mut text = String::from("usage: cargo xtask COMMAND\n");
+    for command in COMMANDS {
+        let call = format!("{} {}", command.name, command.arguments);
+        text += &format!("\n  {call:<34} {}", command.summary);
+    }
+    text
+}
+
+fn no_arguments(arguments: &[String]) -> Result {
+    match arguments.first() {
+        None => Ok(()),
+        Some(argument) => Err(Failure::new(format!("unexpected argument '{argument}'"))),
+    }
+}

@@ -1,0 +1,295 @@
+//! The rules, and the tables of what they allow.
+
+use super::tree::{Tree, code_only, dependencies, front_page, has_word};
+
+type Rule = fn(&Tree) -> Vec<String>;
+
+pub const RULES: &[(&str, Rule)] = &[
+    ("unsafe", unsafe_stays_in_its_rooms),
+    ("arrows", dependencies_follow_the_arrows),
+    ("lints", crates_use_the_workspace_lints),
+    ("pages", crates_open_with_a_page),
+    ("map", the_architecture_names_every_crate),
+    ("words", no_words_of_one_machine_or_day),
+    ("length", files_are_short),
+];
+
+/// Where `unsafe` may be written, and for what.
+const ROOMS: &[(&str, &str)] = &[];
+
+/// Which crates of this workspace a crate may be built on.
+const ARROWS: &[(&str, &[&str])] = &[
+    ("lazuli-kernel", &[]),
+    ("lazuli-derive", &[]),
+    ("lazuli-ir", &["lazuli-kernel"]),
+    ("lazuli-transform", &["lazuli-kernel", "lazuli-ir"]),
+    ("lazuli-compile", &["lazuli-kernel", "lazuli-ir"]),
+    ("lazuli-cpu", &["lazuli-kernel"]),
+    ("lazuli-cuda", &["lazuli-kernel"]),
+    (
+        "lazuli-core",
+        &[
+            "lazuli-kernel",
+            "lazuli-ir",
+            "lazuli-transform",
+            "lazuli-compile",
+            "lazuli-cpu",
+            "lazuli-cuda",
+            "lazuli-derive",
+        ],
+    ),
+    ("lazuli-nn", &["lazuli-core", "lazuli-derive"]),
+    ("lazuli", &["lazuli-core", "lazuli-nn", "lazuli-derive"]),
+    // The binding expands the op table, which is why it sees the crates below `lazuli` too.
+    (
+        "lazuli-python",
+        &["lazuli", "lazuli-core", "lazuli-ir", "lazuli-kernel"],
+    ),
+];
+
+/// The longest file, in lines, that is still one thing.
+const LONGEST: usize = 700;
+
+/// Files that may be longer, because they are data.
+const DATA: &[&str] = &["Cargo.lock"];
+
+fn unsafe_stays_in_its_rooms(tree: &Tree) -> Vec<String> {
+    let is_room = |path: &str| ROOMS.iter().any(|(room, _)| path == *room);
+    let mut complaints = Vec::new();
+    for (path, text) in tree.rust() {
+        if has_word(&code_only(text), "unsafe") != is_room(path) {
+            complaints.push(match is_room(path) {
+                true => format!("{path} is listed as a room of unsafe code and has none: take it off the list"),
+                false => format!("{path} has unsafe code and is not one of the rooms listed in xtask/src/tidy/rules.rs"),
+            });
+        }
+    }
+    for name in tree.crates() {
+        let path = format!("crates/{name}/src/lib.rs");
+        let has_rooms = ROOMS
+            .iter()
+            .any(|(room, _)| room.starts_with(&format!("crates/{name}/")));
+        let wanted = if has_rooms {
+            "#![deny(unsafe_code)]"
+        } else {
+            "#![forbid(unsafe_code)]"
+        };
+        if !tree.text(&path).lines().any(|line| line == wanted) {
+            complaints.push(format!("{path} has no {wanted}"));
+        }
+    }
+    complaints
+}
+
+fn dependencies_follow_the_arrows(tree: &Tree) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for name in tree.crates() {
+        let Some((_, allowed)) = ARROWS.iter().find(|(user, _)| *user == name) else {
+            complaints.push(format!(
+                "{name} is not in the table of arrows in xtask/src/tidy/rules.rs"
+            ));
+            continue;
+        };
+        let manifest = tree.text(&format!("crates/{name}/Cargo.toml"));
+        let wrong = dependencies(manifest)
+            .into_iter()
+            .filter(|used| used.starts_with("lazuli") && !allowed.contains(used));
+        complaints.extend(wrong.map(|used| {
+            format!("{name} is built on {used}, against the arrows of ARCHITECTURE.md")
+        }));
+    }
+    complaints
+}
+
+fn crates_use_the_workspace_lints(tree: &Tree) -> Vec<String> {
+    let manifests = tree
+        .files
+        .iter()
+        .filter(|(path, _)| path.ends_with("/Cargo.toml"));
+    let lacking = manifests.filter(|(_, text)| !text.contains("[lints]\nworkspace = true"));
+    lacking
+        .map(|(path, _)| {
+            format!("{path} lacks '[lints] workspace = true', which asks for SAFETY comments")
+        })
+        .collect()
+}
+
+fn crates_open_with_a_page(tree: &Tree) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for name in tree.crates() {
+        let path = format!("crates/{name}/src/lib.rs");
+        let page = front_page(tree.text(&path));
+        if !page
+            .iter()
+            .any(|line| line.to_lowercase().contains("absent"))
+        {
+            complaints.push(format!("{path} must open with a '//!' page that says what the crate is for, and what is absent from it"));
+        }
+    }
+    complaints
+}
+
+fn the_architecture_names_every_crate(tree: &Tree) -> Vec<String> {
+    let page = tree.text("ARCHITECTURE.md");
+    let missing = tree
+        .crates()
+        .chain(["xtask"])
+        .filter(|name| !page.contains(&format!("`{name}`")));
+    missing
+        .map(|name| format!("ARCHITECTURE.md does not mention `{name}`"))
+        .collect()
+}
+
+fn no_words_of_one_machine_or_day(tree: &Tree) -> Vec<String> {
+    // Written in two pieces, so that this file may pass its own rule.
+    let words = [
+        (concat!("TO", "DO"), "finish it, or say what is absent"),
+        (concat!("FIX", "ME"), "mend it, or say what is absent"),
+        (concat!("/ho", "me/"), "a path of one machine"),
+        (concat!("/ro", "ot/"), "a path of one machine"),
+        (concat!("/wo", "rk/"), "a path of one machine"),
+        (concat!("/Us", "ers/"), "a path of one machine"),
+    ];
+    let mut complaints = Vec::new();
+    for (path, text) in &tree.files {
+        for (number, line) in text.lines().enumerate() {
+            let at = || format!("{path}:{}", number + 1);
+            let found = words.iter().filter(|(word, _)| line.contains(word));
+            complaints.extend(found.map(|(word, why)| format!("{} says {word}: {why}", at())));
+            if names_an_issue(line) {
+                complaints.push(format!(
+                    "{} names an issue by its number: say what it was about",
+                    at()
+                ));
+            }
+        }
+    }
+    complaints
+}
+
+/// Whether a line says "issue" and a number, with or without a "#".
+fn names_an_issue(line: &str) -> bool {
+    let line = line.to_lowercase();
+    let mut after = line.split("issue ").skip(1);
+    after.any(|rest| {
+        rest.trim_start_matches('#')
+            .starts_with(|c: char| c.is_ascii_digit())
+    })
+}
+
+fn files_are_short(tree: &Tree) -> Vec<String> {
+    let sources = tree.files.iter().filter(|(path, _)| {
+        let extension = path.rsplit_once('.').map_or("", |(_, extension)| extension);
+        ["rs", "py", "pyi", "toml", "lock", "md"].contains(&extension)
+            && !DATA.contains(&path.as_str())
+    });
+    let lengths = sources
+        .map(|(path, text)| (path, text.lines().count()))
+        .filter(|&(_, length)| length > LONGEST);
+    lengths
+        .map(|(path, length)| {
+            format!("{path} has {length} lines: data (list it in DATA), or two things?")
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A tree in which every rule holds, with some files replaced.
+    fn tree(changes: &[(&str, &str)]) -> Tree {
+        let mut tree = Tree::default();
+        let files = [
+            ("ARCHITECTURE.md", "`xtask` `lazuli-ir`"),
+            (
+                "crates/lazuli-ir/Cargo.toml",
+                "[dependencies]\nlazuli-kernel.workspace = true\n[lints]\nworkspace = true\n",
+            ),
+            (
+                "crates/lazuli-ir/src/lib.rs",
+                "//! Primitives.\n//! Absent: kernels.\n#![forbid(unsafe_code)]\n",
+            ),
+        ];
+        for (path, text) in files.iter().chain(changes) {
+            tree.files.insert((*path).to_owned(), (*text).to_owned());
+        }
+        tree
+    }
+
+    #[test]
+    fn each_rule_finds_what_breaks_it() {
+        let check = |changes: &[(&str, &str)], rule: Rule, expected: &[&str]| {
+            // The rooms are files of the real tree: that they are missing in this one is not the point.
+            assert_eq!(rule(&tree(changes)), expected, "{changes:?}");
+        };
+        check(&[], unsafe_stays_in_its_rooms, &[]);
+        check(
+            &[("crates/lazuli-ir/src/lib.rs", "//! x\nfn f() { unsafe {} }")],
+            unsafe_stays_in_its_rooms,
+            &[
+                "crates/lazuli-ir/src/lib.rs has unsafe code and is not one of the rooms listed in xtask/src/tidy/rules.rs",
+                "crates/lazuli-ir/src/lib.rs has no #![forbid(unsafe_code)]",
+            ],
+        );
+        check(&[], dependencies_follow_the_arrows, &[]);
+        check(
+            &[
+                (
+                    "crates/lazuli-ir/Cargo.toml",
+                    "[dependencies]\nlazuli-core = \"1\"",
+                ),
+                ("crates/new/Cargo.toml", ""),
+            ],
+            dependencies_follow_the_arrows,
+            &[
+                "lazuli-ir is built on lazuli-core, against the arrows of ARCHITECTURE.md",
+                "new is not in the table of arrows in xtask/src/tidy/rules.rs",
+            ],
+        );
+        check(&[], crates_use_the_workspace_lints, &[]);
+        check(
+            &[("crates/lazuli-ir/Cargo.toml", "[dependencies]")],
+            crates_use_the_workspace_lints,
+            &[
+                "crates/lazuli-ir/Cargo.toml lacks '[lints] workspace = true', which asks for SAFETY comments",
+            ],
+        );
+        check(&[], crates_open_with_a_page, &[]);
+        check(
+            &[(
+                "crates/lazuli-ir/src/lib.rs",
+                "//! Primitives.\nfn absent() {}",
+            )],
+            crates_open_with_a_page,
+            &[
+                "crates/lazuli-ir/src/lib.rs must open with a '//!' page that says what the crate is for, and what is absent from it",
+            ],
+        );
+        check(&[], the_architecture_names_every_crate, &[]);
+        check(
+            &[("ARCHITECTURE.md", "`xtask`")],
+            the_architecture_names_every_crate,
+            &["ARCHITECTURE.md does not mention `lazuli-ir`"],
+        );
+        check(
+            &[("a.md", concat!("an issue of 2 sides\nan is", "sue #2"))],
+            no_words_of_one_machine_or_day,
+            &["a.md:2 names an issue by its number: say what it was about"],
+        );
+        check(
+            &[("a.md", concat!("x\n# TO", "DO later"))],
+            no_words_of_one_machine_or_day,
+            &[concat!(
+                "a.md:2 says TO",
+                "DO: finish it, or say what is absent"
+            )],
+        );
+        check(&[("a.rs", &"x\n".repeat(700))], files_are_short, &[]);
+        check(
+            &[("a.rs", &"x\n".repeat(701))],
+            files_are_short,
+            &["a.rs has 701 lines: data (list it in DATA), or two things?"],
+        );
+    }
+}
