@@ -50,10 +50,7 @@ fn main() -> ExitCode {
         }
         Some((name, rest)) => match COMMANDS.iter().find(|command| command.name == name) {
             Some(command) => (command.run)(rest),
-            None => Err(Failure::new(format!(
-                "there is no command '{name}'\n{}",
-                usage()
-            ))),
+            None => Err(Failure::new(format!("there is no command '{name}'\n{}", usage()))),
         },
     };
     match outcome {

@@ -13,14 +13,7 @@ use std::time::UNIX_EPOCH;
 const OLDEST: (u32, u32) = (3, 11);
 
 /// What the Python package is built from.
-const SOURCES: &[&str] = &[
-    "Cargo.toml",
-    "Cargo.lock",
-    "pyproject.toml",
-    "README.md",
-    "crates",
-    "python/lazuli",
-];
+const SOURCES: &[&str] = &["Cargo.toml", "Cargo.lock", "pyproject.toml", "README.md", "crates", "python/lazuli"];
 
 /// A virtual environment.
 #[derive(Debug)]
@@ -46,19 +39,11 @@ impl Environment {
 
     /// The environment of this name under `target/`, made if it is not there.
     pub fn open(name: &str) -> Result<Environment> {
-        let environment = Environment {
-            folder: steps::target().join(name),
-        };
+        let environment = Environment { folder: steps::target().join(name) };
         if !environment.python_path().exists() {
             let mut make = command(system_python()?);
             make.args(["-m", "venv"]).arg(&environment.folder);
-            quiet_step(
-                &format!(
-                    "make a Python environment in {}",
-                    environment.folder.display()
-                ),
-                &mut make,
-            )?;
+            quiet_step(&format!("make a Python environment in {}", environment.folder.display()), &mut make)?;
         }
         Ok(environment)
     }
@@ -66,10 +51,7 @@ impl Environment {
     /// Installs packages, unless the same ones were installed before.
     pub fn require(&self, packages: &[&str]) -> Result {
         self.once("packages", &packages.join(" "), || {
-            quiet_step(
-                &format!("install {}", packages.join(", ")),
-                self.pip_install().args(packages),
-            )
+            quiet_step(&format!("install {}", packages.join(", ")), self.pip_install().args(packages))
         })
     }
 
@@ -84,13 +66,7 @@ impl Environment {
 
     fn pip_install(&self) -> std::process::Command {
         let mut pip = self.python();
-        pip.args([
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-        ]);
+        pip.args(["-m", "pip", "install", "--quiet", "--disable-pip-version-check"]);
         pip
     }
 
@@ -101,31 +77,16 @@ impl Environment {
             return Ok(());
         }
         action()?;
-        fs::write(&file, stamp)
-            .map_err(|error| Failure::new(format!("cannot write {}: {error}", file.display())))
+        fs::write(&file, stamp).map_err(|error| Failure::new(format!("cannot write {}: {error}", file.display())))
     }
 }
 
 /// The first Python on the path that is new enough.
 fn system_python() -> Result<&'static str> {
-    let candidates = [
-        "python3",
-        "python3.11",
-        "python3.12",
-        "python3.13",
-        "python3.14",
-        "python",
-    ];
+    let candidates = ["python3", "python3.11", "python3.12", "python3.13", "python3.14", "python"];
     let check = format!("import sys; sys.exit(sys.version_info < {OLDEST:?})");
-    let found = candidates
-        .into_iter()
-        .find(|python| steps::output_of(command(python).args(["-c", &check])).is_ok());
-    found.ok_or_else(|| {
-        Failure::new(format!(
-            "no Python {}.{} or newer is on the path",
-            OLDEST.0, OLDEST.1
-        ))
-    })
+    let found = candidates.into_iter().find(|python| steps::output_of(command(python).args(["-c", &check])).is_ok());
+    found.ok_or_else(|| Failure::new(format!("no Python {}.{} or newer is on the path", OLDEST.0, OLDEST.1)))
 }
 
 /// A hash of the names, sizes and times of change of all files under the given paths.
@@ -136,23 +97,18 @@ fn fingerprint(paths: &[&str]) -> Result<String> {
             if path.ends_with("__pycache__") {
                 return Ok(());
             }
-            let mut entries = fs::read_dir(path)?
-                .map(|entry| Ok(entry?.path()))
-                .collect::<std::io::Result<Vec<_>>>()?;
+            let mut entries =
+                fs::read_dir(path)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
             entries.sort();
             return entries.iter().try_for_each(|entry| visit(entry, hasher));
         }
-        let changed = data
-            .modified()?
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let changed = data.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
         (path, data.len(), changed).hash(hasher);
         Ok(())
     }
     let mut hasher = DefaultHasher::new();
     for path in paths {
-        visit(&root().join(path), &mut hasher)
-            .map_err(|error| Failure::new(format!("cannot read {path}: {error}")))?;
+        visit(&root().join(path), &mut hasher).map_err(|error| Failure::new(format!("cannot read {path}: {error}")))?;
     }
     Ok(format!("{:016x}", hasher.finish()))
 }

@@ -31,10 +31,7 @@ pub fn root() -> &'static Path {
     static ROOT: OnceLock<PathBuf> = OnceLock::new();
     ROOT.get_or_init(|| {
         let xtask = Path::new(env!("CARGO_MANIFEST_DIR"));
-        xtask
-            .parent()
-            .expect("xtask lies in the repository")
-            .to_owned()
+        xtask.parent().expect("xtask lies in the repository").to_owned()
     })
 }
 
@@ -89,11 +86,7 @@ pub fn quiet_step(what: &str, command: &mut Command) -> Result {
 pub fn output_of(command: &mut Command) -> Result<String> {
     match command.output() {
         Ok(output) => {
-            finish(
-                command,
-                Ok(output.status),
-                &String::from_utf8_lossy(&output.stderr),
-            )?;
+            finish(command, Ok(output.status), &String::from_utf8_lossy(&output.stderr))?;
             Ok(String::from_utf8_lossy(&output.stdout).into_owned())
         }
         Err(error) => finish(command, Err(error), "").map(|()| String::new()),
@@ -103,10 +96,7 @@ pub fn output_of(command: &mut Command) -> Result<String> {
 fn finish(command: &Command, status: std::io::Result<ExitStatus>, output: &str) -> Result {
     match status {
         Ok(status) if status.success() => Ok(()),
-        Ok(status) => Err(Failure(format!(
-            "{output}failed with {status}: {}",
-            line(command)
-        ))),
+        Ok(status) => Err(Failure(format!("{output}failed with {status}: {}", line(command)))),
         Err(error) => Err(Failure(format!("cannot run ({error}): {}", line(command)))),
     }
 }
@@ -114,10 +104,7 @@ fn finish(command: &Command, status: std::io::Result<ExitStatus>, output: &str) 
 /// A command as one would type it.
 fn line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
-    words
-        .map(|word| word.to_string_lossy().into_owned())
-        .collect::<Vec<_>>()
-        .join(" ")
+    words.map(|word| word.to_string_lossy().into_owned()).collect::<Vec<_>>().join(" ")
 }
 
 #[cfg(test)]
@@ -127,16 +114,8 @@ mod tests {
     #[test]
     fn failures_name_the_command_and_its_exit_code() {
         let failure = output_of(command("sh").args(["-c", "echo why >&2; exit 3"])).unwrap_err();
-        assert_eq!(
-            failure.to_string(),
-            "why\nfailed with exit status: 3: sh -c echo why >&2; exit 3"
-        );
-        let failure = step("try", &mut command("no-such-program"))
-            .unwrap_err()
-            .to_string();
-        assert!(
-            failure.starts_with("cannot run (") && failure.ends_with("): no-such-program"),
-            "{failure}"
-        );
+        assert_eq!(failure.to_string(), "why\nfailed with exit status: 3: sh -c echo why >&2; exit 3");
+        let failure = step("try", &mut command("no-such-program")).unwrap_err().to_string();
+        assert!(failure.starts_with("cannot run (") && failure.ends_with("): no-such-program"), "{failure}");
     }
 }

@@ -7,49 +7,20 @@ use crate::tidy;
 pub fn test() -> Result {
     step("format", &mut cargo(&["fmt", "--all", "--check"]))?;
     tidy::run()?;
-    let clippy = [
-        "clippy",
-        "--quiet",
-        "--workspace",
-        "--all-targets",
-        "--",
-        "--deny",
-        "warnings",
-    ];
+    let clippy = ["clippy", "--quiet", "--workspace", "--all-targets", "--", "--deny", "warnings"];
     step("lints", &mut cargo(&clippy))?;
     if output_of(&mut cargo(&["nextest", "--version"])).is_ok() {
-        let nextest = [
-            "nextest",
-            "run",
-            "--workspace",
-            "--cargo-quiet",
-            "--status-level",
-            "fail",
-        ];
+        let nextest = ["nextest", "run", "--workspace", "--cargo-quiet", "--status-level", "fail"];
         step("Rust tests", &mut cargo(&nextest))?;
     } else {
         step(
             "Rust tests",
-            &mut cargo(&[
-                "test",
-                "--quiet",
-                "--workspace",
-                "--lib",
-                "--bins",
-                "--tests",
-                "--examples",
-            ]),
+            &mut cargo(&["test", "--quiet", "--workspace", "--lib", "--bins", "--tests", "--examples"]),
         )?;
     }
-    step(
-        "Rust documentation tests",
-        &mut cargo(&["test", "--quiet", "--workspace", "--doc"]),
-    )?;
+    step("Rust documentation tests", &mut cargo(&["test", "--quiet", "--workspace", "--doc"]))?;
     let environment = Environment::with_lazuli()?;
-    step(
-        "Python tests",
-        environment.python().args(["-m", "pytest", "-q"]),
-    )?;
+    step("Python tests", environment.python().args(["-m", "pytest", "-q"]))?;
     say("all passed");
     Ok(())
 }

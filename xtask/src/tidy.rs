@@ -19,18 +19,12 @@ pub fn run() -> Result {
     if complaints.is_empty() {
         return Ok(());
     }
-    Err(Failure::new(format!(
-        "tidy has {} complaints:\n{}",
-        complaints.len(),
-        complaints.join("\n")
-    )))
+    Err(Failure::new(format!("tidy has {} complaints:\n{}", complaints.len(), complaints.join("\n"))))
 }
 
 fn complaints(tree: &Tree) -> Vec<String> {
-    let all = RULES.iter().flat_map(|(name, rule)| {
-        rule(tree)
-            .into_iter()
-            .map(move |complaint| format!("[{name}] {complaint}"))
-    });
+    let all = RULES
+        .iter()
+        .flat_map(|(name, rule)| rule(tree).into_iter().map(move |complaint| format!("[{name}] {complaint}")));
     all.collect()
 }

@@ -1,1 +1,27 @@
-//! ir
+//! The primitives of Lazuli and the Graph that equations over them form.
+//!
+//! A [`Graph`] is an immutable, typed program: inputs, equations in an order in which they can run, outputs. It prints, parses back
+//! and verifies. A [`Prim`] is an operation with its parameters; each states in one row ([`elementwise`]) or one block
+//! ([`prims`]) its shape and dtype rule, derivative, vmap rule and lowering. The rest of the system derives from that.
+//!
+//! Absent on purpose: arrays and their values (a graph's constants are inputs), the engines that transform graphs (they are in
+//! `lazuli-transform` and use the rules stated here), machine code, Python.
+#![forbid(unsafe_code)]
+
+pub mod aval;
+pub mod builder;
+pub mod elementwise;
+pub mod graph;
+pub mod location;
+pub mod pointwise;
+pub mod prim;
+pub mod prims;
+
+pub use aval::{Aval, Dim};
+pub use builder::Builder;
+pub use elementwise::{Accepts, Binary, Partial, Ternary, Unary};
+pub use graph::{Atom, Effect, Equation, Graph, Meta, Var};
+pub use lazuli_kernel::{DType, Error, ErrorKind, Kind, Result, Scalar, Shape, shape};
+pub use location::Location;
+pub use pointwise::{Index, Ix, Lane, Pointwise};
+pub use prim::{Lowering, Prim, Primitive, Tangents, TransposeCx, VmapOut};

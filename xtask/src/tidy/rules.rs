@@ -41,10 +41,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lazuli-nn", &["lazuli-core", "lazuli-derive"]),
     ("lazuli", &["lazuli-core", "lazuli-nn", "lazuli-derive"]),
     // The binding expands the op table, which is why it sees the crates below `lazuli` too.
-    (
-        "lazuli-python",
-        &["lazuli", "lazuli-core", "lazuli-ir", "lazuli-kernel"],
-    ),
+    ("lazuli-python", &["lazuli", "lazuli-core", "lazuli-ir", "lazuli-kernel"]),
 ];
 
 /// The longest file, in lines, that is still one thing.
@@ -60,20 +57,16 @@ fn unsafe_stays_in_its_rooms(tree: &Tree) -> Vec<String> {
         if has_word(&code_only(text), "unsafe") != is_room(path) {
             complaints.push(match is_room(path) {
                 true => format!("{path} is listed as a room of unsafe code and has none: take it off the list"),
-                false => format!("{path} has unsafe code and is not one of the rooms listed in xtask/src/tidy/rules.rs"),
+                false => {
+                    format!("{path} has unsafe code and is not one of the rooms listed in xtask/src/tidy/rules.rs")
+                }
             });
         }
     }
     for name in tree.crates() {
         let path = format!("crates/{name}/src/lib.rs");
-        let has_rooms = ROOMS
-            .iter()
-            .any(|(room, _)| room.starts_with(&format!("crates/{name}/")));
-        let wanted = if has_rooms {
-            "#![deny(unsafe_code)]"
-        } else {
-            "#![forbid(unsafe_code)]"
-        };
+        let has_rooms = ROOMS.iter().any(|(room, _)| room.starts_with(&format!("crates/{name}/")));
+        let wanted = if has_rooms { "#![deny(unsafe_code)]" } else { "#![forbid(unsafe_code)]" };
         if !tree.text(&path).lines().any(|line| line == wanted) {
             complaints.push(format!("{path} has no {wanted}"));
         }
@@ -85,32 +78,23 @@ fn dependencies_follow_the_arrows(tree: &Tree) -> Vec<String> {
     let mut complaints = Vec::new();
     for name in tree.crates() {
         let Some((_, allowed)) = ARROWS.iter().find(|(user, _)| *user == name) else {
-            complaints.push(format!(
-                "{name} is not in the table of arrows in xtask/src/tidy/rules.rs"
-            ));
+            complaints.push(format!("{name} is not in the table of arrows in xtask/src/tidy/rules.rs"));
             continue;
         };
         let manifest = tree.text(&format!("crates/{name}/Cargo.toml"));
-        let wrong = dependencies(manifest)
-            .into_iter()
-            .filter(|used| used.starts_with("lazuli") && !allowed.contains(used));
-        complaints.extend(wrong.map(|used| {
-            format!("{name} is built on {used}, against the arrows of ARCHITECTURE.md")
-        }));
+        let wrong =
+            dependencies(manifest).into_iter().filter(|used| used.starts_with("lazuli") && !allowed.contains(used));
+        complaints
+            .extend(wrong.map(|used| format!("{name} is built on {used}, against the arrows of ARCHITECTURE.md")));
     }
     complaints
 }
 
 fn crates_use_the_workspace_lints(tree: &Tree) -> Vec<String> {
-    let manifests = tree
-        .files
-        .iter()
-        .filter(|(path, _)| path.ends_with("/Cargo.toml"));
+    let manifests = tree.files.iter().filter(|(path, _)| path.ends_with("/Cargo.toml"));
     let lacking = manifests.filter(|(_, text)| !text.contains("[lints]\nworkspace = true"));
     lacking
-        .map(|(path, _)| {
-            format!("{path} lacks '[lints] workspace = true', which asks for SAFETY comments")
-        })
+        .map(|(path, _)| format!("{path} lacks '[lints] workspace = true', which asks for SAFETY comments"))
         .collect()
 }
 
@@ -119,11 +103,10 @@ fn crates_open_with_a_page(tree: &Tree) -> Vec<String> {
     for name in tree.crates() {
         let path = format!("crates/{name}/src/lib.rs");
         let page = front_page(tree.text(&path));
-        if !page
-            .iter()
-            .any(|line| line.to_lowercase().contains("absent"))
-        {
-            complaints.push(format!("{path} must open with a '//!' page that says what the crate is for, and what is absent from it"));
+        if !page.iter().any(|line| line.to_lowercase().contains("absent")) {
+            complaints.push(format!(
+                "{path} must open with a '//!' page that says what the crate is for, and what is absent from it"
+            ));
         }
     }
     complaints
@@ -131,13 +114,8 @@ fn crates_open_with_a_page(tree: &Tree) -> Vec<String> {
 
 fn the_architecture_names_every_crate(tree: &Tree) -> Vec<String> {
     let page = tree.text("ARCHITECTURE.md");
-    let missing = tree
-        .crates()
-        .chain(["xtask"])
-        .filter(|name| !page.contains(&format!("`{name}`")));
-    missing
-        .map(|name| format!("ARCHITECTURE.md does not mention `{name}`"))
-        .collect()
+    let missing = tree.crates().chain(["xtask"]).filter(|name| !page.contains(&format!("`{name}`")));
+    missing.map(|name| format!("ARCHITECTURE.md does not mention `{name}`")).collect()
 }
 
 fn no_words_of_one_machine_or_day(tree: &Tree) -> Vec<String> {
@@ -157,10 +135,7 @@ fn no_words_of_one_machine_or_day(tree: &Tree) -> Vec<String> {
             let found = words.iter().filter(|(word, _)| line.contains(word));
             complaints.extend(found.map(|(word, why)| format!("{} says {word}: {why}", at())));
             if names_an_issue(line) {
-                complaints.push(format!(
-                    "{} names an issue by its number: say what it was about",
-                    at()
-                ));
+                complaints.push(format!("{} names an issue by its number: say what it was about", at()));
             }
         }
     }
@@ -171,26 +146,16 @@ fn no_words_of_one_machine_or_day(tree: &Tree) -> Vec<String> {
 fn names_an_issue(line: &str) -> bool {
     let line = line.to_lowercase();
     let mut after = line.split("issue ").skip(1);
-    after.any(|rest| {
-        rest.trim_start_matches('#')
-            .starts_with(|c: char| c.is_ascii_digit())
-    })
+    after.any(|rest| rest.trim_start_matches('#').starts_with(|c: char| c.is_ascii_digit()))
 }
 
 fn files_are_short(tree: &Tree) -> Vec<String> {
     let sources = tree.files.iter().filter(|(path, _)| {
         let extension = path.rsplit_once('.').map_or("", |(_, extension)| extension);
-        ["rs", "py", "pyi", "toml", "lock", "md"].contains(&extension)
-            && !DATA.contains(&path.as_str())
+        ["rs", "py", "pyi", "toml", "lock", "md"].contains(&extension) && !DATA.contains(&path.as_str())
     });
-    let lengths = sources
-        .map(|(path, text)| (path, text.lines().count()))
-        .filter(|&(_, length)| length > LONGEST);
-    lengths
-        .map(|(path, length)| {
-            format!("{path} has {length} lines: data (list it in DATA), or two things?")
-        })
-        .collect()
+    let lengths = sources.map(|(path, text)| (path, text.lines().count())).filter(|&(_, length)| length > LONGEST);
+    lengths.map(|(path, length)| format!("{path} has {length} lines: data (list it in DATA), or two things?")).collect()
 }
 
 #[cfg(test)]
@@ -206,10 +171,7 @@ mod tests {
                 "crates/lazuli-ir/Cargo.toml",
                 "[dependencies]\nlazuli-kernel.workspace = true\n[lints]\nworkspace = true\n",
             ),
-            (
-                "crates/lazuli-ir/src/lib.rs",
-                "//! Primitives.\n//! Absent: kernels.\n#![forbid(unsafe_code)]\n",
-            ),
+            ("crates/lazuli-ir/src/lib.rs", "//! Primitives.\n//! Absent: kernels.\n#![forbid(unsafe_code)]\n"),
         ];
         for (path, text) in files.iter().chain(changes) {
             tree.files.insert((*path).to_owned(), (*text).to_owned());
@@ -234,13 +196,7 @@ mod tests {
         );
         check(&[], dependencies_follow_the_arrows, &[]);
         check(
-            &[
-                (
-                    "crates/lazuli-ir/Cargo.toml",
-                    "[dependencies]\nlazuli-core = \"1\"",
-                ),
-                ("crates/new/Cargo.toml", ""),
-            ],
+            &[("crates/lazuli-ir/Cargo.toml", "[dependencies]\nlazuli-core = \"1\""), ("crates/new/Cargo.toml", "")],
             dependencies_follow_the_arrows,
             &[
                 "lazuli-ir is built on lazuli-core, against the arrows of ARCHITECTURE.md",
@@ -251,16 +207,11 @@ mod tests {
         check(
             &[("crates/lazuli-ir/Cargo.toml", "[dependencies]")],
             crates_use_the_workspace_lints,
-            &[
-                "crates/lazuli-ir/Cargo.toml lacks '[lints] workspace = true', which asks for SAFETY comments",
-            ],
+            &["crates/lazuli-ir/Cargo.toml lacks '[lints] workspace = true', which asks for SAFETY comments"],
         );
         check(&[], crates_open_with_a_page, &[]);
         check(
-            &[(
-                "crates/lazuli-ir/src/lib.rs",
-                "//! Primitives.\nfn absent() {}",
-            )],
+            &[("crates/lazuli-ir/src/lib.rs", "//! Primitives.\nfn absent() {}")],
             crates_open_with_a_page,
             &[
                 "crates/lazuli-ir/src/lib.rs must open with a '//!' page that says what the crate is for, and what is absent from it",
@@ -280,10 +231,7 @@ mod tests {
         check(
             &[("a.md", concat!("x\n# TO", "DO later"))],
             no_words_of_one_machine_or_day,
-            &[concat!(
-                "a.md:2 says TO",
-                "DO: finish it, or say what is absent"
-            )],
+            &[concat!("a.md:2 says TO", "DO: finish it, or say what is absent")],
         );
         check(&[("a.rs", &"x\n".repeat(700))], files_are_short, &[]);
         check(

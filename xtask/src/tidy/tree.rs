@@ -12,24 +12,11 @@ pub struct Tree {
 
 impl Tree {
     pub fn load(root: &Path) -> Result<Tree> {
-        let listing = output_of(command("git").args([
-            "ls-files",
-            "-z",
-            "--cached",
-            "--others",
-            "--exclude-standard",
-        ]))?;
+        let listing = output_of(command("git").args(["ls-files", "-z", "--cached", "--others", "--exclude-standard"]))?;
         let names = listing.split('\0').filter(|name| !name.is_empty());
         // What is not text, or was deleted and not yet committed, has nothing to be checked.
-        let files = names.filter_map(|name| {
-            Some((
-                name.to_owned(),
-                std::fs::read_to_string(root.join(name)).ok()?,
-            ))
-        });
-        Ok(Tree {
-            files: files.collect(),
-        })
+        let files = names.filter_map(|name| Some((name.to_owned(), std::fs::read_to_string(root.join(name)).ok()?)));
+        Ok(Tree { files: files.collect() })
     }
 
     /// The text of a file; empty if there is none.
@@ -39,9 +26,7 @@ impl Tree {
 
     /// The names of the folders under `crates/` that hold a crate.
     pub fn crates(&self) -> impl Iterator<Item = &str> {
-        self.files
-            .keys()
-            .filter_map(|path| path.strip_prefix("crates/")?.strip_suffix("/Cargo.toml"))
+        self.files.keys().filter_map(|path| path.strip_prefix("crates/")?.strip_suffix("/Cargo.toml"))
     }
 
     /// The Rust files.
@@ -58,18 +43,12 @@ pub fn code_only(text: &str) -> String {
     while let Some(first) = rest.chars().next() {
         let skipped = token_to_skip(rest);
         if skipped == 0 {
-            let word = rest
-                .find(|c: char| !c.is_alphanumeric() && c != '_')
-                .unwrap_or(rest.len())
-                .max(first.len_utf8());
+            let word =
+                rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len()).max(first.len_utf8());
             code += &rest[..word];
             rest = &rest[word..];
         } else {
-            code.extend(
-                rest[..skipped]
-                    .chars()
-                    .map(|c| if c == '\n' { '\n' } else { ' ' }),
-            );
+            code.extend(rest[..skipped].chars().map(|c| if c == '\n' { '\n' } else { ' ' }));
             rest = &rest[skipped..];
         }
     }
@@ -101,31 +80,21 @@ fn token_to_skip(text: &str) -> usize {
     let prefix = ["br", "cr", "r", "b", "c", ""].into_iter().find(|prefix| {
         let rest = text.strip_prefix(prefix).unwrap_or("");
         rest.starts_with('"')
-            || (prefix.ends_with('r')
-                && rest.starts_with('#')
-                && rest.trim_start_matches('#').starts_with('"'))
+            || (prefix.ends_with('r') && rest.starts_with('#') && rest.trim_start_matches('#').starts_with('"'))
     });
     match prefix {
         Some(prefix) if prefix.ends_with('r') => {
-            let hashes = text[prefix.len()..]
-                .bytes()
-                .take_while(|&byte| byte == b'#')
-                .count();
+            let hashes = text[prefix.len()..].bytes().take_while(|&byte| byte == b'#').count();
             let start = prefix.len() + hashes + 1;
             let end = format!("\"{}", "#".repeat(hashes));
-            text[start..]
-                .find(&end)
-                .map_or(text.len(), |at| start + at + end.len())
+            text[start..].find(&end).map_or(text.len(), |at| start + at + end.len())
         }
         Some(prefix) => end_of_literal(text, prefix.len(), '"'),
         None if text.starts_with("'\\") => end_of_literal(text, 0, '\''),
         // 'x' is a character; 'x without the second quote is a lifetime.
         None if text.starts_with('\'') => {
             let mut chars = text.char_indices().skip(2);
-            chars
-                .next()
-                .filter(|&(_, c)| c == '\'')
-                .map_or(0, |(at, _)| at + 1)
+            chars.next().filter(|&(_, c)| c == '\'').map_or(0, |(at, _)| at + 1)
         }
         None => 0,
     }
@@ -147,8 +116,7 @@ fn end_of_literal(text: &str, start: usize, quote: char) -> usize {
 
 /// Whether the code contains the word, standing alone.
 pub fn has_word(code: &str, word: &str) -> bool {
-    code.split(|c: char| !c.is_alphanumeric() && c != '_')
-        .any(|found| found == word)
+    code.split(|c: char| !c.is_alphanumeric() && c != '_').any(|found| found == word)
 }
 
 /// The names of a manifest's normal and build dependencies, whichever platform they are for.
@@ -160,9 +128,7 @@ pub fn dependencies(manifest: &str) -> Vec<&str> {
             let header = header.trim_end_matches(']');
             let (parent, name) = header.rsplit_once("dependencies.").unwrap_or((header, ""));
             let is_table = header.ends_with("dependencies") || !name.is_empty();
-            inside = is_table
-                && !header.contains("dev-dependencies")
-                && !parent.starts_with("workspace");
+            inside = is_table && !header.contains("dev-dependencies") && !parent.starts_with("workspace");
             if inside && !name.is_empty() {
                 names.push(name);
                 inside = false;
@@ -176,9 +142,7 @@ pub fn dependencies(manifest: &str) -> Vec<&str> {
 
 /// The lines of a crate's or module's front page: its leading `//!` comment.
 pub fn front_page(text: &str) -> Vec<&str> {
-    text.lines()
-        .map_while(|line| line.strip_prefix("//!"))
-        .collect()
+    text.lines().map_while(|line| line.strip_prefix("//!")).collect()
 }
 
 #[cfg(test)]
@@ -187,9 +151,7 @@ mod tests {
 
     #[test]
     fn comments_and_literals_are_not_code() {
-        let check = |text: &str, found: bool| {
-            assert_eq!(has_word(&code_only(text), "unsafe"), found, "{text}")
-        };
+        let check = |text: &str, found: bool| assert_eq!(has_word(&code_only(text), "unsafe"), found, "{text}");
         check("unsafe { x }", true);
         check("// unsafe", false);
         check("/* a /* unsafe */ unsafe */ x", false);

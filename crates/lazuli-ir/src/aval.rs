@@ -1,0 +1,87 @@
+//! Abstract values: what is known of an array without its data.
+
+use lazuli_kernel::{DType, Shape, shape};
+use std::fmt;
+
+/// dtype and shape.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Aval {
+    pub dtype: DType,
+    pub shape: Shape,
+}
+
+impl Aval {
+    pub fn new(dtype: DType, shape: impl Into<Shape>) -> Self {
+        Self { dtype, shape: shape.into() }
+    }
+    pub fn scalar(dtype: DType) -> Self {
+        Self { dtype, shape: Shape::new() }
+    }
+    pub fn rank(&self) -> usize {
+        self.shape.len()
+    }
+    /// Number of elements.
+    pub fn size(&self) -> usize {
+        shape::size(&self.shape)
+    }
+    /// Bytes of a contiguous array of this aval.
+    pub fn nbytes(&self) -> usize {
+        self.size() * self.dtype.itemsize()
+    }
+}
+
+/// `f32[2,3]`, `bool[]`.
+impl fmt::Display for Aval {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let dims: Vec<String> = self.shape.iter().map(|n| n.to_string()).collect();
+        write!(f, "{}[{}]", self.dtype.short_name(), dims.join(","))
+    }
+}
+
+/// An extent in a parameter of a primitive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Dim {
+    Known(usize),
+    /// The extent of axis `axis` of the equation's shape operand number `operand` ([`crate::Equation::shapes`]): it stays symbolic, so that a shapeless
+    /// trace holds for other shapes.
+    Of {
+        operand: u32,
+        axis: u32,
+    },
+}
+
+impl Dim {
+    /// The extent, given the avals of the equation's shape operands.
+    pub fn resolve(self, shapes: &[&Aval]) -> usize {
+        match self {
+            Dim::Known(n) => n,
+            Dim::Of { operand, axis } => shapes[operand as usize].shape[axis as usize],
+        }
+    }
+}
+
+impl From<usize> for Dim {
+    fn from(n: usize) -> Self {
+        Dim::Known(n)
+    }
+}
+
+/// `4`, or `#0.1` for axis 1 of shape operand 0.
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Dim::Known(n) => write!(f, "{n}"),
+            Dim::Of { operand, axis } => write!(f, "#{operand}.{axis}"),
+        }
+    }
+}
+
+/// `(0,1)`: axes as parameters print.
+pub fn show_axes(axes: &[usize]) -> String {
+    format!("({})", axes.iter().map(|a| a.to_string()).collect::<Vec<_>>().join(","))
+}
+
+/// `(2,#0.1)`: extents as parameters print.
+pub fn show_dims(dims: &[Dim]) -> String {
+    format!("({})", dims.iter().map(|d| d.to_string()).collect::<Vec<_>>().join(","))
+}

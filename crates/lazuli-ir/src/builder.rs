@@ -1,0 +1,121 @@
+//! Builds a graph equation by equation; what tracing, transforms and simplification write with.
+
+use crate::aval::Aval;
+use crate::elementwise::{Binary, Ternary, Unary};
+use crate::graph::{Atom, Equation, Graph, Meta, Var};
+use crate::prim::Prim;
+use crate::prims::*;
+use lazuli_kernel::{DType, Result, Scalar};
+use smallvec::SmallVec;
+
+/// A graph under construction. Every equation's shapes and dtypes are inferred as it is added.
+///
+/// ```
+/// use lazuli_ir::{Aval, Builder, DType, Unary, Binary};
+/// let mut b = Builder::new();
+/// let x = b.input(Aval::new(DType::F32, [3].as_slice()));
+/// let y = b.unary(Unary::Neg, x.into())?;
+/// let z = b.binary(Binary::Add, x.into(), y)?;
+/// let graph = b.finish(vec![z]);
+/// assert_eq!(graph.equations.len(), 2);
+/// # Ok::<(), lazuli_ir::Error>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct Builder {
+    graph: Graph,
+    /// Given to every equation that is added.
+    pub meta: Meta,
+}
+
+impl Builder {
+    pub fn new() -> Self {
+        Self::default()
+    }
+    pub fn input(&mut self, aval: Aval) -> Var {
+        let v = self.fresh(aval);
+        self.graph.inputs.push(v);
+        v
+    }
+    fn fresh(&mut self, aval: Aval) -> Var {
+        self.graph.avals.push(aval);
+        Var(self.graph.avals.len() as u32 - 1)
+    }
+    pub fn aval(&self, atom: Atom) -> Aval {
+        self.graph.aval(atom)
+    }
+    pub fn dtype(&self, atom: Atom) -> DType {
+        match atom {
+            Atom::Var(v) => self.graph.avals[v.0 as usize].dtype,
+            Atom::Lit(s) => s.dtype,
+        }
+    }
+    /// Extents of an atom (none for a literal).
+    pub fn shape(&self, atom: Atom) -> &[usize] {
+        match atom {
+            Atom::Var(v) => &self.graph.avals[v.0 as usize].shape,
+            Atom::Lit(_) => &[],
+        }
+    }
+    pub fn rank(&self, atom: Atom) -> usize {
+        self.shape(atom).len()
+    }
+    /// Adds an equation and returns its outputs.
+    pub fn equation(&mut self, prim: impl Into<Prim>, inputs: &[Atom], shapes: &[Var]) -> Result<SmallVec<[Var; 1]>> {
+        let mut equation = Equation {
+            prim: prim.into(),
+            inputs: inputs.into(),
+            shapes: shapes.into(),
+            outputs: SmallVec::new(),
+            meta: self.meta,
+        };
+        let avals = self.graph.infer(&equation)?;
+        equation.outputs = avals.into_iter().map(|a| self.fresh(a)).collect();
+        let outputs = equation.outputs.clone();
+        self.graph.equations.push(equation);
+        Ok(outputs)
+    }
+    /// Adds an equation with one output.
+    pub fn op(&mut self, prim: impl Into<Prim>, inputs: &[Atom]) -> Result<Atom> {
+        Ok(self.equation(prim, inputs, &[])?[0].into())
+    }
+    pub fn unary(&mut self, op: Unary, a: Atom) -> Result<Atom> {
+        self.op(op, &[a])
+    }
+    pub fn binary(&mut self, op: Binary, a: Atom, b: Atom) -> Result<Atom> {
+        self.op(op, &[a, b])
+    }
+    pub fn add(&mut self, a: Atom, b: Atom) -> Result<Atom> {
+        self.binary(Binary::Add, a, b)
+    }
+    pub fn sub(&mut self, a: Atom, b: Atom) -> Result<Atom> {
+        self.binary(Binary::Sub, a, b)
+    }
+    pub fn mul(&mut self, a: Atom, b: Atom) -> Result<Atom> {
+        self.binary(Binary::Mul, a, b)
+    }
+    pub fn div(&mut self, a: Atom, b: Atom) -> Result<Atom> {
+        self.binary(Binary::Div, a, b)
+    }
+    pub fn neg(&mut self, a: Atom) -> Result<Atom> {
+        self.unary(Unary::Neg, a)
+    }
+    pub fn select(&mut self, condition: Atom, a: Atom, b: Atom) -> Result<Atom> {
+        self.op(Ternary::Select, &[condition, a, b])
+    }
+    /// Conversion, none if the dtype is already that.
+    pub fn cast(&mut self, a: Atom, dtype: DType) -> Result<Atom> {
+        if self.dtype(a) == dtype { Ok(a) } else { self.op(Cast { dtype }, &[a]) }
+    }
+    /// The number `v` as a literal of the dtype of `like`.
+    pub fn like(&self, like: Atom, v: f64) -> Atom {
+        Atom::Lit(Scalar::from_f64(self.dtype(like), v))
+    }
+    /// Declares the last `n` inputs to be constants.
+    pub fn set_constants(&mut self, n: usize) {
+        self.graph.constants = n;
+    }
+    pub fn finish(mut self, outputs: Vec<Atom>) -> Graph {
+        self.graph.outputs = outputs;
+        self.graph
+    }
+}

@@ -1,0 +1,228 @@
+//! What the elementwise families share: the rules that follow from a row.
+
+use super::{Binary, Gives, Partial, Row, Ternary, Unary};
+use crate::aval::Aval;
+use crate::builder::Builder;
+use crate::graph::Atom;
+use crate::pointwise::{Ix, Lane, Pointwise};
+use crate::prim::{Prim, Primals, Tangents, TransposeCx, VmapCx, VmapOut};
+use crate::prims::unbroadcast;
+use lazuli_kernel::{BinaryOp, DType, Emit, Error, Result, Value, shape};
+use smallvec::{SmallVec, smallvec};
+
+/// Operands broadcast; all have one dtype, but for a bool condition in front of the others.
+pub(super) fn infer<const N: usize>(row: &Row<N>, inputs: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
+    if inputs.len() != N {
+        return Err(Error::internal(row.name, format!("takes {N} operands, not {}", inputs.len())));
+    }
+    let dtype = inputs[N - 1].dtype;
+    let alike = if N == 3 { &inputs[1..] } else { inputs };
+    if N == 3 && inputs[0].dtype != DType::Bool || alike.iter().any(|a| a.dtype != dtype) {
+        let got: Vec<_> = inputs.iter().map(|a| a.dtype.name()).collect();
+        return Err(Error::value(row.name, format!("operands must have one dtype, not {}", got.join(", "))));
+    }
+    if !row.accepts.contains(dtype) {
+        return Err(Error::value(
+            row.name,
+            format!("is defined on {}, not on {dtype}: cast with astype first", row.accepts.describe()),
+        ));
+    }
+    let mut dims = inputs[0].shape.clone();
+    for a in &inputs[1..] {
+        dims = shape::broadcast(row.name, &dims, &a.shape)?;
+    }
+    let dtype = match row.gives {
+        Gives::Same => dtype,
+        Gives::Bool => DType::Bool,
+        Gives::RealPart if dtype == DType::C64 => DType::F32,
+        Gives::RealPart => dtype,
+        Gives::Complex => DType::C64,
+    };
+    Ok(smallvec![Aval::new(dtype, dims)])
+}
+
+/// Σ partialᵢ · tangentᵢ.
+pub(super) fn jvp<const N: usize>(
+    prim: Prim,
+    row: &Row<N>,
+    b: &mut Builder,
+    primals: Primals,
+    tangents: &[Option<Atom>],
+) -> Result<Tangents> {
+    let inputs: [Atom; N] = primals.inputs.try_into().expect("as many operands as the row says");
+    let partials = (row.partials)(b, inputs, primals.outputs[0])?;
+    if partials.contains(&Partial::Itself) {
+        return linear_jvp(prim, b, primals, tangents, &partials);
+    }
+    let mut sum: Option<Atom> = None;
+    for (partial, tangent) in partials.into_iter().zip(tangents) {
+        let Some(t) = *tangent else { continue };
+        let term = match partial {
+            Partial::Zero => continue,
+            Partial::One => t,
+            Partial::MinusOne => b.neg(t)?,
+            Partial::Times(factor) => b.mul(t, factor)?,
+            Partial::Over(divisor) => b.div(t, divisor)?,
+            Partial::Itself => unreachable!("handled above"),
+        };
+        sum = Some(match sum {
+            Some(s) => b.add(s, term)?,
+            None => term,
+        });
+    }
+    let out = b.aval(primals.outputs[0]);
+    Ok(smallvec![match sum {
+        Some(s) => Some(crate::prims::broadcast_to(b, s, &out.shape)?),
+        None => None,
+    }])
+}
+
+/// The op itself on tangents, with zeros for the operands that have none.
+fn linear_jvp(
+    prim: Prim,
+    b: &mut Builder,
+    primals: Primals,
+    tangents: &[Option<Atom>],
+    partials: &[Partial],
+) -> Result<Tangents> {
+    let mut operands: SmallVec<[Atom; 3]> = SmallVec::new();
+    let mut any = false;
+    for ((&input, &tangent), partial) in primals.inputs.iter().zip(tangents).zip(partials) {
+        operands.push(match (partial, tangent) {
+            (Partial::Itself, Some(t)) => {
+                any = true;
+                t
+            }
+            (Partial::Itself, None) => b.like(input, 0.0),
+            _ => input,
+        });
+    }
+    Ok(smallvec![if any { Some(b.op(prim, &operands)?) } else { None }])
+}
+
+/// Cotangents of the operands of the linear ops.
+pub(super) fn transpose(prim: Prim, b: &mut Builder, cx: TransposeCx, ct: Option<Atom>) -> Result<Tangents> {
+    let ct = ct.expect("not called with a zero cotangent");
+    let terms: SmallVec<[Option<Atom>; 3]> = match &prim {
+        Prim::Unary(Unary::Neg) => smallvec![Some(b.neg(ct)?)],
+        Prim::Binary(Binary::Add) => smallvec![Some(ct), Some(ct)],
+        Prim::Binary(Binary::Sub) => smallvec![Some(ct), if cx.is_linear(1) { Some(b.neg(ct)?) } else { None }],
+        Prim::Binary(Binary::Mul) => match (cx.inputs[0], cx.inputs[1]) {
+            (None, Some(factor)) => {
+                let factor = conjugate(b, factor)?;
+                smallvec![Some(b.mul(ct, factor)?), None]
+            }
+            (Some(factor), None) => {
+                let factor = conjugate(b, factor)?;
+                smallvec![None, Some(b.mul(factor, ct)?)]
+            }
+            _ => return Err(Error::internal("multiply", "not linear in both operands together")),
+        },
+        Prim::Binary(Binary::Div) => {
+            let divisor = cx.inputs[1].ok_or_else(|| Error::internal("divide", "not linear in the divisor"))?;
+            let divisor = conjugate(b, divisor)?;
+            smallvec![Some(b.div(ct, divisor)?), None]
+        }
+        Prim::Ternary(Ternary::Select) => {
+            let condition = cx.inputs[0].ok_or_else(|| Error::internal("where", "not linear in the condition"))?;
+            let zero = b.like(ct, 0.0);
+            let first = if cx.is_linear(1) { Some(b.select(condition, ct, zero)?) } else { None };
+            let second = if cx.is_linear(2) { Some(b.select(condition, zero, ct)?) } else { None };
+            smallvec![None, first, second]
+        }
+        _ => return Err(Error::internal(prim.name(), "this op is not linear: its jvp emitted it on a tangent")),
+    };
+    let mut out = Tangents::new();
+    for (k, term) in terms.into_iter().enumerate() {
+        out.push(match term {
+            Some(t) if cx.is_linear(k) => Some(unbroadcast(b, t, &cx.avals[k].shape)?),
+            _ => None,
+        });
+    }
+    Ok(out)
+}
+
+/// The complex conjugate; itself for other dtypes.
+fn conjugate(b: &mut Builder, a: Atom) -> Result<Atom> {
+    match b.dtype(a) {
+        DType::C64 => b.unary(Unary::Conjugate, a),
+        _ => Ok(a),
+    }
+}
+
+/// Aligns the axes after the batch: an operand of lower rank gets axes of extent 1 behind its batch axis.
+pub(super) fn vmap(prim: Prim, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
+    let rank = |b: &Builder, k: usize| b.rank(cx.inputs[k]) - cx.batched[k] as usize;
+    let most = (0..cx.inputs.len()).map(|k| rank(b, k)).max().unwrap_or(0);
+    let mut operands: SmallVec<[Atom; 3]> = SmallVec::new();
+    for k in 0..cx.inputs.len() {
+        let missing = most - rank(b, k);
+        operands.push(if cx.batched[k] && missing > 0 {
+            crate::prims::expand_dims(b, cx.inputs[k], &(1..=missing).collect::<Vec<_>>())?
+        } else {
+            cx.inputs[k]
+        });
+    }
+    Ok(smallvec![b.op(prim, &operands)?])
+}
+
+/// Loads or computes the operands at the index aligned to their shapes and applies the row.
+pub(super) fn pointwise<const N: usize>(row: &Row<N>, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
+    let mut lanes = [Lane::Real(Value(0)); N];
+    for (k, lane) in lanes.iter_mut().enumerate() {
+        let index = aligned(cx.input_shape(k), at);
+        *lane = cx.input(k, &index);
+    }
+    if lanes.iter().any(|l| matches!(l, Lane::Complex(..))) {
+        return (row.complex)(cx.emit(), lanes);
+    }
+    let e = cx.emit();
+    let narrow = match e.dtype(lanes[N - 1].real()) {
+        d @ (DType::F16 | DType::BF16) => Some(d),
+        _ => None,
+    };
+    let values = lanes.map(|l| match (narrow, l.real()) {
+        (Some(d), v) if e.dtype(v) == d => e.cast(DType::F32, v),
+        (_, v) => v,
+    });
+    let v = (row.real)(e, values);
+    match narrow {
+        Some(d) if e.dtype(v) == DType::F32 => Lane::Real(e.cast(d, v)),
+        _ => Lane::Real(v),
+    }
+}
+
+/// An index of the output as an index of an operand that broadcasts to it.
+fn aligned(operand: &[usize], at: &[Ix]) -> SmallVec<[Ix; 4]> {
+    let skip = at.len() - operand.len();
+    operand.iter().zip(&at[skip..]).map(|(&n, ix)| if n == 1 { Ix::constant(0) } else { ix.clone() }).collect()
+}
+
+/// Product; conjunction for bool.
+pub(super) fn mul(e: &mut Emit, a: Value, b: Value) -> Value {
+    match e.dtype(a) {
+        DType::Bool => e.and(a, b),
+        _ => e.binary(BinaryOp::Mul, a, b),
+    }
+}
+
+/// (a + bi)/(c + di) by Smith's method, which scales by the larger part of the divisor so that its square can't overflow
+/// (R. L. Smith, "Algorithm 116: Complex division", CACM 5, 1962).
+pub(super) fn complex_div(e: &mut Emit, x: Lane, y: Lane) -> Lane {
+    let ((a, b), (c, d)) = (x.parts(), y.parts());
+    let (ac, ad) = (e.abs(c), e.abs(d));
+    let wide = e.binary(BinaryOp::Ge, ac, ad);
+    let (p, q) = (e.select(wide, c, d), e.select(wide, d, c));
+    let r = e.div(q, p);
+    let qr = e.mul(q, r);
+    let den = e.add(p, qr);
+    let (s, t) = (e.select(wide, a, b), e.select(wide, b, a));
+    let tr = e.mul(t, r);
+    let re = e.add(s, tr);
+    let re = e.div(re, den);
+    let sr = e.mul(s, r);
+    let im = e.sub(t, sr);
+    let im = e.div(im, den);
+    let minus = e.neg(im);
+    Lane::Complex(re, e.select(wide, im, minus))
+}

@@ -1,0 +1,133 @@
+//! The Graph: a typed, immutable program over primitives.
+//!
+//! Invariants (checked by [`Graph::verify`]): each variable is defined once, by an input or an equation, before it is used; its aval is what the
+//! primitive's rule infers. A graph holds no data: arrays that the traced function closed over are inputs, listed last.
+
+use crate::aval::Aval;
+use crate::location::Location;
+use crate::prim::Prim;
+use lazuli_kernel::{Result, Scalar, Shape};
+use smallvec::SmallVec;
+
+/// A variable: index into [`Graph::avals`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Var(pub u32);
+
+/// What an equation reads: a variable, or a scalar written in place (rank 0; a run-time parameter of kernels, never part of
+/// their code).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Atom {
+    Var(Var),
+    Lit(Scalar),
+}
+
+impl From<Var> for Atom {
+    fn from(v: Var) -> Self {
+        Atom::Var(v)
+    }
+}
+
+impl From<Scalar> for Atom {
+    fn from(s: Scalar) -> Self {
+        Atom::Lit(s)
+    }
+}
+
+/// Whether an equation may be dropped, merged or reordered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub enum Effect {
+    #[default]
+    None,
+    /// Runs exactly once, in the order of the trace.
+    Ordered,
+}
+
+/// What an equation carries besides its meaning. The location is outside equality; stream and effect bound CSE, DCE and fusion.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Meta {
+    pub location: Location,
+    pub stream: u32,
+    pub effect: Effect,
+}
+
+impl PartialEq for Meta {
+    fn eq(&self, other: &Self) -> bool {
+        self.stream == other.stream && self.effect == other.effect
+    }
+}
+impl Eq for Meta {}
+impl std::hash::Hash for Meta {
+    fn hash<H: std::hash::Hasher>(&self, h: &mut H) {
+        (self.stream, self.effect).hash(h)
+    }
+}
+
+/// One application of a primitive.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Equation {
+    pub prim: Prim,
+    pub inputs: SmallVec<[Atom; 3]>,
+    /// Variables whose extents the primitive's parameters mention ([`crate::Dim::Of`]): their avals are needed, their data is not.
+    pub shapes: SmallVec<[Var; 1]>,
+    pub outputs: SmallVec<[Var; 1]>,
+    pub meta: Meta,
+}
+
+/// A program: inputs, equations, outputs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Graph {
+    /// Of every variable.
+    pub avals: Vec<Aval>,
+    /// Arguments, then constants.
+    pub inputs: Vec<Var>,
+    /// How many of the inputs, counted from the end, are constants.
+    pub constants: usize,
+    pub equations: Vec<Equation>,
+    pub outputs: Vec<Atom>,
+}
+
+impl Graph {
+    pub fn aval(&self, atom: Atom) -> Aval {
+        match atom {
+            Atom::Var(v) => self.avals[v.0 as usize].clone(),
+            Atom::Lit(s) => Aval::scalar(s.dtype),
+        }
+    }
+    pub fn shape_of(&self, v: Var) -> &Shape {
+        &self.avals[v.0 as usize].shape
+    }
+    /// Inputs that are not constants.
+    pub fn arguments(&self) -> &[Var] {
+        &self.inputs[..self.inputs.len() - self.constants]
+    }
+    pub fn input_avals(&self) -> Vec<Aval> {
+        self.inputs.iter().map(|v| self.avals[v.0 as usize].clone()).collect()
+    }
+    pub fn output_avals(&self) -> Vec<Aval> {
+        self.outputs.iter().map(|&a| self.aval(a)).collect()
+    }
+    /// The same program for inputs of other shapes: every shape rule runs again.
+    pub fn rebind(&self, inputs: &[Shape]) -> Result<Graph> {
+        let mut graph = self.clone();
+        for (v, shape) in self.inputs.iter().zip(inputs) {
+            graph.avals[v.0 as usize].shape = shape.clone();
+        }
+        for i in 0..graph.equations.len() {
+            let inferred = graph.infer(&graph.equations[i])?;
+            for (v, aval) in graph.equations[i].outputs.clone().into_iter().zip(inferred) {
+                graph.avals[v.0 as usize] = aval;
+            }
+        }
+        Ok(graph)
+    }
+    /// What the rule of an equation's primitive says of its outputs.
+    pub fn infer(&self, e: &Equation) -> Result<SmallVec<[Aval; 1]>> {
+        let inputs: SmallVec<[Aval; 3]> = e.inputs.iter().map(|&a| self.aval(a)).collect();
+        let inputs: SmallVec<[&Aval; 3]> = inputs.iter().collect();
+        let shapes: SmallVec<[&Aval; 1]> = e.shapes.iter().map(|v| &self.avals[v.0 as usize]).collect();
+        e.prim.infer(&inputs, &shapes).map_err(|err| match e.meta.location.place() {
+            Some((file, line)) => err.at(format!("{file}:{line}")),
+            None => err,
+        })
+    }
+}

@@ -1,0 +1,99 @@
+//! Values at an index: how every primitive whose outputs can be computed point by point is lowered.
+//!
+//! Elementwise operations, views, gathers, padding, concatenation, iota and random bits all answer one question: *what is the
+//! value of the output at this index?*, by asking for values of their inputs at indices of their own. Whether an input is then
+//! loaded from memory or computed on the spot (fused) is the compiler's choice, hidden behind [`Pointwise::input`].
+
+use lazuli_kernel::{DType, Emit, Scalar, Value};
+use smallvec::{SmallVec, smallvec};
+
+/// A number of the straight line: one value, or the two parts of a complex one. f16 and bf16 values are kept in their own dtype;
+/// who computes with them casts to f32 and back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Lane {
+    Real(Value),
+    Complex(Value, Value),
+}
+
+impl Lane {
+    /// The single value of a number that is not complex.
+    pub fn real(self) -> Value {
+        match self {
+            Lane::Real(v) => v,
+            Lane::Complex(..) => {
+                panic!("a complex number where a real one was expected: the dtype rule should have refused it")
+            }
+        }
+    }
+    /// Real and imaginary part of a complex number.
+    pub fn parts(self) -> (Value, Value) {
+        match self {
+            Lane::Complex(re, im) => (re, im),
+            Lane::Real(_) => {
+                panic!("a real number where a complex one was expected: the dtype rule should have refused it")
+            }
+        }
+    }
+}
+
+/// Position along one axis.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Ix {
+    /// `constant + Σ coefficient · loop counter`: becomes strides and an offset of a load, run-time numbers.
+    Affine { constant: isize, terms: SmallVec<[(u32, isize); 2]> },
+    /// An i64 value of the straight line; loads at it are clamped by the kernel IR.
+    Computed(Value),
+}
+
+impl Ix {
+    pub fn constant(constant: isize) -> Self {
+        Ix::Affine { constant, terms: SmallVec::new() }
+    }
+    /// The counter of a loop axis.
+    pub fn axis(axis: u32) -> Self {
+        Ix::Affine { constant: 0, terms: smallvec![(axis, 1)] }
+    }
+}
+
+/// Position within an array, one [`Ix`] per axis.
+pub type Index = SmallVec<[Ix; 4]>;
+
+/// What a primitive's lowering may ask for.
+pub trait Pointwise {
+    /// The value of input `k` at an index of that input (as many entries as it has axes).
+    fn input(&mut self, k: usize, at: &[Ix]) -> Lane;
+    /// The value of input `k` where `mask` (bool) holds; zero elsewhere, where nothing is read. For positions that may lie outside.
+    fn input_masked(&mut self, k: usize, at: &[Ix], mask: Value) -> Lane;
+    /// Shape of input `k` in this binding of shapes.
+    fn input_shape(&self, k: usize) -> &[usize];
+    fn input_dtype(&self, k: usize) -> DType;
+    /// Shape of the output that is asked for.
+    fn output_shape(&self) -> &[usize];
+    /// The straight line being written.
+    fn emit(&mut self) -> &mut Emit;
+    /// A number that depends on shapes or parameters: becomes a run-time parameter, so that it is not part of the machine code.
+    fn number(&mut self, value: Scalar) -> Value;
+    /// The i64 value of a position.
+    fn position(&mut self, at: &Ix) -> Value;
+    /// `scale · at + offset`, affine if `at` is.
+    fn affine(&mut self, at: &Ix, scale: isize, offset: isize) -> Ix {
+        match at {
+            Ix::Affine { constant, terms } => Ix::Affine {
+                constant: constant * scale + offset,
+                terms: if scale == 0 { SmallVec::new() } else { terms.iter().map(|&(a, c)| (a, c * scale)).collect() },
+            },
+            Ix::Computed(v) => {
+                let (mut v, scale, offset) = (*v, Scalar::i64(scale as i64), Scalar::i64(offset as i64));
+                if scale.bits != 1 {
+                    let s = self.number(scale);
+                    v = self.emit().mul(v, s);
+                }
+                if offset.bits != 0 {
+                    let o = self.number(offset);
+                    v = self.emit().add(v, o);
+                }
+                Ix::Computed(v)
+            }
+        }
+    }
+}

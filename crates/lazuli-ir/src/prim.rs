@@ -1,0 +1,191 @@
+//! What a primitive is: the rules that each states, and the closed set of them.
+
+use crate::aval::{Aval, Dim};
+use crate::builder::Builder;
+use crate::elementwise::{Binary, Ternary, Unary};
+use crate::graph::{Atom, Var};
+use crate::pointwise::{Index, Ix, Lane, Pointwise};
+use crate::prims::*;
+use lazuli_kernel::{Combine, Error, Layout, Result, ScanOp, ScatterOp, Shape};
+use smallvec::SmallVec;
+use std::fmt;
+
+/// Tangents (or cotangents) of several values; `None` is zero.
+pub type Tangents = SmallVec<[Option<Atom>; 2]>;
+/// Outputs of a vmap rule, every one batched along its axis 0.
+pub type VmapOut = SmallVec<[Atom; 1]>;
+
+/// How a primitive becomes kernels and library calls.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Lowering {
+    /// Point by point, through [`Primitive::pointwise`].
+    Pointwise,
+    /// Combine input 0 along `axes`. f16 and bf16 accumulate in f32. `ArgMin`/`ArgMax` give the position as uint32.
+    Reduce { combine: Combine, axes: SmallVec<[usize; 4]> },
+    /// Running combination of input 0 along an axis.
+    Scan { op: ScanOp, axis: usize, reverse: bool, exclusive: bool },
+    /// A copy of input 0, then updates at every point of `space`, through [`Primitive::scatter`].
+    Scatter { op: ScatterOp, space: Shape },
+    /// A copy of input 0, then input 1 written (combined by the op) into the part that [`Primitive::layout`] names.
+    Update { op: ScatterOp },
+    /// The field's library routines.
+    Library(Library),
+    /// The equations of its body.
+    Call,
+}
+
+/// Library routines that primitives ask for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Library {
+    /// Inputs (…, m, k) and (…, k, n).
+    Matmul,
+    /// Sorted values, or (`indices`) the permutation as uint32.
+    Sort { axis: usize, indices: bool },
+}
+
+/// One update of a scatter.
+#[derive(Debug, Clone)]
+pub struct ScatterPoint {
+    /// Position in the target. Updates whose position lies outside are dropped.
+    pub at: Index,
+    pub value: Lane,
+}
+
+/// An equation being differentiated: its operands in the graph that is being built.
+#[derive(Debug, Clone, Copy)]
+pub struct Primals<'a> {
+    pub inputs: &'a [Atom],
+    pub shapes: &'a [Var],
+    pub outputs: &'a [Atom],
+}
+
+/// A linear equation being transposed.
+#[derive(Debug, Clone, Copy)]
+pub struct TransposeCx<'a> {
+    /// The operand, or `None` where it is one of the linear variables (which have no value).
+    pub inputs: &'a [Option<Atom>],
+    /// Of every operand, linear or not.
+    pub avals: &'a [Aval],
+    pub shapes: &'a [Var],
+}
+
+impl TransposeCx<'_> {
+    pub fn is_linear(&self, k: usize) -> bool {
+        self.inputs[k].is_none()
+    }
+}
+
+/// An equation being vectorised. A batched operand has the batch as its axis 0.
+#[derive(Debug, Clone, Copy)]
+pub struct VmapCx<'a> {
+    pub inputs: &'a [Atom],
+    pub batched: &'a [bool],
+    pub shapes: &'a [Var],
+    pub shapes_batched: &'a [bool],
+    /// Extent of the batch.
+    pub size: usize,
+}
+
+impl VmapCx<'_> {
+    /// A parameter's extents, with references to batched shape operands moved past the batch axis.
+    pub fn dims(&self, dims: &[Dim]) -> SmallVec<[Dim; 4]> {
+        let shift = |d: &Dim| match *d {
+            Dim::Of { operand, axis } if self.shapes_batched[operand as usize] => Dim::Of { operand, axis: axis + 1 },
+            d => d,
+        };
+        dims.iter().map(shift).collect()
+    }
+}
+
+/// The rules of one primitive. Every method is a pure function of the parameters and what it is given.
+pub trait Primitive: Clone + fmt::Debug + Eq + std::hash::Hash {
+    /// As printed in graphs: `transpose`.
+    fn name(&self) -> &'static str;
+
+    /// Parameters as printed in brackets: `axes=(1,0)`; empty if there are none.
+    fn params(&self) -> String {
+        String::new()
+    }
+
+    /// Shape and dtype of every output, or an error that names the op, the shapes and dtypes at fault, and the remedy.
+    fn infer(&self, inputs: &[&Aval], shapes: &[&Aval]) -> Result<SmallVec<[Aval; 1]>>;
+
+    /// Tangents of the outputs, linear in `tangents` (those of the inputs). Not called if all of them are zero.
+    fn jvp(&self, b: &mut Builder, primals: Primals, tangents: &[Option<Atom>]) -> Result<Tangents>;
+
+    /// Cotangents of the inputs from those of the outputs, for an equation that is linear in its linear inputs taken together; `None` for the
+    /// others. With the inner product ⟨a, b⟩ = Re(ā·b): factors come back conjugated. Not called if all of `cotangents` are zero.
+    fn transpose(&self, _b: &mut Builder, _cx: TransposeCx, _cotangents: &[Option<Atom>]) -> Result<Tangents> {
+        Err(Error::internal(self.name(), "this primitive is not linear: its jvp rule emitted it on a tangent"))
+    }
+
+    /// The equation over a whole batch. Not called if nothing is batched.
+    fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut>;
+
+    fn lowering(&self, inputs: &[&Aval], outputs: &[&Aval]) -> Lowering;
+
+    /// The value of the output at an index of it; for [`Lowering::Pointwise`].
+    fn pointwise(&self, _cx: &mut dyn Pointwise, _at: &[Ix]) -> Lane {
+        unreachable!("{} is not lowered point by point", self.name())
+    }
+
+    /// One update of a scatter, at a point of its space.
+    fn scatter(&self, _cx: &mut dyn Pointwise, _at: &[Ix]) -> ScatterPoint {
+        unreachable!("{} is not lowered to a scatter", self.name())
+    }
+
+    /// For views: where the output's elements lie in memory if the input's lie as `input` says; `None` if that can't be said by strides (a copy is
+    /// needed). For [`Lowering::Update`]: where the updated part of the target lies.
+    fn layout(&self, _input: &Layout, _output: &[usize]) -> Option<Layout> {
+        None
+    }
+
+    /// Whether the output is input 0 seen through another index map, and nothing else.
+    fn is_view(&self) -> bool {
+        false
+    }
+}
+
+macro_rules! prims {
+    ($($name:ident),* $(,)?) => {
+        /// A primitive with its parameters: the closed set.
+        #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+        pub enum Prim { $($name($name)),* }
+
+        $(impl From<$name> for Prim { fn from(p: $name) -> Self { Prim::$name(p) } })*
+
+        impl Prim {
+            /// Names of the families and blocks, for sweeps over the op table.
+            pub const KINDS: &[&str] = &[$(stringify!($name)),*];
+            pub fn name(&self) -> &'static str { match self { $(Prim::$name(p) => p.name()),* } }
+            pub fn params(&self) -> String { match self { $(Prim::$name(p) => p.params()),* } }
+            pub fn infer(&self, inputs: &[&Aval], shapes: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
+                match self { $(Prim::$name(p) => p.infer(inputs, shapes)),* }
+            }
+            pub fn jvp(&self, b: &mut Builder, primals: Primals, tangents: &[Option<Atom>]) -> Result<Tangents> {
+                match self { $(Prim::$name(p) => p.jvp(b, primals, tangents)),* }
+            }
+            pub fn transpose(&self, b: &mut Builder, cx: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
+                match self { $(Prim::$name(p) => p.transpose(b, cx, cotangents)),* }
+            }
+            pub fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
+                match self { $(Prim::$name(p) => p.vmap(b, cx)),* }
+            }
+            pub fn lowering(&self, inputs: &[&Aval], outputs: &[&Aval]) -> Lowering {
+                match self { $(Prim::$name(p) => p.lowering(inputs, outputs)),* }
+            }
+            pub fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
+                match self { $(Prim::$name(p) => p.pointwise(cx, at)),* }
+            }
+            pub fn scatter(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> ScatterPoint {
+                match self { $(Prim::$name(p) => p.scatter(cx, at)),* }
+            }
+            pub fn layout(&self, input: &Layout, output: &[usize]) -> Option<Layout> {
+                match self { $(Prim::$name(p) => p.layout(input, output)),* }
+            }
+            pub fn is_view(&self) -> bool { match self { $(Prim::$name(p) => p.is_view()),* } }
+        }
+    };
+}
+
+prims! { Unary, Binary, Ternary, Cast, Broadcast, ExpandDims, Squeeze, Transpose, Reduce }

@@ -1,0 +1,245 @@
+//! Views: the same elements seen through another index map. They move no data unless a copy is asked for.
+
+use crate::aval::{Aval, Dim, show_axes, show_dims};
+use crate::builder::Builder;
+use crate::graph::Atom;
+use crate::pointwise::{Ix, Lane, Pointwise};
+use crate::prim::{Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
+use crate::prims::unbroadcast;
+use lazuli_kernel::{Error, Layout, Result, Shape, shape};
+use smallvec::{SmallVec, smallvec};
+
+/// Rules of a view: linear in its one operand, lowered to the index map.
+macro_rules! view_rules {
+    () => {
+        fn jvp(&self, b: &mut Builder, primals: Primals, tangents: &[Option<Atom>]) -> Result<Tangents> {
+            Ok(smallvec![match tangents[0] {
+                Some(t) => Some(b.equation(self.clone(), &[t], primals.shapes)?[0].into()),
+                None => None,
+            }])
+        }
+        fn lowering(&self, _: &[&Aval], _: &[&Aval]) -> Lowering {
+            Lowering::Pointwise
+        }
+        fn is_view(&self) -> bool {
+            true
+        }
+    };
+}
+
+/// Permutes axes: axis i of the output is axis `axes[i]` of the input.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Transpose {
+    pub axes: SmallVec<[usize; 4]>,
+}
+
+impl Transpose {
+    fn inverse(&self) -> Self {
+        let mut axes: SmallVec<[usize; 4]> = SmallVec::from_elem(0, self.axes.len());
+        for (i, &a) in self.axes.iter().enumerate() {
+            axes[a] = i;
+        }
+        Self { axes }
+    }
+}
+
+impl Primitive for Transpose {
+    fn name(&self) -> &'static str {
+        "transpose"
+    }
+    fn params(&self) -> String {
+        format!("axes={}", show_axes(&self.axes))
+    }
+    fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
+        let a = inputs[0];
+        let mut seen: SmallVec<[usize; 4]> = self.axes.clone();
+        seen.sort_unstable();
+        if !seen.iter().copied().eq(0..a.rank()) {
+            return Err(Error::value(
+                "transpose",
+                format!("axes {} are not a permutation of the axes of {a}", show_axes(&self.axes)),
+            ));
+        }
+        Ok(smallvec![Aval::new(a.dtype, self.axes.iter().map(|&i| a.shape[i]).collect::<Shape>())])
+    }
+    view_rules!();
+    fn transpose(&self, b: &mut Builder, _: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
+        Ok(smallvec![Some(b.op(self.inverse(), &[cotangents[0].expect("a cotangent")])?)])
+    }
+    fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
+        let axes = std::iter::once(0).chain(self.axes.iter().map(|a| a + 1)).collect();
+        Ok(smallvec![b.op(Transpose { axes }, cx.inputs)?])
+    }
+    fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
+        let index: SmallVec<[Ix; 4]> = self.inverse().axes.iter().map(|&i| at[i].clone()).collect();
+        cx.input(0, &index)
+    }
+    fn layout(&self, input: &Layout, output: &[usize]) -> Option<Layout> {
+        let strides = self.axes.iter().map(|&i| input.strides[i]).collect();
+        Some(Layout { shape: output.into(), strides, offset: input.offset })
+    }
+}
+
+/// Stretches axes of extent 1, and adds axes in front, to the extents `shape`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Broadcast {
+    pub shape: SmallVec<[Dim; 4]>,
+}
+
+impl Primitive for Broadcast {
+    fn name(&self) -> &'static str {
+        "broadcast_to"
+    }
+    fn params(&self) -> String {
+        format!("shape={}", show_dims(&self.shape))
+    }
+    fn infer(&self, inputs: &[&Aval], shapes: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
+        let to: Shape = self.shape.iter().map(|d| d.resolve(shapes)).collect();
+        let fits = shape::broadcast("broadcast_to", &inputs[0].shape, &to).is_ok_and(|s| s == to);
+        if !fits {
+            let (from, to) = (shape::show(&inputs[0].shape), shape::show(&to));
+            return Err(Error::value(
+                "broadcast_to",
+                format!(
+                    "an array of shape {from} can't be broadcast to {to}: only axes of extent 1 stretch, aligned at the last axis"
+                ),
+            ));
+        }
+        Ok(smallvec![Aval::new(inputs[0].dtype, to)])
+    }
+    view_rules!();
+    fn transpose(&self, b: &mut Builder, cx: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
+        Ok(smallvec![Some(unbroadcast(b, cotangents[0].expect("a cotangent"), &cx.avals[0].shape)?)])
+    }
+    fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
+        let dims = std::iter::once(Dim::Known(cx.size)).chain(cx.dims(&self.shape)).collect();
+        let rank = b.rank(cx.inputs[0]);
+        let operand = match cx.batched[0] {
+            true => expand_dims(b, cx.inputs[0], &(1..=self.shape.len() + 1 - rank).collect::<Vec<_>>())?,
+            false => cx.inputs[0],
+        };
+        Ok(smallvec![b.equation(Broadcast { shape: dims }, &[operand], cx.shapes)?[0].into()])
+    }
+    fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
+        let operand = cx.input_shape(0);
+        let skip = at.len() - operand.len();
+        let index: SmallVec<[Ix; 4]> =
+            operand.iter().zip(&at[skip..]).map(|(&n, ix)| if n == 1 { Ix::constant(0) } else { ix.clone() }).collect();
+        cx.input(0, &index)
+    }
+    fn layout(&self, input: &Layout, output: &[usize]) -> Option<Layout> {
+        let skip = output.len() - input.rank();
+        let strides = (0..output.len())
+            .map(|i| if i < skip || input.shape[i - skip] == 1 { 0 } else { input.strides[i - skip] })
+            .collect();
+        Some(Layout { shape: output.into(), strides, offset: input.offset })
+    }
+}
+
+/// Adds axes of extent 1: `axes` are their positions in the output, sorted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct ExpandDims {
+    pub axes: SmallVec<[usize; 4]>,
+}
+
+/// Removes axes of extent 1: `axes` are their positions in the input, sorted.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Squeeze {
+    pub axes: SmallVec<[usize; 4]>,
+}
+
+impl Primitive for ExpandDims {
+    fn name(&self) -> &'static str {
+        "expand_dims"
+    }
+    fn params(&self) -> String {
+        format!("axes={}", show_axes(&self.axes))
+    }
+    fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
+        let mut shape = inputs[0].shape.clone();
+        for &axis in &self.axes {
+            if axis > shape.len() {
+                return Err(Error::index("expand_dims", format!("axis {axis} is out of bounds for {}", inputs[0])));
+            }
+            shape.insert(axis, 1);
+        }
+        Ok(smallvec![Aval::new(inputs[0].dtype, shape)])
+    }
+    view_rules!();
+    fn transpose(&self, b: &mut Builder, _: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
+        Ok(smallvec![Some(squeeze(b, cotangents[0].expect("a cotangent"), &self.axes)?)])
+    }
+    fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
+        let axes: Vec<usize> = self.axes.iter().map(|a| a + 1).collect();
+        Ok(smallvec![expand_dims(b, cx.inputs[0], &axes)?])
+    }
+    fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
+        let index: SmallVec<[Ix; 4]> =
+            at.iter().enumerate().filter(|(i, _)| !self.axes.contains(i)).map(|(_, ix)| ix.clone()).collect();
+        cx.input(0, &index)
+    }
+    fn layout(&self, input: &Layout, output: &[usize]) -> Option<Layout> {
+        let mut strides = input.strides.clone();
+        for &axis in &self.axes {
+            strides.insert(axis, 0);
+        }
+        Some(Layout { shape: output.into(), strides, offset: input.offset })
+    }
+}
+
+impl Primitive for Squeeze {
+    fn name(&self) -> &'static str {
+        "squeeze"
+    }
+    fn params(&self) -> String {
+        format!("axes={}", show_axes(&self.axes))
+    }
+    fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
+        let a = inputs[0];
+        if let Some(&axis) = self.axes.iter().find(|&&i| a.shape.get(i) != Some(&1)) {
+            return Err(Error::value(
+                "squeeze",
+                format!("axis {axis} of an array of shape {} does not have extent 1", shape::show(&a.shape)),
+            ));
+        }
+        let kept = a.shape.iter().enumerate().filter(|(i, _)| !self.axes.contains(i)).map(|(_, &n)| n);
+        Ok(smallvec![Aval::new(a.dtype, kept.collect::<Shape>())])
+    }
+    view_rules!();
+    fn transpose(&self, b: &mut Builder, _: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
+        Ok(smallvec![Some(expand_dims(b, cotangents[0].expect("a cotangent"), &self.axes)?)])
+    }
+    fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
+        let axes: Vec<usize> = self.axes.iter().map(|a| a + 1).collect();
+        Ok(smallvec![squeeze(b, cx.inputs[0], &axes)?])
+    }
+    fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
+        let mut index: SmallVec<[Ix; 4]> = at.into();
+        for &axis in &self.axes {
+            index.insert(axis, Ix::constant(0));
+        }
+        cx.input(0, &index)
+    }
+    fn layout(&self, input: &Layout, output: &[usize]) -> Option<Layout> {
+        let kept = (0..input.rank()).filter(|i| !self.axes.contains(i)).map(|i| input.strides[i]);
+        Some(Layout { shape: output.into(), strides: kept.collect(), offset: input.offset })
+    }
+}
+
+/// `a` broadcast to these extents; itself if it has them.
+pub fn broadcast_to(b: &mut Builder, a: Atom, to: &[usize]) -> Result<Atom> {
+    if b.shape(a) == to {
+        return Ok(a);
+    }
+    b.op(Broadcast { shape: to.iter().map(|&n| Dim::Known(n)).collect() }, &[a])
+}
+
+/// `a` with axes of extent 1 at these (sorted) positions of the result.
+pub fn expand_dims(b: &mut Builder, a: Atom, axes: &[usize]) -> Result<Atom> {
+    if axes.is_empty() { Ok(a) } else { b.op(ExpandDims { axes: axes.into() }, &[a]) }
+}
+
+/// `a` without these (sorted) axes of extent 1.
+pub fn squeeze(b: &mut Builder, a: Atom, axes: &[usize]) -> Result<Atom> {
+    if axes.is_empty() { Ok(a) } else { b.op(Squeeze { axes: axes.into() }, &[a]) }
+}
