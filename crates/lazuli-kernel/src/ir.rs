@@ -176,7 +176,7 @@ pub enum Inst {
     Index(u32),
     /// Extent of a loop axis, i64.
     Extent(u32),
-    /// Element of an operand at the current point.
+    /// Element of an operand at the current point. A byte of a bool that is not 0 reads as true.
     Load(u32),
     /// Element at a computed position (i64, counted in elements from the operand's offset). The position is clamped
     /// to `0..len` of the launch's argument; where `mask` is given and false, the value is 0 and nothing is read, as
@@ -192,10 +192,11 @@ pub enum Inst {
     Fma(Value, Value, Value),
     /// `if .0 { .1 } else { .2 }`; any dtype.
     Select(Value, Value, Value),
-    /// Conversion of value. To float: rounded to nearest even (u64/i64 too; f64 to f16 or bf16 rounds once); float to integer: truncated,
+    /// Conversion of value. To float: rounded once to nearest even (u64/i64 to f32 and f64 to f16 or bf16 too), except that
+    /// integers go to f16 and bf16 by way of f32, as in MLX; float to integer: truncated,
     /// saturated, NaN is 0; integer to integer: wrapped; to bool: `!= 0` (NaN is true); from bool: 0 or 1.
     Cast(DType, Value),
-    /// Same bits, another dtype of the same size.
+    /// Same bits, another dtype of the same size; not to bool.
     Bitcast(DType, Value),
     /// Result of an accumulator; in the epilogue of a reduction only.
     Reduced(u32),
@@ -228,7 +229,8 @@ pub enum Combine {
     /// Bool.
     All,
     Any,
-    /// The smallest value and the first position of it; NaN wins over all, the first of them.
+    /// The smallest value and the first position of it; NaN wins over all, the first of them. Compared by `<`: −0 and +0 are
+    /// equal, and the first of them is the value. Of no elements: position 0 and the identity of `Min`.
     ArgMin,
     ArgMax,
 }
@@ -241,7 +243,7 @@ pub struct Accumulator {
     pub value: Value,
 }
 
-/// Running combination along an axis, element by element in order.
+/// Running combination along an axis, element by element in order: `total = total op element`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ScanOp {
     Sum,
@@ -250,6 +252,94 @@ pub enum ScanOp {
     Max,
     /// log(eᵃ + eᵇ) as in [`crate::math::logaddexp`]; f32 and f64.
     LogAddExp,
+}
+
+impl Combine {
+    pub const ALL: [Combine; 8] = [
+        Combine::Sum,
+        Combine::Prod,
+        Combine::Min,
+        Combine::Max,
+        Combine::All,
+        Combine::Any,
+        Combine::ArgMin,
+        Combine::ArgMax,
+    ];
+    /// Whether values of this dtype can be reduced so.
+    pub fn accepts(self, d: DType) -> bool {
+        match self {
+            Combine::All | Combine::Any => d == DType::Bool,
+            Combine::ArgMin | Combine::ArgMax => BinaryOp::Lt.accepts(d),
+            _ => self.binary().is_some_and(|op| op.accepts(d)),
+        }
+    }
+    /// The operation between two values; none for those that track a position.
+    pub fn binary(self) -> Option<BinaryOp> {
+        match self {
+            Combine::Sum => Some(BinaryOp::Add),
+            Combine::Prod => Some(BinaryOp::Mul),
+            Combine::Min => Some(BinaryOp::Min),
+            Combine::Max => Some(BinaryOp::Max),
+            Combine::All => Some(BinaryOp::And),
+            Combine::Any => Some(BinaryOp::Or),
+            Combine::ArgMin | Combine::ArgMax => None,
+        }
+    }
+    /// The result of reducing nothing.
+    pub fn identity(self, d: DType) -> Scalar {
+        match self {
+            Combine::Sum | Combine::Any => Scalar::zero(d),
+            Combine::Prod | Combine::All => Scalar::one(d),
+            Combine::Min | Combine::ArgMin => Scalar::from_f64(d, f64::INFINITY),
+            Combine::Max | Combine::ArgMax if d == DType::Bool => Scalar::bool(false),
+            Combine::Max | Combine::ArgMax => Scalar::from_f64(d, f64::NEG_INFINITY),
+        }
+    }
+}
+
+impl ScanOp {
+    pub const ALL: [ScanOp; 5] = [ScanOp::Sum, ScanOp::Prod, ScanOp::Min, ScanOp::Max, ScanOp::LogAddExp];
+    /// Whether values of this dtype can be scanned so.
+    pub fn accepts(self, d: DType) -> bool {
+        self.binary().map_or(matches!(d, DType::F32 | DType::F64), |op| op.accepts(d))
+    }
+    /// The operation between two values, where it is one instruction.
+    pub fn binary(self) -> Option<BinaryOp> {
+        match self {
+            ScanOp::Sum => Some(BinaryOp::Add),
+            ScanOp::Prod => Some(BinaryOp::Mul),
+            ScanOp::Min => Some(BinaryOp::Min),
+            ScanOp::Max => Some(BinaryOp::Max),
+            ScanOp::LogAddExp => None,
+        }
+    }
+    /// What an exclusive scan begins with.
+    pub fn identity(self, d: DType) -> Scalar {
+        match self {
+            ScanOp::Sum => Combine::Sum.identity(d),
+            ScanOp::Prod => Combine::Prod.identity(d),
+            ScanOp::Min => Combine::Min.identity(d),
+            ScanOp::Max | ScanOp::LogAddExp => Combine::Max.identity(d),
+        }
+    }
+}
+
+impl ScatterOp {
+    pub const ALL: [ScatterOp; 5] = [ScatterOp::Assign, ScatterOp::Add, ScatterOp::Mul, ScatterOp::Min, ScatterOp::Max];
+    /// Whether values of this dtype can be scattered so.
+    pub fn accepts(self, d: DType) -> bool {
+        self.binary().map_or(d != DType::C64, |op| op.accepts(d))
+    }
+    /// The operation between what stands there and the update; none for `Assign`.
+    pub fn binary(self) -> Option<BinaryOp> {
+        match self {
+            ScatterOp::Assign => None,
+            ScatterOp::Add => Some(BinaryOp::Add),
+            ScatterOp::Mul => Some(BinaryOp::Mul),
+            ScatterOp::Min => Some(BinaryOp::Min),
+            ScatterOp::Max => Some(BinaryOp::Max),
+        }
+    }
 }
 
 /// How a scatter combines an update with what stands there.
@@ -272,8 +362,8 @@ pub enum Nest {
     /// operands have stride 0 along reduced axes. `epilogue` continues the numbering of the body and may use [`Inst::Reduced`],
     /// [`Inst::Param`], [`Inst::Const`], [`Inst::Index`], loads at kept axes, and scalar operations; not values of the body.
     Reduce { axes: u32, accumulators: Vec<Accumulator>, epilogue: Vec<Inst>, stores: Vec<Store> },
-    /// Running combination along the last loop axis, from its end if `reverse`; an exclusive one leaves the
-    /// current element out and begins with the identity.
+    /// Running combination along the last loop axis, from its end if `reverse`. An inclusive one begins with the first element; an
+    /// exclusive one begins with the identity and leaves the current element out. `store` has the value's dtype.
     Scan { op: ScanOp, reverse: bool, exclusive: bool, value: Value, store: u32 },
     /// `target[index] = target[index] op value` for every point, in row-major order of the loop space, where `mask` (if any) holds and
     /// `0 ≤ index < len`. `index` is i64, in elements from the target's offset.

@@ -12,9 +12,13 @@ pub mod backend;
 pub mod dtype;
 pub mod error;
 pub mod ir;
+mod parse;
 pub mod plan;
+mod print;
 pub mod scalar;
+pub mod scalar_ops;
 pub mod shape;
+mod verify;
 
 pub use backend::{Backend, Buffer, Event, Executable, Features, MemoryStats, Mode, Run, Stream};
 pub use dtype::{DType, Kind};

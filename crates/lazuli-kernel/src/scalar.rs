@@ -1,6 +1,7 @@
 //! A single number of any dtype, held by its bits so that it can be compared and hashed exactly.
 
-use crate::dtype::{DType, Kind};
+use crate::dtype::DType;
+use crate::scalar_ops::{self, f64_to_bf16, f64_to_f16};
 use half::{bf16, f16};
 use std::fmt;
 
@@ -45,24 +46,19 @@ impl Scalar {
             DType::I16 => v as i16 as u16 as u64,
             DType::I32 => v as i32 as u32 as u64,
             DType::I64 => v as i64 as u64,
-            DType::F16 => f16::from_f64(v).to_bits() as u64,
-            DType::BF16 => bf16::from_f64(v).to_bits() as u64,
+            DType::F16 => f64_to_f16(v).to_bits() as u64,
+            DType::BF16 => f64_to_bf16(v).to_bits() as u64,
             DType::F32 => (v as f32).to_bits() as u64,
             DType::F64 => v.to_bits(),
             DType::C64 => (v as f32).to_bits() as u64,
         };
         Self { dtype, bits }
     }
-    /// `v` converted to `dtype`: wrapped for narrower integers, rounded for floats, `v != 0` for bool.
+    /// `v` converted to `dtype` as by [`Inst::Cast`](crate::Inst::Cast): wrapped for narrower integers, rounded for floats, `v != 0` for bool.
     pub fn from_i64(dtype: DType, v: i64) -> Self {
-        match dtype.kind() {
-            Kind::Signed | Kind::Unsigned => {
-                let mask = if dtype.itemsize() == 8 { u64::MAX } else { (1 << (8 * dtype.itemsize())) - 1 };
-                Self { dtype, bits: v as u64 & mask }
-            }
-            Kind::Bool => Self::bool(v != 0),
-            _ if dtype == DType::F32 => Self::f32(v as f32),
-            _ => Self::from_f64(dtype, v as f64),
+        match dtype {
+            DType::C64 => Self::c64(v as f32, 0.0),
+            _ => scalar_ops::eval_cast(dtype, Self::i64(v)),
         }
     }
     pub fn zero(dtype: DType) -> Self {

@@ -1,0 +1,261 @@
+//! Kernels, plans and launches as text, for people and for golden tests.
+//!
+//! A kernel prints as one line per instruction, each value with its dtype:
+//!
+//! ```text
+//! kernel rank 2 vector 1 (in f32 unit, out f32 unit; params f32) {
+//!   %0: f32 = load 0
+//!   %1: f32 = param 0
+//!   %2: f32 = mul %0, %1
+//!   map {
+//!     store 1 <- %2
+//!   }
+//! }
+//! ```
+//!
+//! and [`crate::parse`] reads it back. Printing never fails: a kernel that the verifier rejects prints too, with `?` for a
+//! dtype that cannot be told.
+
+use crate::dtype::DType;
+use crate::ir::{Accumulator, Inner, Inst, Kernel, Nest, Operand, Role, Value};
+use crate::plan::{Arg, LibraryCall, Plan, Slot, Step};
+use crate::shape;
+use std::fmt::{self, Debug, Display, Formatter};
+
+/// A line of a printed kernel: what the verifier points at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// The first line: rank, vector axis, operands, parameters.
+    Header,
+    /// The instruction of this number.
+    Inst(usize),
+    /// The line that opens the nest, or that is all of it.
+    Nest,
+    /// The store of this number.
+    Store(usize),
+    Brace,
+}
+
+/// The name of an op in text: its identifier in lower case, so that the two cannot differ.
+pub(crate) fn keyword(op: impl Debug) -> String {
+    format!("{op:?}").to_lowercase()
+}
+
+impl Display for Value {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "%{}", self.0)
+    }
+}
+
+impl Display for Role {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&keyword(self))
+    }
+}
+
+impl Display for Inner {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        f.write_str(&keyword(self))
+    }
+}
+
+impl Display for Operand {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {} {}", self.role, self.dtype.short_name(), self.inner)
+    }
+}
+
+impl Display for Inst {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match *self {
+            Inst::Param(p) => write!(f, "param {p}"),
+            Inst::Const(s) => write!(f, "const {s}"),
+            Inst::Index(axis) => write!(f, "index {axis}"),
+            Inst::Extent(axis) => write!(f, "extent {axis}"),
+            Inst::Load(operand) => write!(f, "load {operand}"),
+            Inst::LoadAt { operand, index, mask: None } => write!(f, "load {operand}[{index}]"),
+            Inst::LoadAt { operand, index, mask: Some(mask) } => write!(f, "load {operand}[{index}] if {mask}"),
+            Inst::Unary(op, a) => write!(f, "{} {a}", keyword(op)),
+            Inst::Binary(op, a, b) => write!(f, "{} {a}, {b}", keyword(op)),
+            Inst::Fma(a, b, c) => write!(f, "fma {a}, {b}, {c}"),
+            Inst::Select(c, a, b) => write!(f, "select {c}, {a}, {b}"),
+            Inst::Cast(d, a) => write!(f, "cast {} {a}", d.short_name()),
+            Inst::Bitcast(d, a) => write!(f, "bitcast {} {a}", d.short_name()),
+            Inst::Reduced(a) => write!(f, "reduced {a}"),
+            Inst::ReducedIndex(a) => write!(f, "reduced_index {a}"),
+        }
+    }
+}
+
+impl Display for Kernel {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let text: Vec<String> = lines(self).into_iter().map(|(_, line)| line).collect();
+        f.write_str(&text.join("\n"))
+    }
+}
+
+/// The kernel's text with `<-- note` behind the line at `place`.
+pub(crate) fn annotated(kernel: &Kernel, place: Place, note: &str) -> String {
+    let mut text = String::new();
+    for (at, line) in lines(kernel) {
+        text.push('\n');
+        text += &line;
+        if at == place {
+            text += &format!("    <-- {note}");
+        }
+    }
+    text
+}
+
+fn lines(kernel: &Kernel) -> Vec<(Place, String)> {
+    let list = |items: Vec<String>| items.join(", ");
+    let mut header = list(kernel.operands.iter().map(|o| o.to_string()).collect());
+    if !kernel.params.is_empty() {
+        header += &format!("; params {}", list(kernel.params.iter().map(|d| d.short_name().to_string()).collect()));
+    }
+    let types = known_dtypes(kernel);
+    let inst = |number: usize, inst: &Inst, indent: &str| {
+        let dtype = types[number].map_or("?", DType::short_name);
+        (Place::Inst(number), format!("{indent}%{number}: {dtype} = {inst}"))
+    };
+    let header = format!("kernel rank {} vector {} ({header}) {{", kernel.rank, kernel.vector_axis);
+    let mut out = vec![(Place::Header, header)];
+    out.extend(kernel.body.iter().enumerate().map(|(i, x)| inst(i, x, "  ")));
+    let guard = |mask: &Option<Value>| mask.map_or(String::new(), |m| format!(" if {m}"));
+    match &kernel.nest {
+        Nest::Map { stores } | Nest::Reduce { stores, .. } => {
+            let mut open = "  map {".to_string();
+            let mut epilogue: &[Inst] = &[];
+            if let Nest::Reduce { axes, accumulators, epilogue: e, .. } = &kernel.nest {
+                let what = accumulators.iter().map(|a| format!("{} {}", keyword(a.combine), a.value)).collect();
+                open = format!("  reduce axes {axes} ({}) {{", list(what));
+                epilogue = e;
+            }
+            out.push((Place::Nest, open));
+            out.extend(epilogue.iter().enumerate().map(|(i, x)| inst(kernel.body.len() + i, x, "    ")));
+            for (i, s) in stores.iter().enumerate() {
+                out.push((Place::Store(i), format!("    store {} <- {}", s.operand, s.value)));
+            }
+            out.push((Place::Brace, "  }".into()));
+        }
+        Nest::Scan { op, reverse, exclusive, value, store } => {
+            let reverse = if *reverse { " reverse" } else { "" };
+            let exclusive = if *exclusive { " exclusive" } else { "" };
+            out.push((Place::Nest, format!("  scan {}{reverse}{exclusive} {store} <- {value}", keyword(op))));
+        }
+        Nest::Scatter { op, target, index, mask, value } => {
+            out.push((Place::Nest, format!("  scatter {} {target}[{index}] <- {value}{}", keyword(op), guard(mask))));
+        }
+    }
+    out.push((Place::Brace, "}".into()));
+    out
+}
+
+/// As [`Kernel::dtypes`], for kernels that may be malformed.
+pub(crate) fn known_dtypes(kernel: &Kernel) -> Vec<Option<DType>> {
+    let accumulators: &[Accumulator] = match &kernel.nest {
+        Nest::Reduce { accumulators, .. } => accumulators,
+        _ => &[],
+    };
+    let mut types: Vec<Option<DType>> = Vec::new();
+    for inst in kernel.insts() {
+        let value = |v: Value| types.get(v.0 as usize).copied().flatten();
+        types.push(match *inst {
+            Inst::Param(p) => kernel.params.get(p as usize).copied(),
+            Inst::Load(o) | Inst::LoadAt { operand: o, .. } => kernel.operands.get(o as usize).map(|o| o.dtype),
+            Inst::Reduced(a) => accumulators.get(a as usize).and_then(|a| value(a.value)),
+            _ => inst.uses().iter().all(|&v| value(v).is_some()).then(|| {
+                inst.dtype(
+                    |v| value(v).expect("all uses are known"),
+                    |_| unreachable!("matched above"),
+                    |_| unreachable!("matched above"),
+                    |_| unreachable!("matched above"),
+                )
+            }),
+        });
+    }
+    types
+}
+
+impl Display for Slot {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match *self {
+            Slot::Input(n) => write!(f, "input{n}"),
+            Slot::Output(n) => write!(f, "output{n}"),
+            Slot::Temp { offset, nbytes } => write!(f, "temp[{offset}..{}]", offset.saturating_add(nbytes)),
+        }
+    }
+}
+
+/// `input0 + 12 strides (16, 1) len 64`; an offset of 0 and a length of 0 are left out.
+impl Display for Arg {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.slot)?;
+        if self.offset != 0 {
+            write!(f, " + {}", self.offset)?;
+        }
+        let strides: Vec<String> = self.strides.iter().map(|s| s.to_string()).collect();
+        write!(f, " strides ({})", strides.join(", "))?;
+        if self.len != 0 {
+            write!(f, " len {}", self.len)?;
+        }
+        Ok(())
+    }
+}
+
+impl Display for Step {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            Step::Launch { kernel, extents, args, params } => {
+                write!(f, "launch extents {}", shape::show(extents))?;
+                if !params.is_empty() {
+                    write!(f, " params {params:?}")?;
+                }
+                for (i, arg) in args.iter().enumerate() {
+                    write!(f, "\n  {i}: {arg}")?;
+                }
+                write!(f, "\n{kernel}")
+            }
+            Step::Call(call) => write!(f, "{call}"),
+            Step::Copy { from, to, nbytes } => write!(f, "copy {to} <- {from}, {nbytes} bytes"),
+        }
+    }
+}
+
+impl Display for LibraryCall {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        match self {
+            LibraryCall::Matmul { dtype, batch, m, n, k, a, b, c } => {
+                let batch = shape::show(batch);
+                write!(f, "matmul {} batch {batch} m {m} n {n} k {k}\n  a: {a}\n  b: {b}\n  c: {c}", dtype.short_name())
+            }
+            LibraryCall::Sort { dtype, rows, n, indices, input, output } => {
+                let what = if *indices { "argsort" } else { "sort" };
+                let rows = shape::show(rows);
+                write!(f, "{what} {} rows {rows} n {n}\n  input: {input}\n  output: {output}", dtype.short_name())
+            }
+        }
+    }
+}
+
+impl Display for Plan {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        let sizes = |s: &[usize]| s.iter().map(|n| n.to_string()).collect::<Vec<_>>().join(", ");
+        writeln!(
+            f,
+            "plan inputs ({}) outputs ({}) arena {} bytes {{",
+            sizes(&self.inputs),
+            sizes(&self.outputs),
+            self.arena
+        )?;
+        for step in &self.steps {
+            for line in step.to_string().lines() {
+                writeln!(f, "  {line}")?;
+            }
+        }
+        for (output, input) in &self.donations {
+            writeln!(f, "  donate output{output} <- input{input}")?;
+        }
+        f.write_str("}")
+    }
+}
