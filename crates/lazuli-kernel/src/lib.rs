@@ -12,6 +12,7 @@ pub mod backend;
 pub mod dtype;
 pub mod error;
 pub mod ir;
+pub mod math;
 mod parse;
 pub mod plan;
 mod print;

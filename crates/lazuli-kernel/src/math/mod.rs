@@ -1,0 +1,144 @@
+//! Elementary functions as straight lines of kernel IR.
+//!
+//! Each function here appends instructions to an [`Emit`] and returns the value of the result: range reduction and a polynomial on
+//! explicit `Fma`, no tables, no branches, no calls. So a function has one definition for every backend, gives the same bits on all of
+//! them, and fuses like any other arithmetic. What they need of a backend is what the IR promises: exact fma, nothing contracted
+//! or reassociated, subnormals kept, round to nearest even.
+//!
+//! [`FUNCTIONS`] lists them with their greatest errors; tests and `cargo xtask ulp` are driven by it. f32 and f64 are separate schemes
+//! (see `single`); f16 and bf16 are the caller's business (cast to f32 and back).
+
+mod expr;
+mod single;
+
+use crate::dtype::DType;
+use crate::ir::{Emit, Value};
+use expr::{build1, build2};
+
+/// Appends a function to a straight line.
+#[derive(Debug, Clone, Copy)]
+pub enum Emitter {
+    Unary(fn(&mut Emit, Value) -> Value),
+    Binary(fn(&mut Emit, Value, Value) -> Value),
+}
+
+/// A row of the table of functions.
+#[derive(Debug, Clone, Copy)]
+pub struct Function {
+    pub name: &'static str,
+    pub emit: Emitter,
+    /// Greatest error over all f32 inputs, in units in the last place of the exact result: measured, rounded up.
+    pub max_ulp_f32: f64,
+}
+
+impl Function {
+    pub fn arity(&self) -> usize {
+        match self.emit {
+            Emitter::Unary(_) => 1,
+            Emitter::Binary(_) => 2,
+        }
+    }
+}
+
+fn unsupported(name: &str, dtype: DType) -> ! {
+    panic!("[{name}] defined for float32 and float64, not {dtype:?}: cast the operand first")
+}
+
+macro_rules! functions {
+    ($($(#[$doc:meta])* $name:ident($x:ident $(, $y:ident)?) = $module:ident, f32 $ulp32:literal;)*) => {
+        $( functions!(@define $(#[$doc])* $name($x $(, $y)?) $module $ulp32); )*
+        /// Every function of this module.
+        pub const FUNCTIONS: &[Function] = &[ $( Function {
+            name: stringify!($name),
+            emit: functions!(@emitter $name $($y)?),
+            max_ulp_f32: $ulp32,
+        } ),* ];
+    };
+    (@define $(#[$doc:meta])* $name:ident($x:ident) $module:ident $ulp32:literal) => {
+        $(#[$doc])*
+        ///
+        #[doc = concat!("Greatest error ", stringify!($ulp32), " ULP in f32.")]
+        pub fn $name(e: &mut Emit, $x: Value) -> Value {
+            match e.dtype($x) {
+                DType::F32 => build1(e, $x, single::$module::$name),
+                dtype => unsupported(stringify!($name), dtype),
+            }
+        }
+    };
+    (@define $(#[$doc:meta])* $name:ident($x:ident, $y:ident) $module:ident $ulp32:literal) => {
+        $(#[$doc])*
+        ///
+        #[doc = concat!("Greatest error ", stringify!($ulp32), " ULP in f32.")]
+        pub fn $name(e: &mut Emit, $x: Value, $y: Value) -> Value {
+            match e.dtype($x) {
+                DType::F32 => build2(e, $x, $y, single::$module::$name),
+                dtype => unsupported(stringify!($name), dtype),
+            }
+        }
+    };
+    (@emitter $name:ident) => { Emitter::Unary($name) };
+    (@emitter $name:ident $y:ident) => { Emitter::Binary($name) };
+}
+
+functions! {
+    /// eˣ.
+    exp(x) = exp_log, f32 0.8914;
+    /// 2ˣ.
+    exp2(x) = exp_log, f32 0.8785;
+    /// eˣ − 1.
+    expm1(x) = exp_log, f32 0.8901;
+    /// Natural logarithm. log(±0) = −∞, NaN below 0.
+    log(x) = exp_log, f32 0.9048;
+    /// Logarithm to base 2.
+    log2(x) = exp_log, f32 0.9551;
+    /// Logarithm to base 10.
+    log10(x) = exp_log, f32 0.9455;
+    /// log(1 + x). log1p(−1) = −∞, NaN below.
+    log1p(x) = exp_log, f32 0.9161;
+    /// 1/(1 + e⁻ˣ).
+    sigmoid(x) = exp_log, f32 0.7797;
+    /// log(1 + eˣ).
+    softplus(x) = exp_log, f32 0.9260;
+    /// log(eᵃ + eᵇ); logaddexp(−∞, −∞) = −∞. The error is in units of the largest of |a|, |b| and the result: near a result of 0 the sum
+    /// itself cancels.
+    logaddexp(a, b) = exp_log, f32 1.17;
+    /// Hyperbolic sine.
+    sinh(x) = hyperbolic, f32 0.9437;
+    /// Hyperbolic cosine.
+    cosh(x) = hyperbolic, f32 0.7472;
+    /// Hyperbolic tangent.
+    tanh(x) = hyperbolic, f32 1.0;
+    /// Inverse hyperbolic sine.
+    asinh(x) = hyperbolic, f32 0.9148;
+    /// Inverse hyperbolic cosine, NaN below 1.
+    acosh(x) = hyperbolic, f32 0.8980;
+    /// Inverse hyperbolic tangent, ±∞ at ±1, NaN beyond.
+    atanh(x) = hyperbolic, f32 0.9193;
+    /// 1/√x. rsqrt(±0) = ±∞.
+    rsqrt(x) = pow, f32 0.5001;
+    /// Cube root.
+    cbrt(x) = pow, f32 0.5003;
+    /// x to the power y, with the special cases of C's `pow`: pow(1, y) = pow(x, ±0) = 1 even for NaN, NaN for a negative finite x and a
+    /// finite y that is not an integer.
+    pow(x, y) = pow, f32 0.8445;
+    /// The error function, 2/√π ∫₀ˣ e^(−t²) dt.
+    erf(x) = erf, f32 0.9910;
+    /// 1 − erf(x), without its cancellation.
+    erfc(x) = erf, f32 1.5476;
+    /// The inverse of [`erf`], ±∞ at ±1, NaN beyond.
+    erfinv(x) = erf, f32 1.6314;
+    /// Sine, of any finite argument.
+    sin(x) = trig, f32 0.8839;
+    /// Cosine, of any finite argument.
+    cos(x) = trig, f32 0.8830;
+    /// Tangent, of any finite argument.
+    tan(x) = trig, f32 1.1951;
+    /// Inverse sine, NaN beyond ±1.
+    asin(x) = inverse_trig, f32 0.7074;
+    /// Inverse cosine, NaN beyond ±1.
+    acos(x) = inverse_trig, f32 0.6979;
+    /// Inverse tangent.
+    atan(x) = inverse_trig, f32 1.0075;
+    /// Angle of the point (x, y), with the special cases of IEEE 754: atan2(±0, −0) = ±π, and so on.
+    atan2(y, x) = inverse_trig, f32 1.0831;
+}
