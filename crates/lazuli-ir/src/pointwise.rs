@@ -4,7 +4,7 @@
 //! value of the output at this index?*, by asking for values of their inputs at indices of their own. Whether an input is then
 //! loaded from memory or computed on the spot (fused) is the compiler's choice, hidden behind [`Pointwise::input`].
 
-use lazuli_kernel::{DType, Emit, Scalar, Value};
+use lazuli_kernel::{BinaryOp, DType, Emit, Scalar, Value};
 use smallvec::{SmallVec, smallvec};
 
 /// A number of the straight line: one value, or the two parts of a complex one. f16 and bf16 values are kept in their own dtype;
@@ -95,5 +95,77 @@ pub trait Pointwise {
                 Ix::Computed(v)
             }
         }
+    }
+    /// The row-major digits of a position along an axis of extent `Π extents`: its index in an array of shape `extents` (none of them 0). By division,
+    /// unless the loop axes permit an affine answer.
+    fn split(&mut self, at: &Ix, extents: &[usize]) -> Index {
+        let mut rest = self.position(at);
+        let mut digits = Index::new();
+        for &n in extents[1..].iter().rev() {
+            let n = self.number(Scalar::i64(n as i64));
+            digits.push(Ix::Computed(self.emit().binary(BinaryOp::Rem, rest, n)));
+            rest = self.emit().div(rest, n);
+        }
+        digits.push(Ix::Computed(rest));
+        digits.reverse();
+        digits
+    }
+    /// Row-major position of an index of an array of shape `extents`: `Σ stride · at`, affine if all of `at` is.
+    fn join(&mut self, at: &[Ix], extents: &[usize]) -> Ix {
+        let mut constant = 0;
+        let mut terms: SmallVec<[(u32, isize); 2]> = SmallVec::new();
+        let mut computed: Option<Value> = None;
+        for (ix, stride) in at.iter().zip(lazuli_kernel::shape::row_strides(extents)) {
+            match self.affine(ix, stride, 0) {
+                Ix::Affine { constant: c, terms: t } => {
+                    constant += c;
+                    for (axis, k) in t {
+                        match terms.iter_mut().find(|(a, _)| *a == axis) {
+                            Some((_, sum)) => *sum += k,
+                            None => terms.push((axis, k)),
+                        }
+                    }
+                }
+                Ix::Computed(v) => computed = Some(computed.map_or(v, |sum| self.emit().add(sum, v))),
+            }
+        }
+        let affine = Ix::Affine { constant, terms };
+        match computed {
+            None => affine,
+            Some(v) if affine == Ix::constant(0) => Ix::Computed(v),
+            Some(v) => {
+                let rest = self.position(&affine);
+                Ix::Computed(self.emit().add(v, rest))
+            }
+        }
+    }
+    /// An index of an array of shape `from` as the index of the same element, counted in row-major order, of an array of shape `to`. Axes
+    /// are taken in the smallest blocks of equal size, so that those which a reshape leaves alone stay as they are.
+    fn reshape(&mut self, at: &[Ix], from: &[usize], to: &[usize]) -> Index {
+        let mut index: Index = to.iter().map(|_| Ix::constant(0)).collect();
+        if from.contains(&0) {
+            return index;
+        }
+        let (mut i, mut j) = (0, 0);
+        while i < from.len() && j < to.len() {
+            let (first, start) = (i, j);
+            let (mut m, mut n) = (from[i], to[j]);
+            (i, j) = (i + 1, j + 1);
+            while m != n {
+                if m < n {
+                    m *= from[i];
+                    i += 1;
+                } else {
+                    n *= to[j];
+                    j += 1;
+                }
+            }
+            let block = self.join(&at[first..i], &from[first..i]);
+            let digits = if j - start == 1 { smallvec![block] } else { self.split(&block, &to[start..j]) };
+            for (slot, digit) in index[start..j].iter_mut().zip(digits) {
+                *slot = digit;
+            }
+        }
+        index
     }
 }
