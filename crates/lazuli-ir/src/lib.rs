@@ -13,6 +13,7 @@ pub mod builder;
 pub mod elementwise;
 pub mod graph;
 pub mod location;
+pub mod param;
 pub mod pointwise;
 pub mod prim;
 pub mod prims;

@@ -66,6 +66,8 @@ pub trait Pointwise {
     fn input_masked(&mut self, k: usize, at: &[Ix], mask: Value) -> Lane;
     /// Shape of input `k` in this binding of shapes.
     fn input_shape(&self, k: usize) -> &[usize];
+    /// Shape of the equation's shape operand `k` ([`crate::Equation::shapes`]).
+    fn shape_operand(&self, k: usize) -> &[usize];
     fn input_dtype(&self, k: usize) -> DType;
     /// Shape of the output that is asked for.
     fn output_shape(&self) -> &[usize];
@@ -75,6 +77,36 @@ pub trait Pointwise {
     fn number(&mut self, value: Scalar) -> Value;
     /// The i64 value of a position.
     fn position(&mut self, at: &Ix) -> Value;
+    /// `Σ strides · at`, affine if all of `at` are.
+    fn linear(&mut self, at: &[Ix], strides: &[isize]) -> Ix {
+        let mut sum = Ix::constant(0);
+        for (ix, &stride) in at.iter().zip(strides) {
+            let term = self.affine(ix, stride, 0);
+            sum = self.offset(&sum, &term);
+        }
+        sum
+    }
+    /// `a + b`, affine if both are.
+    fn offset(&mut self, a: &Ix, b: &Ix) -> Ix {
+        match (a, b) {
+            (Ix::Affine { constant: p, terms: s }, Ix::Affine { constant: q, terms: t }) => {
+                let mut terms = s.clone();
+                for &(axis, c) in t {
+                    match terms.iter_mut().find(|(a, _)| *a == axis) {
+                        Some((_, sum)) => *sum += c,
+                        None => terms.push((axis, c)),
+                    }
+                }
+                terms.retain(|(_, c)| *c != 0);
+                Ix::Affine { constant: p + q, terms }
+            }
+            (zero, other) | (other, zero) if *zero == Ix::constant(0) => other.clone(),
+            _ => {
+                let (a, b) = (self.position(a), self.position(b));
+                Ix::Computed(self.emit().add(a, b))
+            }
+        }
+    }
     /// `scale · at + offset`, affine if `at` is.
     fn affine(&mut self, at: &Ix, scale: isize, offset: isize) -> Ix {
         match at {

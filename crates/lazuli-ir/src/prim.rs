@@ -4,6 +4,7 @@ use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
 use crate::elementwise::{Binary, Ternary, Unary};
 use crate::graph::{Atom, Var};
+use crate::param::Params;
 use crate::pointwise::{Index, Ix, Lane, Pointwise};
 use crate::prims::*;
 use lazuli_kernel::{Combine, Error, Layout, Result, ScanOp, ScatterOp, Shape};
@@ -95,6 +96,30 @@ impl VmapCx<'_> {
         };
         dims.iter().map(shift).collect()
     }
+
+    /// The operands with the batch in front of all of them: those that have none are broadcast.
+    pub fn batch_all(&self, b: &mut Builder) -> Result<SmallVec<[Atom; 3]>> {
+        let mut out = SmallVec::new();
+        for (&input, &batched) in self.inputs.iter().zip(self.batched) {
+            let shape: Shape = std::iter::once(self.size).chain(b.shape(input).iter().copied()).collect();
+            out.push(if batched { input } else { broadcast_to(b, input, &shape)? });
+        }
+        Ok(out)
+    }
+
+    /// The operands with axes of extent 1 put in, so that they have one rank, their batches (or an extent of 1) in front, and broadcast as each
+    /// point of the batch did.
+    pub fn align(&self, b: &mut Builder) -> Result<SmallVec<[Atom; 3]>> {
+        let rank = |b: &Builder, k: usize| b.rank(self.inputs[k]) - self.batched[k] as usize;
+        let most = (0..self.inputs.len()).map(|k| rank(b, k)).max().unwrap_or(0);
+        let mut out = SmallVec::new();
+        for (k, &input) in self.inputs.iter().enumerate() {
+            let front = self.batched[k] as usize;
+            let missing: Vec<usize> = (front..most + 1 - rank(b, k)).collect();
+            out.push(expand_dims(b, input, &missing)?);
+        }
+        Ok(out)
+    }
 }
 
 /// The rules of one primitive. Every method is a pure function of the parameters and what it is given.
@@ -106,6 +131,11 @@ pub trait Primitive: Clone + fmt::Debug + Eq + std::hash::Hash {
     fn params(&self) -> String {
         String::new()
     }
+
+    /// Inverse of `name` and `params`: the primitive that prints so, if it is one of this block.
+    fn parse(name: &str, params: &Params) -> Option<Self>
+    where
+        Self: Sized;
 
     /// Shape and dtype of every output, or an error that names the op, the shapes and dtypes at fault, and the remedy.
     fn infer(&self, inputs: &[&Aval], shapes: &[&Aval]) -> Result<SmallVec<[Aval; 1]>>;
@@ -159,6 +189,11 @@ macro_rules! prims {
             pub const KINDS: &[&str] = &[$(stringify!($name)),*];
             pub fn name(&self) -> &'static str { match self { $(Prim::$name(p) => p.name()),* } }
             pub fn params(&self) -> String { match self { $(Prim::$name(p) => p.params()),* } }
+            /// The primitive that prints as this name and these parameters. [`Call`] is not among them: the graph's parser reads its body.
+            pub fn parse(name: &str, params: &Params) -> Option<Prim> {
+                $(if let Some(p) = $name::parse(name, params) { return Some(p.into()) })*
+                None
+            }
             pub fn infer(&self, inputs: &[&Aval], shapes: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
                 match self { $(Prim::$name(p) => p.infer(inputs, shapes)),* }
             }
@@ -188,4 +223,8 @@ macro_rules! prims {
     };
 }
 
-prims! { Unary, Binary, Ternary, Cast, Broadcast, ExpandDims, Squeeze, Transpose, Reduce }
+prims! {
+    Unary, Binary, Ternary, Cast, Bitcast, Broadcast, ExpandDims, Squeeze, Transpose, Reshape, Flatten, Unflatten, Slice, SliceUpdate, Pad,
+    Concatenate, Gather, Scatter, GatherAxis, ScatterAxis, Reduce, ArgReduce, Cumulative, Sort, ArgSort, Matmul, Iota, NumberOfElements,
+    RandomBits, Call,
+}

@@ -1,16 +1,43 @@
 //! The primitives that are not elementwise, one block each.
 
+mod along;
+mod arg;
+mod bitcast;
+mod call;
 mod cast;
+mod cumulative;
+mod gather;
+mod join;
+mod matmul;
+mod random;
 mod reduce;
+mod reshape;
+mod slice;
+mod sort;
+mod source;
 mod view;
 
+pub use along::{GatherAxis, ScatterAxis};
+pub use arg::{ArgOp, ArgReduce};
+pub use bitcast::Bitcast;
+pub use call::Call;
 pub use cast::Cast;
+pub use cumulative::Cumulative;
+pub use gather::{Gather, Scatter};
+pub use join::{Concatenate, Pad};
+pub use matmul::Matmul;
+pub use random::RandomBits;
 pub use reduce::{Reduce, ReduceOp};
+pub use reshape::{Flatten, Reshape, Unflatten, reshape};
+pub use slice::{Bound, Slice, SliceUpdate};
+pub use sort::{ArgSort, Sort};
+pub use source::{Iota, NumberOfElements};
 pub use view::{Broadcast, ExpandDims, Squeeze, Transpose, broadcast_to, expand_dims, squeeze};
 
+use crate::aval::Aval;
 use crate::builder::Builder;
 use crate::graph::Atom;
-use lazuli_kernel::Result;
+use lazuli_kernel::{Error, Result};
 
 /// Sums what broadcasting stretched: the transpose of broadcasting from `to`.
 pub fn unbroadcast(b: &mut Builder, a: Atom, to: &[usize]) -> Result<Atom> {
@@ -23,4 +50,32 @@ pub fn unbroadcast(b: &mut Builder, a: Atom, to: &[usize]) -> Result<Atom> {
         (0..shape.len()).filter(|&i| i < extra || to[i - extra] == 1 && shape[i] != 1).collect();
     let summed = b.op(Reduce { op: ReduceOp::Sum, axes, keepdims: true }, &[a])?;
     view::squeeze(b, summed, &(0..extra).collect::<Vec<_>>())
+}
+
+/// The cotangent of an equation with one output.
+fn cotangent(cotangents: &[Option<Atom>]) -> Atom {
+    cotangents[0].expect("not called with a zero cotangent")
+}
+
+fn check_axis(op: &str, axis: usize, a: &Aval) -> Result<()> {
+    if axis < a.rank() {
+        return Ok(());
+    }
+    Err(Error::index(op, format!("axis {axis} is out of bounds for an array with {} dimensions", a.rank())))
+}
+
+/// All operands have one dtype.
+fn check_alike(op: &str, operands: &[&Aval]) -> Result<()> {
+    if operands.iter().all(|a| a.dtype == operands[0].dtype) {
+        return Ok(());
+    }
+    let got: Vec<_> = operands.iter().map(|a| a.dtype.name()).collect();
+    Err(Error::value(op, format!("operands must have one dtype, not {}: cast with astype first", got.join(", "))))
+}
+
+fn todo_jvp(_: &mut Builder, _: crate::prim::Primals, _: &[Option<Atom>]) -> Result<crate::prim::Tangents> {
+    Err(Error::internal("jvp", "not written yet"))
+}
+fn todo_vmap(_: &mut Builder, _: crate::prim::VmapCx) -> Result<crate::prim::VmapOut> {
+    Err(Error::internal("vmap", "not written yet"))
 }

@@ -5,6 +5,7 @@ use super::{Accepts, Gives, Partial, Row, rules};
 use crate::aval::Aval;
 use crate::builder::Builder;
 use crate::graph::Atom;
+use crate::param::Params;
 use crate::pointwise::{Ix, Lane, Pointwise};
 use crate::prim::{Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use lazuli_kernel::{BinaryOp, Result, UnaryOp};

@@ -3,6 +3,7 @@
 use crate::aval::Aval;
 use crate::builder::Builder;
 use crate::graph::Atom;
+use crate::param::fields;
 use crate::pointwise::{Ix, Lane, Pointwise};
 use crate::prim::{Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use lazuli_kernel::{DType, Result, Value};
@@ -16,12 +17,7 @@ pub struct Cast {
 }
 
 impl Primitive for Cast {
-    fn name(&self) -> &'static str {
-        "astype"
-    }
-    fn params(&self) -> String {
-        format!("dtype={}", self.dtype.short_name())
-    }
+    fields!("astype" dtype);
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         Ok(smallvec![Aval::new(self.dtype, inputs[0].shape.clone())])
     }

@@ -3,6 +3,7 @@
 use crate::aval::Aval;
 use crate::builder::Builder;
 use crate::graph::Atom;
+use crate::param::fields;
 use crate::prim::{Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::view::{broadcast_to, expand_dims};
 use lazuli_kernel::{Combine, DType, Error, Kind, Result};
@@ -38,19 +39,14 @@ impl Reduce {
 }
 
 impl Primitive for Reduce {
-    fn name(&self) -> &'static str {
-        match self.op {
-            ReduceOp::Sum => "sum",
-            ReduceOp::Prod => "prod",
-            ReduceOp::Min => "min",
-            ReduceOp::Max => "max",
-            ReduceOp::All => "all",
-            ReduceOp::Any => "any",
-        }
-    }
-    fn params(&self) -> String {
-        format!("axes={},keepdims={}", crate::aval::show_axes(&self.axes), self.keepdims)
-    }
+    fields!(op {
+        ReduceOp::Sum => "sum",
+        ReduceOp::Prod => "prod",
+        ReduceOp::Min => "min",
+        ReduceOp::Max => "max",
+        ReduceOp::All => "all",
+        ReduceOp::Any => "any",
+    } axes, keepdims);
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         let a = inputs[0];
         let dtype = match (self.op, a.dtype.kind()) {

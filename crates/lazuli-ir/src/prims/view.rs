@@ -1,8 +1,9 @@
 //! Views: the same elements seen through another index map. They move no data unless a copy is asked for.
 
-use crate::aval::{Aval, Dim, show_axes, show_dims};
+use crate::aval::{Aval, Dim, show_axes};
 use crate::builder::Builder;
 use crate::graph::Atom;
+use crate::param::fields;
 use crate::pointwise::{Ix, Lane, Pointwise};
 use crate::prim::{Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::unbroadcast;
@@ -26,6 +27,7 @@ macro_rules! view_rules {
         }
     };
 }
+pub(super) use view_rules;
 
 /// Permutes axes: axis i of the output is axis `axes[i]` of the input.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -44,12 +46,7 @@ impl Transpose {
 }
 
 impl Primitive for Transpose {
-    fn name(&self) -> &'static str {
-        "transpose"
-    }
-    fn params(&self) -> String {
-        format!("axes={}", show_axes(&self.axes))
-    }
+    fields!("transpose" axes);
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         let a = inputs[0];
         let mut seen: SmallVec<[usize; 4]> = self.axes.clone();
@@ -87,12 +84,7 @@ pub struct Broadcast {
 }
 
 impl Primitive for Broadcast {
-    fn name(&self) -> &'static str {
-        "broadcast_to"
-    }
-    fn params(&self) -> String {
-        format!("shape={}", show_dims(&self.shape))
-    }
+    fields!("broadcast_to" shape);
     fn infer(&self, inputs: &[&Aval], shapes: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         let to: Shape = self.shape.iter().map(|d| d.resolve(shapes)).collect();
         let fits = shape::broadcast("broadcast_to", &inputs[0].shape, &to).is_ok_and(|s| s == to);
@@ -149,12 +141,7 @@ pub struct Squeeze {
 }
 
 impl Primitive for ExpandDims {
-    fn name(&self) -> &'static str {
-        "expand_dims"
-    }
-    fn params(&self) -> String {
-        format!("axes={}", show_axes(&self.axes))
-    }
+    fields!("expand_dims" axes);
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         let mut shape = inputs[0].shape.clone();
         for &axis in &self.axes {
@@ -188,12 +175,7 @@ impl Primitive for ExpandDims {
 }
 
 impl Primitive for Squeeze {
-    fn name(&self) -> &'static str {
-        "squeeze"
-    }
-    fn params(&self) -> String {
-        format!("axes={}", show_axes(&self.axes))
-    }
+    fields!("squeeze" axes);
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         let a = inputs[0];
         if let Some(&axis) = self.axes.iter().find(|&&i| a.shape.get(i) != Some(&1)) {

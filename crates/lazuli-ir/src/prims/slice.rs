@@ -1,0 +1,176 @@
+//! Slices by Python's rule, and updates of the part of an array that a slice names.
+
+use crate::aval::Aval;
+use crate::builder::Builder;
+use crate::graph::Atom;
+use crate::param::{Param, fields};
+use crate::pointwise::{Ix, Lane, Pointwise};
+use crate::prim::{Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
+use crate::prims::view::view_rules;
+use crate::prims::{check_alike, cotangent};
+use lazuli_kernel::{Error, Layout, Result, ScatterOp, Shape, shape};
+use smallvec::{SmallVec, smallvec};
+
+/// `start:stop:step` along one axis, as in Python: negative positions count from the end, positions past an end are moved to it,
+/// what is missing is the end that the step comes from or goes to. Resolved against the extent at each binding of shapes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Bound {
+    pub start: Option<isize>,
+    pub stop: Option<isize>,
+    /// Not 0.
+    pub step: isize,
+}
+
+impl Bound {
+    /// The whole axis.
+    pub const ALL: Bound = Bound { start: None, stop: None, step: 1 };
+
+    pub fn range(start: usize, stop: usize) -> Self {
+        Bound { start: Some(start as isize), stop: Some(stop as isize), step: 1 }
+    }
+    /// First position and number of elements on an axis of extent `n`.
+    ///
+    /// ```
+    /// use lazuli_ir::prims::Bound;
+    /// assert_eq!(Bound { start: Some(-3), stop: None, step: 2 }.resolve(10), (7, 2));
+    /// assert_eq!(Bound { start: None, stop: None, step: -1 }.resolve(4), (3, 4));
+    /// assert_eq!(Bound { start: Some(5), stop: Some(2), step: 1 }.resolve(10), (5, 0));
+    /// ```
+    pub fn resolve(self, n: usize) -> (usize, usize) {
+        let n = n as isize;
+        let (lowest, highest) = if self.step > 0 { (0, n) } else { (-1, n - 1) };
+        let clamp = |p: isize| (if p < 0 { p.saturating_add(n) } else { p }).clamp(lowest, highest);
+        let (first, last) = if self.step > 0 { (0, n) } else { (n - 1, -1) };
+        let (start, stop) = (self.start.map_or(first, clamp), self.stop.map_or(last, clamp));
+        let reach = if self.step > 0 { stop - start } else { start - stop };
+        let count = if reach <= 0 { 0 } else { (reach as usize).div_ceil(self.step.unsigned_abs()) };
+        (if count == 0 { start.clamp(0, n) as usize } else { start as usize }, count)
+    }
+}
+
+/// `1:-1:2`, with what is missing (and a step of 1) left out.
+impl Param for Bound {
+    fn show(&self) -> String {
+        let end = |p: Option<isize>| p.map_or(String::new(), |p| p.to_string());
+        let step = if self.step == 1 { String::new() } else { format!(":{}", self.step) };
+        format!("{}:{}{step}", end(self.start), end(self.stop))
+    }
+    fn read(text: &str) -> Option<Self> {
+        let mut parts = text.split(':');
+        let end = |part: &str| if part.is_empty() { Some(None) } else { part.parse().ok().map(Some) };
+        let (start, stop) = (end(parts.next()?)?, end(parts.next()?)?);
+        let step = parts.next().map_or(Some(1), |p| p.parse().ok())?;
+        (step != 0 && parts.next().is_none()).then_some(Bound { start, stop, step })
+    }
+}
+
+/// The part of an array that `bounds` (one per axis) name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Slice {
+    pub bounds: SmallVec<[Bound; 4]>,
+}
+
+/// The target (input 0) with `update` (input 1, of exactly the slice's shape) combined into the part that `bounds` name.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct SliceUpdate {
+    pub bounds: SmallVec<[Bound; 4]>,
+    pub op: ScatterOp,
+}
+
+fn sliced(op: &str, bounds: &[Bound], a: &Aval) -> Result<Shape> {
+    if bounds.len() != a.rank() {
+        return Err(Error::index(op, format!("{} bounds for the {} axes of {a}", bounds.len(), a.rank())));
+    }
+    if bounds.iter().any(|b| b.step == 0) {
+        return Err(Error::value(op, "a slice's step must not be 0"));
+    }
+    Ok(bounds.iter().zip(&a.shape).map(|(b, &n)| b.resolve(n).1).collect())
+}
+
+fn slice_layout(bounds: &[Bound], input: &Layout) -> Layout {
+    let mut out = input.clone();
+    for (i, bound) in bounds.iter().enumerate() {
+        let (start, count) = bound.resolve(input.shape[i]);
+        out.offset += start as isize * input.strides[i];
+        out.strides[i] = input.strides[i] * bound.step;
+        out.shape[i] = count;
+    }
+    if out.size() == 0 {
+        out.offset = input.offset;
+    }
+    out
+}
+
+fn batched(bounds: &[Bound]) -> SmallVec<[Bound; 4]> {
+    std::iter::once(Bound::ALL).chain(bounds.iter().copied()).collect()
+}
+
+impl Primitive for Slice {
+    fields!("slice" bounds);
+    fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
+        Ok(smallvec![Aval::new(inputs[0].dtype, sliced("slice", &self.bounds, inputs[0])?)])
+    }
+    view_rules!();
+    fn transpose(&self, b: &mut Builder, cx: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
+        let (ct, from) = (cotangent(cotangents), &cx.avals[0].shape);
+        let zero = b.like(ct, 0.0);
+        if self.bounds.iter().all(|bound| bound.step == 1) {
+            let (low, high) = self
+                .bounds
+                .iter()
+                .zip(from)
+                .map(|(bound, &n)| {
+                    let (start, count) = bound.resolve(n);
+                    (start, n - start - count)
+                })
+                .unzip();
+            return Ok(smallvec![Some(b.op(crate::prims::Pad { low, high }, &[ct, zero])?)]);
+        }
+        let zeros = crate::prims::broadcast_to(b, zero, from)?;
+        Ok(smallvec![Some(b.op(SliceUpdate { bounds: self.bounds.clone(), op: ScatterOp::Assign }, &[zeros, ct])?)])
+    }
+    fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
+        Ok(smallvec![b.op(Slice { bounds: batched(&self.bounds) }, cx.inputs)?])
+    }
+    fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
+        let from: Shape = cx.input_shape(0).into();
+        let mut index: SmallVec<[Ix; 4]> = SmallVec::new();
+        for ((bound, &n), ix) in self.bounds.iter().zip(&from).zip(at) {
+            index.push(cx.affine(ix, bound.step, bound.resolve(n).0 as isize));
+        }
+        cx.input(0, &index)
+    }
+    fn layout(&self, input: &Layout, _: &[usize]) -> Option<Layout> {
+        Some(slice_layout(&self.bounds, input))
+    }
+}
+
+impl Primitive for SliceUpdate {
+    fields!("slice_update" bounds, op);
+    fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
+        let (target, update) = (inputs[0], inputs[1]);
+        check_alike("slice_update", &[target, update])?;
+        let part = sliced("slice_update", &self.bounds, target)?;
+        if part != update.shape {
+            let (part, got) = (shape::show(&part), shape::show(&update.shape));
+            return Err(Error::value(
+                "slice_update",
+                format!("the slice of the target has shape {part}, the update {got}: broadcast the update first"),
+            ));
+        }
+        Ok(smallvec![target.clone()])
+    }
+    fn jvp(&self, b: &mut Builder, primals: Primals, tangents: &[Option<Atom>]) -> Result<Tangents> {
+        super::todo_jvp(b, primals, tangents)
+    }
+    fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
+        let inputs = cx.batch_all(b)?;
+        Ok(smallvec![b.op(SliceUpdate { bounds: batched(&self.bounds), op: self.op }, &inputs)?])
+    }
+    fn lowering(&self, _: &[&Aval], _: &[&Aval]) -> Lowering {
+        Lowering::Update { op: self.op }
+    }
+    fn layout(&self, input: &Layout, _: &[usize]) -> Option<Layout> {
+        Some(slice_layout(&self.bounds, input))
+    }
+}

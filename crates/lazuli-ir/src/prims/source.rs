@@ -1,0 +1,95 @@
+//! Arrays that come from parameters and shapes alone.
+
+use crate::aval::{Aval, Dim};
+use crate::builder::Builder;
+use crate::graph::Atom;
+use crate::param::fields;
+use crate::pointwise::{Ix, Lane, Pointwise};
+use crate::prim::{Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
+use crate::prims::{broadcast_to, check_axis};
+use lazuli_kernel::{DType, Error, Result, Scalar, Shape};
+use smallvec::{SmallVec, smallvec};
+
+/// 0, 1, 2, … along `axis`, repeated along the others. Any dtype but bool and complex64.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Iota {
+    pub dtype: DType,
+    pub shape: SmallVec<[Dim; 4]>,
+    pub axis: usize,
+}
+
+impl Primitive for Iota {
+    fields!("iota" dtype, shape, axis);
+    fn infer(&self, _: &[&Aval], shapes: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
+        let out = Aval::new(self.dtype, self.shape.iter().map(|d| d.resolve(shapes)).collect::<Shape>());
+        if matches!(self.dtype, DType::Bool | DType::C64) {
+            return Err(Error::value("iota", format!("counts in an integer or float dtype, not in {}", self.dtype)));
+        }
+        check_axis("iota", self.axis, &out)?;
+        Ok(smallvec![out])
+    }
+    fn jvp(&self, _: &mut Builder, _: Primals, _: &[Option<Atom>]) -> Result<Tangents> {
+        Ok(smallvec![None])
+    }
+    fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
+        let shape = std::iter::once(Dim::Known(cx.size)).chain(cx.dims(&self.shape)).collect();
+        Ok(smallvec![b.equation(Iota { shape, axis: self.axis + 1, dtype: self.dtype }, &[], cx.shapes)?[0].into()])
+    }
+    fn lowering(&self, _: &[&Aval], _: &[&Aval]) -> Lowering {
+        Lowering::Pointwise
+    }
+    fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
+        let v = cx.position(&at[self.axis]);
+        Lane::Real(cx.emit().cast(self.dtype, v))
+    }
+}
+
+/// The product of the extents of `axes` of the equation's one shape operand (or the inverse of it), as a scalar: it holds in shapeless traces.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct NumberOfElements {
+    pub axes: SmallVec<[usize; 4]>,
+    pub dtype: DType,
+    pub inverted: bool,
+}
+
+impl Primitive for NumberOfElements {
+    fields!("number_of_elements" axes, dtype, inverted);
+    fn infer(&self, _: &[&Aval], shapes: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
+        for &axis in &self.axes {
+            check_axis("number_of_elements", axis, shapes[0])?;
+        }
+        if self.inverted && !self.dtype.is_float() {
+            return Err(Error::value(
+                "number_of_elements",
+                format!("the inverse needs a float dtype, not {}", self.dtype),
+            ));
+        }
+        Ok(smallvec![Aval::scalar(self.dtype)])
+    }
+    fn jvp(&self, _: &mut Builder, _: Primals, _: &[Option<Atom>]) -> Result<Tangents> {
+        Ok(smallvec![None])
+    }
+    fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
+        let shift = cx.shapes_batched[0] as usize;
+        let axes = self.axes.iter().map(|a| a + shift).collect();
+        let n = b.equation(NumberOfElements { axes, ..self.clone() }, &[], cx.shapes)?[0];
+        Ok(smallvec![broadcast_to(b, n.into(), &[cx.size])?])
+    }
+    fn lowering(&self, _: &[&Aval], _: &[&Aval]) -> Lowering {
+        Lowering::Pointwise
+    }
+    fn pointwise(&self, cx: &mut dyn Pointwise, _: &[Ix]) -> Lane {
+        let n: usize = self.axes.iter().map(|&axis| cx.shape_operand(0)[axis]).product();
+        let value = match self.inverted {
+            true => Scalar::from_f64(self.dtype, 1.0 / n as f64),
+            false => Scalar::from_i64(self.dtype, n as i64),
+        };
+        match self.dtype {
+            DType::C64 => {
+                let re = cx.number(Scalar::from_i64(DType::F32, n as i64));
+                Lane::Complex(re, cx.emit().f32(0.0))
+            }
+            _ => Lane::Real(cx.number(value)),
+        }
+    }
+}
