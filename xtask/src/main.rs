@@ -9,6 +9,11 @@
 
 #![forbid(unsafe_code)]
 
+mod bench;
+mod chart;
+mod demo;
+mod graph;
+mod picture;
 mod python;
 mod steps;
 mod suite;
@@ -27,10 +32,22 @@ struct Command {
 
 const COMMANDS: &[Command] = &[
     Command {
+        name: "demo",
+        arguments: "",
+        summary: "train a digit classifier in Rust and in Python; draw its losses and graph",
+        run: |arguments| no_arguments(arguments).and_then(|()| demo::run()),
+    },
+    Command {
         name: "test",
         arguments: "",
         summary: "format, lints, tidy, all Rust and Python tests, doc tests",
         run: |arguments| no_arguments(arguments).and_then(|()| suite::test()),
+    },
+    Command {
+        name: "bench",
+        arguments: "[--peers] [--rows PATTERN]",
+        summary: "measure Lazuli beside its peers and the machine's limit",
+        run: bench::run,
     },
     Command {
         name: "tidy",
@@ -66,7 +83,7 @@ fn usage() -> String {
     let mut text = String::from("usage: cargo xtask COMMAND\n");
     for command in COMMANDS {
         let call = format!("{} {}", command.name, command.arguments);
-        text += &format!("\n  {call:<34} {}", command.summary);
+        text += &format!("\n  {call:<32} {}", command.summary);
     }
     text
 }

@@ -1,0 +1,103 @@
+"""MLX and Lazuli: one text for both, which is the point of sharing the names."""
+
+import importlib
+import itertools
+from functools import partial
+from types import SimpleNamespace
+
+import formulas
+
+
+def programs(package):
+    mx = importlib.import_module(f"{package}.core")
+    nn = importlib.import_module(f"{package}.nn")
+    optimizers = importlib.import_module(f"{package}.optimizers")
+    xp = SimpleNamespace(
+        erf=mx.erf, abs=mx.abs, exp=mx.exp, sin=mx.sin, cos=mx.cos, tanh=mx.tanh, rsqrt=mx.rsqrt,
+        softmax=mx.softmax, logsumexp=mx.logsumexp, swap=mx.swapaxes,
+    )  # fmt: skip
+
+    def uniform(*shape):
+        x = mx.random.uniform(shape=shape)
+        mx.eval(x)
+        return x
+
+    def both(function, *arguments):
+        compiled = mx.compile(function)
+        return {
+            "eager": lambda: mx.eval(function(*arguments)),
+            "compiled": lambda: mx.eval(compiled(*arguments)),
+        }
+
+    def formula(formula, shape):
+        return both(partial(getattr(formulas, formula), xp), uniform(*shape))
+
+    def scalars():
+        return both(partial(formulas.exp_add, xp), mx.array(1.0), mx.array(2.0))
+
+    def matmul(n):
+        return both(lambda a, b: a @ b, uniform(n, n), uniform(n, n))
+
+    def train_mlp(optimizer):
+        class MLP(nn.Module):
+            def __init__(self):
+                super().__init__()
+                self.layers = [nn.Linear(784, 256), nn.Linear(256, 256), nn.Linear(256, 10)]
+
+            def __call__(self, x):
+                for layer in self.layers[:-1]:
+                    x = nn.relu(layer(x))
+                return self.layers[-1](x)
+
+        def loss(model, x, y):
+            return nn.losses.cross_entropy(model(x), y, reduction="mean")
+
+        x, y = uniform(256, 784), mx.random.randint(0, 10, (256,))
+        mx.eval(y)
+
+        def make(compile):
+            model = MLP()
+            opt = {
+                "sgd": lambda: optimizers.SGD(learning_rate=0.01, momentum=0.9),
+                "adam": lambda: optimizers.Adam(learning_rate=0.001),
+            }[optimizer]()
+            state = [model.state, opt.state]
+            value_and_grad = nn.value_and_grad(model, loss)
+
+            def step(x, y):
+                value, gradients = value_and_grad(model, x, y)
+                opt.update(model, gradients)
+                return value
+
+            step = mx.compile(step, inputs=state, outputs=state) if compile else step
+            return lambda: mx.eval(step(x, y), state)
+
+        return {"eager": make(False), "compiled": make(True)}
+
+    def transformer():
+        parameters = {name: uniform(*shape) * 0.05 for name, shape in formulas.WEIGHTS.items()}
+        mx.eval(parameters)
+        return both(mx.value_and_grad(partial(formulas.transformer_loss, xp)), parameters, uniform(4, 256, 256))
+
+    def run(function, x):
+        mx.eval(function(x))
+
+    def first_call():
+        x = uniform(1000)
+        return {"compiled": lambda: mx.eval(mx.compile(partial(formulas.gelu, xp))(x))}
+
+    def fresh_function():
+        x, numbers = uniform(1000), itertools.count(1)
+        return {"compiled": (run, lambda: (mx.compile(partial(formulas.fresh(next(numbers)), xp)), x))}
+
+    def fresh_lambda():
+        x = uniform(1000)
+        return {"compiled": (run, lambda: (mx.compile(lambda x: mx.exp(mx.abs(x))), x))}
+
+    def new_shape():
+        compiled, lengths = mx.compile(partial(formulas.gelu, xp)), itertools.count(1000)
+        return {"compiled": (run, lambda: (compiled, uniform(next(lengths))))}
+
+    return {function.__name__: function for function in (
+        formula, scalars, matmul, train_mlp, transformer, first_call, fresh_function, fresh_lambda, new_shape,
+    )}  # fmt: skip
