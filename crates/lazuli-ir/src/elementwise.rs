@@ -27,7 +27,7 @@ pub enum Accepts {
     /// Integer and bool.
     Bits,
     Bool,
-    Complex,
+    Float32,
 }
 
 impl Accepts {
@@ -42,7 +42,7 @@ impl Accepts {
             Accepts::Integer => d.is_integer(),
             Accepts::Bits => d.is_integer() || d == DType::Bool,
             Accepts::Bool => d == DType::Bool,
-            Accepts::Complex => d == DType::C64,
+            Accepts::Float32 => d == DType::F32,
         }
     }
     /// For messages: "a float or complex dtype".
@@ -57,7 +57,7 @@ impl Accepts {
             Accepts::Integer => "an integer dtype",
             Accepts::Bits => "an integer dtype or bool",
             Accepts::Bool => "bool",
-            Accepts::Complex => "complex64",
+            Accepts::Float32 => "float32",
         }
     }
 }
@@ -83,7 +83,9 @@ pub enum Partial {
     Times(Atom),
     /// The tangent divided by this: a division is exact where a product with the inverse is not.
     Over(Atom),
-    /// Linear in the tangent, but not a product: the op itself applied to the tangent (conj, real, imag).
+    /// The real part of the tangent times this factor: a real function of a complex operand.
+    RealTimes(Atom),
+    /// Linear in the tangent, but not a product: the op itself applied to the tangent (conjugate, real, imag, a select).
     Itself,
 }
 
@@ -99,7 +101,7 @@ pub struct Row<const N: usize> {
     pub partials: fn(&mut Builder, [Atom; N], Atom) -> Result<[Partial; N]>,
     /// The op on numbers of one real dtype (never f16 or bf16: the family widens those).
     pub real: fn(&mut Emit, [Value; N]) -> Value,
-    /// The op where an operand is complex (all of them are, but for the condition of a select).
+    /// The op where an operand is complex (all of them are, but for the condition of a select) or the result is.
     pub complex: fn(&mut Emit, [Lane; N]) -> Lane,
 }
 
@@ -142,6 +144,9 @@ macro_rules! families {
     )* };
 }
 
+mod complex;
+mod partials;
 mod rules;
+mod scalar;
 mod table;
 pub use table::{Binary, Ternary, Unary};

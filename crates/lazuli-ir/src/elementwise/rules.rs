@@ -7,7 +7,7 @@ use crate::graph::Atom;
 use crate::pointwise::{Ix, Lane, Pointwise};
 use crate::prim::{Prim, Primals, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::unbroadcast;
-use lazuli_kernel::{BinaryOp, DType, Emit, Error, Result, Value, shape};
+use lazuli_kernel::{DType, Error, Result, Value, shape};
 use smallvec::{SmallVec, smallvec};
 
 /// Operands broadcast; all have one dtype, but for a bool condition in front of the others.
@@ -63,6 +63,10 @@ pub(super) fn jvp<const N: usize>(
             Partial::MinusOne => b.neg(t)?,
             Partial::Times(factor) => b.mul(t, factor)?,
             Partial::Over(divisor) => b.div(t, divisor)?,
+            Partial::RealTimes(factor) => {
+                let product = b.mul(t, factor)?;
+                b.unary(Unary::Real, product)?
+            }
             Partial::Itself => unreachable!("handled above"),
         };
         sum = Some(match sum {
@@ -70,11 +74,16 @@ pub(super) fn jvp<const N: usize>(
             None => term,
         });
     }
-    let out = b.aval(primals.outputs[0]);
     Ok(smallvec![match sum {
-        Some(s) => Some(crate::prims::broadcast_to(b, s, &out.shape)?),
+        Some(s) => Some(broadcast_like(b, s, primals.outputs[0])?),
         None => None,
     }])
+}
+
+/// A tangent broadcast to the shape of the result, where a wider operand has none.
+fn broadcast_like(b: &mut Builder, a: Atom, like: Atom) -> Result<Atom> {
+    let shape = b.aval(like).shape;
+    crate::prims::broadcast_to(b, a, &shape)
 }
 
 /// The op itself on tangents, with zeros for the operands that have none.
@@ -97,7 +106,11 @@ fn linear_jvp(
             _ => input,
         });
     }
-    Ok(smallvec![if any { Some(b.op(prim, &operands)?) } else { None }])
+    if !any {
+        return Ok(smallvec![None]);
+    }
+    let t = b.op(prim, &operands)?;
+    Ok(smallvec![Some(broadcast_like(b, t, primals.outputs[0])?)])
 }
 
 /// Cotangents of the operands of the linear ops.
@@ -123,6 +136,17 @@ pub(super) fn transpose(prim: Prim, b: &mut Builder, cx: TransposeCx, ct: Option
             let divisor = conjugate(b, divisor)?;
             smallvec![Some(b.div(ct, divisor)?), None]
         }
+        Prim::Unary(Unary::Conjugate) => smallvec![Some(conjugate(b, ct)?)],
+        // The inner product Re(ā·b) pairs a real cotangent w of re z with w, and that of im z with i·w.
+        Prim::Unary(Unary::Real) if cx.avals[0].dtype == DType::C64 => {
+            smallvec![Some(b.binary(Binary::Complex, ct, b.like(ct, 0.0))?)]
+        }
+        Prim::Unary(Unary::Imag) if cx.avals[0].dtype == DType::C64 => {
+            smallvec![Some(b.binary(Binary::Complex, b.like(ct, 0.0), ct)?)]
+        }
+        Prim::Unary(Unary::Real) => smallvec![Some(ct)],
+        Prim::Unary(Unary::Imag) => smallvec![None],
+        Prim::Binary(Binary::Complex) => smallvec![Some(b.unary(Unary::Real, ct)?), Some(b.unary(Unary::Imag, ct)?)],
         Prim::Ternary(Ternary::Select) => {
             let condition = cx.inputs[0].ok_or_else(|| Error::internal("where", "not linear in the condition"))?;
             let zero = b.like(ct, 0.0);
@@ -143,7 +167,7 @@ pub(super) fn transpose(prim: Prim, b: &mut Builder, cx: TransposeCx, ct: Option
 }
 
 /// The complex conjugate; itself for other dtypes.
-fn conjugate(b: &mut Builder, a: Atom) -> Result<Atom> {
+pub(super) fn conjugate(b: &mut Builder, a: Atom) -> Result<Atom> {
     match b.dtype(a) {
         DType::C64 => b.unary(Unary::Conjugate, a),
         _ => Ok(a),
@@ -173,7 +197,7 @@ pub(super) fn pointwise<const N: usize>(row: &Row<N>, cx: &mut dyn Pointwise, at
         let index = aligned(cx.input_shape(k), at);
         *lane = cx.input(k, &index);
     }
-    if lanes.iter().any(|l| matches!(l, Lane::Complex(..))) {
+    if row.gives == Gives::Complex || lanes.iter().any(|l| matches!(l, Lane::Complex(..))) {
         return (row.complex)(cx.emit(), lanes);
     }
     let e = cx.emit();
@@ -196,33 +220,4 @@ pub(super) fn pointwise<const N: usize>(row: &Row<N>, cx: &mut dyn Pointwise, at
 fn aligned(operand: &[usize], at: &[Ix]) -> SmallVec<[Ix; 4]> {
     let skip = at.len() - operand.len();
     operand.iter().zip(&at[skip..]).map(|(&n, ix)| if n == 1 { Ix::constant(0) } else { ix.clone() }).collect()
-}
-
-/// Product; conjunction for bool.
-pub(super) fn mul(e: &mut Emit, a: Value, b: Value) -> Value {
-    match e.dtype(a) {
-        DType::Bool => e.and(a, b),
-        _ => e.binary(BinaryOp::Mul, a, b),
-    }
-}
-
-/// (a + bi)/(c + di) by Smith's method, which scales by the larger part of the divisor so that its square can't overflow
-/// (R. L. Smith, "Algorithm 116: Complex division", CACM 5, 1962).
-pub(super) fn complex_div(e: &mut Emit, x: Lane, y: Lane) -> Lane {
-    let ((a, b), (c, d)) = (x.parts(), y.parts());
-    let (ac, ad) = (e.abs(c), e.abs(d));
-    let wide = e.binary(BinaryOp::Ge, ac, ad);
-    let (p, q) = (e.select(wide, c, d), e.select(wide, d, c));
-    let r = e.div(q, p);
-    let qr = e.mul(q, r);
-    let den = e.add(p, qr);
-    let (s, t) = (e.select(wide, a, b), e.select(wide, b, a));
-    let tr = e.mul(t, r);
-    let re = e.add(s, tr);
-    let re = e.div(re, den);
-    let sr = e.mul(s, r);
-    let im = e.sub(t, sr);
-    let im = e.div(im, den);
-    let minus = e.neg(im);
-    Lane::Complex(re, e.select(wide, im, minus))
 }

@@ -1,15 +1,16 @@
 //! The table itself. It is a callback macro: `lazuli-ir` expands it into the families, `lazuli-core` into functions and methods,
 //! the Python binding into functions, stubs and documentation; each takes what it needs of a row.
 
-use super::{Accepts, Gives, Partial, Row, rules};
+use super::{Accepts, Gives, Partial, Row, complex, partials, rules, scalar};
 use crate::aval::Aval;
 use crate::builder::Builder;
 use crate::graph::Atom;
 use crate::param::Params;
 use crate::pointwise::{Ix, Lane, Pointwise};
 use crate::prim::{Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
-use lazuli_kernel::{BinaryOp, Result, UnaryOp};
+use lazuli_kernel::{BinaryOp, Emit, Result, UnaryOp, math};
 use smallvec::SmallVec;
+use std::f64::consts::{FRAC_2_SQRT_PI, LN_2, LN_10};
 
 /// Calls `$with!` with every row of the elementwise ops.
 #[macro_export]
@@ -18,70 +19,443 @@ macro_rules! elementwise_table {
         $with! {
             /// Ops of one operand.
             Unary[1] {
-                Neg negative "Elementwise negation, −a." {
+                Neg negative "Elementwise negation, −a, of a's dtype. Integers wrap; bool is refused." {
                     accepts: Number, gives: Same,
                     partials: |_, _, _| Ok([Partial::MinusOne]),
                     real: |e, [a]| e.unary(UnaryOp::Neg, a),
-                    complex: |e, [a]| { let (re, im) = a.parts(); Lane::Complex(e.neg(re), e.neg(im)) },
+                    complex: |e, [a]| complex::each(e, a, Emit::neg),
                 }
-                Conjugate conjugate "Complex conjugate; real numbers unchanged." {
-                    accepts: Number, gives: Same,
+                Abs abs "Elementwise absolute value, of a's dtype; float32 for complex64. The smallest signed integer wraps to itself. The derivative at 0 is 0." {
+                    accepts: Any, gives: RealPart,
+                    partials: partials::abs_partial,
+                    real: |e, [a]| scalar::abs(e, a),
+                    complex: complex::abs,
+                }
+                Sign sign "Elementwise sign, −1, 0 or 1 in a's dtype; 0 for NaN. For complex64 a/|a|, and 0 for 0. The derivative is taken as 0." {
+                    accepts: Any, gives: Same,
+                    partials: |_, _, _| Ok([Partial::Zero]),
+                    real: |e, [a]| scalar::sign(e, a),
+                    complex: complex::sign,
+                }
+                LogicalNot logical_not "Whether a is 0 or False, elementwise: bool. NaN counts as true." {
+                    accepts: Any, gives: Bool,
+                    partials: |_, _, _| Ok([Partial::Zero]),
+                    real: |e, [a]| { let a = scalar::truth(e, a); scalar::not(e, a) },
+                    complex: |e, [a]| { let a = complex::truth(e, a); Lane::Real(scalar::not(e, a)) },
+                }
+                BitwiseInvert bitwise_invert "Elementwise complement of the bits of integers; logical not of bool." {
+                    accepts: Bits, gives: Same,
+                    partials: |_, _, _| Ok([Partial::Zero]),
+                    real: |e, [a]| scalar::not(e, a),
+                    complex: complex::refused,
+                }
+                Floor floor "Greatest integral value not above a, elementwise and of a's dtype; integers and bool are returned as they are. The derivative is 0." {
+                    accepts: Ordered, gives: Same,
+                    partials: |_, _, _| Ok([Partial::Zero]),
+                    real: |e, [a]| scalar::to_integral(e, UnaryOp::Floor, a),
+                    complex: complex::refused,
+                }
+                Ceil ceil "Least integral value not below a, elementwise and of a's dtype; integers and bool are returned as they are. The derivative is 0." {
+                    accepts: Ordered, gives: Same,
+                    partials: |_, _, _| Ok([Partial::Zero]),
+                    real: |e, [a]| scalar::to_integral(e, UnaryOp::Ceil, a),
+                    complex: complex::refused,
+                }
+                Round round "Nearest integral value, halves to the even one, elementwise and of a's dtype; both parts of complex64. The derivative is 0." {
+                    accepts: Any, gives: Same,
+                    partials: |_, _, _| Ok([Partial::Zero]),
+                    real: |e, [a]| scalar::to_integral(e, UnaryOp::Round, a),
+                    complex: |e, [a]| complex::each(e, a, |e, x| e.unary(UnaryOp::Round, x)),
+                }
+                Square square "Elementwise a · a, of a's dtype. Integers wrap." {
+                    accepts: Any, gives: Same,
+                    partials: |b, [x], _| Ok([Partial::Times(b.add(x, x)?)]),
+                    real: |e, [a]| scalar::mul(e, a, a),
+                    complex: |e, [a]| complex::mul(e, a, a),
+                }
+                Sqrt sqrt "Elementwise square root: float or complex64. NaN below 0; −0 for −0. The complex root has a real part that is not negative." {
+                    accepts: Inexact, gives: Same,
+                    partials: |b, _, y| Ok([Partial::Over(b.add(y, y)?)]),
+                    real: |e, [a]| e.unary(UnaryOp::Sqrt, a),
+                    complex: complex::sqrt,
+                }
+                Rsqrt rsqrt "Elementwise 1/√a: float or complex64. ±∞ at ±0." {
+                    accepts: Inexact, gives: Same,
+                    partials: partials::rsqrt_partial,
+                    real: |e, [a]| math::rsqrt(e, a),
+                    complex: complex::rsqrt,
+                }
+                Reciprocal reciprocal "Elementwise 1/a: float or complex64." {
+                    accepts: Inexact, gives: Same,
+                    partials: |b, _, y| { let y2 = b.mul(y, y)?; Ok([Partial::Times(b.neg(y2)?)]) },
+                    real: |e, [a]| { let one = e.like(a, 1.0); e.div(one, a) },
+                    complex: complex::reciprocal,
+                }
+                Exp exp "Elementwise exponential eᵃ: float or complex64." {
+                    accepts: Inexact, gives: Same,
+                    partials: |_, _, y| Ok([Partial::Times(y)]),
+                    real: |e, [a]| math::exp(e, a),
+                    complex: complex::exp,
+                }
+                Exp2 exp2 "Elementwise 2ᵃ: float." {
+                    accepts: Float, gives: Same,
+                    partials: |b, _, y| Ok([Partial::Times(b.mul(y, b.like(y, LN_2))?)]),
+                    real: |e, [a]| math::exp2(e, a),
+                    complex: complex::refused,
+                }
+                Expm1 expm1 "Elementwise eᵃ − 1 without cancellation near 0: float." {
+                    accepts: Float, gives: Same,
+                    partials: |b, _, y| Ok([Partial::Times(b.add(y, b.like(y, 1.0))?)]),
+                    real: |e, [a]| math::expm1(e, a),
+                    complex: complex::refused,
+                }
+                Log log "Elementwise natural logarithm: float or complex64. −∞ at 0 and NaN below; complex numbers have the argument in (−π, π]." {
+                    accepts: Inexact, gives: Same,
+                    partials: |_, [x], _| Ok([Partial::Over(x)]),
+                    real: |e, [a]| math::log(e, a),
+                    complex: complex::log,
+                }
+                Log2 log2 "Elementwise logarithm to base 2: float or complex64." {
+                    accepts: Inexact, gives: Same,
+                    partials: |b, [x], _| Ok([Partial::Over(b.mul(x, b.like(x, LN_2))?)]),
+                    real: |e, [a]| math::log2(e, a),
+                    complex: complex::log2,
+                }
+                Log10 log10 "Elementwise logarithm to base 10: float or complex64." {
+                    accepts: Inexact, gives: Same,
+                    partials: |b, [x], _| Ok([Partial::Over(b.mul(x, b.like(x, LN_10))?)]),
+                    real: |e, [a]| math::log10(e, a),
+                    complex: complex::log10,
+                }
+                Log1p log1p "Elementwise log(1 + a) without cancellation near 0: float or complex64." {
+                    accepts: Inexact, gives: Same,
+                    partials: |b, [x], _| Ok([Partial::Over(b.add(x, b.like(x, 1.0))?)]),
+                    real: |e, [a]| math::log1p(e, a),
+                    complex: complex::log1p,
+                }
+                Sin sin "Elementwise sine of an angle in radians: float or complex64." {
+                    accepts: Inexact, gives: Same,
+                    partials: |b, [x], _| Ok([Partial::Times(b.unary(Unary::Cos, x)?)]),
+                    real: |e, [a]| math::sin(e, a),
+                    complex: complex::sin,
+                }
+                Cos cos "Elementwise cosine of an angle in radians: float or complex64." {
+                    accepts: Inexact, gives: Same,
+                    partials: |b, [x], _| { let s = b.unary(Unary::Sin, x)?; Ok([Partial::Times(b.neg(s)?)]) },
+                    real: |e, [a]| math::cos(e, a),
+                    complex: complex::cos,
+                }
+                Tan tan "Elementwise tangent of an angle in radians: float or complex64." {
+                    accepts: Inexact, gives: Same,
+                    partials: |b, _, y| { let y2 = b.mul(y, y)?; Ok([Partial::Times(b.add(y2, b.like(y, 1.0))?)]) },
+                    real: |e, [a]| math::tan(e, a),
+                    complex: complex::tan,
+                }
+                Arcsin arcsin "Elementwise inverse sine in [−π/2, π/2]: float or complex64. Real numbers beyond ±1 give NaN." {
+                    accepts: Inexact, gives: Same,
+                    partials: |b, [x], _| Ok([Partial::Over(partials::root_of_one_minus_square(b, x)?)]),
+                    real: |e, [a]| math::asin(e, a),
+                    complex: complex::arcsin,
+                }
+                Arccos arccos "Elementwise inverse cosine in [0, π]: float or complex64. Real numbers beyond ±1 give NaN." {
+                    accepts: Inexact, gives: Same,
+                    partials: |b, [x], _| { let r = partials::root_of_one_minus_square(b, x)?; Ok([Partial::Over(b.neg(r)?)]) },
+                    real: |e, [a]| math::acos(e, a),
+                    complex: complex::arccos,
+                }
+                Arctan arctan "Elementwise inverse tangent in [−π/2, π/2]: float or complex64." {
+                    accepts: Inexact, gives: Same,
+                    partials: |b, [x], _| Ok([Partial::Over(partials::one_plus_square(b, x)?)]),
+                    real: |e, [a]| math::atan(e, a),
+                    complex: complex::arctan,
+                }
+                Sinh sinh "Elementwise hyperbolic sine: float or complex64." {
+                    accepts: Inexact, gives: Same,
+                    partials: |b, [x], _| Ok([Partial::Times(b.unary(Unary::Cosh, x)?)]),
+                    real: |e, [a]| math::sinh(e, a),
+                    complex: complex::sinh,
+                }
+                Cosh cosh "Elementwise hyperbolic cosine: float or complex64." {
+                    accepts: Inexact, gives: Same,
+                    partials: |b, [x], _| Ok([Partial::Times(b.unary(Unary::Sinh, x)?)]),
+                    real: |e, [a]| math::cosh(e, a),
+                    complex: complex::cosh,
+                }
+                Tanh tanh "Elementwise hyperbolic tangent: float or complex64." {
+                    accepts: Inexact, gives: Same,
+                    partials: |b, _, y| { let y2 = b.mul(y, y)?; Ok([Partial::Times(b.sub(b.like(y, 1.0), y2)?)]) },
+                    real: |e, [a]| math::tanh(e, a),
+                    complex: complex::tanh,
+                }
+                Arcsinh arcsinh "Elementwise inverse hyperbolic sine: float or complex64." {
+                    accepts: Inexact, gives: Same,
+                    partials: |b, [x], _| { let s = partials::one_plus_square(b, x)?; Ok([Partial::Over(b.unary(Unary::Sqrt, s)?)]) },
+                    real: |e, [a]| math::asinh(e, a),
+                    complex: complex::arcsinh,
+                }
+                Arccosh arccosh "Elementwise inverse hyperbolic cosine, not negative: float or complex64. Real numbers below 1 give NaN." {
+                    accepts: Inexact, gives: Same,
+                    partials: partials::arccosh_partial,
+                    real: |e, [a]| math::acosh(e, a),
+                    complex: complex::arccosh,
+                }
+                Arctanh arctanh "Elementwise inverse hyperbolic tangent: float or complex64. ±∞ at ±1; real numbers beyond give NaN." {
+                    accepts: Inexact, gives: Same,
+                    partials: |b, [x], _| Ok([Partial::Over(partials::one_minus_square(b, x)?)]),
+                    real: |e, [a]| math::atanh(e, a),
+                    complex: complex::arctanh,
+                }
+                Erf erf "Elementwise error function 2/√π ∫₀ᵃ e^(−t²) dt: float." {
+                    accepts: Float, gives: Same,
+                    partials: |b, [x], _| partials::gaussian_partial(b, x, FRAC_2_SQRT_PI),
+                    real: |e, [a]| math::erf(e, a),
+                    complex: complex::refused,
+                }
+                Erfc erfc "Elementwise 1 − erf(a) without cancellation for large a: float." {
+                    accepts: Float, gives: Same,
+                    partials: |b, [x], _| partials::gaussian_partial(b, x, -FRAC_2_SQRT_PI),
+                    real: |e, [a]| math::erfc(e, a),
+                    complex: complex::refused,
+                }
+                Erfinv erfinv "Elementwise inverse of the error function: float. ±∞ at ±1, NaN beyond." {
+                    accepts: Float, gives: Same,
+                    partials: partials::erfinv_partial,
+                    real: |e, [a]| math::erfinv(e, a),
+                    complex: complex::refused,
+                }
+                Sigmoid sigmoid "Elementwise logistic function 1/(1 + e⁻ᵃ): float." {
+                    accepts: Float, gives: Same,
+                    partials: |b, _, y| { let rest = b.sub(b.like(y, 1.0), y)?; Ok([Partial::Times(b.mul(y, rest)?)]) },
+                    real: |e, [a]| math::sigmoid(e, a),
+                    complex: complex::refused,
+                }
+                Softplus softplus "Elementwise log(1 + eᵃ), without overflow: float." {
+                    accepts: Float, gives: Same,
+                    partials: |b, [x], _| Ok([Partial::Times(b.unary(Unary::Sigmoid, x)?)]),
+                    real: |e, [a]| math::softplus(e, a),
+                    complex: complex::refused,
+                }
+                Cbrt cbrt "Elementwise cube root, negative for negative a: float." {
+                    accepts: Float, gives: Same,
+                    partials: |b, _, y| { let y2 = b.mul(y, y)?; Ok([Partial::Over(b.mul(y2, b.like(y, 3.0))?)]) },
+                    real: |e, [a]| math::cbrt(e, a),
+                    complex: complex::refused,
+                }
+                Real real "Elementwise real part: float32 for complex64, other dtypes unchanged." {
+                    accepts: Any, gives: RealPart,
+                    partials: |_, _, _| Ok([Partial::Itself]),
+                    real: |_, [a]| a,
+                    complex: |_, [a]| Lane::Real(a.parts().0),
+                }
+                Imag imag "Elementwise imaginary part: float32 for complex64, zeros of a's dtype for others." {
+                    accepts: Any, gives: RealPart,
+                    partials: |_, _, _| Ok([Partial::Itself]),
+                    real: |e, [a]| e.like(a, 0.0),
+                    complex: |_, [a]| Lane::Real(a.parts().1),
+                }
+                Conjugate conjugate "Elementwise complex conjugate; other dtypes unchanged." {
+                    accepts: Any, gives: Same,
                     partials: |_, _, _| Ok([Partial::Itself]),
                     real: |_, [a]| a,
                     complex: |e, [a]| { let (re, im) = a.parts(); Lane::Complex(re, e.neg(im)) },
                 }
+                IsNan isnan "Whether a is NaN, elementwise: bool. For complex64, whether either part is." {
+                    accepts: Any, gives: Bool,
+                    partials: |_, _, _| Ok([Partial::Zero]),
+                    real: |e, [a]| scalar::is_nan(e, a),
+                    complex: |e, [a]| Lane::Real(complex::any(e, a, scalar::is_nan)),
+                }
+                IsInf isinf "Whether a is infinite, elementwise: bool. For complex64, whether either part is." {
+                    accepts: Any, gives: Bool,
+                    partials: |_, _, _| Ok([Partial::Zero]),
+                    real: |e, [a]| scalar::is_inf(e, a),
+                    complex: |e, [a]| Lane::Real(complex::any(e, a, scalar::is_inf)),
+                }
+                IsFinite isfinite "Whether a is neither infinite nor NaN, elementwise: bool. For complex64, whether both parts are finite." {
+                    accepts: Any, gives: Bool,
+                    partials: |_, _, _| Ok([Partial::Zero]),
+                    real: |e, [a]| scalar::is_finite(e, a),
+                    complex: |e, [a]| Lane::Real(complex::all(e, a, scalar::is_finite)),
+                }
+                IsPosInf isposinf "Whether a is +∞, elementwise: bool. For complex64, whether it is ∞ + 0i." {
+                    accepts: Any, gives: Bool,
+                    partials: |_, _, _| Ok([Partial::Zero]),
+                    real: |e, [a]| scalar::is_float_value(e, a, f64::INFINITY),
+                    complex: |e, [a]| complex::is_real(e, a, f64::INFINITY),
+                }
+                IsNegInf isneginf "Whether a is −∞, elementwise: bool. For complex64, whether it is −∞ + 0i." {
+                    accepts: Any, gives: Bool,
+                    partials: |_, _, _| Ok([Partial::Zero]),
+                    real: |e, [a]| scalar::is_float_value(e, a, f64::NEG_INFINITY),
+                    complex: |e, [a]| complex::is_real(e, a, f64::NEG_INFINITY),
+                }
+                StopGradient stop_gradient "The operand itself, which derivatives take for a constant." {
+                    accepts: Any, gives: Same,
+                    partials: |_, _, _| Ok([Partial::Zero]),
+                    real: |_, [a]| a,
+                    complex: |_, [a]| a,
+                }
             }
             /// Ops of two operands of one dtype.
             Binary[2] {
-                Add add "Elementwise sum, a + b." {
-                    accepts: Number, gives: Same,
-                    partials: |_, _, _| Ok([Partial::One, Partial::One]),
-                    real: |e, [a, b]| e.binary(BinaryOp::Add, a, b),
-                    complex: |e, [a, b]| { let ((a, b), (c, d)) = (a.parts(), b.parts()); Lane::Complex(e.add(a, c), e.add(b, d)) },
-                }
-                Sub subtract "Elementwise difference, a − b." {
-                    accepts: Number, gives: Same,
-                    partials: |_, _, _| Ok([Partial::One, Partial::MinusOne]),
-                    real: |e, [a, b]| e.binary(BinaryOp::Sub, a, b),
-                    complex: |e, [a, b]| { let ((a, b), (c, d)) = (a.parts(), b.parts()); Lane::Complex(e.sub(a, c), e.sub(b, d)) },
-                }
-                Mul multiply "Elementwise product, a · b." {
+                Add add "Elementwise sum a + b. Integers wrap; for bool it is logical or." {
                     accepts: Any, gives: Same,
-                    partials: |_, [a, b], _| Ok([Partial::Times(b), Partial::Times(a)]),
-                    real: |e, [a, b]| rules::mul(e, a, b),
-                    complex: |e, [a, b]| {
-                        let ((a, b), (c, d)) = (a.parts(), b.parts());
-                        let (ac, bd, ad, bc) = (e.mul(a, c), e.mul(b, d), e.mul(a, d), e.mul(b, c));
-                        Lane::Complex(e.sub(ac, bd), e.add(ad, bc))
-                    },
+                    partials: |_, _, _| Ok([Partial::One, Partial::One]),
+                    real: |e, [a, b]| scalar::add(e, a, b),
+                    complex: |e, [a, b]| complex::zip(e, a, b, Emit::add),
                 }
-                Div divide "Elementwise quotient, a / b." {
+                Sub subtract "Elementwise difference a − b. Integers wrap; for bool it is exclusive or." {
+                    accepts: Any, gives: Same,
+                    partials: |_, _, _| Ok([Partial::One, Partial::MinusOne]),
+                    real: |e, [a, b]| scalar::sub(e, a, b),
+                    complex: |e, [a, b]| complex::zip(e, a, b, Emit::sub),
+                }
+                Mul multiply "Elementwise product a · b. Integers wrap; for bool it is logical and." {
+                    accepts: Any, gives: Same,
+                    partials: |_, [x, y], _| Ok([Partial::Times(y), Partial::Times(x)]),
+                    real: |e, [a, b]| scalar::mul(e, a, b),
+                    complex: |e, [a, b]| complex::mul(e, a, b),
+                }
+                Div divide "Elementwise quotient a / b: float or complex64. IEEE 754: ±∞ or NaN where b is 0." {
                     accepts: Inexact, gives: Same,
-                    partials: |bld, [_, b], y| { let q = bld.div(y, b)?; Ok([Partial::Over(b), Partial::Times(bld.neg(q)?)]) },
+                    partials: |b, [_, y], q| { let s = b.div(q, y)?; Ok([Partial::Over(y), Partial::Times(b.neg(s)?)]) },
                     real: |e, [a, b]| e.binary(BinaryOp::Div, a, b),
-                    complex: |e, [a, b]| rules::complex_div(e, a, b),
+                    complex: complex::divide,
                 }
-                Eq equal "Whether a = b." {
+                FloorDivide floor_divide "Elementwise ⌊a / b⌋, of the operands' dtype. An integer divided by 0 is 0, and the smallest signed integer divided by −1 is itself; floats give the floor of the rounded quotient. The derivative is 0." {
+                    accepts: Ordered, gives: Same,
+                    partials: |_, _, _| Ok([Partial::Zero, Partial::Zero]),
+                    real: |e, [a, b]| scalar::floor_divide(e, a, b),
+                    complex: complex::refused,
+                }
+                Remainder remainder "Elementwise a − b⌊a / b⌋, with the sign of b as Python's %. An integer modulo 0 is 0, a float modulo 0 is NaN." {
+                    accepts: Ordered, gives: Same,
+                    partials: partials::remainder_partials,
+                    real: |e, [a, b]| scalar::remainder(e, a, b),
+                    complex: complex::refused,
+                }
+                Power power "Elementwise aᵇ. Integers multiply exactly and wrap, and give 0 for a negative exponent; floats follow C's pow (a⁰ = 1 and 1ᵇ = 1 even for NaN, NaN for a negative a and a b that is not an integer). For complex64 e^(b log a), with a⁰ = 1." {
+                    accepts: Any, gives: Same,
+                    partials: partials::power_partials,
+                    real: |e, [a, b]| scalar::power(e, a, b),
+                    complex: complex::power,
+                }
+                Maximum maximum "Elementwise larger of a and b; NaN if either is NaN, and +0 above −0. Complex numbers are ordered by real part, then by imaginary part. At equal operands the derivative belongs to b." {
+                    accepts: Any, gives: Same,
+                    partials: |b, [x, y], _| partials::extremum_partials(b, x, y, Binary::Greater, Binary::LessEqual),
+                    real: |e, [a, b]| e.binary(BinaryOp::Max, a, b),
+                    complex: |e, [a, b]| complex::extremum(e, BinaryOp::Gt, a, b),
+                }
+                Minimum minimum "Elementwise smaller of a and b; NaN if either is NaN, and −0 below +0. Complex numbers are ordered by real part, then by imaginary part. At equal operands the derivative belongs to b." {
+                    accepts: Any, gives: Same,
+                    partials: |b, [x, y], _| partials::extremum_partials(b, x, y, Binary::Less, Binary::GreaterEqual),
+                    real: |e, [a, b]| e.binary(BinaryOp::Min, a, b),
+                    complex: |e, [a, b]| complex::extremum(e, BinaryOp::Lt, a, b),
+                }
+                Arctan2 arctan2 "Elementwise angle of the point (b, a) in [−π, π]: float." {
+                    accepts: Float, gives: Same,
+                    partials: partials::arctan2_partials,
+                    real: |e, [a, b]| math::atan2(e, a, b),
+                    complex: complex::refused,
+                }
+                LogAddExp logaddexp "Elementwise log(eᵃ + eᵇ), without overflow: float or complex64." {
+                    accepts: Inexact, gives: Same,
+                    partials: partials::logaddexp_partials,
+                    real: |e, [a, b]| math::logaddexp(e, a, b),
+                    complex: complex::logaddexp,
+                }
+                Eq equal "Whether a = b, elementwise: bool. False where an operand is NaN." {
                     accepts: Any, gives: Bool,
                     partials: |_, _, _| Ok([Partial::Zero, Partial::Zero]),
                     real: |e, [a, b]| e.binary(BinaryOp::Eq, a, b),
-                    complex: |e, [a, b]| {
-                        let ((a, b), (c, d)) = (a.parts(), b.parts());
-                        let (re, im) = (e.eq(a, c), e.eq(b, d));
-                        Lane::Real(e.and(re, im))
-                    },
+                    complex: |e, [a, b]| Lane::Real(complex::equal(e, a, b)),
+                }
+                Ne not_equal "Whether a ≠ b, elementwise: bool. True where an operand is NaN." {
+                    accepts: Any, gives: Bool,
+                    partials: |_, _, _| Ok([Partial::Zero, Partial::Zero]),
+                    real: |e, [a, b]| e.binary(BinaryOp::Ne, a, b),
+                    complex: |e, [a, b]| { let same = complex::equal(e, a, b); Lane::Real(scalar::not(e, same)) },
+                }
+                Less less "Whether a < b, elementwise: bool. False where an operand is NaN. Complex numbers are ordered by real part, then by imaginary part." {
+                    accepts: Any, gives: Bool,
+                    partials: |_, _, _| Ok([Partial::Zero, Partial::Zero]),
+                    real: |e, [a, b]| e.binary(BinaryOp::Lt, a, b),
+                    complex: |e, [a, b]| Lane::Real(complex::compare(e, BinaryOp::Lt, a, b)),
+                }
+                LessEqual less_equal "Whether a ≤ b, elementwise: bool. False where an operand is NaN. Complex numbers are ordered by real part, then by imaginary part." {
+                    accepts: Any, gives: Bool,
+                    partials: |_, _, _| Ok([Partial::Zero, Partial::Zero]),
+                    real: |e, [a, b]| e.binary(BinaryOp::Le, a, b),
+                    complex: |e, [a, b]| Lane::Real(complex::compare(e, BinaryOp::Le, a, b)),
+                }
+                Greater greater "Whether a > b, elementwise: bool. False where an operand is NaN. Complex numbers are ordered by real part, then by imaginary part." {
+                    accepts: Any, gives: Bool,
+                    partials: |_, _, _| Ok([Partial::Zero, Partial::Zero]),
+                    real: |e, [a, b]| e.binary(BinaryOp::Gt, a, b),
+                    complex: |e, [a, b]| Lane::Real(complex::compare(e, BinaryOp::Gt, a, b)),
+                }
+                GreaterEqual greater_equal "Whether a ≥ b, elementwise: bool. False where an operand is NaN. Complex numbers are ordered by real part, then by imaginary part." {
+                    accepts: Any, gives: Bool,
+                    partials: |_, _, _| Ok([Partial::Zero, Partial::Zero]),
+                    real: |e, [a, b]| e.binary(BinaryOp::Ge, a, b),
+                    complex: |e, [a, b]| Lane::Real(complex::compare(e, BinaryOp::Ge, a, b)),
+                }
+                LogicalAnd logical_and "Whether both a and b are not 0, elementwise: bool. NaN counts as true." {
+                    accepts: Any, gives: Bool,
+                    partials: |_, _, _| Ok([Partial::Zero, Partial::Zero]),
+                    real: |e, [a, b]| { let (a, b) = (scalar::truth(e, a), scalar::truth(e, b)); e.and(a, b) },
+                    complex: |e, [a, b]| { let (a, b) = (complex::truth(e, a), complex::truth(e, b)); Lane::Real(e.and(a, b)) },
+                }
+                LogicalOr logical_or "Whether a or b is not 0, elementwise: bool. NaN counts as true." {
+                    accepts: Any, gives: Bool,
+                    partials: |_, _, _| Ok([Partial::Zero, Partial::Zero]),
+                    real: |e, [a, b]| { let (a, b) = (scalar::truth(e, a), scalar::truth(e, b)); e.or(a, b) },
+                    complex: |e, [a, b]| { let (a, b) = (complex::truth(e, a), complex::truth(e, b)); Lane::Real(e.or(a, b)) },
+                }
+                BitwiseAnd bitwise_and "Elementwise and of the bits of integers or bool, of the operands' dtype." {
+                    accepts: Bits, gives: Same,
+                    partials: |_, _, _| Ok([Partial::Zero, Partial::Zero]),
+                    real: |e, [a, b]| e.binary(BinaryOp::And, a, b),
+                    complex: complex::refused,
+                }
+                BitwiseOr bitwise_or "Elementwise or of the bits of integers or bool, of the operands' dtype." {
+                    accepts: Bits, gives: Same,
+                    partials: |_, _, _| Ok([Partial::Zero, Partial::Zero]),
+                    real: |e, [a, b]| e.binary(BinaryOp::Or, a, b),
+                    complex: complex::refused,
+                }
+                BitwiseXor bitwise_xor "Elementwise exclusive or of the bits of integers or bool, of the operands' dtype." {
+                    accepts: Bits, gives: Same,
+                    partials: |_, _, _| Ok([Partial::Zero, Partial::Zero]),
+                    real: |e, [a, b]| e.binary(BinaryOp::Xor, a, b),
+                    complex: complex::refused,
+                }
+                LeftShift left_shift "Elementwise a · 2ᵇ of integers, wrapping. 0 where b is negative or not below the width." {
+                    accepts: Integer, gives: Same,
+                    partials: |_, _, _| Ok([Partial::Zero, Partial::Zero]),
+                    real: |e, [a, b]| e.binary(BinaryOp::Shl, a, b),
+                    complex: complex::refused,
+                }
+                RightShift right_shift "Elementwise a / 2ᵇ of integers, rounded down. Where b is negative or not below the width: 0, or −1 for a negative a." {
+                    accepts: Integer, gives: Same,
+                    partials: |_, _, _| Ok([Partial::Zero, Partial::Zero]),
+                    real: |e, [a, b]| e.binary(BinaryOp::Shr, a, b),
+                    complex: complex::refused,
+                }
+                Complex complex "Elementwise complex64 number a + bi of two float32 operands." {
+                    accepts: Float32, gives: Complex,
+                    partials: |_, _, _| Ok([Partial::Itself, Partial::Itself]),
+                    real: |_, _| unreachable!("the result is complex"),
+                    complex: |_, [a, b]| Lane::Complex(a.real(), b.real()),
                 }
             }
             /// Ops of three operands.
             Ternary[3] {
-                Select where "`a` where the condition holds, `b` elsewhere." {
+                Select where "`a` where the condition (bool) holds, `b` elsewhere, of their dtype." {
                     accepts: Any, gives: Same,
                     partials: |_, _, _| Ok([Partial::Zero, Partial::Itself, Partial::Itself]),
                     real: |e, [c, a, b]| e.select(c, a, b),
-                    complex: |e, [c, a, b]| {
-                        let (c, (ar, ai), (br, bi)) = (c.real(), a.parts(), b.parts());
-                        Lane::Complex(e.select(c, ar, br), e.select(c, ai, bi))
-                    },
+                    complex: |e, [c, a, b]| complex::select(e, c.real(), a, b),
                 }
             }
         }
