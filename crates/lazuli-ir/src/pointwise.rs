@@ -36,6 +36,23 @@ impl Lane {
     }
 }
 
+/// `if c { a } else { b }`.
+pub fn select(e: &mut Emit, c: Value, a: Lane, b: Lane) -> Lane {
+    match (a, b) {
+        (Lane::Real(a), Lane::Real(b)) => Lane::Real(e.select(c, a, b)),
+        _ => {
+            let ((ar, ai), (br, bi)) = (a.parts(), b.parts());
+            Lane::Complex(e.select(c, ar, br), e.select(c, ai, bi))
+        }
+    }
+}
+
+/// An index of the output as an index of an operand that broadcasts to it.
+pub fn aligned(operand: &[usize], at: &[Ix]) -> Index {
+    let skip = at.len() - operand.len();
+    operand.iter().zip(&at[skip..]).map(|(&n, ix)| if n == 1 { Ix::constant(0) } else { ix.clone() }).collect()
+}
+
 /// Position along one axis.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Ix {
@@ -64,6 +81,8 @@ pub trait Pointwise {
     fn input(&mut self, k: usize, at: &[Ix]) -> Lane;
     /// The value of input `k` where `mask` (bool) holds; zero elsewhere, where nothing is read. For positions that may lie outside.
     fn input_masked(&mut self, k: usize, at: &[Ix], mask: Value) -> Lane;
+    /// Number of inputs.
+    fn inputs(&self) -> usize;
     /// Shape of input `k` in this binding of shapes.
     fn input_shape(&self, k: usize) -> &[usize];
     /// Shape of the equation's shape operand `k` ([`crate::Equation::shapes`]).
@@ -77,15 +96,6 @@ pub trait Pointwise {
     fn number(&mut self, value: Scalar) -> Value;
     /// The i64 value of a position.
     fn position(&mut self, at: &Ix) -> Value;
-    /// `Σ strides · at`, affine if all of `at` are.
-    fn linear(&mut self, at: &[Ix], strides: &[isize]) -> Ix {
-        let mut sum = Ix::constant(0);
-        for (ix, &stride) in at.iter().zip(strides) {
-            let term = self.affine(ix, stride, 0);
-            sum = self.offset(&sum, &term);
-        }
-        sum
-    }
     /// `a + b`, affine if both are.
     fn offset(&mut self, a: &Ix, b: &Ix) -> Ix {
         match (a, b) {
@@ -144,32 +154,12 @@ pub trait Pointwise {
     }
     /// Row-major position of an index of an array of shape `extents`: `Σ stride · at`, affine if all of `at` is.
     fn join(&mut self, at: &[Ix], extents: &[usize]) -> Ix {
-        let mut constant = 0;
-        let mut terms: SmallVec<[(u32, isize); 2]> = SmallVec::new();
-        let mut computed: Option<Value> = None;
+        let mut sum = Ix::constant(0);
         for (ix, stride) in at.iter().zip(lazuli_kernel::shape::row_strides(extents)) {
-            match self.affine(ix, stride, 0) {
-                Ix::Affine { constant: c, terms: t } => {
-                    constant += c;
-                    for (axis, k) in t {
-                        match terms.iter_mut().find(|(a, _)| *a == axis) {
-                            Some((_, sum)) => *sum += k,
-                            None => terms.push((axis, k)),
-                        }
-                    }
-                }
-                Ix::Computed(v) => computed = Some(computed.map_or(v, |sum| self.emit().add(sum, v))),
-            }
+            let term = self.affine(ix, stride, 0);
+            sum = self.offset(&sum, &term);
         }
-        let affine = Ix::Affine { constant, terms };
-        match computed {
-            None => affine,
-            Some(v) if affine == Ix::constant(0) => Ix::Computed(v),
-            Some(v) => {
-                let rest = self.position(&affine);
-                Ix::Computed(self.emit().add(v, rest))
-            }
-        }
+        sum
     }
     /// An index of an array of shape `from` as the index of the same element, counted in row-major order, of an array of shape `to`. Axes
     /// are taken in the smallest blocks of equal size, so that those which a reshape leaves alone stay as they are.

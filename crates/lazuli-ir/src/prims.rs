@@ -37,7 +37,7 @@ pub use view::{Broadcast, ExpandDims, Squeeze, Transpose, broadcast_to, expand_d
 use crate::aval::Aval;
 use crate::builder::Builder;
 use crate::graph::Atom;
-use lazuli_kernel::{Error, Result};
+use lazuli_kernel::{DType, Error, Result, Scalar};
 
 /// Sums what broadcasting stretched: the transpose of broadcasting from `to`.
 pub fn unbroadcast(b: &mut Builder, a: Atom, to: &[usize]) -> Result<Atom> {
@@ -50,6 +50,22 @@ pub fn unbroadcast(b: &mut Builder, a: Atom, to: &[usize]) -> Result<Atom> {
         (0..shape.len()).filter(|&i| i < extra || to[i - extra] == 1 && shape[i] != 1).collect();
     let summed = b.op(Reduce { op: ReduceOp::Sum, axes, keepdims: true }, &[a])?;
     view::squeeze(b, summed, &(0..extra).collect::<Vec<_>>())
+}
+
+/// Zeros of the dtype and shape of `a`.
+pub fn zeros_like(b: &mut Builder, a: Atom) -> Result<Atom> {
+    let aval = b.aval(a);
+    zeros(b, aval.dtype, &aval.shape)
+}
+
+/// Zeros of a dtype and shape.
+pub fn zeros(b: &mut Builder, dtype: DType, shape: &[usize]) -> Result<Atom> {
+    broadcast_to(b, Atom::Lit(Scalar::zero(dtype)), shape)
+}
+
+/// A tangent, or the zeros that none stands for.
+fn tangent_or_zeros(b: &mut Builder, tangent: Option<Atom>, primal: Atom) -> Result<Atom> {
+    tangent.map_or_else(|| zeros_like(b, primal), Ok)
 }
 
 /// The cotangent of an equation with one output.

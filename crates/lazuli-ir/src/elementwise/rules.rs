@@ -4,7 +4,7 @@ use super::{Binary, Gives, Partial, Row, Ternary, Unary};
 use crate::aval::Aval;
 use crate::builder::Builder;
 use crate::graph::Atom;
-use crate::pointwise::{Ix, Lane, Pointwise};
+use crate::pointwise::{Ix, Lane, Pointwise, aligned};
 use crate::prim::{Prim, Primals, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::unbroadcast;
 use lazuli_kernel::{DType, Error, Result, Value, shape};
@@ -214,10 +214,4 @@ pub(super) fn pointwise<const N: usize>(row: &Row<N>, cx: &mut dyn Pointwise, at
         Some(d) if e.dtype(v) == DType::F32 => Lane::Real(e.cast(d, v)),
         _ => Lane::Real(v),
     }
-}
-
-/// An index of the output as an index of an operand that broadcasts to it.
-fn aligned(operand: &[usize], at: &[Ix]) -> SmallVec<[Ix; 4]> {
-    let skip = at.len() - operand.len();
-    operand.iter().zip(&at[skip..]).map(|(&n, ix)| if n == 1 { Ix::constant(0) } else { ix.clone() }).collect()
 }

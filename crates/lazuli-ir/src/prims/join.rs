@@ -4,9 +4,12 @@ use crate::aval::Aval;
 use crate::builder::Builder;
 use crate::graph::Atom;
 use crate::param::fields;
-use crate::prim::{Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
-use crate::prims::{check_alike, check_axis};
-use lazuli_kernel::{Error, Result, Shape, shape};
+use crate::pointwise::{Index, Ix, Lane, Pointwise, select};
+use crate::prim::{Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
+use crate::prims::{
+    Bound, Reduce, ReduceOp, Slice, check_alike, check_axis, cotangent, expand_dims, tangent_or_zeros, zeros,
+};
+use lazuli_kernel::{BinaryOp, DType, Error, Result, Scalar, Shape, Value, shape};
 use smallvec::{SmallVec, smallvec};
 
 /// The array (input 0) with `low` copies of a value (input 1, a scalar of the same dtype) in front and `high` behind it along each axis.
@@ -20,6 +23,14 @@ pub struct Pad {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Concatenate {
     pub axis: usize,
+}
+
+impl Pad {
+    /// Bools of the output's shape: true where the padding value stands.
+    fn outside(&self, b: &mut Builder, array: &[usize]) -> Result<Atom> {
+        let inside = zeros(b, DType::Bool, array)?;
+        b.op(self.clone(), &[inside, Scalar::bool(true).into()])
+    }
 }
 
 impl Primitive for Pad {
@@ -38,14 +49,82 @@ impl Primitive for Pad {
         Ok(smallvec![Aval::new(a.dtype, shape)])
     }
     fn jvp(&self, b: &mut Builder, primals: Primals, tangents: &[Option<Atom>]) -> Result<Tangents> {
-        super::todo_jvp(b, primals, tangents)
+        let array = tangent_or_zeros(b, tangents[0], primals.inputs[0])?;
+        let value = tangent_or_zeros(b, tangents[1], primals.inputs[1])?;
+        Ok(smallvec![Some(b.op(self.clone(), &[array, value])?)])
+    }
+    fn transpose(&self, b: &mut Builder, cx: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
+        let (ct, from) = (cotangent(cotangents), &cx.avals[0].shape);
+        let array = match cx.is_linear(0) {
+            true => {
+                let bounds = from.iter().zip(&self.low).map(|(&n, &low)| Bound::range(low, low + n)).collect();
+                Some(b.op(Slice { bounds }, &[ct])?)
+            }
+            false => None,
+        };
+        let value = match cx.is_linear(1) {
+            true => {
+                let outside = self.outside(b, from)?;
+                let zero = b.like(ct, 0.0);
+                let border = b.select(outside, ct, zero)?;
+                let axes = (0..from.len()).collect();
+                Some(b.op(Reduce { op: ReduceOp::Sum, axes, keepdims: false }, &[border])?)
+            }
+            false => None,
+        };
+        Ok(smallvec![array, value])
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
-        super::todo_vmap(b, cx)
+        let array = cx.batch_all(b)?[0];
+        let widths = |w: &SmallVec<[usize; 4]>| std::iter::once(0).chain(w.iter().copied()).collect();
+        let pad = Pad { low: widths(&self.low), high: widths(&self.high) };
+        if !cx.batched[1] {
+            return Ok(smallvec![b.op(pad, &[array, cx.inputs[1]])?]);
+        }
+        // Each point of the batch has a value of its own: broadcast it and select it outside.
+        let whole: Shape = b.shape(array).into();
+        let outside = pad.outside(b, &whole)?;
+        let zero = b.like(array, 0.0);
+        let inside = b.op(pad, &[array, zero])?;
+        let value = expand_dims(b, cx.inputs[1], &(1..=self.low.len()).collect::<Vec<_>>())?;
+        Ok(smallvec![b.select(outside, value, inside)?])
     }
     fn lowering(&self, _: &[&Aval], _: &[&Aval]) -> Lowering {
         Lowering::Pointwise
     }
+    fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
+        let from: Shape = cx.input_shape(0).into();
+        let (mut index, mut mask) = (Index::new(), None);
+        for (axis, ix) in at.iter().enumerate() {
+            let (low, high) = (self.low[axis], self.high[axis]);
+            let ix = cx.affine(ix, 1, -(low as isize));
+            if low > 0 {
+                let p = cx.position(&ix);
+                let zero = cx.emit().i64(0);
+                and(cx, &mut mask, BinaryOp::Ge, p, zero);
+            }
+            if high > 0 {
+                let p = cx.position(&ix);
+                let n = cx.number(Scalar::i64(from[axis] as i64));
+                and(cx, &mut mask, BinaryOp::Lt, p, n);
+            }
+            index.push(ix);
+        }
+        let Some(mask) = mask else { return cx.input(0, &index) };
+        let inside = cx.input_masked(0, &index, mask);
+        let value = cx.input(1, &[]);
+        select(cx.emit(), mask, inside, value)
+    }
+}
+
+/// Adds a comparison to a condition.
+fn and(cx: &mut dyn Pointwise, mask: &mut Option<Value>, op: BinaryOp, a: Value, b: Value) {
+    let e = cx.emit();
+    let holds = e.binary(op, a, b);
+    *mask = Some(match *mask {
+        Some(m) => e.and(m, holds),
+        None => holds,
+    });
 }
 
 impl Primitive for Concatenate {
@@ -76,7 +155,23 @@ impl Primitive for Concatenate {
         Ok(smallvec![out])
     }
     fn jvp(&self, b: &mut Builder, primals: Primals, tangents: &[Option<Atom>]) -> Result<Tangents> {
-        super::todo_jvp(b, primals, tangents)
+        let mut parts: SmallVec<[Atom; 4]> = SmallVec::new();
+        for (&input, &tangent) in primals.inputs.iter().zip(tangents) {
+            parts.push(tangent_or_zeros(b, tangent, input)?);
+        }
+        Ok(smallvec![Some(b.op(self.clone(), &parts)?)])
+    }
+    fn transpose(&self, b: &mut Builder, cx: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
+        let ct = cotangent(cotangents);
+        let (mut from, mut out) = (0, Tangents::new());
+        for (k, aval) in cx.avals.iter().enumerate() {
+            let to = from + aval.shape[self.axis];
+            let mut bounds: SmallVec<[Bound; 4]> = SmallVec::from_elem(Bound::ALL, aval.rank());
+            bounds[self.axis] = Bound::range(from, to);
+            out.push(if cx.is_linear(k) { Some(b.op(Slice { bounds }, &[ct])?) } else { None });
+            from = to;
+        }
+        Ok(out)
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let inputs = cx.batch_all(b)?;
@@ -84,5 +179,42 @@ impl Primitive for Concatenate {
     }
     fn lowering(&self, _: &[&Aval], _: &[&Aval]) -> Lowering {
         Lowering::Pointwise
+    }
+    /// Where the position lies within an input, that input; the last one elsewhere.
+    fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
+        let (mut parts, mut end) = (Vec::new(), 0);
+        for k in 0..cx.inputs() {
+            let n = cx.input_shape(k)[self.axis];
+            if n > 0 || parts.is_empty() && k + 1 == cx.inputs() {
+                parts.push((k, end, end + n));
+            }
+            end += n;
+        }
+        let here = cx.position(&at[self.axis]);
+        let mut out: Option<Lane> = None;
+        for &(k, start, stop) in parts.iter().rev() {
+            let mut index: Index = at.into();
+            index[self.axis] = cx.affine(&at[self.axis], 1, -(start as isize));
+            let mut mask = None;
+            if start > 0 {
+                let start = cx.number(Scalar::i64(start as i64));
+                and(cx, &mut mask, BinaryOp::Ge, here, start);
+            }
+            let mut before = None;
+            if stop < end {
+                let stop = cx.number(Scalar::i64(stop as i64));
+                and(cx, &mut mask, BinaryOp::Lt, here, stop);
+                and(cx, &mut before, BinaryOp::Lt, here, stop);
+            }
+            let lane = match mask {
+                Some(mask) => cx.input_masked(k, &index, mask),
+                None => cx.input(k, &index),
+            };
+            out = Some(match (out, before) {
+                (Some(rest), Some(before)) => select(cx.emit(), before, lane, rest),
+                _ => lane,
+            });
+        }
+        out.expect("at least one part")
     }
 }

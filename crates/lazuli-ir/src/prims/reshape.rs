@@ -8,7 +8,7 @@ use crate::pointwise::{Ix, Lane, Pointwise};
 use crate::prim::{Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::view::view_rules;
 use crate::prims::{check_axis, cotangent};
-use lazuli_kernel::{BinaryOp, Error, Layout, Result, Scalar, Shape, Strides, shape};
+use lazuli_kernel::{Error, Layout, Result, Shape, Strides, shape};
 use smallvec::{SmallVec, smallvec};
 
 /// The same elements in row-major order with extents `shape`, of which the one at axis `infer` is what the number of elements leaves
@@ -173,67 +173,10 @@ pub fn reshape(b: &mut Builder, a: Atom, to: &[usize]) -> Result<Atom> {
     b.op(Reshape { shape: to.iter().map(|&n| Dim::Known(n)).collect(), infer: None }, &[a])
 }
 
-/// Splits both shapes into the shortest runs of axes with equal products: pairs of (axes of `from`, axes of `to`). Neither has an extent 0.
-fn runs(from: &[usize], to: &[usize]) -> Vec<(std::ops::Range<usize>, std::ops::Range<usize>)> {
-    let (mut i, mut j, mut out) = (0, 0, Vec::new());
-    while i < from.len() || j < to.len() {
-        let (i0, j0) = (i, j);
-        let (mut p, mut q) = (1, 1);
-        loop {
-            if p <= q && i < from.len() && (p < q || i == i0) {
-                p *= from[i];
-                i += 1;
-            } else if j < to.len() && (q < p || j == j0) {
-                q *= to[j];
-                j += 1;
-            } else {
-                break;
-            }
-        }
-        out.push((i0..i, j0..j));
-    }
-    out
-}
-
-/// The input at the position that has the same number in row-major order. An axis that was split has an affine index; where axes were
-/// merged, the index is computed by division.
+/// The input at the position that has the same number in row-major order.
 fn regroup(cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
     let (from, to): (Shape, Shape) = (cx.input_shape(0).into(), cx.output_shape().into());
-    if shape::size(&from) == 0 {
-        let nowhere: SmallVec<[Ix; 4]> = from.iter().map(|_| Ix::constant(0)).collect();
-        return cx.input(0, &nowhere);
-    }
-    let mut index: SmallVec<[Ix; 4]> = SmallVec::new();
-    for (ins, outs) in runs(&from, &to) {
-        let linear = cx.linear(&at[outs.clone()], &shape::row_strides(&to[outs]));
-        let last = ins.end;
-        let mut lead: Option<usize> = None;
-        let real = ins.clone().filter(|&i| from[i] != 1).count();
-        let mut below: usize = from[ins.clone()].iter().product();
-        for i in ins {
-            below /= from[i];
-            if from[i] == 1 {
-                index.push(Ix::constant(0));
-                continue;
-            }
-            if real == 1 {
-                index.push(linear.clone());
-                continue;
-            }
-            let mut v = cx.position(&linear);
-            if below != 1 {
-                let n = cx.number(Scalar::i64(below as i64));
-                v = cx.emit().div(v, n);
-            }
-            if lead.is_some() {
-                let n = cx.number(Scalar::i64(from[i] as i64));
-                v = cx.emit().binary(BinaryOp::Rem, v, n);
-            }
-            lead.get_or_insert(i);
-            debug_assert!(i < last);
-            index.push(Ix::Computed(v));
-        }
-    }
+    let index = cx.reshape(at, &to, &from);
     cx.input(0, &index)
 }
 
@@ -244,21 +187,35 @@ fn regroup_layout(input: &Layout, output: &[usize]) -> Option<Layout> {
         return done(shape::row_strides(output));
     }
     let mut strides: Strides = SmallVec::from_elem(0, output.len());
-    for (ins, outs) in runs(&input.shape, output) {
-        // Stride of the run's last axis, if the others step over exactly what lies within them.
-        let mut inner: Option<(isize, isize)> = None;
-        for i in ins.rev().filter(|&i| input.shape[i] != 1) {
-            let (n, s) = (input.shape[i] as isize, input.strides[i]);
-            inner = match inner {
-                None => Some((s, s * n)),
-                Some((unit, next)) if s == next => Some((unit, next * n)),
-                Some(_) => return None,
-            };
+    let (mut i, mut j) = (0, 0);
+    while i < input.rank() && j < output.len() {
+        let (first, start) = (i, j);
+        let (mut m, mut n) = (input.shape[i], output[j]);
+        (i, j) = (i + 1, j + 1);
+        while m != n {
+            if m < n {
+                m *= input.shape[i];
+                i += 1;
+            } else {
+                n *= output[j];
+                j += 1;
+            }
         }
-        let mut step = inner.map_or(0, |(unit, _)| unit);
-        for j in outs.rev() {
-            strides[j] = step;
-            step *= output[j] as isize;
+        // The stride of the run's last axis, if each of the others steps over exactly what lies within it.
+        let mut step: Option<isize> = None;
+        let mut unit = 0;
+        for axis in (first..i).rev().filter(|&axis| input.shape[axis] != 1) {
+            let stride = input.strides[axis];
+            match step {
+                None => unit = stride,
+                Some(step) if step == stride => {}
+                Some(_) => return None,
+            }
+            step = Some(stride * input.shape[axis] as isize);
+        }
+        for axis in (start..j).rev() {
+            strides[axis] = unit;
+            unit *= output[axis] as isize;
         }
     }
     done(strides)

@@ -2,12 +2,13 @@
 
 use crate::aval::Aval;
 use crate::builder::Builder;
+use crate::elementwise::Binary;
 use crate::graph::Atom;
 use crate::param::{Param, fields};
 use crate::pointwise::{Ix, Lane, Pointwise};
 use crate::prim::{Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::view::view_rules;
-use crate::prims::{check_alike, cotangent};
+use crate::prims::{check_alike, cotangent, tangent_or_zeros, zeros};
 use lazuli_kernel::{Error, Layout, Result, ScatterOp, Shape, shape};
 use smallvec::{SmallVec, smallvec};
 
@@ -126,7 +127,7 @@ impl Primitive for Slice {
                 .unzip();
             return Ok(smallvec![Some(b.op(crate::prims::Pad { low, high }, &[ct, zero])?)]);
         }
-        let zeros = crate::prims::broadcast_to(b, zero, from)?;
+        let zeros = zeros(b, cx.avals[0].dtype, from)?;
         Ok(smallvec![Some(b.op(SliceUpdate { bounds: self.bounds.clone(), op: ScatterOp::Assign }, &[zeros, ct])?)])
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
@@ -161,7 +162,63 @@ impl Primitive for SliceUpdate {
         Ok(smallvec![target.clone()])
     }
     fn jvp(&self, b: &mut Builder, primals: Primals, tangents: &[Option<Atom>]) -> Result<Tangents> {
-        super::todo_jvp(b, primals, tangents)
+        let (target, update) = (primals.inputs[0], primals.inputs[1]);
+        let slice = |b: &mut Builder, a: Atom| b.op(Slice { bounds: self.bounds.clone() }, &[a]);
+        let zero = b.like(target, 0.0);
+        let around = tangent_or_zeros(b, tangents[0], target)?;
+        let part = match (self.op, tangents[1]) {
+            (ScatterOp::Add, None) => return Ok(smallvec![tangents[0]]),
+            (ScatterOp::Add, Some(t)) => return Ok(smallvec![Some(b.op(self.clone(), &[around, t])?)]),
+            (ScatterOp::Assign, t) => tangent_or_zeros(b, t, update)?,
+            (ScatterOp::Mul, t) => {
+                let inner = slice(b, around)?;
+                let left = b.mul(inner, update)?;
+                match t {
+                    Some(t) => {
+                        let old = slice(b, target)?;
+                        let right = b.mul(t, old)?;
+                        b.add(left, right)?
+                    }
+                    None => left,
+                }
+            }
+            // Target and update share where they are equal.
+            (ScatterOp::Min | ScatterOp::Max, t) => {
+                let (old, new, inner) = (slice(b, target)?, slice(b, primals.outputs[0])?, slice(b, around)?);
+                let (kept, taken) = (b.binary(Binary::Eq, old, new)?, b.binary(Binary::Eq, update, new)?);
+                let dtype = b.dtype(target);
+                let (m, n) = (b.cast(kept, dtype)?, b.cast(taken, dtype)?);
+                let count = b.add(m, n)?;
+                let left = b.select(kept, inner, zero)?;
+                let sum = match t {
+                    Some(t) => {
+                        let right = b.select(taken, t, zero)?;
+                        b.add(left, right)?
+                    }
+                    None => left,
+                };
+                b.div(sum, count)?
+            }
+        };
+        let assign = SliceUpdate { bounds: self.bounds.clone(), op: ScatterOp::Assign };
+        Ok(smallvec![Some(b.op(assign, &[around, part])?)])
+    }
+    fn transpose(&self, b: &mut Builder, cx: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
+        let ct = cotangent(cotangents);
+        let target = match self.op {
+            _ if !cx.is_linear(0) => None,
+            ScatterOp::Add => Some(ct),
+            ScatterOp::Assign => {
+                let nothing = zeros(b, cx.avals[1].dtype, &cx.avals[1].shape)?;
+                Some(b.op(self.clone(), &[ct, nothing])?)
+            }
+            _ => return Err(Error::internal("slice_update", "only assignment and addition are linear")),
+        };
+        let update = match cx.is_linear(1) {
+            true => Some(b.op(Slice { bounds: self.bounds.clone() }, &[ct])?),
+            false => None,
+        };
+        Ok(smallvec![target, update])
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let inputs = cx.batch_all(b)?;

@@ -4,7 +4,7 @@ use crate::aval::{Aval, Dim, show_axes};
 use crate::builder::Builder;
 use crate::graph::Atom;
 use crate::param::fields;
-use crate::pointwise::{Ix, Lane, Pointwise};
+use crate::pointwise::{Ix, Lane, Pointwise, aligned};
 use crate::prim::{Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::unbroadcast;
 use lazuli_kernel::{Error, Layout, Result, Shape, shape};
@@ -113,10 +113,7 @@ impl Primitive for Broadcast {
         Ok(smallvec![b.equation(Broadcast { shape: dims }, &[operand], cx.shapes)?[0].into()])
     }
     fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
-        let operand = cx.input_shape(0);
-        let skip = at.len() - operand.len();
-        let index: SmallVec<[Ix; 4]> =
-            operand.iter().zip(&at[skip..]).map(|(&n, ix)| if n == 1 { Ix::constant(0) } else { ix.clone() }).collect();
+        let index = aligned(cx.input_shape(0), at);
         cx.input(0, &index)
     }
     fn layout(&self, input: &Layout, output: &[usize]) -> Option<Layout> {
