@@ -1,0 +1,116 @@
+"""Version numbers for what an object is set to, as distinct from the arrays that it holds.
+
+``compile`` re-uses a trace only if the modules and optimizers that it captures would compute the
+same. The arrays in them are visible in the captured tree; attributes such as ``training``, ``eps``
+or ``momentum`` are not. :class:`Configured` condenses those of one object into an integer,
+``_version``, that the look-up can compare without walking attributes.
+
+Invariants:
+
+- Equal versions mean equal class and equal attributes, also across objects: a version is the index
+  of an interned configuration, so turning ``training`` off and on again comes back to the
+  first version, and to the trace made for it.
+- Values compare by type and bits (``1``, ``1.0`` and ``True`` differ, ``0.0`` and ``-0.0`` too).
+  Anything but plain values and dtypes compares by identity.
+- A version is never used for two configurations: forgetting interned ones only costs a trace.
+
+Absent: changes *inside* an attribute's value (``layer.options.eps = 1e-3``) are not seen.
+"""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+import lazuli.core as mx
+
+_INTERNED_AT_MOST = 4096
+
+_interned: dict[tuple, int] = {}
+_next_version = count(1)
+_lock = threading.Lock()
+
+
+class _Identity:
+    """Compares by ``is``. Dead objects equal nothing, so a recycled address confuses nobody."""
+
+    __slots__ = ("_hash", "_get")
+
+    def __init__(self, value: Any):
+        self._hash = id(value)
+        try:
+            self._get: Callable[[], Any] = weakref.ref(value)
+        except TypeError:  # not weakly referable: keep it alive instead
+            self._get = lambda: value
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, _Identity):
+            return NotImplemented
+        value = self._get()
+        return value is not None and value is other._get()
+
+    def __hash__(self) -> int:
+        return self._hash
+
+
+def _key(value: Any) -> Any:
+    kind = type(value)
+    if kind in (int, bool, str, bytes, type(None), mx.Dtype):
+        return kind, value
+    if kind in (float, complex):
+        return kind, repr(value)  # tells -0.0 from 0.0, and NaN equals NaN
+    if kind in (tuple, list):
+        return kind, tuple(map(_key, value))
+    if kind in (set, frozenset):
+        return kind, frozenset(map(_key, value))
+    if kind is dict:
+        return kind, frozenset((_key(k), _key(v)) for k, v in value.items())
+    return _Identity(value)
+
+
+def _version_of(configuration: tuple) -> int:
+    with _lock:
+        version = _interned.get(configuration)
+        if version is None:
+            if len(_interned) >= _INTERNED_AT_MOST:
+                _interned.clear()
+            version = _interned[configuration] = next(_next_version)
+        return version
+
+
+class Configured:
+    """A mixin: objects whose attribute writes keep ``_version`` up to date.
+
+    ``_version`` is an ``int`` in ``__dict__``. Names in ``_outside_configuration`` do not count.
+    """
+
+    _outside_configuration: frozenset[str] = frozenset({"_version"})
+    _version: int
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        object.__setattr__(self, key, value)
+        if key not in self._outside_configuration:
+            self._configuration_changed()
+
+    def __delattr__(self, key: str) -> None:
+        object.__delattr__(self, key)
+        self._configuration_changed()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_version"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # A version means nothing in another process: a pickle does not carry it.
+        self.__dict__.update(state)
+        self._configuration_changed()
+
+    def _configuration_changed(self) -> None:
+        """Bring ``_version`` up to date; for use after changing an attribute's value in place."""
+        outside = self._outside_configuration
+        attributes = frozenset(
+            (name, _key(value)) for name, value in self.__dict__.items() if name not in outside
+        )
+        self.__dict__["_version"] = _version_of((type(self), attributes))
