@@ -11,6 +11,7 @@
 pub mod backend;
 pub mod dtype;
 pub mod error;
+pub mod interp;
 pub mod ir;
 pub mod math;
 mod parse;
@@ -19,11 +20,14 @@ mod print;
 pub mod scalar;
 pub mod scalar_ops;
 pub mod shape;
+#[doc(hidden)]
+pub mod testing;
 mod verify;
 
 pub use backend::{Backend, Buffer, Event, Executable, Features, MemoryStats, Mode, Run, Stream};
 pub use dtype::{DType, Kind};
 pub use error::{Error, ErrorKind, Result};
+pub use interp::Interpreter;
 pub use ir::{
     Accumulator, BinaryOp, Combine, Emit, Inner, Inst, Kernel, Nest, Operand, Role, ScanOp, ScatterOp, Store, UnaryOp,
     Value,

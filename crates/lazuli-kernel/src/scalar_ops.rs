@@ -7,7 +7,7 @@
 //! Absent: loads, parameters and loop counters, which need a launch; dtypes that an operation does not accept
 //! ([`UnaryOp::accepts`]), on which these functions panic.
 
-use crate::dtype::DType;
+use crate::dtype::{DType, Kind};
 use crate::ir::{BinaryOp, Inst, UnaryOp};
 use crate::scalar::Scalar;
 use half::{bf16, f16};
@@ -389,6 +389,12 @@ pub(crate) fn fma(dtype: DType, a: &[u64], b: &[u64], c: &[u64], out: &mut [u64]
     }
 }
 
+pub(crate) fn select(condition: &[u64], a: &[u64], b: &[u64], out: &mut [u64]) {
+    for (((o, &c), &a), &b) in out.iter_mut().zip(condition).zip(a).zip(b) {
+        *o = if c != 0 { a } else { b };
+    }
+}
+
 /// Goes by way of f64 from floats and of i64 or u64 from the others: each holds its sources exactly.
 pub(crate) fn cast(from: DType, to: DType, a: &[u64], out: &mut [u64]) {
     match from {
@@ -467,6 +473,21 @@ fn round_to_odd(v: f64) -> f32 {
     }
     let away = (near as f64).abs() > v.abs();
     f32::from_bits((near.to_bits() - away as u32) | 1)
+}
+
+/// Where `candidate` stands before all else that an `ArgMin` (`ArgMax`) saw, given the best so far: NaN first, then by `<` (`>`).
+pub(crate) fn arg_better(largest: bool, dtype: DType, candidate: u64, best: u64) -> bool {
+    fn better<T: Element>(largest: bool, candidate: u64, best: u64) -> bool {
+        let (candidate, best) = (T::of(candidate), T::of(best));
+        let is_nan = |v: T| v.partial_cmp(&v).is_none();
+        !is_nan(best) && (is_nan(candidate) || if largest { candidate > best } else { candidate < best })
+    }
+    match dtype.kind() {
+        Kind::Bool => better::<bool>(largest, candidate, best),
+        Kind::Float if dtype == DType::F32 => better::<f32>(largest, candidate, best),
+        Kind::Float => better::<f64>(largest, candidate, best),
+        _ => with_integer!(dtype, T => better::<T>(largest, candidate, best)),
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,186 @@
+//! The reference interpreter: backend number zero, and the judge of all others.
+//!
+//! It runs a plan step by step on the caller's thread, each kernel in tiles of points and each instruction as a loop over a
+//! tile that rustc can vectorise: slow next to machine code, fast enough to be the fallback on a machine for which
+//! there is no code generator. It is safe Rust throughout.
+//!
+//! Absent: code generation, threads, re-use of freed memory, and memory that the host can read in place: what it stores is
+//! behind locks, so that layers above it which take host memory for granted fail here.
+
+mod library;
+mod memory;
+mod nest;
+mod tile;
+mod total;
+
+use crate::backend::{Backend, Buffer, Event, Executable, Features, MemoryStats, Mode, Run, Stream};
+use crate::error::{Error, ErrorKind, Result};
+use crate::ir::{Nest, ScanOp};
+use crate::plan::{Plan, Step};
+use memory::{Bytes, Slots, Tally};
+use std::any::Any;
+use std::sync::Arc;
+
+/// The reference interpreter.
+///
+/// ```
+/// use lazuli_kernel::{Arg, Backend, Interpreter, Mode, Plan, Slot, Step, Stream};
+/// use std::sync::Arc;
+///
+/// // out[i] = −in[i] for four numbers.
+/// let kernel = "kernel rank 1 vector 0 (in f32 unit, out f32 unit) { %0 = load 0 %1 = neg %0 map { store 1 <- %1 } }";
+/// let arg = |slot| Arg { slot, offset: 0, strides: [1].into_iter().collect(), len: 0 };
+/// let plan = Plan {
+///     inputs: vec![16],
+///     outputs: vec![16],
+///     steps: vec![Step::Launch {
+///         kernel: Arc::new(kernel.parse()?),
+///         extents: [4].into_iter().collect(),
+///         args: vec![arg(Slot::Input(0)), arg(Slot::Output(0))],
+///         params: vec![],
+///     }],
+///     ..Plan::default()
+/// };
+/// let backend = Interpreter::default();
+/// let executable = backend.prepare(plan)?;
+/// let input: Vec<u8> = [1f32, 2.0, 3.0, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect();
+/// let run = backend.enqueue(Stream(0), &executable, &[backend.upload(&input)?], &[false], Mode::Wait)?;
+/// run.event.wait()?;
+/// let mut bytes = [0; 4];
+/// backend.download(&run.outputs[0], 12, &mut bytes)?;
+/// assert_eq!(f32::from_le_bytes(bytes), -4.0);
+/// # Ok::<(), lazuli_kernel::Error>(())
+/// ```
+#[derive(Debug, Default)]
+pub struct Interpreter {
+    tally: Arc<Tally>,
+}
+
+/// A verified plan.
+#[derive(Debug)]
+struct Prepared(Plan);
+
+impl Executable for Prepared {
+    fn plan(&self) -> &Plan {
+        &self.0
+    }
+    /// The kernels as text: there is no code below them.
+    fn disassemble(&self) -> Vec<String> {
+        let kernels = self.0.steps.iter().filter_map(|step| match step {
+            Step::Launch { kernel, .. } => Some(kernel.to_string()),
+            _ => None,
+        });
+        kernels.collect()
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Interpreter {
+    fn allocate(&self, nbytes: usize) -> Result<Buffer> {
+        Ok(Buffer::new(Bytes::allocate(nbytes, &self.tally)?))
+    }
+
+    /// Memory for each output: an input's that was given up and that the plan has a use for, or fresh.
+    fn outputs(&self, plan: &Plan, inputs: &[Buffer], donate: &[bool]) -> Result<Vec<Buffer>> {
+        let given = |output: usize| {
+            let &(_, input) = plan.donations.iter().find(|&&(o, _)| o as usize == output)?;
+            let buffer = &inputs[input as usize];
+            let is_shared = inputs.iter().filter(|other| other.same(buffer)).count() > 1;
+            let donated = donate.get(input as usize).is_some_and(|&d| d);
+            (donated && !is_shared && buffer.nbytes() == plan.outputs[output]).then(|| buffer.clone())
+        };
+        let sizes = plan.outputs.iter().enumerate();
+        sizes.map(|(o, &nbytes)| given(o).map_or_else(|| self.allocate(nbytes), Ok)).collect()
+    }
+}
+
+fn run_step(step: &Step, slots: &mut Slots) {
+    match step {
+        Step::Launch { kernel, extents, args, params } => nest::launch(kernel, extents, args, params, slots),
+        Step::Call(call) => library::call(call, slots),
+        Step::Copy { from, to, nbytes } => {
+            let bytes = slots.bytes(*from)[..*nbytes].to_vec();
+            slots.bytes_mut(*to)[..*nbytes].copy_from_slice(&bytes);
+        }
+    }
+}
+
+impl Backend for Interpreter {
+    fn features(&self) -> Features {
+        let (name, architecture) = ("interpreter".into(), "portable".into());
+        Features { name, architecture, threads: 1, host_memory: false }
+    }
+
+    fn prepare(&self, plan: Plan) -> Result<Arc<dyn Executable>> {
+        plan.verify()?;
+        let is_logaddexp = |step: &Step| matches!(step, Step::Launch { kernel, .. } if matches!(kernel.nest, Nest::Scan { op: ScanOp::LogAddExp, .. }));
+        if plan.steps.iter().any(is_logaddexp) {
+            return Err(Error::new(ErrorKind::Unsupported, "prepare", "logaddexp is not there yet"));
+        }
+        Ok(Arc::new(Prepared(plan)))
+    }
+
+    fn enqueue(
+        &self,
+        _: Stream,
+        executable: &Arc<dyn Executable>,
+        inputs: &[Buffer],
+        donate: &[bool],
+        _: Mode,
+    ) -> Result<Run> {
+        let Some(Prepared(plan)) = executable.as_any().downcast_ref() else {
+            return Err(Error::internal("enqueue", "the executable is of another backend"));
+        };
+        plan.verify_inputs(inputs)?;
+        let outputs = self.outputs(plan, inputs, donate)?;
+        let arena = self.allocate(plan.arena)?;
+        let mut slots = Slots::lock(inputs, &outputs, &arena)?;
+        plan.steps.iter().for_each(|step| run_step(step, &mut slots));
+        drop(slots);
+        Ok(Run { outputs, event: Event::done() })
+    }
+
+    fn synchronize(&self, _: Stream) -> Result<()> {
+        Ok(())
+    }
+
+    fn upload(&self, bytes: &[u8]) -> Result<Buffer> {
+        let memory = Bytes::allocate(bytes.len(), &self.tally)?;
+        memory.write().copy_from_slice(bytes);
+        Ok(Buffer::new(memory))
+    }
+
+    fn download(&self, buffer: &Buffer, offset: usize, out: &mut [u8]) -> Result<()> {
+        let bytes = Bytes::of(buffer)?.read();
+        match offset.checked_add(out.len()).and_then(|end| bytes.get(offset..end)) {
+            Some(range) => {
+                out.copy_from_slice(range);
+                Ok(())
+            }
+            None => {
+                let message = format!("bytes {offset}.. to {} more of {} are out of bounds", out.len(), bytes.len());
+                Err(Error::internal("download", message))
+            }
+        }
+    }
+
+    fn host_pointer(&self, _: &Buffer) -> Option<*mut u8> {
+        None
+    }
+
+    fn memory(&self) -> MemoryStats {
+        self.tally.stats()
+    }
+    fn reset_peak_memory(&self) {
+        self.tally.reset_peak();
+    }
+    fn clear_cache(&self) {}
+    fn set_cache_limit(&self, _: usize) -> usize {
+        0
+    }
+    fn kernels_generated(&self) -> usize {
+        0
+    }
+}

@@ -1,0 +1,187 @@
+//! The loop nests: what is done with the values of a kernel's body.
+
+use super::memory::Slots;
+use super::tile::{Machine, Points, Results, TILE, Tile, gather, put};
+use super::total::{Total, apply};
+use crate::dtype::DType;
+use crate::ir::{Accumulator, BinaryOp, Kernel, Nest, ScanOp, ScatterOp, Store, Value};
+use crate::plan::Arg;
+use crate::scalar::Scalar;
+use crate::shape::size;
+
+/// Runs a kernel over these extents. The launch is verified.
+pub(super) fn launch(kernel: &Kernel, extents: &[usize], args: &[Arg], params: &[Scalar], slots: &mut Slots) {
+    let machine = Machine::new(kernel, extents, args, params);
+    match &kernel.nest {
+        Nest::Map { stores } => map(machine, stores, slots),
+        Nest::Reduce { axes, accumulators, stores, .. } => {
+            reduce(machine, extents.len() - *axes as usize, accumulators, stores, slots)
+        }
+        Nest::Scan { op, reverse, exclusive, value, store } => {
+            scan(machine, *op, *reverse, *exclusive, Store { operand: *store, value: *value }, slots)
+        }
+        Nest::Scatter { op, target, index, mask, value } => {
+            scatter(machine, *op, *target, *index, *mask, *value, slots)
+        }
+    }
+}
+
+/// First point and number of points of each tile of a loop space.
+fn tiles(total: usize) -> impl DoubleEndedIterator<Item = (usize, usize)> {
+    (0..total.div_ceil(TILE)).map(move |t| (t * TILE, TILE.min(total - t * TILE)))
+}
+
+fn store(machine: &Machine, s: Store, points: &Points, slots: &mut Slots) {
+    let arg = &machine.args[s.operand as usize];
+    put(slots.bytes_mut(arg.slot), arg, machine.dtype(s.value), points, machine.value(s.value));
+}
+
+fn map(mut machine: Machine, stores: &[Store], slots: &mut Slots) {
+    for (start, count) in tiles(size(machine.extents)) {
+        let points = Points::new(machine.extents, start, count);
+        machine.body(&points, slots);
+        stores.iter().for_each(|&s| store(&machine, s, &points, slots));
+    }
+}
+
+/// Walks all points in row-major order, in which those of one result follow one another.
+fn reduce(mut machine: Machine, kept: usize, accumulators: &[Accumulator], stores: &[Store], slots: &mut Slots) {
+    let extents = machine.extents;
+    let (results, n) = (size(&extents[..kept]), size(&extents[kept..]));
+    let mut totals: Vec<Total> = accumulators.iter().map(|a| Total::new(a.combine, machine.dtype(a.value))).collect();
+    let mut done = Done { kept: &extents[..kept], stores, first: 0, count: 0, results: Results::new(totals.len()) };
+    for (start, count) in tiles(size(extents)) {
+        machine.body(&Points::new(extents, start, count), slots);
+        let mut at = 0;
+        while at < count {
+            let element = (start + at) % n;
+            let run = (n - element).min(count - at);
+            for (total, a) in totals.iter_mut().zip(accumulators) {
+                total.add(element, &machine.value(a.value)[at..at + run]);
+            }
+            at += run;
+            if element + run == n {
+                done.push(&mut totals, &mut machine, slots);
+            }
+        }
+    }
+    if n == 0 {
+        (0..results).for_each(|_| done.push(&mut totals, &mut machine, slots));
+    }
+    done.flush(&mut machine, slots);
+}
+
+/// Finished results on their way to the epilogue, a tile at a time.
+struct Done<'a> {
+    kept: &'a [usize],
+    stores: &'a [Store],
+    /// Kept point of the first result held, and how many are held.
+    first: usize,
+    count: usize,
+    results: Results,
+}
+
+impl Results {
+    fn new(accumulators: usize) -> Self {
+        Self { values: vec![[0; TILE]; accumulators], positions: vec![[0; TILE]; accumulators] }
+    }
+}
+
+impl Done<'_> {
+    /// Takes the next result and makes the totals ready for the one after it.
+    fn push(&mut self, totals: &mut [Total], machine: &mut Machine, slots: &mut Slots) {
+        for (i, total) in totals.iter_mut().enumerate() {
+            (self.results.values[i][self.count], self.results.positions[i][self.count]) = total.take();
+        }
+        self.count += 1;
+        if self.count == TILE {
+            self.flush(machine, slots);
+        }
+    }
+
+    fn flush(&mut self, machine: &mut Machine, slots: &mut Slots) {
+        let points = Points::new(self.kept, self.first, self.count);
+        machine.epilogue(&points, slots, &self.results);
+        self.stores.iter().for_each(|&s| store(machine, s, &points, slots));
+        self.first += self.count;
+        self.count = 0;
+    }
+}
+
+/// Walks all points in row-major order, or from the last to the first; rows follow one another.
+fn scan(mut machine: Machine, op: ScanOp, reverse: bool, exclusive: bool, to: Store, slots: &mut Slots) {
+    let dtype = machine.dtype(to.value);
+    let step = ScanStep::new(op, dtype);
+    let identity = op.identity(dtype).bits;
+    let row = machine.extents.last().copied().unwrap_or(1);
+    let (all, start_of_row) = (tiles(size(machine.extents)), if reverse { row.wrapping_sub(1) } else { 0 });
+    let order: Box<dyn Iterator<Item = (usize, usize)>> = if reverse { Box::new(all.rev()) } else { Box::new(all) };
+    let (mut total, mut out): (u64, Tile) = (identity, [0; TILE]);
+    for (start, count) in order {
+        let points = Points::new(machine.extents, start, count);
+        machine.body(&points, slots);
+        for i in 0..count {
+            let at = if reverse { count - 1 - i } else { i };
+            let element = machine.value(to.value)[at];
+            let first = (start + at) % row == start_of_row;
+            if exclusive {
+                out[at] = if first { identity } else { total };
+                total = step.apply(out[at], element);
+            } else {
+                total = if first { element } else { step.apply(total, element) };
+                out[at] = total;
+            }
+        }
+        let arg = &machine.args[to.operand as usize];
+        put(slots.bytes_mut(arg.slot), arg, dtype, &points, &out);
+    }
+}
+
+/// `total op element`.
+enum ScanStep {
+    Binary(BinaryOp, DType),
+}
+
+impl ScanStep {
+    fn new(op: ScanOp, dtype: DType) -> Self {
+        match op.binary() {
+            Some(op) => ScanStep::Binary(op, dtype),
+            None => unreachable!("refused by prepare"),
+        }
+    }
+    fn apply(&self, total: u64, element: u64) -> u64 {
+        match *self {
+            ScanStep::Binary(op, dtype) => apply(op, dtype, total, element),
+        }
+    }
+}
+
+fn scatter(
+    mut machine: Machine,
+    op: ScatterOp,
+    target: u32,
+    index: Value,
+    mask: Option<Value>,
+    value: Value,
+    slots: &mut Slots,
+) {
+    let arg = &machine.args[target as usize];
+    let dtype = machine.dtype(value);
+    for (start, count) in tiles(size(machine.extents)) {
+        machine.body(&Points::new(machine.extents, start, count), slots);
+        for i in 0..count {
+            let position = usize::try_from(machine.value(index)[i] as i64).ok().filter(|&p| p < arg.len);
+            let Some(position) = position.filter(|_| mask.is_none_or(|m| machine.value(m)[i] != 0)) else { continue };
+            // The one element, as an argument of a loop space without axes.
+            let element = Arg { offset: arg.offset + position, strides: Default::default(), ..*arg };
+            let here = Points::all(&[]);
+            let mut now = [machine.value(value)[i]];
+            if let Some(op) = op.binary() {
+                let mut before = [0];
+                gather(slots.bytes(arg.slot), &element, dtype, &here, &mut before);
+                now = [apply(op, dtype, before[0], now[0])];
+            }
+            put(slots.bytes_mut(arg.slot), &element, dtype, &here, &now);
+        }
+    }
+}

@@ -1,0 +1,721 @@
+//! Random valid plans with their inputs, and the comparison of two backends on them; for the tests of backends.
+//!
+//! A case is one launch (with copies around it where the memory needs them) of a random straight line in one kind of nest, over
+//! random extents (0, 1, tails) and layouts (contiguous, broadcast, permuted, strided, flipped). Cases are a function of
+//! their seed, so that a failure is reproduced by a number.
+//!
+//! Absent: shrinking of failures, library calls.
+
+use crate::backend::{Backend, Mode, Stream};
+use crate::dtype::{DType, Kind};
+use crate::ir::{
+    Accumulator, BinaryOp, Combine, Emit, Inner, Inst, Kernel, Nest, Operand, Role, ScanOp, ScatterOp, Store, UnaryOp,
+    Value,
+};
+use crate::plan::{Arg, LibraryCall, Plan, Slot, Step};
+use crate::scalar::Scalar;
+use crate::scalar_ops::INTERESTING;
+use crate::shape::{Shape, size};
+use std::fmt::Debug;
+use std::sync::Arc;
+
+/// A small deterministic generator of random numbers (SplitMix64: Steele, Lea and Flood, 2014).
+#[derive(Debug, Clone)]
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+    /// Uniform in `0..n`; 0 if n is 0.
+    pub fn below(&mut self, n: usize) -> usize {
+        ((self.bits() as u128 * n as u128) >> 64) as usize
+    }
+    /// True once in `n` times.
+    pub fn once_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())]
+    }
+    /// Uniform in `-scale..scale`.
+    pub fn real(&mut self, scale: f64) -> f64 {
+        ((self.bits() >> 11) as f64 / (1u64 << 53) as f64 * 2.0 - 1.0) * scale
+    }
+
+    /// A number of any dtype: a tame one is moderate and never NaN, a wild one is any bits or an edge of the dtype.
+    pub fn scalar(&mut self, dtype: DType, tame: bool) -> Scalar {
+        match (tame, self.below(4)) {
+            (true, _) if dtype.is_inexact() => {
+                let v = self.real(4.0);
+                Scalar::from_f64(dtype, v)
+            }
+            (true, _) => {
+                Scalar::from_i64(dtype, self.below(20) as i64 - if dtype.kind() == Kind::Signed { 10 } else { 0 })
+            }
+            (false, 0) if dtype != DType::Bool => {
+                let any = Scalar::from_bytes(dtype, &self.bits().to_le_bytes());
+                // One NaN: text keeps no payloads.
+                if any.to_f64().is_nan() { Scalar::from_f64(dtype, f64::NAN) } else { any }
+            }
+            (false, 1) => {
+                let v = self.real(100.0);
+                Scalar::from_f64(dtype, v)
+            }
+            (false, 2) if dtype.is_integer() => {
+                // Near the ends of the range.
+                let near = Scalar::from_f64(dtype, self.pick(&[f64::INFINITY, f64::NEG_INFINITY])).to_i64();
+                Scalar::from_i64(dtype, near.wrapping_add(self.below(5) as i64 - 2))
+            }
+            _ => Scalar::from_f64(dtype, self.pick(&INTERESTING)),
+        }
+    }
+}
+
+/// Which nest a random kernel has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NestKind {
+    Map,
+    Reduce,
+    Scan,
+    Scatter,
+}
+
+impl NestKind {
+    pub const ALL: [NestKind; 4] = [NestKind::Map, NestKind::Reduce, NestKind::Scan, NestKind::Scatter];
+}
+
+/// The dtypes that values of a kernel can have.
+pub const DTYPES: [DType; 13] = [
+    DType::Bool,
+    DType::U8,
+    DType::U16,
+    DType::U32,
+    DType::U64,
+    DType::I8,
+    DType::I16,
+    DType::I32,
+    DType::I64,
+    DType::F16,
+    DType::BF16,
+    DType::F32,
+    DType::F64,
+];
+
+/// A verified plan and the bytes of its inputs.
+#[derive(Debug, Clone)]
+pub struct Case {
+    pub plan: Plan,
+    pub inputs: Vec<Vec<u8>>,
+}
+
+/// The case of this seed. Operands, parameters and casts have one of `dtypes`; bool and int64 come from comparisons and counters.
+pub fn random_case(seed: u64, kind: NestKind, dtypes: &[DType]) -> Case {
+    let mut g = Generator::new(seed, kind, dtypes);
+    let nest = g.kernel();
+    g.finish(nest)
+}
+
+/// Runs a plan on both backends; an error says which element of which output differs, and shows the plan. All NaNs are equal. Inputs
+/// are given up, so that donations take place.
+pub fn check_backends(judge: &dyn Backend, other: &dyn Backend, plan: &Plan, inputs: &[Vec<u8>]) -> Result<(), String> {
+    let want = run(judge, plan, inputs)?;
+    let got = run(other, plan, inputs)?;
+    for (o, (want, got)) in want.iter().zip(&got).enumerate() {
+        let dtype = dtype_of(plan, Slot::Output(o as u32));
+        let (w, g) = (want.chunks_exact(dtype.itemsize()), got.chunks_exact(dtype.itemsize()));
+        let differs = |&(_, (w, g)): &(usize, (&[u8], &[u8]))| !same(dtype, w, g);
+        let mut wrong = w.zip(g).enumerate().filter(differs);
+        if let Some((i, (w, g))) = wrong.next() {
+            let names = [judge.features().name, other.features().name];
+            let (w, g) = (Scalar::from_bytes(dtype, w), Scalar::from_bytes(dtype, g));
+            let more = wrong.count();
+            return Err(format!(
+                "output {o}, element {i}: {} has {w} ({:#x}), {} has {g} ({:#x}); {more} more differ\n{plan}",
+                names[0], w.bits, names[1], g.bits
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The outputs of a plan, as bytes.
+pub fn run(backend: &dyn Backend, plan: &Plan, inputs: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, String> {
+    let name = backend.features().name;
+    let failed = |e| format!("{name}: {e}\n{plan}");
+    let executable = backend.prepare(plan.clone()).map_err(failed)?;
+    let buffers = inputs.iter().map(|bytes| backend.upload(bytes)).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    let donate = vec![true; inputs.len()];
+    let run = backend.enqueue(Stream(0), &executable, &buffers, &donate, Mode::Wait).map_err(failed)?;
+    run.event.wait().map_err(failed)?;
+    let download = |(buffer, &nbytes)| {
+        let mut bytes = vec![0; nbytes];
+        backend.download(buffer, 0, &mut bytes).map_err(failed)?;
+        Ok(bytes)
+    };
+    run.outputs.iter().zip(&plan.outputs).map(download).collect()
+}
+
+fn same(dtype: DType, a: &[u8], b: &[u8]) -> bool {
+    let is_nan = |bytes| dtype.is_float() && Scalar::from_bytes(dtype, bytes).to_f64().is_nan();
+    a == b || is_nan(a) && is_nan(b)
+}
+
+/// dtype of what the steps of a plan store in a slot; u8 if they do not say.
+fn dtype_of(plan: &Plan, slot: Slot) -> DType {
+    let found = plan.steps.iter().find_map(|step| match step {
+        Step::Launch { kernel, args, .. } => {
+            let operand = args.iter().zip(&kernel.operands).find(|(arg, _)| arg.slot == slot);
+            operand.map(|(_, operand)| operand.dtype)
+        }
+        Step::Call(call) => match &**call {
+            LibraryCall::Matmul { dtype, c, .. } => (c.slot == slot).then_some(*dtype),
+            LibraryCall::Sort { dtype, indices, output, .. } => {
+                (output.slot == slot).then_some(if *indices { DType::U32 } else { *dtype })
+            }
+        },
+        Step::Copy { .. } => None,
+    });
+    let copied = || {
+        plan.steps.iter().find_map(|step| match *step {
+            Step::Copy { from: from @ Slot::Temp { .. }, to, .. } if to == slot => Some(dtype_of(plan, from)),
+            _ => None,
+        })
+    };
+    found.or_else(copied).unwrap_or(DType::U8)
+}
+
+/// Where an operand's elements lie, and how many its slot holds.
+struct Placed {
+    arg: Arg,
+    elements: usize,
+}
+
+struct Generator<'a> {
+    rng: Rng,
+    kind: NestKind,
+    dtypes: &'a [DType],
+    tame: bool,
+    extents: Shape,
+    /// Axes that are not reduced.
+    kept: usize,
+    vector_axis: usize,
+    emit: Emit,
+    args: Vec<Arg>,
+    params: Vec<Scalar>,
+    /// Values that instructions may use.
+    pool: Vec<Value>,
+    plan: Plan,
+    inputs: Vec<Vec<u8>>,
+    /// Copies after the launch.
+    after: Vec<Step>,
+}
+
+impl<'a> Generator<'a> {
+    fn new(seed: u64, kind: NestKind, dtypes: &'a [DType]) -> Self {
+        let mut rng = Rng(seed.wrapping_mul(4).wrapping_add(kind as u64));
+        let tame = rng.once_in(2);
+        let (extents, kept) = extents(&mut rng, kind);
+        let last = extents.len().saturating_sub(1);
+        let vector_axis = if kept > 0 && rng.once_in(2) { kept - 1 } else { last };
+        Self {
+            rng,
+            kind,
+            dtypes,
+            tame,
+            extents,
+            kept,
+            vector_axis,
+            emit: Emit::new(),
+            args: Vec::new(),
+            params: Vec::new(),
+            pool: Vec::new(),
+            plan: Plan::default(),
+            inputs: Vec::new(),
+            after: Vec::new(),
+        }
+    }
+
+    fn dtype(&mut self) -> DType {
+        self.rng.pick(self.dtypes)
+    }
+
+    /// A layout over the first `axes` loop axes; the others, if any, have stride 0. Of a store, no two points share an element.
+    fn layout(&mut self, axes: usize, stored: bool, slot: Slot) -> Placed {
+        let rng = &mut self.rng;
+        let plain = rng.once_in(2);
+        let mut order: Vec<usize> = (0..axes).collect();
+        if !plain && rng.once_in(2) {
+            (1..axes).for_each(|i| order.swap(i, rng.below(i + 1)));
+        }
+        let mut arg = Arg { slot, offset: 0, strides: self.extents.iter().map(|_| 0).collect(), len: 0 };
+        let mut elements = 1;
+        for axis in order.into_iter().rev() {
+            if !plain && !stored && rng.once_in(5) {
+                continue;
+            }
+            let n = self.extents[axis].max(1);
+            let stride = elements * if plain { 1 } else { rng.pick(&[1, 1, 1, 1, 2, 3]) };
+            let flip = !plain && rng.once_in(7);
+            arg.strides[axis] = if flip { -(stride as isize) } else { stride as isize };
+            arg.offset += if flip { (n - 1) * stride } else { 0 };
+            elements = stride * n;
+        }
+        let lead = if plain { 0 } else { rng.below(4) };
+        arg.offset += lead;
+        Placed { arg, elements: elements + lead }
+    }
+
+    fn inner(&self, arg: &Arg) -> Inner {
+        match arg.strides.get(self.vector_axis) {
+            Some(0) => Inner::Broadcast,
+            None | Some(1) => Inner::Unit,
+            _ => Inner::Strided,
+        }
+    }
+
+    /// A new input slot with so many random elements.
+    fn input(&mut self, dtype: DType, elements: usize) -> Slot {
+        let mut bytes = Vec::with_capacity(elements * dtype.itemsize());
+        for _ in 0..elements {
+            bytes.extend(self.rng.scalar(dtype, self.tame).to_bytes());
+        }
+        self.plan.inputs.push(bytes.len());
+        self.inputs.push(bytes);
+        Slot::Input(self.inputs.len() as u32 - 1)
+    }
+
+    /// Declares an input operand over the first `axes` axes and loads it.
+    fn load(&mut self, axes: usize) {
+        let dtype = self.dtype();
+        let mut placed = self.layout(axes, false, Slot::Input(0));
+        placed.arg.slot = self.input(dtype, placed.elements);
+        let operand = Operand { dtype, role: Role::In, inner: self.inner(&placed.arg) };
+        let number = self.declare(operand, placed.arg);
+        let value = self.emit.push(Inst::Load(number));
+        self.pool.push(value);
+    }
+
+    fn declare(&mut self, operand: Operand, arg: Arg) -> u32 {
+        self.args.push(arg);
+        self.emit.operand(operand)
+    }
+
+    /// Declares an operand that is written over the first `axes` axes. Its slot is an output, or a temporary that is copied to one;
+    /// filled beforehand if the kernel reads it or leaves gaps.
+    fn output(&mut self, dtype: DType, role: Role, axes: usize) -> u32 {
+        let n = self.plan.outputs.len() as u32;
+        if role == Role::Out
+            && self.kind == NestKind::Map
+            && self.rng.once_in(4)
+            && let Some(number) = self.in_place(dtype)
+        {
+            return number;
+        }
+        let mut placed = self.layout(axes, true, Slot::Output(n));
+        let nbytes = placed.elements * dtype.itemsize();
+        self.plan.outputs.push(nbytes);
+        if self.rng.once_in(4) {
+            placed.arg.slot = Slot::Temp { offset: self.plan.arena, nbytes };
+            self.plan.arena = (self.plan.arena + nbytes).next_multiple_of(64);
+            self.after.push(Step::Copy { from: placed.arg.slot, to: Slot::Output(n), nbytes });
+        }
+        if role == Role::InOut || placed.elements != size(&self.extents[..axes]) {
+            let from = self.input(dtype, placed.elements);
+            self.plan.steps.push(Step::Copy { from, to: placed.arg.slot, nbytes });
+        }
+        let inner = if self.kind == NestKind::Scatter { Inner::Strided } else { self.inner(&placed.arg) };
+        self.declare(Operand { dtype, role, inner }, placed.arg)
+    }
+
+    /// An output in the memory of an input with the same index map, if there is one fit for it.
+    fn in_place(&mut self, dtype: DType) -> Option<u32> {
+        let output = self.plan.outputs.len() as u32;
+        let (i, input) = self.args.iter().enumerate().find_map(|(i, arg)| match arg.slot {
+            Slot::Input(n) if self.emit.operands[i].dtype == dtype && arg.len == 0 => Some((i, n)),
+            _ => None,
+        })?;
+        let arg = Arg { slot: Slot::Output(output), ..self.args[i].clone() };
+        let dense = size(&self.extents) * dtype.itemsize() == self.plan.inputs[input as usize];
+        let taken = self.plan.donations.iter().any(|&(_, n)| n == input);
+        let broadcast = self.extents.iter().zip(&arg.strides).any(|(&n, &s)| n > 1 && s == 0);
+        if taken || broadcast || !dense || self.extents.contains(&0) {
+            return None;
+        }
+        self.plan.donations.push((output, input));
+        self.plan.outputs.push(self.plan.inputs[input as usize]);
+        let operand = Operand { role: Role::Out, ..self.emit.operands[i] };
+        Some(self.declare(operand, arg))
+    }
+
+    /// Parameters, constants and counters.
+    fn leaves(&mut self, axes: usize) {
+        for _ in 0..self.rng.below(3) {
+            let dtype = self.dtype();
+            self.params.push(self.rng.scalar(dtype, self.tame));
+            let value = self.emit.param(dtype);
+            self.pool.push(value);
+        }
+        for _ in 0..self.rng.below(3) {
+            let dtype = self.dtype();
+            let value = self.rng.scalar(dtype, self.tame);
+            let value = self.emit.constant(value);
+            self.pool.push(value);
+        }
+        if axes > 0 && self.rng.once_in(3) {
+            let axis = self.rng.below(axes) as u32;
+            let value = self.emit.push(Inst::Index(axis));
+            self.pool.push(value);
+        }
+        if !self.extents.is_empty() && self.rng.once_in(8) {
+            let axis = self.rng.below(self.extents.len()) as u32;
+            let value = self.emit.push(Inst::Extent(axis));
+            self.pool.push(value);
+        }
+    }
+
+    /// A value of the pool, later ones more often.
+    fn any(&mut self) -> Value {
+        let n = self.pool.len();
+        let at = self.rng.below(n).max(self.rng.below(n));
+        self.pool[at]
+    }
+
+    /// A value of this dtype: of the pool where it has one, else a cast.
+    fn of(&mut self, dtype: DType) -> Value {
+        let fit: Vec<Value> = self.pool.iter().copied().filter(|&v| self.emit.dtype(v) == dtype).collect();
+        if fit.is_empty() || self.rng.once_in(10) {
+            let value = self.any();
+            return self.emit.cast(dtype, value);
+        }
+        self.rng.pick(&fit)
+    }
+
+    /// A value whose dtype this accepts; f32 if none is at hand.
+    fn accepted(&mut self, accepts: impl Fn(DType) -> bool) -> Value {
+        for _ in 0..4 {
+            let value = self.any();
+            if accepts(self.emit.dtype(value)) {
+                return value;
+            }
+        }
+        let dtype = DTYPES.into_iter().rev().find(|&d| accepts(d) && self.dtypes.contains(&d));
+        let dtype = dtype.or_else(|| DTYPES.into_iter().find(|&d| accepts(d))).expect("accepts some dtype");
+        self.of(dtype)
+    }
+
+    fn instructions(&mut self, count: usize) {
+        for _ in 0..count {
+            let value = self.instruction();
+            self.pool.push(value);
+        }
+    }
+
+    fn instruction(&mut self) -> Value {
+        match self.rng.below(16) {
+            0..3 => {
+                let op = self.op(&UnaryOp::ALL, |op, d| op.accepts(d));
+                let a = self.accepted(|d| op.accepts(d));
+                self.emit.unary(op, a)
+            }
+            3..10 => {
+                let op = self.op(&BinaryOp::ALL, |op, d| op.accepts(d));
+                let a = self.accepted(|d| op.accepts(d));
+                let b = self.of(self.emit.dtype(a));
+                self.emit.binary(op, a, b)
+            }
+            10 if self.dtypes.iter().any(|d| matches!(d, DType::F32 | DType::F64)) => {
+                let a = self.accepted(|d| matches!(d, DType::F32 | DType::F64));
+                let (b, c) = (self.of(self.emit.dtype(a)), self.of(self.emit.dtype(a)));
+                self.emit.fma(a, b, c)
+            }
+            11 => {
+                let a = self.any();
+                let (c, b) = (self.of(DType::Bool), self.of(self.emit.dtype(a)));
+                self.emit.select(c, a, b)
+            }
+            12 => {
+                let a = self.any();
+                let from = self.emit.dtype(a);
+                let fits = |d: &DType| d.itemsize() == from.itemsize() && *d != DType::Bool;
+                let to: Vec<DType> = self.dtypes.iter().copied().filter(fits).collect();
+                if to.is_empty() {
+                    return a;
+                }
+                let to = self.rng.pick(&to);
+                let a = self.number(a);
+                self.emit.bitcast(to, a)
+            }
+            13 if self.rng.once_in(2) => self.load_at(),
+            _ => {
+                let (to, a) = (self.dtype(), self.any());
+                self.emit.cast(to, a)
+            }
+        }
+    }
+
+    /// The value with 1 in place of NaN, whose bits are not specified.
+    fn number(&mut self, value: Value) -> Value {
+        let dtype = self.emit.dtype(value);
+        if !dtype.is_float() {
+            return value;
+        }
+        let wide = if dtype == DType::F64 { value } else { self.emit.cast(DType::F32, value) };
+        let (is_number, one) = (self.emit.eq(wide, wide), self.emit.like(value, 1.0));
+        self.emit.select(is_number, value, one)
+    }
+
+    /// An op that accepts one of the dtypes in use, bool or int64.
+    fn op<T: Copy + Debug>(&mut self, all: &[T], accepts: impl Fn(T, DType) -> bool) -> T {
+        loop {
+            let op = self.rng.pick(all);
+            if self.dtypes.iter().chain(&[DType::Bool, DType::I64]).any(|&d| accepts(op, d)) {
+                return op;
+            }
+        }
+    }
+
+    fn load_at(&mut self) -> Value {
+        let dtype = self.dtype();
+        let (offset, len) = (self.rng.below(3), self.rng.pick(&[0, 1, 5, 64, 1000]));
+        let slot = self.input(dtype, offset + len);
+        let strides = self.extents.iter().map(|_| 0).collect();
+        let operand = Operand { dtype, role: Role::In, inner: Inner::Strided };
+        let operand = self.declare(operand, Arg { slot, offset, strides, len });
+        let index = self.index(len);
+        let mask = self.rng.once_in(2).then(|| self.of(DType::Bool));
+        self.emit.push(Inst::LoadAt { operand, index, mask })
+    }
+
+    /// An i64 that is mostly within `0..len`.
+    fn index(&mut self, len: usize) -> Value {
+        let any = self.of(DType::I64);
+        if self.rng.once_in(4) {
+            return any;
+        }
+        let n = self.emit.i64(len as i64 + 1);
+        let within = self.emit.binary(BinaryOp::Rem, any, n);
+        self.emit.abs(within)
+    }
+
+    fn kernel(&mut self) -> Nest {
+        let rank = self.extents.len();
+        let in_place = matches!(self.kind, NestKind::Map | NestKind::Scan) && self.rng.once_in(4);
+        for _ in 0..1 + self.rng.below(3) {
+            self.load(rank);
+        }
+        self.leaves(rank);
+        let updated = in_place.then(|| {
+            let dtype = self.dtype();
+            let number = self.output(dtype, Role::InOut, rank);
+            let value = self.emit.push(Inst::Load(number));
+            self.pool.push(value);
+            (number, dtype)
+        });
+        let count = self.rng.pick(&[0, 1, 3, 10, 30]);
+        self.instructions(count);
+        match self.kind {
+            NestKind::Map => {
+                let mut stores = Vec::new();
+                if let Some((operand, dtype)) = updated {
+                    stores.push(Store { operand, value: self.of(dtype) });
+                }
+                stores.extend(self.stores(rank, updated.is_none() as usize));
+                Nest::Map { stores }
+            }
+            NestKind::Reduce => self.reduce(),
+            NestKind::Scan => {
+                let ops = [ScanOp::Sum, ScanOp::Prod, ScanOp::Min, ScanOp::Max];
+                let (op, value, store) = match updated {
+                    Some((store, dtype)) => {
+                        let ops: Vec<ScanOp> = ops.into_iter().filter(|op| op.accepts(dtype)).collect();
+                        if ops.is_empty() {
+                            // A half: nothing is computed in it, so that nothing is scanned.
+                            return Nest::Map { stores: vec![Store { operand: store, value: self.of(dtype) }] };
+                        }
+                        (self.rng.pick(&ops), self.of(dtype), store)
+                    }
+                    None => {
+                        let op = self.rng.pick(&ops);
+                        let value = self.accepted(|d| op.accepts(d));
+                        (op, value, self.output(self.emit.dtype(value), Role::Out, rank))
+                    }
+                };
+                Nest::Scan { op, reverse: self.rng.once_in(2), exclusive: self.rng.once_in(2), value, store }
+            }
+            NestKind::Scatter => {
+                let op = self.rng.pick(&ScatterOp::ALL);
+                let value = self.accepted(|d| op.accepts(d));
+                let target = self.output(self.emit.dtype(value), Role::InOut, rank);
+                let elements = self.target_elements(target);
+                let len = self.rng.below(elements + 1);
+                let arg = &mut self.args[target as usize];
+                (arg.offset, arg.len) = (elements - len, len);
+                arg.strides.fill(0);
+                let index = self.index(len);
+                let mask = self.rng.once_in(2).then(|| self.of(DType::Bool));
+                Nest::Scatter { op, target, index, mask, value }
+            }
+        }
+    }
+
+    fn target_elements(&self, operand: u32) -> usize {
+        let itemsize = self.emit.operands[operand as usize].dtype.itemsize();
+        match self.args[operand as usize].slot {
+            Slot::Input(n) => self.plan.inputs[n as usize] / itemsize,
+            Slot::Output(n) => self.plan.outputs[n as usize] / itemsize,
+            Slot::Temp { nbytes, .. } => nbytes / itemsize,
+        }
+    }
+
+    /// Stores of late values to new outputs, `least` or more.
+    fn stores(&mut self, axes: usize, least: usize) -> Vec<Store> {
+        let count = least + self.rng.pick(&[0, 0, 0, 1, 2]);
+        let stores = (0..count).map(|_| {
+            let value = self.any();
+            Store { operand: self.output(self.emit.dtype(value), Role::Out, axes), value }
+        });
+        stores.collect()
+    }
+
+    fn reduce(&mut self) -> Nest {
+        let mut accumulators = Vec::new();
+        for _ in 0..self.rng.pick(&[1, 1, 1, 2, 3]) {
+            let combine = self.rng.pick(&Combine::ALL);
+            let value = self.accepted(|d| combine.accepts(d));
+            accumulators.push(Accumulator { combine, value });
+        }
+        let begin = self.emit.begin_epilogue(&accumulators);
+        self.pool.clear();
+        if self.rng.once_in(3) {
+            self.load(self.kept);
+        }
+        self.leaves(self.kept);
+        let updated = self.rng.once_in(5).then(|| {
+            let dtype = self.dtype();
+            let number = self.output(dtype, Role::InOut, self.kept);
+            let value = self.emit.push(Inst::Load(number));
+            self.pool.push(value);
+            (number, dtype)
+        });
+        let mut results = Vec::new();
+        for (i, a) in accumulators.iter().enumerate() {
+            results.push(self.emit.push(Inst::Reduced(i as u32)));
+            if a.combine.binary().is_none() {
+                results.push(self.emit.push(Inst::ReducedIndex(i as u32)));
+            }
+        }
+        self.pool.extend(&results);
+        let count = self.rng.pick(&[0, 0, 1, 5]);
+        self.instructions(count);
+        let mut stores = Vec::new();
+        if let Some((operand, dtype)) = updated {
+            stores.push(Store { operand, value: self.of(dtype) });
+        }
+        for value in results {
+            stores.push(Store { operand: self.output(self.emit.dtype(value), Role::Out, self.kept), value });
+        }
+        stores.extend(self.stores(self.kept, 0));
+        let epilogue = self.emit.insts.split_off(begin);
+        Nest::Reduce { axes: (self.extents.len() - self.kept) as u32, accumulators, epilogue, stores }
+    }
+
+    fn finish(mut self, nest: Nest) -> Case {
+        let kernel = Kernel {
+            rank: self.extents.len() as u32,
+            vector_axis: self.vector_axis as u32,
+            params: self.emit.params,
+            operands: self.emit.operands,
+            body: self.emit.insts,
+            nest,
+        };
+        let (kernel, extents, args) = (Arc::new(kernel), self.extents, self.args);
+        self.plan.steps.push(Step::Launch { kernel, extents, args, params: self.params });
+        self.plan.steps.append(&mut self.after);
+        Case { plan: self.plan, inputs: self.inputs }
+    }
+}
+
+/// Extents of the loop axes, and how many of them are not reduced.
+fn extents(rng: &mut Rng, kind: NestKind) -> (Shape, usize) {
+    const LENGTHS: [usize; 20] = [1, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 100, 257, 1000];
+    /// Around the blocks of a reduction.
+    const LONG: [usize; 6] = [4095, 4096, 4097, 8192, 12_300, 20_500];
+    let least = matches!(kind, NestKind::Reduce | NestKind::Scan) as usize;
+    let rank = rng.pick(&[0, 1, 1, 1, 2, 2, 2, 3, 3, 4]).max(least);
+    let mut extents: Shape = (0..rank).map(|_| rng.pick(&LENGTHS)).collect();
+    let kept = if kind == NestKind::Reduce { rng.below(rank) } else { rank };
+    if kind == NestKind::Reduce && rng.once_in(4) {
+        extents[rank - 1] = rng.pick(&LONG);
+    }
+    while size(&extents) > 30_000 {
+        let axis = rng.below(rank);
+        extents[axis] = extents[axis].div_ceil(3);
+    }
+    if rank > 0 && rng.once_in(25) {
+        extents[rng.below(rank)] = 0;
+    }
+    (extents, kept)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::interp::Interpreter;
+    use std::collections::HashSet;
+
+    /// Random kernels verify, survive the round trip through text, run, and reach every op on every dtype it accepts.
+    #[test]
+    fn random_cases_are_valid_and_cover_the_ir() {
+        let judge = Interpreter::default();
+        let mut seen = HashSet::new();
+        for (seed, kind) in (0..400).flat_map(|seed| NestKind::ALL.map(|kind| (seed, kind))) {
+            let case = random_case(seed, kind, &DTYPES);
+            for step in &case.plan.steps {
+                if let Step::Launch { kernel, .. } = step {
+                    assert_eq!(kernel.to_string().parse::<Kernel>().unwrap(), **kernel);
+                    note(kernel, &mut seen);
+                }
+            }
+            if let Err(report) = check_backends(&judge, &judge, &case.plan, &case.inputs) {
+                panic!("seed {seed}, {kind:?}: {report}");
+            }
+        }
+        let mut missing = Vec::new();
+        for d in DTYPES {
+            let unary = UnaryOp::ALL.iter().filter(|op| op.accepts(d)).map(|op| format!("{op:?}"));
+            let binary = BinaryOp::ALL.iter().filter(|op| op.accepts(d)).map(|op| format!("{op:?}"));
+            let combine = Combine::ALL.iter().filter(|op| op.accepts(d)).map(|op| format!("{op:?}"));
+            let all = unary.chain(binary).chain(combine).map(|op| format!("{op} {d}"));
+            missing.extend(all.filter(|op| !seen.contains(op)));
+        }
+        assert!(missing.len() < 10, "no random kernel has {missing:?}");
+    }
+
+    fn note(kernel: &Kernel, seen: &mut HashSet<String>) {
+        let types = kernel.dtypes();
+        for inst in kernel.insts() {
+            let d = inst.uses().first().map(|v| types[v.0 as usize]);
+            match (inst, d) {
+                (Inst::Unary(op, _), Some(d)) => seen.insert(format!("{op:?} {d}")),
+                (Inst::Binary(op, ..), Some(d)) => seen.insert(format!("{op:?} {d}")),
+                _ => false,
+            };
+        }
+        if let Nest::Reduce { accumulators, .. } = &kernel.nest {
+            seen.extend(accumulators.iter().map(|a| format!("{:?} {}", a.combine, types[a.value.0 as usize])));
+        }
+    }
+
+    #[test]
+    fn a_difference_is_found() {
+        let (one, nan, other_nan) = (1f32.to_le_bytes(), f32::NAN.to_le_bytes(), (-f32::NAN).to_le_bytes());
+        assert!(
+            same(DType::F32, &nan, &other_nan) && !same(DType::F32, &one, &nan) && !same(DType::U32, &nan, &other_nan)
+        );
+    }
+}
