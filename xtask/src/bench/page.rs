@@ -1,7 +1,7 @@
 //! What a run of the benchmark shows: lines in the terminal, a page with tables, and a plot.
 
 use super::{Entry, Outcome};
-use crate::picture::{Anchor, FAINT, GRID, INK, Picture, Rgb, SERIES};
+use crate::picture::{Anchor, FAINT, GRID, INK, Picture, Rgb, SERIES, text_width};
 use crate::steps::{Failure, Result, say};
 use std::fmt::Write as _;
 use std::path::Path;
@@ -162,12 +162,21 @@ fn plot(outcomes: &[Outcome]) -> Picture {
     let x_of = |ratio: f64| left + width * ((ratio.log10() - low) / (high - low)) as f32;
     picture.text((16.0, 26.0), Anchor::Start, 16.0, INK, "Time of a call, in units of the best peer's");
     let mut x = left;
-    for (index, (name, _)) in super::LIBRARIES.iter().enumerate() {
-        picture.circle((x, 44.0), 4.0, colour(name));
+    for (name, _) in super::LIBRARIES {
+        match *name {
+            "limit" => picture.line(&[(x, 38.0), (x, 50.0)], 2.0, INK),
+            name => picture.circle((x, 44.0), 4.0, colour(name)),
+        }
         picture.text((x + 9.0, 48.0), Anchor::Start, 11.0, INK, name);
-        x += if index == 0 { 70.0 } else { 66.0 };
+        x += 28.0 + text_width(11.0, name);
     }
-    picture.text((x + 20.0, 48.0), Anchor::Start, 11.0, FAINT, "filled: compiled; ring: eager");
+    picture.text(
+        (left + width, 48.0),
+        Anchor::End,
+        11.0,
+        FAINT,
+        "ring: op by op; filled: compiled, or a library's own kernel",
+    );
     for decade in low as i32..=high as i32 {
         let x = x_of(10f64.powi(decade));
         picture.line(
@@ -178,7 +187,8 @@ fn plot(outcomes: &[Outcome]) -> Picture {
         let label = if decade >= 0 { format!("{}", 10f64.powi(decade)) } else { format!("1/{}", 10f64.powi(-decade)) };
         picture.text((x, top + height + 16.0), Anchor::Middle, 11.0, FAINT, &label);
     }
-    picture.text((x_of(1.0), top + height + 34.0), Anchor::Middle, 11.0, FAINT, "← faster   slower →");
+    picture.text((x_of(1.0) - 12.0, top + height + 32.0), Anchor::End, 11.0, FAINT, "faster");
+    picture.text((x_of(1.0) + 12.0, top + height + 32.0), Anchor::Start, 11.0, FAINT, "slower");
     for (line, (outcome, best)) in shown.iter().enumerate() {
         let y = top + step * (line as f32 + 0.5);
         picture.text((left - 12.0, y + 4.0), Anchor::End, 12.0, INK, &outcome.row);

@@ -6,6 +6,7 @@ type Rule = fn(&Tree) -> Vec<String>;
 
 pub const RULES: &[(&str, Rule)] = &[
     ("unsafe", unsafe_stays_in_its_rooms),
+    ("ops", the_op_table_is_the_only_list),
     ("arrows", dependencies_follow_the_arrows),
     ("lints", crates_use_the_workspace_lints),
     ("pages", crates_open_with_a_page),
@@ -44,6 +45,15 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lazuli-python", &["lazuli", "lazuli-core", "lazuli-ir", "lazuli-kernel"]),
 ];
 
+/// The table of elementwise ops, one row an op.
+const OP_TABLE: &str = "crates/lazuli-ir/src/elementwise/table.rs";
+
+/// The crates that the op table is built on: their own tables are of scalar operations, not of ops.
+const BELOW_THE_TABLE: &[&str] = &["crates/lazuli-kernel/", "crates/lazuli-ir/"];
+
+/// How many ops a file may name in strings before it looks like a list of them.
+const NAMED_OPS: usize = 8;
+
 /// The longest file, in lines, that is still one thing.
 const LONGEST: usize = 700;
 
@@ -69,6 +79,28 @@ fn unsafe_stays_in_its_rooms(tree: &Tree) -> Vec<String> {
         let wanted = if has_rooms { "#![deny(unsafe_code)]" } else { "#![forbid(unsafe_code)]" };
         if !tree.text(&path).lines().any(|line| line == wanted) {
             complaints.push(format!("{path} has no {wanted}"));
+        }
+    }
+    complaints
+}
+
+/// A light check: a list of ops by name shows as a file that spells many of them as strings. Tests may.
+fn the_op_table_is_the_only_list(tree: &Tree) -> Vec<String> {
+    let rows = tree.text(OP_TABLE).lines().filter(|line| line.ends_with("\" {"));
+    let names: Vec<String> = rows.filter_map(|line| Some(format!("\"{}\"", line.split_whitespace().nth(1)?))).collect();
+    let mut complaints = Vec::new();
+    if names.len() <= NAMED_OPS {
+        complaints.push(format!("found {} rows of ops in {OP_TABLE}: has the form of the table changed?", names.len()));
+    }
+    for (path, text) in tree.rust() {
+        if BELOW_THE_TABLE.iter().any(|below| path.starts_with(below)) || path.contains("/tests/") {
+            continue;
+        }
+        let text = text.split("#[cfg(test)]").next().unwrap_or_default();
+        let named = names.iter().filter(|name| text.contains(name.as_str())).count();
+        if named > NAMED_OPS {
+            complaints
+                .push(format!("{path} names {named} ops: is it a second list of them? Expand {OP_TABLE} instead"));
         }
     }
     complaints
@@ -165,6 +197,7 @@ mod tests {
     /// A tree in which every rule holds, with some files replaced.
     fn tree(changes: &[(&str, &str)]) -> Tree {
         let mut tree = Tree::default();
+        let table: String = (0..20).map(|op| format!("    Op{op} op{op} \"An op.\" {{\n    }}\n")).collect();
         let files = [
             ("ARCHITECTURE.md", "`xtask` `lazuli-ir`"),
             (
@@ -172,6 +205,7 @@ mod tests {
                 "[dependencies]\nlazuli-kernel.workspace = true\n[lints]\nworkspace = true\n",
             ),
             ("crates/lazuli-ir/src/lib.rs", "//! Primitives.\n//! Absent: kernels.\n#![forbid(unsafe_code)]\n"),
+            (OP_TABLE, &table),
         ];
         for (path, text) in files.iter().chain(changes) {
             tree.files.insert((*path).to_owned(), (*text).to_owned());
@@ -193,6 +227,17 @@ mod tests {
                 "crates/lazuli-ir/src/lib.rs has unsafe code and is not one of the rooms listed in xtask/src/tidy/rules.rs",
                 "crates/lazuli-ir/src/lib.rs has no #![forbid(unsafe_code)]",
             ],
+        );
+        let list: String = (0..20).map(|op| format!("\"op{op}\",")).collect();
+        check(
+            &[("crates/x/tests/a.rs", &list), ("b.rs", &format!("#[cfg(test)]{list}"))],
+            the_op_table_is_the_only_list,
+            &[],
+        );
+        check(
+            &[("crates/x/src/a.rs", &list)],
+            the_op_table_is_the_only_list,
+            &[&format!("crates/x/src/a.rs names 20 ops: is it a second list of them? Expand {OP_TABLE} instead")],
         );
         check(&[], dependencies_follow_the_arrows, &[]);
         check(
