@@ -1,8 +1,8 @@
 """Initialisers: functions from an array to a new array of its shape.
 
-Each function here returns an initialiser; ``dtype`` is that of the arrays it makes. The *fans* of an
-array of shape ``(out, ..., in)`` are its input and output counts, each times the size of the axes
-between (the positions of a convolution).
+Each function here returns an initialiser; ``dtype`` is that of the arrays it makes. The *fans* of
+an array of shape ``(out, ..., in)`` are its input and output counts, each times the size of the
+axes between (the positions of a convolution).
 
 Absent: ``orthogonal``, which needs a QR decomposition.
 """

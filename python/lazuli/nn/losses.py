@@ -227,7 +227,10 @@ def huber_loss(
 
 
 def log_cosh_loss(inputs: mx.array, targets: mx.array, reduction: Reduction = "none") -> mx.array:
-    """log cosh(inputs − targets), without overflow: near d² / 2 for small d, |d| − log 2 for large."""
+    """log cosh d with d = inputs − targets, without overflow.
+
+    Near d² / 2 for small d, |d| − log 2 for large.
+    """
     error = inputs - targets
     return _reduce("log_cosh_loss", mx.logaddexp(error, -error) - math.log(2), reduction)
 
@@ -303,7 +306,9 @@ def margin_ranking_loss(
     margin: float = 0.0,
     reduction: Reduction = "none",
 ) -> mx.array:
-    """max(0, −targets · (inputs1 − inputs2) + margin): a target of 1 wants inputs1 larger, −1 inputs2.
+    """max(0, −targets · (inputs1 − inputs2) + margin).
+
+    A target of 1 wants ``inputs1`` to be larger, −1 ``inputs2``.
 
     Example:
         >>> nn.losses.margin_ranking_loss(mx.array([3.0]), mx.array([1.0]), mx.array([-1]))

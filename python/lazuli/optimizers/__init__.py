@@ -1,7 +1,7 @@
 """Optimizers, learning-rate schedules and gradient clipping.
 
-Names, arguments, defaults and the layout of states are MLX's. Beyond it, ``optimizer.update`` takes a
-tree of parameters as well as a module, and returns the updated tree.
+Names, arguments, defaults and the layout of states are MLX's. Beyond it, ``optimizer.update`` takes
+a tree of parameters as well as a module, and returns the updated tree.
 
 Example:
     >>> import lazuli.core as mx

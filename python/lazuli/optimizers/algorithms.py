@@ -1,6 +1,7 @@
 """The optimizers. λ is the learning rate, g the gradient, w the parameter.
 
-State and arithmetic have the gradient's dtype; the learning rate is cast to it. Moments start at zero.
+State and arithmetic have the gradient's dtype; the learning rate is cast to it. Moments start at
+zero.
 """
 
 from __future__ import annotations
@@ -326,7 +327,9 @@ class Lion(_GradientDescent):
 
 
 class Adafactor(Optimizer):
-    """Adafactor (Shazeer and Stern, arXiv:1804.04235): second moments of matrices by rows and columns.
+    """Adafactor: second moments of matrices are kept by rows and columns only.
+
+    Shazeer and Stern, arXiv:1804.04235.
 
     Args:
         learning_rate: a number or a schedule; only used without ``relative_step``.

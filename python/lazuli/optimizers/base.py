@@ -1,8 +1,8 @@
 """``Optimizer``: the base class, which walks trees; and what works on any optimizer.
 
-A subclass states what one parameter needs: ``init_single`` makes its state, ``apply_single`` computes
-its next value. Everything that changes from step to step is an array in ``Optimizer.state``, a
-dictionary to hand to ``compile`` or to save::
+A subclass states what one parameter needs: ``init_single`` makes its state, ``apply_single``
+computes its next value. Everything that changes from step to step is an array in
+``Optimizer.state``, a dictionary to hand to ``compile`` or to save::
 
     {"step": ..., "learning_rate": ..., <the tree of parameters, each leaf a dict of arrays>}
 
@@ -23,14 +23,7 @@ from typing import Any
 import lazuli.core as mx
 from lazuli.nn.configuration import Configured
 from lazuli.nn.layers.base import Module
-from lazuli.utils import (
-    _rebuild,
-    tree_flatten,
-    tree_map,
-    tree_merge,
-    tree_reduce,
-    tree_unflatten,
-)
+from lazuli.utils import _rebuild, tree_map, tree_map_with_path, tree_merge, tree_reduce
 
 __all__ = ["MultiOptimizer", "Optimizer", "clip_grad_norm"]
 
@@ -117,7 +110,7 @@ class Optimizer(Configured):
             self._schedulers[name] = value
             self._configuration_changed()
             value = value(self.step)
-        self.state[name] = mx.array(value)
+        self.state[name] = _as_array(value)
 
     def init(self, parameters: Any) -> None:
         """Make the state for a tree of parameters, where there is none yet.
@@ -198,7 +191,7 @@ class Optimizer(Configured):
             return self.apply_gradients(_as_dict(gradients), _as_dict(parameters))[_ROOT]
         self.init(gradients)
         for name, schedule in self._schedulers.items():
-            self.state[name] = mx.array(schedule(self.step))
+            self.state[name] = _as_array(schedule(self.step))
         self.state["step"] = self.step + 1
         return tree_map(self.apply_single, gradients, parameters, self.state)
 
@@ -207,6 +200,10 @@ class Optimizer(Configured):
     ) -> mx.array:
         """The next value of ``parameter``; changes what ``init_single`` put into ``state``."""
         raise NotImplementedError(f"{type(self).__name__} does not implement apply_single")
+
+
+def _as_array(value: Any) -> mx.array:
+    return value if isinstance(value, mx.array) else mx.array(value)
 
 
 #: Where the state keeps a tree of parameters that is not a dictionary.
@@ -230,6 +227,16 @@ def _overlay(tree: Any, updates: Any) -> Any:
         placed = [_overlay(child, update) for child, update in zip(tree, updates)]
         return _rebuild(tree, [*placed, *tree[len(placed) :]])
     return updates
+
+
+def _part(tree: Any, owners: Any, owner: int) -> Any:
+    """What belongs to ``owner``; nothing, in its place in a list or tuple, is ``{}``."""
+    if isinstance(tree, dict):
+        parts = {key: _part(child, owners[key], owner) for key, child in tree.items()}
+        return {key: part for key, part in parts.items() if type(part) is not dict or part}
+    if isinstance(tree, (list, tuple)):
+        return _rebuild(tree, [_part(child, o, owner) for child, o in zip(tree, owners)])
+    return tree if owners == owner else {}
 
 
 class MultiOptimizer(Optimizer):
@@ -302,11 +309,13 @@ class MultiOptimizer(Optimizer):
 
     def _split(self, tree: Any) -> list[Any]:
         """For each optimizer, the part of ``tree`` that it handles."""
-        parts: list[list[tuple[str, Any]]] = [[] for _ in self.optimizers]
-        for path, leaf in tree_flatten(tree):
-            takers = (i for i, takes in enumerate(self.filters) if takes(path, leaf))
-            parts[next(takers, len(self.filters))].append((path, leaf))
-        return [tree_unflatten(part) if part else {} for part in parts]
+
+        def owner(path: str | None, leaf: Any) -> int:
+            takers = (i for i, takes in enumerate(self.filters) if takes(path or "", leaf))
+            return next(takers, len(self.filters))
+
+        owners = tree_map_with_path(owner, tree)
+        return [_part(tree, owners, i) for i in range(len(self.optimizers))]
 
     def init(self, parameters: Any) -> None:
         """Make the state for a tree of parameters, each in its optimizer."""

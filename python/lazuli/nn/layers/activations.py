@@ -99,12 +99,18 @@ def leaky_relu(x: mx.array, negative_slope: float = 0.01) -> mx.array:
 
 
 def prelu(x: mx.array, alpha: mx.array) -> mx.array:
-    """Rectifier with a learned slope: max(0, x) + alpha · min(0, x) (He et al., arXiv:1502.01852)."""
+    """Rectifier with a learned slope: max(0, x) + alpha · min(0, x).
+
+    He et al., arXiv:1502.01852.
+    """
     return mx.maximum(0, x) + alpha * mx.minimum(0, x)
 
 
 def elu(x: mx.array, alpha: float = 1.0) -> mx.array:
-    """Exponential linear unit: x if x > 0, else alpha · (eˣ − 1) (Clevert et al., arXiv:1511.07289)."""
+    """Exponential linear unit: x if x > 0, else alpha · (eˣ − 1).
+
+    Clevert et al., arXiv:1511.07289.
+    """
     return mx.where(x > 0, x, alpha * (mx.exp(x) - 1))
 
 
@@ -117,7 +123,10 @@ def celu(x: mx.array, alpha: float = 1.0) -> mx.array:
 
 
 def selu(x: mx.array) -> mx.array:
-    """Scaled ELU: λ · elu(x, α) with λ ≈ 1.0507, α ≈ 1.67326 (Klambauer et al., arXiv:1706.02515)."""
+    """Scaled ELU: λ · elu(x, α) with λ = 1.0507, α = 1.67326.
+
+    Klambauer et al., arXiv:1706.02515.
+    """
     return 1.0507 * elu(x, 1.67326)
 
 
@@ -150,7 +159,10 @@ def log_sigmoid(x: mx.array) -> mx.array:
 
 
 def silu(x: mx.array) -> mx.array:
-    """Sigmoid linear unit, x · sigmoid(x), also called swish (Ramachandran et al., arXiv:1710.05941)."""
+    """Sigmoid linear unit, also called swish: x · sigmoid(x).
+
+    Ramachandran et al., arXiv:1710.05941.
+    """
     return x * mx.sigmoid(x)
 
 

@@ -36,5 +36,5 @@ class Embedding(Module):
         return self["weight"][x]
 
     def as_linear(self, x: mx.array) -> mx.array:
-        """The scores of all embeddings for ``x``: ``x @ weight.T``, an output layer with tied weight."""
+        """``x @ weight.T``, the scores of all embeddings: an output layer with tied weight."""
         return x @ self["weight"].T

@@ -15,7 +15,8 @@ __all__ = ["BatchNorm", "GroupNorm", "InstanceNorm", "LayerNorm", "RMSNorm"]
 Axes = int | tuple[int, ...]
 
 
-def _widen(x: mx.array) -> mx.array:
+def widen(x: mx.array) -> mx.array:
+    """``x``, in float32 if it is of half precision."""
     return x.astype(mx.float32) if x.dtype in (mx.float16, mx.bfloat16) else x
 
 
@@ -26,7 +27,7 @@ def _standardise(x: mx.array, axis: Axes, eps: float) -> mx.array:
 
 
 class _Norm(Module):
-    """What the layers share: the optional parameters ``weight`` and ``bias``, of shape ``(dims,)``."""
+    """What the layers share: optional parameters ``weight`` and ``bias`` of shape ``(dims,)``."""
 
     def _add_affine(self, dims: int, bias: bool = True) -> None:
         self.weight = mx.ones((dims,))
@@ -73,7 +74,7 @@ class LayerNorm(_Norm):
         return f"{self.dims}, eps={self.eps}, affine={'weight' in self}"
 
     def __call__(self, x: mx.array) -> mx.array:
-        return self._affine(_standardise(_widen(x), -1, self.eps), x.dtype)
+        return self._affine(_standardise(widen(x), -1, self.eps), x.dtype)
 
 
 class RMSNorm(_Norm):
@@ -95,13 +96,15 @@ class RMSNorm(_Norm):
         return f"{self.weight.shape[0]}, eps={self.eps}"
 
     def __call__(self, x: mx.array) -> mx.array:
-        wide = _widen(x)
+        wide = widen(x)
         mean_square = mx.mean(mx.square(wide), axis=-1, keepdims=True)
         return self._affine(wide * mx.rsqrt(mean_square + self.eps), x.dtype)
 
 
 class InstanceNorm(_Norm):
-    """Normalises each channel of each example over its positions (Ulyanov et al., arXiv:1607.08022).
+    """Normalises each channel of each example over its positions.
+
+    Ulyanov et al., arXiv:1607.08022.
 
     Shape: ``(N, ..., dims)`` with at least one axis of positions, to the same.
 
@@ -125,7 +128,7 @@ class InstanceNorm(_Norm):
         if x.ndim < 3:
             raise ValueError(f"[InstanceNorm] expected shape (N, ..., {self.dims}), got {x.shape}")
         positions = tuple(range(1, x.ndim - 1))
-        return self._affine(_standardise(_widen(x), positions, self.eps), x.dtype)
+        return self._affine(_standardise(widen(x), positions, self.eps), x.dtype)
 
 
 class GroupNorm(_Norm):
@@ -179,7 +182,7 @@ class GroupNorm(_Norm):
             if self.pytorch_compatible
             else ((size, self.num_groups), (1, 2))
         )
-        grouped = _widen(x).reshape(batch, -1, *split)
+        grouped = widen(x).reshape(batch, -1, *split)
         return self._affine(_standardise(grouped, reduced, self.eps).reshape(x.shape), x.dtype)
 
 
@@ -241,7 +244,7 @@ class BatchNorm(_Norm):
             raise ValueError(
                 f"[BatchNorm] expected an input of 2, 3 or 4 axes, got shape {x.shape}"
             )
-        wide = _widen(x)
+        wide = widen(x)
         if self.training or not self.track_running_stats:
             count = x.size // x.shape[-1]
             if self.training and count == 1:

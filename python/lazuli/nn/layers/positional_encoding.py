@@ -11,10 +11,11 @@ __all__ = ["ALiBi", "RoPE", "SinusoidalPositionalEncoding"]
 
 
 class RoPE(Module):
-    """Rotates pairs of features by angles that grow with the position (Su et al., arXiv:2104.09864).
+    """Rotates pairs of features by angles that grow with the position.
 
-    Pair i of ``dims / 2`` turns by ``scale · position · base^(−2i / dims)``. Shape:
-    ``(..., positions, features)`` to the same; features beyond ``dims`` are left alone.
+    Su et al., arXiv:2104.09864. Pair i of ``dims / 2`` turns by
+    ``scale · position · base^(−2i / dims)``. Shape: ``(..., positions, features)`` to the same;
+    features beyond ``dims`` are left alone.
 
     Args:
         dims: how many features to rotate; even.
@@ -55,7 +56,7 @@ class RoPE(Module):
             a, b = turned[..., 0::2], turned[..., 1::2]
         else:
             a, b = turned[..., :half], turned[..., half:]
-        pair = (a * cos - b * sin, a * sin + b * cos)
+        pair = [a * cos - b * sin, a * sin + b * cos]
         if self.traditional:
             turned = mx.stack(pair, axis=-1).reshape(turned.shape)
         else:
@@ -65,9 +66,10 @@ class RoPE(Module):
 
 
 class SinusoidalPositionalEncoding(Module):
-    """Sines and cosines of positions at geometrically spaced frequencies (Vaswani et al., 1706.03762).
+    """Sines and cosines of positions at geometrically spaced frequencies.
 
-    Shape: positions ``s`` to ``s + (dims,)``: sines in the first half, cosines in the second.
+    Vaswani et al., arXiv:1706.03762. Shape: positions ``s`` to ``s + (dims,)``, sines in the first
+    half and cosines in the second.
 
     Args:
         dims: length of an encoding; even.

@@ -1,8 +1,8 @@
 """Recurrent layers: ``RNN``, ``GRU``, ``LSTM``.
 
-Inputs are ``(..., length, input_size)``, states ``(..., hidden_size)``. A layer returns its state at
-every step, ``(..., length, hidden_size)``. The loop over the sequence runs in Python: a compiled
-function unrolls it. A state that is not given is zero.
+Inputs are ``(..., length, input_size)``, states ``(..., hidden_size)``. A layer returns its state
+at every step, ``(..., length, hidden_size)``. The loop over the sequence runs in Python: a
+compiled function unrolls it. A state that is not given is zero.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from lazuli.nn.layers.activations import relu
 from lazuli.nn.layers.base import Module
 from lazuli.nn.layers.dropout import Dropout
 from lazuli.nn.layers.linear import Linear
-from lazuli.nn.layers.normalization import LayerNorm
+from lazuli.nn.layers.normalization import LayerNorm, widen
 
 __all__ = [
     "MultiHeadAttention",
@@ -102,7 +102,7 @@ class MultiHeadAttention(Module):
                 scores = mx.where(mask, scores, -math.inf)
             else:
                 scores = scores + mask.astype(scores.dtype)
-        weights = mx.softmax(scores.astype(mx.float32), axis=-1).astype(v.dtype)
+        weights = mx.softmax(widen(scores), axis=-1).astype(v.dtype)
         joined = (weights @ v).swapaxes(-2, -3)
         return self.out_proj(joined.reshape(*joined.shape[:-2], -1))
 
@@ -114,7 +114,7 @@ class MultiHeadAttention(Module):
         """
         positions = mx.arange(N)
         hidden = positions[:, None] < positions[None, :]
-        return mx.where(hidden, mx.finfo(dtype).min, 0.0).astype(dtype)
+        return hidden.astype(dtype) * mx.finfo(dtype).min
 
 
 class _TransformerLayer(Module):
