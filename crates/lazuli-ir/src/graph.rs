@@ -113,6 +113,11 @@ impl Graph {
             graph.avals[v.0 as usize].shape = shape.clone();
         }
         for i in 0..graph.equations.len() {
+            // A call's body is bound to the avals of its operands.
+            if let Prim::Call(call) = &graph.equations[i].prim {
+                let operands: Vec<Aval> = graph.equations[i].inputs.iter().map(|&a| graph.aval(a)).collect();
+                graph.equations[i].prim = call.rebind(&operands.iter().collect::<Vec<_>>())?.into();
+            }
             let inferred = graph.infer(&graph.equations[i])?;
             for (v, aval) in graph.equations[i].outputs.clone().into_iter().zip(inferred) {
                 graph.avals[v.0 as usize] = aval;

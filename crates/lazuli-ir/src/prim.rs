@@ -97,14 +97,19 @@ impl VmapCx<'_> {
         dims.iter().map(shift).collect()
     }
 
-    /// The operands with the batch in front of all of them: those that have none are broadcast.
-    pub fn batch_all(&self, b: &mut Builder) -> Result<SmallVec<[Atom; 3]>> {
-        let mut out = SmallVec::new();
-        for (&input, &batched) in self.inputs.iter().zip(self.batched) {
-            let shape: Shape = std::iter::once(self.size).chain(b.shape(input).iter().copied()).collect();
-            out.push(if batched { input } else { broadcast_to(b, input, &shape)? });
+    /// Operand `k` with the batch in front: broadcast if it has none.
+    pub fn batch(&self, b: &mut Builder, k: usize) -> Result<Atom> {
+        let input = self.inputs[k];
+        if self.batched[k] {
+            return Ok(input);
         }
-        Ok(out)
+        let shape: Shape = std::iter::once(self.size).chain(b.shape(input).iter().copied()).collect();
+        broadcast_to(b, input, &shape)
+    }
+
+    /// All operands with the batch in front.
+    pub fn batch_all(&self, b: &mut Builder) -> Result<SmallVec<[Atom; 3]>> {
+        (0..self.inputs.len()).map(|k| self.batch(b, k)).collect()
     }
 
     /// The operands with axes of extent 1 put in, so that they have one rank, their batches (or an extent of 1) in front, and broadcast as each

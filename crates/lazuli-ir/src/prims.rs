@@ -16,6 +16,7 @@ mod slice;
 mod sort;
 mod source;
 mod view;
+mod write;
 
 pub use along::{GatherAxis, ScatterAxis};
 pub use arg::{ArgOp, ArgReduce};
@@ -26,7 +27,7 @@ pub use cumulative::Cumulative;
 pub use gather::{Gather, Scatter};
 pub use join::{Concatenate, Pad};
 pub use matmul::Matmul;
-pub use random::RandomBits;
+pub use random::{RandomBits, threefry};
 pub use reduce::{Reduce, ReduceOp};
 pub use reshape::{Flatten, Reshape, Unflatten, reshape};
 pub use slice::{Bound, Slice, SliceUpdate};
@@ -36,6 +37,7 @@ pub use view::{Broadcast, ExpandDims, Squeeze, Transpose, broadcast_to, expand_d
 
 use crate::aval::Aval;
 use crate::builder::Builder;
+use crate::elementwise::Unary;
 use crate::graph::Atom;
 use lazuli_kernel::{DType, Error, Result, Scalar};
 
@@ -68,6 +70,14 @@ fn tangent_or_zeros(b: &mut Builder, tangent: Option<Atom>, primal: Atom) -> Res
     tangent.map_or_else(|| zeros_like(b, primal), Ok)
 }
 
+/// The complex conjugate; itself for other dtypes.
+pub fn conjugate(b: &mut Builder, a: Atom) -> Result<Atom> {
+    match b.dtype(a) {
+        DType::C64 => b.unary(Unary::Conjugate, a),
+        _ => Ok(a),
+    }
+}
+
 /// The cotangent of an equation with one output.
 fn cotangent(cotangents: &[Option<Atom>]) -> Atom {
     cotangents[0].expect("not called with a zero cotangent")
@@ -87,11 +97,4 @@ fn check_alike(op: &str, operands: &[&Aval]) -> Result<()> {
     }
     let got: Vec<_> = operands.iter().map(|a| a.dtype.name()).collect();
     Err(Error::value(op, format!("operands must have one dtype, not {}: cast with astype first", got.join(", "))))
-}
-
-fn todo_jvp(_: &mut Builder, _: crate::prim::Primals, _: &[Option<Atom>]) -> Result<crate::prim::Tangents> {
-    Err(Error::internal("jvp", "not written yet"))
-}
-fn todo_vmap(_: &mut Builder, _: crate::prim::VmapCx) -> Result<crate::prim::VmapOut> {
-    Err(Error::internal("vmap", "not written yet"))
 }

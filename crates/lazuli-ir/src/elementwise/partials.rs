@@ -2,10 +2,10 @@
 //!
 //! They reuse the result where that is as accurate. At points without a derivative they give what MLX and JAX give, stated at each.
 
-use super::rules::conjugate;
 use super::{Binary, Partial, Unary};
 use crate::builder::Builder;
 use crate::graph::Atom;
+use crate::prims::conjugate;
 use lazuli_kernel::{DType, Result, Scalar};
 
 /// sign(a), so 0 at 0; for a complex number Re(t·conj(sign a)).

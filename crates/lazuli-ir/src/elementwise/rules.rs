@@ -6,7 +6,7 @@ use crate::builder::Builder;
 use crate::graph::Atom;
 use crate::pointwise::{Ix, Lane, Pointwise, aligned};
 use crate::prim::{Prim, Primals, Tangents, TransposeCx, VmapCx, VmapOut};
-use crate::prims::unbroadcast;
+use crate::prims::{conjugate, unbroadcast};
 use lazuli_kernel::{DType, Error, Result, Value, shape};
 use smallvec::{SmallVec, smallvec};
 
@@ -164,14 +164,6 @@ pub(super) fn transpose(prim: Prim, b: &mut Builder, cx: TransposeCx, ct: Option
         });
     }
     Ok(out)
-}
-
-/// The complex conjugate; itself for other dtypes.
-pub(super) fn conjugate(b: &mut Builder, a: Atom) -> Result<Atom> {
-    match b.dtype(a) {
-        DType::C64 => b.unary(Unary::Conjugate, a),
-        _ => Ok(a),
-    }
 }
 
 /// Aligns the axes after the batch: an operand of lower rank gets axes of extent 1 behind its batch axis.

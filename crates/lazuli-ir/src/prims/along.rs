@@ -6,8 +6,10 @@ use crate::aval::Aval;
 use crate::builder::Builder;
 use crate::graph::Atom;
 use crate::param::fields;
-use crate::prim::{Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
-use crate::prims::{check_alike, check_axis};
+use crate::pointwise::{Index, Ix, Lane, Pointwise, aligned};
+use crate::prim::{Lowering, Primals, Primitive, ScatterPoint, Tangents, TransposeCx, VmapCx, VmapOut};
+use crate::prims::write::{Writes, position_at};
+use crate::prims::{check_alike, check_axis, cotangent, unbroadcast, zeros};
 use lazuli_kernel::{Error, Result, ScatterOp, Shape, shape};
 use smallvec::{SmallVec, smallvec};
 
@@ -58,6 +60,16 @@ impl ScatterAxis {
         let around = with_extent(&inputs[0].shape, self.axis, 1);
         shape::broadcast(self.name(), &updates, &around)
     }
+    /// The rules of writing at `indices`, for operands of these avals.
+    fn with_writes<R>(&self, indices: Atom, avals: &[Aval], f: impl FnOnce(&Writes) -> R) -> R {
+        let avals: SmallVec<[&Aval; 3]> = avals.iter().collect();
+        let put = |b: &mut Builder, op: ScatterOp, target: Atom, updates: Atom| {
+            b.op(ScatterAxis { axis: self.axis, op }, &[target, indices, updates])
+        };
+        let take = |b: &mut Builder, array: Atom| b.op(GatherAxis { axis: self.axis }, &[array, indices]);
+        let space = self.space(&avals).expect("its inputs were inferred");
+        f(&Writes { name: self.name(), put: &put, take: &take, space })
+    }
 }
 
 impl Primitive for GatherAxis {
@@ -69,7 +81,17 @@ impl Primitive for GatherAxis {
         Ok(smallvec![Aval::new(array.dtype, shape::broadcast(self.name(), &around, &indices.shape)?)])
     }
     fn jvp(&self, b: &mut Builder, primals: Primals, tangents: &[Option<Atom>]) -> Result<Tangents> {
-        super::todo_jvp(b, primals, tangents)
+        let Some(t) = tangents[0] else { return Ok(smallvec![None]) };
+        Ok(smallvec![Some(b.op(self.clone(), &[t, primals.inputs[1]])?)])
+    }
+    fn transpose(&self, b: &mut Builder, cx: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
+        let (ct, array) = (cotangent(cotangents), &cx.avals[0]);
+        let indices = cx.inputs[1].expect("indices are not linear");
+        let stretched = with_extent(b.shape(ct), self.axis, array.shape[self.axis]);
+        let zeros = zeros(b, array.dtype, &stretched)?;
+        let add = ScatterAxis { axis: self.axis, op: ScatterOp::Add };
+        let sum = b.op(add, &[zeros, indices, ct])?;
+        Ok(smallvec![Some(unbroadcast(b, sum, &array.shape)?), None])
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let inputs = cx.align(b)?;
@@ -77,6 +99,13 @@ impl Primitive for GatherAxis {
     }
     fn lowering(&self, _: &[&Aval], _: &[&Aval]) -> Lowering {
         Lowering::Pointwise
+    }
+    fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
+        let n = cx.input_shape(0)[self.axis];
+        let position = position_at(cx, 1, at, n);
+        let mut index = aligned(cx.input_shape(0), at);
+        index[self.axis] = position;
+        cx.input(0, &index)
     }
 }
 
@@ -101,12 +130,26 @@ impl Primitive for ScatterAxis {
         Ok(smallvec![target.clone()])
     }
     fn jvp(&self, b: &mut Builder, primals: Primals, tangents: &[Option<Atom>]) -> Result<Tangents> {
-        super::todo_jvp(b, primals, tangents)
+        let avals: SmallVec<[Aval; 3]> = primals.inputs.iter().map(|&a| b.aval(a)).collect();
+        self.with_writes(primals.inputs[1], &avals, |writes| writes.jvp(b, self.op, primals, tangents))
+    }
+    fn transpose(&self, b: &mut Builder, cx: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
+        let indices = cx.inputs[1].expect("indices are not linear");
+        self.with_writes(indices, cx.avals, |writes| writes.transpose(b, self.op, cx, cotangents))
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
-        super::todo_vmap(b, cx)
+        let mut inputs = cx.align(b)?;
+        inputs[0] = cx.batch(b, 0)?;
+        Ok(smallvec![b.op(ScatterAxis { axis: self.axis + 1, op: self.op }, &inputs)?])
     }
     fn lowering(&self, inputs: &[&Aval], _: &[&Aval]) -> Lowering {
         Lowering::Scatter { op: self.op, space: self.space(inputs).expect("inferred before it is lowered") }
+    }
+    fn scatter(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> ScatterPoint {
+        let n = cx.input_shape(0)[self.axis];
+        let mut position: Index = at.into();
+        position[self.axis] = position_at(cx, 1, at, n);
+        let here = aligned(cx.input_shape(2), at);
+        ScatterPoint { at: position, value: cx.input(2, &here) }
     }
 }

@@ -4,8 +4,9 @@ use crate::aval::Aval;
 use crate::builder::Builder;
 use crate::graph::Atom;
 use crate::param::fields;
+use crate::pointwise::{Index, Ix, Lane, Pointwise};
 use crate::prim::{Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
-use lazuli_kernel::{DType, Error, Result};
+use lazuli_kernel::{BinaryOp, DType, Emit, Error, Result, Scalar, Value};
 use smallvec::{SmallVec, smallvec};
 
 /// The bytes of each row read as `dtype` (little-endian): an element size other than the input's changes the extent of the last axis. As bool, a byte
@@ -54,5 +55,86 @@ impl Primitive for Bitcast {
     }
     fn lowering(&self, _: &[&Aval], _: &[&Aval]) -> Lowering {
         Lowering::Pointwise
+    }
+    /// By way of unsigned integers: a wider element is put together from its parts, a narrower one is cut out of the element that holds it.
+    fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
+        let (from, to) = (cx.input_dtype(0).itemsize(), self.dtype.itemsize());
+        let bits = if from == to {
+            let x = cx.input(0, at);
+            bits_of(cx.emit(), x)
+        } else if from < to {
+            let parts = to / from;
+            let wide = unsigned(to);
+            let mut sum: Option<Value> = None;
+            for part in 0..parts {
+                let mut index: Index = at.into();
+                let last = index.len() - 1;
+                index[last] = cx.affine(&at[last], parts as isize, part as isize);
+                let x = cx.input(0, &index);
+                let e = cx.emit();
+                let x = bits_of(e, x);
+                let x = e.cast(wide, x);
+                let by = e.constant(Scalar::from_i64(wide, (8 * from * part) as i64));
+                let x = e.binary(BinaryOp::Shl, x, by);
+                sum = Some(match sum {
+                    Some(s) => e.or(s, x),
+                    None => x,
+                });
+            }
+            sum.expect("at least one part")
+        } else {
+            let parts = from / to;
+            let last = at.len() - 1;
+            let extent = cx.input_shape(0)[last];
+            let digits = cx.split(&at[last], &[extent, parts]);
+            let mut index: Index = at.into();
+            index[last] = digits[0].clone();
+            let x = cx.input(0, &index);
+            let part = cx.position(&digits[1]);
+            let e = cx.emit();
+            let x = bits_of(e, x);
+            let wide = e.dtype(x);
+            let (part, size) = (e.cast(wide, part), e.constant(Scalar::from_i64(wide, 8 * to as i64)));
+            let by = e.mul(part, size);
+            let x = e.binary(BinaryOp::Shr, x, by);
+            e.cast(unsigned(to), x)
+        };
+        let e = cx.emit();
+        match self.dtype {
+            DType::Bool => Lane::Real(e.cast(DType::Bool, bits)),
+            DType::C64 => {
+                let by = e.constant(Scalar::from_i64(DType::U64, 32));
+                let high = e.binary(BinaryOp::Shr, bits, by);
+                let (re, im) = (e.cast(DType::U32, bits), e.cast(DType::U32, high));
+                Lane::Complex(e.bitcast(DType::F32, re), e.bitcast(DType::F32, im))
+            }
+            dtype => Lane::Real(e.bitcast(dtype, bits)),
+        }
+    }
+}
+
+fn unsigned(bytes: usize) -> DType {
+    match bytes {
+        1 => DType::U8,
+        2 => DType::U16,
+        4 => DType::U32,
+        _ => DType::U64,
+    }
+}
+
+/// The bits of a number as an unsigned integer.
+fn bits_of(e: &mut Emit, x: Lane) -> Value {
+    match x {
+        Lane::Complex(re, im) => {
+            let (re, im) = (e.bitcast(DType::U32, re), e.bitcast(DType::U32, im));
+            let (re, im) = (e.cast(DType::U64, re), e.cast(DType::U64, im));
+            let by = e.constant(Scalar::from_i64(DType::U64, 32));
+            let im = e.binary(BinaryOp::Shl, im, by);
+            e.or(re, im)
+        }
+        Lane::Real(v) => match e.dtype(v) {
+            DType::Bool => e.cast(DType::U8, v),
+            d => e.bitcast(unsigned(d.itemsize()), v),
+        },
     }
 }

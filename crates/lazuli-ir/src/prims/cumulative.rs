@@ -1,12 +1,13 @@
 //! Running sums, products, extrema and log-sum-exps along an axis.
 
-use crate::aval::Aval;
+use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
-use crate::graph::Atom;
+use crate::elementwise::{Binary, Unary};
+use crate::graph::{Atom, Var};
 use crate::param::fields;
-use crate::prim::{Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
-use crate::prims::check_axis;
-use lazuli_kernel::{DType, Error, Result, ScanOp};
+use crate::prim::{Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
+use crate::prims::{Bound, Broadcast, GatherAxis, Iota, NumberOfElements, Pad, Slice, check_axis, cotangent};
+use lazuli_kernel::{DType, Error, Result, Scalar, ScanOp, Shape};
 use smallvec::{SmallVec, smallvec};
 
 /// Element i of the result combines the elements 0..=i of the input along `axis` (i.. if `reverse`), without element i if `exclusive`: the
@@ -46,7 +47,34 @@ impl Primitive for Cumulative {
         Ok(smallvec![Aval::new(dtype, a.shape.clone())])
     }
     fn jvp(&self, b: &mut Builder, primals: Primals, tangents: &[Option<Atom>]) -> Result<Tangents> {
-        super::todo_jvp(b, primals, tangents)
+        let Some(t) = tangents[0] else { return Ok(smallvec![None]) };
+        let (x, y) = (primals.inputs[0], primals.outputs[0]);
+        Ok(smallvec![match self.op {
+            _ if !b.dtype(x).is_inexact() => None,
+            ScanOp::Sum => Some(b.op(self.clone(), &[t])?),
+            ScanOp::Min | ScanOp::Max => Some(self.extremum(b, x, y, t)?),
+            // pᵢ = pᵢ₋₁ xᵢ, so dpᵢ = xᵢ dpᵢ₋₁ + pᵢ₋₁ tᵢ: right where the data has zeros, as a quotient is not.
+            ScanOp::Prod => {
+                let before = self.before(b, x, y)?;
+                let term = b.mul(before, t)?;
+                Some(self.recurrence(b, x, term)?)
+            }
+            // lᵢ = log(exp lᵢ₋₁ + exp xᵢ), so dlᵢ = exp(lᵢ₋₁ − lᵢ) dlᵢ₋₁ + exp(xᵢ − lᵢ) tᵢ, with weights of at most 1.
+            ScanOp::LogAddExp => {
+                let before = self.before(b, x, y)?;
+                let to = if self.exclusive { b.op(Cumulative { exclusive: false, ..self.clone() }, &[x])? } else { y };
+                let (factor, weight) = (share(b, before, to)?, share(b, x, to)?);
+                let term = b.mul(t, weight)?;
+                Some(self.recurrence(b, factor, term)?)
+            }
+        }])
+    }
+    fn transpose(&self, b: &mut Builder, _: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
+        if self.op != ScanOp::Sum {
+            return Err(Error::internal(self.name(), "only the sum is linear"));
+        }
+        let back = Cumulative { reverse: !self.reverse, ..self.clone() };
+        Ok(smallvec![Some(b.op(back, &[cotangent(cotangents)])?)])
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         Ok(smallvec![b.op(Cumulative { axis: self.axis + 1, ..self.clone() }, cx.inputs)?])
@@ -54,4 +82,82 @@ impl Primitive for Cumulative {
     fn lowering(&self, _: &[&Aval], _: &[&Aval]) -> Lowering {
         Lowering::Scan { op: self.op, axis: self.axis, reverse: self.reverse, exclusive: self.exclusive }
     }
+}
+
+impl Cumulative {
+    /// The exclusive scan, given the result.
+    fn before(&self, b: &mut Builder, x: Atom, y: Atom) -> Result<Atom> {
+        if self.exclusive { Ok(y) } else { b.op(Cumulative { exclusive: true, ..self.clone() }, &[x]) }
+    }
+
+    /// `a` moved on by `by` elements in the direction of the scan; zeros come in.
+    fn shift(&self, b: &mut Builder, a: Atom, by: usize) -> Result<Atom> {
+        let rank = b.rank(a);
+        let mut bounds: SmallVec<[Bound; 4]> = SmallVec::from_elem(Bound::ALL, rank);
+        let mut pad = Pad { low: SmallVec::from_elem(0, rank), high: SmallVec::from_elem(0, rank) };
+        if self.reverse {
+            bounds[self.axis].start = Some(by as isize);
+            pad.high[self.axis] = by;
+        } else {
+            bounds[self.axis].stop = Some(-(by as isize));
+            pad.low[self.axis] = by;
+        }
+        let kept = b.op(Slice { bounds }, &[a])?;
+        let zero = b.like(a, 0.0);
+        b.op(pad, &[kept, zero])
+    }
+
+    /// dᵢ = aᵢ dᵢ₋₁ + cᵢ along the axis, linear in c, in ⌈log₂ n⌉ doublings (W. D. Hillis and G. L. Steele, "Data parallel algorithms", CACM 29, 1986); for an exclusive
+    /// scan dᵢ₋₁. The number of doublings is that of the traced extent, so the extent is written down: other shapes are refused.
+    fn recurrence(&self, b: &mut Builder, a: Atom, c: Atom) -> Result<Atom> {
+        let shape: Shape = b.shape(c).into();
+        let known = shape.iter().map(|&n| Dim::Known(n)).collect();
+        let (mut a, mut d) = (a, b.op(Broadcast { shape: known }, &[c])?);
+        let mut by = 1;
+        while by < shape[self.axis] {
+            let earlier = self.shift(b, d, by)?;
+            let carried = b.mul(a, earlier)?;
+            d = b.add(d, carried)?;
+            by *= 2;
+            if by < shape[self.axis] {
+                let earlier = self.shift(b, a, by / 2)?;
+                a = b.mul(a, earlier)?;
+            }
+        }
+        if self.exclusive && shape[self.axis] > 0 { self.shift(b, d, 1) } else { Ok(d) }
+    }
+
+    /// The tangent at the last element, in the direction of the scan, that set the extremum.
+    fn extremum(&self, b: &mut Builder, x: Atom, y: Atom, t: Atom) -> Result<Atom> {
+        let inclusive = if self.exclusive { b.op(Cumulative { exclusive: false, ..self.clone() }, &[x])? } else { y };
+        let attains = b.binary(Binary::Eq, x, inclusive)?;
+        // Positions are numbered from 1 in the direction of the scan; 0 is none.
+        let (shape, shapes): (SmallVec<[Dim; 4]>, SmallVec<[Var; 1]>) = match x {
+            Atom::Var(v) => ((0..b.rank(x) as u32).map(|axis| Dim::Of { operand: 0, axis }).collect(), smallvec![v]),
+            Atom::Lit(_) => return Err(Error::internal(self.name(), "a scalar has no axis")),
+        };
+        let one = Atom::Lit(Scalar::i32(1));
+        let at = b.equation(Iota { dtype: DType::I32, shape, axis: self.axis }, &[], &shapes)?[0].into();
+        let count = NumberOfElements { axes: smallvec![self.axis], dtype: DType::I32, inverted: false };
+        let n: Atom = b.equation(count, &[], &shapes)?[0].into();
+        let number = if self.reverse { b.sub(n, at)? } else { b.add(at, one)? };
+        let none = Atom::Lit(Scalar::i32(0));
+        let marked = b.select(attains, number, none)?;
+        let last = b.op(Cumulative { op: ScanOp::Max, ..self.clone() }, &[marked])?;
+        // The identity of an exclusive scan over int32 lies below 0.
+        let last = b.binary(Binary::Maximum, last, none)?;
+        let position = if self.reverse { b.sub(n, last)? } else { b.sub(last, one)? };
+        let taken = b.op(GatherAxis { axis: self.axis }, &[t, position])?;
+        let (nothing, zero) = (b.binary(Binary::Eq, last, none)?, b.like(t, 0.0));
+        b.select(nothing, zero, taken)
+    }
+}
+
+/// exp(part − whole), and 0 where the part is −∞ (the whole may be −∞, too).
+fn share(b: &mut Builder, part: Atom, whole: Atom) -> Result<Atom> {
+    let difference = b.sub(part, whole)?;
+    let weight = b.unary(Unary::Exp, difference)?;
+    let (lowest, zero) = (b.like(part, f64::NEG_INFINITY), b.like(part, 0.0));
+    let nothing = b.binary(Binary::Eq, part, lowest)?;
+    b.select(nothing, zero, weight)
 }

@@ -7,9 +7,11 @@ use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
 use crate::graph::Atom;
 use crate::param::fields;
-use crate::prim::{Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
-use crate::prims::{check_alike, check_axis};
-use lazuli_kernel::{Error, Result, ScatterOp, Shape, shape};
+use crate::pointwise::{Index, Ix, Lane, Pointwise};
+use crate::prim::{Lowering, Primals, Primitive, ScatterPoint, Tangents, TransposeCx, VmapCx, VmapOut};
+use crate::prims::write::{Writes, position_at};
+use crate::prims::{Iota, Transpose, check_alike, check_axis, cotangent, expand_dims, squeeze, zeros};
+use lazuli_kernel::{DType, Error, Result, ScatterOp, Shape, shape};
 use smallvec::{SmallVec, smallvec};
 
 /// Windows of extents `slice_sizes` (one per axis) out of the array (input 0). The integer arrays (inputs 1…, one per entry of `axes`) broadcast
@@ -73,13 +75,113 @@ impl Primitive for Gather {
         Ok(smallvec![Aval::new(array.dtype, out)])
     }
     fn jvp(&self, b: &mut Builder, primals: Primals, tangents: &[Option<Atom>]) -> Result<Tangents> {
-        super::todo_jvp(b, primals, tangents)
+        let Some(t) = tangents[0] else { return Ok(smallvec![None]) };
+        let mut inputs: SmallVec<[Atom; 4]> = primals.inputs.into();
+        inputs[0] = t;
+        Ok(smallvec![Some(b.equation(self.clone(), &inputs, primals.shapes)?[0].into())])
+    }
+    fn transpose(&self, b: &mut Builder, cx: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
+        let mut inputs: SmallVec<[Atom; 4]> = smallvec![zeros(b, cx.avals[0].dtype, &cx.avals[0].shape)?];
+        inputs.extend(cx.inputs[1..].iter().map(|index| index.expect("indices are not linear")));
+        inputs.push(cotangent(cotangents));
+        let mut out: Tangents = cx.avals.iter().map(|_| None).collect();
+        out[0] = Some(b.op(Scatter { axes: self.axes.clone(), op: ScatterOp::Add }, &inputs)?);
+        Ok(out)
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
-        super::todo_vmap(b, cx)
+        let indexed = cx.batched[1..].contains(&true);
+        let sizes = cx.dims(&self.slice_sizes);
+        let indices = batched_indices(b, &cx, 1..cx.inputs.len())?;
+        let rank = index_rank(b, &cx, 1..cx.inputs.len());
+        let mut inputs: SmallVec<[Atom; 4]> = smallvec![cx.inputs[0]];
+        if !cx.batched[0] {
+            inputs.extend(indices);
+            let gather = Gather { axes: self.axes.clone(), slice_sizes: sizes };
+            return Ok(smallvec![b.equation(gather, &inputs, cx.shapes)?[0].into()]);
+        }
+        let mut axes: SmallVec<[usize; 4]> = self.axes.iter().map(|axis| axis + 1).collect();
+        let mut slice_sizes = sizes;
+        if indexed {
+            axes.insert(0, 0);
+            slice_sizes.insert(0, Dim::Known(1));
+            inputs.push(batch_numbers(b, cx.size, rank)?);
+            inputs.extend(indices);
+            let out = b.equation(Gather { axes, slice_sizes }, &inputs, cx.shapes)?[0];
+            return Ok(smallvec![squeeze(b, out.into(), &[rank + 1])?]);
+        }
+        slice_sizes.insert(0, Dim::Known(cx.size));
+        inputs.extend(indices);
+        let out = b.equation(Gather { axes, slice_sizes }, &inputs, cx.shapes)?[0];
+        Ok(smallvec![move_axis(b, out.into(), rank, 0)?])
     }
     fn lowering(&self, _: &[&Aval], _: &[&Aval]) -> Lowering {
         Lowering::Pointwise
+    }
+    fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
+        let index = windowed(cx, &self.axes, at);
+        cx.input(0, &index)
+    }
+}
+
+/// Where a point of (indices ++ window) lies in input 0.
+fn windowed(cx: &mut dyn Pointwise, axes: &[usize], at: &[Ix]) -> Index {
+    let array: Shape = cx.input_shape(0).into();
+    let (index, window) = at.split_at(at.len() - array.len());
+    let mut out: Index = window.into();
+    for (k, &axis) in axes.iter().enumerate() {
+        let start = position_at(cx, k + 1, index, array[axis]);
+        out[axis] = cx.offset(&start, &window[axis]);
+    }
+    out
+}
+
+/// The most axes that a point of the batch has in these index arrays.
+fn index_rank(b: &Builder, cx: &VmapCx, indices: std::ops::Range<usize>) -> usize {
+    indices.map(|k| b.rank(cx.inputs[k]) - cx.batched[k] as usize).max().unwrap_or(0)
+}
+
+/// The index arrays such that they broadcast together with the batch in front.
+fn batched_indices(b: &mut Builder, cx: &VmapCx, indices: std::ops::Range<usize>) -> Result<SmallVec<[Atom; 4]>> {
+    let most = index_rank(b, cx, indices.clone());
+    let mut out = SmallVec::new();
+    for k in indices {
+        let rank = b.rank(cx.inputs[k]);
+        let missing = if cx.batched[k] { most + 1 - rank } else { 0 };
+        out.push(expand_dims(b, cx.inputs[k], &(1..=missing).collect::<Vec<_>>())?);
+    }
+    Ok(out)
+}
+
+/// 0, 1, … along the batch, of shape (size, 1, …) with `rank` axes of extent 1.
+fn batch_numbers(b: &mut Builder, size: usize, rank: usize) -> Result<Atom> {
+    let numbers = b.op(Iota { dtype: DType::I32, shape: smallvec![Dim::Known(size)], axis: 0 }, &[])?;
+    expand_dims(b, numbers, &(1..=rank).collect::<Vec<_>>())
+}
+
+/// `a` with the axis `from` moved to be axis `to`.
+fn move_axis(b: &mut Builder, a: Atom, from: usize, to: usize) -> Result<Atom> {
+    if from == to {
+        return Ok(a);
+    }
+    let mut axes: SmallVec<[usize; 4]> = (0..b.rank(a)).filter(|&axis| axis != from).collect();
+    axes.insert(to, from);
+    b.op(Transpose { axes }, &[a])
+}
+
+impl Scatter {
+    /// The rules of writing at these index arrays, with updates of shape `space`.
+    fn with_writes<R>(&self, indices: &[Atom], target_rank: usize, space: &[usize], f: impl FnOnce(&Writes) -> R) -> R {
+        let put = |b: &mut Builder, op: ScatterOp, target: Atom, updates: Atom| {
+            let inputs: SmallVec<[Atom; 4]> =
+                [target].into_iter().chain(indices.iter().copied()).chain([updates]).collect();
+            b.op(Scatter { axes: self.axes.clone(), op }, &inputs)
+        };
+        let take = |b: &mut Builder, array: Atom| {
+            let inputs: SmallVec<[Atom; 4]> = [array].into_iter().chain(indices.iter().copied()).collect();
+            let slice_sizes = space[space.len() - target_rank..].iter().map(|&n| Dim::Known(n)).collect();
+            b.op(Gather { axes: self.axes.clone(), slice_sizes }, &inputs)
+        };
+        f(&Writes { name: "scatter", put: &put, take: &take, space: space.into() })
     }
 }
 
@@ -102,12 +204,41 @@ impl Primitive for Scatter {
         Ok(smallvec![(*target).clone()])
     }
     fn jvp(&self, b: &mut Builder, primals: Primals, tangents: &[Option<Atom>]) -> Result<Tangents> {
-        super::todo_jvp(b, primals, tangents)
+        let [target, indices @ .., updates] = primals.inputs else { unreachable!("its inputs were inferred") };
+        let space: Shape = b.shape(*updates).into();
+        let rank = b.rank(*target);
+        self.with_writes(indices, rank, &space, |writes| writes.jvp(b, self.op, primals, tangents))
+    }
+    fn transpose(&self, b: &mut Builder, cx: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
+        let last = cx.avals.len() - 1;
+        let indices: SmallVec<[Atom; 4]> =
+            cx.inputs[1..last].iter().map(|i| i.expect("indices are not linear")).collect();
+        let (rank, space) = (cx.avals[0].rank(), &cx.avals[last].shape);
+        self.with_writes(&indices, rank, space, |writes| writes.transpose(b, self.op, cx, cotangents))
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
-        super::todo_vmap(b, cx)
+        let last = cx.inputs.len() - 1;
+        let indices = batched_indices(b, &cx, 1..last)?;
+        let (target, updates) = (cx.batch(b, 0)?, cx.batch(b, last)?);
+        let rank = b.rank(updates) - b.rank(target);
+        let mut axes: SmallVec<[usize; 4]> = self.axes.iter().map(|axis| axis + 1).collect();
+        let mut inputs: SmallVec<[Atom; 4]> = smallvec![target];
+        if cx.batched[1..last].contains(&true) {
+            axes.insert(0, 0);
+            inputs.push(batch_numbers(b, cx.size, rank)?);
+            inputs.extend(indices);
+            inputs.push(expand_dims(b, updates, &[rank + 1])?);
+        } else {
+            inputs.extend(indices);
+            inputs.push(move_axis(b, updates, 0, rank)?);
+        }
+        Ok(smallvec![b.op(Scatter { axes, op: self.op }, &inputs)?])
     }
     fn lowering(&self, inputs: &[&Aval], _: &[&Aval]) -> Lowering {
         Lowering::Scatter { op: self.op, space: inputs[inputs.len() - 1].shape.clone() }
+    }
+    fn scatter(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> ScatterPoint {
+        let position = windowed(cx, &self.axes, at);
+        ScatterPoint { at: position, value: cx.input(self.axes.len() + 1, at) }
     }
 }

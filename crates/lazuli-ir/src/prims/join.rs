@@ -75,7 +75,7 @@ impl Primitive for Pad {
         Ok(smallvec![array, value])
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
-        let array = cx.batch_all(b)?[0];
+        let array = cx.batch(b, 0)?;
         let widths = |w: &SmallVec<[usize; 4]>| std::iter::once(0).chain(w.iter().copied()).collect();
         let pad = Pad { low: widths(&self.low), high: widths(&self.high) };
         if !cx.batched[1] {

@@ -5,8 +5,8 @@ use crate::builder::Builder;
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::prim::{Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
-use crate::prims::view::{broadcast_to, expand_dims};
-use lazuli_kernel::{Combine, DType, Error, Kind, Result};
+use crate::prims::{Cumulative, broadcast_to, expand_dims, squeeze};
+use lazuli_kernel::{Combine, DType, Error, Kind, Result, ScanOp};
 use smallvec::{SmallVec, smallvec};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -20,7 +20,8 @@ pub enum ReduceOp {
 }
 
 /// Combines along `axes` (sorted, not negative). With `keepdims` they stay with extent 1. The sum and product of bool and of
-/// integers narrower than 32 bits is int32 (unsigned: uint32), as in MLX.
+/// integers narrower than 32 bits is int32 (unsigned: uint32), as in MLX. `All` and
+/// `Any` take bool: a public function casts first.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Reduce {
     pub op: ReduceOp,
@@ -50,7 +51,16 @@ impl Primitive for Reduce {
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         let a = inputs[0];
         let dtype = match (self.op, a.dtype.kind()) {
-            (ReduceOp::All | ReduceOp::Any, _) => DType::Bool,
+            (ReduceOp::All | ReduceOp::Any, Kind::Bool) => DType::Bool,
+            (ReduceOp::All | ReduceOp::Any, _) => {
+                return Err(Error::value(self.name(), format!("takes bool, not {}: cast with astype first", a.dtype)));
+            }
+            (ReduceOp::Prod, Kind::Complex) => {
+                return Err(Error::value(
+                    "prod",
+                    "is not defined on complex64: multiply halves of the array until one element is left",
+                ));
+            }
             (ReduceOp::Min | ReduceOp::Max, Kind::Complex) => {
                 return Err(Error::value(self.name(), "complex numbers have no order: reduce their abs, real or imag"));
             }
@@ -84,6 +94,7 @@ impl Primitive for Reduce {
         let (x, y) = (primals.inputs[0], primals.outputs[0]);
         let Some(t) = tangents[0] else { return Ok(smallvec![None]) };
         Ok(smallvec![match self.op {
+            _ if !b.dtype(x).is_inexact() => None,
             ReduceOp::Sum => Some(b.op(self.clone(), &[t])?),
             // Of the elements that attain the extremum, each gets an equal share.
             ReduceOp::Min | ReduceOp::Max => {
@@ -96,7 +107,20 @@ impl Primitive for Reduce {
                 let weighted = b.mul(t, share)?;
                 Some(b.op(Reduce { op: ReduceOp::Sum, ..self.clone() }, &[weighted])?)
             }
-            ReduceOp::Prod => return Err(Error::internal("prod", "jvp not written yet")),
+            // Axis by axis: each tangent times the product of the elements before it and of those after it, which is right where the data has
+            // zeros, as a quotient is not.
+            ReduceOp::Prod => {
+                let (mut x, mut t) = (x, t);
+                for &axis in &self.axes {
+                    let others = |reverse| Cumulative { op: ScanOp::Prod, axis, reverse, exclusive: true };
+                    let (before, after) = (b.op(others(false), &[x])?, b.op(others(true), &[x])?);
+                    let others = b.mul(before, after)?;
+                    let term = b.mul(t, others)?;
+                    t = b.op(Reduce::kept(ReduceOp::Sum, &[axis]), &[term])?;
+                    x = b.op(Reduce::kept(ReduceOp::Prod, &[axis]), &[x])?;
+                }
+                Some(if self.keepdims { t } else { squeeze(b, t, &self.axes)? })
+            }
             ReduceOp::All | ReduceOp::Any => None,
         }])
     }

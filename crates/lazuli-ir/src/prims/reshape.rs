@@ -74,7 +74,7 @@ impl Primitive for Reshape {
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let shape = std::iter::once(Dim::Known(cx.size)).chain(cx.dims(&self.shape)).collect();
         let batched = Reshape { shape, infer: self.infer.map(|axis| axis + 1) };
-        let operand = cx.batch_all(b)?[0];
+        let operand = cx.batch(b, 0)?;
         Ok(smallvec![b.equation(batched, &[operand], cx.shapes)?[0].into()])
     }
     fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
@@ -153,7 +153,7 @@ impl Primitive for Unflatten {
         })])
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
-        let operand = cx.batch_all(b)?[0];
+        let operand = cx.batch(b, 0)?;
         let batched = Unflatten { axis: self.axis + 1, shape: cx.dims(&self.shape), infer: self.infer };
         Ok(smallvec![b.equation(batched, &[operand], cx.shapes)?[0].into()])
     }
