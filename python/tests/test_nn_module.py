@@ -197,10 +197,10 @@ def test_repr(make, printed):
         ({"width": "new"}, True, "does not have a parameter named 'width'"),
         ({"first": {"nope": "new"}}, True, "named 'first.nope'"),
         ({"scale": "new", "pair": ["new"] * 3}, True, "named 'pair.2'"),
-        ({"scale": "new", "first": "new"}, True, "holds a Linear at 'first', got a array"),
-        ({"scale": 3}, True, "expects an array for 'scale', got a int"),
-        ({"pair": {"0": "new"}}, True, "holds a list at 'pair', got a dict"),
-        ({"fixed": ["new"]}, True, "holds a tuple at 'fixed', got a list"),
+        ({"scale": "new", "first": "new"}, True, "holds Linear at 'first', got array"),
+        ({"scale": 3}, True, "expects an array for 'scale', got int"),
+        ({"pair": {"0": "new"}}, True, "holds list at 'pair', got dict"),
+        ({"fixed": ["new"]}, True, "holds tuple at 'fixed', got list"),
         ({"nope": "new", "scale": "new"}, False, ["scale"]),
         ({"pair": ["new"] * 3}, False, ["pair.0", "pair.1"]),
         ({"first": "new"}, False, []),
@@ -227,7 +227,7 @@ def test_update_modules():
     assert model.layers[2]["x"] is new and isinstance(model.layers[0], nn.Linear)
     for tree, message in (
         ({"nope": new}, "does not have a sub-module named 'nope'"),
-        ({"first": mx.zeros(1)}, "holds a Linear at 'first'"),
+        ({"first": mx.zeros(1)}, "holds Linear at 'first'"),
         ({"scale": new}, "at 'scale'"),
         ({"first": new, "layers": [{}] * 3 + [new]}, "named 'layers.3'"),
     ):
@@ -471,6 +471,10 @@ def test_version_tells_of(change):
 
 
 def test_version_is_of_values():
+    class Opaque:
+        def __eq__(self, other):
+            return True
+
     module = nn.Module()
 
     def version(value):
@@ -478,12 +482,14 @@ def test_version_is_of_values():
         return module._version
 
     distinct = [1, 1.0, True, "1", b"1", None, 0.0, -0.0, float("nan"), 1j, mx.float32, nn.relu,
-                frozenset({1}), frozenset({1.0}), object(), object()]  # fmt: skip
+                frozenset({1}), frozenset({1.0}), Opaque(), Opaque()]  # fmt: skip
     assert len({version(value) for value in distinct}) == len(distinct)
     for value in distinct:
         assert version(value) == version(value)
     assert version(float("nan")) == version(float("nan"))
     assert version(int("1" * 30)) == version(int("1" * 30))
+    weakly = object()  # cannot be referred to weakly: never known to be the same, never kept
+    assert version(weakly) != version(weakly)
 
 
 def test_version_comes_back():

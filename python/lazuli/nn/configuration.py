@@ -14,6 +14,9 @@ Invariants:
   Anything but plain values and dtypes compares by identity.
 - A version is never used for two configurations: forgetting interned ones only costs a trace.
 
+For the reader of versions: modules and optimizer states are dictionaries of a subclass, and have
+``_version`` in their ``__dict__``; dictionaries without one have nothing but their items.
+
 Absent: changes *inside* an attribute's value (``layer.options.eps = 1e-3``) are not seen.
 """
 
@@ -31,11 +34,15 @@ _INTERNED_AT_MOST = 4096
 
 _interned: dict[tuple, int] = {}
 _next_version = count(1)
-_lock = threading.Lock()
+_lock = threading.RLock()  # re-entrant: a collection inside it may run anybody's __del__
 
 
 class _Identity:
-    """Compares by ``is``. Dead objects equal nothing, so a recycled address confuses nobody."""
+    """Compares by ``is``, without keeping the object alive.
+
+    A dead object equals nothing, so a recycled address confuses nobody; nor does an object that
+    cannot be referred to weakly, for which every look at it is a change.
+    """
 
     __slots__ = ("_hash", "_get")
 
@@ -43,8 +50,8 @@ class _Identity:
         self._hash = id(value)
         try:
             self._get: Callable[[], Any] = weakref.ref(value)
-        except TypeError:  # not weakly referable: keep it alive instead
-            self._get = lambda: value
+        except TypeError:
+            self._get = lambda: None
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, _Identity):

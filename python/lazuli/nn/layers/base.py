@@ -324,7 +324,7 @@ class Module(Configured, dict):
             else:
                 return complain(
                     path,
-                    f"holds a {type(place).__name__} at {{!r}}, got a {type(new).__name__}",
+                    f"holds {type(place).__name__} at {{!r}}, got {type(new).__name__}",
                 )
             for key, value, exists in entries:
                 below = f"{path}.{key}" if path else str(key)
@@ -335,7 +335,7 @@ class Module(Configured, dict):
                 elif not fits(place[key], value):
                     visit(place[key], value, below)
                 elif strict and not accepts(place[key], value):
-                    complain(below, f"expects an array for {{!r}}, got a {type(value).__name__}")
+                    complain(below, f"expects an array for {{!r}}, got {type(value).__name__}")
                 else:
                     writes.append((place, key, place[key], value))
 
