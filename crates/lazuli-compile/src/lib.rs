@@ -1,1 +1,15 @@
-//! compile
+//! The compiler pipeline: from a Graph to a Plan of kernels and library calls.
+//!
+//! [`compile`] is the whole road on one page. `eval` of lazy arrays takes it with simplification and fusion off, a compiled function with both on;
+//! fusing never changes a result, bit for bit.
+//!
+//! Absent on purpose: machine code (a backend's), arrays and caches (`lazuli-core`'s), derivatives (`lazuli-transform`'s).
+#![forbid(unsafe_code)]
+
+mod fuse;
+mod hash;
+mod lower;
+mod memory;
+pub mod pipeline;
+
+pub use pipeline::{Compiled, Options, OutputInfo, OutputSource, compile};

@@ -1,0 +1,588 @@
+//! From groups of equations to steps: kernels over buffers that are not yet placed in memory.
+//!
+//! A group ends in the variables that it stores. Everything they need that does not lie in memory yet is computed on the spot, by
+//! [pulling](body): the groups decide what is stored and when, and nothing else, so no choice of groups can make a result wrong or change a bit of it. Complex
+//! numbers are split into two streams here; half floats widen where a nest accumulates.
+//!
+//! Absent: memory addresses (see [`crate::memory`]) and any knowledge of single primitives beyond their [`Lowering`].
+
+mod body;
+mod finish;
+mod places;
+
+use crate::fuse::Group;
+use body::{Access, Body};
+pub(crate) use finish::{Launch, Operands};
+pub(crate) use places::{BufferId, Place};
+use finish::finish;
+use lazuli_ir::prim::{Library, ScatterPoint};
+use lazuli_ir::{Aval, Atom, Error, Graph, Index, Ix, Lane, Lowering, Result, Scalar, Shape, Var, shape};
+use lazuli_kernel::{
+    Accumulator, BinaryOp, Combine, DType, Inst, Layout, Nest, Role, ScanOp, ScatterOp, Store, Strides, Value,
+};
+use places::Places;
+use smallvec::{SmallVec, smallvec};
+
+/// A step whose arrays are in buffers without an address.
+#[derive(Debug)]
+pub(crate) enum Work {
+    Launch(Launch),
+    Matmul { dtype: DType, batch: Shape, m: usize, n: usize, k: usize, a: Operands, b: Operands, c: Operands },
+    Sort { dtype: DType, rows: Shape, n: usize, indices: bool, input: Operands, output: Operands },
+}
+
+/// A graph as steps over buffers. The graph's inputs are the first buffers.
+#[derive(Debug)]
+pub(crate) struct Program {
+    /// Size of each buffer in bytes.
+    pub buffers: Vec<usize>,
+    pub work: Vec<Work>,
+    pub outputs: Vec<Place>,
+}
+
+/// Lowers the groups in their order.
+pub(crate) fn lower(graph: &Graph, inputs: &[Layout], groups: &[Group]) -> Result<Program> {
+    let mut lowerer = Lowerer::new(graph, inputs)?;
+    for group in groups {
+        lowerer.group(group)?;
+    }
+    lowerer.end()
+}
+
+struct Lowerer<'a> {
+    graph: &'a Graph,
+    places: Places,
+    buffers: Vec<usize>,
+    work: Vec<Work>,
+}
+
+impl<'a> Lowerer<'a> {
+    fn new(graph: &'a Graph, inputs: &[Layout]) -> Result<Self> {
+        if inputs.len() != graph.inputs.len() {
+            let message = format!("{} layouts for {} inputs", inputs.len(), graph.inputs.len());
+            return Err(Error::internal("compile", message));
+        }
+        let mut lowerer =
+            Self { graph, places: Places::new(graph), buffers: Vec::with_capacity(8), work: Vec::with_capacity(4) };
+        for (&v, layout) in graph.inputs.iter().zip(inputs) {
+            let aval = &graph.avals[v.0 as usize];
+            if layout.shape != aval.shape {
+                let message = format!("an input of shape {} where the graph has {aval}", shape::show(&layout.shape));
+                return Err(Error::internal("compile", message));
+            }
+            let last = layout.span().map_or(0, |(_, high)| high + 1);
+            let buffer = lowerer.buffer(last as usize * aval.dtype.itemsize());
+            lowerer.places.set(v, Place { buffer, layout: layout.clone() });
+        }
+        Ok(lowerer)
+    }
+
+    fn end(mut self) -> Result<Program> {
+        let graph = self.graph;
+        let outputs = graph.outputs.iter().map(|&atom| self.materialise(atom)).collect::<Result<Vec<_>>>()?;
+        Ok(Program { buffers: self.buffers, work: self.work, outputs })
+    }
+
+    fn buffer(&mut self, nbytes: usize) -> BufferId {
+        self.buffers.push(nbytes);
+        BufferId(self.buffers.len() as u32 - 1)
+    }
+
+    fn fresh(&mut self, aval: &Aval) -> Place {
+        Place { buffer: self.buffer(aval.nbytes()), layout: Layout::row(aval.shape.clone()) }
+    }
+
+    fn group(&mut self, group: &Group) -> Result<()> {
+        let Some(&anchor) = group.anchors.first() else { return self.map(&group.stores) };
+        let equation = &self.graph.equations[anchor as usize];
+        let result = match self.lowering(anchor) {
+            Lowering::Reduce { .. } => self.reduce(group),
+            Lowering::Scan { op, axis, reverse, exclusive } => self.scan(anchor, op, axis, reverse, exclusive),
+            Lowering::Scatter { op, space } => self.scatter(anchor, op, &space),
+            Lowering::Update { op } => self.update(anchor, op),
+            Lowering::Library(Library::Matmul) => self.matmul(anchor),
+            Lowering::Library(Library::Sort { axis, indices }) => self.sort(anchor, axis, indices),
+            Lowering::Pointwise | Lowering::Call => {
+                Err(Error::internal(equation.prim.name(), "is no anchor of a group: pointwise equations are pulled, calls inlined before"))
+            }
+        };
+        result.map_err(|e| match equation.meta.location.place() {
+            Some((file, line)) => e.at(format!("{file}:{line}")),
+            None => e,
+        })
+    }
+
+    fn lowering(&self, equation: u32) -> Lowering {
+        lowering(self.graph, equation)
+    }
+
+    fn aval(&self, v: Var) -> &'a Aval {
+        &self.graph.avals[v.0 as usize]
+    }
+
+    /// A kernel over the space of the first of these variables that computes and stores all of them. What is in memory already, as a view or whole, stays there.
+    fn map(&mut self, stores: &[Var]) -> Result<()> {
+        let graph = self.graph;
+        let stores: SmallVec<[Var; 4]> =
+            stores.iter().copied().filter(|&v| self.places.of(graph, v).is_none()).collect();
+        let Some(&first) = stores.first() else { return Ok(()) };
+        let mut body = Body::default();
+        let space = &self.aval(first).shape;
+        let at = body.begin(space, &self.boundaries(&stores));
+        let mut written = SmallVec::<[(Var, Lane, Index); 4]>::new();
+        for &v in &stores {
+            let at = self.reindex(&mut body, &at, space, &self.aval(v).shape);
+            let lane = body.eval(graph, &mut self.places, v, &at);
+            written.push((v, lane, at));
+        }
+        let stores = self.store(&mut body, &written);
+        self.launch(body, Nest::Map { stores });
+        Ok(())
+    }
+
+    /// Shapes that the loop axes should be split for, so that reshapes between what is computed here stay affine.
+    fn boundaries(&self, stores: &[Var]) -> SmallVec<[&'a [usize]; 4]> {
+        let mut shapes: SmallVec<[&'a [usize]; 4]> = SmallVec::new();
+        for &v in stores {
+            let shape: &'a [usize] = &self.graph.avals[v.0 as usize].shape;
+            shapes.push(shape);
+            let e = &self.graph.equations[self.places.producer(v) as usize];
+            if let (true, Some(Atom::Var(input))) = (e.prim.is_view(), e.inputs.first()) {
+                shapes.push(&self.graph.avals[input.0 as usize].shape);
+            }
+        }
+        shapes
+    }
+
+    /// The loop index of an array of shape `from` as that of one of shape `to`, of as many elements.
+    fn reindex(&mut self, body: &mut Body, at: &[Ix], from: &[usize], to: &[usize]) -> Index {
+        body.reshape(self.graph, &mut self.places, at, from, to)
+    }
+
+    /// Declares the outputs and gives each variable its place.
+    fn store(&mut self, body: &mut Body, written: &[(Var, Lane, Index)]) -> Vec<Store> {
+        let mut stores = Vec::with_capacity(written.len());
+        for (v, lane, at) in written {
+            let place = self.fresh(self.aval(*v));
+            store_lane(body, &place, *lane, at, &mut stores);
+            self.places.set(*v, place);
+        }
+        stores
+    }
+
+    fn launch(&mut self, body: Body, nest: Nest) {
+        let kept = match &nest {
+            Nest::Reduce { axes, .. } => body.loops.len() - *axes as usize,
+            _ => body.loops.len(),
+        };
+        if !body.loops[..kept].contains(&0) {
+            self.work.push(Work::Launch(finish(body, nest)));
+        }
+    }
+
+    /// The place of an atom, computed now if it has none.
+    fn materialise(&mut self, atom: Atom) -> Result<Place> {
+        let graph = self.graph;
+        match atom {
+            Atom::Var(v) => {
+                if self.places.of(graph, v).is_none() {
+                    self.map(&[v])?;
+                }
+                let place = self.places.of(graph, v);
+                Ok(place.expect("a map gives all that it stores a place").clone())
+            }
+            Atom::Lit(s) => {
+                let mut body = Body::default();
+                let lane = body.literal(0, 0, s);
+                let place = self.fresh(&Aval::scalar(s.dtype));
+                let mut stores = Vec::new();
+                store_lane(&mut body, &place, lane, &[], &mut stores);
+                self.launch(body, Nest::Map { stores });
+                Ok(place)
+            }
+        }
+    }
+
+    /// Reductions of one space along the same axes, with what they read and what follows from them.
+    fn reduce(&mut self, group: &Group) -> Result<()> {
+        let graph = self.graph;
+        let Lowering::Reduce { axes, .. } = self.lowering(group.anchors[0]) else { unreachable!("the caller looked") };
+        let space: Shape = self.input_aval(group.anchors[0], 0).shape;
+        let is_reduced = |axis: usize| axes.contains(&axis);
+        let outer: Shape = (0..space.len()).filter(|&a| !is_reduced(a)).map(|a| space[a]).collect();
+        let inner: Shape = (0..space.len()).filter(|&a| is_reduced(a)).map(|a| space[a]).collect();
+        let mut body = Body::default();
+        let outer_at = body.begin(&outer, &[]);
+        let kept = body.loops.len();
+        let inner_at = body.begin(&inner, &[]);
+        if body.loops.len() == kept {
+            body.loops.push(1);
+        }
+        let (mut o, mut i) = (outer_at.iter(), inner_at.iter());
+        let at: Index = (0..space.len())
+            .map(|axis| if is_reduced(axis) { i.next() } else { o.next() }.expect("as many as axes").clone())
+            .collect();
+
+        let mut accumulators: Vec<Accumulator> = Vec::new();
+        let mut results = SmallVec::<[(u32, usize, usize); 2]>::new();
+        for &anchor in &group.anchors {
+            let Lowering::Reduce { combine, .. } = self.lowering(anchor) else { unreachable!("all anchors reduce") };
+            let lane = body.operand(graph, &mut self.places, anchor, 0, &at);
+            let output = self.aval(graph.equations[anchor as usize].outputs[0]).dtype;
+            let values = accumulated(&mut body, combine, lane, output).map_err(|why| {
+                Error::new(lazuli_ir::ErrorKind::Unsupported, graph.equations[anchor as usize].prim.name(), why)
+            })?;
+            results.push((anchor, accumulators.len(), values.len()));
+            accumulators.extend(values.iter().map(|&value| Accumulator { combine, value }));
+        }
+        let body_len = body.begin_epilogue(&accumulators);
+        for (anchor, first, n) in results {
+            let v = graph.equations[anchor as usize].outputs[0];
+            let aval = self.aval(v);
+            let lane = reduced(&mut body, accumulators[first].combine, first as u32, n, aval.dtype);
+            let at = self.reindex(&mut body, &outer_at, &outer, &aval.shape);
+            body.define(v, at, lane);
+        }
+        let mut written = SmallVec::<[(Var, Lane, Index); 4]>::new();
+        for &v in &group.stores {
+            let at = self.reindex(&mut body, &outer_at, &outer, &self.aval(v).shape);
+            let lane = body.eval(graph, &mut self.places, v, &at);
+            written.push((v, lane, at));
+        }
+        let stores = self.store(&mut body, &written);
+        let epilogue = body.emit.insts[body_len..].to_vec();
+        let axes = (body.loops.len() - kept) as u32;
+        self.launch(body, Nest::Reduce { axes, accumulators, epilogue, stores });
+        Ok(())
+    }
+
+    fn input_aval(&self, equation: u32, k: usize) -> Aval {
+        self.graph.aval(self.graph.equations[equation as usize].inputs[k])
+    }
+
+    /// Running combinations: half floats in f32, one stream after the other of a complex sum.
+    fn scan(&mut self, anchor: u32, op: ScanOp, axis: usize, reverse: bool, exclusive: bool) -> Result<()> {
+        let graph = self.graph;
+        let equation = &graph.equations[anchor as usize];
+        let v = equation.outputs[0];
+        let aval = self.aval(v);
+        let place = self.fresh(aval);
+        let order: SmallVec<[usize; 4]> = (0..aval.rank()).filter(|&a| a != axis).chain([axis]).collect();
+        let wide = match aval.dtype {
+            DType::F16 | DType::BF16 => Some(self.fresh(&Aval::new(DType::F32, aval.shape.clone()))),
+            _ => None,
+        };
+        let streams = if aval.dtype == DType::C64 { 2 } else { 1 };
+        if streams == 2 && op != ScanOp::Sum {
+            let message = "of complex numbers is not available on this backend: use their real and imaginary parts";
+            return Err(Error::new(lazuli_ir::ErrorKind::Unsupported, equation.prim.name(), message));
+        }
+        for stream in 0..streams {
+            let mut body = Body::default();
+            let extents: Shape = order.iter().map(|&a| aval.shape[a]).collect();
+            let outer = body.begin(&extents[..extents.len() - 1], &[]);
+            body.loops.push(extents[extents.len() - 1]);
+            let scanned = Ix::axis(body.loops.len() as u32 - 1);
+            let mut at: Index = outer.clone();
+            at.insert(axis, scanned);
+            let value = match body.operand(graph, &mut self.places, anchor, 0, &at) {
+                Lane::Complex(re, im) => [re, im][stream],
+                Lane::Real(x) if wide.is_some() => body.emit.cast(DType::F32, x),
+                Lane::Real(x) => body.emit.cast(aval.dtype, x),
+            };
+            let target = wide.as_ref().unwrap_or(&place);
+            let (offset, strides) = body.affine_access(&target.layout, &at, streams as isize);
+            let access = Access { buffer: target.buffer, offset: offset + stream as isize, strides, len: 0 };
+            let dtype = body.emit.dtype(value);
+            let store = body.access(access, dtype, Role::Out);
+            self.launch(body, Nest::Scan { op, reverse, exclusive, value, store });
+        }
+        if let Some(wide) = wide {
+            self.convert(&wide, DType::F32, &place, aval.dtype);
+        }
+        self.places.set(v, place);
+        Ok(())
+    }
+
+    /// A copy with conversion from one place to another of the same shape.
+    fn convert(&mut self, from: &Place, from_dtype: DType, to: &Place, to_dtype: DType) {
+        let mut body = Body::default();
+        let at = body.begin(&from.layout.shape, &[]);
+        let lane = body.load(from, from_dtype, &at, None);
+        let lane = match lane {
+            Lane::Real(x) => Lane::Real(body.emit.cast(to_dtype, x)),
+            complex => complex,
+        };
+        let mut stores = Vec::new();
+        store_lane(&mut body, to, lane, &at, &mut stores);
+        self.launch(body, Nest::Map { stores });
+    }
+
+    /// Computes input 0 of an equation into `place`.
+    fn copy_input(&mut self, anchor: u32, place: &Place, dtype: DType) {
+        let graph = self.graph;
+        let mut body = Body::default();
+        let at = body.begin(&place.layout.shape, &[]);
+        let lane = body.operand(graph, &mut self.places, anchor, 0, &at);
+        let lane = match lane {
+            Lane::Real(x) => Lane::Real(body.emit.cast(dtype, x)),
+            complex => complex,
+        };
+        let mut stores = Vec::new();
+        store_lane(&mut body, place, lane, &at, &mut stores);
+        self.launch(body, Nest::Map { stores });
+    }
+
+    /// A copy of the target, then its updates one by one. Half floats are combined in f32 and round once, at the end.
+    fn scatter(&mut self, anchor: u32, op: ScatterOp, space: &Shape) -> Result<()> {
+        let graph = self.graph;
+        let equation = &graph.equations[anchor as usize];
+        let v = equation.outputs[0];
+        let aval = self.aval(v);
+        let place = self.fresh(aval);
+        let half = matches!(aval.dtype, DType::F16 | DType::BF16) && op != ScatterOp::Assign;
+        let streams: usize = if aval.dtype == DType::C64 { 2 } else { 1 };
+        if streams == 2 && !matches!(op, ScatterOp::Assign | ScatterOp::Add) {
+            let message = "complex numbers can be assigned and added at computed positions, and no more";
+            return Err(Error::new(lazuli_ir::ErrorKind::Unsupported, equation.prim.name(), message));
+        }
+        // A bool is added as "or", multiplied as "and".
+        let op = match (aval.dtype, op) {
+            (DType::Bool, ScatterOp::Add) => ScatterOp::Max,
+            (DType::Bool, ScatterOp::Mul) => ScatterOp::Min,
+            _ => op,
+        };
+        let wide = if half { self.fresh(&Aval::new(DType::F32, aval.shape.clone())) } else { place.clone() };
+        self.copy_input(anchor, &wide, if half { DType::F32 } else { aval.dtype });
+        for stream in 0..streams {
+            let mut body = Body::default();
+            let at = body.begin(space, &[]);
+            let ScatterPoint { at, value } =
+                body.with(graph, &mut self.places, anchor, |cx| equation.prim.scatter(cx, &at));
+            let mask = inside(&mut body, &at, &aval.shape);
+            let index = body.linear(&at, &wide.layout.strides, streams as isize, stream as isize);
+            let value = match value {
+                Lane::Complex(re, im) => [re, im][stream],
+                Lane::Real(x) if half => body.emit.cast(DType::F32, x),
+                Lane::Real(x) => x,
+            };
+            let strides = SmallVec::from_elem(0, body.loops.len());
+            let access = Access { buffer: wide.buffer, offset: 0, strides, len: aval.size() * streams };
+            let dtype = body.emit.dtype(value);
+            let target = body.access(access, dtype, Role::InOut);
+            self.launch(body, Nest::Scatter { op, target, index, mask, value });
+        }
+        if half {
+            self.convert(&wide, DType::F32, &place, aval.dtype);
+        }
+        self.places.set(v, place);
+        Ok(())
+    }
+
+    /// A copy of the target, then a strided map over the part that is updated.
+    fn update(&mut self, anchor: u32, op: ScatterOp) -> Result<()> {
+        let graph = self.graph;
+        let equation = &graph.equations[anchor as usize];
+        let v = equation.outputs[0];
+        let aval = self.aval(v);
+        let place = self.fresh(aval);
+        self.copy_input(anchor, &place, aval.dtype);
+        let part = self.input_aval(anchor, 1).shape;
+        let layout = equation.prim.layout(&place.layout, &part).ok_or_else(|| {
+            Error::internal(equation.prim.name(), "an update states where its part lies in a row-contiguous target")
+        })?;
+        let target = Place { buffer: place.buffer, layout };
+        let mut body = Body::default();
+        let at = body.begin(&part, &[]);
+        let update = body.operand(graph, &mut self.places, anchor, 1, &at);
+        let mut stores = Vec::new();
+        match op {
+            ScatterOp::Assign => store_lane(&mut body, &target, update, &at, &mut stores),
+            _ => combine_lane(&mut body, &target, op, update, &at, &mut stores),
+        }
+        self.launch(body, Nest::Map { stores });
+        self.places.set(v, place);
+        Ok(())
+    }
+
+    fn matmul(&mut self, anchor: u32) -> Result<()> {
+        let equation = &self.graph.equations[anchor as usize];
+        let v = equation.outputs[0];
+        let aval = self.aval(v);
+        let (a, b) = (self.materialise(equation.inputs[0])?, self.materialise(equation.inputs[1])?);
+        let place = self.fresh(aval);
+        let rank = aval.rank();
+        let (m, n) = (aval.shape[rank - 2], aval.shape[rank - 1]);
+        let k = a.layout.shape[a.layout.rank() - 1];
+        if !matches!(aval.dtype, DType::F16 | DType::BF16 | DType::F32 | DType::F64) {
+            let message = format!("matrices of {} are not supported: cast them to float32 with astype", aval.dtype);
+            return Err(Error::new(lazuli_ir::ErrorKind::Unsupported, equation.prim.name(), message));
+        }
+        let batch: Shape = aval.shape[..rank - 2].into();
+        if aval.size() > 0 {
+            let (a, b) = (stretched(&a, &batch), stretched(&b, &batch));
+            let c = stretched(&place, &batch);
+            self.work.push(Work::Matmul { dtype: aval.dtype, batch, m, n, k, a, b, c });
+        }
+        self.places.set(v, place);
+        Ok(())
+    }
+
+    fn sort(&mut self, anchor: u32, axis: usize, indices: bool) -> Result<()> {
+        let equation = &self.graph.equations[anchor as usize];
+        let v = equation.outputs[0];
+        let aval = self.aval(v);
+        let from = self.materialise(equation.inputs[0])?;
+        let dtype = self.input_aval(anchor, 0).dtype;
+        let place = self.fresh(aval);
+        let axis_last = |place: &Place| {
+            let order = (0..aval.rank()).filter(|&a| a != axis).chain([axis]);
+            let strides = order.map(|a| place.layout.strides[a]).collect();
+            Operands { buffer: place.buffer, offset: place.layout.offset as usize, strides, len: 0 }
+        };
+        if aval.size() > 0 {
+            let rows = (0..aval.rank()).filter(|&a| a != axis).map(|a| aval.shape[a]).collect();
+            let (input, output) = (axis_last(&from), axis_last(&place));
+            self.work.push(Work::Sort { dtype, rows, n: aval.shape[axis], indices, input, output });
+        }
+        self.places.set(v, place);
+        Ok(())
+    }
+}
+
+pub(crate) fn lowering(graph: &Graph, equation: u32) -> Lowering {
+    let e = &graph.equations[equation as usize];
+    let inputs: SmallVec<[Aval; 3]> = e.inputs.iter().map(|&a| graph.aval(a)).collect();
+    let inputs: SmallVec<[&Aval; 3]> = inputs.iter().collect();
+    let outputs: SmallVec<[&Aval; 1]> = e.outputs.iter().map(|v| &graph.avals[v.0 as usize]).collect();
+    e.prim.lowering(&inputs, &outputs)
+}
+
+/// A stack of matrices seen with the batch axes of the product.
+fn stretched(place: &Place, batch: &[usize]) -> Operands {
+    let layout = &place.layout;
+    let own = layout.rank() - 2;
+    let skip = batch.len() - own;
+    let mut strides: Strides = (0..batch.len())
+        .map(|i| if i < skip || layout.shape[i - skip] == 1 { 0 } else { layout.strides[i - skip] })
+        .collect();
+    strides.extend_from_slice(&layout.strides[own..]);
+    Operands { buffer: place.buffer, offset: layout.offset.max(0) as usize, strides, len: 0 }
+}
+
+/// Stores a number at an affine index of a place.
+fn store_lane(body: &mut Body, place: &Place, lane: Lane, at: &[Ix], stores: &mut Vec<Store>) {
+    let parts: SmallVec<[Value; 2]> = match lane {
+        Lane::Real(v) => smallvec![v],
+        Lane::Complex(re, im) => smallvec![re, im],
+    };
+    for (i, &value) in parts.iter().enumerate() {
+        let operand = target(body, place, at, parts.len(), i, body.emit.dtype(value), Role::Out);
+        stores.push(Store { operand, value });
+    }
+}
+
+fn target(body: &mut Body, place: &Place, at: &[Ix], parts: usize, part: usize, dtype: DType, role: Role) -> u32 {
+    let (offset, strides) = body.affine_access(&place.layout, at, parts as isize);
+    let access = Access { buffer: place.buffer, offset: offset + part as isize, strides, len: 0 };
+    body.access(access, dtype, role)
+}
+
+/// Stores what stands at an index combined with an update.
+fn combine_lane(body: &mut Body, place: &Place, op: ScatterOp, update: Lane, at: &[Ix], stores: &mut Vec<Store>) {
+    let binary = match op {
+        ScatterOp::Assign => unreachable!("stored as is"),
+        ScatterOp::Add => BinaryOp::Add,
+        ScatterOp::Mul => BinaryOp::Mul,
+        ScatterOp::Min => BinaryOp::Min,
+        ScatterOp::Max => BinaryOp::Max,
+    };
+    match update {
+        Lane::Real(x) => {
+            let dtype = body.emit.dtype(x);
+            let operand = target(body, place, at, 1, 0, dtype, Role::InOut);
+            let old = body.emit.push(Inst::Load(operand));
+            let e = &mut body.emit;
+            let value = match (dtype, binary) {
+                (DType::F16 | DType::BF16, _) => {
+                    let (old, x) = (e.cast(DType::F32, old), e.cast(DType::F32, x));
+                    let wide = e.binary(binary, old, x);
+                    e.cast(dtype, wide)
+                }
+                (DType::Bool, BinaryOp::Add) => e.or(old, x),
+                (DType::Bool, BinaryOp::Mul) => e.and(old, x),
+                _ => e.binary(binary, old, x),
+            };
+            stores.push(Store { operand, value });
+        }
+        Lane::Complex(re, im) => {
+            let operands = [0, 1].map(|part| target(body, place, at, 2, part, DType::F32, Role::InOut));
+            let [a, b] = operands.map(|o| body.emit.push(Inst::Load(o)));
+            let e = &mut body.emit;
+            let (re, im) = match binary {
+                BinaryOp::Mul => {
+                    let (ac, bd, ad, bc) = (e.mul(a, re), e.mul(b, im), e.mul(a, im), e.mul(b, re));
+                    (e.sub(ac, bd), e.add(ad, bc))
+                }
+                _ => (e.binary(binary, a, re), e.binary(binary, b, im)),
+            };
+            stores.extend([Store { operand: operands[0], value: re }, Store { operand: operands[1], value: im }]);
+        }
+    }
+}
+
+/// What a reduction accumulates for a number: its parts, in the dtype of the accumulator.
+fn accumulated(body: &mut Body, combine: Combine, lane: Lane, output: DType) -> Result<SmallVec<[Value; 2]>, &'static str> {
+    let e = &mut body.emit;
+    Ok(match (lane, combine) {
+        (Lane::Complex(re, im), Combine::All | Combine::Any) => {
+            let (re, im) = (e.cast(DType::Bool, re), e.cast(DType::Bool, im));
+            smallvec![e.or(re, im)]
+        }
+        (Lane::Complex(re, im), Combine::Sum) => smallvec![re, im],
+        (Lane::Complex(..), _) => return Err("complex numbers can be summed, and no more: use their real and imaginary parts"),
+        (Lane::Real(x), Combine::ArgMin | Combine::ArgMax) => {
+            let dtype = match e.dtype(x) {
+                DType::F16 | DType::BF16 => DType::F32,
+                DType::Bool => DType::U8,
+                d => d,
+            };
+            smallvec![e.cast(dtype, x)]
+        }
+        (Lane::Real(x), _) => {
+            let dtype = match output {
+                DType::F16 | DType::BF16 => DType::F32,
+                d => d,
+            };
+            smallvec![e.cast(dtype, x)]
+        }
+    })
+}
+
+/// The number that a reduction gives, from its accumulators `first..first + n`.
+fn reduced(body: &mut Body, combine: Combine, first: u32, n: usize, output: DType) -> Lane {
+    let e = &mut body.emit;
+    let inst = match combine {
+        Combine::ArgMin | Combine::ArgMax => Inst::ReducedIndex(first),
+        _ => Inst::Reduced(first),
+    };
+    let value = e.push(inst);
+    if n == 2 {
+        return Lane::Complex(value, e.push(Inst::Reduced(first + 1)));
+    }
+    Lane::Real(e.cast(output, value))
+}
+
+/// Whether a position lies within `extents`; `None` if it is affine, hence inside by construction.
+fn inside(body: &mut Body, at: &[Ix], extents: &[usize]) -> Option<Value> {
+    let mut mask: Option<Value> = None;
+    for (ix, &n) in at.iter().zip(extents) {
+        let Ix::Computed(v) = *ix else { continue };
+        let (zero, n) = (body.emit.i64(0), body.param(Scalar::i64(n as i64)));
+        let low = body.emit.binary(BinaryOp::Ge, v, zero);
+        let high = body.emit.lt(v, n);
+        let both = body.emit.and(low, high);
+        mask = Some(mask.map_or(both, |m| body.emit.and(m, both)));
+    }
+    mask
+}

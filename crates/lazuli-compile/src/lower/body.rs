@@ -1,0 +1,515 @@
+//! The straight line of one kernel, written by pulling.
+//!
+//! [`Body::eval`] asks a variable for its value at an index over the loop axes. Where the variable lies in memory that is a load: a strided one if the index is
+//! affine in the loop counters (constants and coefficients become an offset and strides, run-time numbers of the launch), one at a computed position
+//! otherwise. Where it does not, its primitive computes it on the spot from values of its operands. Each (variable, index) is written once.
+//!
+//! Pulling recurses to a fixed depth only: deeper down it notes what is missing, gives up, and begins again once that is known. So a
+//! chain of any length needs a bounded stack and linear time. What the abandoned attempt wrote is dead code, which
+//! [`finish`](super::finish) drops.
+
+use super::places::{BufferId, Place, Places};
+use crate::hash::Map;
+use lazuli_ir::{Atom, Graph, Index, Ix, Lane, Pointwise, Var};
+use lazuli_kernel::{BinaryOp, DType, Emit, Inner, Inst, Layout, Operand, Role, Scalar, Shape, Strides, Value};
+use smallvec::{SmallVec, smallvec};
+
+/// How deep pulling recurses before it falls back to its explicit stack.
+const DEPTH: usize = 16;
+
+/// An operand of the kernel in memory: elements of `dtype` of a buffer, over the loop axes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Access {
+    pub buffer: BufferId,
+    pub offset: isize,
+    pub strides: Strides,
+    /// Elements from `offset` on that computed positions may touch; 0 for other operands.
+    pub len: usize,
+}
+
+/// A straight line under construction, with its operands and parameters.
+#[derive(Debug, Default)]
+pub(super) struct Body {
+    pub emit: Emit,
+    /// Extents of the loop axes, none of them 1 unless it stands alone for reduced axes.
+    pub loops: Shape,
+    /// In step with `emit.operands`.
+    pub args: Vec<Access>,
+    /// In step with `emit.params`.
+    pub params: Vec<Scalar>,
+    known: Map<(Var, Index), Lane>,
+    literals: Map<(u32, u32), Lane>,
+    positions: Map<Ix, Value>,
+    /// Values known to lie in `0..n`.
+    bounded: Vec<(Value, usize)>,
+    depth: usize,
+    missing: Option<(Var, Index)>,
+}
+
+impl Body {
+    /// A body whose loop axes are those of `shape`, split where `refine` has a boundary that nests with them. Returns the index of each axis of `shape`.
+    pub fn begin(&mut self, shape: &[usize], refine: &[&[usize]]) -> Index {
+        let mut index = Index::new();
+        for factors in refined(shape, refine) {
+            let mut terms: SmallVec<[(u32, isize); 2]> = SmallVec::new();
+            let mut step = 1;
+            for &n in factors.iter().rev().filter(|&&n| n != 1) {
+                terms.push((0, step));
+                step *= n as isize;
+            }
+            terms.reverse();
+            for ((axis, _), &n) in terms.iter_mut().zip(factors.iter().filter(|&&n| n != 1)) {
+                *axis = self.loops.len() as u32;
+                self.loops.push(n);
+            }
+            index.push(Ix::Affine { constant: 0, terms });
+        }
+        index
+    }
+
+    /// The value of a variable at an index.
+    pub fn eval(&mut self, graph: &Graph, places: &mut Places, v: Var, at: &[Ix]) -> Lane {
+        let lane = self.value(graph, places, v, at, None);
+        let Some(first) = self.missing.take() else { return lane };
+        let mut stack = vec![(v, at.into()), first];
+        loop {
+            let (v, at) = stack.last().expect("ends below when the last is popped").clone();
+            let lane = self.value(graph, places, v, &at, None);
+            match self.missing.take() {
+                Some(deeper) => stack.push(deeper),
+                None => {
+                    stack.pop();
+                    if stack.is_empty() {
+                        return lane;
+                    }
+                }
+            }
+        }
+    }
+
+    /// The value of an operand of an equation.
+    pub fn operand(&mut self, graph: &Graph, places: &mut Places, equation: u32, k: usize, at: &[Ix]) -> Lane {
+        match graph.equations[equation as usize].inputs[k] {
+            Atom::Lit(s) => self.literal(equation, k as u32, s),
+            Atom::Var(v) => self.eval(graph, places, v, at),
+        }
+    }
+
+    /// Runs `write` on the equation's lowering context, again and again until nothing that it pulls is missing.
+    pub fn with<T>(
+        &mut self,
+        graph: &Graph,
+        places: &mut Places,
+        equation: u32,
+        write: impl Fn(&mut Context) -> T,
+    ) -> T {
+        loop {
+            let result = write(&mut Context { body: self, graph, places, equation });
+            match self.missing.take() {
+                Some((v, at)) => {
+                    self.eval(graph, places, v, &at);
+                }
+                None => return result,
+            }
+        }
+    }
+
+    /// An index of an array of shape `from` as that of the same element of one of shape `to`.
+    pub fn reshape(&mut self, graph: &Graph, places: &mut Places, at: &[Ix], from: &[usize], to: &[usize]) -> Index {
+        if from == to { at.into() } else { Context { body: self, graph, places, equation: 0 }.reshape(at, from, to) }
+    }
+
+    /// Declares that `v` has this value at this index.
+    pub fn define(&mut self, v: Var, at: Index, lane: Lane) {
+        self.known.insert((v, at), lane);
+    }
+
+    /// Forgets the values of the body: what follows is an epilogue.
+    pub fn begin_epilogue(&mut self, accumulators: &[lazuli_kernel::Accumulator]) -> usize {
+        self.known.clear();
+        self.literals.clear();
+        self.positions.clear();
+        self.bounded.clear();
+        self.emit.begin_epilogue(accumulators)
+    }
+
+    fn value(&mut self, graph: &Graph, places: &mut Places, v: Var, at: &[Ix], mask: Option<Value>) -> Lane {
+        let dtype = graph.avals[v.0 as usize].dtype;
+        if let Some(place) = places.of(graph, v) {
+            return self.load(place, dtype, at, mask);
+        }
+        if let Some(mask) = mask {
+            return self.computed_where(graph, places, v, at, mask);
+        }
+        let key = (v, Index::from(at));
+        if let Some(&lane) = self.known.get(&key) {
+            return lane;
+        }
+        if self.depth == DEPTH || self.missing.is_some() {
+            self.missing.get_or_insert(key);
+            return self.zero(dtype);
+        }
+        self.depth += 1;
+        let equation = places.producer(v);
+        let prim = &graph.equations[equation as usize].prim;
+        let lane = prim.pointwise(&mut Context { body: self, graph, places, equation }, at);
+        self.depth -= 1;
+        if self.missing.is_none() {
+            self.known.insert(key, lane);
+        }
+        lane
+    }
+
+    /// A computed value where `mask` holds, zero elsewhere. The index may lie outside there, so all of it becomes computed: loads at computed
+    /// positions stay within their arrays.
+    fn computed_where(&mut self, graph: &Graph, places: &mut Places, v: Var, at: &[Ix], mask: Value) -> Lane {
+        let aval = &graph.avals[v.0 as usize];
+        let at: Index = at.iter().zip(&aval.shape).map(|(ix, &n)| self.clamped(ix, n, true)).collect();
+        let lane = self.value(graph, places, v, &at, None);
+        match (lane, self.zero(aval.dtype)) {
+            (Lane::Real(a), Lane::Real(zero)) => Lane::Real(self.emit.select(mask, a, zero)),
+            (Lane::Complex(re, im), Lane::Complex(zero, _)) => {
+                Lane::Complex(self.emit.select(mask, re, zero), self.emit.select(mask, im, zero))
+            }
+            _ => unreachable!("both have the variable's dtype"),
+        }
+    }
+
+    fn zero(&mut self, dtype: DType) -> Lane {
+        match dtype {
+            DType::C64 => {
+                let zero = self.emit.f32(0.0);
+                Lane::Complex(zero, zero)
+            }
+            _ => Lane::Real(self.emit.constant(Scalar::zero(dtype))),
+        }
+    }
+
+    /// A literal is a run-time parameter: one for each place where the program writes it, so that which of them are equal does not decide the code.
+    pub fn literal(&mut self, equation: u32, k: u32, s: Scalar) -> Lane {
+        if let Some(&lane) = self.literals.get(&(equation, k)) {
+            return lane;
+        }
+        let lane = match s.dtype {
+            DType::C64 => {
+                let re = self.param(Scalar::f32(f32::from_bits(s.bits as u32)));
+                Lane::Complex(re, self.param(Scalar::f32(s.imag())))
+            }
+            // Half floats come from loads and casts only; both ways are exact.
+            DType::F16 | DType::BF16 => {
+                let wide = self.param(Scalar::f32(s.to_f64() as f32));
+                Lane::Real(self.emit.cast(s.dtype, wide))
+            }
+            _ => Lane::Real(self.param(s)),
+        };
+        self.literals.insert((equation, k), lane);
+        lane
+    }
+
+    pub fn param(&mut self, s: Scalar) -> Value {
+        self.params.push(s);
+        self.emit.param(s.dtype)
+    }
+
+    /// Loads an array that lies in memory.
+    pub fn load(&mut self, place: &Place, dtype: DType, at: &[Ix], mask: Option<Value>) -> Lane {
+        let affine = mask.is_none() && at.iter().all(|ix| matches!(ix, Ix::Affine { .. }));
+        match (affine, dtype) {
+            (true, DType::C64) => {
+                let (offset, strides) = self.affine_access(&place.layout, at, 2);
+                let access = Access { buffer: place.buffer, offset, strides, len: 0 };
+                let re = self.load_access(access.clone(), DType::F32);
+                Lane::Complex(re, self.load_access(Access { offset: offset + 1, ..access }, DType::F32))
+            }
+            (true, _) => {
+                let (offset, strides) = self.affine_access(&place.layout, at, 1);
+                Lane::Real(self.load_access(Access { buffer: place.buffer, offset, strides, len: 0 }, dtype))
+            }
+            (false, _) => self.load_at(place, dtype, at, mask),
+        }
+    }
+
+    /// Offset and strides over the loop axes of an affine index of an array; `parts` elements in memory make one of its elements.
+    pub fn affine_access(&self, layout: &Layout, at: &[Ix], parts: isize) -> (isize, Strides) {
+        let mut offset = layout.offset * parts;
+        let mut strides: Strides = SmallVec::from_elem(0, self.loops.len());
+        for (ix, &stride) in at.iter().zip(&layout.strides) {
+            let Ix::Affine { constant, terms } = ix else { unreachable!("the caller asked for an affine access") };
+            offset += constant * stride * parts;
+            for &(axis, k) in terms {
+                strides[axis as usize] += k * stride * parts;
+            }
+        }
+        (offset, strides)
+    }
+
+    fn load_access(&mut self, access: Access, dtype: DType) -> Value {
+        let operand = self.access(access, dtype, Role::In);
+        self.emit.push(Inst::Load(operand))
+    }
+
+    /// The operand with this role that is this access: an equal one if there is one.
+    pub fn access(&mut self, access: Access, dtype: DType, role: Role) -> u32 {
+        let operands = &self.emit.operands;
+        let same = |i: &usize| self.args[*i] == access && operands[*i].dtype == dtype && operands[*i].role == role;
+        if let Some(i) = (0..self.args.len()).rev().find(same) {
+            return i as u32;
+        }
+        self.args.push(access);
+        self.emit.operand(Operand { dtype, role, inner: Inner::Unit })
+    }
+
+    /// Loads at a computed position, counted from the lowest element of the array.
+    fn load_at(&mut self, place: &Place, dtype: DType, at: &[Ix], mask: Option<Value>) -> Lane {
+        let layout = &place.layout;
+        let parts = if dtype.is_complex() { 2 } else { 1 };
+        let (low, high) = layout.span().unwrap_or((0, -1));
+        let len = (high - low + 1) as usize;
+        let at: Index = at.iter().zip(&layout.shape).map(|(ix, &n)| self.clamped(ix, n, mask.is_some())).collect();
+        let position = self.linear(&at, &layout.strides, parts, (layout.offset - low) * parts);
+        let access = Access {
+            buffer: place.buffer,
+            offset: low * parts,
+            strides: SmallVec::from_elem(0, self.loops.len()),
+            len: len * parts as usize,
+        };
+        let at = |body: &mut Body, part: isize, dtype| {
+            let access = Access { offset: access.offset + part, len: access.len - (part as usize).min(access.len), ..access.clone() };
+            let operand = body.access(access, dtype, Role::In);
+            body.emit.push(Inst::LoadAt { operand, index: position, mask })
+        };
+        match dtype {
+            DType::C64 => {
+                let re = at(self, 0, DType::F32);
+                Lane::Complex(re, at(self, 1, DType::F32))
+            }
+            _ => Lane::Real(at(self, 0, dtype)),
+        }
+    }
+
+    /// `Σ stride · at + offset` as a value.
+    pub fn linear(&mut self, at: &[Ix], strides: &[isize], parts: isize, offset: isize) -> Value {
+        let mut constant = offset;
+        let mut terms: SmallVec<[(u32, isize); 2]> = SmallVec::new();
+        let mut sum: Option<Value> = None;
+        for (ix, &stride) in at.iter().zip(strides) {
+            let stride = stride * parts;
+            match ix {
+                Ix::Affine { constant: c, terms: t } => {
+                    constant += c * stride;
+                    terms.extend(t.iter().map(|&(axis, k)| (axis, k * stride)));
+                }
+                Ix::Computed(v) => {
+                    let term = match stride {
+                        1 => *v,
+                        _ => {
+                            let s = self.param(Scalar::i64(stride as i64));
+                            self.emit.mul(*v, s)
+                        }
+                    };
+                    sum = Some(sum.map_or(term, |s| self.emit.add(s, term)));
+                }
+            }
+        }
+        let rest = Ix::Affine { constant, terms };
+        match sum {
+            Some(v) if rest == Ix::constant(0) => v,
+            Some(v) => {
+                let rest = self.position(&rest);
+                self.emit.add(v, rest)
+            }
+            None => self.position(&rest),
+        }
+    }
+
+    /// A computed position brought into `0..n`, so that what lies outside reads the same element whatever the layout; an affine one is inside by construction,
+    /// unless it is `masked`.
+    fn clamped(&mut self, ix: &Ix, n: usize, masked: bool) -> Ix {
+        let v = match ix {
+            Ix::Affine { .. } if !masked => return ix.clone(),
+            ix => self.position(ix),
+        };
+        if self.bounded.contains(&(v, n)) {
+            return Ix::Computed(v);
+        }
+        let (zero, last) = (self.emit.i64(0), self.param(Scalar::i64(n.max(1) as i64 - 1)));
+        let clamped = self.emit.binary(BinaryOp::Min, v, last);
+        let clamped = self.emit.binary(BinaryOp::Max, clamped, zero);
+        self.bounded.push((clamped, n));
+        Ix::Computed(clamped)
+    }
+
+    /// The i64 value of a position.
+    pub fn position(&mut self, at: &Ix) -> Value {
+        let (constant, terms) = match at {
+            Ix::Computed(v) => return *v,
+            Ix::Affine { constant, terms } => (*constant, terms),
+        };
+        if let Some(&v) = self.positions.get(at) {
+            return v;
+        }
+        let mut sum: Option<Value> = None;
+        for &(axis, k) in terms.iter().filter(|(_, k)| *k != 0) {
+            let mut term = self.emit.push(Inst::Index(axis));
+            if k != 1 {
+                let k = self.param(Scalar::i64(k as i64));
+                term = self.emit.mul(term, k);
+            }
+            sum = Some(sum.map_or(term, |s| self.emit.add(s, term)));
+        }
+        let v = match (sum, constant) {
+            (Some(sum), 0) => sum,
+            (None, 0) => self.emit.i64(0),
+            (sum, _) => {
+                let c = self.param(Scalar::i64(constant as i64));
+                sum.map_or(c, |s| self.emit.add(s, c))
+            }
+        };
+        self.positions.insert(at.clone(), v);
+        v
+    }
+
+    /// Digits of an affine position that need no division: each term moves one digit only, and none carries into the next.
+    fn split_affine(&self, constant: isize, terms: &[(u32, isize)], extents: &[usize]) -> Option<Index> {
+        let strides = lazuli_kernel::shape::row_strides(extents);
+        let mut rest = constant;
+        let mut digits: SmallVec<[(isize, SmallVec<[(u32, isize); 2]>); 4]> = SmallVec::new();
+        for &stride in &strides {
+            digits.push((rest.div_euclid(stride), smallvec![]));
+            rest = rest.rem_euclid(stride);
+        }
+        for &(axis, k) in terms.iter().filter(|(_, k)| *k != 0) {
+            let j = (0..extents.len()).find(|&j| extents[j] != 1 && k % strides[j] == 0)?;
+            digits[j].1.push((axis, k / strides[j]));
+        }
+        let inside = digits.iter().zip(extents).all(|((constant, terms), &n)| {
+            let reach = |&(axis, k): &(u32, isize)| (self.loops[axis as usize] as isize - 1) * k;
+            let low: isize = terms.iter().map(reach).filter(|&r| r < 0).sum();
+            let high: isize = terms.iter().map(reach).filter(|&r| r > 0).sum();
+            constant + low >= 0 && constant + high < n as isize
+        });
+        inside.then(|| digits.into_iter().map(|(constant, terms)| Ix::Affine { constant, terms }).collect())
+    }
+}
+
+/// What the lowering of one equation sees.
+pub(super) struct Context<'a> {
+    body: &'a mut Body,
+    graph: &'a Graph,
+    places: &'a mut Places,
+    equation: u32,
+}
+
+impl Context<'_> {
+    fn operand(&mut self, k: usize, at: &[Ix], mask: Option<Value>) -> Lane {
+        let lane = match self.graph.equations[self.equation as usize].inputs[k] {
+            Atom::Lit(s) => self.body.literal(self.equation, k as u32, s),
+            Atom::Var(v) => {
+                if mask.is_some() || at.iter().all(|ix| matches!(ix, Ix::Affine { .. })) {
+                    return self.body.value(self.graph, self.places, v, at, mask);
+                }
+                let shape = self.graph.shape_of(v);
+                let at: Index = at.iter().zip(shape).map(|(ix, &n)| self.body.clamped(ix, n, false)).collect();
+                return self.body.value(self.graph, self.places, v, &at, None);
+            }
+        };
+        match (mask, lane) {
+            (None, _) => lane,
+            (Some(mask), Lane::Real(v)) => {
+                let zero = self.body.emit.constant(Scalar::zero(self.body.emit.dtype(v)));
+                Lane::Real(self.body.emit.select(mask, v, zero))
+            }
+            (Some(mask), Lane::Complex(re, im)) => {
+                let zero = self.body.emit.f32(0.0);
+                Lane::Complex(self.body.emit.select(mask, re, zero), self.body.emit.select(mask, im, zero))
+            }
+        }
+    }
+}
+
+impl Pointwise for Context<'_> {
+    fn input(&mut self, k: usize, at: &[Ix]) -> Lane {
+        self.operand(k, at, None)
+    }
+    fn input_masked(&mut self, k: usize, at: &[Ix], mask: Value) -> Lane {
+        self.operand(k, at, Some(mask))
+    }
+    fn input_shape(&self, k: usize) -> &[usize] {
+        match self.graph.equations[self.equation as usize].inputs[k] {
+            Atom::Lit(_) => &[],
+            Atom::Var(v) => self.graph.shape_of(v),
+        }
+    }
+    fn input_dtype(&self, k: usize) -> DType {
+        match self.graph.equations[self.equation as usize].inputs[k] {
+            Atom::Lit(s) => s.dtype,
+            Atom::Var(v) => self.graph.avals[v.0 as usize].dtype,
+        }
+    }
+    fn output_shape(&self) -> &[usize] {
+        self.graph.shape_of(self.graph.equations[self.equation as usize].outputs[0])
+    }
+    fn emit(&mut self) -> &mut Emit {
+        &mut self.body.emit
+    }
+    fn number(&mut self, value: Scalar) -> Value {
+        self.body.param(value)
+    }
+    fn position(&mut self, at: &Ix) -> Value {
+        self.body.position(at)
+    }
+    fn split(&mut self, at: &Ix, extents: &[usize]) -> Index {
+        if let Ix::Affine { constant, terms } = at {
+            if let Some(digits) = self.body.split_affine(*constant, terms, extents) {
+                return digits;
+            }
+        }
+        let mut rest = self.position(at);
+        let mut digits = Index::new();
+        for &n in extents[1..].iter().rev() {
+            let by = self.number(Scalar::i64(n as i64));
+            let digit = self.body.emit.binary(BinaryOp::Rem, rest, by);
+            self.body.bounded.push((digit, n));
+            digits.push(Ix::Computed(digit));
+            rest = self.body.emit.div(rest, by);
+        }
+        self.body.bounded.push((rest, extents[0]));
+        digits.push(Ix::Computed(rest));
+        digits.reverse();
+        digits
+    }
+}
+
+/// The factors of each extent of `shape` after splitting it at the boundaries of `others` (shapes of as many elements) that nest with its own.
+fn refined(shape: &[usize], others: &[&[usize]]) -> SmallVec<[SmallVec<[usize; 2]>; 4]> {
+    let mut factors: SmallVec<[SmallVec<[usize; 2]>; 4]> = shape.iter().map(|&n| smallvec![n]).collect();
+    let size = lazuli_kernel::shape::size(shape);
+    if size == 0 {
+        return factors;
+    }
+    for other in others.iter().filter(|s| lazuli_kernel::shape::size(s) == size) {
+        for boundary in lazuli_kernel::shape::row_strides(other) {
+            split_at(&mut factors, boundary as usize);
+        }
+    }
+    factors
+}
+
+/// Splits the factor that `boundary`, a number of elements counted from the end, falls into, if it divides it.
+fn split_at(factors: &mut [SmallVec<[usize; 2]>], boundary: usize) {
+    let mut inner = 1;
+    for axis in factors.iter_mut().rev() {
+        for i in (0..axis.len()).rev() {
+            let outer = inner * axis[i];
+            if inner < boundary && boundary < outer {
+                let part = boundary / inner;
+                if boundary % inner == 0 && axis[i] % part == 0 {
+                    axis[i] /= part;
+                    axis.insert(i + 1, part);
+                }
+                return;
+            }
+            inner = outer;
+        }
+    }
+}

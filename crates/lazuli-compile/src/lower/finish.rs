@@ -1,0 +1,298 @@
+//! From a straight line over loop axes to a launch: dead code goes, neighbouring axes that every operand walks as one are merged, the axis that vectors run along is
+//! chosen, and what depends on shapes is told apart from what decides the code.
+
+use super::body::{Access, Body};
+use super::places::BufferId;
+use lazuli_kernel::{Accumulator, Inner, Inst, Kernel, Nest, Operand, Scalar, Shape, Store, Strides, Value};
+use smallvec::SmallVec;
+
+/// A kernel with all that a launch of it needs, its buffers not yet placed.
+#[derive(Debug)]
+pub(crate) struct Launch {
+    pub kernel: Kernel,
+    pub extents: Shape,
+    pub args: Vec<Operands>,
+    pub params: Vec<Scalar>,
+}
+
+/// The array that an operand is.
+#[derive(Debug)]
+pub(crate) struct Operands {
+    pub buffer: BufferId,
+    pub offset: usize,
+    pub strides: Strides,
+    pub len: usize,
+}
+
+/// Ends a body. `nest` speaks of the values, operands and loop axes of the body.
+pub(super) fn finish(body: Body, nest: Nest) -> Launch {
+    let Body { emit, loops, args, params, .. } = body;
+    let (rest, reduced) = match &nest {
+        Nest::Reduce { axes, .. } => (loops.len() - *axes as usize, *axes as usize),
+        _ => (loops.len(), 0),
+    };
+    let mut live = Live::new(&emit.insts, args.len(), params.len());
+    live.mark_nest(&nest);
+    live.sweep(&emit.insts);
+    let (body_len, split) = match &nest {
+        Nest::Reduce { epilogue, .. } => (emit.insts.len() - epilogue.len(), true),
+        _ => (emit.insts.len(), false),
+    };
+    debug_assert!(split || body_len == emit.insts.len());
+
+    let ordered = match nest {
+        Nest::Map { .. } | Nest::Reduce { .. } => false,
+        // The last axis is the one scanned; the order of a scatter's points is that of its axes.
+        Nest::Scan { .. } | Nest::Scatter { .. } => true,
+    };
+    let keep_last = matches!(nest, Nest::Scan { .. });
+    let used: SmallVec<[&Access; 8]> = args.iter().zip(&live.operands).filter(|(_, n)| n.is_some()).map(|(a, _)| a).collect();
+    let axes = Axes::new(&loops, rest, &used, &live.axes, ordered, keep_last);
+    let rank = axes.groups.len() as u32;
+    let kept = axes.kept;
+    debug_assert!(reduced == 0 || (kept as u32) < rank);
+
+    let extents: Shape = axes.groups.iter().map(|g| g.iter().map(|&a| loops[a as usize]).product()).collect();
+    let vector_axis = axes.vector_axis(&used, &live);
+    let mut operands = Vec::with_capacity(used.len());
+    let mut out_args = Vec::with_capacity(used.len());
+    for ((access, operand), _) in args.iter().zip(&emit.operands).zip(&live.operands).filter(|(_, n)| n.is_some()) {
+        let strides: Strides = axes.groups.iter().map(|g| access.strides[*g.last().expect("no group is empty") as usize]).collect();
+        let inner = match strides.get(vector_axis as usize) {
+            Some(0) => Inner::Broadcast,
+            Some(1) | None => Inner::Unit,
+            Some(_) => Inner::Strided,
+        };
+        operands.push(Operand { inner, ..*operand });
+        // Where nothing is touched (an empty reduction) any offset will do.
+        let offset = usize::try_from(access.offset).unwrap_or(0);
+        out_args.push(Operands { buffer: access.buffer, offset, strides, len: access.len });
+    }
+    let axis_numbers = axes.numbers(loops.len());
+    let mut insts = Vec::with_capacity(emit.insts.len());
+    let mut first_of_epilogue = 0;
+    for (i, inst) in emit.insts.iter().enumerate() {
+        if i == body_len {
+            first_of_epilogue = insts.len();
+        }
+        if live.values[i].is_some() {
+            insts.push(live.renumber(*inst, &axis_numbers));
+        }
+    }
+    let epilogue = if split && body_len < emit.insts.len() { insts.split_off(first_of_epilogue) } else { Vec::new() };
+    let value = |v: Value| live.value(v);
+    let stores = |s: Vec<Store>| -> Vec<Store> {
+        s.into_iter().map(|s| Store { operand: live.operand(s.operand), value: value(s.value) }).collect()
+    };
+    let nest = match nest {
+        Nest::Map { stores: s } => Nest::Map { stores: stores(s) },
+        Nest::Reduce { accumulators, stores: s, .. } => Nest::Reduce {
+            axes: rank - kept as u32,
+            accumulators: accumulators.into_iter().map(|a| Accumulator { value: value(a.value), ..a }).collect(),
+            epilogue,
+            stores: stores(s),
+        },
+        Nest::Scan { op, reverse, exclusive, value: v, store } => {
+            Nest::Scan { op, reverse, exclusive, value: value(v), store: live.operand(store) }
+        }
+        Nest::Scatter { op, target, index, mask, value: v } => Nest::Scatter {
+            op,
+            target: live.operand(target),
+            index: value(index),
+            mask: mask.map(value),
+            value: value(v),
+        },
+    };
+    let (types, params) = params.iter().zip(&live.params).filter(|(_, n)| n.is_some()).map(|(s, _)| (s.dtype, *s)).unzip();
+    let kernel = Kernel { rank, vector_axis, params: types, operands, body: insts, nest };
+    Launch { kernel, extents, args: out_args, params }
+}
+
+/// New numbers of what is used, `None` for the rest.
+struct Live {
+    values: Vec<Option<u32>>,
+    operands: SmallVec<[Option<u32>; 8]>,
+    params: SmallVec<[Option<u32>; 8]>,
+    /// Loop axes whose counter is read.
+    axes: SmallVec<[u32; 4]>,
+    /// Operands loaded or stored by strides (not only at computed positions).
+    strided: SmallVec<[bool; 8]>,
+}
+
+impl Live {
+    fn new(insts: &[Inst], operands: usize, params: usize) -> Self {
+        Self {
+            values: vec![None; insts.len()],
+            operands: SmallVec::from_elem(None, operands),
+            params: SmallVec::from_elem(None, params),
+            axes: SmallVec::new(),
+            strided: SmallVec::from_elem(false, operands),
+        }
+    }
+    fn mark(&mut self, v: Value) {
+        self.values[v.0 as usize] = Some(0);
+    }
+    fn mark_operand(&mut self, o: u32) {
+        self.operands[o as usize] = Some(0);
+    }
+    fn mark_nest(&mut self, nest: &Nest) {
+        match nest {
+            Nest::Map { stores } | Nest::Reduce { stores, .. } => {
+                for s in stores {
+                    self.mark(s.value);
+                    self.mark_operand(s.operand);
+                    self.strided[s.operand as usize] = true;
+                }
+                if let Nest::Reduce { accumulators, .. } = nest {
+                    accumulators.iter().for_each(|a| self.mark(a.value));
+                }
+            }
+            Nest::Scan { value, store, .. } => {
+                self.mark(*value);
+                self.mark_operand(*store);
+                self.strided[*store as usize] = true;
+            }
+            Nest::Scatter { target, index, mask, value, .. } => {
+                self.mark(*index);
+                mask.iter().for_each(|&m| self.mark(m));
+                self.mark(*value);
+                self.mark_operand(*target);
+            }
+        }
+    }
+    /// Marks what the marked values use, then numbers all.
+    fn sweep(&mut self, insts: &[Inst]) {
+        for (i, inst) in insts.iter().enumerate().rev() {
+            if self.values[i].is_none() {
+                continue;
+            }
+            match *inst {
+                Inst::Param(p) => self.params[p as usize] = Some(0),
+                Inst::Load(o) => {
+                    self.mark_operand(o);
+                    self.strided[o as usize] = true;
+                }
+                Inst::LoadAt { operand, .. } => self.mark_operand(operand),
+                Inst::Index(axis) | Inst::Extent(axis) if !self.axes.contains(&axis) => self.axes.push(axis),
+                _ => {}
+            }
+            for v in inst.uses() {
+                self.mark(v);
+            }
+        }
+        number(&mut self.values);
+        number(&mut self.operands);
+        number(&mut self.params);
+    }
+    fn value(&self, v: Value) -> Value {
+        Value(self.values[v.0 as usize].expect("what is used is live"))
+    }
+    fn operand(&self, o: u32) -> u32 {
+        self.operands[o as usize].expect("what is used is live")
+    }
+    fn renumber(&self, inst: Inst, axes: &[u32]) -> Inst {
+        let v = |v: Value| self.value(v);
+        match inst {
+            Inst::Param(p) => Inst::Param(self.params[p as usize].expect("what is used is live")),
+            Inst::Index(axis) => Inst::Index(axes[axis as usize]),
+            Inst::Extent(axis) => Inst::Extent(axes[axis as usize]),
+            Inst::Load(o) => Inst::Load(self.operand(o)),
+            Inst::LoadAt { operand, index, mask } => {
+                Inst::LoadAt { operand: self.operand(operand), index: v(index), mask: mask.map(v) }
+            }
+            Inst::Unary(op, a) => Inst::Unary(op, v(a)),
+            Inst::Binary(op, a, b) => Inst::Binary(op, v(a), v(b)),
+            Inst::Fma(a, b, c) => Inst::Fma(v(a), v(b), v(c)),
+            Inst::Select(a, b, c) => Inst::Select(v(a), v(b), v(c)),
+            Inst::Cast(to, a) => Inst::Cast(to, v(a)),
+            Inst::Bitcast(to, a) => Inst::Bitcast(to, v(a)),
+            Inst::Const(_) | Inst::Reduced(_) | Inst::ReducedIndex(_) => inst,
+        }
+    }
+}
+
+fn number(marks: &mut [Option<u32>]) {
+    for (n, mark) in marks.iter_mut().filter(|m| m.is_some()).enumerate() {
+        *mark = Some(n as u32);
+    }
+}
+
+/// The kernel's loop axes, each a run of neighbouring axes of the body.
+struct Axes {
+    groups: SmallVec<[SmallVec<[u32; 2]>; 4]>,
+    /// How many of them are not reduced.
+    kept: usize,
+}
+
+impl Axes {
+    /// Of the axes `0..kept` and the reduced ones behind them. Axes whose counter is read (`counted`) stay by themselves.
+    fn new(loops: &[usize], kept: usize, used: &[&Access], counted: &[u32], ordered: bool, keep_last: bool) -> Self {
+        let mut order: SmallVec<[u32; 4]> = (0..kept as u32).collect();
+        if !ordered {
+            sort_by_stride(&mut order, used);
+        }
+        order.extend(kept as u32..loops.len() as u32);
+        let mut groups: SmallVec<[SmallVec<[u32; 2]>; 4]> = SmallVec::new();
+        let mut kept_groups = 0;
+        for (i, &axis) in order.iter().enumerate() {
+            let alone = |a: u32| counted.contains(&a);
+            let joins = i != kept && !(keep_last && i + 1 == order.len()) && !alone(axis);
+            match groups.last_mut() {
+                Some(group) if joins && group.last().is_some_and(|&outer| !alone(outer) && walked_as_one(outer, axis, loops, used)) => {
+                    group.push(axis);
+                }
+                _ => {
+                    groups.push(SmallVec::from_slice(&[axis]));
+                    kept_groups += (i < kept) as usize;
+                }
+            }
+        }
+        Self { groups, kept: kept_groups }
+    }
+    /// New number of each old axis.
+    fn numbers(&self, n: usize) -> SmallVec<[u32; 4]> {
+        let mut numbers = SmallVec::from_elem(0, n);
+        for (new, group) in self.groups.iter().enumerate() {
+            group.iter().for_each(|&old| numbers[old as usize] = new as u32);
+        }
+        numbers
+    }
+    /// The last axis; for a reduction the last kept one if more operands walk that with stride 1.
+    fn vector_axis(&self, used: &[&Access], live: &Live) -> u32 {
+        let last = self.groups.len().saturating_sub(1);
+        if self.kept == self.groups.len() || self.kept == 0 {
+            return last as u32;
+        }
+        let units = |group: usize| {
+            let axis = *self.groups[group].last().expect("no group is empty") as usize;
+            let strided = live.strided.iter().zip(&live.operands).filter(|(_, n)| n.is_some()).map(|(s, _)| *s);
+            used.iter().zip(strided).filter(|(a, strided)| *strided && a.strides[axis] == 1).count()
+        };
+        // The output, which stands still along reduced axes, has stride 1 along the last kept one and is left out of the count.
+        if units(self.kept - 1) > units(last) + 1 || units(last) == 0 && units(self.kept - 1) > 1 {
+            self.kept as u32 - 1
+        } else {
+            last as u32
+        }
+    }
+}
+
+/// Whether every operand walks the two axes as it would walk one.
+fn walked_as_one(outer: u32, inner: u32, loops: &[usize], used: &[&Access]) -> bool {
+    let n = loops[inner as usize] as isize;
+    used.iter().all(|a| a.strides[outer as usize] == a.strides[inner as usize] * n)
+}
+
+/// Points of a map may run in any order: that of the memory of what is written (listed last), largest stride first.
+fn sort_by_stride(order: &mut [u32], used: &[&Access]) {
+    if let Some(output) = used.last() {
+        order.sort_by_key(|&a| std::cmp::Reverse(output.strides[a as usize].unsigned_abs()));
+    }
+}
+
+impl Operands {
+    /// Whether the array is walked by strides, not read at computed positions.
+    pub fn is_strided(&self) -> bool {
+        self.len == 0
+    }
+}

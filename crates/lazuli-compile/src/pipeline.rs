@@ -1,0 +1,51 @@
+//! The road, on one page.
+
+use crate::{fuse, lower, memory};
+use lazuli_ir::{Graph, Result};
+use lazuli_kernel::{Layout, Plan};
+
+/// Which stages run. `eval` of lazy arrays has them off, a compiled function on; either way the results are the same, bit for bit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Options {
+    pub simplify: bool,
+    pub fuse: bool,
+}
+
+impl Options {
+    /// Every equation as it stands.
+    pub const EVAL: Options = Options { simplify: false, fuse: false };
+    pub const COMPILE: Options = Options { simplify: true, fuse: true };
+}
+
+/// The memory that an output lies in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum OutputSource {
+    /// A view of an input, or the input itself: no step writes it.
+    Input(usize),
+    /// Output number `n` of the plan; several outputs of the graph may lie in one.
+    Output(usize),
+}
+
+/// Where an output of the graph lies.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutputInfo {
+    pub source: OutputSource,
+    pub layout: Layout,
+}
+
+/// A graph made ready for a backend.
+#[derive(Debug, Clone)]
+pub struct Compiled {
+    pub plan: Plan,
+    /// One for each output of the graph.
+    pub outputs: Vec<OutputInfo>,
+}
+
+/// Compiles a graph for inputs that lie in their buffers as these layouts say.
+pub fn compile(graph: &Graph, inputs: &[Layout], options: &Options) -> Result<Compiled> {
+    let groups = if options.fuse { fuse::apart(graph) } else { fuse::apart(graph) };
+    let program = lower::lower(graph, inputs, &groups)?;
+    let (plan, outputs) = memory::plan(program, graph.inputs.len());
+    debug_assert_eq!(plan.verify().map_err(|e| e.to_string()), Ok(()));
+    Ok(Compiled { plan, outputs })
+}
