@@ -11,5 +11,6 @@ mod hash;
 mod lower;
 mod memory;
 pub mod pipeline;
+pub mod testing;
 
 pub use pipeline::{Compiled, Options, OutputInfo, OutputSource, compile};

@@ -12,15 +12,15 @@ mod places;
 
 use crate::fuse::Group;
 use body::{Access, Body};
-pub(crate) use finish::{Launch, Operands};
-pub(crate) use places::{BufferId, Place};
 use finish::finish;
+pub(crate) use finish::{Launch, Operands};
 use lazuli_ir::prim::{Library, ScatterPoint};
-use lazuli_ir::{Aval, Atom, Error, Graph, Index, Ix, Lane, Lowering, Result, Scalar, Shape, Var, shape};
+use lazuli_ir::{Atom, Aval, Error, Graph, Index, Ix, Lane, Lowering, Result, Scalar, Shape, Var, shape};
 use lazuli_kernel::{
     Accumulator, BinaryOp, Combine, DType, Inst, Layout, Nest, Role, ScanOp, ScatterOp, Store, Strides, Value,
 };
 use places::Places;
+pub(crate) use places::{BufferId, Place};
 use smallvec::{SmallVec, smallvec};
 
 /// A step whose arrays are in buffers without an address.
@@ -102,9 +102,10 @@ impl<'a> Lowerer<'a> {
             Lowering::Update { op } => self.update(anchor, op),
             Lowering::Library(Library::Matmul) => self.matmul(anchor),
             Lowering::Library(Library::Sort { axis, indices }) => self.sort(anchor, axis, indices),
-            Lowering::Pointwise | Lowering::Call => {
-                Err(Error::internal(equation.prim.name(), "is no anchor of a group: pointwise equations are pulled, calls inlined before"))
-            }
+            Lowering::Pointwise | Lowering::Call => Err(Error::internal(
+                equation.prim.name(),
+                "is no anchor of a group: pointwise equations are pulled, calls inlined before",
+            )),
         };
         result.map_err(|e| match equation.meta.location.place() {
             Some((file, line)) => e.at(format!("{file}:{line}")),
@@ -532,7 +533,12 @@ fn combine_lane(body: &mut Body, place: &Place, op: ScatterOp, update: Lane, at:
 }
 
 /// What a reduction accumulates for a number: its parts, in the dtype of the accumulator.
-fn accumulated(body: &mut Body, combine: Combine, lane: Lane, output: DType) -> Result<SmallVec<[Value; 2]>, &'static str> {
+fn accumulated(
+    body: &mut Body,
+    combine: Combine,
+    lane: Lane,
+    output: DType,
+) -> Result<SmallVec<[Value; 2]>, &'static str> {
     let e = &mut body.emit;
     Ok(match (lane, combine) {
         (Lane::Complex(re, im), Combine::All | Combine::Any) => {
@@ -540,7 +546,9 @@ fn accumulated(body: &mut Body, combine: Combine, lane: Lane, output: DType) -> 
             smallvec![e.or(re, im)]
         }
         (Lane::Complex(re, im), Combine::Sum) => smallvec![re, im],
-        (Lane::Complex(..), _) => return Err("complex numbers can be summed, and no more: use their real and imaginary parts"),
+        (Lane::Complex(..), _) => {
+            return Err("complex numbers can be summed, and no more: use their real and imaginary parts");
+        }
         (Lane::Real(x), Combine::ArgMin | Combine::ArgMax) => {
             let dtype = match e.dtype(x) {
                 DType::F16 | DType::BF16 => DType::F32,

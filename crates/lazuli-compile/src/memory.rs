@@ -120,7 +120,9 @@ impl Lives {
                 if parent[b].is_some() || self.0[b].is_none_or(|(first, _)| first != step) {
                     continue;
                 }
-                let dies = |r: usize| r >= inputs && r != b && self.0[r].is_some_and(|(first, last)| first < step && last == step);
+                let dies = |r: usize| {
+                    r >= inputs && r != b && self.0[r].is_some_and(|(first, last)| first < step && last == step)
+                };
                 let heir = touches.iter().find(|t| {
                     let r = t.array.buffer.0 as usize;
                     !t.writes && dies(r) && !taken[r] && sizes[r] == sizes[b] && in_place(&touches, b, r)
@@ -280,7 +282,8 @@ fn donations(
         let fits = |&input: &usize| {
             let Some(read) = last_read[input] else { return false };
             let free = !donations.iter().any(|&(_, i)| i as usize == input) && !returned(input);
-            let early = || read < write || read == write && overwrites(&work[write], slots, output as u32, input as u32);
+            let early =
+                || read < write || read == write && overwrites(&work[write], slots, output as u32, input as u32);
             inputs[input] == nbytes && free && early()
         };
         if let Some(input) = (0..inputs.len()).find(fits) {
@@ -311,13 +314,8 @@ fn step(work: Work, slots: &[Slot]) -> Step {
         Work::Matmul { dtype, batch, m, n, k, a, b, c } => {
             Step::Call(Box::new(LibraryCall::Matmul { dtype, batch, m, n, k, a: arg(a), b: arg(b), c: arg(c) }))
         }
-        Work::Sort { dtype, rows, n, indices, input, output } => Step::Call(Box::new(LibraryCall::Sort {
-            dtype,
-            rows,
-            n,
-            indices,
-            input: arg(input),
-            output: arg(output),
-        })),
+        Work::Sort { dtype, rows, n, indices, input, output } => {
+            Step::Call(Box::new(LibraryCall::Sort { dtype, rows, n, indices, input: arg(input), output: arg(output) }))
+        }
     }
 }

@@ -17,6 +17,9 @@ use smallvec::{SmallVec, smallvec};
 /// How deep pulling recurses before it falls back to its explicit stack.
 const DEPTH: usize = 16;
 
+/// The linear part of an affine position: (loop axis, coefficient).
+type Terms = SmallVec<[(u32, isize); 2]>;
+
 /// An operand of the kernel in memory: elements of `dtype` of a buffer, over the loop axes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Access {
@@ -51,7 +54,7 @@ impl Body {
     pub fn begin(&mut self, shape: &[usize], refine: &[&[usize]]) -> Index {
         let mut index = Index::new();
         for factors in refined(shape, refine) {
-            let mut terms: SmallVec<[(u32, isize); 2]> = SmallVec::new();
+            let mut terms: Terms = SmallVec::new();
             let mut step = 1;
             for &n in factors.iter().rev().filter(|&&n| n != 1) {
                 terms.push((0, step));
@@ -274,7 +277,11 @@ impl Body {
             len: len * parts as usize,
         };
         let at = |body: &mut Body, part: isize, dtype| {
-            let access = Access { offset: access.offset + part, len: access.len - (part as usize).min(access.len), ..access.clone() };
+            let access = Access {
+                offset: access.offset + part,
+                len: access.len - (part as usize).min(access.len),
+                ..access.clone()
+            };
             let operand = body.access(access, dtype, Role::In);
             body.emit.push(Inst::LoadAt { operand, index: position, mask })
         };
@@ -290,7 +297,7 @@ impl Body {
     /// `Σ stride · at + offset` as a value.
     pub fn linear(&mut self, at: &[Ix], strides: &[isize], parts: isize, offset: isize) -> Value {
         let mut constant = offset;
-        let mut terms: SmallVec<[(u32, isize); 2]> = SmallVec::new();
+        let mut terms: Terms = SmallVec::new();
         let mut sum: Option<Value> = None;
         for (ix, &stride) in at.iter().zip(strides) {
             let stride = stride * parts;
@@ -373,7 +380,7 @@ impl Body {
     fn split_affine(&self, constant: isize, terms: &[(u32, isize)], extents: &[usize]) -> Option<Index> {
         let strides = lazuli_kernel::shape::row_strides(extents);
         let mut rest = constant;
-        let mut digits: SmallVec<[(isize, SmallVec<[(u32, isize); 2]>); 4]> = SmallVec::new();
+        let mut digits: SmallVec<[(isize, Terms); 4]> = SmallVec::new();
         for &stride in &strides {
             digits.push((rest.div_euclid(stride), smallvec![]));
             rest = rest.rem_euclid(stride);
@@ -440,6 +447,12 @@ impl Pointwise for Context<'_> {
             Atom::Var(v) => self.graph.shape_of(v),
         }
     }
+    fn inputs(&self) -> usize {
+        self.graph.equations[self.equation as usize].inputs.len()
+    }
+    fn shape_operand(&self, k: usize) -> &[usize] {
+        self.graph.shape_of(self.graph.equations[self.equation as usize].shapes[k])
+    }
     fn input_dtype(&self, k: usize) -> DType {
         match self.graph.equations[self.equation as usize].inputs[k] {
             Atom::Lit(s) => s.dtype,
@@ -459,10 +472,10 @@ impl Pointwise for Context<'_> {
         self.body.position(at)
     }
     fn split(&mut self, at: &Ix, extents: &[usize]) -> Index {
-        if let Ix::Affine { constant, terms } = at {
-            if let Some(digits) = self.body.split_affine(*constant, terms, extents) {
-                return digits;
-            }
+        if let Ix::Affine { constant, terms } = at
+            && let Some(digits) = self.body.split_affine(*constant, terms, extents)
+        {
+            return digits;
         }
         let mut rest = self.position(at);
         let mut digits = Index::new();
@@ -503,7 +516,7 @@ fn split_at(factors: &mut [SmallVec<[usize; 2]>], boundary: usize) {
             let outer = inner * axis[i];
             if inner < boundary && boundary < outer {
                 let part = boundary / inner;
-                if boundary % inner == 0 && axis[i] % part == 0 {
+                if boundary.is_multiple_of(inner) && axis[i].is_multiple_of(part) {
                     axis[i] /= part;
                     axis.insert(i + 1, part);
                 }

@@ -46,7 +46,8 @@ pub(super) fn finish(body: Body, nest: Nest) -> Launch {
         Nest::Scan { .. } | Nest::Scatter { .. } => true,
     };
     let keep_last = matches!(nest, Nest::Scan { .. });
-    let used: SmallVec<[&Access; 8]> = args.iter().zip(&live.operands).filter(|(_, n)| n.is_some()).map(|(a, _)| a).collect();
+    let used: SmallVec<[&Access; 8]> =
+        args.iter().zip(&live.operands).filter(|(_, n)| n.is_some()).map(|(a, _)| a).collect();
     let axes = Axes::new(&loops, rest, &used, &live.axes, ordered, keep_last);
     let rank = axes.groups.len() as u32;
     let kept = axes.kept;
@@ -57,7 +58,8 @@ pub(super) fn finish(body: Body, nest: Nest) -> Launch {
     let mut operands = Vec::with_capacity(used.len());
     let mut out_args = Vec::with_capacity(used.len());
     for ((access, operand), _) in args.iter().zip(&emit.operands).zip(&live.operands).filter(|(_, n)| n.is_some()) {
-        let strides: Strides = axes.groups.iter().map(|g| access.strides[*g.last().expect("no group is empty") as usize]).collect();
+        let strides: Strides =
+            axes.groups.iter().map(|g| access.strides[*g.last().expect("no group is empty") as usize]).collect();
         let inner = match strides.get(vector_axis as usize) {
             Some(0) => Inner::Broadcast,
             Some(1) | None => Inner::Unit,
@@ -103,7 +105,8 @@ pub(super) fn finish(body: Body, nest: Nest) -> Launch {
             value: value(v),
         },
     };
-    let (types, params) = params.iter().zip(&live.params).filter(|(_, n)| n.is_some()).map(|(s, _)| (s.dtype, *s)).unzip();
+    let (types, params) =
+        params.iter().zip(&live.params).filter(|(_, n)| n.is_some()).map(|(s, _)| (s.dtype, *s)).unzip();
     let kernel = Kernel { rank, vector_axis, params: types, operands, body: insts, nest };
     Launch { kernel, extents, args: out_args, params }
 }
@@ -238,7 +241,12 @@ impl Axes {
             let alone = |a: u32| counted.contains(&a);
             let joins = i != kept && !(keep_last && i + 1 == order.len()) && !alone(axis);
             match groups.last_mut() {
-                Some(group) if joins && group.last().is_some_and(|&outer| !alone(outer) && walked_as_one(outer, axis, loops, used)) => {
+                Some(group)
+                    if joins
+                        && group
+                            .last()
+                            .is_some_and(|&outer| !alone(outer) && walked_as_one(outer, axis, loops, used)) =>
+                {
                     group.push(axis);
                 }
                 _ => {

@@ -65,7 +65,8 @@ impl Places {
         }
         for (view, equation) in chain.into_iter().rev() {
             let place = self.places[source.0 as usize].as_ref().expect("found by the loop, or set by the last round");
-            let Some(layout) = graph.equations[equation as usize].prim.layout(&place.layout, graph.shape_of(view)) else {
+            let Some(layout) = graph.equations[equation as usize].prim.layout(&place.layout, graph.shape_of(view))
+            else {
                 return;
             };
             self.places[view.0 as usize] = Some(Place { buffer: place.buffer, layout });

@@ -1,0 +1,95 @@
+//! Runs graphs on the reference interpreter, with arrays on the host: for tests of this crate and of those above it.
+
+use crate::pipeline::{Options, OutputSource, compile};
+use lazuli_ir::{Aval, DType, Graph, Result, Scalar};
+use lazuli_kernel::testing::Rng;
+use lazuli_kernel::{Backend, Interpreter, Layout, Mode, Stream};
+
+/// An array on the host, row-contiguous.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Host {
+    pub aval: Aval,
+    pub bytes: Vec<u8>,
+}
+
+impl Host {
+    /// Of numbers in row-major order, converted to the dtype.
+    pub fn new(aval: Aval, values: &[f64]) -> Self {
+        assert_eq!(aval.size(), values.len());
+        let bytes = values.iter().flat_map(|&v| Scalar::from_f64(aval.dtype, v).to_bytes()).collect();
+        Self { aval, bytes }
+    }
+    /// Moderate numbers for a tame array; any bits and the edges of the dtype otherwise.
+    pub fn random(aval: Aval, rng: &mut Rng, tame: bool) -> Self {
+        let bytes = (0..aval.size()).flat_map(|_| rng.scalar(aval.dtype, tame).to_bytes()).collect();
+        Self { aval, bytes }
+    }
+    pub fn scalars(&self) -> Vec<Scalar> {
+        self.bytes.chunks(self.aval.dtype.itemsize()).map(|b| Scalar::from_bytes(self.aval.dtype, b)).collect()
+    }
+    /// The numbers (real parts of complex ones).
+    pub fn values(&self) -> Vec<f64> {
+        self.scalars().into_iter().map(Scalar::to_f64).collect()
+    }
+    /// Whether shapes, dtypes and bits agree; all NaNs count as equal.
+    pub fn same(&self, other: &Host) -> bool {
+        let canonical = |s: Scalar| {
+            let one = |v: f32| if v.is_nan() { f32::NAN.to_bits() } else { v.to_bits() };
+            match s.dtype {
+                DType::C64 => (one(f32::from_bits(s.bits as u32)) as u64, one(s.imag()) as u64),
+                d if d.is_float() && s.to_f64().is_nan() => (u64::MAX, 1),
+                _ => (s.bits, 0),
+            }
+        };
+        self.aval == other.aval
+            && self.scalars().into_iter().map(canonical).eq(other.scalars().into_iter().map(canonical))
+    }
+    /// The elements that a layout picks from these bytes.
+    fn gather(dtype: DType, bytes: &[u8], layout: &Layout) -> Self {
+        let size = dtype.itemsize();
+        let mut out = Vec::with_capacity(layout.size() * size);
+        for i in 0..layout.size() {
+            let (mut rest, mut at) = (i, layout.offset);
+            for (&n, &s) in layout.shape.iter().zip(&layout.strides).rev() {
+                at += (rest % n) as isize * s;
+                rest /= n;
+            }
+            let at = at as usize * size;
+            out.extend_from_slice(&bytes[at..at + size]);
+        }
+        Self { aval: Aval::new(dtype, layout.shape.clone()), bytes: out }
+    }
+}
+
+/// Inputs for a graph.
+pub fn random_inputs(graph: &Graph, rng: &mut Rng, tame: bool) -> Vec<Host> {
+    graph.input_avals().into_iter().map(|a| Host::random(a, rng, tame)).collect()
+}
+
+/// Compiles a graph for row-contiguous inputs and runs it.
+pub fn run(graph: &Graph, inputs: &[Host], options: &Options) -> Result<Vec<Host>> {
+    let layouts: Vec<Layout> = inputs.iter().map(|h| Layout::row(h.aval.shape.clone())).collect();
+    run_with(graph, inputs, &layouts, options)
+}
+
+/// As [`run`], with inputs that lie in their bytes as these layouts say.
+pub fn run_with(graph: &Graph, inputs: &[Host], layouts: &[Layout], options: &Options) -> Result<Vec<Host>> {
+    let compiled = compile(graph, layouts, options)?;
+    let backend = Interpreter::default();
+    let executable = backend.prepare(compiled.plan)?;
+    let buffers = inputs.iter().map(|h| backend.upload(&h.bytes)).collect::<Result<Vec<_>>>()?;
+    let donate = vec![false; buffers.len()];
+    let run = backend.enqueue(Stream(0), &executable, &buffers, &donate, Mode::Wait)?;
+    run.event.wait()?;
+    let mut results = Vec::new();
+    for (info, aval) in compiled.outputs.iter().zip(graph.output_avals()) {
+        let buffer = match info.source {
+            OutputSource::Input(i) => &buffers[i],
+            OutputSource::Output(i) => &run.outputs[i],
+        };
+        let mut bytes = vec![0; buffer.nbytes()];
+        backend.download(buffer, 0, &mut bytes)?;
+        results.push(Host::gather(aval.dtype, &bytes, &info.layout));
+    }
+    Ok(results)
+}
