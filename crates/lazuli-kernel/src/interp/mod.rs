@@ -14,8 +14,7 @@ mod tile;
 mod total;
 
 use crate::backend::{Backend, Buffer, Event, Executable, Features, MemoryStats, Mode, Run, Stream};
-use crate::error::{Error, ErrorKind, Result};
-use crate::ir::{Nest, ScanOp};
+use crate::error::{Error, Result};
 use crate::plan::{Plan, Step};
 use memory::{Bytes, Slots, Tally};
 use std::any::Any;
@@ -115,10 +114,6 @@ impl Backend for Interpreter {
 
     fn prepare(&self, plan: Plan) -> Result<Arc<dyn Executable>> {
         plan.verify()?;
-        let is_logaddexp = |step: &Step| matches!(step, Step::Launch { kernel, .. } if matches!(kernel.nest, Nest::Scan { op: ScanOp::LogAddExp, .. }));
-        if plan.steps.iter().any(is_logaddexp) {
-            return Err(Error::new(ErrorKind::Unsupported, "prepare", "logaddexp is not there yet"));
-        }
         Ok(Arc::new(Prepared(plan)))
     }
 
@@ -184,3 +179,6 @@ impl Backend for Interpreter {
         0
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,10 +4,13 @@ use super::memory::Slots;
 use super::tile::{Machine, Points, Results, TILE, Tile, gather, put};
 use super::total::{Total, apply};
 use crate::dtype::DType;
-use crate::ir::{Accumulator, BinaryOp, Kernel, Nest, ScanOp, ScatterOp, Store, Value};
+use crate::ir::{Accumulator, BinaryOp, Emit, Inst, Kernel, Nest, ScanOp, ScatterOp, Store, Value};
+use crate::math;
 use crate::plan::Arg;
 use crate::scalar::Scalar;
+use crate::scalar_ops;
 use crate::shape::size;
+use smallvec::SmallVec;
 
 /// Runs a kernel over these extents. The launch is verified.
 pub(super) fn launch(kernel: &Kernel, extents: &[usize], args: &[Arg], params: &[Scalar], slots: &mut Slots) {
@@ -140,18 +143,39 @@ fn scan(mut machine: Machine, op: ScanOp, reverse: bool, exclusive: bool, to: St
 /// `total op element`.
 enum ScanStep {
     Binary(BinaryOp, DType),
+    /// Instructions that take the two as parameters, and the value that is the result.
+    Line(Vec<Inst>, Value, DType),
 }
 
 impl ScanStep {
     fn new(op: ScanOp, dtype: DType) -> Self {
         match op.binary() {
             Some(op) => ScanStep::Binary(op, dtype),
-            None => unreachable!("refused by prepare"),
+            None => {
+                let mut line = Emit::new();
+                let (total, element) = (line.param(dtype), line.param(dtype));
+                let result = math::logaddexp(&mut line, total, element);
+                ScanStep::Line(line.insts, result, dtype)
+            }
         }
     }
+
     fn apply(&self, total: u64, element: u64) -> u64 {
-        match *self {
-            ScanStep::Binary(op, dtype) => apply(op, dtype, total, element),
+        match self {
+            ScanStep::Binary(op, dtype) => apply(*op, *dtype, total, element),
+            ScanStep::Line(insts, result, dtype) => {
+                let params = [total, element].map(|bits| Scalar { dtype: *dtype, bits });
+                let mut values: Vec<Scalar> = Vec::with_capacity(insts.len());
+                for inst in insts {
+                    let operands: SmallVec<[Scalar; 3]> = inst.uses().iter().map(|v| values[v.0 as usize]).collect();
+                    let value = match *inst {
+                        Inst::Param(p) => Some(params[p as usize]),
+                        _ => scalar_ops::eval(inst, &operands),
+                    };
+                    values.push(value.expect("arithmetic on two parameters"));
+                }
+                values[result.0 as usize].bits
+            }
         }
     }
 }

@@ -1,193 +1,16 @@
-//! Random valid plans with their inputs, and the comparison of two backends on them; for the tests of backends.
-//!
-//! A case is one launch (with copies around it where the memory needs them) of a random straight line in one kind of nest, over
-//! random extents (0, 1, tails) and layouts (contiguous, broadcast, permuted, strided, flipped). Cases are a function of
-//! their seed, so that a failure is reproduced by a number.
-//!
-//! Absent: shrinking of failures, library calls.
+//! The generator of random launches.
 
-use crate::backend::{Backend, Mode, Stream};
-use crate::dtype::{DType, Kind};
+use super::{Case, DTYPES, NestKind, Rng};
+use crate::dtype::DType;
 use crate::ir::{
     Accumulator, BinaryOp, Combine, Emit, Inner, Inst, Kernel, Nest, Operand, Role, ScanOp, ScatterOp, Store, UnaryOp,
     Value,
 };
-use crate::plan::{Arg, LibraryCall, Plan, Slot, Step};
+use crate::plan::{Arg, Plan, Slot, Step};
 use crate::scalar::Scalar;
-use crate::scalar_ops::INTERESTING;
 use crate::shape::{Shape, size};
 use std::fmt::Debug;
 use std::sync::Arc;
-
-/// A small deterministic generator of random numbers (SplitMix64: Steele, Lea and Flood, 2014).
-#[derive(Debug, Clone)]
-pub struct Rng(pub u64);
-
-impl Rng {
-    pub fn bits(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-        z ^ (z >> 31)
-    }
-    /// Uniform in `0..n`; 0 if n is 0.
-    pub fn below(&mut self, n: usize) -> usize {
-        ((self.bits() as u128 * n as u128) >> 64) as usize
-    }
-    /// True once in `n` times.
-    pub fn once_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
-        of[self.below(of.len())]
-    }
-    /// Uniform in `-scale..scale`.
-    pub fn real(&mut self, scale: f64) -> f64 {
-        ((self.bits() >> 11) as f64 / (1u64 << 53) as f64 * 2.0 - 1.0) * scale
-    }
-
-    /// A number of any dtype: a tame one is moderate and never NaN, a wild one is any bits or an edge of the dtype.
-    pub fn scalar(&mut self, dtype: DType, tame: bool) -> Scalar {
-        match (tame, self.below(4)) {
-            (true, _) if dtype.is_inexact() => {
-                let v = self.real(4.0);
-                Scalar::from_f64(dtype, v)
-            }
-            (true, _) => {
-                Scalar::from_i64(dtype, self.below(20) as i64 - if dtype.kind() == Kind::Signed { 10 } else { 0 })
-            }
-            (false, 0) if dtype != DType::Bool => {
-                let any = Scalar::from_bytes(dtype, &self.bits().to_le_bytes());
-                // One NaN: text keeps no payloads.
-                if any.to_f64().is_nan() { Scalar::from_f64(dtype, f64::NAN) } else { any }
-            }
-            (false, 1) => {
-                let v = self.real(100.0);
-                Scalar::from_f64(dtype, v)
-            }
-            (false, 2) if dtype.is_integer() => {
-                // Near the ends of the range.
-                let near = Scalar::from_f64(dtype, self.pick(&[f64::INFINITY, f64::NEG_INFINITY])).to_i64();
-                Scalar::from_i64(dtype, near.wrapping_add(self.below(5) as i64 - 2))
-            }
-            _ => Scalar::from_f64(dtype, self.pick(&INTERESTING)),
-        }
-    }
-}
-
-/// Which nest a random kernel has.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NestKind {
-    Map,
-    Reduce,
-    Scan,
-    Scatter,
-}
-
-impl NestKind {
-    pub const ALL: [NestKind; 4] = [NestKind::Map, NestKind::Reduce, NestKind::Scan, NestKind::Scatter];
-}
-
-/// The dtypes that values of a kernel can have.
-pub const DTYPES: [DType; 13] = [
-    DType::Bool,
-    DType::U8,
-    DType::U16,
-    DType::U32,
-    DType::U64,
-    DType::I8,
-    DType::I16,
-    DType::I32,
-    DType::I64,
-    DType::F16,
-    DType::BF16,
-    DType::F32,
-    DType::F64,
-];
-
-/// A verified plan and the bytes of its inputs.
-#[derive(Debug, Clone)]
-pub struct Case {
-    pub plan: Plan,
-    pub inputs: Vec<Vec<u8>>,
-}
-
-/// The case of this seed. Operands, parameters and casts have one of `dtypes`; bool and int64 come from comparisons and counters.
-pub fn random_case(seed: u64, kind: NestKind, dtypes: &[DType]) -> Case {
-    let mut g = Generator::new(seed, kind, dtypes);
-    let nest = g.kernel();
-    g.finish(nest)
-}
-
-/// Runs a plan on both backends; an error says which element of which output differs, and shows the plan. All NaNs are equal. Inputs
-/// are given up, so that donations take place.
-pub fn check_backends(judge: &dyn Backend, other: &dyn Backend, plan: &Plan, inputs: &[Vec<u8>]) -> Result<(), String> {
-    let want = run(judge, plan, inputs)?;
-    let got = run(other, plan, inputs)?;
-    for (o, (want, got)) in want.iter().zip(&got).enumerate() {
-        let dtype = dtype_of(plan, Slot::Output(o as u32));
-        let (w, g) = (want.chunks_exact(dtype.itemsize()), got.chunks_exact(dtype.itemsize()));
-        let differs = |&(_, (w, g)): &(usize, (&[u8], &[u8]))| !same(dtype, w, g);
-        let mut wrong = w.zip(g).enumerate().filter(differs);
-        if let Some((i, (w, g))) = wrong.next() {
-            let names = [judge.features().name, other.features().name];
-            let (w, g) = (Scalar::from_bytes(dtype, w), Scalar::from_bytes(dtype, g));
-            let more = wrong.count();
-            return Err(format!(
-                "output {o}, element {i}: {} has {w} ({:#x}), {} has {g} ({:#x}); {more} more differ\n{plan}",
-                names[0], w.bits, names[1], g.bits
-            ));
-        }
-    }
-    Ok(())
-}
-
-/// The outputs of a plan, as bytes.
-pub fn run(backend: &dyn Backend, plan: &Plan, inputs: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, String> {
-    let name = backend.features().name;
-    let failed = |e| format!("{name}: {e}\n{plan}");
-    let executable = backend.prepare(plan.clone()).map_err(failed)?;
-    let buffers = inputs.iter().map(|bytes| backend.upload(bytes)).collect::<Result<Vec<_>, _>>().map_err(failed)?;
-    let donate = vec![true; inputs.len()];
-    let run = backend.enqueue(Stream(0), &executable, &buffers, &donate, Mode::Wait).map_err(failed)?;
-    run.event.wait().map_err(failed)?;
-    let download = |(buffer, &nbytes)| {
-        let mut bytes = vec![0; nbytes];
-        backend.download(buffer, 0, &mut bytes).map_err(failed)?;
-        Ok(bytes)
-    };
-    run.outputs.iter().zip(&plan.outputs).map(download).collect()
-}
-
-fn same(dtype: DType, a: &[u8], b: &[u8]) -> bool {
-    let is_nan = |bytes| dtype.is_float() && Scalar::from_bytes(dtype, bytes).to_f64().is_nan();
-    a == b || is_nan(a) && is_nan(b)
-}
-
-/// dtype of what the steps of a plan store in a slot; u8 if they do not say.
-fn dtype_of(plan: &Plan, slot: Slot) -> DType {
-    let found = plan.steps.iter().find_map(|step| match step {
-        Step::Launch { kernel, args, .. } => {
-            let operand = args.iter().zip(&kernel.operands).find(|(arg, _)| arg.slot == slot);
-            operand.map(|(_, operand)| operand.dtype)
-        }
-        Step::Call(call) => match &**call {
-            LibraryCall::Matmul { dtype, c, .. } => (c.slot == slot).then_some(*dtype),
-            LibraryCall::Sort { dtype, indices, output, .. } => {
-                (output.slot == slot).then_some(if *indices { DType::U32 } else { *dtype })
-            }
-        },
-        Step::Copy { .. } => None,
-    });
-    let copied = || {
-        plan.steps.iter().find_map(|step| match *step {
-            Step::Copy { from: from @ Slot::Temp { .. }, to, .. } if to == slot => Some(dtype_of(plan, from)),
-            _ => None,
-        })
-    };
-    found.or_else(copied).unwrap_or(DType::U8)
-}
 
 /// Where an operand's elements lie, and how many its slot holds.
 struct Placed {
@@ -195,7 +18,7 @@ struct Placed {
     elements: usize,
 }
 
-struct Generator<'a> {
+pub(super) struct Generator<'a> {
     rng: Rng,
     kind: NestKind,
     dtypes: &'a [DType],
@@ -216,7 +39,7 @@ struct Generator<'a> {
 }
 
 impl<'a> Generator<'a> {
-    fn new(seed: u64, kind: NestKind, dtypes: &'a [DType]) -> Self {
+    pub fn new(seed: u64, kind: NestKind, dtypes: &'a [DType]) -> Self {
         let mut rng = Rng(seed.wrapping_mul(4).wrapping_add(kind as u64));
         let tame = rng.once_in(2);
         let (extents, kept) = extents(&mut rng, kind);
@@ -502,7 +325,8 @@ impl<'a> Generator<'a> {
         self.emit.abs(within)
     }
 
-    fn kernel(&mut self) -> Nest {
+    /// Everything but the launch itself: operands, instructions, and the nest that is returned.
+    pub fn kernel(&mut self) -> Nest {
         let rank = self.extents.len();
         let in_place = matches!(self.kind, NestKind::Map | NestKind::Scan) && self.rng.once_in(4);
         for _ in 0..1 + self.rng.below(3) {
@@ -529,10 +353,11 @@ impl<'a> Generator<'a> {
             }
             NestKind::Reduce => self.reduce(),
             NestKind::Scan => {
-                let ops = [ScanOp::Sum, ScanOp::Prod, ScanOp::Min, ScanOp::Max];
+                // No f64 in logaddexp: the f32 scheme is the only one so far.
+                let accepts = |op: ScanOp, d| op.accepts(d) && (op != ScanOp::LogAddExp || d == DType::F32);
                 let (op, value, store) = match updated {
                     Some((store, dtype)) => {
-                        let ops: Vec<ScanOp> = ops.into_iter().filter(|op| op.accepts(dtype)).collect();
+                        let ops: Vec<ScanOp> = ScanOp::ALL.into_iter().filter(|&op| accepts(op, dtype)).collect();
                         if ops.is_empty() {
                             // A half: nothing is computed in it, so that nothing is scanned.
                             return Nest::Map { stores: vec![Store { operand: store, value: self.of(dtype) }] };
@@ -540,8 +365,8 @@ impl<'a> Generator<'a> {
                         (self.rng.pick(&ops), self.of(dtype), store)
                     }
                     None => {
-                        let op = self.rng.pick(&ops);
-                        let value = self.accepted(|d| op.accepts(d));
+                        let op = self.op(&ScanOp::ALL, accepts);
+                        let value = self.accepted(|d| accepts(op, d));
                         (op, value, self.output(self.emit.dtype(value), Role::Out, rank))
                     }
                 };
@@ -624,7 +449,8 @@ impl<'a> Generator<'a> {
         Nest::Reduce { axes: (self.extents.len() - self.kept) as u32, accumulators, epilogue, stores }
     }
 
-    fn finish(mut self, nest: Nest) -> Case {
+    /// The plan that launches the kernel.
+    pub fn finish(mut self, nest: Nest) -> Case {
         let kernel = Kernel {
             rank: self.extents.len() as u32,
             vector_axis: self.vector_axis as u32,
@@ -660,62 +486,4 @@ fn extents(rng: &mut Rng, kind: NestKind) -> (Shape, usize) {
         extents[rng.below(rank)] = 0;
     }
     (extents, kept)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::interp::Interpreter;
-    use std::collections::HashSet;
-
-    /// Random kernels verify, survive the round trip through text, run, and reach every op on every dtype it accepts.
-    #[test]
-    fn random_cases_are_valid_and_cover_the_ir() {
-        let judge = Interpreter::default();
-        let mut seen = HashSet::new();
-        for (seed, kind) in (0..400).flat_map(|seed| NestKind::ALL.map(|kind| (seed, kind))) {
-            let case = random_case(seed, kind, &DTYPES);
-            for step in &case.plan.steps {
-                if let Step::Launch { kernel, .. } = step {
-                    assert_eq!(kernel.to_string().parse::<Kernel>().unwrap(), **kernel);
-                    note(kernel, &mut seen);
-                }
-            }
-            if let Err(report) = check_backends(&judge, &judge, &case.plan, &case.inputs) {
-                panic!("seed {seed}, {kind:?}: {report}");
-            }
-        }
-        let mut missing = Vec::new();
-        for d in DTYPES {
-            let unary = UnaryOp::ALL.iter().filter(|op| op.accepts(d)).map(|op| format!("{op:?}"));
-            let binary = BinaryOp::ALL.iter().filter(|op| op.accepts(d)).map(|op| format!("{op:?}"));
-            let combine = Combine::ALL.iter().filter(|op| op.accepts(d)).map(|op| format!("{op:?}"));
-            let all = unary.chain(binary).chain(combine).map(|op| format!("{op} {d}"));
-            missing.extend(all.filter(|op| !seen.contains(op)));
-        }
-        assert!(missing.len() < 10, "no random kernel has {missing:?}");
-    }
-
-    fn note(kernel: &Kernel, seen: &mut HashSet<String>) {
-        let types = kernel.dtypes();
-        for inst in kernel.insts() {
-            let d = inst.uses().first().map(|v| types[v.0 as usize]);
-            match (inst, d) {
-                (Inst::Unary(op, _), Some(d)) => seen.insert(format!("{op:?} {d}")),
-                (Inst::Binary(op, ..), Some(d)) => seen.insert(format!("{op:?} {d}")),
-                _ => false,
-            };
-        }
-        if let Nest::Reduce { accumulators, .. } = &kernel.nest {
-            seen.extend(accumulators.iter().map(|a| format!("{:?} {}", a.combine, types[a.value.0 as usize])));
-        }
-    }
-
-    #[test]
-    fn a_difference_is_found() {
-        let (one, nan, other_nan) = (1f32.to_le_bytes(), f32::NAN.to_le_bytes(), (-f32::NAN).to_le_bytes());
-        assert!(
-            same(DType::F32, &nan, &other_nan) && !same(DType::F32, &one, &nan) && !same(DType::U32, &nan, &other_nan)
-        );
-    }
 }

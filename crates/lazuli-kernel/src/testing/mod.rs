@@ -1,0 +1,305 @@
+//! Random valid plans with their inputs, and the comparison of two backends on them; for the tests of backends.
+//!
+//! A case is one launch (with copies around it where the memory needs them) of a random straight line in one kind of nest, over
+//! random extents (0, 1, tails) and layouts (contiguous, broadcast, permuted, strided, flipped). Cases are a function of
+//! their seed, so that a failure is reproduced by a number.
+//!
+//! Absent: shrinking of failures.
+
+mod generate;
+
+use crate::backend::{Backend, Mode, Stream};
+use crate::dtype::{DType, Kind};
+use crate::plan::{Arg, LibraryCall, Plan, Slot, Step};
+use crate::scalar::Scalar;
+use crate::scalar_ops::INTERESTING;
+use crate::shape::{Shape, row_strides, size};
+use generate::Generator;
+
+/// A small deterministic generator of random numbers (SplitMix64: Steele, Lea and Flood, 2014).
+#[derive(Debug, Clone)]
+pub struct Rng(pub u64);
+
+impl Rng {
+    pub fn bits(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+    /// Uniform in `0..n`; 0 if n is 0.
+    pub fn below(&mut self, n: usize) -> usize {
+        ((self.bits() as u128 * n as u128) >> 64) as usize
+    }
+    /// True once in `n` times.
+    pub fn once_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+    pub fn pick<T: Copy>(&mut self, of: &[T]) -> T {
+        of[self.below(of.len())]
+    }
+    /// Uniform in `-scale..scale`.
+    pub fn real(&mut self, scale: f64) -> f64 {
+        ((self.bits() >> 11) as f64 / (1u64 << 53) as f64 * 2.0 - 1.0) * scale
+    }
+
+    /// A number of any dtype: a tame one is moderate and never NaN, a wild one is any bits or an edge of the dtype.
+    pub fn scalar(&mut self, dtype: DType, tame: bool) -> Scalar {
+        match (tame, self.below(4)) {
+            (true, _) if dtype.is_inexact() => {
+                let v = self.real(4.0);
+                Scalar::from_f64(dtype, v)
+            }
+            (true, _) => {
+                Scalar::from_i64(dtype, self.below(20) as i64 - if dtype.kind() == Kind::Signed { 10 } else { 0 })
+            }
+            (false, 0) if dtype != DType::Bool => {
+                let any = Scalar::from_bytes(dtype, &self.bits().to_le_bytes());
+                // One NaN: text keeps no payloads.
+                if any.to_f64().is_nan() { Scalar::from_f64(dtype, f64::NAN) } else { any }
+            }
+            (false, 1) => {
+                let v = self.real(100.0);
+                Scalar::from_f64(dtype, v)
+            }
+            (false, 2) if dtype.is_integer() => {
+                // Near the ends of the range.
+                let near = Scalar::from_f64(dtype, self.pick(&[f64::INFINITY, f64::NEG_INFINITY])).to_i64();
+                Scalar::from_i64(dtype, near.wrapping_add(self.below(5) as i64 - 2))
+            }
+            _ => Scalar::from_f64(dtype, self.pick(&INTERESTING)),
+        }
+    }
+}
+
+/// Which nest a random kernel has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NestKind {
+    Map,
+    Reduce,
+    Scan,
+    Scatter,
+}
+
+impl NestKind {
+    pub const ALL: [NestKind; 4] = [NestKind::Map, NestKind::Reduce, NestKind::Scan, NestKind::Scatter];
+}
+
+/// The dtypes that values of a kernel can have.
+pub const DTYPES: [DType; 13] = [
+    DType::Bool,
+    DType::U8,
+    DType::U16,
+    DType::U32,
+    DType::U64,
+    DType::I8,
+    DType::I16,
+    DType::I32,
+    DType::I64,
+    DType::F16,
+    DType::BF16,
+    DType::F32,
+    DType::F64,
+];
+
+/// A verified plan and the bytes of its inputs.
+#[derive(Debug, Clone)]
+pub struct Case {
+    pub plan: Plan,
+    pub inputs: Vec<Vec<u8>>,
+}
+
+/// The case of this seed. Operands, parameters and casts have one of `dtypes`; bool and int64 come from comparisons and counters.
+pub fn random_case(seed: u64, kind: NestKind, dtypes: &[DType]) -> Case {
+    let mut g = Generator::new(seed, kind, dtypes);
+    let nest = g.kernel();
+    g.finish(nest)
+}
+
+/// One library call of this seed. The numbers of a matrix product are small integers, so that its sums are exact and every
+/// order of them gives the same bits.
+pub fn random_call(seed: u64) -> Case {
+    let mut rng = Rng(seed);
+    let mut plan = Plan::default();
+    let mut inputs = Vec::new();
+    let mut input = |rng: &mut Rng, shape: &[usize], axes: usize, numbers: &mut dyn FnMut(&mut Rng) -> Scalar| {
+        // The last `axes` axes in any order in memory, the others in front of them and sometimes shared.
+        let outer = shape.len() - axes;
+        let mut strides = row_strides(shape);
+        if axes == 2 && rng.once_in(2) {
+            (strides[outer], strides[outer + 1]) = (1, shape[outer].max(1) as isize);
+        }
+        if outer > 0 && rng.once_in(4) {
+            strides[0] = 0;
+        }
+        let bytes: Vec<u8> = (0..size(shape)).flat_map(|_| numbers(rng).to_bytes()).collect();
+        plan.inputs.push(bytes.len());
+        inputs.push(bytes);
+        Arg { slot: Slot::Input(inputs.len() as u32 - 1), offset: 0, strides, len: 0 }
+    };
+    let row = |shape: &[usize]| Arg { slot: Slot::Output(0), offset: 0, strides: row_strides(shape), len: 0 };
+    let outer: Shape = (0..rng.below(3)).map(|_| rng.pick(&[1, 2, 3, 5])).collect();
+    let extents = |inner: &[usize]| outer.iter().chain(inner).copied().collect::<Shape>();
+    let call = if rng.once_in(2) {
+        let dtype = rng.pick(&[DType::F16, DType::BF16, DType::F32, DType::F64]);
+        let [m, n, k] = [(); 3].map(|()| rng.pick(&[0, 1, 1, 2, 3, 8, 17, 31, 33, 64, 100]));
+        let mut small = |rng: &mut Rng| Scalar::from_f64(dtype, rng.below(9) as f64 - 4.0);
+        let a = input(&mut rng, &extents(&[m, k]), 2, &mut small);
+        let b = input(&mut rng, &extents(&[k, n]), 2, &mut small);
+        let c = row(&extents(&[m, n]));
+        plan.outputs.push(size(&extents(&[m, n])) * dtype.itemsize());
+        LibraryCall::Matmul { dtype, batch: outer, m, n, k, a, b, c }
+    } else {
+        let dtype = rng.pick(&DType::ALL);
+        let tame = rng.once_in(2);
+        let n = rng.pick(&[0, 1, 2, 3, 17, 100, 1000]);
+        let indices = rng.once_in(2);
+        let input = input(&mut rng, &extents(&[n]), 1, &mut |rng| rng.scalar(dtype, tame));
+        let output = row(&extents(&[n]));
+        let to = if indices { DType::U32 } else { dtype };
+        plan.outputs.push(size(&extents(&[n])) * to.itemsize());
+        LibraryCall::Sort { dtype, rows: outer, n, indices, input, output }
+    };
+    plan.steps.push(Step::Call(Box::new(call)));
+    Case { plan, inputs }
+}
+
+/// Runs a plan on both backends; an error says which element of which output differs, and shows the plan. All NaNs are equal. Inputs
+/// are given up, so that donations take place.
+pub fn check_backends(judge: &dyn Backend, other: &dyn Backend, plan: &Plan, inputs: &[Vec<u8>]) -> Result<(), String> {
+    let want = run(judge, plan, inputs)?;
+    let got = run(other, plan, inputs)?;
+    for (o, (want, got)) in want.iter().zip(&got).enumerate() {
+        let dtype = dtype_of(plan, Slot::Output(o as u32));
+        let (w, g) = (want.chunks_exact(dtype.itemsize()), got.chunks_exact(dtype.itemsize()));
+        let differs = |&(_, (w, g)): &(usize, (&[u8], &[u8]))| !same(dtype, w, g);
+        let mut wrong = w.zip(g).enumerate().filter(differs);
+        if let Some((i, (w, g))) = wrong.next() {
+            let names = [judge.features().name, other.features().name];
+            let (w, g) = (Scalar::from_bytes(dtype, w), Scalar::from_bytes(dtype, g));
+            let more = wrong.count();
+            return Err(format!(
+                "output {o}, element {i}: {} has {w} ({:#x}), {} has {g} ({:#x}); {more} more differ\n{plan}",
+                names[0], w.bits, names[1], g.bits
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// The outputs of a plan, as bytes.
+pub fn run(backend: &dyn Backend, plan: &Plan, inputs: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, String> {
+    let name = backend.features().name;
+    let failed = |e| format!("{name}: {e}\n{plan}");
+    let executable = backend.prepare(plan.clone()).map_err(failed)?;
+    let buffers = inputs.iter().map(|bytes| backend.upload(bytes)).collect::<Result<Vec<_>, _>>().map_err(failed)?;
+    let donate = vec![true; inputs.len()];
+    let run = backend.enqueue(Stream(0), &executable, &buffers, &donate, Mode::Wait).map_err(failed)?;
+    run.event.wait().map_err(failed)?;
+    let download = |(buffer, &nbytes)| {
+        let mut bytes = vec![0; nbytes];
+        backend.download(buffer, 0, &mut bytes).map_err(failed)?;
+        Ok(bytes)
+    };
+    run.outputs.iter().zip(&plan.outputs).map(download).collect()
+}
+
+fn same(dtype: DType, a: &[u8], b: &[u8]) -> bool {
+    let is_nan = |bytes| dtype.is_float() && Scalar::from_bytes(dtype, bytes).to_f64().is_nan();
+    a == b || is_nan(a) && is_nan(b)
+}
+
+/// dtype of what the steps of a plan store in a slot; u8 if they do not say.
+fn dtype_of(plan: &Plan, slot: Slot) -> DType {
+    let found = plan.steps.iter().find_map(|step| match step {
+        Step::Launch { kernel, args, .. } => {
+            let operand = args.iter().zip(&kernel.operands).find(|(arg, _)| arg.slot == slot);
+            operand.map(|(_, operand)| operand.dtype)
+        }
+        Step::Call(call) => match &**call {
+            LibraryCall::Matmul { dtype, c, .. } => (c.slot == slot).then_some(*dtype),
+            LibraryCall::Sort { dtype, indices, output, .. } => {
+                (output.slot == slot).then_some(if *indices { DType::U32 } else { *dtype })
+            }
+        },
+        Step::Copy { .. } => None,
+    });
+    let copied = || {
+        plan.steps.iter().find_map(|step| match *step {
+            Step::Copy { from: from @ Slot::Temp { .. }, to, .. } if to == slot => Some(dtype_of(plan, from)),
+            _ => None,
+        })
+    };
+    found.or_else(copied).unwrap_or(DType::U8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::interp::Interpreter;
+    use crate::ir::{BinaryOp, Combine, Inst, Kernel, Nest, UnaryOp};
+    use std::collections::HashSet;
+
+    /// Random kernels verify, survive the round trip through text, run, and reach every op on every dtype it accepts.
+    #[test]
+    fn random_cases_are_valid_and_cover_the_ir() {
+        let judge = Interpreter::default();
+        let mut seen = HashSet::new();
+        for (seed, kind) in (0..400).flat_map(|seed| NestKind::ALL.map(|kind| (seed, kind))) {
+            let case = random_case(seed, kind, &DTYPES);
+            for step in &case.plan.steps {
+                if let Step::Launch { kernel, .. } = step {
+                    assert_eq!(kernel.to_string().parse::<Kernel>().unwrap(), **kernel);
+                    note(kernel, &mut seen);
+                }
+            }
+            if let Err(report) = check_backends(&judge, &judge, &case.plan, &case.inputs) {
+                panic!("seed {seed}, {kind:?}: {report}");
+            }
+        }
+        let mut missing = Vec::new();
+        for d in DTYPES {
+            let unary = UnaryOp::ALL.iter().filter(|op| op.accepts(d)).map(|op| format!("{op:?}"));
+            let binary = BinaryOp::ALL.iter().filter(|op| op.accepts(d)).map(|op| format!("{op:?}"));
+            let combine = Combine::ALL.iter().filter(|op| op.accepts(d)).map(|op| format!("{op:?}"));
+            let all = unary.chain(binary).chain(combine).map(|op| format!("{op} {d}"));
+            missing.extend(all.filter(|op| !seen.contains(op)));
+        }
+        assert!(missing.len() < 10, "no random kernel has {missing:?}");
+    }
+
+    fn note(kernel: &Kernel, seen: &mut HashSet<String>) {
+        let types = kernel.dtypes();
+        for inst in kernel.insts() {
+            let d = inst.uses().first().map(|v| types[v.0 as usize]);
+            match (inst, d) {
+                (Inst::Unary(op, _), Some(d)) => seen.insert(format!("{op:?} {d}")),
+                (Inst::Binary(op, ..), Some(d)) => seen.insert(format!("{op:?} {d}")),
+                _ => false,
+            };
+        }
+        if let Nest::Reduce { accumulators, .. } = &kernel.nest {
+            seen.extend(accumulators.iter().map(|a| format!("{:?} {}", a.combine, types[a.value.0 as usize])));
+        }
+    }
+
+    #[test]
+    fn random_calls_are_valid() {
+        let judge = Interpreter::default();
+        for seed in 0..100 {
+            let case = random_call(seed);
+            if let Err(report) = check_backends(&judge, &judge, &case.plan, &case.inputs) {
+                panic!("seed {seed}: {report}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_difference_is_found() {
+        let (one, nan, other_nan) = (1f32.to_le_bytes(), f32::NAN.to_le_bytes(), (-f32::NAN).to_le_bytes());
+        assert!(
+            same(DType::F32, &nan, &other_nan) && !same(DType::F32, &one, &nan) && !same(DType::U32, &nan, &other_nan)
+        );
+    }
+}

@@ -1,0 +1,214 @@
+//! What a well-formed kernel is.
+
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::ir::{Inst, Kernel, Nest, Role, Store, Value};
+use crate::print::{Place, annotated};
+
+impl Kernel {
+    /// Checks every invariant that does not depend on a launch.
+    pub fn verify(&self) -> Result<()> {
+        match self.fault() {
+            None => Ok(()),
+            Some((place, why)) => {
+                Err(Error::internal("verify", format!("malformed kernel: {why}{}", annotated(self, place, &why))))
+            }
+        }
+    }
+
+    /// The first broken invariant, and the line that breaks it.
+    fn fault(&self) -> Option<(Place, String)> {
+        let mut checker = Checker { kernel: self, types: Vec::with_capacity(self.body.len()) };
+        checker.kernel().err()
+    }
+}
+
+type Check = Result<(), (Place, String)>;
+
+struct Checker<'a> {
+    kernel: &'a Kernel,
+    /// dtypes of the values checked so far.
+    types: Vec<DType>,
+}
+
+/// `Err((place, message))` unless the condition holds.
+macro_rules! require {
+    ($condition:expr, $place:expr, $($message:tt)*) => {
+        if !$condition {
+            return Err(($place, format!($($message)*)));
+        }
+    };
+}
+
+impl Checker<'_> {
+    fn kernel(&mut self) -> Check {
+        let k = self.kernel;
+        self.header()?;
+        for (i, inst) in k.body.iter().enumerate() {
+            require!(
+                !matches!(inst, Inst::Reduced(_) | Inst::ReducedIndex(_)),
+                Place::Inst(i),
+                "only an epilogue has results of a reduction"
+            );
+            self.inst(i, inst, 0)?;
+        }
+        match &k.nest {
+            Nest::Map { stores } => self.stores(stores, 0),
+            Nest::Reduce { accumulators, epilogue, stores, .. } => {
+                require!(!accumulators.is_empty(), Place::Nest, "a reduction needs an accumulator");
+                for a in accumulators {
+                    let dtype = self.value(Place::Nest, a.value, 0)?;
+                    require!(a.combine.accepts(dtype), Place::Nest, "{:?} does not accept {dtype}", a.combine);
+                }
+                for (i, inst) in epilogue.iter().enumerate() {
+                    self.inst(k.body.len() + i, inst, k.body.len())?;
+                }
+                self.stores(stores, k.body.len())
+            }
+            Nest::Scan { op, value, store, .. } => {
+                self.stores(&[Store { operand: *store, value: *value }], 0).map_err(|(_, why)| (Place::Nest, why))?;
+                let dtype = self.types[value.0 as usize];
+                require!(op.accepts(dtype), Place::Nest, "{op:?} does not accept {dtype}");
+                require!(k.rank > 0, Place::Header, "a scan needs an axis");
+                Ok(())
+            }
+            Nest::Scatter { op, target, index, mask, value } => {
+                let dtype = self.value(Place::Nest, *value, 0)?;
+                require!(self.value(Place::Nest, *index, 0)? == DType::I64, Place::Nest, "the index is not int64");
+                if let Some(mask) = mask {
+                    require!(self.value(Place::Nest, *mask, 0)? == DType::Bool, Place::Nest, "the mask is not bool");
+                }
+                require!(op.accepts(dtype), Place::Nest, "{op:?} does not accept {dtype}");
+                let Some(operand) = k.operands.get(*target as usize) else {
+                    return Err((Place::Nest, format!("there is no operand {target}")));
+                };
+                require!(operand.role == Role::InOut, Place::Nest, "the target of a scatter has role inout");
+                require!(operand.dtype == dtype, Place::Nest, "the target is {}, the value {dtype}", operand.dtype);
+                let outputs = k.operands.iter().filter(|o| o.role != Role::In).count();
+                require!(outputs == 1, Place::Header, "a scatter writes its target and nothing else");
+                let loads = |inst: &Inst| matches!(inst, Inst::Load(o) if o == target);
+                let load = k.body.iter().position(loads);
+                require!(load.is_none(), Place::Inst(load.unwrap_or(0)), "the target of a scatter is not loaded");
+                Ok(())
+            }
+        }
+    }
+
+    fn header(&self) -> Check {
+        let k = self.kernel;
+        if let Nest::Reduce { axes, .. } = k.nest {
+            require!((1..=k.rank).contains(&axes), Place::Nest, "cannot reduce {axes} of {} axes", k.rank);
+        }
+        let last = k.rank.saturating_sub(1);
+        let last_kept = (k.rank - k.reduced()).checked_sub(1).unwrap_or(last);
+        require!(
+            k.vector_axis == last || k.vector_axis == last_kept,
+            Place::Header,
+            "the vector axis is neither the last nor the last kept one"
+        );
+        let complex = k.operands.iter().map(|o| o.dtype).chain(k.params.iter().copied()).any(DType::is_complex);
+        require!(!complex, Place::Header, "complex operands and parameters are split before");
+        Ok(())
+    }
+
+    /// dtype of a value that is defined, and not before number `from`.
+    fn value(&self, place: Place, v: Value, from: usize) -> Result<DType, (Place, String)> {
+        require!((v.0 as usize) < self.types.len(), place, "{v} is used before it is defined");
+        require!(v.0 as usize >= from, place, "an epilogue does not use {v} of the body");
+        Ok(self.types[v.0 as usize])
+    }
+
+    /// Checks an instruction whose operands are values from number `from` on, and notes its dtype.
+    fn inst(&mut self, number: usize, inst: &Inst, from: usize) -> Check {
+        let k = self.kernel;
+        let place = Place::Inst(number);
+        let in_epilogue = from > 0 || number >= k.body.len();
+        let uses = inst.uses().iter().map(|&v| self.value(place, v, from)).collect::<Result<Vec<_>, _>>()?;
+        let accumulators: &[_] = match &k.nest {
+            Nest::Reduce { accumulators, .. } => accumulators,
+            _ => &[],
+        };
+        let operand = |o: u32| match k.operands.get(o as usize) {
+            Some(operand) => Ok(*operand),
+            None => Err((place, format!("there is no operand {o}"))),
+        };
+        match *inst {
+            Inst::Param(p) => require!((p as usize) < k.params.len(), place, "there is no parameter {p}"),
+            Inst::Const(s) => {
+                require!(!s.dtype.is_complex(), place, "no value is complex");
+                let width = 8 * s.dtype.itemsize() as u32;
+                require!(s.bits.checked_shr(width).unwrap_or(0) == 0, place, "bits beyond the dtype are set");
+                require!(s.dtype != DType::Bool || s.bits <= 1, place, "a bool is 0 or 1");
+            }
+            Inst::Index(axis) => {
+                let axes = if in_epilogue { k.rank - k.reduced() } else { k.rank };
+                require!(axis < axes, place, "there is no loop axis {axis} here");
+            }
+            Inst::Extent(axis) => require!(axis < k.rank, place, "there is no loop axis {axis}"),
+            Inst::Load(o) => match operand(o)?.role {
+                Role::In => {}
+                Role::Out => return Err((place, format!("operand {o} is not read"))),
+                Role::InOut => {
+                    require!(k.reduced() == 0 || in_epilogue, place, "a body does not read what its reduction writes")
+                }
+            },
+            Inst::LoadAt { operand: o, .. } => {
+                require!(operand(o)?.role == Role::In, place, "only an input is read at computed positions");
+                require!(uses[0] == DType::I64, place, "the index is not int64");
+                require!(uses.get(1).is_none_or(|&d| d == DType::Bool), place, "the mask is not bool");
+            }
+            Inst::Unary(op, _) => require!(op.accepts(uses[0]), place, "{op:?} does not accept {}", uses[0]),
+            Inst::Binary(op, ..) => {
+                require!(uses[0] == uses[1], place, "operands are {} and {}", uses[0], uses[1]);
+                require!(op.accepts(uses[0]), place, "{op:?} does not accept {}", uses[0]);
+            }
+            Inst::Fma(..) => {
+                require!(uses[0] == uses[1] && uses[1] == uses[2], place, "operands differ in dtype");
+                require!(matches!(uses[0], DType::F32 | DType::F64), place, "Fma does not accept {}", uses[0]);
+            }
+            Inst::Select(..) => {
+                require!(uses[0] == DType::Bool, place, "the condition is not bool");
+                require!(uses[1] == uses[2], place, "alternatives are {} and {}", uses[1], uses[2]);
+            }
+            Inst::Cast(to, _) => require!(!to.is_complex(), place, "no value is complex"),
+            Inst::Bitcast(to, _) => {
+                require!(!to.is_complex() && to != DType::Bool, place, "no bits are cast to {to}");
+                require!(to.itemsize() == uses[0].itemsize(), place, "{} and {to} differ in size", uses[0]);
+            }
+            Inst::Reduced(a) => require!((a as usize) < accumulators.len(), place, "there is no accumulator {a}"),
+            Inst::ReducedIndex(a) => {
+                let tracks = accumulators.get(a as usize).is_some_and(|a| a.combine.binary().is_none());
+                require!(tracks, place, "accumulator {a} does not track a position");
+            }
+        }
+        let dtype = inst.dtype(
+            |v| self.types[v.0 as usize],
+            |p| k.params[p as usize],
+            |o| k.operands[o as usize].dtype,
+            |a| self.types[accumulators[a as usize].value.0 as usize],
+        );
+        self.types.push(dtype);
+        Ok(())
+    }
+
+    /// Every output is stored once, with a value of its dtype that is numbered `from` or later.
+    fn stores(&self, stores: &[Store], from: usize) -> Check {
+        let k = self.kernel;
+        for (i, s) in stores.iter().enumerate() {
+            let place = Place::Store(i);
+            let Some(operand) = k.operands.get(s.operand as usize) else {
+                return Err((place, format!("there is no operand {}", s.operand)));
+            };
+            require!(operand.role != Role::In, place, "operand {} is not written", s.operand);
+            let dtype = self.value(place, s.value, from)?;
+            require!(operand.dtype == dtype, place, "the operand is {}, the value {dtype}", operand.dtype);
+            let again = stores[..i].iter().any(|t| t.operand == s.operand);
+            require!(!again, place, "operand {} is stored twice", s.operand);
+        }
+        for (o, operand) in k.operands.iter().enumerate() {
+            let stored = stores.iter().any(|s| s.operand as usize == o);
+            require!(operand.role == Role::In || stored, Place::Header, "operand {o} is never stored");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,318 @@
+//! Proofs about the steps of a plan: bounds, conflicts, donations.
+
+use super::access::{Access, Axis, FAR, Space, wholes};
+use crate::backend::Buffer;
+use crate::dtype::DType;
+use crate::error::{Error, Result};
+use crate::ir::{Inner, Inst, Kernel, Nest, Store};
+use crate::plan::{Arg, LibraryCall, Plan, Slot, Step};
+use crate::scalar::Scalar;
+use crate::shape;
+
+impl Plan {
+    /// Checks the kernels of the plan, and proves that its steps stay within their slots and do not get in their own way.
+    pub fn verify(&self) -> Result<()> {
+        let mut accesses = Vec::with_capacity(self.steps.len());
+        for (i, step) in self.steps.iter().enumerate() {
+            let of_step = self.step_accesses(step).and_then(|accesses| {
+                check_conflicts(&accesses)?;
+                Ok(accesses)
+            });
+            match of_step {
+                Ok(a) => accesses.push(a),
+                Err(e) => {
+                    return Err(Error::internal("verify", format!("step {i} of a plan: {}\n{step}", e.message())));
+                }
+            }
+        }
+        self.verify_donations(&accesses)
+    }
+
+    /// Checks buffers for a run: one for each input, each of the size that the plan was proved with.
+    pub fn verify_inputs(&self, inputs: &[Buffer]) -> Result<()> {
+        if inputs.len() != self.inputs.len() {
+            let message = format!("the plan has {} inputs, {} were given", self.inputs.len(), inputs.len());
+            return Err(Error::internal("enqueue", message));
+        }
+        match inputs.iter().zip(&self.inputs).position(|(buffer, &need)| buffer.nbytes() < need) {
+            None => Ok(()),
+            Some(i) => {
+                let message =
+                    format!("input {i} needs {} bytes, its buffer has {}", self.inputs[i], inputs[i].nbytes());
+                Err(Error::internal("enqueue", message))
+            }
+        }
+    }
+
+    /// The memory of a slot, its first byte there, and its size.
+    fn locate(&self, slot: Slot) -> Result<(Space, usize, usize)> {
+        let none = || Error::internal("verify", format!("there is no slot {slot}"));
+        match slot {
+            Slot::Input(n) => {
+                let nbytes = *self.inputs.get(n as usize).ok_or_else(none)?;
+                Ok((Space::Input(n), 0, nbytes))
+            }
+            Slot::Output(n) => {
+                let nbytes = *self.outputs.get(n as usize).ok_or_else(none)?;
+                Ok((Space::Output(n), 0, nbytes))
+            }
+            Slot::Temp { offset, nbytes } => {
+                if offset % 64 != 0 || offset.checked_add(nbytes).is_none_or(|end| end > self.arena) {
+                    let message = format!("{slot} is not aligned to 64 bytes, or beyond the arena of {}", self.arena);
+                    return Err(Error::internal("verify", message));
+                }
+                Ok((Space::Arena, offset, nbytes))
+            }
+        }
+    }
+
+    /// All that a step touches, each proved to be within its slot.
+    fn step_accesses(&self, step: &Step) -> Result<Vec<Access>> {
+        match step {
+            Step::Launch { kernel, extents, args, params } => {
+                kernel.verify()?;
+                self.launch_accesses(kernel, extents, args, params)
+            }
+            Step::Call(call) => self.call_accesses(call),
+            Step::Copy { from, to, nbytes } => {
+                let bytes = |slot: &Slot| Arg { slot: *slot, offset: 0, strides: [1].into_iter().collect(), len: 0 };
+                let from = self.strided(&bytes(from), DType::U8, &[*nbytes], false)?;
+                let to = self.strided(&bytes(to), DType::U8, &[*nbytes], true)?;
+                Ok(wholes([from, to]))
+            }
+        }
+    }
+
+    fn launch_accesses(
+        &self,
+        kernel: &Kernel,
+        extents: &[usize],
+        args: &[Arg],
+        params: &[Scalar],
+    ) -> Result<Vec<Access>> {
+        let wrong = |message: String| Err(Error::internal("verify", message));
+        let rank = kernel.rank as usize;
+        if extents.len() != rank || args.len() != kernel.operands.len() {
+            let (e, a) = (extents.len(), args.len());
+            return wrong(format!("a launch with {e} extents and {a} arguments, for a kernel of other numbers"));
+        }
+        if !params.iter().map(|p| p.dtype).eq(kernel.params.iter().copied()) {
+            return wrong(format!("parameters {params:?} for a kernel that declares {:?}", kernel.params));
+        }
+        let total = extents.iter().try_fold(1usize, |n, &e| n.checked_mul(e.max(1)));
+        if total.is_none_or(|n| n > isize::MAX as usize) {
+            return wrong(format!("extents {} overflow", shape::show(extents)));
+        }
+        let kept = rank - kernel.reduced() as usize;
+        let mut out = Vec::new();
+        for (i, (operand, arg)) in kernel.operands.iter().zip(args).enumerate() {
+            if arg.strides.len() != rank {
+                return wrong(format!("argument {i} has {} strides for {rank} axes", arg.strides.len()));
+            }
+            let stride = extents.get(kernel.vector_axis as usize).zip(arg.strides.get(kernel.vector_axis as usize));
+            let fits = match (stride, operand.inner) {
+                (None | Some((0 | 1, _)), _) | (_, Inner::Strided) => true,
+                (Some((_, &s)), Inner::Unit) => s == 1,
+                (Some((_, &s)), Inner::Broadcast) => s == 0,
+            };
+            let uses = Uses::of(kernel, i as u32);
+            if !fits && (uses.body || uses.kept) {
+                return wrong(format!("argument {i} is not {} along the vector axis", operand.inner));
+            }
+            if uses.body {
+                out.extend(self.strided(arg, operand.dtype, extents, false)?);
+            }
+            if uses.kept {
+                let moves = |(&n, &s): (&usize, &isize)| n > 1 && s != 0;
+                if extents[kept..].iter().zip(&arg.strides[kept..]).any(moves) {
+                    return wrong(format!("argument {i} moves along a reduced axis"));
+                }
+                out.extend(self.strided(arg, operand.dtype, &extents[..kept], uses.written)?);
+            }
+            if uses.computed {
+                out.extend(self.computed(arg, operand.dtype, uses.written)?);
+            }
+        }
+        Ok(out)
+    }
+
+    fn call_accesses(&self, call: &LibraryCall) -> Result<Vec<Access>> {
+        let wrong = |message: &str| Err(Error::internal("verify", message));
+        let axes = |outer: &[usize], inner: &[usize]| outer.iter().chain(inner).copied().collect::<Vec<usize>>();
+        match call {
+            LibraryCall::Matmul { dtype, batch, m, n, k, a, b, c } => {
+                if !dtype.is_float() {
+                    return wrong("matmul is for floats");
+                }
+                let inner = c.strides.get(batch.len()..).unwrap_or(&[]);
+                if inner.len() != 2 || *n > 1 && inner[1] != 1 || *m > 1 && *n > 0 && inner[0] != *n as isize {
+                    return wrong("the matrices of c are not row-contiguous");
+                }
+                Ok(wholes([
+                    self.strided(a, *dtype, &axes(batch, &[*m, *k]), false)?,
+                    self.strided(b, *dtype, &axes(batch, &[*k, *n]), false)?,
+                    self.strided(c, *dtype, &axes(batch, &[*m, *n]), true)?,
+                ]))
+            }
+            LibraryCall::Sort { dtype, rows, n, indices, input, output } => {
+                if *indices && u32::try_from(*n).is_err() {
+                    return wrong("positions in a row do not fit in uint32");
+                }
+                let to = if *indices { DType::U32 } else { *dtype };
+                let extents = axes(rows, &[*n]);
+                Ok(wholes([self.strided(input, *dtype, &extents, false)?, self.strided(output, to, &extents, true)?]))
+            }
+        }
+    }
+
+    /// The access through `arg` at every point of `extents`, within its slot; `None` if there is no point. Strides beyond the extents are
+    /// not looked at.
+    fn strided(&self, arg: &Arg, dtype: DType, extents: &[usize], writes: bool) -> Result<Option<Access>> {
+        let (space, start, nbytes) = self.writable(arg.slot, writes)?;
+        if arg.strides.len() < extents.len() {
+            return Err(Error::internal("verify", format!("{arg} has no stride for each of {} axes", extents.len())));
+        }
+        if extents.contains(&0) {
+            return Ok(None);
+        }
+        let mut access = Access {
+            space,
+            base: start as i128 + arg.offset as i128 * dtype.itemsize() as i128,
+            axes: Vec::with_capacity(extents.len()),
+            itemsize: dtype.itemsize() as i128,
+            pointwise: true,
+            writes,
+        };
+        for (number, (&n, &s)) in extents.iter().zip(&arg.strides).enumerate() {
+            if n as u64 > FAR || s.unsigned_abs() as u64 > FAR {
+                return Err(Error::internal("verify", format!("{arg} over {}: too far", shape::show(extents))));
+            }
+            if n > 1 && (s != 0 || writes) {
+                access.axes.push(Axis { number, extent: n as i128, stride: s as i128 * access.itemsize });
+            }
+        }
+        let (low, high) = access.span();
+        if low < start as i128 || high > (start + nbytes) as i128 {
+            let (low, high) = (low - start as i128, high - start as i128);
+            let extents = shape::show(extents);
+            let message = format!("{arg} over {extents} touches bytes {low}..{high} of {nbytes}");
+            return Err(Error::internal("verify", message));
+        }
+        if writes && !access.is_injective() {
+            let message = format!("two points of {} store to one element of {arg}", shape::show(extents));
+            return Err(Error::internal("verify", message));
+        }
+        Ok(Some(access))
+    }
+
+    /// The access at computed positions `0..arg.len`, within its slot; `None` if there is no position.
+    fn computed(&self, arg: &Arg, dtype: DType, writes: bool) -> Result<Option<Access>> {
+        let (space, start, nbytes) = self.writable(arg.slot, writes)?;
+        let itemsize = dtype.itemsize() as i128;
+        if arg.len == 0 {
+            return Ok(None);
+        }
+        let end = (arg.offset as i128 + arg.len as i128) * itemsize;
+        if end > nbytes as i128 {
+            return Err(Error::internal("verify", format!("{arg} reaches byte {end} of {nbytes}")));
+        }
+        let base = start as i128 + arg.offset as i128 * itemsize;
+        let axes = vec![Axis { number: 0, extent: arg.len as i128, stride: itemsize }];
+        Ok(Some(Access { space, base, axes, itemsize, pointwise: false, writes }))
+    }
+
+    /// As [`locate`](Self::locate), of a slot that may be written if it is to be.
+    fn writable(&self, slot: Slot, writes: bool) -> Result<(Space, usize, usize)> {
+        match slot {
+            Slot::Input(_) if writes => {
+                Err(Error::internal("verify", format!("{slot} is the caller's: it is not written")))
+            }
+            _ => self.locate(slot),
+        }
+    }
+
+    fn verify_donations(&self, steps: &[Vec<Access>]) -> Result<()> {
+        for (i, &(output, input)) in self.donations.iter().enumerate() {
+            let wrong = |why: &str| {
+                let message = format!("output{output} cannot take the memory of input{input}: {why}\n{self}");
+                Err(Error::internal("verify", message))
+            };
+            let ((_, _, a), (_, _, b)) = (self.locate(Slot::Output(output))?, self.locate(Slot::Input(input))?);
+            if a != b {
+                return wrong("their sizes differ");
+            }
+            if self.donations[..i].iter().any(|&(o, n)| o == output || n == input) {
+                return wrong("one of them is donated already");
+            }
+            let mut written = false;
+            for step in steps {
+                let reads = || step.iter().filter(|a| a.space == Space::Input(input));
+                if written && reads().next().is_some() {
+                    return wrong("a later step reads the input");
+                }
+                for write in step.iter().filter(|a| a.writes && a.space == Space::Output(output)) {
+                    written = true;
+                    for read in reads() {
+                        let moved = Access { space: write.space, ..read.clone() };
+                        if !moved.is_disjoint(write) && !moved.is_same_map(write) {
+                            return wrong("a step reads the input at other points than it writes");
+                        }
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A write and any other access of one step are disjoint, or a read of each point's own element.
+fn check_conflicts(accesses: &[Access]) -> Result<()> {
+    for (i, a) in accesses.iter().enumerate() {
+        for b in &accesses[i + 1..] {
+            let in_place = a.is_same_map(b) && a.writes != b.writes;
+            if (a.writes || b.writes) && !in_place && !a.is_disjoint(b) {
+                let why = "a store may hit what another point of the step reads or writes: index maps of overlapping arguments must be equal";
+                return Err(Error::internal("verify", why));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How a kernel touches one of its operands.
+#[derive(Debug, Default, Clone, Copy)]
+struct Uses {
+    /// At every point of the loop space.
+    body: bool,
+    /// At every point of the axes that are not reduced.
+    kept: bool,
+    /// At computed positions.
+    computed: bool,
+    /// Among the above is a store.
+    written: bool,
+}
+
+impl Uses {
+    fn of(kernel: &Kernel, operand: u32) -> Uses {
+        let mut uses = Uses::default();
+        let stored = |stores: &[Store]| stores.iter().any(|s| s.operand == operand);
+        let loads = |insts: &[Inst]| insts.iter().any(|i| matches!(i, Inst::Load(o) if *o == operand));
+        uses.body = loads(&kernel.body);
+        uses.computed = kernel.insts().any(|i| matches!(i, Inst::LoadAt { operand: o, .. } if *o == operand));
+        match &kernel.nest {
+            Nest::Map { stores } => uses.written = stored(stores),
+            Nest::Reduce { stores, epilogue, .. } => {
+                uses.written = stored(stores);
+                uses.kept = loads(epilogue);
+            }
+            Nest::Scan { store, .. } => uses.written = *store == operand,
+            Nest::Scatter { target, .. } => {
+                uses.written = *target == operand;
+                uses.computed |= uses.written;
+                return uses;
+            }
+        }
+        uses.kept |= uses.written;
+        uses
+    }
+}

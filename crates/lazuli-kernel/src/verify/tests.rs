@@ -1,0 +1,214 @@
+//! Kernels and plans that break one rule each, and the verdicts on them.
+
+use crate::dtype::DType;
+use crate::error::Result;
+use crate::ir::Kernel;
+use crate::plan::{Arg, LibraryCall, Plan, Slot, Step};
+use std::sync::Arc;
+
+fn verdict(result: Result<()>) -> String {
+    result.map_or_else(|e| e.message().to_string(), |()| "ok".into())
+}
+
+/// The verdict on a kernel begins with `want` behind "malformed kernel", or is "ok".
+#[track_caller]
+fn check(signature: &str, body: &str, want: &str) {
+    let text = format!("kernel rank 2 vector 1 ({signature}) {{\n{body}\n}}");
+    let got = verdict(text.parse::<Kernel>().unwrap().verify());
+    let got = got.strip_prefix("malformed kernel: ").unwrap_or(&got);
+    assert!(got.starts_with(want), "{want:?} was expected of\n{text}\nbut: {got}");
+}
+
+#[test]
+fn kernels_keep_the_invariants() {
+    let one = "in f32 unit, out f32 unit";
+    check(one, "%0 = load 0 map { store 1 <- %0 }", "ok");
+    check(one, "%0 = load 0 %1 = add %0, %2 %2 = neg %0 map { store 1 <- %1 }", "%2 is used before it is defined");
+    check(one, "%0 = load 7 map { store 1 <- %0 }", "there is no operand 7");
+    check(one, "%0 = load 1 map { store 1 <- %0 }", "operand 1 is not read");
+    check(one, "%0 = load 0 map { }", "operand 1 is never stored");
+    check(one, "%0 = load 0 map { store 1 <- %0 store 1 <- %0 }", "operand 1 is stored twice");
+    check(one, "%0 = load 0 map { store 0 <- %0 store 1 <- %0 }", "operand 0 is not written");
+    check(one, "%0 = load 0 %1 = cast f64 %0 map { store 1 <- %1 }", "the operand is float32, the value float64");
+    check(one, "%0 = load 0 %1 = not %0 map { store 1 <- %1 }", "Not does not accept float32");
+    check(one, "%0 = load 0 %1 = cast i32 %0 %2 = add %0, %1 map { store 1 <- %0 }", "operands are float32 and int32");
+    check(one, "%0 = load 0 %1 = index 2 map { store 1 <- %0 }", "there is no loop axis 2 here");
+    check(one, "%0 = load 0 %1 = param 0 map { store 1 <- %0 }", "there is no parameter 0");
+    check(one, "%0 = load 0 %1 = select %0, %0, %0 map { store 1 <- %0 }", "the condition is not bool");
+    check(one, "%0 = load 0 %1 = cast c64 %0 map { store 1 <- %0 }", "no value is complex");
+    check(one, "%0 = load 0 %1 = bitcast f64 %0 map { store 1 <- %0 }", "float32 and float64 differ in size");
+    check(one, "%0 = load 0[%0] map { store 1 <- %0 }", "%0 is used before it is defined");
+    check(one, "%0 = load 0 %1 = load 0[%0] map { store 1 <- %1 }", "the index is not int64");
+    check("in c64 unit", "map { }", "complex operands and parameters are split before");
+    check("in f16 unit", "%0 = load 0 %1 = add %0, %0 map { }", "Add does not accept float16");
+    check("in f16 unit, out f16 unit", "%0 = load 0 %1 = cast f32 %0 %2 = cast f16 %1 map { store 1 <- %2 }", "ok");
+
+    let sum = "in f32 unit, out f32 broadcast";
+    check(sum, "%0 = load 0 reduce axes 1 (sum %0) { %1 = reduced 0 store 1 <- %1 }", "ok");
+    check(sum, "%0 = load 0 reduce axes 3 (sum %0) { %1 = reduced 0 store 1 <- %1 }", "cannot reduce 3 of 2 axes");
+    check(sum, "%0 = load 0 reduce axes 0 (sum %0) { %1 = reduced 0 store 1 <- %1 }", "cannot reduce 0 of 2 axes");
+    check(sum, "%0 = load 0 reduce axes 1 () { %1 = const 0.0:f32 store 1 <- %1 }", "a reduction needs an accumulator");
+    check(sum, "%0 = load 0 reduce axes 1 (sum %0) { store 1 <- %0 }", "an epilogue does not use %0 of the body");
+    check(sum, "%0 = load 0 reduce axes 1 (sum %0) { %1 = index 1 store 1 <- %1 }", "there is no loop axis 1 here");
+    check(sum, "%0 = load 0 reduce axes 1 (all %0) { %1 = reduced 0 store 1 <- %1 }", "All does not accept float32");
+    check(
+        sum,
+        "%0 = load 0 reduce axes 1 (sum %0) { %1 = reduced_index 0 store 1 <- %1 }",
+        "accumulator 0 does not track",
+    );
+    check(sum, "%0 = load 0 %1 = reduced 0 map { store 1 <- %0 }", "only an epilogue has results of a reduction");
+
+    check(one, "%0 = load 0 scan sum 1 <- %0", "ok");
+    check("in bool unit, out bool unit", "%0 = load 0 scan sum 1 <- %0", "Sum does not accept bool");
+    let scatter = "in f32 unit, inout f32 strided";
+    check(scatter, "%0 = load 0 %1 = index 0 scatter add 1[%1] <- %0", "ok");
+    check(scatter, "%0 = load 0 %1 = load 1 %2 = index 0 scatter add 1[%2] <- %0", "the target of a scatter is not");
+    check(one, "%0 = load 0 %1 = index 0 scatter add 1[%1] <- %0", "the target of a scatter has role inout");
+}
+
+#[test]
+fn a_report_marks_the_line() {
+    let text = "kernel rank 1 vector 0 (in f32 unit, out f32 unit) {\n%0 = load 0 %1 = not %0 map { store 1 <- %1 }\n}";
+    let report = text.parse::<Kernel>().unwrap().verify().unwrap_err().to_string();
+    assert_eq!(
+        report,
+        "\
+[verify] malformed kernel: Not does not accept float32
+kernel rank 1 vector 0 (in f32 unit, out f32 unit) {
+  %0: f32 = load 0
+  %1: f32 = not %0    <-- Not does not accept float32
+  map {
+    store 1 <- %1
+  }
+}"
+    );
+}
+
+fn arg(slot: Slot, offset: usize, strides: &[isize]) -> Arg {
+    Arg { slot, offset, strides: strides.iter().copied().collect(), len: 0 }
+}
+
+/// Inputs and outputs of 64 bytes each, an arena of 128.
+fn plan(steps: Vec<Step>, donations: &[(u32, u32)]) -> Plan {
+    Plan { inputs: vec![64; 2], outputs: vec![64; 2], arena: 128, steps, donations: donations.into() }
+}
+
+fn launch(text: &str, extents: &[usize], args: Vec<Arg>) -> Step {
+    Step::Launch { kernel: Arc::new(text.parse().unwrap()), extents: extents.into(), args, params: Vec::new() }
+}
+
+/// out = in over an axis of `n` elements and one of 2, as strided operands.
+fn copying(n: usize, from: Arg, to: Arg) -> Step {
+    let text = "kernel rank 2 vector 1 (in f32 strided, out f32 strided) { %0 = load 0 map { store 1 <- %0 } }";
+    launch(text, &[n, 2], vec![from, to])
+}
+
+#[track_caller]
+fn check_plan(want: &str, steps: Vec<Step>, donations: &[(u32, u32)]) {
+    let got = verdict(plan(steps, donations).verify());
+    assert!(got == want || want != "ok" && got.contains(want), "{want:?} was expected, not {got}");
+}
+
+#[test]
+fn accesses_stay_in_bounds() {
+    use Slot::*;
+    let out = || arg(Output(0), 0, &[2, 1]);
+    let temp = |offset, nbytes| Temp { offset, nbytes };
+    check_plan("ok", vec![copying(8, arg(Input(0), 0, &[2, 1]), out())], &[]);
+    check_plan("touches bytes 0..72 of 64", vec![copying(9, arg(Input(0), 0, &[0, 1]), out())], &[]);
+    check_plan("touches bytes 4..68 of 64", vec![copying(8, arg(Input(0), 1, &[2, 1]), out())], &[]);
+    check_plan("ok", vec![copying(8, arg(Input(0), 15, &[-2, -1]), out())], &[]);
+    check_plan("touches bytes -4..60 of 64", vec![copying(8, arg(Input(0), 14, &[-2, -1]), out())], &[]);
+    check_plan("ok", vec![copying(0, arg(Input(0), 999, &[-2, -1]), out())], &[]);
+    check_plan("too far", vec![copying(8, arg(Input(0), 0, &[isize::MIN, 1]), out())], &[]);
+    check_plan("overflow", vec![copying(usize::MAX, arg(Input(0), 0, &[0, 0]), out())], &[]);
+    check_plan("there is no slot input5", vec![copying(8, arg(Input(5), 0, &[2, 1]), out())], &[]);
+    check_plan("the caller's", vec![copying(8, out(), arg(Input(0), 0, &[2, 1]))], &[]);
+    check_plan("ok", vec![copying(8, arg(Input(0), 0, &[2, 1]), arg(temp(64, 64), 0, &[2, 1]))], &[]);
+    check_plan("beyond the arena", vec![copying(8, arg(Input(0), 0, &[2, 1]), arg(temp(128, 64), 0, &[2, 1]))], &[]);
+    check_plan("not aligned", vec![copying(8, arg(Input(0), 0, &[2, 1]), arg(temp(32, 64), 0, &[2, 1]))], &[]);
+    check_plan("ok", vec![Step::Copy { from: Input(0), to: Output(0), nbytes: 64 }], &[]);
+    check_plan("0..65 of 64", vec![Step::Copy { from: Input(0), to: Output(0), nbytes: 65 }], &[]);
+
+    let unit = "kernel rank 2 vector 1 (in f32 unit, out f32 unit) { %0 = load 0 map { store 1 <- %0 } }";
+    let step = |extents: &[usize]| vec![launch(unit, extents, vec![arg(Input(0), 0, &[1, 2]), out()])];
+    check_plan("argument 0 is not unit along the vector axis", step(&[2, 2]), &[]);
+    check_plan("ok", step(&[2, 1]), &[]);
+    check_plan("a launch with 1 extents", step(&[2]), &[]);
+
+    let sum = "kernel rank 2 vector 1 (in f32 unit, out f32 broadcast) { %0 = load 0 reduce axes 1 (sum %0) { %1 = reduced 0 store 1 <- %1 } }";
+    let step = |inner, out| vec![launch(sum, &[2, 4], vec![arg(Input(0), 0, &[4, inner]), out])];
+    check_plan("ok", step(1, arg(Output(0), 0, &[1, 0])), &[]);
+    check_plan("not broadcast along the vector axis", step(1, arg(Output(0), 0, &[1, 1])), &[]);
+    check_plan("two points", step(1, arg(Output(0), 0, &[0, 0])), &[]);
+
+    let gather =
+        "kernel rank 1 vector 0 (in f32 unit, out f32 unit) { %0 = index 0 %1 = load 0[%0] map { store 1 <- %1 } }";
+    let step = |offset, len| {
+        vec![launch(gather, &[4], vec![Arg { len, ..arg(Input(0), offset, &[0]) }, arg(Output(0), 0, &[1])])]
+    };
+    check_plan("ok", step(4, 12), &[]);
+    check_plan("reaches byte 68 of 64", step(5, 12), &[]);
+    check_plan("ok", step(99, 0), &[]);
+
+    let matmul = |k| {
+        Step::Call(Box::new(LibraryCall::Matmul {
+            dtype: DType::F32,
+            batch: [].into_iter().collect(),
+            m: 2,
+            n: 3,
+            k,
+            a: arg(Input(0), 0, &[k as isize, 1]),
+            b: arg(Input(1), 0, &[1, k as isize]),
+            c: arg(Output(0), 0, &[3, 1]),
+        }))
+    };
+    check_plan("ok", vec![matmul(5)], &[]);
+    check_plan("touches bytes 0..72 of 64", vec![matmul(6)], &[]);
+}
+
+#[test]
+fn stores_hit_no_other_point() {
+    use Slot::*;
+    let t = |offset, strides: &[isize]| arg(Temp { offset: 0, nbytes: 128 }, offset, strides);
+    check_plan("two points", vec![copying(4, arg(Input(0), 0, &[2, 1]), t(0, &[0, 1]))], &[]);
+    check_plan("two points", vec![copying(4, arg(Input(0), 0, &[2, 1]), t(0, &[1, 1]))], &[]);
+    check_plan("ok", vec![copying(4, t(0, &[2, 1]), t(0, &[2, 1]))], &[]);
+    check_plan(
+        "index maps of overlapping arguments must be equal",
+        vec![copying(4, t(1, &[2, 1]), t(0, &[2, 1]))],
+        &[],
+    );
+    check_plan(
+        "index maps of overlapping arguments must be equal",
+        vec![copying(4, t(7, &[-2, 1]), t(0, &[2, 1]))],
+        &[],
+    );
+    check_plan("ok", vec![copying(4, t(8, &[2, 1]), t(0, &[2, 1]))], &[]);
+    // Real from imaginary parts: they interleave.
+    check_plan("ok", vec![copying(4, t(1, &[4, 2]), t(0, &[4, 2]))], &[]);
+    let same = Temp { offset: 0, nbytes: 64 };
+    check_plan("index maps", vec![Step::Copy { from: same, to: same, nbytes: 64 }], &[]);
+
+    // Equal lists of strides, along different axes.
+    let sum = "kernel rank 2 vector 1 (in f32 strided, out f32 broadcast) { %0 = load 0 reduce axes 1 (sum %0) { %1 = reduced 0 store 1 <- %1 } }";
+    let step = |strides: &[isize]| vec![launch(sum, &[4, 4], vec![t(0, strides), t(0, &[4, 0])])];
+    check_plan("ok", step(&[4, 0]), &[]);
+    check_plan("index maps", step(&[0, 4]), &[]);
+}
+
+#[test]
+fn donated_inputs_are_not_read_again() {
+    use Slot::*;
+    let copy =
+        |input, strides: &[isize], output| copying(4, arg(Input(input), 0, strides), arg(Output(output), 0, &[2, 1]));
+    check_plan("ok", vec![copy(0, &[2, 1], 0)], &[(0, 0)]);
+    check_plan("at other points than it writes", vec![copy(0, &[1, 4], 0)], &[(0, 0)]);
+    check_plan("ok", vec![copy(0, &[1, 4], 1), copy(0, &[2, 1], 0)], &[(0, 0)]);
+    check_plan("a later step reads the input", vec![copy(0, &[2, 1], 0), copy(0, &[2, 1], 1)], &[(0, 0)]);
+    check_plan("donated already", vec![copy(0, &[2, 1], 0)], &[(0, 0), (1, 0)]);
+    check_plan("at other points", vec![Step::Copy { from: Input(0), to: Output(0), nbytes: 64 }], &[(0, 0)]);
+    let mut small = plan(vec![copy(0, &[2, 1], 0)], &[(0, 0)]);
+    small.outputs[0] = 32;
+    assert!(verdict(small.verify()).contains("their sizes differ"));
+}
