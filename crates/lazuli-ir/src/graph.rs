@@ -21,6 +21,16 @@ pub enum Atom {
     Lit(Scalar),
 }
 
+impl Atom {
+    /// The variable; `None` for a literal.
+    pub fn var(self) -> Option<Var> {
+        match self {
+            Atom::Var(v) => Some(v),
+            Atom::Lit(_) => None,
+        }
+    }
+}
+
 impl From<Var> for Atom {
     fn from(v: Var) -> Self {
         Atom::Var(v)

@@ -1,0 +1,60 @@
+//! Values of one graph's variables in another that is being built.
+
+use lazuli_ir::prims::Broadcast;
+use lazuli_ir::{Atom, Builder, Equation, Graph, Result, Var};
+use smallvec::SmallVec;
+
+/// Where each variable of a graph is found in the builder; `None` where it is not.
+#[derive(Debug)]
+pub(crate) struct Env(Vec<Option<Atom>>);
+
+impl Env {
+    /// The inputs are these atoms; nothing else is known yet.
+    pub fn new(graph: &Graph, inputs: impl IntoIterator<Item = Option<Atom>>) -> Self {
+        let mut env = Env(vec![None; graph.avals.len()]);
+        for (&v, atom) in graph.inputs.iter().zip(inputs) {
+            env.0[v.0 as usize] = atom;
+        }
+        env
+    }
+    pub fn set(&mut self, v: Var, atom: Atom) {
+        self.0[v.0 as usize] = Some(atom);
+    }
+    pub fn take(&mut self, v: Var) -> Option<Atom> {
+        self.0[v.0 as usize].take()
+    }
+    /// The value of an atom, if its variable has one.
+    pub fn find(&self, atom: Atom) -> Option<Atom> {
+        match atom {
+            Atom::Var(v) => self.0[v.0 as usize],
+            literal => Some(literal),
+        }
+    }
+    pub fn get(&self, atom: Atom) -> Atom {
+        self.find(atom).expect("a variable is defined before it is used")
+    }
+    pub fn inputs(&self, e: &Equation) -> SmallVec<[Atom; 3]> {
+        e.inputs.iter().map(|&a| self.get(a)).collect()
+    }
+    /// The shape operands of an equation. A literal among them becomes a variable.
+    pub fn shapes(&self, b: &mut Builder, e: &Equation) -> Result<SmallVec<[Var; 1]>> {
+        let mut out = SmallVec::new();
+        for &v in &e.shapes {
+            out.push(match self.get(v.into()) {
+                Atom::Var(v) => v,
+                literal => b.equation(Broadcast { shape: SmallVec::new() }, &[literal], &[])?[0],
+            });
+        }
+        Ok(out)
+    }
+    /// Copies an equation into the builder as it is.
+    pub fn copy(&mut self, b: &mut Builder, e: &Equation) -> Result<()> {
+        let (inputs, shapes) = (self.inputs(e), self.shapes(b, e)?);
+        b.meta = e.meta;
+        let outputs = b.equation(e.prim.clone(), &inputs, &shapes)?;
+        for (&v, out) in e.outputs.iter().zip(outputs) {
+            self.set(v, out.into());
+        }
+        Ok(())
+    }
+}

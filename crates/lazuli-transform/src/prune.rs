@@ -1,0 +1,49 @@
+//! Dead code elimination.
+
+use lazuli_ir::{Atom, Effect, Graph, Var};
+
+/// Drops equations that no output needs, keeping those with an ordered effect, and numbers the variables anew. Inputs stay.
+pub fn prune(mut graph: Graph) -> Graph {
+    let mut live = vec![false; graph.avals.len()];
+    let mark = |live: &mut [bool], atom: Atom| {
+        if let Atom::Var(v) = atom {
+            live[v.0 as usize] = true;
+        }
+    };
+    graph.outputs.iter().for_each(|&a| mark(&mut live, a));
+    let mut kept = Vec::with_capacity(graph.equations.len());
+    for e in std::mem::take(&mut graph.equations).into_iter().rev() {
+        if e.meta.effect == Effect::None && !e.outputs.iter().any(|v| live[v.0 as usize]) {
+            continue;
+        }
+        e.inputs.iter().for_each(|&a| mark(&mut live, a));
+        e.shapes.iter().for_each(|&v| mark(&mut live, v.into()));
+        e.outputs.iter().for_each(|&v| mark(&mut live, v.into()));
+        kept.push(e);
+    }
+    kept.reverse();
+    graph.inputs.iter().for_each(|&v| mark(&mut live, v.into()));
+
+    let mut number = vec![0; live.len()];
+    let mut avals = Vec::with_capacity(live.len());
+    for (v, aval) in std::mem::take(&mut graph.avals).into_iter().enumerate() {
+        if live[v] {
+            number[v] = avals.len() as u32;
+            avals.push(aval);
+        }
+    }
+    let var = |v: &mut Var| v.0 = number[v.0 as usize];
+    let atom = |a: &mut Atom| {
+        if let Atom::Var(v) = a {
+            v.0 = number[v.0 as usize];
+        }
+    };
+    for e in &mut kept {
+        e.inputs.iter_mut().for_each(atom);
+        e.shapes.iter_mut().for_each(var);
+        e.outputs.iter_mut().for_each(var);
+    }
+    graph.inputs.iter_mut().for_each(var);
+    graph.outputs.iter_mut().for_each(atom);
+    Graph { avals, equations: kept, ..graph }
+}

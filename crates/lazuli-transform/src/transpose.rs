@@ -1,0 +1,114 @@
+//! Reverse of linear programs.
+
+use crate::call;
+use crate::env::Env;
+use crate::{declare, prune};
+use lazuli_ir::prim::{Tangents, TransposeCx};
+use lazuli_ir::prims::Call;
+use lazuli_ir::{Atom, Aval, Builder, Effect, Graph, Meta, Prim, Result, Var};
+use smallvec::SmallVec;
+
+/// The transpose of a graph in its inputs that `linear` names (together). Inputs: the others, then cotangents of the outputs. Outputs: cotangents of the
+/// linear inputs, zeros where they have no influence. With the inner product ⟨a, b⟩ = Re(ā·b).
+pub fn transpose(graph: &Graph, linear: &[usize]) -> Result<Graph> {
+    let mut b = Builder::new();
+    let mut inputs: Vec<Option<Atom>> = Vec::with_capacity(graph.inputs.len());
+    for (k, v) in graph.inputs.iter().enumerate() {
+        let other = !linear.contains(&k);
+        inputs.push(other.then(|| b.input(graph.avals[v.0 as usize].clone()).into()));
+    }
+    let cotangents: Vec<_> = graph.outputs.iter().map(|&a| Some(b.input(graph.aval(a)).into())).collect();
+    let (_, results) = pull_back(&mut b, graph, &inputs, &cotangents)?;
+    let mut outputs = Vec::with_capacity(linear.len());
+    b.meta = Meta::default();
+    for &k in linear {
+        outputs.push(match results[k] {
+            Some(ct) => ct,
+            None => crate::zeros(&mut b, &graph.avals[graph.inputs[k].0 as usize])?,
+        });
+    }
+    Ok(prune(b.finish(outputs)))
+}
+
+/// Adds the equations of a graph that do not depend on its linear inputs (those that are `None`), then walks the others backwards. Returns the values
+/// of the former, and the cotangent of each linear input (`None` is zero).
+pub(crate) fn pull_back(
+    b: &mut Builder,
+    graph: &Graph,
+    inputs: &[Option<Atom>],
+    cotangents: &[Option<Atom>],
+) -> Result<(Env, Vec<Option<Atom>>)> {
+    let mut values = Env::new(graph, inputs.iter().copied());
+    for e in &graph.equations {
+        if e.inputs.iter().all(|&a| values.find(a).is_some()) {
+            values.copy(b, e)?;
+        }
+    }
+    let mut pulled = Env::new(graph, []);
+    for (&out, &ct) in graph.outputs.iter().zip(cotangents) {
+        if let (Some(v), Some(ct)) = (out.var(), ct) {
+            accumulate(b, &mut pulled, v, ct)?;
+        }
+    }
+    for e in graph.equations.iter().rev() {
+        if e.inputs.iter().all(|&a| values.find(a).is_some()) {
+            continue;
+        }
+        let cotangents: SmallVec<[Option<Atom>; 1]> = e.outputs.iter().map(|&v| pulled.take(v)).collect();
+        if cotangents.iter().all(Option::is_none) {
+            continue;
+        }
+        b.meta = Meta { effect: Effect::None, ..e.meta };
+        let inputs: SmallVec<[Option<Atom>; 3]> = e.inputs.iter().map(|&a| values.find(a)).collect();
+        let avals: SmallVec<[Aval; 3]> = e.inputs.iter().map(|&a| graph.aval(a)).collect();
+        let results = if let Prim::Call(call) = &e.prim {
+            call_transpose(b, call, &inputs, &avals, &cotangents)?
+        } else {
+            let shapes = values.shapes(b, e)?;
+            let cx = TransposeCx { inputs: &inputs, avals: &avals, shapes: &shapes };
+            e.prim.transpose(b, cx, &cotangents)?
+        };
+        for ((&a, ct), aval) in e.inputs.iter().zip(results).zip(&avals) {
+            let (Some(v), Some(ct)) = (a.var(), ct) else { continue };
+            if values.find(a).is_none() {
+                debug_assert_eq!(&b.aval(ct), aval, "cotangent of an operand of {}", e.prim.name());
+                accumulate(b, &mut pulled, v, ct)?;
+            }
+        }
+    }
+    let results = graph.inputs.iter().map(|&v| pulled.take(v)).collect();
+    Ok((values, results))
+}
+
+fn accumulate(b: &mut Builder, pulled: &mut Env, v: Var, ct: Atom) -> Result<()> {
+    let sum = match pulled.take(v) {
+        Some(so_far) => b.add(so_far, ct)?,
+        None => ct,
+    };
+    pulled.set(v, sum);
+    Ok(())
+}
+
+/// A call that is linear in some operands becomes a call of its body's transpose.
+fn call_transpose(
+    b: &mut Builder,
+    call: &Call,
+    inputs: &[Option<Atom>],
+    avals: &[Aval],
+    cotangents: &[Option<Atom>],
+) -> Result<Tangents> {
+    let rebound = call.rebind(&avals.iter().collect::<Vec<_>>())?;
+    let body = &rebound.graph;
+    let mut inner = Builder::new();
+    let given: Vec<Var> = body.inputs.iter().zip(inputs).filter(|(_, a)| a.is_some()).map(|(&v, _)| v).collect();
+    let mut given = declare(&mut inner, body, &given).into_iter();
+    let inner_inputs: Vec<Option<Atom>> = inputs.iter().map(|a| a.and_then(|_| given.next())).collect();
+    let inner_cotangents: Vec<Option<Atom>> =
+        cotangents.iter().map(|ct| ct.map(|ct| inner.input(b.aval(ct)).into())).collect();
+    let (_, results) = pull_back(&mut inner, body, &inner_inputs, &inner_cotangents)?;
+    let graph = prune(inner.finish(results.iter().copied().flatten().collect()));
+    let operands: Vec<Atom> = inputs.iter().chain(cotangents).copied().flatten().collect();
+    let name = format!("{}_vjp", call.name.strip_suffix("_jvp").unwrap_or(&call.name));
+    let mut outputs = call::emit(b, &name, graph, &operands)?.into_iter();
+    Ok(results.iter().map(|r| r.and_then(|_| outputs.next())).collect())
+}

@@ -1,0 +1,81 @@
+//! Reverse mode.
+
+use crate::linearize::joint;
+use crate::transpose::pull_back;
+use crate::{check_differentiable, declare, prune, zeros};
+use lazuli_ir::{Atom, Builder, Error, Graph, Meta, Result, Scalar, shape};
+
+/// Values and cotangents. Inputs: the arguments, a cotangent for each output (of its shape and dtype; that of an output that is neither float nor complex
+/// is not used), the constants. Outputs: those of the graph, then the cotangent of each argument in `wrt` (zeros where it has no influence).
+///
+/// Errors if an argument in `wrt` is neither float nor complex.
+pub fn vjp(graph: &Graph, wrt: &[usize]) -> Result<Graph> {
+    check_differentiable("vjp", graph, wrt)?;
+    reverse(graph, wrt, |b| graph.outputs.iter().map(|&out| Some(b.input(graph.aval(out)).into())).collect())
+}
+
+/// Values and gradients. Inputs: those of the graph. Outputs: those of the graph, then the gradient of the first of them, a scalar, with respect to each
+/// argument in `wrt`. The other outputs are auxiliary. The gradient of a complex result is that of its real part.
+///
+/// Errors if the first output is not a float or complex scalar, or an argument in `wrt` is neither float nor complex.
+pub fn grad(graph: &Graph, wrt: &[usize]) -> Result<Graph> {
+    check_differentiable("grad", graph, wrt)?;
+    let Some(&loss) = graph.outputs.first() else {
+        return Err(Error::value("grad", "the function returns no array: return the scalar to differentiate"));
+    };
+    let aval = graph.aval(loss);
+    if aval.rank() != 0 {
+        return Err(Error::value(
+            "grad",
+            format!(
+                "the function must return a scalar first, not an array of shape {}: reduce it with sum or mean, or use vjp with a cotangent of that shape",
+                shape::show(&aval.shape)
+            ),
+        ));
+    }
+    if !aval.dtype.is_inexact() {
+        return Err(Error::value(
+            "grad",
+            format!(
+                "output 0 has dtype {}, and derivatives are taken of float and complex results: convert it with astype(float32) before it is computed \
+                 from the arguments",
+                aval.dtype
+            ),
+        ));
+    }
+    reverse(graph, wrt, |_| {
+        let mut cotangents = vec![None; graph.outputs.len()];
+        cotangents[0] = Some(Scalar::one(aval.dtype).into());
+        cotangents
+    })
+}
+
+fn reverse(graph: &Graph, wrt: &[usize], cotangents: impl FnOnce(&mut Builder) -> Vec<Option<Atom>>) -> Result<Graph> {
+    let (mut joint, tangents) = joint(graph, wrt)?;
+    let mut b = Builder::new();
+    let arguments = graph.arguments();
+    let mut inputs: Vec<Option<Atom>> = declare(&mut b, graph, arguments).into_iter().map(Some).collect();
+    let cotangents = cotangents(&mut b);
+    inputs.extend(declare(&mut b, graph, &graph.inputs[arguments.len()..]).into_iter().map(Some));
+    b.set_constants(graph.constants);
+    inputs.resize(joint.inputs.len(), None);
+
+    let primal_outputs = std::mem::take(&mut joint.outputs);
+    let mut seeds = Vec::new();
+    for (t, ct) in tangents.into_iter().zip(cotangents) {
+        if let (Some(t), Some(ct)) = (t, ct) {
+            joint.outputs.push(t);
+            seeds.push(Some(ct));
+        }
+    }
+    let (values, mut results) = pull_back(&mut b, &joint, &inputs, &seeds)?;
+    let mut outputs: Vec<Atom> = primal_outputs.iter().map(|&a| values.get(a)).collect();
+    b.meta = Meta::default();
+    for (&i, ct) in wrt.iter().zip(results.split_off(graph.inputs.len())) {
+        outputs.push(match ct {
+            Some(ct) => ct,
+            None => zeros(&mut b, &graph.avals[graph.inputs[i].0 as usize])?,
+        });
+    }
+    Ok(prune(b.finish(outputs)))
+}

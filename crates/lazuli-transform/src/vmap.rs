@@ -1,0 +1,202 @@
+//! Vectorisation.
+
+use crate::env::Env;
+use crate::{call, prune};
+use lazuli_ir::prim::VmapCx;
+use lazuli_ir::prims::{Call, Transpose, broadcast_to};
+use lazuli_ir::{Atom, Aval, Builder, Error, Graph, Meta, Prim, Result, Shape, shape};
+use smallvec::SmallVec;
+
+/// The extent of the batch and the avals of single points of it, for arguments of these avals mapped over `in_axes` (`None`: the whole argument for every
+/// point; negative axes count from the end). What a function is traced with before [`vmap`].
+///
+/// Errors if nothing is mapped, if an axis is out of bounds, or if mapped extents differ.
+pub fn unbatch(arguments: &[Aval], in_axes: &[Option<isize>]) -> Result<(usize, Vec<Aval>)> {
+    let mut size: Option<(usize, usize)> = None;
+    let mut points = arguments.to_vec();
+    for (k, (point, axis)) in points.iter_mut().zip(in_axes).enumerate() {
+        let Some(axis) = *axis else { continue };
+        let Some(at) = within(axis, point.rank()) else {
+            return Err(Error::index(
+                "vmap",
+                format!("in_axes names axis {axis} of argument {k}, which has shape {}", shape::show(&point.shape)),
+            ));
+        };
+        let n = point.shape[at];
+        match size {
+            Some((first, m)) if m != n => {
+                return Err(Error::value(
+                    "vmap",
+                    format!(
+                        "mapped axes must have one extent, but axis {axis} of argument {k} (shape {}) has {n} and argument {first} has {m}",
+                        shape::show(&point.shape)
+                    ),
+                ));
+            }
+            Some(_) => {}
+            None => size = Some((k, n)),
+        }
+        point.shape.remove(at);
+    }
+    match size {
+        Some((_, n)) => Ok((n, points)),
+        None => {
+            Err(Error::value("vmap", "no argument is mapped: give at least one of them an axis in in_axes, not None"))
+        }
+    }
+}
+
+/// A position among `rank` axes, as Python counts.
+fn within(axis: isize, rank: usize) -> Option<usize> {
+    let k = if axis < 0 { axis + rank as isize } else { axis };
+    (0..rank as isize).contains(&k).then_some(k as usize)
+}
+
+/// The program over a whole batch of `size` points. The graph is that of one point. Inputs: the arguments, those with an axis in `in_axes` having
+/// the batch there; the constants, which all points share. Outputs: with the batch at their axis in `out_axes`, repeated along it if they do not depend on a
+/// mapped argument; without a batch where that is `None`. Axes are those of the batched arrays; negative ones count from the end.
+///
+/// Errors if an axis is out of bounds, or an output whose axis is `None` depends on a mapped argument.
+pub fn vmap(graph: &Graph, in_axes: &[Option<isize>], out_axes: &[Option<isize>], size: usize) -> Result<Graph> {
+    let count = |what: &str, have: usize, want: usize| match have == want {
+        true => Ok(()),
+        false => Err(Error::value("vmap", format!("{what} has {have} entries for {want} arrays"))),
+    };
+    count("in_axes", in_axes.len(), graph.arguments().len())?;
+    count("out_axes", out_axes.len(), graph.outputs.len())?;
+    let mut b = Builder::new();
+    let (mut inputs, mut batched) = (Vec::new(), Vec::new());
+    for (k, v) in graph.inputs.iter().enumerate() {
+        let mut aval = graph.avals[v.0 as usize].clone();
+        let at = match in_axes.get(k).copied().flatten() {
+            None => None,
+            Some(axis) => Some(within(axis, aval.rank() + 1).ok_or_else(|| {
+                let message = format!(
+                    "in_axes names axis {axis} of argument {k}, whose points have shape {}",
+                    shape::show(&aval.shape)
+                );
+                Error::index("vmap", message)
+            })?),
+        };
+        if let Some(at) = at {
+            aval.shape.insert(at, size);
+        }
+        inputs.push((Atom::from(b.input(aval)), at));
+        batched.push(at.is_some());
+    }
+    b.set_constants(graph.constants);
+    let mut fronts = Vec::with_capacity(inputs.len());
+    for (atom, at) in inputs {
+        fronts.push(move_axis(&mut b, atom, at.unwrap_or(0), 0)?);
+    }
+    let results = vectorise(&mut b, graph, &fronts, &batched, size)?;
+    b.meta = Meta::default();
+    let mut outputs = Vec::with_capacity(results.len());
+    for (k, ((out, is_batched), axis)) in results.into_iter().zip(out_axes).enumerate() {
+        let Some(axis) = *axis else {
+            if is_batched {
+                return Err(Error::value(
+                    "vmap",
+                    format!(
+                        "output {k} depends on a mapped argument, so that out_axes must name an axis for it, not None"
+                    ),
+                ));
+            }
+            outputs.push(out);
+            continue;
+        };
+        let rank = b.rank(out) + !is_batched as usize;
+        let at = within(axis, rank).ok_or_else(|| {
+            Error::index("vmap", format!("out_axes names axis {axis} of output {k}, which has {rank} dimensions"))
+        })?;
+        let front = if is_batched { out } else { stretch(&mut b, out, size)? };
+        outputs.push(move_axis(&mut b, front, 0, at)?);
+    }
+    Ok(prune(b.finish(outputs)))
+}
+
+/// A value repeated along a new axis in front.
+fn stretch(b: &mut Builder, a: Atom, size: usize) -> Result<Atom> {
+    let shape: Shape = std::iter::once(size).chain(b.shape(a).iter().copied()).collect();
+    broadcast_to(b, a, &shape)
+}
+
+fn move_axis(b: &mut Builder, a: Atom, from: usize, to: usize) -> Result<Atom> {
+    if from == to {
+        return Ok(a);
+    }
+    let mut axes: SmallVec<[usize; 4]> = (0..b.rank(a)).filter(|&i| i != from).collect();
+    axes.insert(to, from);
+    b.op(Transpose { axes }, &[a])
+}
+
+/// Adds the equations of a graph for inputs of which some have the batch as axis 0. Returns the outputs and whether each has it too.
+fn vectorise(
+    b: &mut Builder,
+    graph: &Graph,
+    inputs: &[Atom],
+    batched: &[bool],
+    size: usize,
+) -> Result<Vec<(Atom, bool)>> {
+    let mut values = Env::new(graph, inputs.iter().map(|&a| Some(a)));
+    let mut is_batched = vec![false; graph.avals.len()];
+    for (v, &flag) in graph.inputs.iter().zip(batched) {
+        is_batched[v.0 as usize] = flag;
+    }
+    let flag = |is_batched: &[bool], a: Atom| a.var().is_some_and(|v| is_batched[v.0 as usize]);
+    for e in &graph.equations {
+        let batched: SmallVec<[bool; 3]> = e.inputs.iter().map(|&a| flag(&is_batched, a)).collect();
+        let shapes_batched: SmallVec<[bool; 1]> = e.shapes.iter().map(|&v| is_batched[v.0 as usize]).collect();
+        if !batched.iter().chain(&shapes_batched).any(|&flag| flag) {
+            values.copy(b, e)?;
+            continue;
+        }
+        let inputs = values.inputs(e);
+        b.meta = e.meta;
+        let results = if let Prim::Call(call) = &e.prim {
+            call_vmap(b, call, &inputs, &batched, size)?
+        } else {
+            let shapes = values.shapes(b, e)?;
+            let cx =
+                VmapCx { inputs: &inputs, batched: &batched, shapes: &shapes, shapes_batched: &shapes_batched, size };
+            e.prim.vmap(b, cx)?.into_iter().map(|a| (a, true)).collect()
+        };
+        for (&v, (out, flag)) in e.outputs.iter().zip(results) {
+            if flag {
+                debug_assert_eq!(b.shape(out)[0], size, "batch of {}", e.prim.name());
+                debug_assert_eq!(b.shape(out)[1..], graph.avals[v.0 as usize].shape[..], "point of {}", e.prim.name());
+            }
+            values.set(v, out);
+            is_batched[v.0 as usize] = flag;
+        }
+    }
+    Ok(graph.outputs.iter().map(|&a| (values.get(a), flag(&is_batched, a))).collect())
+}
+
+/// A call becomes a call of the batched body.
+fn call_vmap(
+    b: &mut Builder,
+    call: &Call,
+    inputs: &[Atom],
+    batched: &[bool],
+    size: usize,
+) -> Result<Vec<(Atom, bool)>> {
+    let points: Vec<Aval> = inputs
+        .iter()
+        .zip(batched)
+        .map(|(&a, &batched)| {
+            let mut aval = b.aval(a);
+            if batched {
+                aval.shape.remove(0);
+            }
+            aval
+        })
+        .collect();
+    let body = call.rebind(&points.iter().collect::<Vec<_>>())?.graph;
+    let mut inner = Builder::new();
+    let inner_inputs: Vec<Atom> = inputs.iter().map(|&a| inner.input(b.aval(a)).into()).collect();
+    let results = vectorise(&mut inner, &body, &inner_inputs, batched, size)?;
+    let graph = prune(inner.finish(results.iter().map(|r| r.0).collect()));
+    let outputs = call::emit(b, &call.name, graph, inputs)?;
+    Ok(outputs.into_iter().zip(results).map(|(out, (_, flag))| (out, flag)).collect())
+}
