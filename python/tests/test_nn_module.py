@@ -1,6 +1,7 @@
 """What a Module is: attributes, trees, freezing, printing, weights, versions, functional calls."""
 
 import copy
+import math
 import pickle
 import threading
 
@@ -569,6 +570,26 @@ def test_version_from_threads():
 def test_errors(wrong, message):
     with pytest.raises(ValueError, match=message):
         wrong()
+
+
+@pytest.mark.parametrize(
+    "function, at",
+    [
+        *(
+            (function, [-1e4, -100.0, -0.0, 0.0, 100.0, 1e4])
+            for function in (nn.elu, nn.celu, nn.selu, nn.softplus, nn.log_sigmoid, nn.silu,
+                             nn.mish, nn.gelu, nn.gelu_approx, nn.log_softmax)
+        ),
+        (lambda p: nn.losses.binary_cross_entropy(p, mx.array([0, 1, 0, 1]), with_logits=False),
+         [0.0, 0.0, 1.0, 1.0]),
+        (lambda x: nn.losses.cosine_similarity_loss(x[None], mx.ones((1, 2))), [0.0, 0.0]),
+        (lambda x: nn.losses.triplet_loss(x, mx.zeros(2), mx.zeros(2)), [0.0, 0.0]),
+        (lambda x: nn.losses.cross_entropy(x, mx.array(1)), [-math.inf, 0.0, 1e4]),
+    ],
+)  # fmt: skip
+def test_gradients_are_finite(function, at):
+    gradient = mx.grad(lambda x: function(x).sum())(mx.array(at))
+    assert all(math.isfinite(g) for g in gradient.tolist())
 
 
 @pytest.mark.parametrize(

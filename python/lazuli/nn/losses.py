@@ -8,6 +8,7 @@ not broadcast, since a loss over an accidental outer product trains, but on the 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Literal
 
 import lazuli.core as mx
@@ -46,6 +47,16 @@ def _same_shape(op: str, **arrays: mx.array) -> None:
     if len({a.shape for a in arrays.values()}) > 1:
         shapes = ", ".join(f"{name} {a.shape}" for name, a in arrays.items())
         raise ValueError(f"[{op}] shapes must be the same, got {shapes}")
+
+
+def _at_nonzero(fn: Callable[[mx.array], mx.array], x: mx.array, at_zero: float) -> mx.array:
+    """``fn(x)``, but ``at_zero`` with gradient zero where x is 0 and the derivative infinite."""
+    zero = x == 0
+    return mx.where(zero, at_zero, fn(mx.where(zero, 1, x)))
+
+
+def _clipped_log(p: mx.array) -> mx.array:
+    return mx.maximum(_at_nonzero(mx.log, p, -100), -100)
 
 
 # ---- classification ------------------------------------------------------------------------
@@ -135,9 +146,7 @@ def binary_cross_entropy(
     if with_logits:
         loss = mx.logaddexp(0.0, inputs) - inputs * targets
     else:
-        log_p = mx.maximum(mx.log(inputs), -100)
-        log_1_p = mx.maximum(mx.log(1 - inputs), -100)
-        loss = -(targets * log_p + (1 - targets) * log_1_p)
+        loss = -(targets * _clipped_log(inputs) + (1 - targets) * _clipped_log(1 - inputs))
     if weights is not None:
         _same_shape("binary_cross_entropy", weights=weights, losses=loss)
         loss = loss * weights
@@ -272,8 +281,11 @@ def cosine_similarity_loss(
     reduction: Reduction = "none",
 ) -> mx.array:
     """The cosine of the angle between vectors along ``axis``: x1 · x2 / max(‖x1‖ ‖x2‖, eps)."""
-    norms = mx.sqrt(mx.sum(mx.square(x1), axis=axis)) * mx.sqrt(mx.sum(mx.square(x2), axis=axis))
-    loss = mx.sum(x1 * x2, axis=axis) / mx.maximum(norms, eps)
+
+    def norm(x: mx.array) -> mx.array:
+        return _at_nonzero(mx.sqrt, mx.sum(mx.square(x), axis=axis), 0)
+
+    loss = mx.sum(x1 * x2, axis=axis) / mx.maximum(norm(x1) * norm(x2), eps)
     return _reduce("cosine_similarity_loss", loss, reduction)
 
 

@@ -111,7 +111,8 @@ def elu(x: mx.array, alpha: float = 1.0) -> mx.array:
 
     Clevert et al., arXiv:1511.07289.
     """
-    return mx.where(x > 0, x, alpha * (mx.exp(x) - 1))
+    # The minimum keeps the exponential, and so the gradient, finite where it is not chosen.
+    return mx.where(x > 0, x, alpha * (mx.exp(mx.minimum(x, 0)) - 1))
 
 
 def celu(x: mx.array, alpha: float = 1.0) -> mx.array:
