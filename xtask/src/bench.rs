@@ -9,7 +9,7 @@
 mod page;
 mod worker;
 
-use crate::python::Environment;
+use crate::python::{Build, Environment};
 use crate::steps::{Failure, Result, root, say};
 use std::time::Duration;
 use worker::Worker;
@@ -116,7 +116,7 @@ pub fn run(arguments: &[String]) -> Result {
             other => return Err(Failure::new(format!("unexpected argument '{other}'"))),
         }
     }
-    let lazuli = Environment::with_lazuli()?;
+    let lazuli = Environment::with_lazuli(Build::Release)?;
     let peers = Environment::open("peers")?;
     if install {
         peers.require(&LIBRARIES.iter().flat_map(|(_, packages)| packages.iter().copied()).collect::<Vec<_>>())?;

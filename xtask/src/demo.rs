@@ -5,7 +5,7 @@
 
 use crate::chart::{Series, log_lines};
 use crate::graph;
-use crate::python::Environment;
+use crate::python::{Build, Environment};
 use crate::steps::{Failure, Result, cargo, root, say, step};
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -15,7 +15,7 @@ const LANGUAGES: &[&str] = &["rust", "python"];
 pub fn run() -> Result {
     let example = ["run", "--quiet", "--release", "--package", "lazuli", "--example", "digits"];
     step("train in Rust", &mut cargo(&example))?;
-    let environment = Environment::with_lazuli()?;
+    let environment = Environment::with_lazuli(Build::Release)?;
     step("train in Python", environment.python().arg("examples/digits.py"))?;
     let out = root().join("out");
     say("draw the pictures");

@@ -13,7 +13,17 @@ use std::time::UNIX_EPOCH;
 const OLDEST: (u32, u32) = (3, 11);
 
 /// What the Python package is built from.
-const SOURCES: &[&str] = &["Cargo.toml", "Cargo.lock", "pyproject.toml", "README.md", "crates", "python/lazuli"];
+const SOURCES: &[&str] = &["Cargo.toml", "Cargo.lock", "pyproject.toml", "crates", "python/lazuli"];
+
+/// How Lazuli is built for Python.
+#[derive(Clone, Copy, Debug)]
+pub enum Build {
+    /// As a user gets it.
+    Release,
+    /// With the checks of debug builds, in which graphs and kernels are verified between the stages of the pipeline;
+    /// what the Rust tests were built from serves here too.
+    Checked,
+}
 
 /// A virtual environment.
 #[derive(Debug)]
@@ -23,16 +33,18 @@ pub struct Environment {
 
 impl Environment {
     /// The environment with Lazuli as it is in this tree, and with numpy and pytest.
-    pub fn with_lazuli() -> Result<Environment> {
-        let environment = Environment::open("venv")?;
+    pub fn with_lazuli(build: Build) -> Result<Environment> {
+        let (name, arguments) = match build {
+            Build::Release => ("venv", "--release"),
+            Build::Checked => ("venv-checked", "--profile dev"),
+        };
+        let environment = Environment::open(name)?;
         environment.require(&["numpy", "pytest"])?;
         environment.once("lazuli", &fingerprint(SOURCES)?, || {
             let mut pip = environment.pip_install();
-            // The compiler's output goes to the terminal: this is the one step that takes minutes.
-            step(
-                "build and install lazuli for Python (pip install .)",
-                pip.args(["--force-reinstall", "--no-deps", "."]),
-            )
+            pip.env("MATURIN_PEP517_ARGS", arguments);
+            let what = "build and install lazuli for Python (pip install .), which takes minutes the first time";
+            step(what, pip.args(["--force-reinstall", "--no-deps", "."]))
         })?;
         Ok(environment)
     }

@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every check of this repository, cheapest first, ending at the first that fails.
 
-use crate::python::Environment;
+use crate::python::{Build, Environment};
 use crate::steps::{Result, cargo, output_of, say, step};
 use crate::tidy;
 
@@ -19,7 +19,7 @@ pub fn test() -> Result {
         )?;
     }
     step("Rust documentation tests", &mut cargo(&["test", "--quiet", "--workspace", "--doc"]))?;
-    let environment = Environment::with_lazuli()?;
+    let environment = Environment::with_lazuli(Build::Checked)?;
     step("Python tests", environment.python().args(["-m", "pytest", "-q"]))?;
     say("all passed");
     Ok(())
