@@ -63,12 +63,12 @@ def transformer(xp, p, x):
     heads = 8
 
     def split(y):
-        return xp.swap(y.reshape(batch, length, heads, width // heads), 1, 2)
+        return xp.swapaxes(y.reshape(batch, length, heads, width // heads), 1, 2)
 
     y = layer_norm(xp, x)
     q, k, v = split(y @ p["q"]), split(y @ p["k"]), split(y @ p["v"])
-    weights = xp.softmax((q @ xp.swap(k, 2, 3)) * (width // heads) ** -0.5, -1)
-    x = x + xp.swap(weights @ v, 1, 2).reshape(batch, length, width) @ p["o"]
+    weights = xp.softmax((q @ xp.swapaxes(k, 2, 3)) * (width // heads) ** -0.5, -1)
+    x = x + xp.swapaxes(weights @ v, 1, 2).reshape(batch, length, width) @ p["o"]
     return x + gelu(xp, layer_norm(xp, x) @ p["up"]) @ p["down"]
 
 

@@ -3,20 +3,12 @@
 import importlib
 import itertools
 from functools import partial
-from types import SimpleNamespace
 
 import formulas
 
 
 def programs(package):
     mx = importlib.import_module(f"{package}.core")
-    nn = importlib.import_module(f"{package}.nn")
-    optimizers = importlib.import_module(f"{package}.optimizers")
-    xp = SimpleNamespace(
-        erf=mx.erf, abs=mx.abs, exp=mx.exp, sin=mx.sin, cos=mx.cos, tanh=mx.tanh, rsqrt=mx.rsqrt,
-        softmax=mx.softmax, logsumexp=mx.logsumexp, swap=mx.swapaxes,
-    )  # fmt: skip
-
     def uniform(*shape):
         x = mx.random.uniform(shape=shape)
         mx.eval(x)
@@ -30,15 +22,18 @@ def programs(package):
         }
 
     def formula(formula, shape):
-        return both(partial(getattr(formulas, formula), xp), uniform(*shape))
+        return both(partial(getattr(formulas, formula), mx), uniform(*shape))
 
     def scalars():
-        return both(partial(formulas.exp_add, xp), mx.array(1.0), mx.array(2.0))
+        return both(partial(formulas.exp_add, mx), mx.array(1.0), mx.array(2.0))
 
     def matmul(n):
         return both(lambda a, b: a @ b, uniform(n, n), uniform(n, n))
 
     def train_mlp(optimizer):
+        nn = importlib.import_module(f"{package}.nn")
+        optimizers = importlib.import_module(f"{package}.optimizers")
+
         class MLP(nn.Module):
             def __init__(self):
                 super().__init__()
@@ -77,25 +72,25 @@ def programs(package):
     def transformer():
         parameters = {name: uniform(*shape) * 0.05 for name, shape in formulas.WEIGHTS.items()}
         mx.eval(parameters)
-        return both(mx.value_and_grad(partial(formulas.transformer_loss, xp)), parameters, uniform(4, 256, 256))
+        return both(mx.value_and_grad(partial(formulas.transformer_loss, mx)), parameters, uniform(4, 256, 256))
 
     def run(function, x):
         mx.eval(function(x))
 
     def first_call():
         x = uniform(1000)
-        return {"compiled": lambda: mx.eval(mx.compile(partial(formulas.gelu, xp))(x))}
+        return {"compiled": lambda: mx.eval(mx.compile(partial(formulas.gelu, mx))(x))}
 
     def fresh_function():
         x, numbers = uniform(1000), itertools.count(1)
-        return {"compiled": (run, lambda: (mx.compile(partial(formulas.fresh(next(numbers)), xp)), x))}
+        return {"compiled": (run, lambda: (mx.compile(partial(formulas.fresh(next(numbers)), mx)), x))}
 
     def fresh_lambda():
         x = uniform(1000)
         return {"compiled": (run, lambda: (mx.compile(lambda x: mx.exp(mx.abs(x))), x))}
 
     def new_shape():
-        compiled, lengths = mx.compile(partial(formulas.gelu, xp)), itertools.count(1000)
+        compiled, lengths = mx.compile(partial(formulas.gelu, mx)), itertools.count(1000)
         return {"compiled": (run, lambda: (compiled, uniform(next(lengths))))}
 
     return {function.__name__: function for function in (

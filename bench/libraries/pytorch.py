@@ -3,18 +3,11 @@
 import itertools
 import os
 from functools import partial
-from types import SimpleNamespace
 
 import formulas
 import torch
 
 torch.set_num_threads(os.cpu_count())
-
-xp = SimpleNamespace(
-    erf=torch.erf, abs=torch.abs, exp=torch.exp, sin=torch.sin, cos=torch.cos, tanh=torch.tanh, rsqrt=torch.rsqrt,
-    softmax=torch.softmax, logsumexp=torch.logsumexp, swap=torch.transpose,
-)  # fmt: skip
-
 
 def compile_anew(function):
     """``torch.compile`` gives up on a function after a few recompilations; a reset keeps each compilation fresh."""
@@ -40,7 +33,7 @@ def both(function, *arguments):
 
 def formula(formula, shape):
     x = torch.rand(*shape)
-    modes = both(partial(getattr(formulas, formula), xp), x)
+    modes = both(partial(getattr(formulas, formula), torch), x)
     if formula == "gelu":
         out = torch.empty_like(x)
         modes["F.gelu"] = without_gradients(lambda: torch.nn.functional.gelu(x))
@@ -51,7 +44,7 @@ def formula(formula, shape):
 
 
 def scalars():
-    return both(partial(formulas.exp_add, xp), torch.tensor(1.0), torch.tensor(2.0))
+    return both(partial(formulas.exp_add, torch), torch.tensor(1.0), torch.tensor(2.0))
 
 
 def matmul(n):
@@ -84,7 +77,7 @@ def train_mlp(optimizer):
 def transformer():
     parameters = {name: (torch.rand(*shape) * 0.05).requires_grad_() for name, shape in formulas.WEIGHTS.items()}
     x, weights = torch.rand(4, 256, 256), list(parameters.values())
-    loss = partial(formulas.transformer_loss, xp)
+    loss = partial(formulas.transformer_loss, torch)
     compiled = torch.compile(loss)
     return {
         "eager": lambda: torch.autograd.grad(loss(parameters, x), weights),
@@ -99,12 +92,12 @@ def run(function, x):
 
 def first_call():
     x = torch.rand(1000)
-    return {"compiled": lambda: run(torch.compile(partial(formulas.gelu, xp)), x)}
+    return {"compiled": lambda: run(torch.compile(partial(formulas.gelu, torch)), x)}
 
 
 def fresh_function():
     x, numbers = torch.rand(1000), itertools.count(1)
-    return {"compiled": (run, lambda: (compile_anew(partial(formulas.fresh(next(numbers)), xp)), x))}
+    return {"compiled": (run, lambda: (compile_anew(partial(formulas.fresh(next(numbers)), torch)), x))}
 
 
 def fresh_lambda():
@@ -114,7 +107,7 @@ def fresh_lambda():
 
 def new_shape():
     lengths = itertools.count(1000)
-    compiled = torch.compile(partial(formulas.gelu, xp), dynamic=False)
+    compiled = torch.compile(partial(formulas.gelu, torch), dynamic=False)
     torch._dynamo.config.recompile_limit = 1 << 20
     return {"compiled": (run, lambda: (compiled, torch.rand(next(lengths))))}
 
