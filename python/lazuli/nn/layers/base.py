@@ -491,7 +491,8 @@ class Module(Configured, dict):
         return self.train(False)
 
     def _set_training_mode(self, mode: bool) -> None:
-        self._training = bool(mode)
+        if mode != self._training:
+            self._training = bool(mode)
 
     # ---- weight files ----------------------------------------------------------------------
 
