@@ -56,12 +56,8 @@ impl Picture {
     }
 
     fn stroke(&mut self, points: &[(f32, f32)], width: f32, colour: Rgb, dash: Option<StrokeDash>) {
-        let mut builder = PathBuilder::new();
-        for (index, &(x, y)) in points.iter().enumerate() {
-            if index == 0 { builder.move_to(x, y) } else { builder.line_to(x, y) }
-        }
         let stroke = Stroke { width, line_cap: LineCap::Round, line_join: LineJoin::Round, dash, ..Stroke::default() };
-        if let Some(path) = builder.finish() {
+        if let Some(path) = through(points).finish() {
             self.pixels.stroke_path(&path, &paint(colour), &stroke, scale(), None);
         }
     }
@@ -90,10 +86,7 @@ impl Picture {
     }
 
     pub fn polygon(&mut self, points: &[(f32, f32)], colour: Rgb) {
-        let mut builder = PathBuilder::new();
-        for (index, &(x, y)) in points.iter().enumerate() {
-            if index == 0 { builder.move_to(x, y) } else { builder.line_to(x, y) }
-        }
+        let mut builder = through(points);
         builder.close();
         if let Some(path) = builder.finish() {
             self.pixels.fill_path(&path, &paint(colour), FillRule::Winding, scale(), None);
@@ -145,6 +138,15 @@ impl Picture {
             self.pixels.fill_path(&path, &paint(colour), FillRule::Winding, scale(), None);
         }
     }
+}
+
+/// The straight lines from point to point.
+fn through(points: &[(f32, f32)]) -> PathBuilder {
+    let mut builder = PathBuilder::new();
+    for (index, &(x, y)) in points.iter().enumerate() {
+        if index == 0 { builder.move_to(x, y) } else { builder.line_to(x, y) }
+    }
+    builder
 }
 
 /// How wide a text of this size is.
@@ -206,5 +208,29 @@ impl ttf_parser::OutlineBuilder for Outline {
 
     fn close(&mut self) {
         self.path.close();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_is_drawn_where_it_is_anchored() {
+        let ink = |anchor| {
+            let mut picture = Picture::new(200.0, 40.0);
+            picture.text((100.0, 25.0), anchor, 12.0, 0x000000, "lazuli");
+            let width = picture.pixels.width();
+            let dark = picture.pixels.pixels().iter().enumerate().filter(|(_, pixel)| pixel.red() < 128);
+            let columns: Vec<_> = dark.map(|(index, _)| (index as u32 % width) as f32 / PIXELS_PER_POINT).collect();
+            (columns.iter().copied().fold(f32::MAX, f32::min), columns.iter().copied().fold(0.0, f32::max))
+        };
+        let width = text_width(12.0, "lazuli");
+        for (anchor, start) in
+            [(Anchor::Start, 100.0), (Anchor::Middle, 100.0 - width / 2.0), (Anchor::End, 100.0 - width)]
+        {
+            let (left, right) = ink(anchor);
+            assert!((left - start).abs() < 3.0 && (right - start - width).abs() < 3.0, "{anchor:?}: {left} to {right}");
+        }
     }
 }

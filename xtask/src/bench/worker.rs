@@ -96,3 +96,22 @@ impl Drop for Worker {
         self.restart();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::steps::command;
+
+    #[test]
+    fn a_worker_answers_fails_dies_and_starts_again() {
+        let script = "while read -r line; do case $line in die) exit 1;; fail) printf 'error\\tno such row\\n';; *) printf 'ok\\t0.5\\n';; esac; done";
+        let mut shell = command("sh");
+        shell.args(["-c", script]);
+        let mut worker = Worker { library: "test", command: shell, process: None, starts: 0 };
+        assert_eq!(worker.time("eager", 0.1), Ok(0.5));
+        assert_eq!(worker.ask("fail"), Err("no such row".to_owned()));
+        assert_eq!(worker.ask("die"), Err("its worker died of, or hung in, 'die'".to_owned()));
+        assert_eq!(worker.ask("open x"), Ok(vec!["0.5".to_owned()]));
+        assert_eq!(worker.starts, 2);
+    }
+}
