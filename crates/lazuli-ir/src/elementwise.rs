@@ -149,4 +149,6 @@ mod partials;
 mod rules;
 mod scalar;
 mod table;
+#[cfg(test)]
+mod tests;
 pub use table::{Binary, Ternary, Unary};
