@@ -27,7 +27,8 @@ pub struct Arg {
     /// Element of the slot where all indices are 0.
     pub offset: usize,
     pub strides: Strides,
-    /// For computed positions ([`crate::ir::Inst::LoadAt`], scatter): how many elements from `offset` on may be touched.
+    /// For computed positions ([`crate::ir::Inst::LoadAt`], scatter): how many elements from `offset` on may be touched. Strides
+    /// do not matter to those.
     pub len: usize,
 }
 
@@ -49,7 +50,8 @@ pub enum LibraryCall {
     /// batch axes, then of its two matrix axes. f32, f64, f16 and bf16 (accumulated in f32). The bits depend on (m, n, k, dtype) alone, not on
     /// threads; `c` is row-contiguous in its matrix axes.
     Matmul { dtype: DType, batch: Shape, m: usize, n: usize, k: usize, a: Arg, b: Arg, c: Arg },
-    /// Sorts each row of `n` elements along the last axis; args have strides over `rows` axes then the sorted one. Stable; NaN last.
+    /// Sorts each row of `n` elements along the last axis; args have strides over `rows` axes then the sorted one. Stable; NaN last,
+    /// complex numbers by real, then imaginary part.
     /// With `indices`, `output` is uint32 and receives the permutation that sorts.
     Sort { dtype: DType, rows: Shape, n: usize, indices: bool, input: Arg, output: Arg },
 }
@@ -65,6 +67,6 @@ pub struct Plan {
     pub arena: usize,
     pub steps: Vec<Step>,
     /// Pairs (output, input) where the output may take over the input's memory if the caller gives it up: sizes agree and each
-    /// step that writes the output reads the input only at the point it writes, and no later step reads the input.
+    /// step that writes the output is a launch that reads the input only at the point it writes, and no later step reads the input.
     pub donations: Vec<(u32, u32)>,
 }

@@ -78,7 +78,7 @@ impl<'a> Generator<'a> {
         let mut arg = Arg { slot, offset: 0, strides: self.extents.iter().map(|_| 0).collect(), len: 0 };
         let mut elements = 1;
         for axis in order.into_iter().rev() {
-            if !plain && !stored && rng.once_in(5) {
+            if !plain && !stored && rng.once_in(3) {
                 continue;
             }
             let n = self.extents[axis].max(1);
@@ -340,7 +340,7 @@ impl<'a> Generator<'a> {
             self.pool.push(value);
             (number, dtype)
         });
-        let count = self.rng.pick(&[0, 1, 3, 10, 30]);
+        let count = self.rng.pick(&[0, 1, 3, 10, 30, 30, 100]);
         self.instructions(count);
         match self.kind {
             NestKind::Map => {
@@ -478,7 +478,12 @@ fn extents(rng: &mut Rng, kind: NestKind) -> (Shape, usize) {
     if kind == NestKind::Reduce && rng.once_in(4) {
         extents[rank - 1] = rng.pick(&LONG);
     }
-    while size(&extents) > 30_000 {
+    // Mostly small, for speed; the rest large enough to be worth several threads.
+    let most = if rng.once_in(100) { 300_000 } else { 30_000 };
+    if most > 30_000 && kind != NestKind::Reduce && rank > 0 {
+        extents[rng.below(rank)] = most;
+    }
+    while size(&extents) > most {
         let axis = rng.below(rank);
         extents[axis] = extents[axis].div_ceil(3);
     }
