@@ -129,6 +129,7 @@ macro_rules! families {
 
         impl Primitive for $family {
             fn name(&self) -> &'static str { self.row().name }
+            fn arity(&self) -> Arity { Arity::Exactly($n) }
             fn parse(name: &str, _: &Params) -> Option<Self> { Self::ALL.iter().copied().find(|op| op.name() == name) }
             fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> { rules::infer(self.row(), inputs) }
             fn jvp(&self, b: &mut Builder, primals: Primals, tangents: &[Option<Atom>]) -> Result<Tangents> {

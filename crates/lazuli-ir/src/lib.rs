@@ -14,9 +14,12 @@ pub mod elementwise;
 pub mod graph;
 pub mod location;
 pub mod param;
+mod parse;
 pub mod pointwise;
 pub mod prim;
 pub mod prims;
+pub mod print;
+mod verify;
 
 pub use aval::{Aval, Dim};
 pub use builder::Builder;

@@ -79,6 +79,15 @@ impl Param for DType {
     }
 }
 
+impl Param for String {
+    fn show(&self) -> String {
+        self.clone()
+    }
+    fn read(text: &str) -> Option<Self> {
+        Some(text.to_owned())
+    }
+}
+
 /// `none`, or the value.
 impl<T: Param> Param for Option<T> {
     fn show(&self) -> String {

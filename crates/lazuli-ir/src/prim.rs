@@ -44,6 +44,13 @@ pub enum Library {
     Sort { axis: usize, indices: bool },
 }
 
+/// How many inputs a primitive takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Arity {
+    Exactly(usize),
+    AtLeast(usize),
+}
+
 /// One update of a scatter.
 #[derive(Debug, Clone)]
 pub struct ScatterPoint {
@@ -137,6 +144,14 @@ pub trait Primitive: Clone + fmt::Debug + Eq + std::hash::Hash {
         String::new()
     }
 
+    /// Number of inputs.
+    fn arity(&self) -> Arity;
+
+    /// The parameters that may refer to shape operands.
+    fn dims(&self) -> &[Dim] {
+        &[]
+    }
+
     /// Inverse of `name` and `params`: the primitive that prints so, if it is one of this block.
     fn parse(name: &str, params: &Params) -> Option<Self>
     where
@@ -199,7 +214,10 @@ macro_rules! prims {
                 $(if let Some(p) = $name::parse(name, params) { return Some(p.into()) })*
                 None
             }
+            pub fn arity(&self) -> Arity { match self { $(Prim::$name(p) => p.arity()),* } }
+            pub fn dims(&self) -> &[Dim] { match self { $(Prim::$name(p) => p.dims()),* } }
             pub fn infer(&self, inputs: &[&Aval], shapes: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
+                self.check_operands(inputs, shapes)?;
                 match self { $(Prim::$name(p) => p.infer(inputs, shapes)),* }
             }
             pub fn jvp(&self, b: &mut Builder, primals: Primals, tangents: &[Option<Atom>]) -> Result<Tangents> {
@@ -232,4 +250,25 @@ prims! {
     Unary, Binary, Ternary, Cast, Bitcast, Broadcast, ExpandDims, Squeeze, Transpose, Reshape, Flatten, Unflatten, Slice, SliceUpdate, Pad,
     Concatenate, Gather, Scatter, GatherAxis, ScatterAxis, Reduce, ArgReduce, Cumulative, Sort, ArgSort, Matmul, Iota, NumberOfElements,
     RandomBits, Call,
+}
+
+impl Prim {
+    /// What no shape rule needs to check again: the number of operands, and that extents refer to shape operands that are there.
+    fn check_operands(&self, inputs: &[&Aval], shapes: &[&Aval]) -> Result<()> {
+        let (fits, want) = match self.arity() {
+            Arity::Exactly(n) => (inputs.len() == n, format!("{n}")),
+            Arity::AtLeast(n) => (inputs.len() >= n, format!("at least {n}")),
+        };
+        if !fits {
+            return Err(Error::internal(self.name(), format!("takes {want} operands, not {}", inputs.len())));
+        }
+        for dim in self.dims() {
+            if let Dim::Of { operand, axis } = *dim
+                && shapes.get(operand as usize).is_none_or(|a| axis as usize >= a.rank())
+            {
+                return Err(Error::internal(self.name(), format!("extent {dim} refers to no axis of a shape operand")));
+            }
+        }
+        Ok(())
+    }
 }

@@ -12,9 +12,6 @@ use smallvec::{SmallVec, smallvec};
 
 /// Operands broadcast; all have one dtype, but for a bool condition in front of the others.
 pub(super) fn infer<const N: usize>(row: &Row<N>, inputs: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
-    if inputs.len() != N {
-        return Err(Error::internal(row.name, format!("takes {N} operands, not {}", inputs.len())));
-    }
     let dtype = inputs[N - 1].dtype;
     let alike = if N == 3 { &inputs[1..] } else { inputs };
     if N == 3 && inputs[0].dtype != DType::Bool || alike.iter().any(|a| a.dtype != dtype) {

@@ -7,7 +7,7 @@ use crate::builder::Builder;
 use crate::graph::Atom;
 use crate::param::Params;
 use crate::pointwise::{Ix, Lane, Pointwise};
-use crate::prim::{Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
+use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use lazuli_kernel::{BinaryOp, Emit, Result, UnaryOp, math};
 use smallvec::SmallVec;
 use std::f64::consts::{FRAC_2_SQRT_PI, LN_2, LN_10};

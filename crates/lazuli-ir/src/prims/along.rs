@@ -7,7 +7,7 @@ use crate::builder::Builder;
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::pointwise::{Index, Ix, Lane, Pointwise, aligned};
-use crate::prim::{Lowering, Primals, Primitive, ScatterPoint, Tangents, TransposeCx, VmapCx, VmapOut};
+use crate::prim::{Arity, Lowering, Primals, Primitive, ScatterPoint, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::write::{Writes, position_at};
 use crate::prims::{check_alike, check_axis, cotangent, unbroadcast, zeros};
 use lazuli_kernel::{Error, Result, ScatterOp, Shape, shape};
@@ -74,6 +74,9 @@ impl ScatterAxis {
 
 impl Primitive for GatherAxis {
     fields!("take_along_axis" axis);
+    fn arity(&self) -> Arity {
+        Arity::Exactly(2)
+    }
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         let (array, indices) = (inputs[0], inputs[1]);
         check(self.name(), self.axis, array, indices)?;
@@ -111,6 +114,9 @@ impl Primitive for GatherAxis {
 
 impl Primitive for ScatterAxis {
     fields!("put_along_axis" axis, op);
+    fn arity(&self) -> Arity {
+        Arity::Exactly(3)
+    }
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         let (target, indices, updates) = (inputs[0], inputs[1], inputs[2]);
         check_alike(self.name(), &[target, updates])?;

@@ -4,7 +4,7 @@ use crate::aval::Aval;
 use crate::builder::Builder;
 use crate::graph::Atom;
 use crate::param::fields;
-use crate::prim::{Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
+use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
 use crate::prims::check_axis;
 use lazuli_kernel::{Combine, DType, Error, Result};
 use smallvec::{SmallVec, smallvec};
@@ -25,6 +25,9 @@ pub struct ArgReduce {
 
 impl Primitive for ArgReduce {
     fields!(op { ArgOp::Min => "argmin", ArgOp::Max => "argmax" } axis, keepdims);
+    fn arity(&self) -> Arity {
+        Arity::Exactly(1)
+    }
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         let a = inputs[0];
         check_axis(self.name(), self.axis, a)?;

@@ -5,7 +5,7 @@ use crate::builder::Builder;
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::pointwise::{Index, Ix, Lane, Pointwise};
-use crate::prim::{Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
+use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
 use lazuli_kernel::{BinaryOp, DType, Emit, Error, Result, Scalar, Value};
 use smallvec::{SmallVec, smallvec};
 
@@ -18,6 +18,9 @@ pub struct Bitcast {
 
 impl Primitive for Bitcast {
     fields!("view" dtype);
+    fn arity(&self) -> Arity {
+        Arity::Exactly(1)
+    }
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         let mut out = inputs[0].clone();
         let (from, to) = (out.dtype.itemsize(), self.dtype.itemsize());

@@ -4,7 +4,7 @@ use crate::aval::Aval;
 use crate::builder::Builder;
 use crate::graph::{Atom, Graph};
 use crate::param::Params;
-use crate::prim::{Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
+use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
 use lazuli_kernel::{Error, Result, Shape};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -32,6 +32,9 @@ impl Primitive for Call {
     }
     fn params(&self) -> String {
         format!("name={}", self.name)
+    }
+    fn arity(&self) -> Arity {
+        Arity::Exactly(self.graph.inputs.len())
     }
     /// The body is not among the parameters: the graph's parser reads it.
     fn parse(_: &str, _: &Params) -> Option<Self> {

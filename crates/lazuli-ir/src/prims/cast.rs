@@ -5,7 +5,7 @@ use crate::builder::Builder;
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::pointwise::{Ix, Lane, Pointwise};
-use crate::prim::{Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
+use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use lazuli_kernel::{DType, Result, Value};
 use smallvec::{SmallVec, smallvec};
 
@@ -18,6 +18,9 @@ pub struct Cast {
 
 impl Primitive for Cast {
     fields!("astype" dtype);
+    fn arity(&self) -> Arity {
+        Arity::Exactly(1)
+    }
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         Ok(smallvec![Aval::new(self.dtype, inputs[0].shape.clone())])
     }

@@ -5,7 +5,7 @@ use crate::builder::Builder;
 use crate::elementwise::{Binary, Unary};
 use crate::graph::{Atom, Var};
 use crate::param::fields;
-use crate::prim::{Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
+use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::{Bound, Broadcast, GatherAxis, Iota, NumberOfElements, Pad, Slice, check_axis, cotangent};
 use lazuli_kernel::{DType, Error, Result, Scalar, ScanOp, Shape};
 use smallvec::{SmallVec, smallvec};
@@ -28,6 +28,9 @@ impl Primitive for Cumulative {
         ScanOp::Max => "cummax",
         ScanOp::LogAddExp => "logcumsumexp",
     } axis, reverse, exclusive);
+    fn arity(&self) -> Arity {
+        Arity::Exactly(1)
+    }
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         let a = inputs[0];
         check_axis(self.name(), self.axis, a)?;

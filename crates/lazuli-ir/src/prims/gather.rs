@@ -8,7 +8,7 @@ use crate::builder::Builder;
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::pointwise::{Index, Ix, Lane, Pointwise};
-use crate::prim::{Lowering, Primals, Primitive, ScatterPoint, Tangents, TransposeCx, VmapCx, VmapOut};
+use crate::prim::{Arity, Lowering, Primals, Primitive, ScatterPoint, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::write::{Writes, position_at};
 use crate::prims::{Iota, Transpose, check_alike, check_axis, cotangent, expand_dims, squeeze, zeros};
 use lazuli_kernel::{DType, Error, Result, ScatterOp, Shape, shape};
@@ -34,9 +34,6 @@ pub struct Scatter {
 
 /// Shape that the index arrays broadcast to.
 fn index_shape(op: &str, axes: &[usize], array: &Aval, indices: &[&Aval]) -> Result<Shape> {
-    if indices.len() != axes.len() {
-        return Err(Error::value(op, format!("{} index arrays for {} axes", indices.len(), axes.len())));
-    }
     let mut out = Shape::new();
     for index in indices {
         if !index.dtype.is_integer() {
@@ -66,6 +63,12 @@ fn check_window(op: &str, window: &[usize], array: &Aval) -> Result<()> {
 
 impl Primitive for Gather {
     fields!("gather" axes, slice_sizes);
+    fn arity(&self) -> Arity {
+        Arity::Exactly(1 + self.axes.len())
+    }
+    fn dims(&self) -> &[Dim] {
+        &self.slice_sizes
+    }
     fn infer(&self, inputs: &[&Aval], shapes: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         let array = inputs[0];
         let mut out = index_shape("gather", &self.axes, array, &inputs[1..])?;
@@ -187,10 +190,11 @@ impl Scatter {
 
 impl Primitive for Scatter {
     fields!("scatter" axes, op);
+    fn arity(&self) -> Arity {
+        Arity::Exactly(2 + self.axes.len())
+    }
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
-        let [target, indices @ .., updates] = inputs else {
-            return Err(Error::internal("scatter", "takes a target, indices and updates"));
-        };
+        let [target, indices @ .., updates] = inputs else { unreachable!("its arity was checked") };
         check_alike("scatter", &[target, updates])?;
         let index = index_shape("scatter", &self.axes, target, indices)?;
         if !updates.shape.starts_with(&index) {

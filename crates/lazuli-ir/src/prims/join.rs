@@ -5,7 +5,7 @@ use crate::builder::Builder;
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::pointwise::{Index, Ix, Lane, Pointwise, select};
-use crate::prim::{Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
+use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::{
     Bound, Reduce, ReduceOp, Slice, check_alike, check_axis, cotangent, expand_dims, tangent_or_zeros, zeros,
 };
@@ -35,6 +35,9 @@ impl Pad {
 
 impl Primitive for Pad {
     fields!("pad" low, high);
+    fn arity(&self) -> Arity {
+        Arity::Exactly(2)
+    }
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         let (a, value) = (inputs[0], inputs[1]);
         check_alike("pad", inputs)?;
@@ -129,10 +132,11 @@ fn and(cx: &mut dyn Pointwise, mask: &mut Option<Value>, op: BinaryOp, a: Value,
 
 impl Primitive for Concatenate {
     fields!("concatenate" axis);
+    fn arity(&self) -> Arity {
+        Arity::AtLeast(1)
+    }
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
-        let Some(&first) = inputs.first() else {
-            return Err(Error::value("concatenate", "needs at least one array"));
-        };
+        let first = inputs[0];
         check_alike("concatenate", inputs)?;
         check_axis("concatenate", self.axis, first)?;
         let mut out = first.clone();

@@ -4,7 +4,7 @@ use crate::aval::Aval;
 use crate::builder::Builder;
 use crate::graph::Atom;
 use crate::param::fields;
-use crate::prim::{Library, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
+use crate::prim::{Arity, Library, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::{Flatten, Transpose, cotangent, unbroadcast};
 use lazuli_kernel::{Error, Result, Shape, shape};
 use smallvec::{SmallVec, smallvec};
@@ -31,6 +31,9 @@ fn rows(b: &mut Builder, a: Atom) -> Result<Atom> {
 
 impl Primitive for Matmul {
     fields!("matmul");
+    fn arity(&self) -> Arity {
+        Arity::Exactly(2)
+    }
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         let (a, b) = (inputs[0], inputs[1]);
         if a.dtype != b.dtype || !a.dtype.is_float() {

@@ -5,7 +5,7 @@ use crate::builder::Builder;
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::pointwise::{Index, Ix, Lane, Pointwise};
-use crate::prim::{Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
+use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
 use lazuli_kernel::{BinaryOp, DType, Emit, Error, Result, Scalar, Shape, Value, shape};
 use smallvec::{SmallVec, smallvec};
 
@@ -19,6 +19,12 @@ pub struct RandomBits {
 
 impl Primitive for RandomBits {
     fields!("random_bits" shape, width);
+    fn arity(&self) -> Arity {
+        Arity::Exactly(1)
+    }
+    fn dims(&self) -> &[Dim] {
+        &self.shape
+    }
     fn infer(&self, inputs: &[&Aval], shapes: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         let key = inputs[0];
         let dtype = match self.width {

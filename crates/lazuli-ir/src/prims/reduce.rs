@@ -4,7 +4,7 @@ use crate::aval::Aval;
 use crate::builder::Builder;
 use crate::graph::Atom;
 use crate::param::fields;
-use crate::prim::{Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
+use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::{Cumulative, broadcast_to, expand_dims, squeeze};
 use lazuli_kernel::{Combine, DType, Error, Kind, Result, ScanOp};
 use smallvec::{SmallVec, smallvec};
@@ -48,6 +48,9 @@ impl Primitive for Reduce {
         ReduceOp::All => "all",
         ReduceOp::Any => "any",
     } axes, keepdims);
+    fn arity(&self) -> Arity {
+        Arity::Exactly(1)
+    }
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         let a = inputs[0];
         let dtype = match (self.op, a.dtype.kind()) {

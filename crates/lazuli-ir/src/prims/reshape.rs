@@ -5,7 +5,7 @@ use crate::builder::Builder;
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::pointwise::{Ix, Lane, Pointwise};
-use crate::prim::{Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
+use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::view::view_rules;
 use crate::prims::{check_axis, cotangent};
 use lazuli_kernel::{Error, Layout, Result, Shape, Strides, shape};
@@ -45,7 +45,10 @@ fn resolve(
 ) -> Result<Shape> {
     let mut to: Shape = dims.iter().map(|d| d.resolve(shapes)).collect();
     if let Some(axis) = infer {
-        to[axis] = 1;
+        let Some(open) = to.get_mut(axis) else {
+            return Err(Error::internal(op, format!("the extent to infer, {axis}, is not one of {}", dims.len())));
+        };
+        *open = 1;
         match shape::size(&to) {
             0 => return Err(Error::value(op, "cannot infer an extent where another one is 0: write it out")),
             known => to[axis] = size / known,
@@ -56,6 +59,12 @@ fn resolve(
 
 impl Primitive for Reshape {
     fields!("reshape" shape, infer);
+    fn arity(&self) -> Arity {
+        Arity::Exactly(1)
+    }
+    fn dims(&self) -> &[Dim] {
+        &self.shape
+    }
     fn infer(&self, inputs: &[&Aval], shapes: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         let a = inputs[0];
         let to = resolve("reshape", a.size(), &self.shape, self.infer, shapes, |to| {
@@ -87,6 +96,9 @@ impl Primitive for Reshape {
 
 impl Primitive for Flatten {
     fields!("flatten" start, end);
+    fn arity(&self) -> Arity {
+        Arity::Exactly(1)
+    }
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         let a = inputs[0];
         let mut shape = a.shape.clone();
@@ -131,6 +143,12 @@ impl Primitive for Flatten {
 
 impl Primitive for Unflatten {
     fields!("unflatten" axis, shape, infer);
+    fn arity(&self) -> Arity {
+        Arity::Exactly(1)
+    }
+    fn dims(&self) -> &[Dim] {
+        &self.shape
+    }
     fn infer(&self, inputs: &[&Aval], shapes: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         let a = inputs[0];
         check_axis("unflatten", self.axis, a)?;

@@ -6,7 +6,7 @@ use crate::elementwise::Binary;
 use crate::graph::Atom;
 use crate::param::{Param, fields};
 use crate::pointwise::{Ix, Lane, Pointwise};
-use crate::prim::{Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
+use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::view::view_rules;
 use crate::prims::{check_alike, cotangent, tangent_or_zeros, zeros};
 use lazuli_kernel::{Error, Layout, Result, ScatterOp, Shape, shape};
@@ -108,6 +108,9 @@ fn batched(bounds: &[Bound]) -> SmallVec<[Bound; 4]> {
 
 impl Primitive for Slice {
     fields!("slice" bounds);
+    fn arity(&self) -> Arity {
+        Arity::Exactly(1)
+    }
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         Ok(smallvec![Aval::new(inputs[0].dtype, sliced("slice", &self.bounds, inputs[0])?)])
     }
@@ -148,6 +151,9 @@ impl Primitive for Slice {
 
 impl Primitive for SliceUpdate {
     fields!("slice_update" bounds, op);
+    fn arity(&self) -> Arity {
+        Arity::Exactly(2)
+    }
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         let (target, update) = (inputs[0], inputs[1]);
         check_alike("slice_update", &[target, update])?;

@@ -4,7 +4,7 @@ use crate::aval::Aval;
 use crate::builder::Builder;
 use crate::graph::Atom;
 use crate::param::fields;
-use crate::prim::{Library, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
+use crate::prim::{Arity, Library, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
 use crate::prims::{GatherAxis, check_axis};
 use lazuli_kernel::{DType, Error, Result};
 use smallvec::{SmallVec, smallvec};
@@ -30,6 +30,9 @@ fn check(op: &str, axis: usize, a: &Aval) -> Result<()> {
 
 impl Primitive for Sort {
     fields!("sort" axis);
+    fn arity(&self) -> Arity {
+        Arity::Exactly(1)
+    }
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         check("sort", self.axis, inputs[0])?;
         Ok(smallvec![inputs[0].clone()])
@@ -50,6 +53,9 @@ impl Primitive for Sort {
 
 impl Primitive for ArgSort {
     fields!("argsort" axis);
+    fn arity(&self) -> Arity {
+        Arity::Exactly(1)
+    }
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         check("argsort", self.axis, inputs[0])?;
         Ok(smallvec![Aval::new(DType::U32, inputs[0].shape.clone())])

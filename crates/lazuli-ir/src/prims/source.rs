@@ -5,7 +5,7 @@ use crate::builder::Builder;
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::pointwise::{Ix, Lane, Pointwise};
-use crate::prim::{Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
+use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
 use crate::prims::{broadcast_to, check_axis};
 use lazuli_kernel::{DType, Error, Result, Scalar, Shape};
 use smallvec::{SmallVec, smallvec};
@@ -20,6 +20,12 @@ pub struct Iota {
 
 impl Primitive for Iota {
     fields!("iota" dtype, shape, axis);
+    fn arity(&self) -> Arity {
+        Arity::Exactly(0)
+    }
+    fn dims(&self) -> &[Dim] {
+        &self.shape
+    }
     fn infer(&self, _: &[&Aval], shapes: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         let out = Aval::new(self.dtype, self.shape.iter().map(|d| d.resolve(shapes)).collect::<Shape>());
         if matches!(self.dtype, DType::Bool | DType::C64) {
@@ -54,9 +60,15 @@ pub struct NumberOfElements {
 
 impl Primitive for NumberOfElements {
     fields!("number_of_elements" axes, dtype, inverted);
+    fn arity(&self) -> Arity {
+        Arity::Exactly(0)
+    }
     fn infer(&self, _: &[&Aval], shapes: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
+        let Some(&of) = shapes.first() else {
+            return Err(Error::internal("number_of_elements", "counts in a shape operand, and there is none"));
+        };
         for &axis in &self.axes {
-            check_axis("number_of_elements", axis, shapes[0])?;
+            check_axis("number_of_elements", axis, of)?;
         }
         if self.inverted && !self.dtype.is_float() {
             return Err(Error::value(

@@ -5,7 +5,7 @@ use crate::builder::Builder;
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::pointwise::{Ix, Lane, Pointwise, aligned};
-use crate::prim::{Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
+use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::unbroadcast;
 use lazuli_kernel::{Error, Layout, Result, Shape, shape};
 use smallvec::{SmallVec, smallvec};
@@ -47,6 +47,9 @@ impl Transpose {
 
 impl Primitive for Transpose {
     fields!("transpose" axes);
+    fn arity(&self) -> Arity {
+        Arity::Exactly(1)
+    }
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         let a = inputs[0];
         let mut seen: SmallVec<[usize; 4]> = self.axes.clone();
@@ -85,6 +88,12 @@ pub struct Broadcast {
 
 impl Primitive for Broadcast {
     fields!("broadcast_to" shape);
+    fn arity(&self) -> Arity {
+        Arity::Exactly(1)
+    }
+    fn dims(&self) -> &[Dim] {
+        &self.shape
+    }
     fn infer(&self, inputs: &[&Aval], shapes: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         let to: Shape = self.shape.iter().map(|d| d.resolve(shapes)).collect();
         let fits = shape::broadcast("broadcast_to", &inputs[0].shape, &to).is_ok_and(|s| s == to);
@@ -139,6 +148,9 @@ pub struct Squeeze {
 
 impl Primitive for ExpandDims {
     fields!("expand_dims" axes);
+    fn arity(&self) -> Arity {
+        Arity::Exactly(1)
+    }
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         let mut shape = inputs[0].shape.clone();
         for &axis in &self.axes {
@@ -173,6 +185,9 @@ impl Primitive for ExpandDims {
 
 impl Primitive for Squeeze {
     fields!("squeeze" axes);
+    fn arity(&self) -> Arity {
+        Arity::Exactly(1)
+    }
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         let a = inputs[0];
         if let Some(&axis) = self.axes.iter().find(|&&i| a.shape.get(i) != Some(&1)) {
