@@ -19,6 +19,8 @@ pub mod pointwise;
 pub mod prim;
 pub mod prims;
 pub mod print;
+#[doc(hidden)]
+pub mod testing;
 mod verify;
 
 pub use aval::{Aval, Dim};

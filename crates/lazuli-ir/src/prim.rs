@@ -207,6 +207,8 @@ macro_rules! prims {
         impl Prim {
             /// Names of the families and blocks, for sweeps over the op table.
             pub const KINDS: &[&str] = &[$(stringify!($name)),*];
+            /// Name of the family or block: one of [`KINDS`](Prim::KINDS).
+            pub fn kind(&self) -> &'static str { match self { $(Prim::$name(_) => stringify!($name)),* } }
             pub fn name(&self) -> &'static str { match self { $(Prim::$name(p) => p.name()),* } }
             pub fn params(&self) -> String { match self { $(Prim::$name(p) => p.params()),* } }
             /// The primitive that prints as this name and these parameters. [`Call`] is not among them: the graph's parser reads its body.

@@ -96,8 +96,9 @@ impl Primitive for Gather {
         let sizes = cx.dims(&self.slice_sizes);
         let indices = batched_indices(b, &cx, 1..cx.inputs.len())?;
         let rank = index_rank(b, &cx, 1..cx.inputs.len());
-        let mut inputs: SmallVec<[Atom; 4]> = smallvec![cx.inputs[0]];
-        if !cx.batched[0] {
+        // Where only a shape operand is batched, so is the array, after all.
+        let mut inputs: SmallVec<[Atom; 4]> = smallvec![if indexed { cx.inputs[0] } else { cx.batch(b, 0)? }];
+        if indexed && !cx.batched[0] {
             inputs.extend(indices);
             let gather = Gather { axes: self.axes.clone(), slice_sizes: sizes };
             return Ok(smallvec![b.equation(gather, &inputs, cx.shapes)?[0].into()]);
