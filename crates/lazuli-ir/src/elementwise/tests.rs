@@ -6,7 +6,10 @@ use crate::pointwise::{Ix, Lane, Pointwise};
 use crate::prim::{Prim, Primitive};
 use lazuli_kernel::scalar_ops::{INTERESTING, eval};
 use lazuli_kernel::{BinaryOp, DType, Emit, Scalar, UnaryOp, Value};
-use std::f64::{INFINITY as INF, NAN, NEG_INFINITY};
+
+const INF: f64 = f64::INFINITY;
+const NAN: f64 = f64::NAN;
+const NEG_INFINITY: f64 = f64::NEG_INFINITY;
 
 /// One point, whose operands are constants of the line.
 struct Point<'a> {
