@@ -6,6 +6,7 @@
 //!
 //! Absent: shrinking of failures.
 
+mod blame;
 mod generate;
 
 use crate::backend::{Backend, Mode, Stream};
@@ -165,8 +166,8 @@ pub fn random_call(seed: u64) -> Case {
     Case { plan, inputs }
 }
 
-/// Runs a plan on both backends; an error says which element of which output differs, and shows the plan. All NaNs are equal. Inputs
-/// are given up, so that donations take place.
+/// Runs a plan on both backends; an error says which element of which output differs, at which instruction the two part, and shows
+/// the plan. All NaNs are equal. Inputs are given up, so that donations take place.
 pub fn check_backends(judge: &dyn Backend, other: &dyn Backend, plan: &Plan, inputs: &[Vec<u8>]) -> Result<(), String> {
     let want = run(judge, plan, inputs)?;
     let got = run(other, plan, inputs)?;
@@ -179,8 +180,10 @@ pub fn check_backends(judge: &dyn Backend, other: &dyn Backend, plan: &Plan, inp
             let names = [judge.features().name, other.features().name];
             let (w, g) = (Scalar::from_bytes(dtype, w), Scalar::from_bytes(dtype, g));
             let more = wrong.count();
+            let blamed = blame::blame(judge, other, plan, inputs);
+            let blamed = blamed.unwrap_or_else(|| "each instruction by itself agrees".into());
             return Err(format!(
-                "output {o}, element {i}: {} has {w} ({:#x}), {} has {g} ({:#x}); {more} more differ\n{plan}",
+                "output {o}, element {i}: {} has {w} ({:#x}), {} has {g} ({:#x}); {more} more differ\n{blamed}\n{plan}",
                 names[0], w.bits, names[1], g.bits
             ));
         }
@@ -235,71 +238,4 @@ fn dtype_of(plan: &Plan, slot: Slot) -> DType {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::interp::Interpreter;
-    use crate::ir::{BinaryOp, Combine, Inst, Kernel, Nest, UnaryOp};
-    use std::collections::HashSet;
-
-    /// Random kernels verify, survive the round trip through text, run, and reach every op on every dtype it accepts.
-    #[test]
-    fn random_cases_are_valid_and_cover_the_ir() {
-        let judge = Interpreter::default();
-        let mut seen = HashSet::new();
-        for (seed, kind) in (0..400).flat_map(|seed| NestKind::ALL.map(|kind| (seed, kind))) {
-            let case = random_case(seed, kind, &DTYPES);
-            for step in &case.plan.steps {
-                if let Step::Launch { kernel, .. } = step {
-                    assert_eq!(kernel.to_string().parse::<Kernel>().unwrap(), **kernel);
-                    note(kernel, &mut seen);
-                }
-            }
-            if let Err(report) = check_backends(&judge, &judge, &case.plan, &case.inputs) {
-                panic!("seed {seed}, {kind:?}: {report}");
-            }
-        }
-        let mut missing = Vec::new();
-        for d in DTYPES {
-            let unary = UnaryOp::ALL.iter().filter(|op| op.accepts(d)).map(|op| format!("{op:?}"));
-            let binary = BinaryOp::ALL.iter().filter(|op| op.accepts(d)).map(|op| format!("{op:?}"));
-            let combine = Combine::ALL.iter().filter(|op| op.accepts(d)).map(|op| format!("{op:?}"));
-            let all = unary.chain(binary).chain(combine).map(|op| format!("{op} {d}"));
-            missing.extend(all.filter(|op| !seen.contains(op)));
-        }
-        assert!(missing.len() < 10, "no random kernel has {missing:?}");
-    }
-
-    fn note(kernel: &Kernel, seen: &mut HashSet<String>) {
-        let types = kernel.dtypes();
-        for inst in kernel.insts() {
-            let d = inst.uses().first().map(|v| types[v.0 as usize]);
-            match (inst, d) {
-                (Inst::Unary(op, _), Some(d)) => seen.insert(format!("{op:?} {d}")),
-                (Inst::Binary(op, ..), Some(d)) => seen.insert(format!("{op:?} {d}")),
-                _ => false,
-            };
-        }
-        if let Nest::Reduce { accumulators, .. } = &kernel.nest {
-            seen.extend(accumulators.iter().map(|a| format!("{:?} {}", a.combine, types[a.value.0 as usize])));
-        }
-    }
-
-    #[test]
-    fn random_calls_are_valid() {
-        let judge = Interpreter::default();
-        for seed in 0..100 {
-            let case = random_call(seed);
-            if let Err(report) = check_backends(&judge, &judge, &case.plan, &case.inputs) {
-                panic!("seed {seed}: {report}");
-            }
-        }
-    }
-
-    #[test]
-    fn a_difference_is_found() {
-        let (one, nan, other_nan) = (1f32.to_le_bytes(), f32::NAN.to_le_bytes(), (-f32::NAN).to_le_bytes());
-        assert!(
-            same(DType::F32, &nan, &other_nan) && !same(DType::F32, &one, &nan) && !same(DType::U32, &nan, &other_nan)
-        );
-    }
-}
+mod tests;
