@@ -259,3 +259,61 @@ impl Display for Plan {
         f.write_str("}")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scalar::Scalar;
+    use std::sync::Arc;
+
+    #[test]
+    fn plans_print_their_slots_steps_and_donations() {
+        let arg = |slot, offset, strides: &[isize], len| Arg { slot, offset, strides: strides.into(), len };
+        let kernel = "kernel rank 1 vector 0 (in f32 unit, out f32 unit; params f32) {
+            %0 = load 0 %1 = param 0 %2 = mul %0, %1 map { store 1 <- %2 } }";
+        let temp = Slot::Temp { offset: 64, nbytes: 32 };
+        let plan = Plan {
+            inputs: vec![16, 24],
+            outputs: vec![16],
+            arena: 128,
+            steps: vec![
+                Step::Copy { from: Slot::Input(0), to: temp, nbytes: 16 },
+                Step::Launch {
+                    kernel: Arc::new(kernel.parse().unwrap()),
+                    extents: [4].into_iter().collect(),
+                    args: vec![arg(temp, 3, &[-1], 0), arg(Slot::Output(0), 0, &[1], 0)],
+                    params: vec![Scalar::f32(0.5)],
+                },
+                Step::Call(Box::new(LibraryCall::Sort {
+                    dtype: DType::F32,
+                    rows: [2].into_iter().collect(),
+                    n: 2,
+                    indices: true,
+                    input: arg(Slot::Input(0), 0, &[2, 1], 0),
+                    output: arg(Slot::Output(0), 0, &[2, 1], 4),
+                })),
+            ],
+            donations: vec![(0, 0)],
+        };
+        let want = "\
+plan inputs (16, 24) outputs (16) arena 128 bytes {
+  copy temp[64..96] <- input0, 16 bytes
+  launch extents (4,) params [0.5:f32]
+    0: temp[64..96] + 3 strides (-1)
+    1: output0 strides (1)
+  kernel rank 1 vector 0 (in f32 unit, out f32 unit; params f32) {
+    %0: f32 = load 0
+    %1: f32 = param 0
+    %2: f32 = mul %0, %1
+    map {
+      store 1 <- %2
+    }
+  }
+  argsort f32 rows (2,) n 2
+    input: input0 strides (2, 1)
+    output: output0 strides (2, 1) len 4
+  donate output0 <- input0
+}";
+        assert_eq!(plan.to_string(), want);
+    }
+}

@@ -179,7 +179,7 @@ integers!(
 );
 
 macro_rules! floats {
-    ($($float:ident as $bits:ident),*) => {$(
+    ($($float:ident as $bits:ident: $fma:path),*) => {$(
         impl Element for $float {
             fn of(bits: u64) -> Self { $float::from_bits(bits as $bits) }
             fn bits(self) -> u64 { self.to_bits() as u64 }
@@ -216,11 +216,11 @@ macro_rules! floats {
             fn ceil(self) -> Self { self.ceil() }
             fn trunc(self) -> Self { self.trunc() }
             fn round(self) -> Self { self.round_ties_even() }
-            fn fma(self, b: Self, c: Self) -> Self { self.mul_add(b, c) }
+            fn fma(self, b: Self, c: Self) -> Self { $fma(self, b, c) }
         }
     )*};
 }
-floats!(f32 as u32, f64 as u64);
+floats!(f32 as u32: fma_f32, f64 as u64: f64::mul_add);
 
 impl Element for bool {
     fn of(bits: u64) -> Self {
@@ -453,6 +453,19 @@ fn from_unsigned(to: DType, a: &[u64], out: &mut [u64]) {
     }
 }
 
+/// a·b + c rounded once, as [`f32::mul_add`]; that is a call, or worse, unless compiled for a processor with the instruction, where this is
+/// arithmetic that vectorises. In f64 the product is exact, and the sum is rounded to odd before it is rounded to f32.
+fn fma_f32(a: f32, b: f32, c: f32) -> f32 {
+    let (product, c) = (a as f64 * b as f64, c as f64);
+    let sum = product + c;
+    // What the sum lost, exactly (Knuth's TwoSum); NaN beside infinities.
+    let rest = sum - product;
+    let lost = (product - (sum - rest)) + (c - rest);
+    let bits = sum.to_bits();
+    let toward_lost = if (lost > 0.0) == (sum > 0.0) { bits.wrapping_add(1) } else { bits.wrapping_sub(1) };
+    f64::from_bits(if lost.abs() > 0.0 && bits & 1 == 0 { toward_lost } else { bits }) as f32
+}
+
 /// f64 to f16, rounded once to nearest even. (`half` converts by way of f32 where it uses the hardware, and drops low bits where it does not.)
 pub fn f64_to_f16(v: f64) -> f16 {
     f16::from_f32(round_to_odd(v))
@@ -675,6 +688,37 @@ mod tests {
             let tie = (low.to_f64() + high.to_f64()) / 2.0;
             let even = if bits % 2 == 0 { low } else { high };
             assert_eq!([f64_to_bf16(last(tie)), f64_to_bf16(tie), f64_to_bf16(next(tie))], [low, even, high], "{tie}");
+        }
+    }
+
+    #[test]
+    fn fma_is_that_of_the_processor() {
+        let mut rng = crate::testing::Rng(1);
+        let mut number = || {
+            // Near exponents, so that sums cancel and round; any bits now and then.
+            let bits = rng.bits();
+            if bits >> 60 == 0 { bits as u32 } else { bits as u32 & 0x83ff_ffff | 0x3e00_0000 }
+        };
+        for _ in 0..200_000 {
+            let [a, b, c] = [number(), number(), number()].map(f32::from_bits);
+            // A sum that almost cancels.
+            for c in [c, -(a * b), f32::from_bits((-(a * b)).to_bits() ^ 1), 1e-45, -0.0] {
+                let (got, want) = (fma_f32(a, b, c), a.mul_add(b, c));
+                assert!(
+                    got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(),
+                    "{a:e} · {b:e} + {c:e}: {got:e}, not {want:e}"
+                );
+            }
+        }
+        for (a, b, c) in
+            INTERESTING.iter().flat_map(|&a| INTERESTING.iter().flat_map(move |&b| INTERESTING.map(|c| (a, b, c))))
+        {
+            let [a, b, c] = [a, b, c].map(|v| v as f32);
+            let (got, want) = (fma_f32(a, b, c), a.mul_add(b, c));
+            assert!(
+                got.to_bits() == want.to_bits() || got.is_nan() && want.is_nan(),
+                "{a:e} · {b:e} + {c:e}: {got:e}, not {want:e}"
+            );
         }
     }
 
