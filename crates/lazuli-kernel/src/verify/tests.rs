@@ -2,8 +2,10 @@
 
 use crate::dtype::DType;
 use crate::error::Result;
-use crate::ir::Kernel;
+use crate::ir::{Inst, Kernel, Nest, Store};
 use crate::plan::{Arg, LibraryCall, Plan, Slot, Step};
+use crate::testing::{DTYPES, NestKind, Rng, random_case};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 fn verdict(result: Result<()>) -> String {
@@ -211,4 +213,127 @@ fn donated_inputs_are_not_read_again() {
     let mut small = plan(vec![copy(0, &[2, 1], 0)], &[(0, 0)]);
     small.outputs[0] = 32;
     assert!(verdict(small.verify()).contains("their sizes differ"));
+}
+
+/// One byte (of a slot's space) touched by a launch.
+struct Touch {
+    byte: (u8, usize),
+    /// Of a reduction, the point of its kept axes; none for a computed position.
+    point: Option<usize>,
+    writes: bool,
+}
+
+/// Every byte that a launch touches, point by point; none if one is out of bounds.
+fn enumerate(plan: &Plan, step: &Step) -> Option<Vec<Touch>> {
+    let Step::Launch { kernel, extents, args, .. } = step else { return None };
+    let kept = extents.len() - kernel.reduced() as usize;
+    let mut touched = Vec::new();
+    let mut touch = |operand: u32, element: isize, point: Option<usize>, writes: bool| {
+        let (itemsize, slot) = (kernel.operands[operand as usize].dtype.itemsize(), args[operand as usize].slot);
+        let (space, start, nbytes) = match slot {
+            Slot::Input(n) => (n as u8, 0, plan.inputs[n as usize]),
+            Slot::Output(n) => (100 + n as u8, 0, plan.outputs[n as usize]),
+            Slot::Temp { offset, nbytes } => (200, offset, nbytes),
+        };
+        let first = usize::try_from(element).ok()? * itemsize;
+        touched.extend((first..first + itemsize).map(|byte| Touch { byte: (space, start + byte), point, writes }));
+        (first + itemsize <= nbytes).then_some(())
+    };
+    let at = |arg: &Arg, indices: &[usize]| {
+        arg.offset as isize + indices.iter().zip(&arg.strides).map(|(&i, &s)| i as isize * s).sum::<isize>()
+    };
+    let each = |extents: &[usize]| {
+        let mut points = vec![Vec::new()];
+        for &n in extents {
+            points = points.into_iter().flat_map(|p| (0..n).map(move |i| [&p[..], &[i]].concat())).collect();
+        }
+        points
+    };
+    let (stores, epilogue) = match &kernel.nest {
+        Nest::Map { stores } => (stores.clone(), &[][..]),
+        Nest::Reduce { stores, epilogue, .. } => (stores.clone(), &epilogue[..]),
+        Nest::Scan { value, store, .. } => (vec![Store { operand: *store, value: *value }], &[][..]),
+        Nest::Scatter { target, .. } => {
+            for i in 0..args[*target as usize].len {
+                touch(*target, (args[*target as usize].offset + i) as isize, None, true)?;
+            }
+            (vec![], &[][..])
+        }
+    };
+    for inst in kernel.insts() {
+        if let Inst::LoadAt { operand, .. } = *inst {
+            for i in 0..args[operand as usize].len {
+                touch(operand, (args[operand as usize].offset + i) as isize, None, false)?;
+            }
+        }
+    }
+    for indices in each(extents) {
+        let point = indices[..kept].iter().zip(&extents[..]).fold(0, |p, (&i, &n)| p * n + i);
+        for inst in &kernel.body {
+            if let Inst::Load(operand) = *inst {
+                touch(operand, at(&args[operand as usize], &indices), Some(point), false)?;
+            }
+        }
+    }
+    for (point, indices) in each(&extents[..kept]).into_iter().enumerate() {
+        for inst in epilogue {
+            if let Inst::Load(operand) = *inst {
+                touch(operand, at(&args[operand as usize], &indices), Some(point), false)?;
+            }
+        }
+        for s in &stores {
+            touch(s.operand, at(&args[s.operand as usize], &indices), Some(point), true)?;
+        }
+    }
+    Some(touched)
+}
+
+/// Random plans with random damage: what the verifier accepts is in bounds, and no point writes what another one touches.
+#[test]
+fn what_is_accepted_is_safe_by_enumeration() {
+    let mut rng = Rng(3);
+    let (mut accepted, mut rejected) = (0, 0);
+    for seed in 0..3000 {
+        let mut plan = random_case(seed, NestKind::ALL[seed as usize % 4], &DTYPES).plan;
+        let Some(Step::Launch { extents, args, .. }) =
+            plan.steps.iter_mut().find(|step| matches!(step, Step::Launch { .. }))
+        else {
+            unreachable!("every case has a launch")
+        };
+        if crate::shape::size(extents) > 400 {
+            continue;
+        }
+        for _ in 0..rng.below(3) {
+            let number = rng.below(args.len());
+            let other = args[rng.below(args.len())].clone();
+            let arg = &mut args[number];
+            let axis = rng.below(arg.strides.len().max(1));
+            match rng.below(6) {
+                0 => arg.offset = rng.below(8),
+                1 => arg.len += rng.below(3),
+                2 if !arg.strides.is_empty() => arg.strides[axis] = rng.below(9) as isize - 4,
+                3 if !extents.is_empty() => extents[axis] += rng.below(2),
+                4 => *arg = Arg { strides: arg.strides.clone(), ..other },
+                _ => *arg = other,
+            }
+        }
+        if plan.verify().is_err() {
+            rejected += 1;
+            continue;
+        }
+        accepted += 1;
+        for step in plan.steps.iter().filter(|step| matches!(step, Step::Launch { .. })) {
+            let touched = enumerate(&plan, step).unwrap_or_else(|| panic!("seed {seed}: out of bounds\n{plan}"));
+            let mut writers = HashMap::new();
+            for t in touched.iter().filter(|t| t.writes) {
+                let before = writers.insert(t.byte, t.point);
+                assert!(before.is_none(), "seed {seed}: byte {:?} is written twice\n{plan}", t.byte);
+            }
+            for t in touched.iter().filter(|t| !t.writes) {
+                let alone = writers.get(&t.byte).is_none_or(|writer| writer.is_some() && *writer == t.point);
+                assert!(alone, "seed {seed}: byte {:?} is written and read by different points\n{plan}", t.byte);
+            }
+        }
+    }
+    assert!(accepted > 300 && rejected > 300, "{accepted} accepted, {rejected} rejected");
 }
