@@ -1,24 +1,703 @@
 //! Which equations become one kernel.
+//!
+//! The graph is walked once, from its end to its beginning. When an equation is reached, all kernels that need its result are known, and with each of them the
+//! *class* of indices at which it is needed there: those of the kernel's own loop (so that the kernel could store the value as well), those of a reduction's body,
+//! or others (behind a broadcast, a transpose, a gather). From that follows where it is computed:
+//!
+//! - **pulled** into every kernel that needs it: views always; what only one kernel needs, unless that would compute much more often what is not
+//!   cheap; cheap values that several kernels need, where computing them again moves fewer bytes than storing and loading them;
+//! - **stored** by a kernel that needs it at its own indices and that no other user precedes, or by a new kernel.
+//!
+//! Reductions, scans, scatters, updates and library calls are *anchors*: each begins a kernel, but that reductions of one space join, and that a reduction joins the
+//! map that consumes it at every point (its epilogue).
+//!
+//! Every kernel has a *height*, above that of all kernels that read what it stores; only kernels of one height are merged. So no kernel ever waits
+//! for itself. A kernel has at most [`MOST_OPERANDS`] operands and about [`MOST_INSTRUCTIONS`] instructions; what would exceed them is split, without a word.
+//!
+//! Whatever is decided here, results are the same: see [`crate::lower`].
 
+mod cost;
+mod order;
+
+use crate::hash::{Map, Set};
 use crate::lower::lowering;
-use lazuli_ir::{Graph, Lowering, Var};
+use cost::Costs;
+use lazuli_ir::{Atom, Effect, Equation, Graph, Lowering, Prim, Shape, Var, shape};
 use smallvec::{SmallVec, smallvec};
 
-/// One kernel (or library call): its anchors, the equations that are more than pointwise, and the variables it stores.
+/// Limits of one kernel.
+pub(crate) const MOST_OPERANDS: usize = 64;
+pub(crate) const MOST_INSTRUCTIONS: u32 = 4096;
+
+/// Instructions a point that may be computed more often than needed: about what a load and a store cost.
+const CHEAP: u32 = 8;
+/// Instructions that may be computed again in another kernel, where that moves fewer bytes: one exponential fits.
+const MODERATE: u32 = 40;
+/// Points of a loop that takes less time than its launch.
+const SMALL: usize = 4096;
+/// How many (kernel, class) pairs one value is computed in at most.
+const MOST_COPIES: usize = 4;
+/// The same for views, which cost nothing.
+const MOST_VIEWS: usize = 16;
+
+/// One kernel (or library call).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Group {
+    /// The equations that are more than pointwise: none for a map.
     pub anchors: SmallVec<[u32; 1]>,
+    /// Variables that are stored.
     pub stores: SmallVec<[Var; 2]>,
+    /// Shapes, of as many elements as the loop space, that its axes should be split for.
+    pub shapes: SmallVec<[Shape; 1]>,
+    /// All equations computed here, in order.
+    pub members: Vec<u32>,
+}
+
+/// Groups in the order in which they run, and why neighbours are not one.
+#[derive(Debug, Default)]
+pub(crate) struct Schedule {
+    pub groups: Vec<Group>,
+    /// Of variables that are stored: why they could not stay within a kernel.
+    pub reasons: Vec<(Var, &'static str)>,
 }
 
 /// Every equation by itself.
-pub(crate) fn apart(graph: &Graph) -> Vec<Group> {
-    let group = |(i, e): (usize, &lazuli_ir::Equation)| {
+pub(crate) fn apart(graph: &Graph) -> Schedule {
+    let group = |(i, e): (usize, &Equation)| {
         let anchors = match lowering(graph, i as u32) {
             Lowering::Pointwise => smallvec![],
             _ => smallvec![i as u32],
         };
-        Group { anchors, stores: e.outputs.iter().copied().collect() }
+        Group { anchors, stores: e.outputs.iter().copied().collect(), shapes: smallvec![], members: vec![i as u32] }
     };
-    graph.equations.iter().enumerate().map(group).collect()
+    Schedule { groups: graph.equations.iter().enumerate().map(group).collect(), reasons: Vec::new() }
+}
+
+/// Groups the equations of a graph without calls, within `regions` if there are any.
+pub(crate) fn fuse(graph: &Graph, regions: &[u32]) -> Schedule {
+    let mut fuser = Fuser::new(graph, regions);
+    for i in (0..graph.equations.len()).rev() {
+        fuser.equation(i as u32);
+    }
+    fuser.merge_siblings();
+    order::ordered(fuser)
+}
+
+/// At which indices a kernel needs a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Class {
+    /// Those of its loop (of a reduction: of the axes that are kept): it can store such a value.
+    Own,
+    /// Those of a reduction's whole loop, or of what an anchor reads.
+    Body,
+    /// Others; equal numbers, equal indices.
+    Other(u32),
+}
+
+/// A value is computed in this kernel, at these indices.
+#[derive(Debug, Clone, Copy)]
+struct Placement {
+    kernel: u32,
+    class: Class,
+    /// Instructions spent so far on computing more than once.
+    spent: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Nest {
+    Map,
+    /// Over this space, along these axes.
+    Reduce { space: Shape, axes: SmallVec<[usize; 4]> },
+    /// Takes no more stores.
+    Closed,
+}
+
+#[derive(Debug)]
+struct Kernel {
+    nest: Nest,
+    /// Shape of what it stores at its own indices.
+    space: Shape,
+    /// Numbers of elements, counted from the end, at which the loop axes are split.
+    boundaries: SmallVec<[usize; 4]>,
+    height: u32,
+    region: u32,
+    stream: u32,
+    instructions: u32,
+    /// Variables needed that are not computed here.
+    reads: Set<Var>,
+    group: Group,
+}
+
+struct Fuser<'a> {
+    graph: &'a Graph,
+    regions: &'a [u32],
+    costs: Costs,
+    /// Equations that read each variable: `users[starts[v]..starts[v + 1]]`.
+    starts: Vec<u32>,
+    users: Vec<u32>,
+    producers: Vec<u32>,
+    kernels: Vec<Kernel>,
+    /// A kernel that was merged into another, and which.
+    merged: Vec<u32>,
+    /// Of each equation.
+    placements: Vec<SmallVec<[Placement; 1]>>,
+    /// Of each variable: it has to lie in memory.
+    stored: Vec<bool>,
+    /// Of each variable: the least height of the kernel that stores it.
+    floors: Vec<u32>,
+    /// The class that an index of a class becomes for an operand of another shape.
+    classes: Map<(Class, u32, Shape), u32>,
+    reasons: Vec<(Var, &'static str)>,
+    last_effect: u32,
+}
+
+/// Producer of an input of the graph.
+const NONE: u32 = u32::MAX;
+
+impl<'a> Fuser<'a> {
+    fn new(graph: &'a Graph, regions: &'a [u32]) -> Self {
+        let n = graph.avals.len();
+        let mut starts = vec![0u32; n + 1];
+        let mut producers = vec![NONE; n];
+        for (i, e) in graph.equations.iter().enumerate() {
+            operands(e).for_each(|v| starts[v.0 as usize + 1] += 1);
+            e.outputs.iter().for_each(|v| producers[v.0 as usize] = i as u32);
+        }
+        for i in 0..n {
+            starts[i + 1] += starts[i];
+        }
+        let mut next = starts.clone();
+        let mut users = vec![0; starts[n] as usize];
+        for (i, e) in graph.equations.iter().enumerate() {
+            for v in operands(e) {
+                users[next[v.0 as usize] as usize] = i as u32;
+                next[v.0 as usize] += 1;
+            }
+        }
+        let mut stored = vec![false; n];
+        for a in &graph.outputs {
+            if let Atom::Var(v) = a {
+                stored[v.0 as usize] = true;
+            }
+        }
+        Self {
+            graph,
+            regions,
+            costs: Costs::default(),
+            starts,
+            users,
+            producers,
+            kernels: Vec::new(),
+            merged: Vec::new(),
+            placements: vec![SmallVec::new(); graph.equations.len()],
+            stored,
+            floors: vec![0; n],
+            classes: Map::default(),
+            reasons: Vec::new(),
+            last_effect: 0,
+        }
+    }
+
+    fn find(&self, mut kernel: u32) -> u32 {
+        while self.merged[kernel as usize] != kernel {
+            kernel = self.merged[kernel as usize];
+        }
+        kernel
+    }
+
+    fn kernel(&self, kernel: u32) -> &Kernel {
+        &self.kernels[kernel as usize]
+    }
+
+    fn shape(&self, v: Var) -> &'a Shape {
+        let graph: &'a Graph = self.graph;
+        graph.shape_of(v)
+    }
+
+    /// Whether the kernel may compute an equation.
+    fn is_near(&self, equation: u32, kernel: u32) -> bool {
+        let k = self.kernel(kernel);
+        let region = self.regions.get(equation as usize).copied().unwrap_or(0);
+        k.region == region && k.stream == self.graph.equations[equation as usize].meta.stream
+    }
+
+    fn equation(&mut self, i: u32) {
+        let graph: &'a Graph = self.graph;
+        let e = &graph.equations[i as usize];
+        if e.meta.effect == Effect::Ordered {
+            let floor = self.last_effect + 1;
+            e.outputs.iter().for_each(|v| self.require(*v, floor, "it has an effect"));
+        }
+        match lowering(graph, i) {
+            Lowering::Pointwise if e.prim.is_view() => self.view(i, e),
+            Lowering::Pointwise => self.pointwise(i, e),
+            Lowering::Reduce { axes, .. } => self.reduce(i, e, axes),
+            _ => self.closed(i, e),
+        }
+        if e.meta.effect == Effect::Ordered {
+            let heights = self.placements[i as usize].iter().map(|p| self.kernel(p.kernel).height);
+            self.last_effect = heights.max().unwrap_or(self.last_effect);
+        }
+    }
+
+    /// The variable must lie in memory before any kernel below this height runs.
+    fn require(&mut self, v: Var, floor: u32, why: &'static str) {
+        let n = v.0 as usize;
+        self.floors[n] = self.floors[n].max(floor);
+        if !self.stored[n] {
+            self.stored[n] = true;
+            if self.producers[n] != NONE {
+                self.reasons.push((v, why));
+            }
+        }
+    }
+
+    /// Where a variable is needed: one entry for each kernel and class.
+    fn demands(&mut self, v: Var) -> SmallVec<[Placement; 2]> {
+        let mut demands: SmallVec<[Placement; 2]> = SmallVec::new();
+        let range = self.starts[v.0 as usize] as usize..self.starts[v.0 as usize + 1] as usize;
+        for u in range {
+            let user = self.users[u];
+            for p in 0..self.placements[user as usize].len() {
+                let Placement { kernel, class, spent } = self.placements[user as usize][p];
+                let kernel = self.find(kernel);
+                let class = self.operand_class(user, v, kernel, class);
+                match demands.iter_mut().find(|d| d.kernel == kernel && d.class == class) {
+                    Some(d) => d.spent = d.spent.max(spent),
+                    None => demands.push(Placement { kernel, class, spent }),
+                }
+            }
+        }
+        demands
+    }
+
+    /// The class of indices at which an equation, itself needed at `class`, needs an operand.
+    fn operand_class(&mut self, user: u32, v: Var, kernel: u32, class: Class) -> Class {
+        let graph: &'a Graph = self.graph;
+        let e = &graph.equations[user as usize];
+        let shape = self.shape(v);
+        match &e.prim {
+            Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_) => {
+                if same_points(shape, self.shape(e.outputs[0])) {
+                    return class;
+                }
+                self.other((class, NONE, shape.clone()))
+            }
+            prim if regroups(prim) => class,
+            prim if prim.is_view() => self.other((class, user, Shape::new())),
+            _ if class == Class::Body && matches!(self.kernel(kernel).nest, Nest::Reduce { .. }) && !self.is_pointwise(user) => {
+                Class::Body
+            }
+            // Gathers and the like, and anchors that are no reductions, have indices of their own for each operand.
+            _ => {
+                let k = e.inputs.iter().position(|a| *a == Atom::Var(v)).unwrap_or(0);
+                self.other((class, user, smallvec![k]))
+            }
+        }
+    }
+
+    fn is_pointwise(&self, equation: u32) -> bool {
+        lowering(self.graph, equation) == Lowering::Pointwise
+    }
+
+    fn other(&mut self, key: (Class, u32, Shape)) -> Class {
+        let next = self.classes.len() as u32;
+        Class::Other(*self.classes.entry(key).or_insert(next))
+    }
+
+    /// Computes an equation in a kernel.
+    fn place(&mut self, i: u32, p: Placement, cost: u32) {
+        let graph: &'a Graph = self.graph;
+        let e = &graph.equations[i as usize];
+        let kernel = &mut self.kernels[p.kernel as usize];
+        for v in &e.outputs {
+            kernel.reads.remove(v);
+        }
+        kernel.reads.extend(operands(e));
+        kernel.instructions += cost;
+        if kernel.group.members.last() != Some(&i) {
+            kernel.group.members.push(i);
+        }
+        self.placements[i as usize].push(p);
+    }
+
+    /// Whether a kernel has room for an equation more.
+    fn has_room(&self, kernel: u32, e: &Equation, cost: u32) -> bool {
+        let k = self.kernel(kernel);
+        let own = e.outputs.iter().filter(|v| k.reads.contains(v)).count();
+        let new = operands(e).filter(|v| !k.reads.contains(v)).count();
+        k.reads.len() + new - own + k.group.stores.len() < MOST_OPERANDS && k.instructions + cost <= MOST_INSTRUCTIONS
+    }
+
+    fn new_kernel(&mut self, i: u32, nest: Nest, space: &Shape, height: u32) -> u32 {
+        let id = self.kernels.len() as u32;
+        self.merged.push(id);
+        self.kernels.push(Kernel {
+            nest,
+            space: space.clone(),
+            boundaries: boundaries(space),
+            height,
+            region: self.regions.get(i as usize).copied().unwrap_or(0),
+            stream: self.graph.equations[i as usize].meta.stream,
+            instructions: 0,
+            reads: Set::default(),
+            group: Group::default(),
+        });
+        id
+    }
+
+    /// A view costs nothing and goes wherever it is needed. If it is needed in memory its source has to be there, and it needs no kernel: unless it is
+    /// an output much smaller than a source that nobody else wants.
+    fn view(&mut self, i: u32, e: &Equation) {
+        let v = e.outputs[0];
+        let Atom::Var(source) = e.inputs[0] else { return self.pointwise(i, e) };
+        let (stored, floor) = (self.stored[v.0 as usize], self.floors[v.0 as usize]);
+        let smaller = shape::size(self.shape(v)) < shape::size(self.shape(source));
+        if stored && smaller && !self.is_stored_anyway(source) {
+            return self.pointwise(i, e);
+        }
+        if stored {
+            self.require(source, floor, "a view of it is needed in memory");
+        }
+        if self.is_input(source) {
+            return;
+        }
+        let demands = self.demands(v);
+        let many = demands.len() > MOST_VIEWS;
+        for d in demands {
+            let regroup = regroups(&e.prim) && !same_points(self.shape(v), self.shape(source));
+            let splits = d.class == Class::Own && self.kernel(d.kernel).nest == Nest::Map;
+            let far = !self.is_near(i, d.kernel);
+            if many || far || regroup && !(splits && self.split(d.kernel, source)) {
+                let above = self.kernel(d.kernel).height + 1;
+                let why = if far { "another call or stream needs it" } else { "it is regrouped across the loop's axes" };
+                self.require(source, above, why);
+                if many {
+                    continue;
+                }
+                if regroup {
+                    // What is in memory is seen through the view's own strides.
+                    self.kernels[d.kernel as usize].reads.insert(source);
+                    continue;
+                }
+            }
+            self.place(i, d, 0);
+        }
+    }
+
+    /// Splits a map's loop axes where those of `v` end; false if they do not nest.
+    fn split(&mut self, kernel: u32, v: Var) -> bool {
+        let shape = self.shape(v);
+        let k = &mut self.kernels[kernel as usize];
+        let mut all: SmallVec<[usize; 4]> = k.boundaries.iter().copied().chain(boundaries(shape)).collect();
+        all.sort_unstable();
+        all.dedup();
+        if !all.windows(2).all(|w| w[1].is_multiple_of(w[0])) {
+            return false;
+        }
+        k.boundaries = all;
+        k.group.shapes.push(shape.clone());
+        true
+    }
+
+    fn is_input(&self, v: Var) -> bool {
+        self.producers[v.0 as usize] == NONE
+    }
+
+    /// Whether a variable lies in memory whatever else is decided.
+    fn is_stored_anyway(&self, v: Var) -> bool {
+        let producer = self.producers[v.0 as usize];
+        producer == NONE || self.stored[v.0 as usize] || !self.is_pointwise(producer)
+    }
+
+    fn pointwise(&mut self, i: u32, e: &Equation) {
+        let v = e.outputs[0];
+        let mut demands = self.demands(v);
+        let far: SmallVec<[u32; 2]> = demands.iter().map(|d| d.kernel).filter(|&k| !self.is_near(i, k)).collect();
+        for kernel in far {
+            let above = self.kernel(kernel).height + 1;
+            self.require(v, above, "another call or stream needs it");
+            demands.retain(|d| d.kernel != kernel);
+        }
+        let stored = self.stored[v.0 as usize];
+        if demands.is_empty() && !stored {
+            return;
+        }
+        let cost = self.costs.of(self.graph, e);
+        if !stored {
+            self.share_loop(&mut demands);
+            match self.pull(&demands, e, v, cost) {
+                Ok(placements) => return placements.into_iter().for_each(|p| self.place(i, p, cost)),
+                Err(why) => self.reasons.push((v, why)),
+            }
+        }
+        let height = self.height_for(v, &demands);
+        let joined = self.join(&demands, height, i, e, cost);
+        let kernel = match joined {
+            Some(kernel) => kernel,
+            None => self.new_kernel(i, Nest::Map, self.shape(v), self.above(v, &demands)),
+        };
+        let here = demands.iter().filter(|d| self.find(d.kernel) == kernel);
+        let mut placements: SmallVec<[Placement; 2]> = here.map(|d| Placement { kernel, ..*d }).collect();
+        if !placements.iter().any(|p| p.class == Class::Own) {
+            placements.push(Placement { kernel, class: Class::Own, spent: 0 });
+        }
+        placements.into_iter().for_each(|p| self.place(i, p, cost));
+        self.kernels[kernel as usize].group.stores.push(v);
+    }
+
+    /// Merges maps of one height that both need a value at their own indices.
+    fn share_loop(&mut self, demands: &mut SmallVec<[Placement; 2]>) {
+        let first = demands[0];
+        let mergeable = |d: &Placement| d.class == Class::Own && self.can_merge(first.kernel, d.kernel);
+        if demands.len() > 1 && demands.iter().all(mergeable) {
+            let others: SmallVec<[u32; 2]> = demands[1..].iter().map(|d| d.kernel).collect();
+            let mut into = first.kernel;
+            for other in others {
+                into = self.merge(into, other);
+            }
+            let spent = demands.iter().map(|d| d.spent).max().unwrap_or(0);
+            *demands = smallvec![Placement { kernel: into, class: Class::Own, spent }];
+        }
+    }
+
+    /// Where a value that need not be stored is computed, or why it has to be stored after all.
+    fn pull(&self, demands: &[Placement], e: &Equation, v: Var, cost: u32) -> Result<SmallVec<[Placement; 2]>, &'static str> {
+        if !demands.iter().all(|d| self.has_room(d.kernel, e, cost)) {
+            return Err("the kernel would be too large");
+        }
+        if let [d @ Placement { class: Class::Own, .. }] = demands {
+            return Ok(smallvec![*d]);
+        }
+        let size = shape::size(self.shape(v));
+        let points: usize = demands.iter().map(|d| self.points(d, size)).sum();
+        let kernels = demands.iter().enumerate().filter(|(n, d)| !demands[..*n].iter().any(|p| p.kernel == d.kernel)).count();
+        let spent = demands.iter().map(|d| d.spent).max().unwrap_or(0) + if points > size { cost } else { 0 };
+        if kernels == 1 && points <= size {
+            return Ok(demands.into());
+        }
+        if demands.len() > MOST_COPIES {
+            return Err("many kernels need it");
+        }
+        let again = |d: &Placement| Placement { spent, ..*d };
+        if kernels == 1 || points > kernels * size {
+            let few = points <= 2 * kernels * size && kernels == 1;
+            return match spent <= if few { MODERATE } else { CHEAP } {
+                true => Ok(demands.iter().map(again).collect()),
+                false => Err("it would be computed more often than it is stored"),
+            };
+        }
+        let reads = operands(e).filter(|&u| 2 * shape::size(self.shape(u)) >= size).count();
+        if spent <= MODERATE && reads * kernels <= reads + 1 + kernels {
+            return Ok(demands.iter().map(again).collect());
+        }
+        Err("several kernels need it")
+    }
+
+    /// How often a demand computes a value of `size` elements.
+    fn points(&self, d: &Placement, size: usize) -> usize {
+        let k = self.kernel(d.kernel);
+        match (&k.nest, d.class) {
+            (Nest::Closed, _) => size,
+            (Nest::Reduce { space, .. }, Class::Body | Class::Other(_)) => shape::size(space),
+            _ => shape::size(&k.space),
+        }
+    }
+
+    /// The height of the highest kernel that needs a variable in memory, 0 if none does.
+    fn height_for(&self, v: Var, demands: &[Placement]) -> u32 {
+        let heights = demands.iter().map(|d| self.kernel(d.kernel).height);
+        heights.max().unwrap_or(0).max(self.floors[v.0 as usize])
+    }
+
+    /// The height of a new kernel that stores a variable.
+    fn above(&self, v: Var, demands: &[Placement]) -> u32 {
+        let heights = demands.iter().map(|d| self.kernel(d.kernel).height + 1);
+        heights.max().unwrap_or(0).max(self.floors[v.0 as usize])
+    }
+
+    /// A kernel of this height that needs the value at its own indices and can store it: no other kernel that needs it is as high.
+    fn join(&mut self, demands: &[Placement], height: u32, i: u32, e: &Equation, cost: u32) -> Option<u32> {
+        let highest: SmallVec<[Placement; 2]> =
+            demands.iter().copied().filter(|d| self.kernel(d.kernel).height == height).collect();
+        let first = highest.first()?.kernel;
+        let fits = |d: &Placement| {
+            let own = d.class == Class::Own && self.kernel(d.kernel).nest != Nest::Closed;
+            own && (d.kernel == first || self.can_merge(first, d.kernel))
+        };
+        if !highest.iter().all(fits) || !self.is_near(i, first) {
+            return None;
+        }
+        let mut into = first;
+        for d in &highest[1..] {
+            into = self.merge(into, d.kernel);
+        }
+        self.has_room(into, e, cost).then_some(into)
+    }
+
+    /// Whether two kernels may become one.
+    fn can_merge(&self, a: u32, b: u32) -> bool {
+        let (a, b) = (self.find(a), self.find(b));
+        let (p, q) = (self.kernel(a), self.kernel(b));
+        let nests = match (&p.nest, &q.nest) {
+            (Nest::Closed, _) | (_, Nest::Closed) => false,
+            (Nest::Reduce { .. }, Nest::Reduce { .. }) => p.nest == q.nest,
+            _ => true,
+        };
+        // The axes of a reduction are not split.
+        let splits = p.nest == q.nest || p.group.shapes.is_empty() && q.group.shapes.is_empty();
+        a == b
+            || nests
+                && splits
+                && same_points(&p.space, &q.space)
+                && p.boundaries == q.boundaries
+                && p.height == q.height
+                && p.region == q.region
+                && p.stream == q.stream
+                && p.instructions + q.instructions <= MOST_INSTRUCTIONS
+                && p.reads.len() + q.reads.len() + p.group.stores.len() + q.group.stores.len() <= MOST_OPERANDS
+    }
+
+    fn merge(&mut self, a: u32, b: u32) -> u32 {
+        let (a, b) = (self.find(a), self.find(b));
+        if a == b {
+            return a;
+        }
+        let larger = |k: &Kernel| k.group.members.len() + k.reads.len();
+        let (into, from) = if larger(self.kernel(a)) >= larger(self.kernel(b)) { (a, b) } else { (b, a) };
+        self.merged[from as usize] = into;
+        let old = &mut self.kernels[from as usize];
+        let (group, reads, nest) = (std::mem::take(&mut old.group), std::mem::take(&mut old.reads), old.nest.clone());
+        let instructions = old.instructions;
+        let k = &mut self.kernels[into as usize];
+        k.reads.extend(reads);
+        k.instructions += instructions;
+        if nest != Nest::Map {
+            k.nest = nest;
+        }
+        k.group.anchors.extend(group.anchors);
+        k.group.stores.extend(group.stores);
+        k.group.shapes.extend(group.shapes);
+        k.group.members.extend(group.members);
+        into
+    }
+
+    /// A reduction joins the kernel that needs its result at its own indices, if it is the highest that does; otherwise it begins one.
+    fn reduce(&mut self, i: u32, e: &Equation, axes: SmallVec<[usize; 4]>) {
+        let v = e.outputs[0];
+        let space = match e.inputs[0] {
+            Atom::Var(u) => self.shape(u).clone(),
+            Atom::Lit(_) => Shape::new(),
+        };
+        let demands = self.demands(v);
+        let nest = Nest::Reduce { space, axes };
+        let near = demands.iter().all(|d| self.is_near(i, d.kernel));
+        let height = self.height_for(v, &demands);
+        let accepts = |f: &Self, d: &Placement| {
+            let k = f.kernel(d.kernel);
+            let nests = k.nest == Nest::Map && k.group.shapes.is_empty() || k.nest == nest;
+            d.class == Class::Own && nests && same_points(&k.space, f.shape(v))
+        };
+        let highest = |f: &Self, d: &&Placement| f.kernel(d.kernel).height == height;
+        let fits = near && demands.iter().filter(|d| highest(self, d)).all(|d| accepts(self, d));
+        // A kernel that reads a result both at its own and at other indices would need it before it is there.
+        let twice = |f: &Self, k: u32| demands.iter().any(|d| f.find(d.kernel) == k && d.class != Class::Own);
+        let joined = if fits && !demands.is_empty() { self.join(&demands, height, i, e, 1) } else { None };
+        let joined = joined.filter(|&k| !twice(self, k));
+        let kernel = match joined {
+            Some(kernel) => kernel,
+            None => self.new_kernel(i, nest.clone(), self.shape(v), self.above(v, &demands)),
+        };
+        let read_elsewhere = demands.iter().any(|d| self.find(d.kernel) != kernel);
+        if self.stored[v.0 as usize] || read_elsewhere || joined.is_none() {
+            if joined.is_none() && !demands.is_empty() && !self.stored[v.0 as usize] {
+                self.reasons.push((v, "it is needed at other points than the reduction gives"));
+            }
+            self.kernels[kernel as usize].group.stores.push(v);
+        }
+        self.kernels[kernel as usize].nest = nest;
+        self.kernels[kernel as usize].group.anchors.push(i);
+        self.place(i, Placement { kernel, class: Class::Body, spent: 0 }, 1);
+    }
+
+    /// An anchor by itself.
+    fn closed(&mut self, i: u32, e: &Equation) {
+        let v = e.outputs[0];
+        let demands = self.demands(v);
+        let height = e.outputs.iter().map(|&v| self.above(v, &demands)).max().unwrap_or(0);
+        let library = matches!(lowering(self.graph, i), Lowering::Library(_));
+        let space = match (lowering(self.graph, i), e.inputs.get(1)) {
+            (Lowering::Scatter { space, .. }, _) => space,
+            _ => self.shape(v).clone(),
+        };
+        let kernel = self.new_kernel(i, Nest::Closed, &space, height);
+        if library {
+            operands(e).for_each(|u| self.require(u, height + 1, "a library routine reads it"));
+        }
+        self.kernels[kernel as usize].group.anchors.push(i);
+        self.kernels[kernel as usize].group.stores.extend(e.outputs.iter().copied());
+        self.place(i, Placement { kernel, class: Class::Body, spent: 0 }, 1);
+    }
+
+    /// Merges kernels of one height and loop that read something large in common, or are so small that a launch less is what counts.
+    fn merge_siblings(&mut self) {
+        let mut first: Map<(u32, Var), SmallVec<[u32; 2]>> = Map::default();
+        for id in 0..self.kernels.len() as u32 {
+            if self.find(id) != id || self.kernel(id).nest == Nest::Closed {
+                continue;
+            }
+            let points = shape::size(&self.kernel(id).space);
+            let worth = |v: &Var| points <= SMALL || 2 * shape::size(self.graph.shape_of(*v)) >= points;
+            let mut reads: SmallVec<[Var; 8]> = self.kernel(id).reads.iter().copied().filter(worth).collect();
+            reads.sort_unstable();
+            let mut into = id;
+            for &v in &reads {
+                let key = (self.kernel(into).height, v);
+                let known = first.entry(key).or_default().clone();
+                if let Some(other) = known.into_iter().map(|k| self.find(k)).find(|&k| k != into && self.kernel(k).nest == self.kernel(into).nest && self.can_merge(k, into)) {
+                    into = self.merge(other, into);
+                }
+            }
+            for v in reads {
+                let known = first.entry((self.kernel(into).height, v)).or_default();
+                if known.len() < 4 && !known.contains(&into) {
+                    known.push(into);
+                }
+            }
+        }
+    }
+}
+
+/// The variables that an equation reads, each once.
+fn operands(e: &Equation) -> impl Iterator<Item = Var> + '_ {
+    let inputs = &e.inputs;
+    inputs.iter().enumerate().filter_map(move |(k, a)| match a {
+        Atom::Var(v) if !inputs[..k].contains(a) => Some(*v),
+        _ => None,
+    })
+}
+
+/// Whether shapes agree but for axes of extent 1.
+fn same_points(a: &[usize], b: &[usize]) -> bool {
+    a == b || a.iter().filter(|&&n| n != 1).eq(b.iter().filter(|&&n| n != 1))
+}
+
+/// Views that keep the elements in their row-major order.
+fn regroups(prim: &Prim) -> bool {
+    matches!(
+        prim,
+        Prim::Reshape(_) | Prim::Flatten(_) | Prim::Unflatten(_) | Prim::ExpandDims(_) | Prim::Squeeze(_)
+    )
+}
+
+/// Where the axes of a shape end, in elements counted from the end; none if it is empty.
+fn boundaries(shape: &[usize]) -> SmallVec<[usize; 4]> {
+    let mut ends: SmallVec<[usize; 4]> = SmallVec::new();
+    let mut n = 1;
+    for &extent in shape.iter().rev().filter(|&&n| n != 1) {
+        ends.push(n);
+        n *= extent;
+    }
+    ends.push(n);
+    if n == 0 { SmallVec::new() } else { ends }
 }

@@ -8,6 +8,7 @@
 
 mod fuse;
 mod hash;
+mod inline;
 mod lower;
 mod memory;
 pub mod pipeline;

@@ -93,7 +93,7 @@ impl<'a> Lowerer<'a> {
     }
 
     fn group(&mut self, group: &Group) -> Result<()> {
-        let Some(&anchor) = group.anchors.first() else { return self.map(&group.stores) };
+        let Some(&anchor) = group.anchors.first() else { return self.map(&group.stores, &group.shapes) };
         let equation = &self.graph.equations[anchor as usize];
         let result = match self.lowering(anchor) {
             Lowering::Reduce { .. } => self.reduce(group),
@@ -122,14 +122,16 @@ impl<'a> Lowerer<'a> {
     }
 
     /// A kernel over the space of the first of these variables that computes and stores all of them. What is in memory already, as a view or whole, stays there.
-    fn map(&mut self, stores: &[Var]) -> Result<()> {
+    fn map(&mut self, stores: &[Var], shapes: &[Shape]) -> Result<()> {
         let graph = self.graph;
         let stores: SmallVec<[Var; 4]> =
             stores.iter().copied().filter(|&v| self.places.of(graph, v).is_none()).collect();
         let Some(&first) = stores.first() else { return Ok(()) };
         let mut body = Body::default();
         let space = &self.aval(first).shape;
-        let at = body.begin(space, &self.boundaries(&stores));
+        let mut splits = self.boundaries(&stores);
+        splits.extend(shapes.iter().map(|s| s.as_slice()));
+        let at = body.begin(space, &splits);
         let mut written = SmallVec::<[(Var, Lane, Index); 4]>::new();
         for &v in &stores {
             let at = self.reindex(&mut body, &at, space, &self.aval(v).shape);
@@ -142,10 +144,13 @@ impl<'a> Lowerer<'a> {
     }
 
     /// Shapes that the loop axes should be split for, so that reshapes between what is computed here stay affine.
-    fn boundaries(&self, stores: &[Var]) -> SmallVec<[&'a [usize]; 4]> {
-        let mut shapes: SmallVec<[&'a [usize]; 4]> = SmallVec::new();
+    fn boundaries<'b>(&self, stores: &[Var]) -> SmallVec<[&'b [usize]; 4]>
+    where
+        'a: 'b,
+    {
+        let mut shapes: SmallVec<[&'b [usize]; 4]> = SmallVec::new();
         for &v in stores {
-            let shape: &'a [usize] = &self.graph.avals[v.0 as usize].shape;
+            let shape: &'b [usize] = &self.graph.avals[v.0 as usize].shape;
             shapes.push(shape);
             let e = &self.graph.equations[self.places.producer(v) as usize];
             if let (true, Some(Atom::Var(input))) = (e.prim.is_view(), e.inputs.first()) {
@@ -187,7 +192,7 @@ impl<'a> Lowerer<'a> {
         match atom {
             Atom::Var(v) => {
                 if self.places.of(graph, v).is_none() {
-                    self.map(&[v])?;
+                    self.map(&[v], &[])?;
                 }
                 let place = self.places.of(graph, v);
                 Ok(place.expect("a map gives all that it stores a place").clone())

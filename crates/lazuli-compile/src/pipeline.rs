@@ -1,6 +1,9 @@
 //! The road, on one page.
 
-use crate::{fuse, lower, memory};
+use crate::fuse::{apart, fuse};
+use crate::inline::{Flat, inline};
+use crate::lower::lower;
+use crate::memory;
 use lazuli_ir::{Graph, Result};
 use lazuli_kernel::{Layout, Plan};
 
@@ -42,9 +45,14 @@ pub struct Compiled {
 }
 
 /// Compiles a graph for inputs that lie in their buffers as these layouts say.
-pub fn compile(graph: &Graph, inputs: &[Layout], _options: &Options) -> Result<Compiled> {
-    let groups = fuse::apart(graph);
-    let program = lower::lower(graph, inputs, &groups)?;
+pub fn compile(graph: &Graph, inputs: &[Layout], options: &Options) -> Result<Compiled> {
+    let Flat { graph, regions } = inline(graph)?;
+    let schedule = match (options.fuse, regions.is_empty()) {
+        (true, _) => fuse(&graph, &[]),
+        (false, true) => apart(&graph),
+        (false, false) => fuse(&graph, &regions),
+    };
+    let program = lower(&graph, inputs, &schedule.groups)?;
     let (plan, outputs) = memory::plan(program, graph.inputs.len());
     debug_assert_eq!(plan.verify().map_err(|e| e.to_string()), Ok(()));
     Ok(Compiled { plan, outputs })

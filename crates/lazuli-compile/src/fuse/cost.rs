@@ -1,0 +1,90 @@
+//! What an equation costs to compute at one point: the instructions that it emits.
+
+use crate::hash::Map;
+use lazuli_ir::{Atom, Equation, Graph, Index, Ix, Lane, Pointwise, Prim};
+use lazuli_kernel::{DType, Emit, Inst, Scalar, Value};
+
+/// Costs of the equations of one graph, each kind of operation measured once.
+#[derive(Debug, Default)]
+pub(super) struct Costs {
+    known: Map<(Prim, DType), u32>,
+}
+
+impl Costs {
+    /// Instructions of a pointwise equation at one point, loads and parameters not counted; none for a view.
+    pub fn of(&mut self, graph: &Graph, e: &Equation) -> u32 {
+        if e.prim.is_view() {
+            return 0;
+        }
+        if !matches!(e.prim, Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_)) {
+            return measure(graph, e);
+        }
+        let dtype = match e.inputs.last() {
+            Some(Atom::Var(v)) => graph.avals[v.0 as usize].dtype,
+            Some(Atom::Lit(s)) => s.dtype,
+            None => DType::Bool,
+        };
+        *self.known.entry((e.prim.clone(), dtype)).or_insert_with(|| measure(graph, e))
+    }
+}
+
+/// Writes the equation into a straight line that is thrown away.
+fn measure(graph: &Graph, e: &Equation) -> u32 {
+    let mut probe = Probe { graph, e, emit: Emit::new() };
+    let at: Index = (0..graph.shape_of(e.outputs[0]).len() as u32).map(Ix::axis).collect();
+    e.prim.pointwise(&mut probe, &at);
+    let free = |inst: &&Inst| !matches!(inst, Inst::Param(_) | Inst::Const(_) | Inst::Index(_));
+    probe.emit.insts.iter().filter(free).count() as u32
+}
+
+/// A lowering context in which every operand and number is a parameter.
+struct Probe<'a> {
+    graph: &'a Graph,
+    e: &'a Equation,
+    emit: Emit,
+}
+
+impl Pointwise for Probe<'_> {
+    fn input(&mut self, k: usize, _: &[Ix]) -> Lane {
+        match self.input_dtype(k) {
+            DType::C64 => Lane::Complex(self.emit.param(DType::F32), self.emit.param(DType::F32)),
+            dtype => Lane::Real(self.emit.param(dtype)),
+        }
+    }
+    fn input_masked(&mut self, k: usize, at: &[Ix], _: Value) -> Lane {
+        self.input(k, at)
+    }
+    fn inputs(&self) -> usize {
+        self.e.inputs.len()
+    }
+    fn input_shape(&self, k: usize) -> &[usize] {
+        match self.e.inputs[k] {
+            Atom::Lit(_) => &[],
+            Atom::Var(v) => self.graph.shape_of(v),
+        }
+    }
+    fn shape_operand(&self, k: usize) -> &[usize] {
+        self.graph.shape_of(self.e.shapes[k])
+    }
+    fn input_dtype(&self, k: usize) -> DType {
+        match self.e.inputs[k] {
+            Atom::Lit(s) => s.dtype,
+            Atom::Var(v) => self.graph.avals[v.0 as usize].dtype,
+        }
+    }
+    fn output_shape(&self) -> &[usize] {
+        self.graph.shape_of(self.e.outputs[0])
+    }
+    fn emit(&mut self) -> &mut Emit {
+        &mut self.emit
+    }
+    fn number(&mut self, value: Scalar) -> Value {
+        self.emit.param(value.dtype)
+    }
+    fn position(&mut self, at: &Ix) -> Value {
+        match at {
+            Ix::Computed(v) => *v,
+            Ix::Affine { terms, .. } => self.emit.push(Inst::Index(terms.first().map_or(0, |t| t.0))),
+        }
+    }
+}
