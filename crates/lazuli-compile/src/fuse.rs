@@ -54,7 +54,7 @@ pub(crate) struct Group {
 }
 
 /// Groups in the order in which they run, and why neighbours are not one.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Schedule {
     pub groups: Vec<Group>,
     /// Of variables that are stored: why they could not stay within a kernel.
@@ -107,7 +107,10 @@ struct Placement {
 enum Nest {
     Map,
     /// Over this space, along these axes.
-    Reduce { space: Shape, axes: SmallVec<[usize; 4]> },
+    Reduce {
+        space: Shape,
+        axes: SmallVec<[usize; 4]>,
+    },
     /// Takes no more stores.
     Closed,
 }
@@ -285,7 +288,10 @@ impl<'a> Fuser<'a> {
             }
             prim if regroups(prim) => class,
             prim if prim.is_view() => self.other((class, user, Shape::new())),
-            _ if class == Class::Body && matches!(self.kernel(kernel).nest, Nest::Reduce { .. }) && !self.is_pointwise(user) => {
+            _ if class == Class::Body
+                && matches!(self.kernel(kernel).nest, Nest::Reduce { .. })
+                && !self.is_pointwise(user) =>
+            {
                 Class::Body
             }
             // Gathers and the like, and anchors that are no reductions, have indices of their own for each operand.
@@ -370,7 +376,8 @@ impl<'a> Fuser<'a> {
             let far = !self.is_near(i, d.kernel);
             if many || far || regroup && !(splits && self.split(d.kernel, source)) {
                 let above = self.kernel(d.kernel).height + 1;
-                let why = if far { "another call or stream needs it" } else { "it is regrouped across the loop's axes" };
+                let why =
+                    if far { "another call or stream needs it" } else { "it is regrouped across the loop's axes" };
                 self.require(source, above, why);
                 if many {
                     continue;
@@ -462,7 +469,13 @@ impl<'a> Fuser<'a> {
     }
 
     /// Where a value that need not be stored is computed, or why it has to be stored after all.
-    fn pull(&self, demands: &[Placement], e: &Equation, v: Var, cost: u32) -> Result<SmallVec<[Placement; 2]>, &'static str> {
+    fn pull(
+        &self,
+        demands: &[Placement],
+        e: &Equation,
+        v: Var,
+        cost: u32,
+    ) -> Result<SmallVec<[Placement; 2]>, &'static str> {
         if !demands.iter().all(|d| self.has_room(d.kernel, e, cost)) {
             return Err("the kernel would be too large");
         }
@@ -471,7 +484,8 @@ impl<'a> Fuser<'a> {
         }
         let size = shape::size(self.shape(v));
         let points: usize = demands.iter().map(|d| self.points(d, size)).sum();
-        let kernels = demands.iter().enumerate().filter(|(n, d)| !demands[..*n].iter().any(|p| p.kernel == d.kernel)).count();
+        let kernels =
+            demands.iter().enumerate().filter(|(n, d)| !demands[..*n].iter().any(|p| p.kernel == d.kernel)).count();
         let spent = demands.iter().map(|d| d.spent).max().unwrap_or(0) + if points > size { cost } else { 0 };
         if kernels == 1 && points <= size {
             return Ok(demands.into());
@@ -654,7 +668,11 @@ impl<'a> Fuser<'a> {
             for &v in &reads {
                 let key = (self.kernel(into).height, v);
                 let known = first.entry(key).or_default().clone();
-                if let Some(other) = known.into_iter().map(|k| self.find(k)).find(|&k| k != into && self.kernel(k).nest == self.kernel(into).nest && self.can_merge(k, into)) {
+                if let Some(other) = known
+                    .into_iter()
+                    .map(|k| self.find(k))
+                    .find(|&k| k != into && self.kernel(k).nest == self.kernel(into).nest && self.can_merge(k, into))
+                {
                     into = self.merge(other, into);
                 }
             }
@@ -684,10 +702,7 @@ fn same_points(a: &[usize], b: &[usize]) -> bool {
 
 /// Views that keep the elements in their row-major order.
 fn regroups(prim: &Prim) -> bool {
-    matches!(
-        prim,
-        Prim::Reshape(_) | Prim::Flatten(_) | Prim::Unflatten(_) | Prim::ExpandDims(_) | Prim::Squeeze(_)
-    )
+    matches!(prim, Prim::Reshape(_) | Prim::Flatten(_) | Prim::Unflatten(_) | Prim::ExpandDims(_) | Prim::Squeeze(_))
 }
 
 /// Where the axes of a shape end, in elements counted from the end; none if it is empty.

@@ -4,7 +4,7 @@
 //! fuses within regions and never across; `compile` ignores them.
 
 use lazuli_ir::prims::{Broadcast, Call};
-use lazuli_ir::{Aval, Atom, Equation, Graph, Location, Meta, Prim, Result, Var};
+use lazuli_ir::{Atom, Aval, Equation, Graph, Location, Meta, Prim, Result, Var};
 use smallvec::{SmallVec, smallvec};
 use std::borrow::Cow;
 
@@ -73,7 +73,11 @@ impl Inliner {
                 None => e.meta,
                 Some((_, outer)) => {
                     let known = e.meta.location != Location::UNKNOWN;
-                    Meta { location: if known { e.meta.location } else { outer.location }, effect: e.meta.effect, ..outer }
+                    Meta {
+                        location: if known { e.meta.location } else { outer.location },
+                        effect: e.meta.effect,
+                        ..outer
+                    }
                 }
             };
             if let Prim::Call(inner) = &e.prim {

@@ -12,6 +12,8 @@ mod inline;
 mod lower;
 mod memory;
 pub mod pipeline;
+pub mod report;
 pub mod testing;
 
 pub use pipeline::{Compiled, Options, OutputInfo, OutputSource, compile};
+pub use report::{Fused, Report};

@@ -4,8 +4,10 @@ use crate::fuse::{apart, fuse};
 use crate::inline::{Flat, inline};
 use crate::lower::lower;
 use crate::memory;
+use crate::report::Report;
 use lazuli_ir::{Graph, Result};
 use lazuli_kernel::{Layout, Plan};
+use std::borrow::Cow;
 
 /// Which stages run. `eval` of lazy arrays has them off, a compiled function on; either way the results are the same, bit for bit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -42,6 +44,7 @@ pub struct Compiled {
     pub plan: Plan,
     /// One for each output of the graph.
     pub outputs: Vec<OutputInfo>,
+    pub report: Report,
 }
 
 /// Compiles a graph for inputs that lie in their buffers as these layouts say.
@@ -55,5 +58,13 @@ pub fn compile(graph: &Graph, inputs: &[Layout], options: &Options) -> Result<Co
     let program = lower(&graph, inputs, &schedule.groups)?;
     let (plan, outputs) = memory::plan(program, graph.inputs.len());
     debug_assert_eq!(plan.verify().map_err(|e| e.to_string()), Ok(()));
-    Ok(Compiled { plan, outputs })
+    let report = Report { graph: owned(graph), schedule };
+    Ok(Compiled { plan, outputs, report })
+}
+
+fn owned(graph: Cow<Graph>) -> Option<Graph> {
+    match graph {
+        Cow::Owned(graph) => Some(graph),
+        Cow::Borrowed(_) => None,
+    }
 }

@@ -3,7 +3,7 @@
 use crate::pipeline::{Options, OutputSource, compile};
 use lazuli_ir::{Aval, DType, Graph, Result, Scalar};
 use lazuli_kernel::testing::Rng;
-use lazuli_kernel::{Backend, Interpreter, Layout, Mode, Stream};
+use lazuli_kernel::{Backend, Interpreter, Layout, Mode, Stream, Strides};
 
 /// An array on the host, row-contiguous.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,21 +44,53 @@ impl Host {
         self.aval == other.aval
             && self.scalars().into_iter().map(canonical).eq(other.scalars().into_iter().map(canonical))
     }
+    /// The same array in another layout: axes in another order, some flipped, gaps between elements. Returns its bytes.
+    pub fn scrambled(&self, rng: &mut Rng) -> (Host, Layout) {
+        let shape = &self.aval.shape;
+        let mut order: Vec<usize> = (0..shape.len()).collect();
+        for i in (1..order.len()).rev() {
+            order.swap(i, rng.below(i + 1));
+        }
+        let mut layout = Layout { shape: shape.clone(), strides: Strides::from_elem(0, shape.len()), offset: 0 };
+        let mut step = 1 + rng.below(2) as isize;
+        layout.offset = rng.below(3) as isize;
+        for axis in order {
+            layout.strides[axis] = step;
+            step *= shape[axis].max(1) as isize;
+            if rng.once_in(3) && shape[axis] > 0 {
+                layout.offset += (shape[axis] as isize - 1) * layout.strides[axis];
+                layout.strides[axis] *= -1;
+            }
+        }
+        let size = self.aval.dtype.itemsize();
+        let end = layout.span().map_or(0, |(_, high)| high + 1) as usize;
+        let mut bytes = vec![0xA5; end * size];
+        for (i, element) in self.bytes.chunks(size).enumerate() {
+            let at = position(&layout, i) * size;
+            bytes[at..at + size].copy_from_slice(element);
+        }
+        (Host { aval: self.aval.clone(), bytes }, layout)
+    }
     /// The elements that a layout picks from these bytes.
     fn gather(dtype: DType, bytes: &[u8], layout: &Layout) -> Self {
         let size = dtype.itemsize();
         let mut out = Vec::with_capacity(layout.size() * size);
         for i in 0..layout.size() {
-            let (mut rest, mut at) = (i, layout.offset);
-            for (&n, &s) in layout.shape.iter().zip(&layout.strides).rev() {
-                at += (rest % n) as isize * s;
-                rest /= n;
-            }
-            let at = at as usize * size;
+            let at = position(layout, i) * size;
             out.extend_from_slice(&bytes[at..at + size]);
         }
         Self { aval: Aval::new(dtype, layout.shape.clone()), bytes: out }
     }
+}
+
+/// Where element number `i`, in row-major order, lies.
+fn position(layout: &Layout, i: usize) -> usize {
+    let (mut rest, mut at) = (i, layout.offset);
+    for (&n, &s) in layout.shape.iter().zip(&layout.strides).rev() {
+        at += (rest % n) as isize * s;
+        rest /= n;
+    }
+    at as usize
 }
 
 /// Inputs for a graph.

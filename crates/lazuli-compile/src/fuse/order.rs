@@ -27,7 +27,8 @@ pub(super) fn ordered(fuser: Fuser) -> Schedule {
     let mut readers: Vec<Vec<u32>> = vec![Vec::new(); kernels.len()];
     let mut waits = vec![0u32; kernels.len()];
     for &k in &alive {
-        let mut before: Vec<u32> = kernels[k].reads.iter().map(|&v| writer_of(v)).filter(|&w| w != NONE && w as usize != k).collect();
+        let mut before: Vec<u32> =
+            kernels[k].reads.iter().map(|&v| writer_of(v)).filter(|&w| w != NONE && w as usize != k).collect();
         before.sort_unstable();
         before.dedup();
         waits[k] = before.len() as u32;

@@ -1,0 +1,179 @@
+//! Fusing, simplifying and layouts never change a result: every primitive, and random programs, in all modes and bit for bit.
+
+use lazuli_compile::Options;
+use lazuli_compile::testing::{Host, run, run_with};
+use lazuli_ir::prims::*;
+use lazuli_ir::{Atom, Aval, Binary, Builder, DType, Dim, Graph, Prim, Result, Ternary, Unary};
+use lazuli_kernel::testing::Rng;
+use smallvec::{SmallVec, smallvec};
+
+const FUSED: Options = Options { simplify: false, fuse: true };
+
+/// Runs a graph op by op, fused, and simplified and fused, on contiguous inputs and on scrambled ones.
+fn check(what: &str, graph: &Graph, inputs: &[Host], rng: &mut Rng) {
+    let results = |options: &Options| run(graph, inputs, options).unwrap_or_else(|e| panic!("{what}: {e}\n{graph}"));
+    let want = results(&Options::EVAL);
+    let same = |mode: &str, got: &[Host]| {
+        for (i, (g, w)) in got.iter().zip(&want).enumerate() {
+            assert!(
+                g.same(w),
+                "{what}: {mode} changes output {i}\n{graph}\n{:?}\n{:?}",
+                &g.scalars()[..g.scalars().len().min(40)],
+                &w.scalars()[..w.scalars().len().min(40)]
+            );
+        }
+    };
+    same("fusing", &results(&FUSED));
+    same("compiling", &results(&Options::COMPILE));
+    let (scrambled, layouts): (Vec<_>, Vec<_>) = inputs.iter().map(|h| h.scrambled(rng)).unzip();
+    for options in [Options::EVAL, Options::COMPILE] {
+        let got = run_with(graph, &scrambled, &layouts, &options).unwrap_or_else(|e| panic!("{what}: {e}\n{graph}"));
+        same("another layout", &got);
+    }
+}
+
+#[test]
+fn every_primitive() {
+    let mut rng = Rng(1);
+    for sample in lazuli_ir::testing::samples() {
+        if !is_written(&sample.prim, sample.inputs.first().map_or(DType::F32, |o| o.aval.dtype)) {
+            continue;
+        }
+        let graph = sample.graph().unwrap();
+        let mut inputs: Vec<Host> = Vec::new();
+        for o in &sample.inputs {
+            let draw = |rng: &mut Rng| o.low + (rng.real(0.5) + 0.5) * (o.high - o.low);
+            let values: Vec<f64> = (0..o.aval.size())
+                .map(|_| if o.aval.dtype.is_integer() { draw(&mut rng).floor() } else { draw(&mut rng) })
+                .collect();
+            inputs.push(Host::new(o.aval.clone(), &values));
+        }
+        inputs.extend(sample.shapes.iter().map(|a| Host::new(a.clone(), &vec![0.0; a.size()])));
+        check(&format!("{:?}", sample.prim), &graph, &inputs, &mut rng);
+    }
+}
+
+#[test]
+fn random_programs() {
+    for seed in 0..400 {
+        let mut rng = Rng(seed);
+        let graph = program(&mut rng);
+        let inputs = lazuli_compile::testing::random_inputs(&graph, &mut rng, seed % 2 == 0);
+        check(&format!("program {seed}"), &graph, &inputs, &mut rng);
+    }
+}
+
+/// Elementary functions of float64, by which complex ones are computed, are not there yet.
+fn is_written(prim: &Prim, dtype: DType) -> bool {
+    let wide = matches!(dtype, DType::F64 | DType::C64);
+    !wide
+        || !matches!(prim, Prim::Unary(op) if *op != Unary::Neg)
+            && !matches!(prim, Prim::Binary(Binary::Power | Binary::LogAddExp | Binary::Arctan2))
+}
+
+/// A random graph: what an equation refuses is left out.
+fn program(rng: &mut Rng) -> Graph {
+    let mut b = Builder::new();
+    let dims = [1, 2, 3, 4, 6, rng.below(2) * 5];
+    let dtypes = [DType::F32, DType::F32, DType::F32, DType::I32, DType::BF16, DType::C64, DType::Bool, DType::F16];
+    let mut pool: Vec<Atom> = Vec::new();
+    for _ in 0..1 + rng.below(3) {
+        let shape: Vec<usize> = (0..rng.below(4)).map(|_| rng.pick(&dims)).collect();
+        pool.push(b.input(Aval::new(rng.pick(&dtypes), shape.as_slice())).into());
+    }
+    for _ in 0..3 + rng.below(25) {
+        if let Ok(a) = equation(&mut b, &pool, rng) {
+            pool.push(a);
+        }
+    }
+    let mut outputs = vec![*pool.last().expect("there are inputs")];
+    for _ in 0..rng.below(4) {
+        outputs.push(rng.pick(&pool));
+    }
+    b.finish(outputs)
+}
+
+fn equation(b: &mut Builder, pool: &[Atom], rng: &mut Rng) -> Result<Atom> {
+    // The latest values are the likeliest operands: long chains, and some sharing.
+    let recent = |rng: &mut Rng| match rng.below(3) {
+        0 => rng.pick(pool),
+        _ => pool[pool.len() - 1 - rng.below(pool.len().min(3))],
+    };
+    let x = recent(rng);
+    let (dtype, shape) = (b.dtype(x), b.shape(x).to_vec());
+    let rank = shape.len();
+    let axis = if rank == 0 { 0 } else { rng.below(rank) };
+    match rng.below(16) {
+        0 | 1 => {
+            let op = rng.pick(Unary::ALL);
+            b.unary(if is_written(&op.into(), dtype) { op } else { Unary::Neg }, x)
+        }
+        2..=4 => {
+            let y = recent(rng);
+            let y = if rng.once_in(4) { b.like(x, 1.5) } else { b.cast(y, dtype)? };
+            let op = rng.pick(Binary::ALL);
+            b.binary(if is_written(&op.into(), dtype) { op } else { Binary::Add }, x, y)
+        }
+        5 => {
+            let (c, y) = (recent(rng), recent(rng));
+            let (c, y) = (b.cast(c, DType::Bool)?, b.cast(y, dtype)?);
+            b.op(Ternary::Select, &[c, x, y])
+        }
+        6 => b.cast(x, rng.pick(&[DType::F32, DType::F16, DType::I32, DType::BF16])),
+        7 => {
+            let mut axes: SmallVec<[usize; 4]> = (0..rank).collect();
+            for i in (1..rank).rev() {
+                axes.swap(i, rng.below(i + 1));
+            }
+            b.op(Transpose { axes }, &[x])
+        }
+        8 => {
+            let size: usize = shape.iter().product();
+            let mut to = Vec::new();
+            let mut rest: usize = size;
+            for n in [2, 3, 4] {
+                if rest > 0 && rest.is_multiple_of(n) && rng.once_in(2) {
+                    to.push(n);
+                    rest /= n;
+                }
+            }
+            to.insert(rng.below(to.len() + 1), rest);
+            reshape(b, x, &to)
+        }
+        9 => expand_dims(b, x, &[rng.below(rank + 1)]),
+        10 => {
+            let mut to = shape.clone();
+            to.insert(0, 1 + rng.below(3));
+            broadcast_to(b, x, &to)
+        }
+        11 | 12 => {
+            let op = rng.pick(&[ReduceOp::Sum, ReduceOp::Prod, ReduceOp::Max, ReduceOp::Min, ReduceOp::Any]);
+            let axes: SmallVec<[usize; 4]> = (0..rank).filter(|_| rng.once_in(2)).collect();
+            b.op(Reduce { op, axes, keepdims: rng.once_in(2) }, &[x])
+        }
+        13 => {
+            let n = *shape.get(axis).unwrap_or(&0);
+            let mut bounds: SmallVec<[Bound; 4]> = smallvec![Bound::ALL; rank];
+            if rank > 0 {
+                let start = rng.below(n + 1);
+                bounds[axis] = Bound { start: Some(start as isize), stop: None, step: rng.pick(&[1, 2, -1]) };
+            }
+            b.op(Slice { bounds }, &[x])
+        }
+        14 => {
+            let y = recent(rng);
+            let y = b.cast(y, dtype)?;
+            b.op(Concatenate { axis }, &[x, y])
+        }
+        _ if rank > 0 => match rng.below(4) {
+            0 => b.op(
+                Cumulative { op: lazuli_kernel::ScanOp::Sum, axis, reverse: rng.once_in(2), exclusive: false },
+                &[x],
+            ),
+            1 => b.op(ArgReduce { op: ArgOp::Max, axis, keepdims: true }, &[x]),
+            2 => b.op(Sort { axis }, &[x]),
+            _ => b.op(Iota { dtype: DType::I32, shape: shape.iter().map(|&n| Dim::Known(n)).collect(), axis }, &[]),
+        },
+        _ => b.unary(Unary::Neg, x),
+    }
+}
