@@ -8,13 +8,16 @@ use crate::graph::Atom;
 use crate::prims::conjugate;
 use lazuli_kernel::{DType, Result, Scalar};
 
-/// sign(a), so 0 at 0; for a complex number Re(t·conj(sign a)).
-pub(super) fn abs_partial(b: &mut Builder, [x]: [Atom; 1], _: Atom) -> Result<[Partial; 1]> {
-    let s = b.unary(Unary::Sign, x)?;
+/// sign(a), so 0 at 0; for a complex number Re(t·ā/|a|), in operations that have derivatives of their own.
+pub(super) fn abs_partial(b: &mut Builder, [x]: [Atom; 1], y: Atom) -> Result<[Partial; 1]> {
     if b.dtype(x) != DType::C64 {
-        return Ok([Partial::Times(s)]);
+        return Ok([Partial::Times(b.unary(Unary::Sign, x)?)]);
     }
-    Ok([Partial::RealTimes(conjugate(b, s)?)])
+    let at_zero = b.binary(Binary::Eq, y, b.like(y, 0.0))?;
+    let divisor = b.select(at_zero, b.like(y, 1.0), y)?;
+    let divisor = b.cast(divisor, DType::C64)?;
+    let conjugated = conjugate(b, x)?;
+    Ok([Partial::RealTimes(b.div(conjugated, divisor)?)])
 }
 
 /// −y/(2a).

@@ -125,7 +125,7 @@ fn every_row_is_total_and_gives_the_dtype_that_it_says() {
             }
         }
     }
-    for dtype in DTYPES {
+    for dtype in DType::ALL {
         Unary::ALL.iter().for_each(|&op| sweep(op.into(), op.row(), dtype));
         Binary::ALL.iter().for_each(|&op| sweep(op.into(), op.row(), dtype));
         Ternary::ALL.iter().for_each(|&op| sweep(op.into(), op.row(), dtype));
@@ -360,18 +360,3 @@ fn complex_square_roots() {
         check_complex(Unary::Sqrt, &[z], want);
     }
 }
-
-const DTYPES: [DType; 12] = [
-    DType::Bool,
-    DType::U8,
-    DType::U16,
-    DType::U32,
-    DType::U64,
-    DType::I8,
-    DType::I16,
-    DType::I32,
-    DType::I64,
-    DType::F16,
-    DType::BF16,
-    DType::F32,
-];
