@@ -35,7 +35,11 @@ impl Primitive for Cumulative {
         let a = inputs[0];
         check_axis(self.name(), self.axis, a)?;
         if a.dtype.is_complex() && self.op != ScanOp::Sum {
-            return Err(Error::value(self.name(), "is not defined on complex64: work on real and imag parts"));
+            let why = match self.op {
+                ScanOp::Min | ScanOp::Max => "complex numbers have no order: scan their abs, real or imag",
+                _ => "is not defined on complex64: of the scans only cumsum is",
+            };
+            return Err(Error::value(self.name(), why));
         }
         let dtype = match self.op {
             ScanOp::LogAddExp if !a.dtype.is_float() => {

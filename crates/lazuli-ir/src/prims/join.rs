@@ -133,10 +133,12 @@ fn and(cx: &mut dyn Pointwise, mask: &mut Option<Value>, op: BinaryOp, a: Value,
 impl Primitive for Concatenate {
     fields!("concatenate" axis);
     fn arity(&self) -> Arity {
-        Arity::AtLeast(1)
+        Arity::AtLeast(0)
     }
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
-        let first = inputs[0];
+        let Some(&first) = inputs.first() else {
+            return Err(Error::value("concatenate", "needs at least one array"));
+        };
         check_alike("concatenate", inputs)?;
         check_axis("concatenate", self.axis, first)?;
         let mut out = first.clone();
