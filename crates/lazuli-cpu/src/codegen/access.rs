@@ -1,0 +1,406 @@
+//! Selection of loads, stores, loop counters and run-time scalars, and of whole lines.
+
+use super::block::Layout;
+use super::line::{At, Class, Lanes, MOp, Op, Place, UniformSource, V, Widen, Width};
+use super::ops::X;
+use super::select::{Lower, Val};
+use lazuli_kernel::{DType, Inner, Inst, Nest, Scalar, Store, Value};
+
+/// How elements of a dtype become lanes (bf16 needs a shift after that).
+fn widen(d: DType) -> Widen {
+    match d {
+        DType::Bool | DType::U8 => Widen::ZeroByte,
+        DType::I8 => Widen::SignByte,
+        DType::U16 | DType::BF16 => Widen::ZeroWord,
+        DType::I16 => Widen::SignWord,
+        DType::F16 => Widen::Half,
+        _ => Widen::Move,
+    }
+}
+
+impl Lower<'_> {
+    /// Builds the uniform line and says which values it defines.
+    pub fn uniform_values(&mut self, layout: &Layout) -> Vec<Option<Val>> {
+        let kernel = self.kernel;
+        let mut values: Vec<Option<Val>> = vec![None; kernel.body.len()];
+        for (i, inst) in kernel.body.iter().enumerate() {
+            let d = self.types[i];
+            let value = match *inst {
+                Inst::Const(s) => self.constant(s),
+                Inst::Param(p) => self.uniform(UniformSource::Block(layout.param(p)), d),
+                Inst::Extent(axis) => self.uniform(UniformSource::Block(layout.extent(axis)), d),
+                Inst::Index(axis) if axis != kernel.vector_axis || kernel.rank == 0 => {
+                    self.uniform(UniformSource::Block(layout.index(axis)), d)
+                }
+                Inst::Load(o) if kernel.operands[o as usize].inner == Inner::Broadcast => {
+                    self.uniform(UniformSource::Operand(o), d)
+                }
+                Inst::Load(_) | Inst::LoadAt { .. } | Inst::Index(_) => continue,
+                Inst::Reduced(_) | Inst::ReducedIndex(_) => unreachable!("a map has no reduced values"),
+                _ if inst.uses().iter().all(|v| values[v.0 as usize].is_some()) => {
+                    self.in_uniform = true;
+                    let value = self.compute(i, d, &values);
+                    self.in_uniform = false;
+                    self.make_global(value)
+                }
+                _ => continue,
+            };
+            values[i] = Some(value);
+        }
+        values
+    }
+
+    /// The main line (several vectors, interleaved instruction by instruction) or the masked tail (one vector).
+    pub fn body_line(&mut self, uniform: &[Option<Val>], copies: usize, masked: bool, stream: bool) -> Vec<MOp> {
+        let kernel = self.kernel;
+        self.line.clear();
+        self.masked = masked;
+        self.tail_masks = [None; 3];
+        let mut values: Vec<Vec<Option<Val>>> = vec![uniform.to_vec(); copies];
+        for i in 0..kernel.body.len() {
+            if uniform[i].is_some() {
+                continue;
+            }
+            for (copy, values) in values.iter_mut().enumerate() {
+                self.copy = copy;
+                let value = self.compute(i, self.types[i], values);
+                values[i] = Some(value);
+            }
+        }
+        let Nest::Map { stores } = &kernel.nest else { unreachable!("only maps are generated") };
+        for store in stores {
+            for (copy, values) in values.iter().enumerate() {
+                self.copy = copy;
+                self.store(store, values[store.value.0 as usize].expect("a stored value is defined"), stream);
+            }
+        }
+        std::mem::take(&mut self.line)
+    }
+
+    fn compute(&mut self, i: usize, d: DType, values: &[Option<Val>]) -> Val {
+        let at = |v: Value| values[v.0 as usize].expect("a value is defined before it is used");
+        let of = |s: &Self, v: Value| s.types[v.0 as usize];
+        match self.kernel.body[i] {
+            Inst::Const(s) => self.constant(s),
+            Inst::Load(o) => self.load(o),
+            Inst::LoadAt { operand, index, mask } => self.load_at(operand, at(index), mask.map(|m| at(m).0)),
+            Inst::Index(axis) => self.counter(axis),
+            Inst::Unary(op, a) => self.unary(op, d, at(a)),
+            Inst::Binary(op, a, b) => self.binary(op, of(self, a), at(a), at(b)),
+            Inst::Fma(a, b, c) => self.fma(at(a), at(b), at(c)),
+            Inst::Select(c, a, b) => self.select(d, at(c).0, at(a), at(b)),
+            Inst::Cast(to, a) => self.cast(to, of(self, a), at(a)),
+            Inst::Bitcast(to, a) => self.bitcast(to, of(self, a), at(a)),
+            Inst::Param(_) | Inst::Extent(_) | Inst::Reduced(_) | Inst::ReducedIndex(_) => {
+                unreachable!("uniform values are not computed per vector")
+            }
+        }
+    }
+
+    fn constant(&mut self, s: Scalar) -> Val {
+        match s.dtype {
+            DType::Bool if self.wide() => {
+                let on = s.bits != 0;
+                self.in_uniform = true;
+                let v = self.op(Op::MaskConst(on), Class::Mask, &[], None);
+                self.in_uniform = false;
+                self.make_global(Val(v, None))
+            }
+            DType::Bool => Val(self.c32(if s.bits != 0 { u32::MAX } else { 0 }), None),
+            DType::F16 => Val(self.f32(s.to_f64() as f32), None),
+            DType::BF16 => Val(self.c32((s.bits as u32) << 16), None),
+            d if d.itemsize() == 8 => {
+                let v = self.c64(s.bits);
+                Val(v, Some(v))
+            }
+            d if d.is_integer() => Val(self.c32(s.to_i64() as u32), None),
+            _ => Val(self.c32(s.bits as u32), None),
+        }
+    }
+
+    /// Gives locals of the uniform line a place that outlives it.
+    fn make_global(&mut self, value: Val) -> Val {
+        for v in [Some(value.0), value.1].into_iter().flatten() {
+            let info = &mut self.info[v.0 as usize];
+            if info.global.is_none() {
+                info.global = Some(Place::Slot(self.uniform_slots));
+                self.uniform_slots += 1;
+            }
+        }
+        value
+    }
+
+    /// One element for all lanes, in the uniform line.
+    fn uniform(&mut self, from: UniformSource, d: DType) -> Val {
+        if let Some(&(_, _, value)) = self.uniforms.iter().find(|u| (u.0, u.1) == (from, d)) {
+            return value;
+        }
+        self.in_uniform = true;
+        let double = d.itemsize() == 8;
+        let raw = self.op(Op::Uniform { from, widen: widen(d), double }, Class::Vector, &[], None);
+        let value = match d {
+            DType::Bool => self.bytes_to_bool(raw),
+            DType::BF16 => self.xi(X::SllD, &[raw], 16),
+            _ => raw,
+        };
+        self.in_uniform = false;
+        let value = self.make_global(Val(value, double.then_some(value)));
+        self.uniforms.push((from, d, value));
+        value
+    }
+
+    fn bytes_to_bool(&mut self, v: V) -> V {
+        if self.wide() {
+            self.x(X::TestDK, &[v, v])
+        } else {
+            let zero = self.c32(0);
+            self.x(X::GtD, &[v, zero])
+        }
+    }
+
+    /// Position along the vector axis.
+    fn counter(&mut self, axis: u32) -> Val {
+        let half = self.isa.lanes() / 2;
+        let first = (self.copy * self.isa.lanes()) as i32;
+        self.halves(|s, h| {
+            let plus = first + (h * half) as i32;
+            let base = s.op(Op::Counter { plus, axis }, Class::Vector, &[], None);
+            let mut iota = [0; 64];
+            for (lane, bytes) in iota.chunks_exact_mut(8).enumerate() {
+                bytes.copy_from_slice(&(lane as u64).to_le_bytes());
+            }
+            let iota = s.pool(iota);
+            s.x(X::AddQ, &[base, iota])
+        })
+    }
+
+    fn tail_mask(&mut self, part: u8) -> V {
+        if let Some(v) = self.tail_masks[part as usize] {
+            return v;
+        }
+        let v = self.op(Op::TailMask { part }, Class::Vector, &[], None);
+        self.tail_masks[part as usize] = Some(v);
+        v
+    }
+
+    // ---- Loads.
+
+    fn load(&mut self, operand: u32) -> Val {
+        let o = self.kernel.operands[operand as usize];
+        let size = o.dtype.itemsize();
+        let first = (self.copy * self.isa.lanes()) as i32;
+        // AVX2 has masked loads of 32 and 64 bits only.
+        let by_lanes = o.inner != Inner::Unit || (self.masked && !self.wide() && size < 4);
+        if by_lanes {
+            let strided = o.inner != Inner::Unit;
+            self.push(Op::Lanes(Lanes::Gather { operand, size: size as u32, strided, first }), None, &[], None);
+            return self.load_from(At::Stage(0), o.dtype, 0);
+        }
+        self.load_from(At::Operand(operand), o.dtype, first * size as i32)
+    }
+
+    /// A vector of consecutive elements.
+    fn load_from(&mut self, at: At, d: DType, disp: i32) -> Val {
+        let masks = self.masked && !self.wide() && matches!(at, At::Operand(_));
+        if d.itemsize() == 8 {
+            let half_bytes = 4 * self.isa.lanes() as i32;
+            return self.halves(|s, h| {
+                let mask = masks.then(|| s.tail_mask(1 + h as u8));
+                let load =
+                    Op::Load { at, widen: Widen::Move, disp: disp + h as i32 * half_bytes, half: h as u8, double: true };
+                s.op(load, Class::Vector, mask.as_slice(), None)
+            });
+        }
+        let mask = masks.then(|| self.tail_mask(0));
+        let load = Op::Load { at, widen: widen(d), disp, half: 0, double: false };
+        let v = self.op(load, Class::Vector, mask.as_slice(), None);
+        match d {
+            DType::Bool => Val(self.bytes_to_bool(v), None),
+            DType::BF16 => Val(self.xi(X::SllD, &[v], 16), None),
+            _ => Val(v, None),
+        }
+    }
+
+    fn load_at(&mut self, operand: u32, index: Val, mask: Option<V>) -> Val {
+        let d = self.kernel.operands[operand as usize].dtype;
+        let layout = Layout::of(self.kernel);
+        let last = self.last_position(operand);
+        let clamped = self.halves(|s, h| {
+            let v = if h == 0 { index.0 } else { index.1.unwrap_or(index.0) };
+            let low = s.at_least_zero(v);
+            if s.wide() {
+                s.x(X::MinSQ, &[low, last])
+            } else {
+                let above = s.x(X::GtQ, &[low, last]);
+                s.blend(true, above, last, low)
+            }
+        });
+        let is_loaded = self.kernel.body.contains(&Inst::Load(operand));
+        let mask = if is_loaded {
+            let len = self.uniform(UniformSource::Block(layout.len(operand)), DType::I64);
+            let any = self.to_bool(DType::I64, len).0;
+            Some(mask.map_or(any, |m| self.mask_and(m, any)))
+        } else {
+            mask
+        };
+        self.stage_out(0, clamped);
+        self.push(Op::Lanes(Lanes::Lookup { operand, size: d.itemsize() as u32 }), None, &[], None);
+        let value = self.load_from(At::Stage(1), d, 0);
+        match mask {
+            None => value,
+            Some(m) if d == DType::Bool => Val(self.mask_and(m, value.0), None),
+            Some(m) if d.itemsize() == 8 => self.halves(|s, h| {
+                let part = s.mask_half(m, h);
+                s.keep(true, part, if h == 0 { value.0 } else { value.1.unwrap_or(value.0) })
+            }),
+            Some(m) => Val(self.keep(false, m, value.0), None),
+        }
+    }
+
+    /// The last position that `LoadAt` may touch, or 0 if there is none. Reading position 0 is then still allowed: an operand
+    /// that is only looked up gets one zero to read, and any other is loaded there as well.
+    fn last_position(&mut self, operand: u32) -> V {
+        if let Some(&(_, v)) = self.last_positions.iter().find(|&&(o, _)| o == operand) {
+            return v;
+        }
+        let len = self.uniform(UniformSource::Block(Layout::of(self.kernel).len(operand)), DType::I64);
+        self.in_uniform = true;
+        let minus_one = self.c64(u64::MAX);
+        let last = self.x(X::AddQ, &[len.0, minus_one]);
+        let last = self.at_least_zero(last);
+        self.in_uniform = false;
+        self.make_global(Val(last, None));
+        self.last_positions.push((operand, last));
+        last
+    }
+
+    fn at_least_zero(&mut self, v: V) -> V {
+        let zero = self.c32(0);
+        if self.wide() {
+            return self.x(X::MaxSQ, &[v, zero]);
+        }
+        let negative = self.x(X::GtQ, &[zero, v]);
+        self.x(X::AndNot, &[negative, v])
+    }
+
+    // ---- Staging areas.
+
+    pub fn stage_out(&mut self, stage: u32, value: Val) {
+        for (h, v) in [Some(value.0), value.1].into_iter().flatten().enumerate() {
+            let disp = (h * 4 * self.isa.lanes()) as i32;
+            let store = Op::Store {
+                at: At::Stage(stage),
+                width: Width::Full,
+                itemsize: 4,
+                disp,
+                half: h as u8,
+                stream: false,
+            };
+            self.push(store, None, &[v], None);
+        }
+    }
+    pub fn stage_in_wide(&mut self, stage: u32) -> Val {
+        self.load_from(At::Stage(stage), DType::I64, 0)
+    }
+    /// Lanes of 32 bits.
+    pub fn stage_in(&mut self, stage: u32) -> V {
+        self.load_from(At::Stage(stage), DType::I32, 0).0
+    }
+
+    // ---- Stores.
+
+    fn store(&mut self, store: &Store, value: Val, stream: bool) {
+        let o = self.kernel.operands[store.operand as usize];
+        let size = o.dtype.itemsize();
+        let first = (self.copy * self.isa.lanes()) as i32;
+        let by_lanes = o.inner != Inner::Unit || (self.masked && !self.wide() && size < 4);
+        let (at, disp) = if by_lanes { (At::Stage(0), 0) } else { (At::Operand(store.operand), first * size as i32) };
+        let stream = stream && !by_lanes && !self.masked;
+        self.store_to(at, o.dtype, disp, value, stream);
+        if by_lanes {
+            let strided = o.inner != Inner::Unit;
+            let lanes = Lanes::Scatter { operand: store.operand, size: size as u32, strided, first };
+            self.push(Op::Lanes(lanes), None, &[], None);
+        }
+    }
+
+    fn store_to(&mut self, at: At, d: DType, disp: i32, value: Val, stream: bool) {
+        let (width, v) = match d {
+            DType::Bool => (Width::Quarter, self.bool_bytes(value.0)),
+            DType::U8 | DType::I8 => (Width::Quarter, self.pack_bytes(value.0)),
+            DType::U16 | DType::I16 => (Width::Half, self.pack_words(value.0)),
+            DType::F16 => (Width::Half, self.xi(X::CvtPsPh, &[value.0], 0)),
+            DType::BF16 => {
+                let bits = self.xi(X::SrlD, &[value.0], 16);
+                (Width::Half, self.pack_words(bits))
+            }
+            _ => (Width::Full, value.0),
+        };
+        let masks = self.masked && !self.wide() && matches!(at, At::Operand(_));
+        let itemsize = d.itemsize() as u32;
+        for (h, v) in [Some(v), value.1].into_iter().flatten().enumerate() {
+            let part = if itemsize == 8 { 1 + h as u8 } else { 0 };
+            let mut src = vec![v];
+            if masks {
+                src.push(self.tail_mask(part));
+            }
+            let disp = disp + (h * 4 * self.isa.lanes()) as i32;
+            self.push(Op::Store { at, width, itemsize, disp, half: h as u8, stream }, None, &src, None);
+        }
+    }
+
+    fn bool_bytes(&mut self, mask: V) -> V {
+        if self.wide() {
+            let ones = self.pool([1; 64]);
+            return self.op(Op::MaskBytes, Class::Vector, &[mask, ones], None);
+        }
+        let one = self.c32(1);
+        let bits = self.x(X::And, &[mask, one]);
+        self.pack_bytes(bits)
+    }
+
+    /// The low bytes of 32-bit lanes, packed into a quarter of a register.
+    fn pack_bytes(&mut self, v: V) -> V {
+        if self.wide() {
+            return self.x(X::NarrowB, &[v]);
+        }
+        let mut pattern = [0x80; 64];
+        for (lane, p) in pattern[..32].iter_mut().enumerate() {
+            if lane % 16 < 4 {
+                *p = 4 * (lane as u8 % 16);
+            }
+        }
+        let (pattern, lanes) = (self.pool(pattern), self.lane_picks([0, 4]));
+        let packed = self.x(X::ShufB, &[v, pattern]);
+        self.x(X::PermD, &[lanes, packed])
+    }
+
+    /// The low words of 32-bit lanes, packed into half a register.
+    pub fn pack_words(&mut self, v: V) -> V {
+        if self.wide() {
+            return self.x(X::NarrowW, &[v]);
+        }
+        let mut pattern = [0x80; 64];
+        for (lane, p) in pattern[..32].iter_mut().enumerate() {
+            if lane % 16 < 8 {
+                *p = 4 * (lane as u8 % 16 / 2) + lane as u8 % 2;
+            }
+        }
+        let pattern = self.pool(pattern);
+        let packed = self.x(X::ShufB, &[v, pattern]);
+        self.xi(X::PermQ, &[packed], 0x08)
+    }
+
+    /// Words in half a register, zero-extended to 32-bit lanes.
+    pub fn widen_half_register(&mut self, v: V) -> V {
+        self.x(X::WidenWord, &[v])
+    }
+
+    fn lane_picks(&mut self, picks: [u32; 2]) -> V {
+        let mut bytes = [0; 64];
+        for (chunk, lane) in bytes.chunks_exact_mut(4).zip(picks) {
+            chunk.copy_from_slice(&lane.to_le_bytes());
+        }
+        self.pool(bytes)
+    }
+}

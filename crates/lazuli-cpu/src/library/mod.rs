@@ -1,0 +1,84 @@
+//! Library calls: what loop nests do not express well.
+
+mod matmul;
+mod sort;
+
+use crate::kernels::{Function, Kernels};
+use crate::nest::Context;
+use lazuli_kernel::{Arg, DType, LibraryCall, Result, Slot};
+use std::sync::Arc;
+
+/// A library call made ready.
+pub enum Call {
+    Matmul(Box<matmul::Matmul>),
+    Sort(sort::Sort),
+}
+
+impl Call {
+    pub fn new(kernels: &Kernels, call: &LibraryCall) -> Result<Self> {
+        Ok(match call {
+            LibraryCall::Matmul { dtype, batch, m, n, k, a, b, c } => {
+                Call::Matmul(Box::new(matmul::Matmul::new(kernels, *dtype, batch, [*m, *n, *k], [a, b, c])?))
+            }
+            LibraryCall::Sort { dtype, rows, n, indices, input, output } => {
+                Call::Sort(sort::Sort::new(*dtype, rows, *n, *indices, input, output))
+            }
+        })
+    }
+
+    /// Runs it. `address` gives that of a slot.
+    ///
+    /// # Safety
+    ///
+    /// As for `Launch::run`.
+    pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, cx: &Context) -> Result<()> {
+        // SAFETY: passed on.
+        unsafe {
+            match self {
+                Call::Matmul(matmul) => matmul.run(address, cx),
+                Call::Sort(sort) => {
+                    sort.run(address, cx);
+                    Ok(())
+                }
+            }
+        }
+    }
+
+    pub fn functions(&self) -> Vec<Arc<Function>> {
+        match self {
+            Call::Matmul(matmul) => matmul.functions(),
+            Call::Sort(_) => vec![],
+        }
+    }
+}
+
+/// A strided array of a call: byte offset in its slot, strides in elements.
+#[derive(Debug, Clone)]
+struct View {
+    slot: Slot,
+    offset: usize,
+    strides: Vec<isize>,
+    itemsize: usize,
+}
+
+impl View {
+    fn new(arg: &Arg, dtype: DType) -> Self {
+        let itemsize = dtype.itemsize();
+        Self { slot: arg.slot, offset: arg.offset * itemsize, strides: arg.strides.to_vec(), itemsize }
+    }
+    /// Address of the element at these indices of the first axes, the others 0.
+    fn at(&self, base: usize, indices: &[usize]) -> usize {
+        let elements: isize = indices.iter().zip(&self.strides).map(|(&i, &s)| i as isize * s).sum();
+        base.wrapping_add(self.offset).wrapping_add_signed(elements * self.itemsize as isize)
+    }
+}
+
+/// The indices of point `number` of a space, in row-major order.
+fn indices(extents: &[usize], mut number: usize) -> Vec<usize> {
+    let mut at = vec![0; extents.len()];
+    for (i, &n) in at.iter_mut().zip(extents).rev() {
+        *i = number % n;
+        number /= n;
+    }
+    at
+}

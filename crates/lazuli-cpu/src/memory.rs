@@ -1,0 +1,295 @@
+//! The allocator: buffers of 64-byte alignment, kept for re-use when they are dropped.
+//!
+//! Sizes are rounded up to classes, four to each doubling; from 2 MiB on a buffer is a mapping of its own, aligned to 2 MiB and
+//! advised to use huge pages, because touching fresh small pages costs as much as a kernel. Running out is an error of kind
+//! `Memory`, never an abort: a request beyond the machine's memory is refused before the system grants what it does not have.
+
+use crate::exec::last_error;
+use lazuli_kernel::backend::Memory;
+use lazuli_kernel::{Error, ErrorKind, MemoryStats, Result};
+use std::any::Any;
+use std::collections::BTreeMap;
+use std::ptr::NonNull;
+use std::sync::{Arc, Mutex};
+
+pub const ALIGN: usize = 64;
+const HUGE: usize = 2 << 20;
+
+/// Memory of the CPU backend.
+#[derive(Debug)]
+pub struct CpuMemory {
+    block: Block,
+    nbytes: usize,
+    allocator: Arc<Allocator>,
+}
+
+// SAFETY: a `CpuMemory` owns its block; sharing one hands out an address only, and whoever reads or writes through it argues for itself.
+unsafe impl Send for CpuMemory {}
+// SAFETY: as above.
+unsafe impl Sync for CpuMemory {}
+
+impl CpuMemory {
+    /// The address; valid while `self` lives. 64-byte aligned, `nbytes` long, initialised (to anything).
+    pub fn pointer(&self) -> *mut u8 {
+        self.block.start.as_ptr()
+    }
+}
+
+impl Memory for CpuMemory {
+    fn nbytes(&self) -> usize {
+        self.nbytes
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Drop for CpuMemory {
+    fn drop(&mut self) {
+        self.allocator.release(self.block);
+    }
+}
+
+/// A piece of memory of the size of its class.
+#[derive(Debug, Clone, Copy)]
+struct Block {
+    start: NonNull<u8>,
+    size: usize,
+}
+
+// SAFETY: plain memory, owned by whoever holds the block.
+unsafe impl Send for Block {}
+
+#[derive(Debug)]
+pub struct Allocator {
+    state: Mutex<State>,
+    physical: usize,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Free blocks by size; the last one freed is used first.
+    free: BTreeMap<usize, Vec<Block>>,
+    stats: MemoryStats,
+    limit: usize,
+}
+
+/// `n` rounded up to its class.
+fn class(n: usize) -> usize {
+    if n >= HUGE {
+        return n.next_multiple_of(HUGE);
+    }
+    let step = (n.next_power_of_two() / 8).max(ALIGN);
+    n.next_multiple_of(step)
+}
+
+impl Allocator {
+    pub fn new() -> Arc<Self> {
+        let physical = physical_memory();
+        let state = State { free: BTreeMap::new(), stats: MemoryStats::default(), limit: physical / 2 };
+        Arc::new(Self { state: Mutex::new(state), physical })
+    }
+
+    fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    pub fn allocate(self: &Arc<Self>, nbytes: usize) -> Result<CpuMemory> {
+        let memory = |block| CpuMemory { block, nbytes, allocator: self.clone() };
+        if nbytes == 0 {
+            return Ok(memory(Block { start: NonNull::<Aligned>::dangling().cast(), size: 0 }));
+        }
+        let out_of_memory = |why: &str| {
+            let message = format!("cannot allocate {nbytes} bytes: {why}");
+            Error::new(ErrorKind::Memory, "allocate", message)
+        };
+        if nbytes > self.physical {
+            return Err(out_of_memory(&format!("this machine has {} bytes of memory", self.physical)));
+        }
+        let size = class(nbytes);
+        let mut state = self.state();
+        // Of the large ones, a block up to an eighth larger will do.
+        let fitting = state.free.range(size..=size + if size >= HUGE { size / 8 } else { 0 }).next().map(|(&s, _)| s);
+        if let Some(found) = fitting {
+            let blocks = state.free.get_mut(&found).expect("the size was just found");
+            let block = blocks.pop().expect("a listed size has blocks");
+            if blocks.is_empty() {
+                state.free.remove(&found);
+            }
+            state.stats.cache -= found;
+            state.grow(found);
+            return Ok(memory(block));
+        }
+        if state.stats.active + size > self.physical {
+            let why = format!("{} of the machine's {} bytes are in use", state.stats.active, self.physical);
+            return Err(out_of_memory(&why));
+        }
+        if state.stats.active + state.stats.cache + size > self.physical {
+            state.evict(0);
+        }
+        let block = match Block::map(size) {
+            Some(block) => block,
+            None => {
+                state.evict(0);
+                Block::map(size).ok_or_else(|| out_of_memory(&last_error().to_string()))?
+            }
+        };
+        state.grow(size);
+        Ok(memory(block))
+    }
+
+    fn release(&self, block: Block) {
+        if block.size == 0 {
+            return;
+        }
+        let mut state = self.state();
+        state.stats.active -= block.size;
+        state.stats.cache += block.size;
+        state.free.entry(block.size).or_default().push(block);
+        let limit = state.limit;
+        if state.stats.cache > limit {
+            state.evict(limit);
+        }
+    }
+
+    pub fn stats(&self) -> MemoryStats {
+        self.state().stats
+    }
+    pub fn reset_peak(&self) {
+        let mut state = self.state();
+        state.stats.peak = state.stats.active;
+    }
+    pub fn clear_cache(&self) {
+        self.state().evict(0);
+    }
+    pub fn set_limit(&self, limit: usize) -> usize {
+        let mut state = self.state();
+        let old = std::mem::replace(&mut state.limit, limit);
+        state.evict(limit);
+        old
+    }
+}
+
+impl State {
+    fn grow(&mut self, size: usize) {
+        self.stats.active += size;
+        self.stats.peak = self.stats.peak.max(self.stats.active);
+    }
+    /// Frees cached blocks, the largest first, until at most `limit` bytes are kept.
+    fn evict(&mut self, limit: usize) {
+        while self.stats.cache > limit {
+            let Some(mut last) = self.free.last_entry() else { break };
+            if let Some(block) = last.get_mut().pop() {
+                self.stats.cache -= block.size;
+                block.unmap();
+            }
+            if last.get().is_empty() {
+                last.remove();
+            }
+        }
+    }
+}
+
+impl Drop for State {
+    fn drop(&mut self) {
+        self.evict(0);
+    }
+}
+
+impl Block {
+    fn layout(size: usize) -> std::alloc::Layout {
+        std::alloc::Layout::from_size_align(size, ALIGN).expect("sizes are far below isize::MAX")
+    }
+
+    fn map(size: usize) -> Option<Block> {
+        if size < HUGE {
+            // SAFETY: the size is not 0. Zeroed, so that every byte a kernel could read is initialised.
+            let start = unsafe { std::alloc::alloc_zeroed(Self::layout(size)) };
+            return Some(Block { start: NonNull::new(start)?, size });
+        }
+        // Mapped with room to spare, then trimmed to an aligned range.
+        let whole = size.checked_add(HUGE)?;
+        // SAFETY: a fresh anonymous mapping, placed by the system; the trimmed parts are its own first and last pages.
+        unsafe {
+            let protection = libc::PROT_READ | libc::PROT_WRITE;
+            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+            let mapping = libc::mmap(std::ptr::null_mut(), whole, protection, flags, -1, 0);
+            if mapping == libc::MAP_FAILED {
+                return None;
+            }
+            let mapping = mapping.cast::<u8>();
+            let before = mapping.align_offset(HUGE);
+            let start = mapping.add(before);
+            if before > 0 {
+                libc::munmap(mapping.cast(), before);
+            }
+            if HUGE > before {
+                libc::munmap(start.add(size).cast(), HUGE - before);
+            }
+            libc::madvise(start.cast(), size, libc::MADV_HUGEPAGE);
+            Some(Block { start: NonNull::new(start)?, size })
+        }
+    }
+
+    fn unmap(self) {
+        // SAFETY: the block came from `map` with this size, and its owner gives it up here.
+        unsafe {
+            if self.size < HUGE {
+                std::alloc::dealloc(self.start.as_ptr(), Self::layout(self.size));
+            } else {
+                libc::munmap(self.start.as_ptr().cast(), self.size);
+            }
+        }
+    }
+}
+
+/// Type whose dangling pointer is aligned like every buffer.
+#[repr(align(64))]
+struct Aligned;
+
+fn physical_memory() -> usize {
+    // SAFETY: no preconditions.
+    let (pages, size) = unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
+    usize::try_from(pages).unwrap_or(1 << 20).saturating_mul(usize::try_from(size).unwrap_or(4096))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn buffers_are_cached_and_counted() {
+        let allocator = Allocator::new();
+        for nbytes in [0, 1, 64, 1000, 100_000, 3 << 20, 10 << 20] {
+            let a = allocator.allocate(nbytes).unwrap();
+            let (address, active) = (a.pointer() as usize, allocator.stats().active);
+            assert_eq!(address % ALIGN, 0);
+            assert!(active >= nbytes && active <= (nbytes + nbytes / 4 + 64).next_multiple_of(64).max(class(nbytes)));
+            drop(a);
+            assert_eq!(allocator.stats().active, 0);
+            let again = allocator.allocate(nbytes).unwrap();
+            assert_eq!(again.pointer() as usize, address, "{nbytes} bytes are re-used");
+            drop(again);
+            allocator.clear_cache();
+            assert_eq!(allocator.stats().cache, 0);
+        }
+        assert!(allocator.stats().peak >= 10 << 20);
+    }
+
+    #[test]
+    fn running_out_is_an_error() {
+        let allocator = Allocator::new();
+        for nbytes in [1usize << 45, usize::MAX, isize::MAX as usize] {
+            assert_eq!(allocator.allocate(nbytes).unwrap_err().kind(), ErrorKind::Memory);
+        }
+    }
+
+    #[test]
+    fn the_cache_keeps_to_its_limit() {
+        let allocator = Allocator::new();
+        allocator.set_limit(1 << 20);
+        let all: Vec<_> = (0..8).map(|_| allocator.allocate(512 << 10).unwrap()).collect();
+        drop(all);
+        assert!(allocator.stats().cache <= 1 << 20);
+    }
+}

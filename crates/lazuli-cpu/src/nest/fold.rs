@@ -1,0 +1,359 @@
+//! Combining typed numbers: the arithmetic of reductions, scans and scatters outside of generated code.
+//!
+//! The same bits as the kernel IR's operations. Loops are plain Rust over slices, compiled a second time for AVX2, where rustc
+//! vectorises them; Rust never contracts or reorders floating-point arithmetic, so both versions agree.
+
+use lazuli_kernel::{Combine, DType};
+use std::fmt::Debug;
+use std::marker::PhantomData;
+
+/// Elements of a block, and the partials that they are dealt to in turn (see [`Combine`]).
+pub const BLOCK: usize = 4096;
+pub const PARTIALS: usize = 64;
+
+/// A number as it lies in memory; any bits are one. Bools are bytes of 0 or 1, whose minimum is `and`.
+pub trait Element: Copy + PartialOrd + Debug + Send + Sync + 'static {
+    fn from_bits(bits: u64) -> Self;
+    fn bits(self) -> u64;
+    fn add(self, other: Self) -> Self;
+    fn mul(self, other: Self) -> Self;
+    fn min(self, other: Self) -> Self;
+    fn max(self, other: Self) -> Self;
+    fn is_nan(self) -> bool;
+}
+
+macro_rules! integers {
+    ($($t:ty as $bits:ty),*) => { $(
+        impl Element for $t {
+            fn from_bits(bits: u64) -> Self { bits as $t }
+            fn bits(self) -> u64 { self as $bits as u64 }
+            #[inline(always)]
+            fn add(self, other: Self) -> Self { self.wrapping_add(other) }
+            #[inline(always)]
+            fn mul(self, other: Self) -> Self { self.wrapping_mul(other) }
+            #[inline(always)]
+            fn min(self, other: Self) -> Self { Ord::min(self, other) }
+            #[inline(always)]
+            fn max(self, other: Self) -> Self { Ord::max(self, other) }
+            #[inline(always)]
+            fn is_nan(self) -> bool { false }
+        }
+    )* };
+}
+integers!(u8 as u8, u16 as u16, u32 as u32, u64 as u64, i8 as u8, i16 as u16, i32 as u32, i64 as u64);
+
+macro_rules! floats {
+    ($($t:ty as $bits:ty),*) => { $(
+        impl Element for $t {
+            fn from_bits(bits: u64) -> Self { <$t>::from_bits(bits as $bits) }
+            fn bits(self) -> u64 { <$t>::to_bits(self) as u64 }
+            #[inline(always)]
+            fn add(self, other: Self) -> Self { self + other }
+            #[inline(always)]
+            fn mul(self, other: Self) -> Self { self * other }
+            // Taken both ways round, `or` unites the signs of zeros and keeps a NaN, which one of the two orders returns.
+            #[inline(always)]
+            fn min(self, other: Self) -> Self {
+                let a = if self < other { self } else { other };
+                let b = if other < self { other } else { self };
+                <$t>::from_bits(a.to_bits() | b.to_bits())
+            }
+            #[inline(always)]
+            fn max(self, other: Self) -> Self {
+                let a = if self > other { self } else { other };
+                let b = if other > self { other } else { self };
+                let both = <$t>::from_bits(a.to_bits() & b.to_bits());
+                if self.is_nan() | other.is_nan() { <$t>::NAN } else { both }
+            }
+            #[inline(always)]
+            fn is_nan(self) -> bool { <$t>::is_nan(self) }
+        }
+    )* };
+}
+floats!(f32 as u32, f64 as u64);
+
+/// Runs the expression with `$t` as the type that holds elements of the dtype.
+macro_rules! with_type {
+    ($dtype:expr, $t:ident => $e:expr) => {
+        match $dtype {
+            lazuli_kernel::DType::Bool | lazuli_kernel::DType::U8 => { type $t = u8; $e }
+            lazuli_kernel::DType::U16 | lazuli_kernel::DType::F16 | lazuli_kernel::DType::BF16 => { type $t = u16; $e }
+            lazuli_kernel::DType::U32 => { type $t = u32; $e }
+            lazuli_kernel::DType::U64 | lazuli_kernel::DType::C64 => { type $t = u64; $e }
+            lazuli_kernel::DType::I8 => { type $t = i8; $e }
+            lazuli_kernel::DType::I16 => { type $t = i16; $e }
+            lazuli_kernel::DType::I32 => { type $t = i32; $e }
+            lazuli_kernel::DType::I64 => { type $t = i64; $e }
+            lazuli_kernel::DType::F32 => { type $t = f32; $e }
+            lazuli_kernel::DType::F64 => { type $t = f64; $e }
+        }
+    };
+}
+pub(crate) use with_type;
+
+/// `a op b` as a type, so that loops over it are compiled for each.
+pub trait Operator<T>: Send + Sync + 'static {
+    fn apply(a: T, b: T) -> T;
+}
+
+macro_rules! operators {
+    ($($name:ident = $method:ident),*) => { $(
+        pub struct $name;
+        impl<T: Element> Operator<T> for $name {
+            #[inline(always)]
+            fn apply(a: T, b: T) -> T { a.$method(b) }
+        }
+    )* };
+}
+operators!(Add = add, Mul = mul, Min = min, Max = max);
+
+/// Runs the expression with `$o` as the operator.
+macro_rules! with_operator {
+    ($op:expr, $o:ident => $e:expr) => {
+        match $op {
+            lazuli_kernel::BinaryOp::Add => { type $o = $crate::nest::fold::Add; $e }
+            lazuli_kernel::BinaryOp::Mul => { type $o = $crate::nest::fold::Mul; $e }
+            lazuli_kernel::BinaryOp::Min | lazuli_kernel::BinaryOp::And => { type $o = $crate::nest::fold::Min; $e }
+            lazuli_kernel::BinaryOp::Max | lazuli_kernel::BinaryOp::Or => { type $o = $crate::nest::fold::Max; $e }
+            op => unreachable!("nothing is combined by {op:?}"),
+        }
+    };
+}
+pub(crate) use with_operator;
+
+/// How an accumulator combines, on untyped memory.
+pub trait Fold: Send + Sync {
+    /// Total of at most a block of elements, the first of them number 0 of its block.
+    fn block(&self, elements: &Bytes) -> u64;
+    /// `into[i] = into[i] op from[i]`.
+    fn zip(&self, into: &mut Bytes, from: &Bytes);
+    fn fill_identity(&self, into: &mut Bytes);
+}
+
+/// Elements of some type, as aligned bytes.
+#[repr(transparent)]
+pub struct Bytes([u8]);
+
+impl Bytes {
+    pub fn new(bytes: &[u8]) -> &Self {
+        // SAFETY: a transparent wrapper.
+        unsafe { &*(std::ptr::from_ref(bytes) as *const Self) }
+    }
+    pub fn new_mut(bytes: &mut [u8]) -> &mut Self {
+        // SAFETY: a transparent wrapper.
+        unsafe { &mut *(std::ptr::from_mut(bytes) as *mut Self) }
+    }
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+    pub fn first(&mut self, n: usize) -> &mut Self {
+        Self::new_mut(&mut self.0[..n])
+    }
+    pub fn split(&mut self, at: usize) -> (&mut Self, &Self) {
+        let (low, high) = self.0.split_at_mut(at);
+        (Self::new_mut(low), Self::new(high))
+    }
+    pub fn copy_from(&mut self, from: &Self) {
+        self.0.copy_from_slice(&from.0);
+    }
+    /// Makes the one element these bits.
+    pub fn set(&mut self, dtype: DType, bits: u64) {
+        self.0.copy_from_slice(&bits.to_le_bytes()[..dtype.itemsize()]);
+    }
+    pub fn of<T: Element>(&self) -> &[T] {
+        // SAFETY: elements are plain numbers, for which any bits are valid; misaligned ends are refused below.
+        let (before, elements, after) = unsafe { self.0.align_to() };
+        assert!(before.is_empty() && after.is_empty(), "elements are aligned");
+        elements
+    }
+    pub fn of_mut<T: Element>(&mut self) -> &mut [T] {
+        // SAFETY: as above.
+        let (before, elements, after) = unsafe { self.0.align_to_mut() };
+        assert!(before.is_empty() && after.is_empty(), "elements are aligned");
+        elements
+    }
+}
+
+struct Folder<T, O> {
+    identity: T,
+    operator: PhantomData<O>,
+}
+
+/// The fold of a combination that is a binary operation; none for those that track a position.
+pub fn fold_of(combine: Combine, dtype: DType) -> Option<Box<dyn Fold>> {
+    let op = combine.binary()?;
+    let identity = combine.identity(dtype).bits;
+    Some(with_type!(dtype, T => with_operator!(op, O => {
+        Box::new(Folder::<T, O> { identity: <T as Element>::from_bits(identity), operator: PhantomData }) as Box<dyn Fold>
+    })))
+}
+
+impl<T: Element, O: Operator<T>> Fold for Folder<T, O> {
+    fn block(&self, elements: &Bytes) -> u64 {
+        let elements = elements.of::<T>();
+        if elements.len() <= 4 {
+            // Each is alone in its partial; folding by halving with identities between.
+            return small_block::<T, O>(elements, self.identity).bits();
+        }
+        wide(BlockTotal::<T, O>(elements, self.identity, PhantomData)).bits()
+    }
+    fn zip(&self, into: &mut Bytes, from: &Bytes) {
+        wide(Zip::<T, O>(into.of_mut(), from.of(), PhantomData));
+    }
+    fn fill_identity(&self, into: &mut Bytes) {
+        into.of_mut::<T>().fill(self.identity);
+    }
+}
+
+/// A computation that is worth compiling for wider vectors.
+trait Wide {
+    type Output;
+    fn compute(self) -> Self::Output;
+}
+
+fn wide<W: Wide>(work: W) -> W::Output {
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: the feature is there.
+        return unsafe { with_avx2(work) };
+    }
+    work.compute()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn with_avx2<W: Wide>(work: W) -> W::Output {
+    work.compute()
+}
+
+struct BlockTotal<'a, T, O>(&'a [T], T, PhantomData<O>);
+
+impl<T: Element, O: Operator<T>> Wide for BlockTotal<'_, T, O> {
+    type Output = T;
+    #[inline(always)]
+    fn compute(self) -> T {
+        let mut partials = [self.1; PARTIALS];
+        let mut rounds = self.0.chunks_exact(PARTIALS);
+        for round in &mut rounds {
+            for (p, &x) in partials.iter_mut().zip(round) {
+                *p = O::apply(*p, x);
+            }
+        }
+        for (p, &x) in partials.iter_mut().zip(rounds.remainder()) {
+            *p = O::apply(*p, x);
+        }
+        let mut half = PARTIALS / 2;
+        while half > 0 {
+            let (low, high) = partials.split_at_mut(half);
+            for (l, &h) in low.iter_mut().zip(&*high) {
+                *l = O::apply(*l, h);
+            }
+            half /= 2;
+        }
+        partials[0]
+    }
+}
+
+fn small_block<T: Element, O: Operator<T>>(elements: &[T], identity: T) -> T {
+    let p = |i: usize| elements.get(i).map_or(identity, |&x| O::apply(identity, x));
+    O::apply(O::apply(p(0), p(2)), O::apply(p(1), p(3)))
+}
+
+struct Zip<'a, T, O>(&'a mut [T], &'a [T], PhantomData<O>);
+
+impl<T: Element, O: Operator<T>> Wide for Zip<'_, T, O> {
+    type Output = ();
+    #[inline(always)]
+    fn compute(self) {
+        for (a, &b) in self.0.iter_mut().zip(self.1) {
+            *a = O::apply(*a, b);
+        }
+    }
+}
+
+/// Keeps the best elements seen and their positions.
+pub trait Best: Send + Sync {
+    /// Takes element i of `elements`, at position `first + i·step` of its row, into place `i · spread` of the bests.
+    fn update(&self, values: &mut Bytes, positions: &mut [i64], elements: &Bytes, first: i64, step: i64, spread: usize);
+    /// Takes bests from later positions.
+    fn merge(&self, values: &mut Bytes, positions: &mut [i64], later: &Bytes, later_positions: &[i64]);
+    fn fill_identity(&self, values: &mut Bytes, positions: &mut [i64]);
+}
+
+struct BestOf<T> {
+    largest: bool,
+    identity: T,
+}
+
+/// The tracker of a combination that tracks a position.
+pub fn best_of(combine: Combine, dtype: DType) -> Box<dyn Best> {
+    let largest = combine == Combine::ArgMax;
+    let identity = combine.identity(dtype).bits;
+    with_type!(dtype, T => Box::new(BestOf::<T> { largest, identity: <T as Element>::from_bits(identity) }))
+}
+
+/// Position of a best that has seen nothing.
+pub const NOTHING: i64 = -1;
+
+impl<T: Element> BestOf<T> {
+    fn better(&self, element: T, best: T) -> bool {
+        if best.is_nan() {
+            return false;
+        }
+        element.is_nan() || if self.largest { element > best } else { element < best }
+    }
+}
+
+impl<T: Element> Best for BestOf<T> {
+    fn update(&self, values: &mut Bytes, positions: &mut [i64], elements: &Bytes, first: i64, step: i64, spread: usize) {
+        let values = values.of_mut::<T>();
+        for (i, &x) in elements.of::<T>().iter().enumerate() {
+            let at = i * spread;
+            if positions[at] == NOTHING || self.better(x, values[at]) {
+                values[at] = x;
+                positions[at] = first + i as i64 * step;
+            }
+        }
+    }
+    fn merge(&self, values: &mut Bytes, positions: &mut [i64], later: &Bytes, later_positions: &[i64]) {
+        let values = values.of_mut::<T>();
+        for (i, (&x, &position)) in later.of::<T>().iter().zip(later_positions).enumerate() {
+            if position != NOTHING && (positions[i] == NOTHING || self.better(x, values[i])) {
+                values[i] = x;
+                positions[i] = position;
+            }
+        }
+    }
+    fn fill_identity(&self, values: &mut Bytes, positions: &mut [i64]) {
+        values.of_mut::<T>().fill(self.identity);
+        positions.fill(NOTHING);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn min_and_max_order_zeros_and_keep_nan() {
+        let bits = |v: f32| v.to_bits();
+        assert_eq!(bits(Element::min(0.0f32, -0.0)), bits(-0.0));
+        assert_eq!(bits(Element::min(-0.0f32, 0.0)), bits(-0.0));
+        assert_eq!(bits(Element::max(0.0f32, -0.0)), bits(0.0));
+        assert_eq!(bits(Element::max(-0.0f32, 0.0)), bits(0.0));
+        assert_eq!(Element::min(1.0f32, 2.0), 1.0);
+        assert_eq!(Element::max(-1.0f32, -2.0), -1.0);
+        for (a, b) in [(f32::NAN, 1.0), (1.0, f32::NAN), (f32::NAN, f32::INFINITY)] {
+            assert!(Element::min(a, b).is_nan() && Element::max(a, b).is_nan());
+        }
+    }
+
+    #[test]
+    fn short_blocks_fold_as_long_ones() {
+        for n in 0..=4 {
+            let x: Vec<f32> = (0..n).map(|i| [0.1, 1e8, -0.0, -1e8][i]).collect();
+            let long = BlockTotal::<f32, Add>(&x, 0.0, PhantomData).compute();
+            assert_eq!(small_block::<f32, Add>(&x, 0.0).to_bits(), long.to_bits());
+        }
+    }
+}

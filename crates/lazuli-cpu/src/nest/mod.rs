@@ -1,0 +1,257 @@
+//! Loop nests: what is done with the values of a kernel's body.
+//!
+//! A map is generated as it is. The other nests run a map derived from the body into small buffers that stay in the cache, and combine
+//! the buffers in Rust; what a reduction does after that is again a derived map, over its results. So the code generator knows
+//! maps only.
+
+pub mod fold;
+mod map;
+mod reduce;
+mod scan;
+mod scatter;
+
+use crate::kernels::{Function, Kernels};
+use crate::memory::{Allocator, CpuMemory};
+use crate::pool::Pool;
+use crate::tile::{Bases, Operand};
+use fold::Bytes;
+use lazuli_kernel::{Arg, DType, Inner, Kernel, Nest, Result, Role, Scalar, Slot, Store, Value};
+use std::sync::Arc;
+
+/// What running a nest needs besides its memory.
+#[derive(Debug)]
+pub struct Context {
+    pub pool: Pool,
+    pub allocator: Arc<Allocator>,
+}
+
+/// A launch made ready: functions generated, strides in bytes.
+pub struct Launch {
+    work: Work,
+    /// Slot, and byte within it of the element with all indices 0, of each argument.
+    args: Vec<(Slot, usize)>,
+}
+
+enum Work {
+    /// No point at all.
+    Nothing,
+    Map(map::Map),
+    Reduce(Box<reduce::Reduce>),
+    Scan(Box<scan::Scan>),
+    Scatter(Box<scatter::Scatter>),
+}
+
+impl Launch {
+    pub fn new(
+        kernels: &Kernels,
+        kernel: &Kernel,
+        extents: &[usize],
+        args: &[Arg],
+        params: &[Scalar],
+    ) -> Result<Self> {
+        let offset = |(arg, o): (&Arg, &lazuli_kernel::Operand)| (arg.slot, arg.offset * o.dtype.itemsize());
+        let operands: Vec<Operand> =
+            args.iter().map(|a| Operand { strides: a.strides.as_slice().into(), len: a.len }).collect();
+        let kept = extents.len() - kernel.reduced() as usize;
+        let launch = Bound { kernels, kernel, extents, operands, params };
+        let work = match &kernel.nest {
+            _ if extents[..kept].contains(&0) => Work::Nothing,
+            Nest::Map { .. } => Work::Map(map::Map::new(&launch)?),
+            Nest::Reduce { accumulators, epilogue, stores, .. } => {
+                Work::Reduce(Box::new(reduce::Reduce::new(&launch, accumulators, epilogue, stores)?))
+            }
+            Nest::Scan { op, reverse, exclusive, value, store } => {
+                Work::Scan(Box::new(scan::Scan::new(&launch, *op, *reverse, *exclusive, *value, *store)?))
+            }
+            Nest::Scatter { op, target, index, mask, value } => {
+                Work::Scatter(Box::new(scatter::Scatter::new(&launch, *op, *target, *index, *mask, *value)?))
+            }
+        };
+        Ok(Self { work, args: args.iter().zip(&kernel.operands).map(offset).collect() })
+    }
+
+    /// Runs it. `address` gives that of a slot.
+    ///
+    /// # Safety
+    ///
+    /// The launch is of a plan that `Plan::verify` accepted, the addresses are of memory as large as the plan says, and nothing else
+    /// touches it meanwhile but to read what this launch only reads.
+    pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, cx: &Context) -> Result<()> {
+        let bases: Bases = self.args.iter().map(|&(slot, offset)| address(slot).wrapping_add(offset)).collect();
+        // SAFETY: passed on.
+        unsafe {
+            match &self.work {
+                Work::Nothing => Ok(()),
+                Work::Map(map) => {
+                    map.run(&bases, cx);
+                    Ok(())
+                }
+                Work::Reduce(reduce) => reduce.run(&bases, cx),
+                Work::Scan(scan) => scan.run(&bases, cx),
+                Work::Scatter(scatter) => scatter.run(&bases, cx),
+            }
+        }
+    }
+
+    /// The functions it calls.
+    pub fn functions(&self) -> Vec<Arc<Function>> {
+        match &self.work {
+            Work::Nothing => vec![],
+            Work::Map(map) => map.functions(),
+            Work::Reduce(reduce) => reduce.functions(),
+            Work::Scan(scan) => scan.functions(),
+            Work::Scatter(scatter) => scatter.functions(),
+        }
+    }
+}
+
+/// A launch on its way to being made ready.
+struct Bound<'a> {
+    kernels: &'a Kernels,
+    kernel: &'a Kernel,
+    extents: &'a [usize],
+    operands: Vec<Operand>,
+    params: &'a [Scalar],
+}
+
+impl Bound<'_> {
+    /// The map that writes these values of the body to buffers, as operands after the kernel's own.
+    fn body_map(&self, values: &[Value]) -> Kernel {
+        let types = self.kernel.dtypes();
+        let mut operands = self.kernel.operands.clone();
+        let first = operands.len() as u32;
+        let buffer = |v: &Value| lazuli_kernel::Operand {
+            dtype: types[v.0 as usize],
+            role: Role::Out,
+            inner: Inner::Unit,
+        };
+        operands.extend(values.iter().map(buffer));
+        let stores = values.iter().zip(first..).map(|(&value, operand)| Store { operand, value }).collect();
+        let Kernel { rank, vector_axis, params, body, .. } = self.kernel;
+        Kernel {
+            rank: *rank,
+            vector_axis: *vector_axis,
+            params: params.clone(),
+            operands,
+            body: body.clone(),
+            nest: Nest::Map { stores },
+        }
+    }
+
+    /// The launch's operands and so many buffers, whose strides are filled in when they are known.
+    fn with_buffers(&self, n: usize) -> Vec<Operand> {
+        let buffer = Operand { strides: smallvec::SmallVec::from_elem(0, self.extents.len()), len: 0 };
+        self.operands.iter().cloned().chain(std::iter::repeat_n(buffer, n)).collect()
+    }
+}
+
+/// Row-major strides, in elements, of the axes `from..` of a space.
+fn row_strides(extents: &[usize], from: usize) -> Vec<isize> {
+    lazuli_kernel::shape::row_strides(&extents[from..]).to_vec()
+}
+
+/// A buffer of a nest's own.
+struct Scratch(CpuMemory);
+
+impl Scratch {
+    fn new(cx: &Context, elements: usize, dtype: DType) -> Result<Self> {
+        Ok(Self(cx.allocator.allocate(elements * dtype.itemsize())?))
+    }
+    fn address(&mut self) -> usize {
+        self.0.pointer() as usize
+    }
+    fn bytes(&self, from: usize, n: usize) -> &Bytes {
+        let all = lazuli_kernel::backend::Memory::nbytes(&self.0);
+        assert!(from + n <= all);
+        // SAFETY: within the buffer, which is initialised and which only `&mut self` gives out for writing.
+        Bytes::new(unsafe { std::slice::from_raw_parts(self.0.pointer().add(from), n) })
+    }
+    fn bytes_mut(&mut self, from: usize, n: usize) -> &mut Bytes {
+        let all = lazuli_kernel::backend::Memory::nbytes(&self.0);
+        assert!(from + n <= all);
+        // SAFETY: within the buffer, which is initialised and exclusively ours.
+        Bytes::new_mut(unsafe { std::slice::from_raw_parts_mut(self.0.pointer().add(from), n) })
+    }
+    /// Bytes `..at`, and the `n` after them.
+    fn split(&mut self, at: usize, n: usize) -> (&mut Bytes, &Bytes) {
+        self.bytes_mut(0, at + n).split(at)
+    }
+    /// Two ranges of `n` bytes that do not overlap.
+    fn two(&mut self, a: usize, b: usize, n: usize) -> (&mut Bytes, &Bytes) {
+        if a < b {
+            let (low, high) = self.bytes_mut(a, b + n - a).split(b - a);
+            (low.first(n), high)
+        } else {
+            unreachable!("blocks move towards the first")
+        }
+    }
+}
+
+/// Rough cost of evaluating a map's body once, in picoseconds.
+fn cost_per_point(kernel: &Kernel) -> usize {
+    60 * kernel.body.len() + 100
+}
+
+/// Work that is worth waking another thread for, in picoseconds.
+const PARALLEL: usize = 30_000_000;
+
+/// Calls `each(first, count, rest)` for boxes that make up the row-major range `from..from + count` of a space: axis ranges, and the linear position of the
+/// box's first point. Axes behind the one that varies are covered whole.
+fn boxes(extents: &[usize], from: usize, count: usize, mut each: impl FnMut(&[usize], &[usize], usize)) {
+    let rank = extents.len();
+    if rank == 0 {
+        return each(&[], &[], from);
+    }
+    let (mut at, end) = (from, from + count);
+    let mut start = vec![0; rank];
+    let mut counts = vec![1; rank];
+    while at < end {
+        let mut rest = at;
+        for axis in (0..rank).rev() {
+            start[axis] = rest % extents[axis];
+            rest /= extents[axis];
+        }
+        // The outermost axis along which whole inner spaces fit.
+        let (mut axis, mut inner) = (rank - 1, 1);
+        while axis > 0 && start[axis] == 0 && inner * extents[axis] <= end - at {
+            inner *= extents[axis];
+            axis -= 1;
+        }
+        let steps = ((end - at) / inner).min(extents[axis] - start[axis]);
+        for a in 0..rank {
+            counts[a] = match a.cmp(&axis) {
+                std::cmp::Ordering::Less => 1,
+                std::cmp::Ordering::Equal => steps,
+                std::cmp::Ordering::Greater => extents[a],
+            };
+        }
+        each(&start, &counts, at);
+        at += steps * inner;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn boxes_cover_a_range_in_order() {
+        for extents in [&[7][..], &[3, 5], &[2, 3, 4], &[1, 4, 1, 3]] {
+            let total: usize = extents.iter().product();
+            for from in 0..=total {
+                for count in 0..=total - from {
+                    let mut next = from;
+                    super::boxes(extents, from, count, |start, counts, at| {
+                        assert_eq!(at, next);
+                        let mut linear = 0;
+                        for (axis, &n) in extents.iter().enumerate() {
+                            assert!(start[axis] + counts[axis] <= n && counts[axis] > 0);
+                            linear = linear * n + start[axis];
+                        }
+                        assert_eq!(linear, at);
+                        next += counts.iter().product::<usize>();
+                    });
+                    assert_eq!(next, from + count);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,510 @@
+//! Reductions, in the documented order (see [`Combine`]).
+//!
+//! The body is evaluated into small buffers, one for each accumulator, and combined from there. Where vectors run along a reduced axis, a
+//! buffer holds a block of one result, or short rows of several; where they run along a kept axis, it holds a few rows of a
+//! column tile, and the 64 partials of every column stand side by side. Work is divided by results and by blocks of 4,096
+//! elements; blocks then fold pairwise. Last, a map over the results runs the epilogue.
+
+use super::fold::{BLOCK, Best, Bytes, Fold, NOTHING, PARTIALS, best_of, fold_of};
+use super::map::run_parallel;
+use super::{Bound, Context, PARALLEL, Scratch, boxes, cost_per_point, row_strides};
+use crate::kernels::Function;
+use crate::tile::{Bases, Operand, Part, Tile};
+use lazuli_kernel::{
+    Accumulator, DType, Inner, Inst, Kernel, Nest, Operand as Declared, Result, Role, Store, Value,
+};
+use std::sync::Arc;
+
+/// Bytes of a buffer of rows, which should stay in the first-level cache.
+const ROWS_BYTES: usize = 16 << 10;
+/// Columns of a tile.
+const COLUMNS: usize = 512;
+
+pub struct Reduce {
+    body: Tile,
+    epilogue: Tile,
+    /// Number of kept axes.
+    kept: usize,
+    /// The launch's operands, which come before buffers and results.
+    operands: usize,
+    accumulators: Vec<State>,
+}
+
+struct State {
+    dtype: DType,
+    how: How,
+}
+
+enum How {
+    Fold(Box<dyn Fold>),
+    Best(Box<dyn Best>),
+}
+
+impl Reduce {
+    pub fn new(
+        launch: &Bound<'_>,
+        accumulators: &[Accumulator],
+        epilogue: &[Inst],
+        stores: &[Store],
+    ) -> Result<Self> {
+        let Bound { kernels, kernel, extents, params, .. } = launch;
+        let kept = extents.len() - kernel.reduced() as usize;
+        let types = kernel.dtypes();
+        let values: Vec<Value> = accumulators.iter().map(|a| a.value).collect();
+        let buffers = launch.with_buffers(values.len());
+        let body = Tile::new(kernels, launch.body_map(&values), extents, &buffers, params, false)?;
+        let states: Vec<State> = accumulators
+            .iter()
+            .map(|a| {
+                let dtype = types[a.value.0 as usize];
+                let how = match fold_of(a.combine, dtype) {
+                    Some(fold) => How::Fold(fold),
+                    None => How::Best(best_of(a.combine, dtype)),
+                };
+                State { dtype, how }
+            })
+            .collect();
+        let (map, operands) = epilogue_map(launch, kept, &states, epilogue, stores);
+        let epilogue = Tile::new(kernels, map, extents, &operands, params, false)?;
+        Ok(Self { body, epilogue, kept, operands: kernel.operands.len(), accumulators: states })
+    }
+
+    pub fn functions(&self) -> Vec<Arc<Function>> {
+        vec![self.body.function().clone(), self.epilogue.function().clone()]
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Launch::run`](super::Launch::run).
+    pub unsafe fn run(&self, bases: &[usize], cx: &Context) -> Result<()> {
+        let extents = self.body.extents();
+        let (points, n) = (extents[..self.kept].iter().product(), extents[self.kept..].iter().product::<usize>());
+        let blocks = n.div_ceil(BLOCK).max(1);
+        let mut results = Vec::with_capacity(self.accumulators.len());
+        for state in &self.accumulators {
+            results.push(Results::new(cx, state, points, blocks)?);
+        }
+        if n == 0 {
+            for (state, result) in self.accumulators.iter().zip(&mut results) {
+                state.begin(result, 0, points);
+            }
+        } else {
+            let outer = self.body.vector_axis() < self.kept;
+            let shared: Vec<Shared> = results.iter_mut().map(Results::shared).collect();
+            // SAFETY: passed on; the tasks below write disjoint ranges of the results.
+            unsafe {
+                match outer {
+                    true => self.columns(bases, &shared, n, cx)?,
+                    false => self.rows(bases, &shared, points, n, cx)?,
+                }
+            }
+            for (state, result) in self.accumulators.iter().zip(&mut results) {
+                state.fold_blocks(result, points, blocks);
+            }
+        }
+        let mut all: Bases = bases.into();
+        for result in &mut results {
+            if n == 0 || result.positions.is_some() {
+                result.settle_positions(points);
+            }
+            all.push(result.values.address());
+            all.extend(result.positions.as_mut().map(Scratch::address));
+        }
+        let mut part = Part::all(extents);
+        part.count[self.kept..].fill(1);
+        // SAFETY: the launch's own operands are valid by the caller's promise; the results hold an element for every kept point.
+        unsafe { run_parallel(&self.epilogue, &all, &part, cx) };
+        Ok(())
+    }
+
+    /// Splits `units` of so many points each over the threads.
+    fn split(&self, cx: &Context, units: usize, points: usize, task: &(dyn Fn(usize, usize) -> Result<()> + Sync)) -> Result<()> {
+        let cost = units.saturating_mul(points).saturating_mul(cost_per_point(self.body.kernel()));
+        if cost < PARALLEL || cx.pool.threads() == 1 || units < 2 {
+            return task(0, units);
+        }
+        let tasks = (cost / PARALLEL).clamp(cx.pool.threads(), 8 * cx.pool.threads()).min(units);
+        let failure = std::sync::Mutex::new(None);
+        cx.pool.run(tasks, &|k| {
+            let (from, to) = (units * k / tasks, units * (k + 1) / tasks);
+            if let Err(e) = task(from, to) {
+                failure.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(e);
+            }
+        });
+        failure.into_inner().unwrap_or_else(|e| e.into_inner()).map_or(Ok(()), Err)
+    }
+
+    fn buffers(&self, cx: &Context, elements: usize) -> Result<Vec<Scratch>> {
+        self.accumulators.iter().map(|s| Scratch::new(cx, elements, s.dtype)).collect()
+    }
+
+    /// The body's strides with those of the buffers, in elements per axis.
+    fn body_strides(&self, buffer: &[isize]) -> Vec<isize> {
+        let mut strides = self.body.strides().to_vec();
+        let rank = buffer.len();
+        for (a, state) in self.accumulators.iter().enumerate() {
+            let own = &mut strides[(self.operands + a) * rank..][..rank];
+            own.iter_mut().zip(buffer).for_each(|(s, &b)| *s = b * state.dtype.itemsize() as isize);
+        }
+        strides
+    }
+
+    /// Addresses for the body, such that the element at linear position `at` of the buffers' layout is their first.
+    fn body_bases(&self, bases: &[usize], buffers: &mut [Scratch], at: usize) -> Bases {
+        let mut all: Bases = bases.into();
+        for (state, buffer) in self.accumulators.iter().zip(buffers) {
+            all.push(buffer.address().wrapping_sub(at * state.dtype.itemsize()));
+        }
+        all
+    }
+
+    /// Vectors along the last reduced axis: units are blocks of one result, or results that fit in a block together.
+    unsafe fn rows(&self, bases: &[usize], results: &[Shared], points: usize, n: usize, cx: &Context) -> Result<()> {
+        let extents = self.body.extents();
+        let (kept, reduced) = extents.split_at(self.kept);
+        let blocks = n.div_ceil(BLOCK);
+        let mut layout = vec![0; extents.len()];
+        layout[self.kept..].copy_from_slice(&row_strides(extents, self.kept));
+        // Short rows of neighbouring results share a buffer.
+        let run = if blocks == 1 && self.kept > 0 { (BLOCK / n).clamp(1, kept[self.kept - 1]) } else { 1 };
+        if self.kept > 0 {
+            layout[self.kept - 1] = n as isize;
+        }
+        let strides = self.body_strides(&layout);
+        let last = kept.last().copied().unwrap_or(1);
+        self.split(cx, points * blocks, n / blocks, &|from, to| {
+            let mut buffers = self.buffers(cx, BLOCK.max(n.min(BLOCK) * run))?;
+            let mut unit = from;
+            while unit < to {
+                let (point, block) = (unit / blocks, unit % blocks);
+                let together = run.min(to - unit).min(last - point % last);
+                let first = block * BLOCK;
+                let count = BLOCK.min(n - first);
+                // Kept axes but the last do not move the buffers.
+                let at = (point % last) * n * (self.kept > 0) as usize + first;
+                let all = self.body_bases(bases, &mut buffers, at);
+                let mut part = Part::all(extents);
+                let mut rest = point;
+                for axis in (0..self.kept).rev() {
+                    (part.start[axis], part.count[axis]) = (rest % kept[axis], 1);
+                    rest /= kept[axis];
+                }
+                if self.kept > 0 {
+                    part.count[self.kept - 1] = together;
+                }
+                boxes(reduced, first, count, |start, counts, _| {
+                    part.start[self.kept..].copy_from_slice(start);
+                    part.count[self.kept..].copy_from_slice(counts);
+                    // SAFETY: a part of the launch; the buffers hold `together` rows of `count` elements.
+                    unsafe { self.body.run_with(&strides, &all, &part) };
+                });
+                for ((state, buffer), result) in self.accumulators.iter().zip(&buffers).zip(results) {
+                    let size = state.dtype.itemsize();
+                    for k in 0..together {
+                        let row = buffer.bytes(k * count * size, count * size);
+                        // SAFETY: each unit is one task's, and each has places of its own.
+                        let (values, positions) = unsafe { result.range(block * points + point + k, 1) };
+                        state.row(values, positions, row, first);
+                    }
+                }
+                unit += together;
+            }
+            Ok(())
+        })
+    }
+
+    /// Vectors along the last kept axis: units are blocks of column tiles.
+    unsafe fn columns(&self, bases: &[usize], results: &[Shared], n: usize, cx: &Context) -> Result<()> {
+        let extents = self.body.extents();
+        let (kept, reduced) = extents.split_at(self.kept);
+        let axis = self.kept - 1;
+        let columns = kept[axis];
+        let outer: usize = kept[..axis].iter().product();
+        let points = outer * columns;
+        let width = columns.min(COLUMNS);
+        let (tiles, blocks) = (columns.div_ceil(width), n.div_ceil(BLOCK));
+        let largest = self.accumulators.iter().map(|s| s.dtype.itemsize()).max().unwrap_or(8);
+        let height = (ROWS_BYTES / (width * largest)).clamp(1, PARTIALS);
+        self.split(cx, outer * tiles * blocks, BLOCK.min(n) * width, &|from, to| {
+            let mut buffers = self.buffers(cx, height * width)?;
+            let mut partials = self.buffers(cx, PARTIALS * width)?;
+            for unit in from..to {
+                let (block, tile, point) = (unit % blocks, unit / blocks % tiles, unit / blocks / tiles);
+                let (left, first) = (tile * width, block * BLOCK);
+                let across = width.min(columns - left);
+                let rows = BLOCK.min(n - first);
+                // Buffers are rows of `across` columns.
+                let mut layout: Vec<isize> = vec![0; extents.len()];
+                let reduced_strides = row_strides(extents, self.kept);
+                layout[self.kept..].iter_mut().zip(reduced_strides).for_each(|(l, s)| *l = s * across as isize);
+                layout[axis] = 1;
+                let strides = self.body_strides(&layout);
+                let mut part = Part::all(extents);
+                let mut rest = point;
+                for a in (0..axis).rev() {
+                    (part.start[a], part.count[a]) = (rest % kept[a], 1);
+                    rest /= kept[a];
+                }
+                (part.start[axis], part.count[axis]) = (left, across);
+                let place = block * points + point * columns + left;
+                for ((state, partials), result) in self.accumulators.iter().zip(&mut partials).zip(results) {
+                    match &state.how {
+                        How::Fold(fold) => {
+                            let used = PARTIALS.min(rows) * across * state.dtype.itemsize();
+                            fold.fill_identity(partials.bytes_mut(0, used));
+                        }
+                        How::Best(best) => {
+                            // SAFETY: each unit is one task's, and each has places of its own.
+                            let (values, positions) = unsafe { result.range(place, across) };
+                            best.fill_identity(values, positions);
+                        }
+                    }
+                }
+                let mut row = 0;
+                while row < rows {
+                    // Not across the end of the partials.
+                    let high = height.min(rows - row).min(PARTIALS - row % PARTIALS);
+                    let at = left + (first + row) * across;
+                    let all = self.body_bases(bases, &mut buffers, at);
+                    boxes(reduced, first + row, high, |start, counts, _| {
+                        part.start[self.kept..].copy_from_slice(start);
+                        part.count[self.kept..].copy_from_slice(counts);
+                        // SAFETY: a part of the launch; the buffers hold `high` rows of `across` elements.
+                        unsafe { self.body.run_with(&strides, &all, &part) };
+                    });
+                    for (a, state) in self.accumulators.iter().enumerate() {
+                        let size = across * state.dtype.itemsize();
+                        let fresh = buffers[a].bytes(0, high * size);
+                        match &state.how {
+                            How::Fold(fold) => {
+                                fold.zip(partials[a].bytes_mut(row % PARTIALS * size, high * size), fresh);
+                            }
+                            How::Best(best) => {
+                                // SAFETY: as above.
+                                let (values, positions) = unsafe { results[a].range(place, across) };
+                                for k in 0..high {
+                                    let row_of = buffers[a].bytes(k * size, size);
+                                    best.update(values, positions, row_of, (first + row + k) as i64, 0, 1);
+                                }
+                            }
+                        }
+                    }
+                    row += high;
+                }
+                for (a, state) in self.accumulators.iter().enumerate() {
+                    if let How::Fold(fold) = &state.how {
+                        let size = across * state.dtype.itemsize();
+                        halve(&**fold, &mut partials[a], PARTIALS.min(rows), size);
+                        // SAFETY: as above.
+                        let (values, _) = unsafe { results[a].range(place, across) };
+                        values.copy_from(partials[a].bytes(0, size));
+                    }
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Folds rows of `size` bytes by halving into the first. Rows beyond those used would be identities, which change no bit of a partial: it began as
+/// one, so that it is not −0.
+fn halve(fold: &dyn Fold, partials: &mut Scratch, used: usize, size: usize) {
+    let mut used = used;
+    let mut half = PARTIALS / 2;
+    while half > 0 {
+        if used > half {
+            let (low, high) = partials.split(half * size, (used - half) * size);
+            fold.zip(low.first(high.len()), high);
+            used = half;
+        }
+        half /= 2;
+    }
+}
+
+impl State {
+    fn begin(&self, result: &mut Results, from: usize, n: usize) {
+        let size = self.dtype.itemsize();
+        let values = result.values.bytes_mut(from * size, n * size);
+        match (&self.how, &mut result.positions) {
+            (How::Best(best), Some(positions)) => {
+                best.fill_identity(values, &mut positions.bytes_mut(8 * from, 8 * n).of_mut::<i64>()[..])
+            }
+            (How::Fold(fold), _) => fold.fill_identity(values),
+            (How::Best(_), None) => unreachable!("bests have positions"),
+        }
+    }
+
+    /// Total of a block, or of a row shorter than one.
+    fn row(&self, value: &mut Bytes, position: &mut [i64], row: &Bytes, first: usize) {
+        match &self.how {
+            How::Fold(fold) => value.set(self.dtype, fold.block(row)),
+            How::Best(best) => {
+                best.fill_identity(value, position);
+                best.update(value, position, row, first as i64, 1, 0);
+            }
+        }
+    }
+
+    /// Folds the results of blocks pairwise into those of the first.
+    fn fold_blocks(&self, result: &mut Results, points: usize, blocks: usize) {
+        let size = points * self.dtype.itemsize();
+        let mut left = blocks;
+        while left > 1 {
+            for pair in 0..left / 2 {
+                let (a, b) = (2 * pair, 2 * pair + 1);
+                match (&self.how, &mut result.positions) {
+                    (How::Fold(fold), _) => {
+                        let (low, high) = result.values.two(a * size, b * size, size);
+                        fold.zip(low, high);
+                    }
+                    (How::Best(best), Some(positions)) => {
+                        let (low, high) = result.values.two(a * size, b * size, size);
+                        let (p, q) = positions.two(8 * a * points, 8 * b * points, 8 * points);
+                        best.merge(low, p.of_mut(), high, q.of());
+                    }
+                    (How::Best(_), None) => unreachable!("bests have positions"),
+                }
+                result.move_block(a, pair, size, points);
+            }
+            if left % 2 == 1 {
+                result.move_block(left - 1, left / 2, size, points);
+            }
+            left = left.div_ceil(2);
+        }
+    }
+}
+
+/// Values, and positions where those are tracked, of each block of each kept point: block by block.
+struct Results {
+    values: Scratch,
+    positions: Option<Scratch>,
+    size: usize,
+    elements: usize,
+}
+
+/// The same, for tasks that write disjoint ranges at once.
+struct Shared {
+    values: usize,
+    positions: Option<usize>,
+    size: usize,
+    elements: usize,
+}
+
+impl Results {
+    fn new(cx: &Context, state: &State, points: usize, blocks: usize) -> Result<Self> {
+        let elements = points * blocks;
+        let positions = match state.how {
+            How::Best(_) => Some(Scratch::new(cx, elements, DType::I64)?),
+            How::Fold(_) => None,
+        };
+        let values = Scratch::new(cx, elements, state.dtype)?;
+        Ok(Self { values, positions, size: state.dtype.itemsize(), elements })
+    }
+    fn shared(&mut self) -> Shared {
+        Shared {
+            values: self.values.address(),
+            positions: self.positions.as_mut().map(Scratch::address),
+            size: self.size,
+            elements: self.elements,
+        }
+    }
+    fn move_block(&mut self, from: usize, to: usize, size: usize, points: usize) {
+        if from != to {
+            let (target, source) = self.values.two(to * size, from * size, size);
+            target.copy_from(source);
+            if let Some(positions) = &mut self.positions {
+                let (target, source) = positions.two(8 * to * points, 8 * from * points, 8 * points);
+                target.copy_from(source);
+            }
+        }
+    }
+    /// Position 0 for what has seen nothing.
+    fn settle_positions(&mut self, points: usize) {
+        if let Some(positions) = &mut self.positions {
+            let positions = positions.bytes_mut(0, 8 * points).of_mut::<i64>();
+            positions.iter_mut().filter(|p| **p == NOTHING).for_each(|p| *p = 0);
+        }
+    }
+}
+
+impl Shared {
+    /// Values (and positions) `from..from + n`.
+    ///
+    /// # Safety
+    ///
+    /// The results outlive the returned slices, and nobody else uses this range meanwhile.
+    #[allow(clippy::mut_from_ref)]
+    unsafe fn range(&self, from: usize, n: usize) -> (&mut Bytes, &mut [i64]) {
+        assert!(from + n <= self.elements);
+        // SAFETY: within the allocation; exclusive by the caller's promise.
+        let slice = |base: usize, size: usize| unsafe {
+            std::slice::from_raw_parts_mut((base as *mut u8).add(from * size), n * size)
+        };
+        let positions: &mut [u8] = self.positions.map_or(&mut [], |base| slice(base, 8));
+        (Bytes::new_mut(slice(self.values, self.size)), Bytes::new_mut(positions).of_mut())
+    }
+}
+
+/// The map that turns results into what is stored: an operand for each `Reduced` and `ReducedIndex` after the launch's own.
+fn epilogue_map(
+    launch: &Bound<'_>,
+    kept: usize,
+    states: &[State],
+    epilogue: &[Inst],
+    stores: &[Store],
+) -> (Kernel, Vec<Operand>) {
+    let (kernel, extents) = (launch.kernel, launch.extents);
+    let vector_axis = kept.saturating_sub(1);
+    let mut declared = kernel.operands.clone();
+    let mut operands = launch.operands.clone();
+    for (d, o) in declared.iter_mut().zip(&operands) {
+        d.inner = match (kept, o.strides.get(vector_axis)) {
+            (0, _) | (_, Some(1) | None) => Inner::Unit,
+            (_, Some(0)) if d.role == Role::In => Inner::Broadcast,
+            _ => Inner::Strided,
+        };
+    }
+    let mut strides: smallvec::SmallVec<[isize; 4]> = smallvec::SmallVec::from_elem(0, extents.len());
+    strides[..kept].copy_from_slice(&lazuli_kernel::shape::row_strides(&extents[..kept]));
+    // Numbers of the operands that hold each accumulator's results.
+    let mut places = Vec::with_capacity(states.len());
+    for state in states {
+        let mut add = |dtype| {
+            declared.push(Declared { dtype, role: Role::In, inner: Inner::Unit });
+            operands.push(Operand { strides: strides.clone(), len: 0 });
+            declared.len() as u32 - 1
+        };
+        let value = add(state.dtype);
+        let position = matches!(state.how, How::Best(_)).then(|| add(DType::I64));
+        places.push((value, position));
+    }
+    let first = kernel.body.len() as u32;
+    let move_value = |v: Value| Value(v.0 - first);
+    let body = epilogue
+        .iter()
+        .map(|inst| match *inst {
+            Inst::Reduced(a) => Inst::Load(places[a as usize].0),
+            Inst::ReducedIndex(a) => Inst::Load(places[a as usize].1.expect("a tracked position")),
+            Inst::LoadAt { operand, index, mask } => {
+                Inst::LoadAt { operand, index: move_value(index), mask: mask.map(move_value) }
+            }
+            Inst::Unary(op, a) => Inst::Unary(op, move_value(a)),
+            Inst::Binary(op, a, b) => Inst::Binary(op, move_value(a), move_value(b)),
+            Inst::Fma(a, b, c) => Inst::Fma(move_value(a), move_value(b), move_value(c)),
+            Inst::Select(a, b, c) => Inst::Select(move_value(a), move_value(b), move_value(c)),
+            Inst::Cast(d, a) => Inst::Cast(d, move_value(a)),
+            Inst::Bitcast(d, a) => Inst::Bitcast(d, move_value(a)),
+            leaf @ (Inst::Param(_) | Inst::Const(_) | Inst::Index(_) | Inst::Extent(_) | Inst::Load(_)) => leaf,
+        })
+        .collect();
+    let stores = stores.iter().map(|s| Store { operand: s.operand, value: move_value(s.value) }).collect();
+    let map = Kernel {
+        rank: kernel.rank,
+        vector_axis: vector_axis as u32,
+        params: kernel.params.clone(),
+        operands: declared,
+        body,
+        nest: Nest::Map { stores },
+    };
+    (map, operands)
+}

@@ -1,0 +1,123 @@
+//! Scatters: updates at computed positions, in row-major order of the loop space, on one thread.
+//!
+//! The body is evaluated into buffers of positions, values and masks; the updates are applied from there, one after another.
+
+use super::fold::{Operator, with_operator, with_type};
+use super::{Bound, Context, Scratch, boxes, row_strides};
+use crate::kernels::Function;
+use crate::tile::{Bases, Part, Tile};
+use lazuli_kernel::{DType, Result, ScatterOp, Value};
+use std::sync::Arc;
+
+const CHUNK: usize = 4096;
+
+pub struct Scatter {
+    body: Tile,
+    op: ScatterOp,
+    target: usize,
+    /// Elements of the target.
+    len: usize,
+    dtype: DType,
+    masked: bool,
+    /// Number of the launch's operands.
+    operands: usize,
+}
+
+impl Scatter {
+    pub fn new(
+        launch: &Bound<'_>,
+        op: ScatterOp,
+        target: u32,
+        index: Value,
+        mask: Option<Value>,
+        value: Value,
+    ) -> Result<Self> {
+        let Bound { kernels, kernel, extents, operands, params } = launch;
+        let values: Vec<Value> = [index, value].into_iter().chain(mask).collect();
+        // Row-major, so that a chunk of the loop space is consecutive in the buffers.
+        let mut buffers = launch.with_buffers(values.len());
+        for buffer in &mut buffers[operands.len()..] {
+            buffer.strides = row_strides(extents, 0).into();
+        }
+        let body = Tile::new(kernels, launch.body_map(&values), extents, &buffers, params, false)?;
+        let len = operands[target as usize].len;
+        let dtype = kernel.operands[target as usize].dtype;
+        let (target, operands) = (target as usize, operands.len());
+        Ok(Self { body, op, target, len, dtype, masked: mask.is_some(), operands })
+    }
+
+    pub fn functions(&self) -> Vec<Arc<Function>> {
+        vec![self.body.function().clone()]
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Launch::run`](super::Launch::run).
+    pub unsafe fn run(&self, bases: &[usize], cx: &Context) -> Result<()> {
+        let extents = self.body.extents();
+        let total: usize = extents.iter().product();
+        let chunk = CHUNK.min(total);
+        let dtypes = [DType::I64, self.dtype, DType::Bool];
+        let mut buffers = Vec::with_capacity(3);
+        for &dtype in &dtypes[..2 + self.masked as usize] {
+            buffers.push(Scratch::new(cx, chunk, dtype)?);
+        }
+        debug_assert_eq!(self.operands + buffers.len(), self.body.kernel().operands.len());
+        let mut part = Part::all(extents);
+        for first in (0..total).step_by(CHUNK) {
+            let count = CHUNK.min(total - first);
+            let mut all: Bases = bases.into();
+            for (buffer, dtype) in buffers.iter_mut().zip(dtypes) {
+                all.push(buffer.address().wrapping_sub(first * dtype.itemsize()));
+            }
+            boxes(extents, first, count, |start, counts, _| {
+                part.start.copy_from_slice(start);
+                part.count.copy_from_slice(counts);
+                // SAFETY: a part of the launch; the buffers hold a chunk.
+                unsafe { self.body.run(&all, &part) };
+            });
+            let indices = buffers[0].bytes(0, 8 * count).of::<i64>();
+            let mask = self.masked.then(|| buffers[2].bytes(0, count).of::<u8>());
+            let values = buffers[1].bytes(0, count * self.dtype.itemsize());
+            with_type!(self.dtype, T => {
+                let values = values.of::<T>();
+                let target = bases[self.target] as *mut T;
+                match self.op.binary() {
+                    // SAFETY: passed on.
+                    None => unsafe { update(target, self.len, indices, mask, values, |_, new| new) },
+                    Some(op) => with_operator!(op, O => {
+                        let apply = |old: T, new: T| <O as Operator<T>>::apply(old, new);
+                        // SAFETY: passed on.
+                        unsafe { update(target, self.len, indices, mask, values, apply) }
+                    }),
+                }
+            });
+        }
+        Ok(())
+    }
+}
+
+/// Applies the updates whose position lies within the target.
+///
+/// # Safety
+///
+/// The target has `len` elements that nobody else touches.
+unsafe fn update<T: Copy>(
+    target: *mut T,
+    len: usize,
+    indices: &[i64],
+    mask: Option<&[u8]>,
+    values: &[T],
+    apply: impl Fn(T, T) -> T,
+) {
+    for (i, (&index, &value)) in indices.iter().zip(values).enumerate() {
+        let position = usize::try_from(index).unwrap_or(usize::MAX);
+        if position < len && mask.is_none_or(|m| m[i] != 0) {
+            // SAFETY: within the target.
+            unsafe {
+                let place = target.add(position);
+                place.write(apply(place.read(), value));
+            }
+        }
+    }
+}

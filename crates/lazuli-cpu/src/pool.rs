@@ -1,0 +1,222 @@
+//! The threads that kernels and library calls share.
+//!
+//! A call hands out task numbers from a counter; the caller works too. Workers spin briefly for the next call, then sleep. Results
+//! never depend on the number of threads, because tasks are cut by shape alone or write apart. After a fork the child has no workers: the
+//! pool notices by its process id and starts afresh.
+
+use crate::float_mode::DefaultFloats;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard};
+
+/// Rounds of waiting before a worker sleeps: some tens of microseconds.
+const SPINS: usize = 1500;
+
+#[derive(Debug)]
+pub struct Pool {
+    threads: usize,
+    /// The workers of this process; replaced after a fork, and then leaked.
+    team: AtomicPtr<Team>,
+}
+
+#[derive(Debug)]
+struct Team {
+    process: u32,
+    /// Held by the caller whose job runs; others work alone.
+    busy: Mutex<()>,
+    state: Mutex<State>,
+    /// Counts jobs, so that spinning workers see a new one without the lock.
+    epoch: AtomicUsize,
+    wake: Condvar,
+    done: Condvar,
+}
+
+#[derive(Debug)]
+struct State {
+    job: Option<Job>,
+    /// Workers inside the job.
+    active: usize,
+    sleeping: usize,
+}
+
+/// A running call, which outlives every worker that joined it.
+#[derive(Debug, Clone, Copy)]
+struct Job {
+    work: *const Work<'static>,
+}
+
+// SAFETY: `Work` is `Sync`, and `run` keeps it alive until no worker is inside.
+unsafe impl Send for Job {}
+
+struct Work<'a> {
+    task: &'a (dyn Fn(usize) + Sync),
+    tasks: usize,
+    next: AtomicUsize,
+    panic: Mutex<Option<Box<dyn std::any::Any + Send>>>,
+}
+
+impl Work<'_> {
+    fn run(&self) {
+        loop {
+            let k = self.next.fetch_add(1, Ordering::Relaxed);
+            if k >= self.tasks {
+                return;
+            }
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| (self.task)(k))) {
+                lock(&self.panic).get_or_insert(payload);
+                self.next.store(self.tasks, Ordering::Relaxed);
+            }
+        }
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+impl Pool {
+    /// As many threads as the machine has, or as `LAZULI_NUM_THREADS` says.
+    pub fn new() -> Self {
+        let wanted = std::env::var("LAZULI_NUM_THREADS").ok().and_then(|v| v.parse().ok()).filter(|&n: &usize| n > 0);
+        let threads = wanted.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
+        Self::with_threads(threads)
+    }
+    pub fn with_threads(threads: usize) -> Self {
+        Self { threads: threads.max(1), team: AtomicPtr::default() }
+    }
+    pub fn threads(&self) -> usize {
+        self.threads
+    }
+
+    /// [`run`](Self::run) if it pays, else on the caller's thread alone.
+    pub fn run_if(&self, pays: bool, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        if pays { self.run(tasks, task) } else { (0..tasks).for_each(task) }
+    }
+
+    /// Calls `task(k)` for every `k` below `tasks`, on all threads; returns when all are done. Panics of tasks come out here.
+    pub fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+        let alone = |task: &dyn Fn(usize)| (0..tasks).for_each(task);
+        if tasks <= 1 || self.threads == 1 {
+            return alone(&task);
+        }
+        let team = self.team();
+        // Another call has the workers, perhaps one further up this very stack.
+        let Ok(_busy) = team.busy.try_lock() else { return alone(&task) };
+        let work = Work { task, tasks, next: AtomicUsize::new(0), panic: Mutex::new(None) };
+        // SAFETY: only the lifetime changes. The reference is withdrawn, and the workers inside waited for, before `work` goes.
+        let job = Job { work: unsafe { std::mem::transmute::<*const Work<'_>, *const Work<'static>>(&work) } };
+        {
+            let mut state = lock(&team.state);
+            state.job = Some(job);
+            team.epoch.fetch_add(1, Ordering::Release);
+            if state.sleeping > 0 {
+                team.wake.notify_all();
+            }
+        }
+        work.run();
+        let mut state = lock(&team.state);
+        state.job = None;
+        while state.active > 0 {
+            state = team.done.wait(state).unwrap_or_else(|e| e.into_inner());
+        }
+        drop(state);
+        if let Some(payload) = work.panic.into_inner().unwrap_or_else(|e| e.into_inner()) {
+            resume_unwind(payload);
+        }
+    }
+
+    fn team(&self) -> &'static Team {
+        let process = std::process::id();
+        let current = self.team.load(Ordering::Acquire);
+        // SAFETY: the pointer is null or of a leaked team.
+        if let Some(team) = unsafe { current.as_ref() }
+            && team.process == process
+        {
+            return team;
+        }
+        let team: &'static Team = Box::leak(Box::new(Team {
+            process,
+            busy: Mutex::new(()),
+            state: Mutex::new(State { job: None, active: 0, sleeping: 0 }),
+            epoch: AtomicUsize::new(0),
+            wake: Condvar::new(),
+            done: Condvar::new(),
+        }));
+        let new = std::ptr::from_ref(team).cast_mut();
+        match self.team.compare_exchange(current, new, Ordering::AcqRel, Ordering::Acquire) {
+            Ok(_) => {
+                for n in 1..self.threads {
+                    // A machine that refuses a thread still has the caller's.
+                    let _ = std::thread::Builder::new().name(format!("lazuli-{n}")).spawn(|| team.work());
+                }
+                team
+            }
+            // SAFETY: another thread of this process was first, with a leaked team.
+            Err(first) => unsafe { &*first },
+        }
+    }
+}
+
+impl Team {
+    fn work(&self) {
+        let _floats = DefaultFloats::set();
+        let mut seen = 0;
+        loop {
+            let mut spins = 0;
+            while self.epoch.load(Ordering::Acquire) == seen && spins < SPINS {
+                std::hint::spin_loop();
+                spins += 1;
+            }
+            let mut state = lock(&self.state);
+            while self.epoch.load(Ordering::Acquire) == seen {
+                state.sleeping += 1;
+                state = self.wake.wait(state).unwrap_or_else(|e| e.into_inner());
+                state.sleeping -= 1;
+            }
+            seen = self.epoch.load(Ordering::Acquire);
+            let Some(job) = state.job else { continue };
+            state.active += 1;
+            drop(state);
+            // SAFETY: counted as active while the job stood, so `run` waits for us before the work goes.
+            unsafe { (*job.work).run() };
+            let mut state = lock(&self.state);
+            state.active -= 1;
+            if state.active == 0 {
+                self.done.notify_one();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_task_runs_once() {
+        for threads in [1, 2, 5] {
+            let pool = Pool::with_threads(threads);
+            for tasks in [0, 1, 2, 7, 1000] {
+                let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
+                pool.run(tasks, &|k| {
+                    counts[k].fetch_add(1, Ordering::Relaxed);
+                });
+                assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1), "{tasks} tasks on {threads} threads");
+            }
+        }
+    }
+
+    #[test]
+    fn calls_may_nest_and_panic() {
+        let pool = Pool::with_threads(3);
+        let total = AtomicUsize::new(0);
+        pool.run(4, &|_| {
+            pool.run(4, &|_| {
+                total.fetch_add(1, Ordering::Relaxed);
+            });
+        });
+        assert_eq!(total.load(Ordering::Relaxed), 16);
+        assert!(catch_unwind(AssertUnwindSafe(|| pool.run(8, &|k| assert!(k != 5)))).is_err());
+        pool.run(8, &|_| {});
+    }
+}

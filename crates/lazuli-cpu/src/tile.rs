@@ -1,0 +1,205 @@
+//! A map bound to extents and strides, and its calls over boxes of the loop space.
+//!
+//! This is the room where generated code is called. Everything that runs comes down to [`Tile::run`] on sub-boxes of a verified
+//! launch, some of whose operands may be buffers of the nest that drives it.
+
+use crate::kernels::{Function, Kernels};
+use lazuli_kernel::{Inner, Inst, Kernel, Result, Role, Scalar};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// Addresses of a tile's operands at the origin of the loop space.
+pub type Bases = SmallVec<[usize; 8]>;
+
+/// What operands of no elements are read from.
+#[repr(align(64))]
+struct Zeros(#[allow(dead_code)] [u64; 8]);
+static ZEROS: Zeros = Zeros([0; 8]);
+
+/// Where to run: first index and number of indices along each axis, none of them 0.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Part {
+    pub start: SmallVec<[usize; 4]>,
+    pub count: SmallVec<[usize; 4]>,
+}
+
+impl Part {
+    pub fn all(extents: &[usize]) -> Self {
+        Self { start: SmallVec::from_elem(0, extents.len()), count: extents.into() }
+    }
+    pub fn is_empty(&self) -> bool {
+        self.count.contains(&0)
+    }
+    /// The same box with another range along one axis.
+    pub fn with(&self, axis: usize, start: usize, count: usize) -> Self {
+        let mut part = self.clone();
+        part.start[axis] = start;
+        part.count[axis] = count;
+        part
+    }
+}
+
+#[derive(Debug)]
+pub struct Tile {
+    function: Arc<Function>,
+    /// Variant that stores past the caches.
+    streaming: Option<Arc<Function>>,
+    extents: SmallVec<[usize; 4]>,
+    vector_axis: usize,
+    /// Bytes, operand by operand.
+    strides: Vec<isize>,
+    /// The argument block, but for what each call fills in.
+    template: Vec<u64>,
+    /// Whether operand `o` has no elements and is read at computed positions only.
+    empty: Vec<bool>,
+}
+
+/// One operand of a tile.
+#[derive(Debug, Clone)]
+pub struct Operand {
+    /// In elements, one per axis.
+    pub strides: SmallVec<[isize; 4]>,
+    pub len: usize,
+}
+
+impl Tile {
+    pub fn new(
+        kernels: &Kernels,
+        kernel: Kernel,
+        extents: &[usize],
+        operands: &[Operand],
+        params: &[Scalar],
+        stream: bool,
+    ) -> Result<Self> {
+        let streaming = if stream { Some(kernels.get(kernel.clone(), true)?) } else { None };
+        let function = kernels.get(kernel, false)?;
+        let (kernel, layout) = (&function.kernel, function.layout);
+        let mut template = vec![0; layout.words()];
+        for (axis, &n) in extents.iter().enumerate() {
+            template[layout.extent_word(axis as u32)] = n as u64;
+        }
+        for (p, scalar) in params.iter().enumerate() {
+            template[layout.param_word(p as u32)] = scalar.bits;
+        }
+        let vector_axis = kernel.vector_axis as usize;
+        let (mut strides, mut empty) = (Vec::new(), Vec::new());
+        for (o, (operand, declared)) in operands.iter().zip(&kernel.operands).enumerate() {
+            let itemsize = declared.dtype.itemsize() as isize;
+            strides.extend(operand.strides.iter().map(|s| s * itemsize));
+            let word = layout.operand_word(o as u32);
+            template[word + 2] = operand.strides.get(vector_axis).map_or(0, |s| s * itemsize) as u64;
+            template[word + 3] = operand.len as u64;
+            let looked_up =
+                kernel.body.iter().any(|i| matches!(*i, Inst::LoadAt { operand, .. } if operand == o as u32));
+            empty.push(operand.len == 0 && looked_up && !kernel.body.contains(&Inst::Load(o as u32)));
+        }
+        Ok(Self { streaming, extents: extents.into(), vector_axis, strides, template, empty, function })
+    }
+
+    pub fn function(&self) -> &Arc<Function> {
+        &self.function
+    }
+    pub fn kernel(&self) -> &Kernel {
+        &self.function.kernel
+    }
+    pub fn extents(&self) -> &[usize] {
+        &self.extents
+    }
+    /// Bytes between neighbours along each axis, operand by operand.
+    pub fn strides(&self) -> &[isize] {
+        &self.strides
+    }
+    pub fn vector_axis(&self) -> usize {
+        self.vector_axis
+    }
+
+    /// Whether the streaming variant may run over this box: rows of all outputs begin at multiples of 64 bytes, and none of them is
+    /// being updated in place.
+    fn can_stream(&self, bases: &[usize], strides: &[isize], part: &Part) -> bool {
+        let (operands, rank) = (&self.kernel().operands, self.extents.len());
+        let is_update = |base: usize| operands.iter().zip(bases).any(|(o, &b)| o.role == Role::In && b == base);
+        operands.iter().enumerate().filter(|(_, o)| o.role != Role::In).all(|(i, o)| {
+            let strides = &strides[i * rank..(i + 1) * rank];
+            let mut axes = part.count.iter().zip(strides).enumerate();
+            let first = bases[i] as isize + part.start.iter().zip(strides).map(|(&s, &t)| s as isize * t).sum::<isize>();
+            o.role == Role::Out
+                && o.inner == Inner::Unit
+                && first % 64 == 0
+                && axes.all(|(axis, (&n, &s))| axis == self.vector_axis || n == 1 || s % 64 == 0)
+                && !is_update(bases[i])
+        })
+    }
+
+    /// Runs over a box. `bases`: an address per operand.
+    ///
+    /// # Safety
+    ///
+    /// Every element that the tile's kernel reads or writes at the points of the box, through these addresses and the tile's strides, must
+    /// be valid for that, and nobody else may write what is read or touch what is written meanwhile. For the operands of a launch
+    /// `Plan::verify` proves it for the whole loop space; the addresses of a nest's own buffers are its responsibility.
+    pub unsafe fn run(&self, bases: &[usize], part: &Part) {
+        // SAFETY: as promised by the caller.
+        unsafe { self.run_with(&self.strides, bases, part) }
+    }
+
+    /// The same with other strides, for operands of stride class `Unit`, which may differ along axes other than the vectors'.
+    ///
+    /// # Safety
+    ///
+    /// As for [`run`](Self::run), with these strides.
+    pub unsafe fn run_with(&self, strides: &[isize], bases: &[usize], part: &Part) {
+        if part.is_empty() {
+            return;
+        }
+        let function = match &self.streaming {
+            Some(f) if self.can_stream(bases, strides, part) => f,
+            _ => &self.function,
+        };
+        let layout = function.layout;
+        let rank = self.extents.len();
+        // Rows step along the last axis that is not the vectors' and has more than one index.
+        let row_axis = (0..rank).rev().find(|&a| a != self.vector_axis && part.count[a] > 1);
+        let n = part.count.get(self.vector_axis).map_or(1, |&n| n as u64);
+        let rows = row_axis.map_or(1, |a| part.count[a] as u64);
+        let mut block: SmallVec<[u64; 96]> = SmallVec::from_slice(&self.template);
+        let mut at = part.start.clone();
+        loop {
+            use crate::codegen::block::{N, ROW_AXIS, ROWS};
+            block[N] = n;
+            block[ROWS] = rows;
+            block[ROW_AXIS] = row_axis.unwrap_or(0) as u64;
+            for (axis, &i) in at.iter().enumerate() {
+                block[layout.index_word(axis as u32)] = i as u64;
+            }
+            for (o, &base) in bases.iter().enumerate() {
+                let strides = &strides[o * rank..(o + 1) * rank];
+                let offset: isize = at.iter().zip(strides).map(|(&i, &s)| (i as isize).wrapping_mul(s)).sum();
+                let word = layout.operand_word(o as u32);
+                block[word] =
+                    if self.empty[o] { &raw const ZEROS as usize } else { base.wrapping_add_signed(offset) } as u64;
+                block[word + 1] = row_axis.map_or(0, |a| strides[a]) as u64;
+            }
+            // SAFETY: the block has the function's layout. The emitter made a function that touches the block, its own
+            // image and frame, and the operands' elements at the points of this box only: tails are masked or walked lane by lane, and
+            // computed positions are clamped to the operand's length. Those are valid by the contract of this method. Registers that the C convention keeps are
+            // kept, and it neither unwinds nor changes the floating-point mode.
+            unsafe { (function.entry)(block.as_mut_ptr()) };
+            // The next combination of the other axes.
+            let mut axis = rank;
+            loop {
+                if axis == 0 {
+                    return;
+                }
+                axis -= 1;
+                if axis == self.vector_axis || Some(axis) == row_axis {
+                    continue;
+                }
+                at[axis] += 1;
+                if at[axis] < part.start[axis] + part.count[axis] {
+                    break;
+                }
+                at[axis] = part.start[axis];
+            }
+        }
+    }
+}
