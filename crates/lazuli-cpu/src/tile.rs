@@ -121,7 +121,8 @@ impl Tile {
         operands.iter().enumerate().filter(|(_, o)| o.role != Role::In).all(|(i, o)| {
             let strides = &strides[i * rank..(i + 1) * rank];
             let mut axes = part.count.iter().zip(strides).enumerate();
-            let first = bases[i] as isize + part.start.iter().zip(strides).map(|(&s, &t)| s as isize * t).sum::<isize>();
+            let first =
+                bases[i] as isize + part.start.iter().zip(strides).map(|(&s, &t)| s as isize * t).sum::<isize>();
             o.role == Role::Out
                 && o.inner == Inner::Unit
                 && first % 64 == 0

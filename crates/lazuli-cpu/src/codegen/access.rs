@@ -206,8 +206,13 @@ impl Lower<'_> {
             let half_bytes = 4 * self.isa.lanes() as i32;
             return self.halves(|s, h| {
                 let mask = masks.then(|| s.tail_mask(1 + h as u8));
-                let load =
-                    Op::Load { at, widen: Widen::Move, disp: disp + h as i32 * half_bytes, half: h as u8, double: true };
+                let load = Op::Load {
+                    at,
+                    widen: Widen::Move,
+                    disp: disp + h as i32 * half_bytes,
+                    half: h as u8,
+                    double: true,
+                };
                 s.op(load, Class::Vector, mask.as_slice(), None)
             });
         }
@@ -238,7 +243,7 @@ impl Lower<'_> {
         let is_loaded = self.kernel.body.contains(&Inst::Load(operand));
         let mask = if is_loaded {
             let len = self.uniform(UniformSource::Block(layout.len(operand)), DType::I64);
-            let any = self.to_bool(DType::I64, len).0;
+            let any = self.truth(DType::I64, len).0;
             Some(mask.map_or(any, |m| self.mask_and(m, any)))
         } else {
             mask
@@ -288,14 +293,8 @@ impl Lower<'_> {
     pub fn stage_out(&mut self, stage: u32, value: Val) {
         for (h, v) in [Some(value.0), value.1].into_iter().flatten().enumerate() {
             let disp = (h * 4 * self.isa.lanes()) as i32;
-            let store = Op::Store {
-                at: At::Stage(stage),
-                width: Width::Full,
-                itemsize: 4,
-                disp,
-                half: h as u8,
-                stream: false,
-            };
+            let store =
+                Op::Store { at: At::Stage(stage), width: Width::Full, itemsize: 4, disp, half: h as u8, stream: false };
             self.push(store, None, &[v], None);
         }
     }

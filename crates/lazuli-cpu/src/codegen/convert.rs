@@ -19,7 +19,7 @@ impl Lower<'_> {
         match (from, to) {
             _ if from == to => a,
             (Bool, _) => self.bool_to(to, a.0),
-            (_, Bool) => self.to_bool(from, a),
+            (_, Bool) => self.truth(from, a),
             (F64, F32) => Val(self.f64_to_f32(a), None),
             (F64, F16 | BF16) => {
                 let odd = self.f64_to_f32_odd(a);
@@ -62,7 +62,7 @@ impl Lower<'_> {
             _ => a.0,
         };
         let v = match to {
-            Bool => return self.to_bool(U8, Val(bits, None)),
+            Bool => return self.truth(U8, Val(bits, None)),
             F16 => {
                 let half = self.pack_words(bits);
                 self.x(X::CvtPhPs, &[half])
@@ -85,7 +85,7 @@ impl Lower<'_> {
         Val(self.keep(false, mask, one), None)
     }
 
-    pub fn to_bool(&mut self, from: DType, a: Val) -> Val {
+    pub fn truth(&mut self, from: DType, a: Val) -> Val {
         let zero = self.c32(0);
         let float = from.is_float();
         let mut one = |v, double| {

@@ -18,15 +18,8 @@ pub const STAGE: i64 = 128;
 pub const STAGES: i64 = 2;
 
 /// Registers for operands' addresses, those that the caller need not keep first.
-pub const POINTERS: [Register; 7] = [
-    Register::R10,
-    Register::R11,
-    Register::RBX,
-    Register::R12,
-    Register::R13,
-    Register::R14,
-    Register::R15,
-];
+pub const POINTERS: [Register; 7] =
+    [Register::R10, Register::R11, Register::RBX, Register::R12, Register::R13, Register::R14, Register::R15];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
@@ -95,7 +88,8 @@ impl Emitter<'_> {
     }
     fn copy_vector(&mut self, n: u8, from: u8) {
         if n != from {
-            let (code, a, b) = (self.move_code(), self.vector_register(n, Kind::F), self.vector_register(from, Kind::F));
+            let (code, a, b) =
+                (self.move_code(), self.vector_register(n, Kind::F), self.vector_register(from, Kind::F));
             self.asm.rr(code, a, b);
         }
     }
@@ -104,8 +98,7 @@ impl Emitter<'_> {
         match class {
             Class::Mask => self.asm.mr(Code::VEX_Kmovw_m16_kr, to, Register::K0 + n as u32),
             Class::Vector => {
-                let code =
-                    if self.wide() { Code::EVEX_Vmovups_zmmm512_k1z_zmm } else { Code::VEX_Vmovups_ymmm256_ymm };
+                let code = if self.wide() { Code::EVEX_Vmovups_zmmm512_k1z_zmm } else { Code::VEX_Vmovups_ymmm256_ymm };
                 let r = self.vector_register(n, Kind::F);
                 self.asm.mr(code, to, r);
             }
@@ -330,8 +323,7 @@ impl Emitter<'_> {
         let from = self.address(at, disp);
         let d = self.vector_register(dst, Kind::F);
         if let Some(mask) = mask {
-            let code =
-                if double { Code::VEX_Vpmaskmovq_ymm_ymm_m256 } else { Code::VEX_Vpmaskmovd_ymm_ymm_m256 };
+            let code = if double { Code::VEX_Vpmaskmovq_ymm_ymm_m256 } else { Code::VEX_Vpmaskmovd_ymm_ymm_m256 };
             let mask = self.vector_register(mask, Kind::F);
             return self.asm.vector(code, &[Arg::Reg(d), Arg::Reg(mask), Arg::Mem(from)], None, None);
         }
@@ -369,8 +361,7 @@ impl Emitter<'_> {
         let to = Arg::Mem(self.address(at, disp));
         let double = itemsize == 8;
         if let Some(mask) = mask {
-            let code =
-                if double { Code::VEX_Vpmaskmovq_m256_ymm_ymm } else { Code::VEX_Vpmaskmovd_m256_ymm_ymm };
+            let code = if double { Code::VEX_Vpmaskmovq_m256_ymm_ymm } else { Code::VEX_Vpmaskmovd_m256_ymm_ymm };
             let (mask, value) = (self.vector_register(mask, Kind::F), self.vector_register(value, Kind::F));
             return self.asm.vector(code, &[to, Arg::Reg(mask), Arg::Reg(value)], None, None);
         }

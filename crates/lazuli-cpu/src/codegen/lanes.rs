@@ -175,7 +175,11 @@ impl Emitter<'_> {
             let small = self.asm.label();
             self.asm.rr(Code::VEX_Vucomisd_xmm_xmmm64, x, y);
             self.asm.jump(Code::Jbe_rel32_64, zero);
-            self.asm.instruction(Instruction::with2(Code::Mov_r64_imm64, Register::RAX, 9223372036854775808f64.to_bits()));
+            self.asm.instruction(Instruction::with2(
+                Code::Mov_r64_imm64,
+                Register::RAX,
+                9223372036854775808f64.to_bits(),
+            ));
             self.asm.rr(Code::VEX_Vmovq_xmm_rm64, y, Register::RAX);
             self.asm.rr(Code::VEX_Vucomisd_xmm_xmmm64, x, y);
             self.asm.jump(Code::Jb_rel32_64, small);

@@ -96,24 +96,52 @@ pub enum Lanes {
 pub enum Op {
     X(X),
     /// src0 · src1 + src2.
-    Fma { double: bool },
+    Fma {
+        double: bool,
+    },
     /// src0 (mask) ? src1 : src2.
-    Blend { double: bool },
+    Blend {
+        double: bool,
+    },
     /// AVX-512: src0 (mask) ? src1 : 0.
-    Keep { double: bool },
+    Keep {
+        double: bool,
+    },
     /// AVX-512: bytes of 0 or 1 from a mask.
     MaskBytes,
     /// AVX-512: all lanes of a mask on or off.
     MaskConst(bool),
     /// AVX2: lanes of ones where the tail is live; `part` 0 of 32 bits, 1 and 2 the halves of 64 bits.
-    TailMask { part: u8 },
+    TailMask {
+        part: u8,
+    },
     /// A full vector; `half` says which half of a 64-bit vector, `double` that it is one. In a masked line on AVX2 src0 is the mask.
-    Load { at: At, widen: Widen, disp: i32, half: u8, double: bool },
-    Store { at: At, width: Width, itemsize: u32, disp: i32, half: u8, stream: bool },
+    Load {
+        at: At,
+        widen: Widen,
+        disp: i32,
+        half: u8,
+        double: bool,
+    },
+    Store {
+        at: At,
+        width: Width,
+        itemsize: u32,
+        disp: i32,
+        half: u8,
+        stream: bool,
+    },
     /// One element for all lanes, as wide as the source's dtype.
-    Uniform { from: UniformSource, widen: Widen, double: bool },
+    Uniform {
+        from: UniformSource,
+        widen: Widen,
+        double: bool,
+    },
     /// Loop counter of the vector axis for all lanes, `plus` a number; 64 bits.
-    Counter { plus: i32, axis: u32 },
+    Counter {
+        plus: i32,
+        axis: u32,
+    },
     Lanes(Lanes),
 }
 

@@ -86,9 +86,7 @@ fn choose_copies(single: &[MOp], lower: &Lower<'_>, isa: Isa) -> usize {
     let live_masks = pressure(single, &lower.info, Class::Mask);
     [4, 2]
         .into_iter()
-        .find(|c| {
-            c * live <= vectors.len() && c * live_masks <= masks.len().max(1) && c * single.len() <= UNROLL_LIMIT
-        })
+        .find(|c| c * live <= vectors.len() && c * live_masks <= masks.len().max(1) && c * single.len() <= UNROLL_LIMIT)
         .unwrap_or(1)
 }
 

@@ -400,10 +400,34 @@ impl<'k> Lower<'k> {
             (BinaryOp::And, _) => X::And,
             (BinaryOp::Or, _) => X::Or,
             (BinaryOp::Xor, _) => X::Xor,
-            (BinaryOp::Min, false) => if signed { X::MinSD } else { X::MinUD },
-            (BinaryOp::Max, false) => if signed { X::MaxSD } else { X::MaxUD },
-            (BinaryOp::Min, true) if self.wide() => if signed { X::MinSQ } else { X::MinUQ },
-            (BinaryOp::Max, true) if self.wide() => if signed { X::MaxSQ } else { X::MaxUQ },
+            (BinaryOp::Min, false) => {
+                if signed {
+                    X::MinSD
+                } else {
+                    X::MinUD
+                }
+            }
+            (BinaryOp::Max, false) => {
+                if signed {
+                    X::MaxSD
+                } else {
+                    X::MaxUD
+                }
+            }
+            (BinaryOp::Min, true) if self.wide() => {
+                if signed {
+                    X::MinSQ
+                } else {
+                    X::MinUQ
+                }
+            }
+            (BinaryOp::Max, true) if self.wide() => {
+                if signed {
+                    X::MaxSQ
+                } else {
+                    X::MaxUQ
+                }
+            }
             (BinaryOp::Min | BinaryOp::Max, true) => {
                 let cmp = if op == BinaryOp::Min { Cmp::Lt } else { Cmp::Gt };
                 let mask = self.compare_int(cmp, true, signed, a, b);
@@ -411,7 +435,13 @@ impl<'k> Lower<'k> {
             }
             (BinaryOp::Shl, false) => X::SllvD,
             (BinaryOp::Shl, true) => X::SllvQ,
-            (BinaryOp::Shr, false) => if signed { X::SravD } else { X::SrlvD },
+            (BinaryOp::Shr, false) => {
+                if signed {
+                    X::SravD
+                } else {
+                    X::SrlvD
+                }
+            }
             (BinaryOp::Shr, true) if !signed => X::SrlvQ,
             (BinaryOp::Shr, true) if self.wide() => X::SravQ,
             (BinaryOp::Shr, true) => {
@@ -517,7 +547,11 @@ impl<'k> Lower<'k> {
         }
         let signed = matches!(d, DType::I8 | DType::I16 | DType::I32 | DType::I64);
         let mut one = |a, b, double| {
-            if d.is_float() { self.compare_float(cmp, double, a, b) } else { self.compare_int(cmp, double, signed, a, b) }
+            if d.is_float() {
+                self.compare_float(cmp, double, a, b)
+            } else {
+                self.compare_int(cmp, double, signed, a, b)
+            }
         };
         match (a.1, b.1) {
             (Some(a1), Some(b1)) => {

@@ -91,11 +91,8 @@ fn reduction(
         arg.strides[..outer].iter().copied().chain(own).collect()
     };
     let moved = |arg: &Arg, axes| Arg { strides: strides(arg, axes), ..arg.clone() };
-    let args = [
-        moved(a, [Some(0), None, Some(1)]),
-        moved(b, [None, Some(1), Some(0)]),
-        moved(c, [Some(0), Some(1), None]),
-    ];
+    let args =
+        [moved(a, [Some(0), None, Some(1)]), moved(b, [None, Some(1), Some(0)]), moved(c, [Some(0), Some(1), None])];
     // Along whichever axis b (for a column: a) is contiguous; a product of a row and a column has but one.
     let (reduced, kept) = (outer + 2, outer + 1);
     let along_kept = n > 1 && args[1].strides[kept] == 1 && args[1].strides[reduced] != 1;
@@ -197,11 +194,7 @@ impl Product {
                 Some(c) => c.matrix::<T>(&at, &self.batch),
                 None => {
                     let axes = self.batch.len();
-                    Matrix {
-                        address: view.at(base, &at),
-                        row: view.strides[axes],
-                        column: view.strides[axes + 1],
-                    }
+                    Matrix { address: view.at(base, &at), row: view.strides[axes], column: view.strides[axes + 1] }
                 }
             };
             let (a, b) = (pick(&a_copy, &self.a, bases[0]), pick(&b_copy, &self.b, bases[1]));

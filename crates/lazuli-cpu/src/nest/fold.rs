@@ -76,16 +76,46 @@ floats!(f32 as u32, f64 as u64);
 macro_rules! with_type {
     ($dtype:expr, $t:ident => $e:expr) => {
         match $dtype {
-            lazuli_kernel::DType::Bool | lazuli_kernel::DType::U8 => { type $t = u8; $e }
-            lazuli_kernel::DType::U16 | lazuli_kernel::DType::F16 | lazuli_kernel::DType::BF16 => { type $t = u16; $e }
-            lazuli_kernel::DType::U32 => { type $t = u32; $e }
-            lazuli_kernel::DType::U64 | lazuli_kernel::DType::C64 => { type $t = u64; $e }
-            lazuli_kernel::DType::I8 => { type $t = i8; $e }
-            lazuli_kernel::DType::I16 => { type $t = i16; $e }
-            lazuli_kernel::DType::I32 => { type $t = i32; $e }
-            lazuli_kernel::DType::I64 => { type $t = i64; $e }
-            lazuli_kernel::DType::F32 => { type $t = f32; $e }
-            lazuli_kernel::DType::F64 => { type $t = f64; $e }
+            lazuli_kernel::DType::Bool | lazuli_kernel::DType::U8 => {
+                type $t = u8;
+                $e
+            }
+            lazuli_kernel::DType::U16 | lazuli_kernel::DType::F16 | lazuli_kernel::DType::BF16 => {
+                type $t = u16;
+                $e
+            }
+            lazuli_kernel::DType::U32 => {
+                type $t = u32;
+                $e
+            }
+            lazuli_kernel::DType::U64 | lazuli_kernel::DType::C64 => {
+                type $t = u64;
+                $e
+            }
+            lazuli_kernel::DType::I8 => {
+                type $t = i8;
+                $e
+            }
+            lazuli_kernel::DType::I16 => {
+                type $t = i16;
+                $e
+            }
+            lazuli_kernel::DType::I32 => {
+                type $t = i32;
+                $e
+            }
+            lazuli_kernel::DType::I64 => {
+                type $t = i64;
+                $e
+            }
+            lazuli_kernel::DType::F32 => {
+                type $t = f32;
+                $e
+            }
+            lazuli_kernel::DType::F64 => {
+                type $t = f64;
+                $e
+            }
         }
     };
 }
@@ -111,10 +141,22 @@ operators!(Add = add, Mul = mul, Min = min, Max = max);
 macro_rules! with_operator {
     ($op:expr, $o:ident => $e:expr) => {
         match $op {
-            lazuli_kernel::BinaryOp::Add => { type $o = $crate::nest::fold::Add; $e }
-            lazuli_kernel::BinaryOp::Mul => { type $o = $crate::nest::fold::Mul; $e }
-            lazuli_kernel::BinaryOp::Min | lazuli_kernel::BinaryOp::And => { type $o = $crate::nest::fold::Min; $e }
-            lazuli_kernel::BinaryOp::Max | lazuli_kernel::BinaryOp::Or => { type $o = $crate::nest::fold::Max; $e }
+            lazuli_kernel::BinaryOp::Add => {
+                type $o = $crate::nest::fold::Add;
+                $e
+            }
+            lazuli_kernel::BinaryOp::Mul => {
+                type $o = $crate::nest::fold::Mul;
+                $e
+            }
+            lazuli_kernel::BinaryOp::Min | lazuli_kernel::BinaryOp::And => {
+                type $o = $crate::nest::fold::Min;
+                $e
+            }
+            lazuli_kernel::BinaryOp::Max | lazuli_kernel::BinaryOp::Or => {
+                type $o = $crate::nest::fold::Max;
+                $e
+            }
             op => unreachable!("nothing is combined by {op:?}"),
         }
     };
@@ -305,7 +347,15 @@ impl<T: Element> BestOf<T> {
 }
 
 impl<T: Element> Best for BestOf<T> {
-    fn update(&self, values: &mut Bytes, positions: &mut [i64], elements: &Bytes, first: i64, step: i64, spread: usize) {
+    fn update(
+        &self,
+        values: &mut Bytes,
+        positions: &mut [i64],
+        elements: &Bytes,
+        first: i64,
+        step: i64,
+        spread: usize,
+    ) {
         let values = values.of_mut::<T>();
         for (i, &x) in elements.of::<T>().iter().enumerate() {
             let at = i * spread;

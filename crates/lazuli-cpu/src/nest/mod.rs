@@ -42,13 +42,7 @@ enum Work {
 }
 
 impl Launch {
-    pub fn new(
-        kernels: &Kernels,
-        kernel: &Kernel,
-        extents: &[usize],
-        args: &[Arg],
-        params: &[Scalar],
-    ) -> Result<Self> {
+    pub fn new(kernels: &Kernels, kernel: &Kernel, extents: &[usize], args: &[Arg], params: &[Scalar]) -> Result<Self> {
         let offset = |(arg, o): (&Arg, &lazuli_kernel::Operand)| (arg.slot, arg.offset * o.dtype.itemsize());
         let operands: Vec<Operand> =
             args.iter().map(|a| Operand { strides: a.strides.as_slice().into(), len: a.len }).collect();
@@ -120,11 +114,8 @@ impl Bound<'_> {
         let types = self.kernel.dtypes();
         let mut operands = self.kernel.operands.clone();
         let first = operands.len() as u32;
-        let buffer = |v: &Value| lazuli_kernel::Operand {
-            dtype: types[v.0 as usize],
-            role: Role::Out,
-            inner: Inner::Unit,
-        };
+        let buffer =
+            |v: &Value| lazuli_kernel::Operand { dtype: types[v.0 as usize], role: Role::Out, inner: Inner::Unit };
         operands.extend(values.iter().map(buffer));
         let stores = values.iter().zip(first..).map(|(&value, operand)| Store { operand, value }).collect();
         let Kernel { rank, vector_axis, params, body, .. } = self.kernel;

@@ -10,9 +10,7 @@ use super::map::run_parallel;
 use super::{Bound, Context, PARALLEL, Scratch, boxes, cost_per_point, row_strides};
 use crate::kernels::Function;
 use crate::tile::{Bases, Operand, Part, Tile};
-use lazuli_kernel::{
-    Accumulator, DType, Inner, Inst, Kernel, Nest, Operand as Declared, Result, Role, Store, Value,
-};
+use lazuli_kernel::{Accumulator, DType, Inner, Inst, Kernel, Nest, Operand as Declared, Result, Role, Store, Value};
 use std::sync::Arc;
 
 /// Bytes of a buffer of rows, which should stay in the first-level cache.
@@ -41,12 +39,7 @@ enum How {
 }
 
 impl Reduce {
-    pub fn new(
-        launch: &Bound<'_>,
-        accumulators: &[Accumulator],
-        epilogue: &[Inst],
-        stores: &[Store],
-    ) -> Result<Self> {
+    pub fn new(launch: &Bound<'_>, accumulators: &[Accumulator], epilogue: &[Inst], stores: &[Store]) -> Result<Self> {
         let Bound { kernels, kernel, extents, params, .. } = launch;
         let kept = extents.len() - kernel.reduced() as usize;
         let types = kernel.dtypes();
@@ -118,7 +111,13 @@ impl Reduce {
     }
 
     /// Splits `units` of so many points each over the threads.
-    fn split(&self, cx: &Context, units: usize, points: usize, task: &(dyn Fn(usize, usize) -> Result<()> + Sync)) -> Result<()> {
+    fn split(
+        &self,
+        cx: &Context,
+        units: usize,
+        points: usize,
+        task: &(dyn Fn(usize, usize) -> Result<()> + Sync),
+    ) -> Result<()> {
         let cost = units.saturating_mul(points).saturating_mul(cost_per_point(self.body.kernel()));
         if cost < PARALLEL || cx.pool.threads() == 1 || units < 2 {
             return task(0, units);

@@ -163,7 +163,11 @@ fn running<T: Element>(
         *x = if exclusive { total.unwrap_or(*x) } else { next };
         total = Some(next);
     };
-    if reverse { elements.iter_mut().rev().for_each(&mut step) } else { elements.iter_mut().for_each(&mut step) }
+    if reverse {
+        elements.iter_mut().rev().for_each(&mut step)
+    } else {
+        elements.iter_mut().for_each(&mut step)
+    }
     total.map_or(0, T::bits)
 }
 
