@@ -1,0 +1,214 @@
+//! Graphs in Graphviz's DOT language: as operations, or as the kernels that these are fused into.
+//!
+//! Operations are boxes, called as their primitive (`Multiply`); arrays lie between them, called by their name or else `A`, `B`, …,
+//! `AA`, …. A kernel of several operations is called `Compiled` and their names in order: `CompiledMultiplyAdd`. Scalars written in
+//! place are not shown.
+//!
+//! Absent: any layout or colour; that is Graphviz's.
+
+use crate::fuse::{Group, fuse};
+use crate::hash::{Map, Set};
+use crate::inline::inline;
+use lazuli_ir::{Atom, Equation, Graph, Prim, Result, Var};
+use std::fmt::Write;
+
+/// The names of a graph's inputs and outputs, in order; where one is missing or empty, one is made up.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Names<'a> {
+    pub inputs: &'a [&'a str],
+    pub outputs: &'a [&'a str],
+}
+
+/// Prints a graph as it stands, each equation a box.
+pub fn operations(graph: &Graph, names: Names) -> String {
+    let mut printer = Printer::new(graph, names);
+    graph.equations.iter().for_each(|e| printer.operation(e));
+    printer.finish()
+}
+
+/// Prints a graph as the kernels and library calls that it is compiled to, each a box.
+pub fn kernels(graph: &Graph, names: Names) -> Result<String> {
+    let flat = inline(graph)?;
+    let graph: &Graph = &flat.graph;
+    let groups = fuse(graph, &[]).groups;
+    let mut printer = Printer::new(graph, names);
+    let mut needed: Vec<Var> = graph.outputs.iter().filter_map(|atom| atom.var()).collect();
+    for group in &groups {
+        needed.extend(printer.kernel(group));
+    }
+    // What no kernel stores is an input, or a view of something that is stored: no kernel makes it, but it leads there.
+    let mut shown: Set<Var> = groups.iter().flat_map(|group| group.stores.iter().copied()).collect();
+    let mut producers = Map::default();
+    for e in &graph.equations {
+        producers.extend(e.outputs.iter().map(|&v| (v, e)));
+    }
+    while let Some(v) = needed.pop() {
+        if let Some(view) = producers.get(&v).filter(|_| shown.insert(v)) {
+            printer.operation(view);
+            needed.extend(variables(view));
+        }
+    }
+    Ok(printer.finish())
+}
+
+fn variables(e: &Equation) -> impl Iterator<Item = Var> {
+    e.inputs.iter().filter_map(|atom| atom.var())
+}
+
+struct Printer<'a> {
+    graph: &'a Graph,
+    text: String,
+    names: Map<Var, String>,
+    boxes: usize,
+    made_up: usize,
+}
+
+impl<'a> Printer<'a> {
+    fn new(graph: &'a Graph, names: Names) -> Printer<'a> {
+        let mut printer =
+            Printer { graph, text: "digraph {\n".to_owned(), names: Map::default(), boxes: 0, made_up: 0 };
+        let given =
+            |names: &[&str], at: usize| names.get(at).filter(|name| !name.is_empty()).map(|name| (*name).to_owned());
+        for (at, &v) in graph.inputs.iter().enumerate() {
+            let name = given(names.inputs, at).unwrap_or_else(|| printer.fresh());
+            let _ = writeln!(printer.text, "{{ rank=source; {name:?}; }}");
+            printer.names.insert(v, name);
+        }
+        for (at, &atom) in graph.outputs.iter().enumerate() {
+            let Atom::Var(v) = atom else { continue };
+            if !printer.names.contains_key(&v) {
+                let name = given(names.outputs, at).unwrap_or_else(|| printer.fresh());
+                let _ = writeln!(printer.text, "{{ rank=sink; {name:?}; }}");
+                printer.names.insert(v, name);
+            }
+        }
+        printer
+    }
+
+    fn operation(&mut self, e: &Equation) {
+        self.block(&label(e), variables(e), &e.outputs);
+    }
+
+    /// Prints a kernel; returns what it reads.
+    fn kernel(&mut self, group: &Group) -> Vec<Var> {
+        let members: Vec<&Equation> = group.members.iter().map(|&i| &self.graph.equations[i as usize]).collect();
+        let inside: Set<Var> = members.iter().flat_map(|e| e.outputs.iter().copied()).collect();
+        let mut reads = Vec::new();
+        for v in members.iter().flat_map(|e| variables(e)) {
+            if !inside.contains(&v) && !reads.contains(&v) {
+                reads.push(v);
+            }
+        }
+        let names: Vec<String> = members.iter().map(|e| label(e)).collect();
+        let label = if names.len() == 1 { names.concat() } else { format!("Compiled{}", names.concat()) };
+        self.block(&label, reads.iter().copied(), &group.stores);
+        reads
+    }
+
+    fn block(&mut self, label: &str, reads: impl Iterator<Item = Var>, writes: &[Var]) {
+        self.boxes += 1;
+        let block = self.boxes;
+        let _ = writeln!(self.text, "{{ {block} [label={label:?}, shape=rectangle]; }}");
+        for v in reads {
+            let name = self.name(v);
+            let _ = writeln!(self.text, "{name:?} -> {block}");
+        }
+        for &v in writes {
+            let name = self.name(v);
+            let _ = writeln!(self.text, "{block} -> {name:?}");
+        }
+    }
+
+    fn name(&mut self, v: Var) -> String {
+        if let Some(name) = self.names.get(&v) {
+            return name.clone();
+        }
+        let name = self.fresh();
+        self.names.insert(v, name.clone());
+        name
+    }
+
+    /// The next of A, B, …, Z, AA, AB, ….
+    fn fresh(&mut self) -> String {
+        let mut name = String::new();
+        let mut rest = self.made_up + 1;
+        while rest > 0 {
+            rest -= 1;
+            name.insert(0, char::from(b'A' + (rest % 26) as u8));
+            rest /= 26;
+        }
+        self.made_up += 1;
+        name
+    }
+
+    fn finish(mut self) -> String {
+        self.text += "}\n";
+        self.text
+    }
+}
+
+/// What an operation is called: a call as the function that it stands for.
+fn label(e: &Equation) -> String {
+    match &e.prim {
+        Prim::Call(call) => class_name(&call.name),
+        prim => class_name(prim.name()),
+    }
+}
+
+/// `logical_not` as `LogicalNot`.
+fn class_name(name: &str) -> String {
+    let words = name.split('_').map(|word| {
+        let mut letters = word.chars();
+        letters.next().map(|first| first.to_uppercase().chain(letters).collect::<String>()).unwrap_or_default()
+    });
+    words.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The boxes of a print, each as what it reads, its label, and what it writes.
+    fn boxes(dot: &str) -> Vec<String> {
+        let mut boxes: Vec<(String, String, String)> = Vec::new();
+        for line in dot.lines() {
+            if let Some((from, to)) = line.split_once(" -> ") {
+                let last = boxes.last_mut().expect("edges follow their box");
+                match from.strip_prefix('"') {
+                    Some(from) => last.0 += from.trim_end_matches('"'),
+                    None => last.2 += to.trim_matches('"'),
+                }
+            } else if let Some((_, label)) = line.split_once("label=\"") {
+                let label = label.split('"').next().unwrap_or_default();
+                boxes.push((String::new(), label.to_owned(), String::new()));
+            }
+        }
+        boxes.into_iter().map(|(reads, label, writes)| format!("{reads} {label} {writes}")).collect()
+    }
+
+    const GRAPH: &str = "graph v1 (a: f32[4,3], b: f32[3,5]; c: f32[]) {
+        d: f32[3,4] = transpose[axes=(1,0)] a
+        e: f32[4,3] = multiply a 2.0:f32
+        f: f32[4,3] = exp e
+        g: f32[4,5] = matmul f b
+        h: f32[4,5] = tanh g
+        return h d
+    }";
+
+    #[test]
+    fn operations_are_shown_as_they_stand() {
+        let graph: Graph = GRAPH.parse().unwrap();
+        let dot = operations(&graph, Names { inputs: &["x"], outputs: &["y"] });
+        assert!(dot.starts_with("digraph {\n{ rank=source; \"x\"; }\n{ rank=source; \"A\"; }\n"), "{dot}");
+        let expected = ["x Transpose C", "x Multiply D", "D Exp E", "EA Matmul F", "F Tanh y"];
+        assert_eq!(boxes(&dot), expected, "{dot}");
+    }
+
+    #[test]
+    fn kernels_are_named_after_what_is_fused() {
+        let graph: Graph = GRAPH.parse().unwrap();
+        let dot = kernels(&graph, Names { inputs: &["x"], outputs: &["y"] }).unwrap();
+        let expected = ["x CompiledMultiplyExp D", "DA Matmul E", "E Tanh y", "x Transpose C"];
+        assert_eq!(boxes(&dot), expected, "{dot}");
+    }
+}
