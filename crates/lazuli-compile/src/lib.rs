@@ -14,7 +14,9 @@ mod lower;
 mod memory;
 pub mod pipeline;
 pub mod report;
+mod simplify;
 pub mod testing;
 
 pub use pipeline::{Compiled, Options, OutputInfo, OutputSource, compile};
 pub use report::{Fused, Report};
+pub use simplify::{rule_names, simplify};

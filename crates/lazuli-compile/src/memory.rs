@@ -38,8 +38,16 @@ pub(crate) fn plan(program: Program, inputs: usize) -> (Plan, Vec<OutputInfo>) {
     let (slots, arena) = lives.place(&buffers, &shared, &outputs_of, inputs);
     let returned = |i: usize| infos.iter().any(|o| o.source == OutputSource::Input(i));
     let donations = donations(&work, &slots, &buffers[..inputs], &output_sizes, returned);
+    // An input that no step reads (its extents alone were asked for) needs no bytes.
+    let mut needed: Vec<usize> = (0..inputs).map(|i| if returned(i) { buffers[i] } else { 0 }).collect();
+    for touch in work.iter().flat_map(touches) {
+        let b = touch.array.buffer.0 as usize;
+        if b < inputs {
+            needed[b] = buffers[b];
+        }
+    }
     let steps = work.into_iter().map(|w| step(w, &slots)).collect();
-    let plan = Plan { inputs: buffers[..inputs].to_vec(), outputs: output_sizes, arena, steps, donations };
+    let plan = Plan { inputs: needed, outputs: output_sizes, arena, steps, donations };
     (plan, infos)
 }
 

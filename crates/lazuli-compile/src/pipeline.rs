@@ -5,6 +5,7 @@ use crate::inline::{Flat, inline};
 use crate::lower::lower;
 use crate::memory;
 use crate::report::Report;
+use crate::simplify::simplify;
 use lazuli_ir::{Graph, Result};
 use lazuli_kernel::{Layout, Plan};
 use std::borrow::Cow;
@@ -50,6 +51,7 @@ pub struct Compiled {
 /// Compiles a graph for inputs that lie in their buffers as these layouts say.
 pub fn compile(graph: &Graph, inputs: &[Layout], options: &Options) -> Result<Compiled> {
     let Flat { graph, regions } = inline(graph)?;
+    let graph = if options.simplify { Cow::Owned(simplify(&graph)) } else { graph };
     let schedule = match (options.fuse, regions.is_empty()) {
         (true, _) => fuse(&graph, &[]),
         (false, true) => apart(&graph),

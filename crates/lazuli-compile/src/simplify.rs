@@ -1,0 +1,210 @@
+//! Fewer equations for the same values: rewrite rules, folding of literals, common subexpressions, dead code.
+//!
+//! One pass from the first equation to the last builds the new graph. Each equation, its operands already simplified, is offered to the [rules] until none applies;
+//! what is left is looked up among the equations built so far (hash-consing) and added if it is not there. A second pass, backwards, drops what no output
+//! needs. Both are linear.
+//!
+//! Every rule is exact: the value it puts in place has the same bits (all NaNs counting as one). No rule looks at an extent, so that what was simplified once holds
+//! for every shape that the graph is bound to. Equations with an effect are neither merged nor dropped, and streams are not mixed.
+
+mod fold;
+mod rules;
+
+use crate::hash::Map;
+use crate::inline::inline;
+use lazuli_ir::{Atom, Aval, Effect, Equation, Graph, Meta, Prim, Var};
+use rules::{RULES, Rewrite};
+use smallvec::SmallVec;
+
+/// Names of the rewrite rules, in the order in which they are tried.
+pub fn rule_names() -> impl Iterator<Item = &'static str> {
+    RULES.iter().map(|rule| rule.name)
+}
+
+/// The same program with fewer equations, calls replaced by their bodies. Inputs and outputs keep their number and order. It holds for every shape that `graph`
+/// can be bound to.
+///
+/// ```
+/// use lazuli_compile::simplify;
+/// let graph: lazuli_ir::Graph = "graph v1 (a: f32[3]) {\n  b: f32[3] = negative a\n  c: f32[3] = negative b\n  return c\n}".parse()?;
+/// assert!(simplify(&graph).equations.is_empty());
+/// # Ok::<(), lazuli_ir::Error>(())
+/// ```
+pub fn simplify(graph: &Graph) -> Graph {
+    let simplified = match inline(graph) {
+        Ok(flat) => rewrite(&flat.graph),
+        // A call whose body refuses its operands: the error is the caller's to see, when it lowers the graph.
+        Err(_) => rewrite(graph),
+    };
+    debug_assert_eq!(simplified.verify().map_err(|e| e.to_string()), Ok(()));
+    simplified
+}
+
+/// The pass itself.
+fn rewrite(graph: &Graph) -> Graph {
+    let mut s = Simplifier::default();
+    let mut names: Vec<Option<Atom>> = vec![None; graph.avals.len()];
+    for &v in &graph.inputs {
+        let fresh = s.fresh(graph.avals[v.0 as usize].clone(), NONE);
+        s.out.inputs.push(fresh);
+        names[v.0 as usize] = Some(fresh.into());
+    }
+    s.out.constants = graph.constants;
+    for e in &graph.equations {
+        let name = |a: &Atom| match a {
+            Atom::Var(v) => names[v.0 as usize].expect("a variable is defined before it is used"),
+            literal => *literal,
+        };
+        let inputs: SmallVec<[Atom; 3]> = e.inputs.iter().map(name).collect();
+        let shapes: SmallVec<[Var; 1]> = e.shapes.iter().map(|&v| s.shape_operand(name(&v.into()), graph, v)).collect();
+        let candidate = Equation { prim: e.prim.clone(), inputs, shapes, outputs: SmallVec::new(), meta: e.meta };
+        let avals: SmallVec<[Aval; 1]> = e.outputs.iter().map(|v| graph.avals[v.0 as usize].clone()).collect();
+        for (v, a) in e.outputs.iter().zip(s.add(candidate, avals)) {
+            names[v.0 as usize] = Some(a);
+        }
+    }
+    let name = |a: &Atom| match a {
+        Atom::Var(v) => names[v.0 as usize].expect("a variable is defined before it is used"),
+        literal => *literal,
+    };
+    s.out.outputs = graph.outputs.iter().map(name).collect();
+    drop_dead(s.out)
+}
+
+/// The equation of an input.
+const NONE: u32 = u32::MAX;
+
+/// What makes two equations compute the same.
+type Meaning = (Prim, SmallVec<[Atom; 3]>, SmallVec<[Var; 1]>, Meta);
+
+/// The graph built so far.
+#[derive(Default)]
+struct Simplifier {
+    out: Graph,
+    /// Equation that defines each variable.
+    producers: Vec<u32>,
+    known: Map<Meaning, u32>,
+}
+
+impl Simplifier {
+    fn fresh(&mut self, aval: Aval, producer: u32) -> Var {
+        self.out.avals.push(aval);
+        self.producers.push(producer);
+        Var(self.out.avals.len() as u32 - 1)
+    }
+
+    /// The variable whose aval a shape parameter speaks of; where it became a literal, an unused one of that aval.
+    fn shape_operand(&mut self, a: Atom, graph: &Graph, old: Var) -> Var {
+        match a {
+            Atom::Var(v) => v,
+            Atom::Lit(_) => {
+                let prim = lazuli_ir::prims::Broadcast { shape: SmallVec::new() }.into();
+                let e = Equation {
+                    prim,
+                    inputs: SmallVec::from_slice(&[a]),
+                    shapes: SmallVec::new(),
+                    outputs: SmallVec::new(),
+                    meta: Meta::default(),
+                };
+                self.push(e, SmallVec::from_elem(graph.avals[old.0 as usize].clone(), 1))[0]
+            }
+        }
+    }
+
+    /// What an equation gives: after the rules, and after a look at what is there.
+    fn add(&mut self, mut e: Equation, avals: SmallVec<[Aval; 1]>) -> SmallVec<[Atom; 1]> {
+        if e.meta.effect == Effect::Ordered {
+            return self.push(e, avals).into_iter().map(Atom::from).collect();
+        }
+        // Rules speak of operands: what has none (iota) stays as it is.
+        let rewrite = |s: &Self, e: &Equation| match e.inputs.is_empty() {
+            true => None,
+            false => RULES.iter().find_map(|rule| (rule.apply)(s, e)),
+        };
+        while let Some(rewrite) = rewrite(self, &e) {
+            match rewrite {
+                Rewrite::Is(a) => return SmallVec::from_elem(a, 1),
+                Rewrite::Becomes { prim, inputs, shapes } => e = Equation { prim, inputs, shapes, ..e },
+            }
+        }
+        let key = (e.prim.clone(), ordered(&e), e.shapes.clone(), e.meta);
+        if let Some(&i) = self.known.get(&key) {
+            return self.out.equations[i as usize].outputs.iter().map(|&v| v.into()).collect();
+        }
+        self.known.insert(key, self.out.equations.len() as u32);
+        self.push(e, avals).into_iter().map(Atom::from).collect()
+    }
+
+    fn push(&mut self, mut e: Equation, avals: SmallVec<[Aval; 1]>) -> SmallVec<[Var; 1]> {
+        let number = self.out.equations.len() as u32;
+        e.outputs = avals.into_iter().map(|a| self.fresh(a, number)).collect();
+        let outputs = e.outputs.clone();
+        self.out.equations.push(e);
+        outputs
+    }
+
+    /// The equation that gives the first operand.
+    pub(crate) fn operand(&self, e: &Equation) -> Option<&Equation> {
+        e.inputs.first().and_then(|&a| self.producer(a))
+    }
+    /// The equation that an atom comes from, if there is one that a rule may look through.
+    fn producer(&self, a: Atom) -> Option<&Equation> {
+        let Atom::Var(v) = a else { return None };
+        let e = self.out.equations.get(self.producers[v.0 as usize] as usize)?;
+        (e.meta.effect == Effect::None).then_some(e)
+    }
+}
+
+/// Operands in the order that equations are compared by: of commutative ops, whose result has the same bits either way, in one order.
+fn ordered(e: &Equation) -> SmallVec<[Atom; 3]> {
+    let mut inputs = e.inputs.clone();
+    if rules::commutes(&e.prim) {
+        inputs.sort_by_key(|a| match a {
+            Atom::Var(v) => (0, v.0 as u64),
+            Atom::Lit(s) => (1, s.bits),
+        });
+    }
+    inputs
+}
+
+/// The graph without equations that no output and no effect needs, its variables numbered anew.
+fn drop_dead(graph: Graph) -> Graph {
+    let mut live = vec![false; graph.avals.len()];
+    let mark = |live: &mut Vec<bool>, a: &Atom| {
+        if let Atom::Var(v) = a {
+            live[v.0 as usize] = true;
+        }
+    };
+    graph.outputs.iter().for_each(|a| mark(&mut live, a));
+    let mut kept = vec![false; graph.equations.len()];
+    for (i, e) in graph.equations.iter().enumerate().rev() {
+        kept[i] = e.meta.effect == Effect::Ordered || e.outputs.iter().any(|v| live[v.0 as usize]);
+        if kept[i] {
+            e.inputs.iter().for_each(|a| mark(&mut live, a));
+            e.shapes.iter().for_each(|v| live[v.0 as usize] = true);
+        }
+    }
+    let mut names = vec![Var(NONE); graph.avals.len()];
+    let mut out = Graph { constants: graph.constants, ..Graph::default() };
+    let define = |v: Var, out: &mut Graph, names: &mut Vec<Var>| {
+        names[v.0 as usize] = Var(out.avals.len() as u32);
+        out.avals.push(graph.avals[v.0 as usize].clone());
+        names[v.0 as usize]
+    };
+    for &v in &graph.inputs {
+        let v = define(v, &mut out, &mut names);
+        out.inputs.push(v);
+    }
+    let rename = |a: Atom, names: &[Var]| match a {
+        Atom::Var(v) => Atom::Var(names[v.0 as usize]),
+        literal => literal,
+    };
+    for (e, _) in graph.equations.iter().zip(kept).filter(|(_, kept)| *kept) {
+        let inputs = e.inputs.iter().map(|&a| rename(a, &names)).collect();
+        let shapes = e.shapes.iter().map(|v| names[v.0 as usize]).collect();
+        let outputs = e.outputs.iter().map(|&v| define(v, &mut out, &mut names)).collect();
+        out.equations.push(Equation { prim: e.prim.clone(), inputs, shapes, outputs, meta: e.meta });
+    }
+    out.outputs = graph.outputs.iter().map(|&a| rename(a, &names)).collect();
+    out
+}
