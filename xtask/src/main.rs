@@ -55,6 +55,12 @@ const COMMANDS: &[Command] = &[
         summary: "check the rules of this repository that no compiler checks",
         run: |arguments| no_arguments(arguments).and_then(|()| tidy::run()),
     },
+    Command {
+        name: "ulp",
+        arguments: "[NAME ...] [--step N]",
+        summary: "measure the errors of the elementary functions over all float32 inputs",
+        run: ulp,
+    },
 ];
 
 fn main() -> ExitCode {
@@ -86,6 +92,12 @@ fn usage() -> String {
         text += &format!("\n  {call:<32} {}", command.summary);
     }
     text
+}
+
+fn ulp(arguments: &[String]) -> Result {
+    let mut sweep =
+        steps::cargo(&["run", "--quiet", "--release", "--package", "lazuli-kernel", "--example", "ulp", "--"]);
+    steps::step("sweep the elementary functions, which takes long without names or a step", sweep.args(arguments))
 }
 
 fn no_arguments(arguments: &[String]) -> Result {
