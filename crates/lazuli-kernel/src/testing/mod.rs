@@ -6,6 +6,7 @@
 //!
 //! Absent: shrinking of failures.
 
+pub mod accuracy;
 mod blame;
 mod generate;
 
