@@ -1,0 +1,363 @@
+//! The lazy array: a cheap handle on a node of the graph that is being recorded.
+//!
+//! A node changes once, from pending to done; a handle is `Send + Sync` and clones for the price of a counter. Shape and dtype are
+//! known from the start. Absent here: how nodes are run (`eval`), and how they become graphs (`trace`).
+
+use crate::element::Element;
+use crate::program::Program;
+use lazuli_ir::{Aval, DType, Error, ErrorKind, Location, Meta, Prim, Result, Scalar, shape};
+use lazuli_kernel::{Buffer, Event, Layout};
+use smallvec::{SmallVec, smallvec};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// An n-dimensional array, computed when its value is first needed.
+///
+/// ```
+/// use lazuli_core::{Array, DType};
+/// let a = Array::from_slice(&[1.0f32, 2.0, 3.0, 4.0], &[2, 2]);
+/// assert_eq!((a.shape(), a.dtype()), ([2, 2].as_slice(), DType::F32));
+/// assert_eq!(a.to_vec::<f32>(), [1.0, 2.0, 3.0, 4.0]);
+/// ```
+#[derive(Clone)]
+pub struct Array {
+    pub(crate) node: Arc<Node>,
+    /// Which output of the node.
+    pub(crate) index: u32,
+}
+
+/// One recorded operation and, once run, its results.
+pub(crate) struct Node {
+    pub avals: SmallVec<[Aval; 1]>,
+    pub meta: Meta,
+    /// Whether a live or past trace can reach this node's inputs: then it keeps its record after evaluation.
+    pub traced: bool,
+    state: Mutex<State>,
+}
+
+pub(crate) enum State {
+    /// Not run yet.
+    Pending(Arc<Record>),
+    /// Some thread is running it.
+    Running(Arc<Record>, Arc<crate::eval::Claim>),
+    /// Run; `record` is kept for traces only.
+    Done { values: SmallVec<[Value; 1]>, record: Option<Arc<Record>> },
+    /// An input of a trace: it has no value.
+    Hole(Arc<Hole>),
+}
+
+/// The results of a run, or of an upload.
+#[derive(Clone, Debug)]
+pub(crate) struct Value {
+    pub buffer: Buffer,
+    pub layout: Layout,
+    pub event: Event,
+}
+
+/// What a node computes.
+pub(crate) struct Record {
+    pub op: Op,
+    pub inputs: SmallVec<[Array; 2]>,
+    /// Arrays whose extents the parameters mention.
+    pub shapes: SmallVec<[Array; 1]>,
+}
+
+pub(crate) enum Op {
+    Prim(Prim),
+    /// A scalar written in the program.
+    Literal(Scalar),
+    /// Input 0 itself: how a trace marks an array whose value is known.
+    Alias,
+    /// A call of a compiled function.
+    Program(Arc<Program>),
+}
+
+/// Whose placeholder a value-less array is, for messages.
+#[derive(Debug)]
+pub(crate) struct Hole {
+    /// The function being traced.
+    pub function: String,
+    pub transform: &'static str,
+    /// Cleared when the trace ends.
+    pub live: std::sync::atomic::AtomicBool,
+}
+
+impl Drop for Record {
+    /// Frees a chain of any length without recursion.
+    fn drop(&mut self) {
+        let mut doomed: Vec<Array> = self.inputs.drain(..).chain(self.shapes.drain(..)).collect();
+        while let Some(array) = doomed.pop() {
+            let Some(node) = Arc::into_inner(array.node) else { continue };
+            let record = match node.state.into_inner().unwrap_or_else(|e| e.into_inner()) {
+                State::Pending(record) | State::Running(record, _) => Some(record),
+                State::Done { record, .. } => record,
+                State::Hole(_) => None,
+            };
+            if let Some(mut record) = record.and_then(Arc::into_inner) {
+                doomed.extend(record.inputs.drain(..).chain(record.shapes.drain(..)));
+            }
+        }
+    }
+}
+
+impl Node {
+    pub(crate) fn state(&self) -> MutexGuard<'_, State> {
+        // A panic while the lock is held cannot leave a state half-written: every write is one assignment.
+        self.state.lock().unwrap_or_else(|e| e.into_inner())
+    }
+    /// The record, if the node is not run yet or has kept it.
+    pub(crate) fn record(&self) -> Option<Arc<Record>> {
+        match &*self.state() {
+            State::Pending(record) | State::Running(record, _) => Some(record.clone()),
+            State::Done { record, .. } => record.clone(),
+            State::Hole(_) => None,
+        }
+    }
+}
+
+impl Array {
+    pub(crate) fn pending(
+        op: Op,
+        inputs: SmallVec<[Array; 2]>,
+        shapes: SmallVec<[Array; 1]>,
+        avals: SmallVec<[Aval; 1]>,
+        meta: Meta,
+    ) -> Array {
+        let traced = inputs.iter().chain(&shapes).any(|a| a.node.traced);
+        let state = State::Pending(Arc::new(Record { op, inputs, shapes }));
+        Array { node: Arc::new(Node { avals, meta, traced, state: Mutex::new(state) }), index: 0 }
+    }
+    pub(crate) fn done(aval: Aval, buffer: Buffer, layout: Layout) -> Array {
+        let values = smallvec![Value { buffer, layout, event: Event::done() }];
+        let state = Mutex::new(State::Done { values, record: None });
+        Array { node: Arc::new(Node { avals: smallvec![aval], meta: Meta::default(), traced: false, state }), index: 0 }
+    }
+    pub(crate) fn hole(aval: Aval, hole: Arc<Hole>) -> Array {
+        let state = Mutex::new(State::Hole(hole));
+        Array { node: Arc::new(Node { avals: smallvec![aval], meta: Meta::default(), traced: true, state }), index: 0 }
+    }
+    /// The same value, marked as an input of a trace.
+    pub(crate) fn alias(&self) -> Array {
+        let record = Record { op: Op::Alias, inputs: smallvec![self.clone()], shapes: SmallVec::new() };
+        let state = Mutex::new(State::Pending(Arc::new(record)));
+        let avals = smallvec![self.aval().clone()];
+        Array { node: Arc::new(Node { avals, meta: Meta::default(), traced: true, state }), index: 0 }
+    }
+    /// Another output of the same node.
+    pub(crate) fn sibling(&self, index: u32) -> Array {
+        Array { node: self.node.clone(), index }
+    }
+
+    /// A scalar of the program: within a compiled function it is a run-time parameter, no array.
+    pub fn scalar(value: Scalar) -> Array {
+        Array::pending(
+            Op::Literal(value),
+            SmallVec::new(),
+            SmallVec::new(),
+            smallvec![Aval::scalar(value.dtype)],
+            Meta::default(),
+        )
+    }
+    /// An array with these elements in row-major order.
+    ///
+    /// # Panics
+    /// If the number of elements is not the product of `shape`.
+    #[track_caller]
+    pub fn from_slice<T: Element>(data: &[T], shape: &[usize]) -> Array {
+        Array::try_from_bytes(T::bytes(data).as_ref(), T::DTYPE, shape).unwrap_or_else(|e| panic!("{e}"))
+    }
+    /// An array of `dtype` from the bytes of its elements, row-major, little-endian.
+    pub fn try_from_bytes(bytes: &[u8], dtype: DType, dims: &[usize]) -> Result<Array> {
+        let aval = Aval::new(dtype, dims);
+        if bytes.len() != aval.nbytes() {
+            let got = bytes.len() / dtype.itemsize();
+            return Err(Error::value(
+                "array",
+                format!("{got} elements do not fill shape {}, which has {}", shape::show(dims), aval.size()),
+            ));
+        }
+        let buffer = crate::backend::default().upload(bytes)?;
+        Ok(Array::done(aval, buffer, Layout::row(dims)))
+    }
+
+    pub fn aval(&self) -> &Aval {
+        &self.node.avals[self.index as usize]
+    }
+    pub fn shape(&self) -> &[usize] {
+        &self.aval().shape
+    }
+    pub fn dtype(&self) -> DType {
+        self.aval().dtype
+    }
+    pub fn ndim(&self) -> usize {
+        self.shape().len()
+    }
+    /// Number of elements.
+    pub fn size(&self) -> usize {
+        self.aval().size()
+    }
+    /// Bytes of the elements.
+    pub fn nbytes(&self) -> usize {
+        self.aval().nbytes()
+    }
+    pub fn location(&self) -> Location {
+        self.node.meta.location
+    }
+    /// A number that tells live arrays apart: two handles have one id if they are of the same result.
+    pub fn id(&self) -> (usize, u32) {
+        (Arc::as_ptr(&self.node) as usize, self.index)
+    }
+    /// Whether the value is there (work may still be queued behind it).
+    pub fn is_evaluated(&self) -> bool {
+        matches!(&*self.node.state(), State::Done { .. })
+    }
+    /// Whether this is an input of a trace, or depends on one.
+    pub fn is_traced(&self) -> bool {
+        self.node.traced
+    }
+    /// The scalar, if this array is one that was written in the program.
+    pub(crate) fn literal(&self) -> Option<Scalar> {
+        match &*self.node.state() {
+            State::Pending(r) => match r.op {
+                Op::Literal(s) => Some(s),
+                _ => None,
+            },
+            _ => None,
+        }
+    }
+    /// The result, if it has been run.
+    pub(crate) fn value(&self) -> Option<Value> {
+        match &*self.node.state() {
+            State::Done { values, .. } => Some(values[self.index as usize].clone()),
+            _ => None,
+        }
+    }
+    /// The result, run now if need be, and finished.
+    pub(crate) fn force(&self) -> Result<Value> {
+        if let Some(value) = self.value() {
+            value.event.wait()?;
+            return Ok(value);
+        }
+        crate::eval::eval(std::slice::from_ref(self))?;
+        self.value().ok_or_else(|| Error::internal("eval", "the array was not run"))
+    }
+
+    /// The bytes of the elements in row-major order.
+    pub fn try_to_bytes(&self) -> Result<Vec<u8>> {
+        let value = self.force()?;
+        let backend = crate::backend::default();
+        let item = self.dtype().itemsize();
+        let mut out = vec![0; self.nbytes()];
+        if value.layout.is_row_contiguous() {
+            backend.download(&value.buffer, value.layout.offset as usize * item, &mut out)?;
+            return Ok(out);
+        }
+        let Some((lo, hi)) = value.layout.span() else { return Ok(out) };
+        let mut raw = vec![0; (hi - lo + 1) as usize * item];
+        backend.download(&value.buffer, lo as usize * item, &mut raw)?;
+        for (i, at) in positions(&value.layout).enumerate() {
+            let from = (at - lo) as usize * item;
+            out[i * item..(i + 1) * item].copy_from_slice(&raw[from..from + item]);
+        }
+        Ok(out)
+    }
+    /// The same elements, row-contiguous in memory: the array itself if it lies so already.
+    pub fn contiguous(&self) -> Result<Array> {
+        if self.force()?.layout.is_row_contiguous() {
+            return Ok(self.clone());
+        }
+        Array::try_from_bytes(&self.try_to_bytes()?, self.dtype(), self.shape())
+    }
+    /// Where the elements lie in host memory: the address of the element with all indices 0, and the layout seen from there. Valid while
+    /// the array lives.
+    pub fn host_view(&self) -> Result<(*mut u8, Layout)> {
+        let value = self.force()?;
+        let base = crate::backend::default().host_pointer(&value.buffer);
+        let base = base.ok_or_else(|| {
+            Error::new(ErrorKind::Unsupported, "host_view", "the array's memory cannot be read by the host")
+        })?;
+        let at = base.wrapping_offset(value.layout.offset * self.dtype().itemsize() as isize);
+        Ok((at, Layout { offset: 0, ..value.layout }))
+    }
+    /// The elements in row-major order.
+    pub fn try_to_vec<T: Element>(&self) -> Result<Vec<T>> {
+        if self.dtype() != T::DTYPE {
+            return Err(Error::new(
+                ErrorKind::Type,
+                "to_vec",
+                format!("the array is of {}, not {}: cast it with astype first", self.dtype(), T::DTYPE),
+            ));
+        }
+        Ok(T::from_bytes(&self.try_to_bytes()?))
+    }
+    /// As [`try_to_vec`](Self::try_to_vec); panics at the caller's line.
+    #[track_caller]
+    pub fn to_vec<T: Element>(&self) -> Vec<T> {
+        self.try_to_vec().unwrap_or_else(|e| panic!("{e}"))
+    }
+    /// The one element of an array of size 1.
+    pub fn try_item_scalar(&self) -> Result<Scalar> {
+        if self.size() != 1 {
+            let shape = shape::show(self.shape());
+            return Err(Error::value(
+                "item",
+                format!("an array of shape {shape} has {} elements: item() needs exactly one", self.size()),
+            ));
+        }
+        if let Some(s) = self.literal() {
+            return Ok(s);
+        }
+        Ok(Scalar::from_bytes(self.dtype(), &self.try_to_bytes()?))
+    }
+    /// The one element of an array of size 1, as `T`.
+    #[track_caller]
+    pub fn item<T: Element>(&self) -> T {
+        self.try_to_vec::<T>()
+            .and_then(|v| if v.len() == 1 { Ok(v[0]) } else { self.try_item_scalar().map(|_| v[0]) })
+            .unwrap_or_else(|e| panic!("{e}"))
+    }
+}
+
+/// Positions of the elements in row-major order, in elements of the buffer.
+fn positions(layout: &Layout) -> impl Iterator<Item = isize> + '_ {
+    let mut index: SmallVec<[usize; 4]> = SmallVec::from_elem(0, layout.rank());
+    let mut at = layout.offset;
+    (0..layout.size()).map(move |_| {
+        let here = at;
+        for axis in (0..index.len()).rev() {
+            index[axis] += 1;
+            at += layout.strides[axis];
+            if index[axis] < layout.shape[axis] {
+                break;
+            }
+            at -= layout.strides[axis] * layout.shape[axis] as isize;
+            index[axis] = 0;
+        }
+        here
+    })
+}
+
+impl Hole {
+    /// The error of reading a value that isn't there.
+    pub(crate) fn error(&self) -> Error {
+        let (f, t) = (&self.function, self.transform);
+        if self.live.load(std::sync::atomic::Ordering::Relaxed) {
+            Error::new(
+                ErrorKind::TracedRead,
+                t,
+                format!(
+                    "the value of an array was read while '{f}' was being traced by {t}, where arrays have no values: return it as an output, \
+                     use `where` in place of a branch, or turn compilation off with disable_compile() to look at it"
+                ),
+            )
+        } else {
+            Error::new(
+                ErrorKind::LeakedTracer,
+                t,
+                format!(
+                    "this array is a placeholder that '{f}' left behind when it was traced by {t}: it has no value. Return it as an output, \
+                     or capture the state that holds it with inputs= and outputs="
+                ),
+            )
+        }
+    }
+}

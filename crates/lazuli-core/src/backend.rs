@@ -1,0 +1,16 @@
+//! Which backend runs the work of this process.
+
+use lazuli_kernel::Backend;
+use std::sync::{Arc, OnceLock};
+
+/// The CPU backend of this process.
+pub fn default() -> &'static Arc<dyn Backend> {
+    static BACKEND: OnceLock<Arc<dyn Backend>> = OnceLock::new();
+    BACKEND.get_or_init(|| Arc::new(lazuli_cpu::Cpu::new()))
+}
+
+/// A buffer of no bytes, for arguments whose data is not read.
+pub(crate) fn empty() -> lazuli_kernel::Buffer {
+    static EMPTY: OnceLock<lazuli_kernel::Buffer> = OnceLock::new();
+    EMPTY.get_or_init(|| default().upload(&[]).expect("an empty buffer takes no memory")).clone()
+}

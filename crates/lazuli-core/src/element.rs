@@ -1,0 +1,59 @@
+//! Rust types that are elements of arrays.
+
+use half::{bf16, f16};
+use lazuli_ir::{DType, Scalar};
+use std::borrow::Cow;
+
+/// A Rust type with a dtype of its own.
+pub trait Element: Copy + Send + Sync + 'static {
+    const DTYPE: DType;
+    /// The bytes of the elements.
+    fn bytes(data: &[Self]) -> Cow<'_, [u8]>;
+    /// Inverse of [`bytes`](Self::bytes).
+    fn from_bytes(bytes: &[u8]) -> Vec<Self>;
+    fn to_scalar(self) -> Scalar {
+        Scalar::from_bytes(Self::DTYPE, &Self::bytes(&[self]))
+    }
+}
+
+macro_rules! plain {
+    ($($t:ty => $d:ident),* $(,)?) => { $(
+        impl Element for $t {
+            const DTYPE: DType = DType::$d;
+            fn bytes(data: &[Self]) -> Cow<'_, [u8]> {
+                Cow::Borrowed(bytemuck::cast_slice(data))
+            }
+            fn from_bytes(bytes: &[u8]) -> Vec<Self> {
+                bytemuck::pod_collect_to_vec(bytes)
+            }
+        }
+    )* };
+}
+
+plain! { u8 => U8, u16 => U16, u32 => U32, u64 => U64, i8 => I8, i16 => I16, i32 => I32, i64 => I64, f32 => F32, f64 => F64 }
+
+impl Element for bool {
+    const DTYPE: DType = DType::Bool;
+    fn bytes(data: &[Self]) -> Cow<'_, [u8]> {
+        Cow::Borrowed(bytemuck::cast_slice(data))
+    }
+    fn from_bytes(bytes: &[u8]) -> Vec<Self> {
+        bytes.iter().map(|&b| b != 0).collect()
+    }
+}
+
+macro_rules! halves {
+    ($($t:ty => $d:ident),*) => { $(
+        impl Element for $t {
+            const DTYPE: DType = DType::$d;
+            fn bytes(data: &[Self]) -> Cow<'_, [u8]> {
+                Cow::Owned(data.iter().flat_map(|v| v.to_le_bytes()).collect())
+            }
+            fn from_bytes(bytes: &[u8]) -> Vec<Self> {
+                bytes.chunks_exact(2).map(|b| <$t>::from_le_bytes([b[0], b[1]])).collect()
+            }
+        }
+    )* };
+}
+
+halves! { f16 => F16, bf16 => BF16 }

@@ -1,0 +1,128 @@
+//! The operations, fallible form: each returns an error that names the op, the shapes and dtypes at fault, and the remedy.
+//!
+//! The methods and free functions that users call ([`crate::methods`]) panic at the caller's line with the same text. Operands of
+//! mixed dtypes promote; numbers written in the program are weak: they take the dtype of the array beside them.
+
+mod create;
+mod derived;
+mod elementwise;
+mod index;
+mod reduce;
+mod shape;
+
+pub use create::*;
+pub use derived::*;
+pub use elementwise::*;
+pub use index::*;
+pub use reduce::*;
+pub use shape::*;
+
+use crate::array::{Array, Op};
+use crate::trace;
+use lazuli_ir::{Aval, DType, Kind, Prim, Result, Scalar};
+use smallvec::SmallVec;
+
+/// Records a primitive; its outputs.
+#[track_caller]
+pub(crate) fn record(prim: impl Into<Prim>, inputs: &[&Array], shapes: &[&Array]) -> Result<SmallVec<[Array; 1]>> {
+    let prim = prim.into();
+    let meta = trace::meta();
+    let avals: SmallVec<[&Aval; 3]> = inputs.iter().map(|a| a.aval()).collect();
+    let extents: SmallVec<[&Aval; 1]> = shapes.iter().map(|a| a.aval()).collect();
+    let outputs = prim.infer(&avals, &extents).map_err(|e| match meta.location.place() {
+        Some((file, line)) => e.at(format!("{file}:{line}")),
+        None => e,
+    })?;
+    let n = outputs.len() as u32;
+    let inputs = inputs.iter().map(|&a| a.clone()).collect();
+    let out = Array::pending(Op::Prim(prim), inputs, shapes.iter().map(|&a| a.clone()).collect(), outputs, meta);
+    Ok((0..n).map(|k| out.sibling(k)).collect())
+}
+
+/// Records a primitive with one output.
+#[track_caller]
+pub(crate) fn apply(prim: impl Into<Prim>, inputs: &[&Array]) -> Result<Array> {
+    Ok(record(prim, inputs, &[])?.remove(0))
+}
+
+/// What an op takes beside an array: an array, or a number whose dtype is weak.
+pub trait Operand {
+    /// As an array; `beside` is the dtype of the other operand, if that is an array.
+    fn array(&self, beside: Option<DType>) -> Array;
+    /// The dtype, unless it is weak.
+    fn dtype(&self) -> Option<DType>;
+}
+
+impl Operand for Array {
+    fn array(&self, _: Option<DType>) -> Array {
+        self.clone()
+    }
+    fn dtype(&self) -> Option<DType> {
+        Some(Array::dtype(self))
+    }
+}
+
+impl<T: Operand + ?Sized> Operand for &T {
+    fn array(&self, beside: Option<DType>) -> Array {
+        (**self).array(beside)
+    }
+    fn dtype(&self) -> Option<DType> {
+        (**self).dtype()
+    }
+}
+
+/// A number written in the program.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Weak {
+    Bool(bool),
+    Int(i64),
+    Float(f64),
+    Complex(f32, f32),
+}
+
+impl Weak {
+    /// The dtype beside an array of `beside`: that of the array if its kind can hold the number, else the default of the
+    /// number's kind (int32, float32, complex64).
+    pub fn dtype_beside(self, beside: Option<DType>) -> DType {
+        let (kind, default) = match self {
+            Weak::Bool(_) => (Kind::Bool, DType::Bool),
+            Weak::Int(v) if i32::try_from(v).is_err() => (Kind::Signed, DType::I64),
+            Weak::Int(_) => (Kind::Signed, DType::I32),
+            Weak::Float(_) => (Kind::Float, DType::F32),
+            Weak::Complex(..) => (Kind::Complex, DType::C64),
+        };
+        match beside {
+            Some(d) if d.kind() >= kind || kind == Kind::Signed && d.kind() == Kind::Unsigned => d,
+            _ => default,
+        }
+    }
+    pub fn scalar(self, dtype: DType) -> Scalar {
+        match self {
+            Weak::Bool(v) => Scalar::from_i64(dtype, v as i64),
+            Weak::Int(v) => Scalar::from_i64(dtype, v),
+            Weak::Float(v) => Scalar::from_f64(dtype, v),
+            Weak::Complex(re, im) => Scalar::c64(re, im),
+        }
+    }
+}
+
+impl Operand for Weak {
+    fn array(&self, beside: Option<DType>) -> Array {
+        Array::scalar(self.scalar(self.dtype_beside(beside)))
+    }
+    fn dtype(&self) -> Option<DType> {
+        None
+    }
+}
+
+macro_rules! weak {
+    ($($t:ty => $variant:ident as $as:ty),*) => { $(
+        impl Operand for $t {
+            fn array(&self, beside: Option<DType>) -> Array { Weak::$variant(*self as $as).array(beside) }
+            fn dtype(&self) -> Option<DType> { None }
+        }
+        impl From<$t> for Weak { fn from(v: $t) -> Weak { Weak::$variant(v as $as) } }
+    )* };
+}
+
+weak! { f32 => Float as f64, f64 => Float as f64, i32 => Int as i64, i64 => Int as i64, usize => Int as i64, bool => Bool as bool }

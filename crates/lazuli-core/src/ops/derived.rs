@@ -1,0 +1,140 @@
+//! Functions composed of others and recorded as one call: eager fuses inside it, a compiled function inlines it.
+
+use super::{astype, binary, max, reduce, select, sum, unary};
+use crate::array::{Array, Op};
+use crate::trace::{self, Trace};
+use lazuli_ir::prims::{Call, ReduceOp};
+use lazuli_ir::{Binary, DType, Result, Unary};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// Records what `f` does to these arrays as one equation of this name.
+#[track_caller]
+pub fn call(name: &str, inputs: &[&Array], f: impl FnOnce(&[Array]) -> Result<Vec<Array>>) -> Result<Vec<Array>> {
+    let meta = trace::meta();
+    let cut = {
+        let inner = Trace::begin(name, "call");
+        let holes: Vec<Array> = inputs.iter().map(|a| inner.placeholder(a.aval().clone())).collect();
+        let outputs = f(&holes)?;
+        trace::cut(&holes, &outputs)?
+    };
+    let avals: SmallVec<[_; 1]> = cut.graph.output_avals().into();
+    let n = avals.len() as u32;
+    let operands = inputs.iter().map(|&a| a.clone()).chain(cut.constants).collect();
+    let prim = Call { name: name.into(), graph: Arc::new(cut.graph) };
+    let out = Array::pending(Op::Prim(prim.into()), operands, SmallVec::new(), avals, meta);
+    Ok((0..n).map(|k| out.sibling(k)).collect())
+}
+
+#[track_caller]
+fn call1(name: &str, a: &Array, f: impl FnOnce(&Array) -> Result<Array>) -> Result<Array> {
+    Ok(call(name, &[a], |x| Ok(vec![f(&x[0])?]))?.remove(0))
+}
+
+fn float(a: &Array) -> Result<Array> {
+    if a.dtype().is_float() { Ok(a.clone()) } else { astype(a, DType::F32) }
+}
+
+/// e^(x − max) / Σ e^(x − max) along axes. f16 and bf16 are computed in float32 if `precise`.
+#[track_caller]
+pub fn softmax(a: &Array, axes: Option<&[isize]>, precise: bool) -> Result<Array> {
+    let a = float(a)?;
+    let dtype = a.dtype();
+    call1("softmax", &a, |x| {
+        let x = if precise && dtype != DType::F64 { astype(x, DType::F32)? } else { x.clone() };
+        let shifted = binary(Binary::Sub, &x, max(&x, axes, true)?)?;
+        let e = unary(Unary::Exp, &shifted)?;
+        astype(&binary(Binary::Div, &e, sum(&e, axes, true)?)?, dtype)
+    })
+}
+
+/// log Σ e^x along axes, without overflow.
+#[track_caller]
+pub fn logsumexp(a: &Array, axes: Option<&[isize]>, keepdims: bool) -> Result<Array> {
+    let a = float(a)?;
+    call1("logsumexp", &a, |x| {
+        let top = max(x, axes, true)?;
+        // An infinite maximum would give ∞ − ∞.
+        let finite = binary(Binary::Less, unary(Unary::Abs, &top)?, f64::INFINITY)?;
+        let top = select(finite, &top, 0.0f32)?;
+        let e = unary(Unary::Exp, &binary(Binary::Sub, x, &top)?)?;
+        let out = binary(Binary::Add, unary(Unary::Log, &sum(&e, axes, true)?)?, &top)?;
+        match (keepdims, axes) {
+            (true, _) => Ok(out),
+            (false, axes) => {
+                super::squeeze(&out, Some(&axes.map_or_else(|| (0..x.ndim() as isize).collect(), |a| a.to_vec())))
+            }
+        }
+    })
+}
+
+/// x / √(mean(x²) + eps) · weight along the last axis.
+#[track_caller]
+pub fn rms_norm(a: &Array, weight: Option<&Array>, eps: f64) -> Result<Array> {
+    let inputs: Vec<&Array> = std::iter::once(a).chain(weight).collect();
+    let f = |x: &[Array]| {
+        let wide = astype(&x[0], if a.dtype() == DType::F64 { DType::F64 } else { DType::F32 })?;
+        let power = super::mean(&unary(Unary::Square, &wide)?, Some(&[-1]), true)?;
+        let scale = unary(Unary::Rsqrt, &binary(Binary::Add, power, eps)?)?;
+        let mut out = astype(&binary(Binary::Mul, &wide, scale)?, a.dtype())?;
+        if let Some(w) = x.get(1) {
+            out = binary(Binary::Mul, out, w)?;
+        }
+        Ok(vec![out])
+    };
+    Ok(call("rms_norm", &inputs, f)?.remove(0))
+}
+
+/// (x − mean) / √(var + eps) · weight + bias along the last axis.
+#[track_caller]
+pub fn layer_norm(a: &Array, weight: Option<&Array>, bias: Option<&Array>, eps: f64) -> Result<Array> {
+    let inputs: Vec<&Array> = std::iter::once(a).chain(weight).chain(bias).collect();
+    let f = |x: &[Array]| {
+        let wide = astype(&x[0], if a.dtype() == DType::F64 { DType::F64 } else { DType::F32 })?;
+        let centred = binary(Binary::Sub, &wide, super::mean(&wide, Some(&[-1]), true)?)?;
+        let variance = super::mean(&unary(Unary::Square, &centred)?, Some(&[-1]), true)?;
+        let scale = unary(Unary::Rsqrt, &binary(Binary::Add, variance, eps)?)?;
+        let mut out = astype(&binary(Binary::Mul, &centred, scale)?, a.dtype())?;
+        let mut rest = x[1..].iter();
+        if weight.is_some() {
+            out = binary(Binary::Mul, out, rest.next().expect("the weight"))?;
+        }
+        if bias.is_some() {
+            out = binary(Binary::Add, out, rest.next().expect("the bias"))?;
+        }
+        Ok(vec![out])
+    };
+    Ok(call("layer_norm", &inputs, f)?.remove(0))
+}
+
+/// Whether the arrays have one shape and equal elements, as a bool scalar. NaN equals NaN if `equal_nan`.
+#[track_caller]
+pub fn array_equal(a: &Array, b: &Array, equal_nan: bool) -> Result<Array> {
+    if a.shape() != b.shape() {
+        return Ok(Array::scalar(lazuli_ir::Scalar::bool(false)));
+    }
+    let mut same = binary(Binary::Eq, a, b)?;
+    if equal_nan {
+        let both = binary(Binary::LogicalAnd, binary(Binary::Ne, a, a)?, binary(Binary::Ne, b, b)?)?;
+        same = binary(Binary::LogicalOr, same, both)?;
+    }
+    reduce(ReduceOp::All, &same, None, false)
+}
+
+/// |a − b| ≤ atol + rtol · |b|, element by element; infinities are close to themselves.
+#[track_caller]
+pub fn isclose(a: &Array, b: &Array, rtol: f64, atol: f64, equal_nan: bool) -> Result<Array> {
+    let distance = unary(Unary::Abs, &binary(Binary::Sub, a, b)?)?;
+    let allowed = binary(Binary::Add, binary(Binary::Mul, unary(Unary::Abs, b)?, rtol)?, atol)?;
+    let near = binary(
+        Binary::LogicalAnd,
+        binary(Binary::LessEqual, distance, &allowed)?,
+        binary(Binary::Less, unary(Unary::Abs, b)?, f64::INFINITY)?,
+    )?;
+    let mut out = binary(Binary::LogicalOr, near, binary(Binary::Eq, a, b)?)?;
+    if equal_nan {
+        let both = binary(Binary::LogicalAnd, binary(Binary::Ne, a, a)?, binary(Binary::Ne, b, b)?)?;
+        out = binary(Binary::LogicalOr, out, both)?;
+    }
+    Ok(out)
+}

@@ -1,0 +1,95 @@
+//! The elementwise functions: from the op table, one function per row.
+
+use super::{Operand, apply};
+use crate::array::Array;
+use lazuli_ir::prims::Cast;
+use lazuli_ir::{Accepts, Binary, DType, Error, Prim, Result, Ternary, Unary};
+
+/// Conversion to another dtype; the array itself if it has it.
+#[track_caller]
+pub fn astype(a: &Array, dtype: DType) -> Result<Array> {
+    if a.dtype() == dtype { Ok(a.clone()) } else { apply(Cast { dtype }, &[a]) }
+}
+
+/// The dtype that operands of `dtype` are cast to before an op that accepts `accepts`: integers and bool become float32 for an op on floats, bool
+/// becomes int32 for an op on numbers.
+fn lift(accepts: Accepts, dtype: DType) -> DType {
+    let candidates = [dtype, DType::I32, DType::F32, DType::C64];
+    let lifted = candidates.into_iter().find(|&d| accepts.contains(d) && d.kind() >= dtype.kind());
+    lifted.unwrap_or(dtype)
+}
+
+/// Applies a row of one operand.
+#[track_caller]
+pub fn unary(op: Unary, a: &Array) -> Result<Array> {
+    apply(op, &[&astype(a, lift(op.row().accepts, a.dtype()))?])
+}
+
+/// Applies a row of two operands, promoted to one dtype.
+#[track_caller]
+pub fn binary(op: Binary, a: impl Operand, b: impl Operand) -> Result<Array> {
+    let (a, b) = promoted(&a, &b);
+    let dtype = lift(op.row().accepts, a.dtype());
+    apply(op, &[&astype(&a, dtype)?, &astype(&b, dtype)?])
+}
+
+/// Both operands in the dtype they promote to.
+#[track_caller]
+pub fn promoted(a: &dyn Operand, b: &dyn Operand) -> (Array, Array) {
+    let (x, y) = (a.array(b.dtype()), b.array(a.dtype()));
+    let dtype = x.dtype().promote(y.dtype());
+    let cast = |a: Array| {
+        if a.dtype() == dtype { a } else { apply(Cast { dtype }, &[&a]).expect("a cast of any dtype to any other") }
+    };
+    (cast(x), cast(y))
+}
+
+/// `a` where the condition holds, `b` elsewhere; the three broadcast. The condition is cast to bool.
+#[track_caller]
+pub fn select(condition: impl Operand, a: impl Operand, b: impl Operand) -> Result<Array> {
+    let (a, b) = promoted(&a, &b);
+    let condition = astype(&condition.array(None), DType::Bool)?;
+    apply(Ternary::Select, &[&condition, &a, &b])
+}
+
+macro_rules! functions {
+    ($($(#[$meta:meta])* $family:ident[$n:tt] { $($variant:ident $name:ident $doc:literal $body:tt)* })*) => {
+        $( functions!(@ $family [$n] $($variant $name $doc)*); )*
+    };
+    (@ $family:ident [1] $($variant:ident $name:ident $doc:literal)*) => { $(
+        #[doc = $doc]
+        #[track_caller]
+        pub fn $name(a: &Array) -> Result<Array> { unary(Unary::$variant, a) }
+    )* };
+    (@ $family:ident [2] $($variant:ident $name:ident $doc:literal)*) => { $(
+        #[doc = $doc]
+        #[track_caller]
+        pub fn $name(a: impl Operand, b: impl Operand) -> Result<Array> { binary(Binary::$variant, a, b) }
+    )* };
+    // `where` is a keyword; see `select`.
+    (@ $family:ident [3] $($variant:ident $name:ident $doc:literal)*) => {};
+}
+
+lazuli_ir::elementwise_table!(functions);
+
+/// The elementwise function of this name in the table, for front ends that look ops up by name.
+pub fn by_name(name: &str) -> Option<Prim> {
+    let unary = Unary::ALL.iter().find(|u| u.row().name == name).map(|&u| u.into());
+    unary.or_else(|| Binary::ALL.iter().find(|b| b.row().name == name).map(|&b| b.into()))
+}
+
+/// Limits to `low ..= high`, either of which may be absent.
+#[track_caller]
+pub fn clip(a: &Array, low: Option<&dyn Operand>, high: Option<&dyn Operand>) -> Result<Array> {
+    if low.is_none() && high.is_none() {
+        return Err(Error::value("clip", "at least one bound is needed: give a_min, a_max or both"));
+    }
+    let mut out = a.clone();
+    if let Some(low) = low {
+        out = binary(Binary::Maximum, &out, low)?;
+    }
+    if let Some(high) = high {
+        out = binary(Binary::Minimum, &out, high)?;
+    }
+    Ok(out)
+}

@@ -1,0 +1,151 @@
+//! Reductions, running combinations, sorting and products of matrices.
+
+use super::shape::{axes, axis, expand_dims, reshape, squeeze};
+use super::{apply, astype, binary, promoted, record, unary};
+use crate::array::Array;
+use lazuli_ir::prims::{ArgOp, ArgReduce, ArgSort, Cumulative, Matmul, NumberOfElements, Reduce, ReduceOp, Sort};
+use lazuli_ir::{Binary, DType, Error, Result, Unary};
+use lazuli_kernel::ScanOp;
+
+/// Combines along axes (all of them if none are given).
+#[track_caller]
+pub fn reduce(op: ReduceOp, a: &Array, over: Option<&[isize]>, keepdims: bool) -> Result<Array> {
+    let prim = Reduce {
+        op,
+        axes: axes(lazuli_ir::Primitive::name(&Reduce { op, axes: Default::default(), keepdims }), over, a.ndim())?,
+        keepdims,
+    };
+    let bool_in = matches!(op, ReduceOp::All | ReduceOp::Any);
+    let a = if bool_in { astype(a, DType::Bool)? } else { a.clone() };
+    apply(prim, &[&a])
+}
+
+macro_rules! reductions {
+    ($($(#[doc = $doc:literal])* $name:ident = $op:ident;)*) => { $(
+        $(#[doc = $doc])*
+        #[track_caller]
+        pub fn $name(a: &Array, axes: Option<&[isize]>, keepdims: bool) -> Result<Array> {
+            reduce(ReduceOp::$op, a, axes, keepdims)
+        }
+    )* };
+}
+
+reductions! {
+    /// Sum along axes. bool and integers below 32 bits sum in int32.
+    sum = Sum;
+    /// Product along axes.
+    prod = Prod;
+    /// Smallest element along axes; NaN if there is one.
+    min = Min;
+    /// Largest element along axes; NaN if there is one.
+    max = Max;
+    /// Whether all elements along axes are true (not zero).
+    all = All;
+    /// Whether any element along axes is true (not zero).
+    any = Any;
+}
+
+/// How many elements a reduction over these axes combines, as a scalar; stays symbolic in a shapeless trace.
+#[track_caller]
+fn count(a: &Array, over: Option<&[isize]>, dtype: DType) -> Result<Array> {
+    let axes = axes("mean", over, a.ndim())?;
+    Ok(record(NumberOfElements { axes, dtype, inverted: false }, &[], &[a])?.remove(0))
+}
+
+fn inexact(a: &Array) -> Result<Array> {
+    if a.dtype().is_inexact() { Ok(a.clone()) } else { astype(a, DType::F32) }
+}
+
+/// Arithmetic mean along axes; integers in float32.
+#[track_caller]
+pub fn mean(a: &Array, over: Option<&[isize]>, keepdims: bool) -> Result<Array> {
+    let a = inexact(a)?;
+    binary(Binary::Div, sum(&a, over, keepdims)?, count(&a, over, a.dtype())?)
+}
+
+/// Variance along axes: the mean squared distance from the mean, with n − `ddof` in place of n.
+#[track_caller]
+pub fn var(a: &Array, over: Option<&[isize]>, keepdims: bool, ddof: f64) -> Result<Array> {
+    let a = inexact(a)?;
+    let centred = binary(Binary::Sub, &a, mean(&a, over, true)?)?;
+    let squares = sum(&unary(Unary::Square, &centred)?, over, keepdims)?;
+    let n = count(&a, over, a.dtype())?;
+    let n = if ddof == 0.0 { n } else { binary(Binary::Sub, n, ddof)? };
+    binary(Binary::Div, squares, n)
+}
+
+/// Standard deviation along axes.
+#[track_caller]
+pub fn deviation(a: &Array, over: Option<&[isize]>, keepdims: bool, ddof: f64) -> Result<Array> {
+    unary(Unary::Sqrt, &var(a, over, keepdims, ddof)?)
+}
+
+#[track_caller]
+fn arg(op: ArgOp, name: &str, a: &Array, at: Option<isize>, keepdims: bool) -> Result<Array> {
+    let Some(at) = at else {
+        let flat = apply(ArgReduce { op, axis: 0, keepdims: false }, &[&reshape(a, &[-1])?])?;
+        return if keepdims { reshape(&flat, &vec![1; a.ndim()]) } else { Ok(flat) };
+    };
+    apply(ArgReduce { op, axis: axis(name, at, a.ndim())?, keepdims }, &[a])
+}
+
+/// Position (uint32) of the smallest element along an axis, or in the flattened array; the first of equals.
+#[track_caller]
+pub fn argmin(a: &Array, axis: Option<isize>, keepdims: bool) -> Result<Array> {
+    arg(ArgOp::Min, "argmin", a, axis, keepdims)
+}
+/// Position (uint32) of the largest element along an axis, or in the flattened array; the first of equals.
+#[track_caller]
+pub fn argmax(a: &Array, axis: Option<isize>, keepdims: bool) -> Result<Array> {
+    arg(ArgOp::Max, "argmax", a, axis, keepdims)
+}
+
+/// Running combination along an axis, or of the flattened array.
+#[track_caller]
+pub fn cumulative(op: ScanOp, a: &Array, at: Option<isize>, reverse: bool, inclusive: bool) -> Result<Array> {
+    let (a, at) = match at {
+        Some(at) => (a.clone(), at),
+        None => (reshape(a, &[-1])?, 0),
+    };
+    apply(Cumulative { op, axis: axis("cumulative", at, a.ndim())?, reverse, exclusive: !inclusive }, &[&a])
+}
+
+/// Sorted along an axis (of the flattened array if none is given); NaN last.
+#[track_caller]
+pub fn sort(a: &Array, at: Option<isize>) -> Result<Array> {
+    let (a, at) = if let Some(at) = at { (a.clone(), at) } else { (reshape(a, &[-1])?, 0) };
+    apply(Sort { axis: axis("sort", at, a.ndim())? }, &[&a])
+}
+
+/// The permutation (uint32) that sorts along an axis; stable.
+#[track_caller]
+pub fn argsort(a: &Array, at: Option<isize>) -> Result<Array> {
+    let (a, at) = if let Some(at) = at { (a.clone(), at) } else { (reshape(a, &[-1])?, 0) };
+    apply(ArgSort { axis: axis("argsort", at, a.ndim())? }, &[&a])
+}
+
+/// Product of matrices in the last two axes; the axes before them broadcast. A vector is a row on the left and a column on the right.
+#[track_caller]
+pub fn matmul(a: &Array, b: &Array) -> Result<Array> {
+    let (x, y) = promoted(a, b);
+    if x.ndim() == 0 || y.ndim() == 0 {
+        return Err(Error::value("matmul", "operands need at least one dimension: multiply by a scalar with *"));
+    }
+    if !x.dtype().is_inexact() {
+        return Err(Error::value(
+            "matmul",
+            format!("is defined on float dtypes, not on {} and {}: cast with astype first", a.dtype(), b.dtype()),
+        ));
+    }
+    let x2 = if x.ndim() == 1 { expand_dims(&x, &[0])? } else { x.clone() };
+    let y2 = if y.ndim() == 1 { expand_dims(&y, &[1])? } else { y.clone() };
+    let out = apply(Matmul {}, &[&x2, &y2])?;
+    let mut dropped: Vec<isize> = Vec::new();
+    if x.ndim() == 1 {
+        dropped.push(-2);
+    }
+    if y.ndim() == 1 {
+        dropped.push(-1);
+    }
+    if dropped.is_empty() { Ok(out) } else { squeeze(&out, Some(&dropped)) }
+}

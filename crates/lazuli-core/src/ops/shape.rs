@@ -1,0 +1,271 @@
+//! Views and rearrangements: the shapes change, the elements do not.
+
+use super::{apply, astype};
+use crate::array::Array;
+use lazuli_ir::prims::{
+    Bitcast, Bound, Broadcast, Concatenate, ExpandDims, Flatten, Pad, Reshape, Slice, Squeeze, Transpose, Unflatten,
+};
+use lazuli_ir::{DType, Dim, Error, Result, Scalar, shape};
+use smallvec::SmallVec;
+
+/// A non-negative axis of an array of this rank, from one that may count from the end.
+pub(crate) fn axis(op: &str, axis: isize, rank: usize) -> Result<usize> {
+    shape::normalize_axis(op, axis, rank)
+}
+
+/// Sorted, distinct, non-negative axes; all of them if none are given.
+pub(crate) fn axes(op: &str, given: Option<&[isize]>, rank: usize) -> Result<SmallVec<[usize; 4]>> {
+    let Some(given) = given else { return Ok((0..rank).collect()) };
+    let mut out: SmallVec<[usize; 4]> = SmallVec::new();
+    for &a in given {
+        out.push(axis(op, a, rank)?);
+    }
+    out.sort_unstable();
+    if out.windows(2).any(|w| w[0] == w[1]) {
+        return Err(Error::value(op, format!("axes {given:?} name one axis twice")));
+    }
+    Ok(out)
+}
+
+/// The same elements in row-major order in another shape; one extent may be −1, which follows from the others.
+#[track_caller]
+pub fn reshape(a: &Array, to: &[isize]) -> Result<Array> {
+    let (dims, infer) = extents("reshape", to)?;
+    if infer.is_none() && to.len() == a.ndim() && to.iter().zip(a.shape()).all(|(&x, &y)| x as usize == y) {
+        return Ok(a.clone());
+    }
+    apply(Reshape { shape: dims, infer }, &[a])
+}
+
+/// Extents of which one may be −1: as dims, with the place of the one that follows.
+fn extents(op: &str, to: &[isize]) -> Result<(SmallVec<[Dim; 4]>, Option<usize>)> {
+    let mut infer = None;
+    let mut dims = SmallVec::new();
+    for (i, &n) in to.iter().enumerate() {
+        match n {
+            -1 if infer.is_none() => {
+                infer = Some(i);
+                dims.push(Dim::Known(1));
+            }
+            0.. => dims.push(Dim::Known(n as usize)),
+            _ => {
+                return Err(Error::value(
+                    op,
+                    format!("shape {to:?}: extents are not negative, but for one -1 that follows from the size"),
+                ));
+            }
+        }
+    }
+    Ok((dims, infer))
+}
+
+/// Merges axes `start ..= end` into one. A scalar becomes an array of one element.
+#[track_caller]
+pub fn flatten(a: &Array, start: isize, end: isize) -> Result<Array> {
+    if a.ndim() == 0 {
+        return reshape(a, &[1]);
+    }
+    // As in MLX, bounds are clamped to the axes there are.
+    let rank = a.ndim() as isize;
+    let clamp = |x: isize| (if x < 0 { x + rank } else { x }).clamp(0, rank - 1) as usize;
+    let (first, last) = (clamp(start), clamp(end));
+    if first > last {
+        return Err(Error::value("flatten", format!("start_axis {start} lies behind end_axis {end}")));
+    }
+    if first == last { Ok(a.clone()) } else { apply(Flatten { start: first, end: last }, &[a]) }
+}
+
+/// Splits an axis into several; one extent may be −1.
+#[track_caller]
+pub fn unflatten(a: &Array, at: isize, to: &[isize]) -> Result<Array> {
+    let (dims, infer) = extents("unflatten", to)?;
+    apply(Unflatten { axis: axis("unflatten", at, a.ndim())?, shape: dims, infer }, &[a])
+}
+
+/// Permutes the axes; reverses them if `order` is empty or absent.
+#[track_caller]
+pub fn transpose(a: &Array, order: Option<&[isize]>) -> Result<Array> {
+    let axes: SmallVec<[usize; 4]> = match order {
+        None => (0..a.ndim()).rev().collect(),
+        Some(order) => order.iter().map(|&x| axis("transpose", x, a.ndim())).collect::<Result<_>>()?,
+    };
+    if axes.len() == a.ndim() && axes.iter().copied().eq(0..a.ndim()) {
+        return Ok(a.clone());
+    }
+    apply(Transpose { axes }, &[a])
+}
+
+#[track_caller]
+pub fn swapaxes(a: &Array, x: isize, y: isize) -> Result<Array> {
+    let (x, y) = (axis("swapaxes", x, a.ndim())?, axis("swapaxes", y, a.ndim())?);
+    let mut order: Vec<isize> = (0..a.ndim() as isize).collect();
+    order.swap(x, y);
+    transpose(a, Some(&order))
+}
+
+/// Moves one axis to another position; the others keep their order.
+#[track_caller]
+pub fn moveaxis(a: &Array, from: isize, to: isize) -> Result<Array> {
+    let (from, to) = (axis("moveaxis", from, a.ndim())?, axis("moveaxis", to, a.ndim())?);
+    let mut order: Vec<isize> = (0..a.ndim() as isize).collect();
+    let moved = order.remove(from);
+    order.insert(to, moved);
+    transpose(a, Some(&order))
+}
+
+/// Adds axes of extent 1 at these positions of the result.
+#[track_caller]
+pub fn expand_dims(a: &Array, at: &[isize]) -> Result<Array> {
+    let axes = axes("expand_dims", Some(at), a.ndim() + at.len())?;
+    if axes.is_empty() { Ok(a.clone()) } else { apply(ExpandDims { axes }, &[a]) }
+}
+
+/// Removes these axes of extent 1, or all of them.
+#[track_caller]
+pub fn squeeze(a: &Array, at: Option<&[isize]>) -> Result<Array> {
+    let axes = match at {
+        Some(_) => axes("squeeze", at, a.ndim())?,
+        None => (0..a.ndim()).filter(|&i| a.shape()[i] == 1).collect(),
+    };
+    if axes.is_empty() { Ok(a.clone()) } else { apply(Squeeze { axes }, &[a]) }
+}
+
+/// Stretches axes of extent 1 and adds axes in front.
+#[track_caller]
+pub fn broadcast_to(a: &Array, to: &[usize]) -> Result<Array> {
+    if a.shape() == to {
+        return Ok(a.clone());
+    }
+    apply(Broadcast { shape: to.iter().map(|&n| Dim::Known(n)).collect() }, &[a])
+}
+
+/// All arrays stretched to the shape they broadcast to.
+#[track_caller]
+pub fn broadcast_arrays(arrays: &[Array]) -> Result<Vec<Array>> {
+    let mut common = lazuli_ir::Shape::new();
+    for a in arrays {
+        common = shape::broadcast("broadcast_arrays", &common, a.shape())?;
+    }
+    arrays.iter().map(|a| broadcast_to(a, &common)).collect()
+}
+
+/// The part of each axis that Python's `start:stop:step` names.
+#[track_caller]
+pub fn slice(a: &Array, bounds: &[Bound]) -> Result<Array> {
+    if bounds.iter().all(|b| b.start.is_none() && b.stop.is_none() && b.step == 1) {
+        return Ok(a.clone());
+    }
+    apply(Slice { bounds: bounds.into() }, &[a])
+}
+
+/// Joins arrays along an axis; dtypes promote.
+#[track_caller]
+pub fn concatenate(arrays: &[Array], at: isize) -> Result<Array> {
+    let Some(first) = arrays.first() else {
+        return Err(Error::value("concatenate", "needs at least one array"));
+    };
+    let axis = axis("concatenate", at, first.ndim())?;
+    let dtype = arrays.iter().fold(first.dtype(), |d, a| d.promote(a.dtype()));
+    let arrays = arrays.iter().map(|a| astype(a, dtype)).collect::<Result<Vec<_>>>()?;
+    if arrays.len() == 1 {
+        return Ok(arrays[0].clone());
+    }
+    apply(Concatenate { axis }, &arrays.iter().collect::<Vec<_>>())
+}
+
+/// Joins arrays of one shape along a new axis.
+#[track_caller]
+pub fn stack(arrays: &[Array], at: isize) -> Result<Array> {
+    if arrays.is_empty() {
+        return Err(Error::value("stack", "needs at least one array"));
+    }
+    if let Some(odd) = arrays.iter().find(|a| a.shape() != arrays[0].shape()) {
+        let (x, y) = (shape::show(arrays[0].shape()), shape::show(odd.shape()));
+        return Err(Error::value("stack", format!("arrays must have one shape, not {x} and {y}")));
+    }
+    let expanded = arrays.iter().map(|a| expand_dims(a, &[at])).collect::<Result<Vec<_>>>()?;
+    concatenate(&expanded, at)
+}
+
+/// Parts of an axis: cut at `indices`.
+#[track_caller]
+pub fn split_at(a: &Array, indices: &[isize], at: isize) -> Result<Vec<Array>> {
+    let axis = axis("split", at, a.ndim())?;
+    let cut = |start: Option<isize>, stop: Option<isize>| {
+        let mut bounds = vec![Bound { start: None, stop: None, step: 1 }; a.ndim()];
+        bounds[axis] = Bound { start, stop, step: 1 };
+        apply(Slice { bounds: bounds.into() }, &[a])
+    };
+    let starts = std::iter::once(None).chain(indices.iter().map(|&i| Some(i)));
+    let stops = indices.iter().map(|&i| Some(i)).chain(std::iter::once(None));
+    starts.zip(stops).map(|(start, stop)| cut(start, stop)).collect()
+}
+
+/// `n` equal parts of an axis.
+#[track_caller]
+pub fn split(a: &Array, n: usize, at: isize) -> Result<Vec<Array>> {
+    let extent = a.shape()[axis("split", at, a.ndim())?];
+    if n == 0 || !extent.is_multiple_of(n) {
+        return Err(Error::value(
+            "split",
+            format!("an axis of extent {extent} can't be cut into {n} equal parts: give the indices to cut at"),
+        ));
+    }
+    let indices: Vec<isize> = (1..n).map(|i| (i * (extent / n)) as isize).collect();
+    split_at(a, &indices, at)
+}
+
+/// Adds `widths[i] = (before, after)` elements of `value` around each axis.
+#[track_caller]
+pub fn pad(a: &Array, widths: &[(usize, usize)], value: Scalar) -> Result<Array> {
+    if widths.len() != a.ndim() {
+        return Err(Error::value(
+            "pad",
+            format!("{} widths were given for an array of {} dimensions", widths.len(), a.ndim()),
+        ));
+    }
+    let low = widths.iter().map(|w| w.0).collect();
+    let high = widths.iter().map(|w| w.1).collect();
+    apply(Pad { low, high }, &[a, &Array::scalar(value)])
+}
+
+/// The same bytes as elements of another dtype; the last axis grows or shrinks with the item size.
+#[track_caller]
+pub fn view(a: &Array, dtype: DType) -> Result<Array> {
+    if a.dtype() == dtype { Ok(a.clone()) } else { apply(Bitcast { dtype }, &[a]) }
+}
+
+/// `repeats` copies of every element along an axis, next to each other.
+#[track_caller]
+pub fn repeat(a: &Array, repeats: usize, at: isize) -> Result<Array> {
+    let axis = axis("repeat", at, a.ndim())?;
+    let expanded = expand_dims(a, &[axis as isize + 1])?;
+    let mut to = expanded.shape().to_vec();
+    to[axis + 1] = repeats;
+    flatten(&broadcast_to(&expanded, &to)?, axis as isize, axis as isize + 1)
+}
+
+/// The whole array repeated `reps[i]` times along axis i.
+#[track_caller]
+pub fn tile(a: &Array, reps: &[usize]) -> Result<Array> {
+    let rank = a.ndim().max(reps.len());
+    let mut dims = vec![1; rank - a.ndim()];
+    dims.extend(a.shape());
+    let mut times = vec![1; rank - reps.len()];
+    times.extend(reps);
+    let pairs: Vec<isize> = dims.iter().flat_map(|&n| [1, n as isize]).collect();
+    let to: Vec<usize> = times.iter().zip(&dims).flat_map(|(&t, &n)| [t, n]).collect();
+    let out: Vec<isize> = times.iter().zip(&dims).map(|(&t, &n)| (t * n) as isize).collect();
+    reshape(&broadcast_to(&reshape(a, &pairs)?, &to)?, &out)
+}
+
+/// Elements shifted along an axis; what leaves one end enters at the other.
+#[track_caller]
+pub fn roll(a: &Array, shift: isize, at: isize) -> Result<Array> {
+    let n = a.shape()[axis("roll", at, a.ndim())?] as isize;
+    if n == 0 || shift.rem_euclid(n) == 0 {
+        return Ok(a.clone());
+    }
+    let parts = split_at(a, &[n - shift.rem_euclid(n)], at)?;
+    concatenate(&[parts[1].clone(), parts[0].clone()], at)
+}

@@ -1,0 +1,186 @@
+//! Random numbers from explicit keys: Threefry-2x32 counters, as in MLX and JAX.
+//!
+//! A key is a uint32 array of shape (2,), or (…, 2) for several. The same key gives the same numbers on every backend, eager or
+//! compiled. Front ends keep the implicit key of a thread; Rust's is [`State`].
+
+use crate::array::Array;
+use crate::ops::{self, Operand, apply, astype, binary, select, unary};
+use lazuli_ir::prims::RandomBits;
+use lazuli_ir::{Binary, DType, Dim, Error, Result, Scalar, Unary, shape};
+use std::cell::RefCell;
+
+/// The key of a seed.
+pub fn key(seed: u64) -> Array {
+    Array::from_slice(&[(seed >> 32) as u32, seed as u32], &[2])
+}
+
+/// Random bits: unsigned integers of `width` bytes (1, 2 or 4).
+#[track_caller]
+pub fn bits(dims: &[usize], width: usize, key: &Array) -> Result<Array> {
+    if key.dtype() != DType::U32 || key.shape().last() != Some(&2) {
+        return Err(Error::value(
+            "random",
+            format!("a key is a uint32 array of shape (2,), not {} {}", key.dtype(), shape::show(key.shape())),
+        ));
+    }
+    apply(RandomBits { shape: dims.iter().map(|&n| Dim::Known(n)).collect(), width }, &[key])
+}
+
+/// `n` keys from one, as an array of shape (n, 2).
+#[track_caller]
+pub fn split(key: &Array, n: usize) -> Result<Array> {
+    bits(&[n, 2], 4, key)
+}
+
+/// Uniform numbers in [low, high).
+#[track_caller]
+pub fn uniform(low: impl Operand, high: impl Operand, dims: &[usize], dtype: DType, key: &Array) -> Result<Array> {
+    if !dtype.is_float() {
+        return Err(Error::value(
+            "random.uniform",
+            format!("gives float dtypes, not {dtype}: use randint for integers"),
+        ));
+    }
+    let (low, high) = (astype(&low.array(Some(dtype)), dtype)?, astype(&high.array(Some(dtype)), dtype)?);
+    let range = binary(Binary::Sub, &high, &low)?;
+    let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+    let random = astype(&bits(dims, 4, key)?, wide)?;
+    // The largest value below 1 stands for what rounds up to 1.
+    let unit = binary(Binary::Div, random, Array::scalar(Scalar::from_f64(wide, u32::MAX as f64)))?;
+    let below = match dtype {
+        DType::F16 => 1.0 - f64::powi(2.0, -11),
+        DType::BF16 => 1.0 - f64::powi(2.0, -8),
+        _ => 1.0 - f64::powi(2.0, -24),
+    };
+    let unit = astype(&binary(Binary::Minimum, unit, below)?, dtype)?;
+    binary(Binary::Add, binary(Binary::Mul, unit, range)?, low)
+}
+
+/// Normal numbers with this mean and standard deviation: √2 · erfinv of uniform numbers in (−1, 1).
+#[track_caller]
+pub fn normal(dims: &[usize], dtype: DType, mean: impl Operand, deviation: impl Operand, key: &Array) -> Result<Array> {
+    let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+    let above = -1.0 + f64::powi(2.0, -24);
+    let samples = uniform(above, 1.0f64, dims, wide, key)?;
+    let samples = binary(Binary::Mul, unary(Unary::Erfinv, &samples)?, std::f64::consts::SQRT_2)?;
+    let samples = astype(&samples, dtype)?;
+    binary(Binary::Add, binary(Binary::Mul, samples, deviation)?, mean)
+}
+
+/// Integers in [low, high).
+#[track_caller]
+pub fn randint(low: impl Operand, high: impl Operand, dims: &[usize], dtype: DType, key: &Array) -> Result<Array> {
+    if !dtype.is_integer() {
+        return Err(Error::value("random.randint", format!("gives integer dtypes, not {dtype}")));
+    }
+    let (low, high) = (low.array(Some(dtype)), high.array(Some(dtype)));
+    let random = uniform(astype(&low, DType::F32)?, astype(&high, DType::F32)?, dims, DType::F32, key)?;
+    astype(&ops::maximum(unary(Unary::Floor, &random)?, astype(&low, DType::F32)?)?, dtype)
+}
+
+/// True with probability `p`.
+#[track_caller]
+pub fn bernoulli(p: impl Operand, dims: &[usize], key: &Array) -> Result<Array> {
+    let p = p.array(None);
+    let random = uniform(0.0f32, 1.0f32, dims, DType::F32, key)?;
+    binary(Binary::Less, random, astype(&p, DType::F32)?)
+}
+
+/// Standard Gumbel numbers: −log(−log(u)).
+#[track_caller]
+pub fn gumbel(dims: &[usize], dtype: DType, key: &Array) -> Result<Array> {
+    let u = uniform(0.0f32, 1.0f32, dims, DType::F32, key)?;
+    let inner = unary(Unary::Neg, &unary(Unary::Log, &u)?)?;
+    astype(&unary(Unary::Neg, &unary(Unary::Log, &inner)?)?, dtype)
+}
+
+/// Positions drawn with probability softmax(logits) along an axis, by the Gumbel-max rule; `dims` is the shape of the result.
+#[track_caller]
+pub fn categorical(logits: &Array, axis: isize, extra: Option<usize>, key: &Array) -> Result<Array> {
+    let axis = ops::axis("random.categorical", axis, logits.ndim())? as isize;
+    let mut dims = logits.shape().to_vec();
+    let mut logits = logits.clone();
+    if let Some(n) = extra {
+        dims.push(n);
+        logits = ops::expand_dims(&logits, &[-1])?;
+    }
+    let noise = gumbel(&dims, DType::F32, key)?;
+    ops::argmax(&binary(Binary::Add, logits, noise)?, Some(axis), false)
+}
+
+/// Normal numbers cut off outside [low, high], by inversion.
+#[track_caller]
+pub fn truncated_normal(
+    low: impl Operand,
+    high: impl Operand,
+    dims: &[usize],
+    dtype: DType,
+    key: &Array,
+) -> Result<Array> {
+    let root2 = std::f64::consts::SQRT_2;
+    let (low, high) = (astype(&low.array(None), DType::F32)?, astype(&high.array(None), DType::F32)?);
+    let a = unary(Unary::Erf, &binary(Binary::Div, &low, root2)?)?;
+    let b = unary(Unary::Erf, &binary(Binary::Div, &high, root2)?)?;
+    let u = uniform(a, b, dims, DType::F32, key)?;
+    let out = binary(Binary::Mul, unary(Unary::Erfinv, &u)?, root2)?;
+    let out = ops::clip(&out, Some(&low), Some(&high))?;
+    astype(&out, dtype)
+}
+
+/// A permutation of 0 … n−1.
+#[track_caller]
+pub fn permutation(n: usize, key: &Array) -> Result<Array> {
+    ops::argsort(&bits(&[n], 4, key)?, Some(0))
+}
+
+/// Laplace numbers: location + scale · sign(u) · −log(1 − |u|), u uniform in (−1, 1).
+#[track_caller]
+pub fn laplace(
+    dims: &[usize],
+    dtype: DType,
+    location: impl Operand,
+    scale: impl Operand,
+    key: &Array,
+) -> Result<Array> {
+    let above = -1.0 + f64::powi(2.0, -24);
+    let u = uniform(above, 1.0f64, dims, DType::F32, key)?;
+    let magnitude = unary(Unary::Log1p, &unary(Unary::Neg, &unary(Unary::Abs, &u)?)?)?;
+    let zero = binary(Binary::Less, &u, 0.0f32)?;
+    let standard = select(zero, &magnitude, unary(Unary::Neg, &magnitude)?)?;
+    let standard = astype(&standard, dtype)?;
+    binary(Binary::Add, binary(Binary::Mul, standard, scale)?, location)
+}
+
+/// The implicit key of a thread: a tree of one array that a compiled function can capture.
+#[derive(Debug, Clone)]
+pub struct State {
+    pub key: Array,
+}
+
+thread_local! {
+    static STATE: RefCell<Option<State>> = const { RefCell::new(None) };
+}
+
+/// Sets the calling thread's key.
+pub fn seed(seed: u64) {
+    STATE.set(Some(State { key: key(seed) }));
+}
+
+/// The calling thread's key (from seed 0 if none was set).
+pub fn state() -> State {
+    STATE.with_borrow_mut(|s| s.get_or_insert_with(|| State { key: key(0) }).clone())
+}
+
+/// Replaces the calling thread's key.
+pub fn set_state(state: State) {
+    STATE.set(Some(state));
+}
+
+/// A fresh key; the calling thread's moves on.
+#[track_caller]
+pub fn next_key() -> Result<Array> {
+    let keys = split(&state().key, 2)?;
+    let row = |i: isize| ops::get(&keys, &[ops::Item::Int(i)]);
+    set_state(State { key: row(0)? });
+    row(1)
+}

@@ -1,0 +1,268 @@
+//! From recorded nodes to a graph, and back.
+//!
+//! A transformation runs the user's function on marked arrays, cuts what it did out as a [`Graph`], transforms that, and replays the
+//! result on the real arrays. What does not depend on the marked arrays becomes a constant of the graph.
+
+use crate::array::{Array, Hole, Node, Op};
+use lazuli_ir::{Atom, Aval, Equation, Error, Graph, Location, Meta, Result, Var};
+use smallvec::SmallVec;
+use std::cell::Cell;
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+thread_local! {
+    /// How many traces are live on this thread.
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+    /// Finds the user's place in the program: set by a front end whose frames Rust cannot see.
+    static LOCATE: Cell<Option<fn() -> Location>> = const { Cell::new(None) };
+}
+
+/// A live trace: placeholders that have no value.
+#[derive(Debug)]
+pub struct Trace {
+    hole: Arc<Hole>,
+}
+
+impl Trace {
+    /// Begins the trace of `function` by `transform` (names for messages).
+    pub fn begin(function: impl Into<String>, transform: &'static str) -> Trace {
+        DEPTH.set(DEPTH.get() + 1);
+        Trace { hole: Arc::new(Hole { function: function.into(), transform, live: AtomicBool::new(true) }) }
+    }
+    /// A placeholder of this shape and dtype.
+    pub fn placeholder(&self, aval: Aval) -> Array {
+        Array::hole(aval, self.hole.clone())
+    }
+    /// The same value, marked: under `grad` the values are there.
+    pub fn mark(&self, array: &Array) -> Array {
+        array.alias()
+    }
+}
+
+impl Drop for Trace {
+    fn drop(&mut self) {
+        self.hole.live.store(false, Ordering::Relaxed);
+        DEPTH.set(DEPTH.get() - 1);
+    }
+}
+
+/// Whether a trace is live on this thread.
+pub fn is_tracing() -> bool {
+    DEPTH.get() > 0
+}
+
+/// Sets how this thread finds the place of the user's code while tracing.
+pub fn set_locator(locate: Option<fn() -> Location>) {
+    LOCATE.set(locate);
+}
+
+/// What a new equation carries: the user's place if a trace is live (nobody asks for it otherwise).
+#[track_caller]
+pub(crate) fn meta() -> Meta {
+    let location = match (is_tracing(), LOCATE.get()) {
+        (false, _) => Location::UNKNOWN,
+        (true, Some(locate)) => locate(),
+        (true, None) => Location::caller(),
+    };
+    Meta { location, ..Meta::default() }
+}
+
+/// A graph cut out of what was recorded, and the arrays of its constant inputs.
+#[derive(Debug)]
+pub struct Cut {
+    pub graph: Graph,
+    pub constants: Vec<Array>,
+}
+
+/// The graph from `inputs` (marked arrays) to `outputs`. Calls of compiled functions are inlined.
+pub fn cut(inputs: &[Array], outputs: &[Array]) -> Result<Cut> {
+    let mut cutter = Cutter::default();
+    for input in inputs {
+        let v = cutter.fresh(input.aval().clone());
+        cutter.known.insert(key(input), v.into());
+        cutter.graph.inputs.push(v);
+    }
+    let dependent = dependents(inputs, outputs);
+    for node in &dependent.order {
+        cutter.node(node)?;
+    }
+    let mut outs = Vec::with_capacity(outputs.len());
+    for output in outputs {
+        outs.push(cutter.atom(output)?);
+    }
+    cutter.graph.outputs = outs;
+    cutter.graph.constants = cutter.constants.len();
+    cutter.graph.inputs.extend(cutter.constant_vars);
+    Ok(Cut { graph: cutter.graph, constants: cutter.constants })
+}
+
+type Key = (*const Node, u32);
+
+fn key(a: &Array) -> Key {
+    (Arc::as_ptr(&a.node), a.index)
+}
+
+struct Dependents {
+    /// In an order in which they can run.
+    order: Vec<Arc<Node>>,
+    nodes: HashMap<*const Node, bool>,
+}
+
+/// The nodes that depend on the inputs: a depth-first walk without recursion, over nodes that some trace can reach.
+fn dependents(inputs: &[Array], outputs: &[Array]) -> Dependents {
+    enum Visit {
+        Enter(Arc<Node>),
+        Leave(Arc<Node>),
+    }
+    let mut found = Dependents { order: Vec::new(), nodes: HashMap::new() };
+    for input in inputs {
+        found.nodes.insert(Arc::as_ptr(&input.node), true);
+    }
+    let mut stack: Vec<Visit> = outputs.iter().rev().map(|a| Visit::Enter(a.node.clone())).collect();
+    while let Some(visit) = stack.pop() {
+        match visit {
+            Visit::Enter(node) => {
+                if !node.traced || found.nodes.contains_key(&Arc::as_ptr(&node)) {
+                    continue;
+                }
+                found.nodes.insert(Arc::as_ptr(&node), false);
+                let Some(record) = node.record() else { continue };
+                let inputs: SmallVec<[Arc<Node>; 4]> =
+                    record.inputs.iter().chain(&record.shapes).rev().map(|a| a.node.clone()).collect();
+                stack.push(Visit::Leave(node));
+                stack.extend(inputs.into_iter().map(Visit::Enter));
+            }
+            Visit::Leave(node) => {
+                let record = node.record().expect("it had a record when it was entered, and a traced node keeps it");
+                let depends = record
+                    .inputs
+                    .iter()
+                    .chain(&record.shapes)
+                    .any(|a| found.nodes.get(&Arc::as_ptr(&a.node)).copied().unwrap_or(false));
+                if depends {
+                    found.nodes.insert(Arc::as_ptr(&node), true);
+                    found.order.push(node);
+                }
+            }
+        }
+    }
+    found
+}
+
+#[derive(Default)]
+struct Cutter {
+    graph: Graph,
+    known: HashMap<Key, Atom>,
+    constants: Vec<Array>,
+    constant_vars: Vec<Var>,
+}
+
+impl Cutter {
+    fn fresh(&mut self, aval: Aval) -> Var {
+        self.graph.avals.push(aval);
+        Var(self.graph.avals.len() as u32 - 1)
+    }
+    /// The atom of an array: known, a literal, or a new constant.
+    fn atom(&mut self, a: &Array) -> Result<Atom> {
+        if let Some(&atom) = self.known.get(&key(a)) {
+            return Ok(atom);
+        }
+        if let Some(s) = a.literal() {
+            return Ok(Atom::Lit(s));
+        }
+        let v = self.fresh(a.aval().clone());
+        self.known.insert(key(a), v.into());
+        self.constants.push(a.clone());
+        self.constant_vars.push(v);
+        Ok(v.into())
+    }
+    fn node(&mut self, node: &Arc<Node>) -> Result<()> {
+        let record = node.record().ok_or_else(|| Error::internal("trace", "a traced node lost its record"))?;
+        let inputs = record.inputs.iter().map(|a| self.atom(a)).collect::<Result<SmallVec<[Atom; 3]>>>()?;
+        let this = Arc::as_ptr(node);
+        match &record.op {
+            Op::Literal(s) => {
+                self.known.insert((this, 0), Atom::Lit(*s));
+            }
+            Op::Alias => {
+                self.known.insert((this, 0), inputs[0]);
+            }
+            Op::Prim(prim) => {
+                let mut shapes = SmallVec::new();
+                for a in &record.shapes {
+                    shapes.push(match self.atom(a)? {
+                        Atom::Var(v) => v,
+                        Atom::Lit(_) => return Err(Error::internal("trace", "a literal as a shape operand")),
+                    });
+                }
+                let outputs: SmallVec<[Var; 1]> = node.avals.iter().map(|a| self.fresh(a.clone())).collect();
+                for (k, &v) in outputs.iter().enumerate() {
+                    self.known.insert((this, k as u32), v.into());
+                }
+                self.graph.equations.push(Equation { prim: prim.clone(), inputs, shapes, outputs, meta: node.meta });
+            }
+            Op::Program(program) => {
+                let mut arguments: Vec<Atom> = inputs.to_vec();
+                for constant in program.constants() {
+                    arguments.push(self.atom(constant)?);
+                }
+                for (k, atom) in self.inline(&program.graph_for(&record.inputs)?, &arguments).into_iter().enumerate() {
+                    self.known.insert((this, k as u32), atom);
+                }
+            }
+        }
+        Ok(())
+    }
+    /// The equations of `inner` on these atoms; its outputs.
+    fn inline(&mut self, inner: &Graph, arguments: &[Atom]) -> Vec<Atom> {
+        let mut atoms: Vec<Option<Atom>> = vec![None; inner.avals.len()];
+        for (v, &a) in inner.inputs.iter().zip(arguments) {
+            atoms[v.0 as usize] = Some(a);
+        }
+        let get = |atoms: &[Option<Atom>], a: Atom| match a {
+            Atom::Var(v) => atoms[v.0 as usize].expect("defined before use, as verified"),
+            lit => lit,
+        };
+        for e in &inner.equations {
+            let inputs = e.inputs.iter().map(|&a| get(&atoms, a)).collect();
+            let shapes = e
+                .shapes
+                .iter()
+                .map(|&v| match get(&atoms, v.into()) {
+                    Atom::Var(v) => v,
+                    Atom::Lit(_) => unreachable!("a literal has no extents to mention"),
+                })
+                .collect();
+            let outputs: SmallVec<[Var; 1]> =
+                e.outputs.iter().map(|v| self.fresh(inner.avals[v.0 as usize].clone())).collect();
+            for (old, &new) in e.outputs.iter().zip(&outputs) {
+                atoms[old.0 as usize] = Some(new.into());
+            }
+            self.graph.equations.push(Equation { prim: e.prim.clone(), inputs, shapes, outputs, meta: e.meta });
+        }
+        inner.outputs.iter().map(|&a| get(&atoms, a)).collect()
+    }
+}
+
+/// Records the equations of a graph on arrays: its arguments, then its constants. Shapes are those of the graph.
+pub fn replay(graph: &Graph, inputs: &[Array]) -> Vec<Array> {
+    let mut arrays: Vec<Option<Array>> = vec![None; graph.avals.len()];
+    for (v, a) in graph.inputs.iter().zip(inputs) {
+        arrays[v.0 as usize] = Some(a.clone());
+    }
+    let get = |arrays: &[Option<Array>], a: Atom| match a {
+        Atom::Var(v) => arrays[v.0 as usize].clone().expect("defined before use, as verified"),
+        Atom::Lit(s) => Array::scalar(s),
+    };
+    for e in &graph.equations {
+        let inputs = e.inputs.iter().map(|&a| get(&arrays, a)).collect();
+        let shapes = e.shapes.iter().map(|&v| get(&arrays, v.into())).collect();
+        let avals = e.outputs.iter().map(|v| graph.avals[v.0 as usize].clone()).collect();
+        let out = Array::pending(Op::Prim(e.prim.clone()), inputs, shapes, avals, e.meta);
+        for (k, v) in e.outputs.iter().enumerate() {
+            arrays[v.0 as usize] = Some(out.sibling(k as u32));
+        }
+    }
+    graph.outputs.iter().map(|&a| get(&arrays, a)).collect()
+}
