@@ -1,0 +1,231 @@
+//! From Python values to arrays: numbers, nested sequences, anything with a buffer, `__array__` or DLPack.
+
+use crate::array::PyArray;
+use crate::dtype::PyDtype;
+use crate::errors::run;
+use half::{bf16, f16};
+use lazuli_core::{Array, DType, Operand, Scalar, Weak, ops};
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyBool, PyComplex, PyFloat, PyInt, PyList, PyTuple};
+
+/// A number written in the program, if that is what `v` is.
+pub fn weak(v: &Bound<'_, PyAny>) -> PyResult<Option<Weak>> {
+    if v.is_instance_of::<PyBool>() {
+        return Ok(Some(Weak::Bool(v.is_truthy()?)));
+    }
+    if v.is_exact_instance_of::<PyFloat>() || v.is_instance_of::<PyFloat>() {
+        return Ok(Some(Weak::Float(v.extract()?)));
+    }
+    if v.is_instance_of::<PyInt>() {
+        return match v.extract::<i64>() {
+            Ok(i) => Ok(Some(Weak::Int(i))),
+            Err(_) => Err(PyValueError::new_err(format!("[array] the integer {v} does not fit 64 bits"))),
+        };
+    }
+    if v.is_instance_of::<PyComplex>() {
+        let c = v.cast::<PyComplex>()?;
+        return Ok(Some(Weak::Complex(c.real() as f32, c.imag() as f32)));
+    }
+    Ok(None)
+}
+
+/// What an elementwise function takes: an array, a number, or something that converts to an array.
+pub enum Arg {
+    Array(Array),
+    Weak(Weak),
+}
+
+impl Operand for Arg {
+    fn array(&self, beside: Option<DType>) -> Array {
+        match self {
+            Arg::Array(a) => a.clone(),
+            Arg::Weak(w) => w.array(beside),
+        }
+    }
+    fn dtype(&self) -> Option<DType> {
+        match self {
+            Arg::Array(a) => Some(a.dtype()),
+            Arg::Weak(_) => None,
+        }
+    }
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Arg {
+    type Error = PyErr;
+    fn extract(v: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(a) = v.cast::<PyArray>() {
+            return Ok(Arg::Array(a.get().get()));
+        }
+        match weak(&v)? {
+            Some(w) => Ok(Arg::Weak(w)),
+            None => Ok(Arg::Array(to_array(&v, None)?)),
+        }
+    }
+}
+
+impl Arg {
+    /// As an array; a number with the default dtype of its kind.
+    pub fn into_array(self) -> Array {
+        self.array(None)
+    }
+}
+
+/// An array argument: an array, or anything that converts to one.
+pub struct ArrayLike(pub Array);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for ArrayLike {
+    type Error = PyErr;
+    fn extract(v: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        Ok(ArrayLike(Arg::extract(v)?.into_array()))
+    }
+}
+
+/// An array with the elements of any Python value that has some.
+pub fn to_array(v: &Bound<'_, PyAny>, dtype: Option<DType>) -> PyResult<Array> {
+    if let Ok(a) = v.cast::<PyArray>() {
+        let a = a.get().get();
+        return run(|| dtype.map_or(Ok(a.clone()), |d| ops::astype(&a, d)));
+    }
+    if let Some(w) = weak(v)? {
+        let d = dtype.unwrap_or_else(|| w.dtype_beside(None));
+        let s = w.scalar(d);
+        return run(|| Array::try_from_bytes(&s.to_bytes(), d, &[]));
+    }
+    if v.is_instance_of::<PyList>() || v.is_instance_of::<PyTuple>() {
+        return from_sequence(v, dtype);
+    }
+    let array = if let Some(a) = crate::buffer::from_buffer(v)? {
+        a
+    } else if v.hasattr("__array__")? {
+        let np = v.call_method0("__array__")?;
+        return to_array(&np, dtype);
+    } else if v.hasattr("__mlx_array__")? {
+        return to_array(&v.call_method0("__mlx_array__")?, dtype);
+    } else {
+        return Err(PyTypeError::new_err(format!(
+            "[array] cannot make an array of {}: give numbers, nested lists or tuples of them, a numpy array, or an object with a buffer or __dlpack__",
+            v.get_type().name()?
+        )));
+    };
+    run(|| dtype.map_or(Ok(array.clone()), |d| ops::astype(&array, d)))
+}
+
+/// Nested lists and tuples of numbers, or of arrays of one shape.
+fn from_sequence(v: &Bound<'_, PyAny>, dtype: Option<DType>) -> PyResult<Array> {
+    let mut shape = Vec::new();
+    let mut numbers = Vec::new();
+    let mut arrays = Vec::new();
+    gather(v, 0, &mut shape, &mut numbers, &mut arrays)?;
+    if !arrays.is_empty() {
+        if !numbers.is_empty() {
+            return Err(PyValueError::new_err("[array] a list may hold numbers or arrays, not both"));
+        }
+        return stack(arrays, &shape, dtype);
+    }
+    let dtype = dtype.unwrap_or_else(|| {
+        let found = numbers.iter().map(|w| w.dtype_beside(None)).reduce(DType::promote);
+        found.unwrap_or(DType::F32)
+    });
+    let mut bytes = Vec::with_capacity(numbers.len() * dtype.itemsize());
+    for w in numbers {
+        bytes.extend_from_slice(&w.scalar(dtype).to_bytes());
+    }
+    run(|| Array::try_from_bytes(&bytes, dtype, &shape))
+}
+
+/// Arrays found in nested lists of this shape, stacked.
+fn stack(arrays: Vec<Array>, shape: &[usize], dtype: Option<DType>) -> PyResult<Array> {
+    run(|| {
+        let wide = arrays.iter().map(|a| a.dtype()).reduce(DType::promote).unwrap_or(DType::F32);
+        let arrays =
+            arrays.iter().map(|a| ops::astype(a, dtype.unwrap_or(wide))).collect::<lazuli_core::Result<Vec<_>>>()?;
+        let stacked = ops::stack(&arrays, 0)?;
+        let to: Vec<isize> = shape.iter().chain(arrays[0].shape()).map(|&n| n as isize).collect();
+        ops::reshape(&stacked, &to)
+    })
+}
+
+const MAX_DEPTH: usize = 64;
+
+fn gather(
+    v: &Bound<'_, PyAny>,
+    depth: usize,
+    shape: &mut Vec<usize>,
+    numbers: &mut Vec<Weak>,
+    arrays: &mut Vec<Array>,
+) -> PyResult<()> {
+    if depth > MAX_DEPTH {
+        return Err(PyValueError::new_err(format!("[array] lists are nested more than {MAX_DEPTH} deep")));
+    }
+    let n = v.len()?;
+    match shape.get(depth) {
+        None => shape.push(n),
+        Some(&m) if m != n => {
+            return Err(PyValueError::new_err(format!(
+                "[array] rows at depth {depth} have {m} and {n} elements: all rows of an array have one length"
+            )));
+        }
+        _ => {}
+    }
+    for item in v.try_iter()? {
+        let item = item?;
+        if item.is_instance_of::<PyList>() || item.is_instance_of::<PyTuple>() {
+            gather(&item, depth + 1, shape, numbers, arrays)?;
+        } else if let Some(w) = weak(&item)? {
+            if shape.len() > depth + 1 {
+                return Err(PyValueError::new_err(format!("[array] a number stands beside a list at depth {depth}")));
+            }
+            numbers.push(w);
+        } else {
+            arrays.push(to_array(&item, None)?);
+        }
+    }
+    Ok(())
+}
+
+/// Shape arguments: an int or a sequence of ints.
+pub struct Ints(pub Vec<isize>);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Ints {
+    type Error = PyErr;
+    fn extract(v: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(i) = v.extract::<isize>() {
+            return Ok(Ints(vec![i]));
+        }
+        v.extract::<Vec<isize>>().map(Ints).map_err(|_| {
+            let what = v.get_type().name().map(|n| n.to_string()).unwrap_or_default();
+            PyTypeError::new_err(format!("expected an int or a sequence of ints, not {what}"))
+        })
+    }
+}
+
+impl Ints {
+    /// As extents.
+    pub fn extents(&self, op: &str) -> PyResult<Vec<usize>> {
+        let negative = |n: &isize| usize::try_from(*n);
+        self.0
+            .iter()
+            .map(negative)
+            .collect::<Result<_, _>>()
+            .map_err(|_| PyValueError::new_err(format!("[{op}] shape {:?} has a negative extent", self.0)))
+    }
+}
+
+/// An optional dtype argument.
+pub fn dtype_or(dtype: Option<PyDtype>, default: DType) -> DType {
+    dtype.map_or(default, |d| d.0)
+}
+
+/// The Python number of a scalar.
+pub fn number<'py>(py: Python<'py>, s: Scalar) -> PyResult<Bound<'py, PyAny>> {
+    Ok(match s.dtype {
+        DType::Bool => PyBool::new(py, s.bits != 0).to_owned().into_any(),
+        DType::U64 => s.bits.into_pyobject(py)?.into_any(),
+        DType::C64 => PyComplex::from_doubles(py, s.to_f64(), s.imag() as f64).into_any(),
+        DType::F16 => (f16::from_bits(s.bits as u16).to_f64()).into_pyobject(py)?.into_any(),
+        DType::BF16 => (bf16::from_bits(s.bits as u16).to_f64()).into_pyobject(py)?.into_any(),
+        d if d.is_float() => s.to_f64().into_pyobject(py)?.into_any(),
+        _ => s.to_i64().into_pyobject(py)?.into_any(),
+    })
+}

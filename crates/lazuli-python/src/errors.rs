@@ -1,0 +1,76 @@
+//! From errors and panics of Lazuli to Python exceptions.
+
+use lazuli_core::{Error, ErrorKind};
+use pyo3::exceptions::{
+    PyIndexError, PyMemoryError, PyNotImplementedError, PyOSError, PyRuntimeError, PyTypeError, PyValueError,
+};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyType;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+/// Runs core code: its errors become exceptions of the right type, its panics `RuntimeError`.
+pub fn run<T>(f: impl FnOnce() -> lazuli_core::Result<T>) -> PyResult<T> {
+    match catch_unwind(AssertUnwindSafe(f)) {
+        Ok(result) => result.map_err(exception),
+        Err(panic) => Err(panicked(panic)),
+    }
+}
+
+/// As [`run`], for work that may take long: the interpreter is released meanwhile.
+pub fn run_detached<T: Send>(py: Python<'_>, f: impl FnOnce() -> lazuli_core::Result<T> + Send) -> PyResult<T> {
+    py.detach(|| run(f))
+}
+
+fn panicked(panic: Box<dyn std::any::Any + Send>) -> PyErr {
+    let text = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+    PyRuntimeError::new_err(format!("a bug in Lazuli: {}; please report it", text.unwrap_or("panic")))
+}
+
+/// The exception of an error's kind.
+pub fn exception(e: Error) -> PyErr {
+    let text = e.to_string();
+    match e.kind() {
+        ErrorKind::Value => PyValueError::new_err(text),
+        ErrorKind::Type => PyTypeError::new_err(text),
+        ErrorKind::Index => PyIndexError::new_err(text),
+        ErrorKind::Memory => PyMemoryError::new_err(text),
+        ErrorKind::Unsupported => PyNotImplementedError::new_err(text),
+        ErrorKind::Io => PyOSError::new_err(text),
+        ErrorKind::TracedRead => own("TracerError", text),
+        ErrorKind::LeakedTracer => own("LeakedTracerError", text),
+        ErrorKind::ShapeGuard => own("ShapeGuardError", text),
+        _ => PyRuntimeError::new_err(text),
+    }
+}
+
+/// An exception of the package's own, defined in Python (one of them has two bases).
+fn own(name: &'static str, text: String) -> PyErr {
+    Python::attach(|py| {
+        static MODULE: PyOnceLock<Py<PyModule>> = PyOnceLock::new();
+        let module = MODULE.get_or_try_init(py, || py.import("lazuli._errors").map(Bound::unbind));
+        let class = module.and_then(|m| Ok(m.bind(py).getattr(name)?.cast_into::<PyType>()?));
+        class.map_or_else(|e| e, |class| PyErr::from_type(class, text))
+    })
+}
+
+/// The exception of a Python callback travels through core code as an [`Error`]; this is the error that stands for it.
+pub struct Raised(std::cell::RefCell<Option<PyErr>>);
+
+impl Raised {
+    pub fn new() -> Self {
+        Raised(std::cell::RefCell::new(None))
+    }
+    /// Keeps the exception and gives the error that stands for it.
+    pub fn keep(&self, e: PyErr) -> Error {
+        *self.0.borrow_mut() = Some(e);
+        Error::internal("python", "the function raised")
+    }
+    /// The result, with the exception that was kept in place of its stand-in.
+    pub fn resolve<T>(self, result: PyResult<T>) -> PyResult<T> {
+        match (result, self.0.into_inner()) {
+            (Err(_), Some(e)) => Err(e),
+            (result, _) => result,
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! The Python binding: converts and calls, nothing else. `python/lazuli` puts names and the parts that are Python on top.
+//!
+//! Two rooms hold unsafe code: `buffer` (the buffer protocol) and `dlpack`. Every entry runs core code through [`errors::run`], which turns errors and panics into
+//! exceptions; work that may take long releases the interpreter.
+//!
+//! Absent on purpose: operations of its own, caches of arrays, anything that Rust users would miss.
+
+// PyO3's trampolines for methods named by a macro trip this lint; our own unsafe functions keep to it.
+#![allow(unsafe_op_in_unsafe_fn)]
+
+mod array;
+mod buffer;
+mod compile;
+mod convert;
+mod dtype;
+mod errors;
+mod indexing;
+mod key;
+mod location;
+mod memory;
+mod ops;
+mod random;
+mod transforms;
+mod tree;
+
+use lazuli_core::DType;
+use pyo3::prelude::*;
+
+#[pymodule]
+fn _lazuli(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    compile::read_environment();
+    m.add_class::<array::PyArray>()?;
+    m.add_class::<array::ArrayIterator>()?;
+    m.add_class::<indexing::At>()?;
+    m.add_class::<dtype::PyDtype>()?;
+    m.add_class::<dtype::Category>()?;
+    m.add_class::<compile::Compiled>()?;
+    for d in DType::ALL {
+        let name = if d == DType::Bool { "bool_" } else { d.name() };
+        m.add(name, dtype::PyDtype(d))?;
+    }
+    for c in dtype::Category::ALL {
+        m.add(format!("{c:?}").as_str(), c)?;
+    }
+    ops::add_to(m)?;
+    random::add_to(m)?;
+    memory::add_to(m)?;
+    for f in [
+        wrap_pyfunction!(dtype::_dtype, m)?,
+        wrap_pyfunction!(dtype::issubdtype, m)?,
+        wrap_pyfunction!(transforms::_value_and_grad, m)?,
+        wrap_pyfunction!(transforms::vjp, m)?,
+        wrap_pyfunction!(transforms::jvp, m)?,
+        wrap_pyfunction!(transforms::_vmap, m)?,
+        wrap_pyfunction!(transforms::eval, m)?,
+        wrap_pyfunction!(transforms::async_eval, m)?,
+        wrap_pyfunction!(transforms::synchronize, m)?,
+        wrap_pyfunction!(compile::compile, m)?,
+        wrap_pyfunction!(compile::disable_compile, m)?,
+        wrap_pyfunction!(compile::enable_compile, m)?,
+        wrap_pyfunction!(compile::set_compile_mode, m)?,
+        wrap_pyfunction!(compile::get_compile_mode, m)?,
+        wrap_pyfunction!(compile::compile_stats, m)?,
+    ] {
+        m.add_function(f)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,13 @@
+"""Exceptions of Lazuli's own; the binding raises them."""
+
+
+class TracerError(ValueError):
+    """The value of an array was read while its function was being traced, where arrays have no values."""
+
+
+class LeakedTracerError(ValueError, RuntimeError):
+    """A placeholder outlived the trace it belongs to and was used."""
+
+
+class ShapeGuardError(ValueError):
+    """A shapeless function was called with a shape for which what it computed at the trace does not hold."""

@@ -1,0 +1,28 @@
+"""Arrays, operations, transformations and compilation: ``import lazuli.core as mx``.
+
+Operations are lazy: they record what to do, and :func:`eval`, printing or reading a value runs it.
+"""
+
+import math as _math
+
+from lazuli import _lazuli
+from lazuli._errors import LeakedTracerError, ShapeGuardError, TracerError
+from lazuli._lazuli import *  # noqa: F403
+from lazuli._lazuli import _dtype as _dtype
+from lazuli.core import fast as fast
+from lazuli.core import random as random
+from lazuli.core._devices import *  # noqa: F403
+from lazuli.core._functions import *  # noqa: F403
+from lazuli.core._transforms import *  # noqa: F403
+
+array = _lazuli.array
+Dtype = _lazuli.Dtype
+
+e: float = _math.e
+pi: float = _math.pi
+inf: float = _math.inf
+nan: float = _math.nan
+euler_gamma: float = 0.57721566490153286060651209008240243
+newaxis: None = None
+
+__all__ = [name for name in globals() if not name.startswith("_")]

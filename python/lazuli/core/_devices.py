@@ -1,0 +1,113 @@
+"""Devices and streams. One CPU backend runs all work, on one stream."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Iterator
+
+__all__ = [
+    "Device",
+    "DeviceType",
+    "Stream",
+    "cpu",
+    "default_device",
+    "default_stream",
+    "device_count",
+    "gpu",
+    "is_available",
+    "new_stream",
+    "set_default_device",
+    "set_default_stream",
+    "stream",
+]
+
+
+class DeviceType(Enum):
+    """Kind of a device."""
+
+    cpu = 0
+    gpu = 1
+
+
+cpu = DeviceType.cpu
+gpu = DeviceType.gpu
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device: its kind and number."""
+
+    type: DeviceType = cpu
+    index: int = 0
+
+    def __repr__(self) -> str:
+        return f"Device({self.type.name}, {self.index})"
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A queue of work on a device."""
+
+    device: Device = Device()
+    index: int = 0
+
+    def __repr__(self) -> str:
+        return f"Stream({self.device}, {self.index})"
+
+
+def _device(device: Any) -> Device:
+    found = device.device if isinstance(device, Stream) else device
+    found = Device(found) if isinstance(found, DeviceType) else found
+    if not isinstance(found, Device):
+        raise TypeError(f"expected a Device, DeviceType or Stream, not {type(device).__name__}")
+    if found.type is gpu:
+        raise ValueError("this build of Lazuli has no GPU backend: use mx.cpu")
+    return found
+
+
+def default_device() -> Device:
+    """The device that runs work."""
+    return Device()
+
+
+def set_default_device(device: Any) -> None:
+    """Sets the device that runs work; only the CPU is there."""
+    _device(device)
+
+
+def default_stream(device: Any = cpu) -> Stream:
+    """The stream of a device that work goes to."""
+    return Stream(_device(device))
+
+
+def set_default_stream(stream: Stream) -> None:
+    """Sets the stream that work goes to."""
+    _device(stream)
+
+
+def new_stream(device: Any = cpu) -> Stream:
+    """A stream of a device. All of them share one queue."""
+    return Stream(_device(device))
+
+
+def device_count(type: DeviceType = cpu) -> int:
+    """How many devices of a kind there are."""
+    return 1 if type is cpu else 0
+
+
+def is_available(device: Any) -> bool:
+    """Whether a device is there."""
+    try:
+        _device(device)
+    except ValueError:
+        return False
+    return True
+
+
+@contextmanager
+def stream(s: Any) -> Iterator[None]:
+    """Within this context work goes to a stream or device."""
+    _device(s)
+    yield
