@@ -411,18 +411,23 @@ pub(super) fn log1p<T: ExpLog>(x: Expr<'_, T>) -> Expr<'_, T> {
     x.gt(-1.0).select(a, b)
 }
 
-/// max(x, 0) + log1p(e^−|x|): e^−|x| as a sum of two terms, log1p as above with k in {0, 1}, the last sum with its error (TwoSum).
-pub(super) fn softplus<T: ExpLog>(x: Expr<'_, T>) -> Expr<'_, T> {
-    let (p, pl, s) = exp_neg(x.abs());
+/// log(1 + e⁻ᵃ), a ≥ 0, as a sum of two terms: e⁻ᵃ in two, log1p as above with k in {0, 1}.
+fn log1p_exp_neg<T: ExpLog>(a: Expr<'_, T>) -> (Expr<'_, T>, Expr<'_, T>) {
+    let (p, pl, s) = exp_neg(a);
     let e = (p * s) * TWO_M64;
     let el = (pl * s) * TWO_M64;
     let up = e.ge(0.5);
     let f = up.select(fma(e, 0.5, -0.5), e);
     let l: Expr<T> = up.select(T::LN2_SHORT, 0.0);
     let ll: Expr<T> = up.select(T::LN2_SHORT_LO, 0.0);
-    let a = l + f;
-    let al = fma(el, fma(e, -0.5, 1.0), f - (a - l)) + ll;
-    let b = T::log1p_tail(f, al);
+    let head = l + f;
+    let al = fma(el, fma(e, -0.5, 1.0), f - (head - l)) + ll;
+    (head, T::log1p_tail(f, al))
+}
+
+/// max(x, 0) + log(1 + e^−|x|), the sum with its error (TwoSum).
+pub(super) fn softplus<T: ExpLog>(x: Expr<'_, T>) -> Expr<'_, T> {
+    let (a, b) = log1p_exp_neg(x.abs());
     let mx = x.at_least(0.0);
     let big = mx.at_least(a);
     let small = mx.lesser(a);
@@ -431,9 +436,13 @@ pub(super) fn softplus<T: ExpLog>(x: Expr<'_, T>) -> Expr<'_, T> {
     x.lt(f64::INFINITY).select(t + (b + tl), x)
 }
 
-/// max + softplus(−|a − b|).
+/// max + log(1 + e^−|a − b|), the sum with its error (TwoSum).
 pub(super) fn logaddexp<'b, T: ExpLog>(a: Expr<'b, T>, b: Expr<'b, T>) -> Expr<'b, T> {
     let hi = a.lt(b).select(b, a);
     let d: Expr<T> = a.eq(b).select(0.0, a - b); // equal infinities
-    hi + softplus(-d.abs())
+    let (head, tail) = log1p_exp_neg(d.abs());
+    let t = hi + head;
+    let v = t - hi;
+    let tl = (hi - (t - v)) + (head - v);
+    hi.abs().lt(f64::INFINITY).select(t + (tl + tail), t)
 }
