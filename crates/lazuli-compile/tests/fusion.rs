@@ -1,0 +1,138 @@
+//! Which operations share a kernel, and what simplification leaves: graphs as text.
+
+use lazuli_compile::{Options, compile, rule_names, simplify};
+use lazuli_ir::{Atom, Aval, Binary, Builder, DType, Graph, Unary};
+use lazuli_kernel::Layout;
+
+fn parse(inputs: &str, body: &str) -> Graph {
+    format!("graph v1 ({inputs}) {{\n{body}\n}}").parse().unwrap_or_else(|e| panic!("{e}\n{body}"))
+}
+
+/// The ops of each kernel, in the order in which they run.
+#[track_caller]
+fn check(inputs: &str, body: &str, want: &[&str]) {
+    let graph = parse(inputs, body);
+    let layouts: Vec<Layout> = graph.input_avals().into_iter().map(|a| Layout::row(a.shape)).collect();
+    let compiled = compile(&graph, &layouts, &Options::COMPILE).unwrap();
+    let got: Vec<String> = compiled.report.kernels(&graph).iter().map(|k| k.ops.join(" ")).collect();
+    assert_eq!(got, want, "{}", compiled.report.explain(&graph, &compiled.plan));
+}
+
+#[test]
+fn chains_of_elementwise_ops_are_one_kernel() {
+    check(
+        "a: f32[8]",
+        "b: f32[8] = negative a\nc: f32[8] = exp b\nd: f32[8] = add c 1.0:f32\nreturn d",
+        &["negative exp add"],
+    );
+    // Both results of one loop, and siblings that read the same array.
+    check("a: f32[8]", "b: f32[8] = exp a\nc: f32[8] = negative b\nreturn b c", &["exp negative"]);
+    check("a: f32[8]", "b: f32[8] = sin a\nc: f32[8] = cos a\nreturn b c", &["sin cos"]);
+}
+
+#[test]
+fn views_are_index_maps() {
+    let body = "b: f32[2,4] = exp a\nc: f32[4,2] = transpose[axes=(1,0)] b\nd: f32[4,2] = negative c\nreturn d";
+    check("a: f32[2,4]", body, &["exp transpose negative"]);
+    let body = "b: f32[2,4] = exp a\nc: f32[8] = reshape[shape=(8),infer=none] b\nd: f32[8] = negative c\nreturn d";
+    check("a: f32[2,4]", body, &["exp reshape negative"]);
+}
+
+#[test]
+fn reductions_take_their_operands_and_what_follows() {
+    let body = "b: f32[4,8] = square a\nc: f32[4] = sum[axes=(1),keepdims=false] b\nd: f32[4] = sqrt c\nreturn d";
+    check("a: f32[4,8]", body, &["square sum sqrt"]);
+    let softmax = "b: f32[4,1] = max[axes=(1),keepdims=true] a\nc: f32[4,8] = subtract a b\nd: f32[4,8] = exp c\n\
+                   e: f32[4,1] = sum[axes=(1),keepdims=true] d\nf: f32[4,8] = divide d e\nreturn f";
+    check("a: f32[4,8]", softmax, &["max", "subtract exp sum", "subtract exp divide"]);
+}
+
+#[test]
+fn a_circle_of_kernels_is_not_made() {
+    // The last op needs both the map and a reduction of it.
+    let body = "b: f32[8] = erf a\nc: f32[] = sum[axes=(0),keepdims=false] b\nd: f32[8] = subtract b c\nreturn b d";
+    check("a: f32[8]", body, &["erf", "sum", "subtract"]);
+}
+
+#[test]
+fn long_chains_need_bounded_stack_and_little_time() {
+    let mut b = Builder::new();
+    let x = b.input(Aval::new(DType::F32, [4].as_slice()));
+    let mut y: Atom = x.into();
+    for i in 0..10_000 {
+        y = b.binary(if i % 2 == 0 { Binary::Add } else { Binary::Mul }, y, x.into()).unwrap();
+    }
+    let graph = b.finish(vec![y]);
+    for options in [Options::EVAL, Options::COMPILE] {
+        let compiled = compile(&graph, &[Layout::row([4].as_slice())], &options).unwrap();
+        let most = if options.fuse { 4 } else { 10_000 };
+        assert!(compiled.plan.steps.len() <= most, "{} steps", compiled.plan.steps.len());
+    }
+}
+
+#[test]
+fn shapes_and_numbers_do_not_decide_the_code() {
+    let kernels = |n: usize, rate: f64| {
+        let mut b = Builder::new();
+        let x: Atom = b.input(Aval::new(DType::F32, [n, 3].as_slice())).into();
+        let y = b.mul(x, b.like(x, rate)).unwrap();
+        let y = b.unary(Unary::Exp, y).unwrap();
+        let graph = b.finish(vec![y]);
+        let plan = compile(&graph, &[Layout::row([n, 3].as_slice())], &Options::COMPILE).unwrap().plan;
+        plan.steps
+            .into_iter()
+            .map(|s| match s {
+                lazuli_kernel::Step::Launch { kernel, .. } => kernel,
+                other => panic!("{other}"),
+            })
+            .collect::<Vec<_>>()
+    };
+    assert_eq!(kernels(4, 0.1), kernels(7, 0.2));
+}
+
+/// What simplification leaves of a body.
+#[track_caller]
+fn check_simplified(inputs: &str, body: &str, want: &str) {
+    assert_eq!(simplify(&parse(inputs, body)), parse(inputs, want), "{}", simplify(&parse(inputs, body)));
+}
+
+#[test]
+fn rules_apply_where_they_are_exact() {
+    let same = |body: &str| check_simplified("a: f32[2]", body, body);
+    check_simplified(
+        "a: f32[2]",
+        "b: f32[2] = multiply a 1.0:f32\nc: f32[2] = exp b\nreturn c",
+        "b: f32[2] = exp a\nreturn b",
+    );
+    check_simplified("a: f32[2]", "b: f32[2] = add a -0.0:f32\nreturn b", "return a");
+    same("b: f32[2] = add a 0.0:f32\nreturn b");
+    same("b: f32[2] = multiply a 0.0:f32\nreturn b");
+    same("b: f32[2] = subtract a a\nreturn b");
+    check_simplified(
+        "a: f32[2]",
+        "b: f32[2] = sin a\nc: f32[2] = sin a\nd: f32[2] = add b c\nreturn d",
+        "b: f32[2] = sin a\nc: f32[2] = add b b\nreturn c",
+    );
+    check_simplified(
+        "a: f32[2]",
+        "b: f32[] = add 1.0:f32 2.0:f32\nc: f32[2] = add a b\nreturn c",
+        "b: f32[2] = add a 3.0:f32\nreturn b",
+    );
+    check_simplified(
+        "a: f16[2]",
+        "b: f32[2] = astype[dtype=f32] a\nc: f16[2] = astype[dtype=f16] b\nreturn c",
+        "return a",
+    );
+    let body = "b: f16[2] = astype[dtype=f16] a\nc: f32[2] = astype[dtype=f32] b\nreturn c";
+    same(body);
+    check_simplified(
+        "a: f32[2,3]",
+        "b: f32[3,2] = transpose[axes=(1,0)] a\nc: f32[2,3] = transpose[axes=(1,0)] b\nreturn c",
+        "return a",
+    );
+    check_simplified("a: f32[2]", "b: f32[2] = exp a\nreturn a", "return a");
+    let mut names: Vec<&str> = rule_names().collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(names.len(), rule_names().count(), "two rules have one name");
+}
