@@ -52,6 +52,7 @@ pub struct Compiled {
 pub fn compile(graph: &Graph, inputs: &[Layout], options: &Options) -> Result<Compiled> {
     let Flat { graph, regions } = inline(graph)?;
     let graph = if options.simplify { Cow::Owned(simplify(&graph)) } else { graph };
+    debug_assert_eq!(graph.verify().map_err(|e| e.to_string()), Ok(()));
     let schedule = match (options.fuse, regions.is_empty()) {
         (true, _) => fuse(&graph, &[]),
         (false, true) => apart(&graph),
