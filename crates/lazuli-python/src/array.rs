@@ -8,10 +8,8 @@ use lazuli_core::{Array, DType, Kind, Scalar, ops};
 use lazuli_ir::{Binary, Unary};
 use pyo3::basic::CompareOp;
 use pyo3::exceptions::{PyTypeError, PyValueError};
-use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
-use std::ffi::c_int;
 use std::sync::Mutex;
 
 /// An n-dimensional array, computed when its value is first needed.
@@ -340,19 +338,6 @@ impl PyArray {
     #[getter]
     fn __array_priority__(&self) -> f64 {
         1000.0
-    }
-
-    /// # Safety
-    /// Called by Python's buffer protocol with a valid view.
-    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
-        // SAFETY: the view is the one Python gave us.
-        unsafe { crate::buffer::export(slf, view, flags) }
-    }
-    /// # Safety
-    /// Called by Python once for each view that `__getbuffer__` filled.
-    unsafe fn __releasebuffer__(&self, view: *mut ffi::Py_buffer) {
-        // SAFETY: the view was filled by `export`.
-        unsafe { crate::buffer::release(view) }
     }
 }
 

@@ -139,7 +139,7 @@ struct Export {
 ///
 /// # Safety
 /// `view` must be null or point to a buffer structure, as `__getbuffer__` is given it.
-pub unsafe fn export(slf: Bound<'_, PyArray>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+unsafe fn export(slf: Bound<'_, PyArray>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
     if view.is_null() {
         return Err(PyBufferError::new_err("view is null"));
     }
@@ -214,7 +214,23 @@ pub unsafe fn export(slf: Bound<'_, PyArray>, view: *mut ffi::Py_buffer, flags: 
 ///
 /// # Safety
 /// `view` must have been filled by [`export`], and not been released before.
-pub unsafe fn release(view: *mut ffi::Py_buffer) {
+unsafe fn release(view: *mut ffi::Py_buffer) {
     // SAFETY: `internal` is the box that `export` leaked into this view.
     drop(unsafe { Box::from_raw((*view).internal.cast::<Export>()) });
+}
+
+#[pymethods]
+impl PyArray {
+    /// # Safety
+    /// Called by Python's buffer protocol with a valid view.
+    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        // SAFETY: the view is the one Python gave us.
+        unsafe { export(slf, view, flags) }
+    }
+    /// # Safety
+    /// Called by Python once for each view that `__getbuffer__` filled.
+    unsafe fn __releasebuffer__(&self, view: *mut ffi::Py_buffer) {
+        // SAFETY: the view was filled by `export`.
+        unsafe { release(view) }
+    }
 }
