@@ -63,7 +63,7 @@ def show_progress(name, step, steps, loss):
 
 
 def train(name, compiled, x, y):
-    """Trains a new model; returns it with the loss and the seconds of every step."""
+    """Trains a new model; returns it with the loss and the seconds of every step, and the step with a batch."""
     mx.random.seed(0)
     model, optimizer = Classifier(), optim.SGD(learning_rate=0.3, momentum=0.9)
     value_and_grad = nn.value_and_grad(model, mean_loss)
@@ -92,7 +92,7 @@ def train(name, compiled, x, y):
             seconds.append(time.perf_counter() - began)
             losses.append(loss.item())
             show_progress(name, len(losses), steps, losses[-1])
-    return model, losses, seconds
+    return model, losses, seconds, (step, batch_x, batch_y)
 
 
 def main():
@@ -100,7 +100,7 @@ def main():
     runs = {name: train(name, name == "compiled", x, y) for name in ("eager", "compiled")}
     print(f"Python    {'first step':>12} {'later steps':>12} {'held out':>10}")
     lines, worst = [], 1.0
-    for name, (model, losses, seconds) in runs.items():
+    for name, (model, losses, seconds, _) in runs.items():
         correct = accuracy(model, *held_out)
         worst = min(worst, correct)
         print(f"{name:<9} {1e3 * seconds[0]:>9.2f} ms {1e3 * median(seconds[1:]):>9.3f} ms {100 * correct:>8.1f} %")
@@ -111,6 +111,9 @@ def main():
     out = ROOT / "out"
     out.mkdir(exist_ok=True)
     (out / "digits-python.tsv").write_text("".join(lines))
+    step, *batch = runs["compiled"][3]
+    (out / "digits-step-before.dot").write_text(step.to_dot(*batch, fused=False))
+    (out / "digits-step-after.dot").write_text(step.to_dot(*batch))
     if not same or worst < 0.97:
         sys.exit("the demo wants equal losses and 97 % of the held-out digits")
 

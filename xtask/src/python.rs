@@ -35,7 +35,7 @@ impl Environment {
     /// The environment with Lazuli as it is in this tree, and with numpy and pytest.
     pub fn with_lazuli(build: Build) -> Result<Environment> {
         let (name, arguments) = match build {
-            Build::Release => ("venv", "--release"),
+            Build::Release => ("venv", "--profile release"),
             Build::Checked => ("venv-checked", "--profile dev"),
         };
         let environment = Environment::open(name)?;

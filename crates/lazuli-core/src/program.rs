@@ -6,6 +6,7 @@ use crate::array::{Array, Op, Value};
 use crate::backend;
 use crate::eval;
 use crate::trace::{self, Trace};
+use lazuli_compile::dot::{self, Names};
 use lazuli_compile::{Options, OutputInfo};
 use lazuli_ir::{Aval, Graph, Result, Shape};
 use lazuli_kernel::{Executable, Layout};
@@ -138,6 +139,13 @@ impl Program {
     /// After simplification.
     pub fn simplified(&self) -> &Graph {
         &self.simplified
+    }
+    /// The program in Graphviz's DOT language: as traced, or (`fused`) as the kernels and library calls that it is compiled to.
+    pub fn to_dot(&self, fused: bool) -> Result<String> {
+        match fused {
+            false => Ok(dot::operations(&self.traced, Names::default())),
+            true => dot::kernels(&self.simplified, Names::default()),
+        }
     }
     /// The traced graph with its shape rules run for these arguments.
     pub(crate) fn graph_for(&self, arguments: &[Array]) -> Result<Graph> {

@@ -182,16 +182,7 @@ impl Compiled {
         if DISABLED.load(Ordering::Relaxed) || mode == 0 || self.off.load(Ordering::Relaxed) {
             return self.fun.bind(py).call(args, kwargs);
         }
-        let mut call = Call::default();
-        call.tokens.push(Token::Int(mode as i64));
-        call.read(args.as_any(), &|| "args".into())?;
-        if let Some(kwargs) = kwargs {
-            call.read(kwargs.as_any(), &|| "kwargs".into())?;
-        }
-        let arguments = Arguments { args, kwargs, arrays: call.arrays.len(), objects: call.objects.len() };
-        if let Some(inputs) = &self.inputs {
-            call.read(inputs.bind(py), &|| "inputs".into())?;
-        }
+        let (mut call, arguments) = self.read(mode, args, kwargs)?;
         let (entry, outputs) = match self.find(&call)? {
             Some(entry) => {
                 let outputs = run(|| entry.program.call(&call.arrays))?;
@@ -213,6 +204,25 @@ impl Compiled {
             }
         }
         Ok(result)
+    }
+
+    /// Prints what a call with these arguments runs in Graphviz's DOT language: its kernels and library calls, or with
+    /// `fused=False` the graph as traced. The function has to have been called with such arguments before.
+    #[pyo3(signature = (*args, fused=true, **kwargs))]
+    fn to_dot<'py>(
+        &self,
+        args: &Bound<'py, PyTuple>,
+        fused: bool,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<String> {
+        let (call, _) = self.read(MODE.load(Ordering::Relaxed), args, kwargs)?;
+        match self.find(&call)? {
+            Some(entry) => run(|| entry.program.to_dot(fused)),
+            None => Err(PyValueError::new_err(format!(
+                "[to_dot] '{}' was not called with such arguments yet: call it once before",
+                name_of(self.fun.bind(args.py()))
+            ))),
+        }
     }
 
     fn __get__<'py>(
@@ -257,6 +267,26 @@ struct Arguments<'a, 'py> {
 }
 
 impl Compiled {
+    /// The arrays and the key of a call.
+    fn read<'a, 'py>(
+        &self,
+        mode: u8,
+        args: &'a Bound<'py, PyTuple>,
+        kwargs: Option<&'a Bound<'py, PyDict>>,
+    ) -> PyResult<(Call, Arguments<'a, 'py>)> {
+        let mut call = Call::default();
+        call.tokens.push(Token::Int(mode as i64));
+        call.read(args.as_any(), &|| "args".into())?;
+        if let Some(kwargs) = kwargs {
+            call.read(kwargs.as_any(), &|| "kwargs".into())?;
+        }
+        let arguments = Arguments { args, kwargs, arrays: call.arrays.len(), objects: call.objects.len() };
+        if let Some(inputs) = &self.inputs {
+            call.read(inputs.bind(args.py()), &|| "inputs".into())?;
+        }
+        Ok((call, arguments))
+    }
+
     fn find(&self, call: &Call) -> PyResult<Option<Arc<Entry>>> {
         if !self.shapeless {
             return Ok(self.cache.get(&call.tokens));
