@@ -33,6 +33,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("crates/lazuli-cpu/src/pool.rs", "the thread pool"),
     ("crates/lazuli-cpu/src/tile.rs", "calls of generated code"),
     ("crates/lazuli-python/src/buffer.rs", "Python's buffer protocol"),
+    ("crates/lazuli-python/src/buffer.rs", "Python's buffer protocol"),
 ];
 
 /// Which crates of this workspace a crate may be built on.
