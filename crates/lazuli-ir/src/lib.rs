@@ -4,6 +4,8 @@
 //! and verifies. A [`Prim`] is an operation with its parameters; each states in one row ([`elementwise`]) or one block
 //! ([`prims`]) its shape and dtype rule, derivative, vmap rule and lowering. The rest of the system derives from that.
 //!
+//! [`testing::samples`] has a sample of every primitive, for sweeps over the whole table.
+//!
 //! Absent on purpose: arrays and their values (a graph's constants are inputs), the engines that transform graphs (they are in
 //! `lazuli-transform` and use the rules stated here), machine code, Python.
 #![forbid(unsafe_code)]

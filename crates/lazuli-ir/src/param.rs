@@ -1,6 +1,6 @@
 //! Parameters of primitives as text: what [`Primitive::params`](crate::prim::Primitive::params) prints and the parser reads back.
 //!
-//! A block lists its fields once, in [`fields!`]; name, printed parameters and the reading of them follow.
+//! A block lists its fields once, in `fields!`; name, printed parameters and the reading of them follow.
 
 use crate::aval::Dim;
 use lazuli_kernel::{DType, ScatterOp};
