@@ -12,7 +12,7 @@ use lazuli_ir::{Atom, Equation, Error, Graph, Result, Var};
 use lazuli_kernel::{Buffer, Event, Layout, Mode, Stream};
 use smallvec::SmallVec;
 use std::collections::HashMap;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 
 /// Computes the arrays and returns when their values are there.
 ///
@@ -220,9 +220,8 @@ fn run_equations(tasks: &[Task], from: usize, to: usize, mode: Mode) -> Result<(
     }
     graph.outputs = wanted.iter().map(|&(i, k)| known[&(Arc::as_ptr(&tasks[i].node), k)]).collect();
     let layouts: Vec<Layout> = leaves.iter().map(|v| v.layout.clone()).collect();
-    let compiled = lazuli_compile::compile(&graph, &layouts, &Options { simplify: false, fuse: false })?;
-    let executable = backend::default().prepare(compiled.plan)?;
-    let values = execute(&executable, &compiled.outputs, leaves, &[], mode)?;
+    let ready = ready(graph, layouts)?;
+    let values = execute(&ready.0, &ready.1, leaves, &[], mode)?;
     let mut values = values.into_iter();
     for (i, task) in tasks.iter().enumerate().take(to).skip(from) {
         if held[i - from] {
@@ -230,6 +229,40 @@ fn run_equations(tasks: &[Task], from: usize, to: usize, mode: Mode) -> Result<(
         }
     }
     Ok(())
+}
+
+/// What ran before, by graph and layouts of its inputs.
+type Known = HashMap<(Graph, Vec<Layout>), Ready>;
+/// An executable, and where its outputs lie.
+type Ready = Arc<(Arc<dyn lazuli_kernel::Executable>, Vec<lazuli_compile::OutputInfo>)>;
+
+/// Graphs of more equations than this are not worth remembering: lowering them is small beside building them.
+const REMEMBERED_EQUATIONS: usize = 64;
+/// How many graphs are remembered.
+const REMEMBERED_GRAPHS: usize = 4096;
+
+/// The graph made ready, from memory if the same one ran before: programs evaluate the same few operations again and again.
+fn ready(graph: Graph, layouts: Vec<Layout>) -> Result<Ready> {
+    static KNOWN: OnceLock<Mutex<Known>> = OnceLock::new();
+    let make = |graph: &Graph, layouts: &[Layout]| -> Result<Ready> {
+        let compiled = lazuli_compile::compile(graph, layouts, &Options::EVAL)?;
+        Ok(Arc::new((backend::default().prepare(compiled.plan)?, compiled.outputs)))
+    };
+    if graph.equations.len() > REMEMBERED_EQUATIONS {
+        return make(&graph, &layouts);
+    }
+    let known = KNOWN.get_or_init(Mutex::default);
+    let key = (graph, layouts);
+    if let Some(ready) = known.lock().unwrap_or_else(|e| e.into_inner()).get(&key) {
+        return Ok(ready.clone());
+    }
+    let ready = make(&key.0, &key.1)?;
+    let mut known = known.lock().unwrap_or_else(|e| e.into_inner());
+    if known.len() >= REMEMBERED_GRAPHS {
+        known.clear();
+    }
+    known.insert(key, ready.clone());
+    Ok(ready)
 }
 
 /// Which of the tasks `from..to` have a handle outside of them (later tasks count as outside).
