@@ -140,7 +140,7 @@ def binary_cross_entropy(
     Example:
         >>> logits = mx.array([0.105361, 0.223144, 1.20397, 0.916291])
         >>> nn.losses.binary_cross_entropy(logits, mx.array([0, 0, 1, 1]))
-        array(0.539245, dtype=float32)
+        array(0.539246, dtype=float32)
     """
     _same_shape("binary_cross_entropy", inputs=inputs, targets=targets)
     if with_logits:
