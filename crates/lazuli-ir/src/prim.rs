@@ -220,7 +220,11 @@ macro_rules! prims {
             pub fn dims(&self) -> &[Dim] { match self { $(Prim::$name(p) => p.dims()),* } }
             pub fn infer(&self, inputs: &[&Aval], shapes: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
                 self.check_operands(inputs, shapes)?;
-                match self { $(Prim::$name(p) => p.infer(inputs, shapes)),* }
+                let outputs = match self { $(Prim::$name(p) => p.infer(inputs, shapes)),* }?;
+                match outputs.iter().find(|a| !a.is_addressable()) {
+                    None => Ok(outputs),
+                    Some(a) => Err(Error::value(self.name(), format!("the result {a} would not fit any memory"))),
+                }
             }
             pub fn jvp(&self, b: &mut Builder, primals: Primals, tangents: &[Option<Atom>]) -> Result<Tangents> {
                 match self { $(Prim::$name(p) => p.jvp(b, primals, tangents)),* }

@@ -7,6 +7,7 @@
 use crate::array::PyArray;
 use crate::convert::to_array;
 use crate::dtype::PyDtype;
+use crate::tree::Level;
 use lazuli_core::{Array, DType, Shape};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
@@ -74,6 +75,7 @@ impl Call {
             self.array(a);
             return Ok(());
         }
+        let _level = Level::enter()?;
         if let Ok(list) = v.cast::<PyList>() {
             self.tokens.push(Token::List(list.len()));
             for (i, x) in list.iter().enumerate() {

@@ -4,6 +4,7 @@
 
 use crate::array::PyArray;
 use lazuli_core::Array;
+use pyo3::exceptions::PyRecursionError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
@@ -39,6 +40,34 @@ pub fn twin<'py>(object: &Bound<'py, PyAny>, entries: &Bound<'py, PyDict>) -> Py
     Ok(new)
 }
 
+/// How deep trees may be nested: deeper ones, and those that contain themselves, would exhaust the stack.
+const MAX_DEPTH: usize = 256;
+
+thread_local! {
+    static DEPTH: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// One level of a walk over a tree, for as long as it lives.
+pub struct Level;
+
+impl Level {
+    pub fn enter() -> PyResult<Level> {
+        if DEPTH.get() >= MAX_DEPTH {
+            return Err(PyRecursionError::new_err(format!(
+                "a tree of arrays is nested more than {MAX_DEPTH} deep: does a container hold itself?"
+            )));
+        }
+        DEPTH.set(DEPTH.get() + 1);
+        Ok(Level)
+    }
+}
+
+impl Drop for Level {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
+    }
+}
+
 /// Takes a tree apart: its arrays go to `arrays`.
 pub fn flatten(v: &Bound<'_, PyAny>, arrays: &mut Vec<Array>) -> PyResult<Template> {
     map_arrays(v, &mut |a| {
@@ -56,6 +85,7 @@ pub fn map_arrays<'py>(
         see(a)?;
         return Ok(Template::Array);
     }
+    let _level = Level::enter()?;
     if let Ok(list) = v.cast::<PyList>() {
         return Ok(Template::List(list.iter().map(|x| map_arrays(&x, see)).collect::<PyResult<_>>()?));
     }
@@ -76,6 +106,7 @@ pub fn visit<'py>(v: &Bound<'py, PyAny>, see: &mut dyn FnMut(&Bound<'py, PyArray
     if let Ok(a) = v.cast::<PyArray>() {
         return see(a);
     }
+    let _level = Level::enter()?;
     if let Ok(list) = v.cast::<PyList>() {
         return list.iter().try_for_each(|x| visit(&x, see));
     }
