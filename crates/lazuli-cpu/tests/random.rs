@@ -6,7 +6,7 @@ use lazuli_kernel::{DType, Interpreter};
 
 /// `LAZULI_RANDOM_CASES` asks for more.
 fn cases() -> u64 {
-    std::env::var("LAZULI_RANDOM_CASES").ok().and_then(|v| v.parse().ok()).unwrap_or(300)
+    std::env::var("LAZULI_RANDOM_CASES").ok().and_then(|v| v.parse().ok()).unwrap_or(60)
 }
 
 fn check(isa: Isa, kind: NestKind, dtypes: &[DType]) {

@@ -304,10 +304,11 @@ fn buffer<T>(cx: &Context, n: usize) -> Result<crate::memory::CpuMemory> {
     cx.allocator.allocate(n * size_of::<T>())
 }
 
-/// Rows of a panel, by the product's shape alone.
+/// Rows of a panel, by the product's shape alone: enough to be worth a task, and in large products enough to make up for
+/// packing b anew.
 fn panel_rows(m: usize, n: usize, k: usize) -> usize {
-    let worth = PANEL.div_ceil(n * k).max(2);
-    worth.next_multiple_of(16).clamp(2, ROWS.max(m.div_ceil(64)).max(2)).min(m)
+    let worth = PANEL.div_ceil(n * k).max(ROWS.min(m.div_ceil(2)));
+    worth.next_multiple_of(16).min(m)
 }
 
 #[cfg(test)]

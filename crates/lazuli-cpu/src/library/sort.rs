@@ -80,9 +80,9 @@ impl Sort {
         }
         let key = |b: u64| match self.dtype {
             DType::C64 => complex_key(b),
-            dtype => key(dtype, b),
+            dtype => (false, key(dtype, b)),
         };
-        let mut keys: Vec<(u64, u32)> = all.map(|i| (key(bits(i as usize)), i)).collect();
+        let mut keys: Vec<((bool, u64), u32)> = all.map(|i| (key(bits(i as usize)), i)).collect();
         keys.sort_unstable();
         keys.into_iter().map(|(_, i)| i).collect()
     }
@@ -119,8 +119,8 @@ fn float_key(v: f32) -> u64 {
     (if b >> 31 != 0 { !b } else { b | 1 << 31 }) as u64
 }
 
-/// By real parts, then imaginary ones; NaN in either puts the number last.
-fn complex_key(bits: u64) -> u64 {
+/// By real parts, then imaginary ones; behind all others where either is NaN.
+fn complex_key(bits: u64) -> (bool, u64) {
     let (re, im) = (f32::from_bits(bits as u32), f32::from_bits((bits >> 32) as u32));
-    if re.is_nan() || im.is_nan() { u64::MAX } else { float_key(re) << 32 | float_key(im) }
+    (re.is_nan() || im.is_nan(), float_key(re) << 32 | float_key(im))
 }

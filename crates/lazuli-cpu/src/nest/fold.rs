@@ -165,8 +165,8 @@ pub(crate) use with_operator;
 
 /// How an accumulator combines, on untyped memory.
 pub trait Fold: Send + Sync {
-    /// Total of at most a block of elements, the first of them number 0 of its block.
-    fn block(&self, elements: &Bytes) -> u64;
+    /// Totals of rows of `count` elements each, which are at most a block.
+    fn rows(&self, totals: &mut Bytes, elements: &Bytes, count: usize);
     /// `into[i] = into[i] op from[i]`.
     fn zip(&self, into: &mut Bytes, from: &Bytes);
     fn fill_identity(&self, into: &mut Bytes);
@@ -198,9 +198,11 @@ impl Bytes {
     pub fn copy_from(&mut self, from: &Self) {
         self.0.copy_from_slice(&from.0);
     }
-    /// Makes the one element these bits.
-    pub fn set(&mut self, dtype: DType, bits: u64) {
-        self.0.copy_from_slice(&bits.to_le_bytes()[..dtype.itemsize()]);
+    pub fn range(&self, from: usize, n: usize) -> &Self {
+        Self::new(&self.0[from..from + n])
+    }
+    pub fn range_mut(&mut self, from: usize, n: usize) -> &mut Self {
+        Self::new_mut(&mut self.0[from..from + n])
     }
     pub fn of<T: Element>(&self) -> &[T] {
         // SAFETY: elements are plain numbers, for which any bits are valid; misaligned ends are refused below.
@@ -231,13 +233,9 @@ pub fn fold_of(combine: Combine, dtype: DType) -> Option<Box<dyn Fold>> {
 }
 
 impl<T: Element, O: Operator<T>> Fold for Folder<T, O> {
-    fn block(&self, elements: &Bytes) -> u64 {
-        let elements = elements.of::<T>();
-        if elements.len() <= 4 {
-            // Each is alone in its partial; folding by halving with identities between.
-            return small_block::<T, O>(elements, self.identity).bits();
-        }
-        wide(BlockTotal::<T, O>(elements, self.identity, PhantomData)).bits()
+    fn rows(&self, totals: &mut Bytes, elements: &Bytes, count: usize) {
+        let (totals, elements) = (totals.of_mut(), elements.of());
+        wide(Rows::<T, O> { totals, elements, count, identity: self.identity, operator: PhantomData });
     }
     fn zip(&self, into: &mut Bytes, from: &Bytes) {
         wide(Zip::<T, O>(into.of_mut(), from.of(), PhantomData));
@@ -268,37 +266,51 @@ fn with_avx2<W: Wide>(work: W) -> W::Output {
     work.compute()
 }
 
-struct BlockTotal<'a, T, O>(&'a [T], T, PhantomData<O>);
+struct Rows<'a, T, O> {
+    totals: &'a mut [T],
+    elements: &'a [T],
+    count: usize,
+    identity: T,
+    operator: PhantomData<O>,
+}
 
-impl<T: Element, O: Operator<T>> Wide for BlockTotal<'_, T, O> {
-    type Output = T;
+impl<T: Element, O: Operator<T>> Wide for Rows<'_, T, O> {
+    type Output = ();
     #[inline(always)]
-    fn compute(self) -> T {
-        let mut partials = [self.1; PARTIALS];
-        let mut rounds = self.0.chunks_exact(PARTIALS);
-        for round in &mut rounds {
-            for (p, &x) in partials.iter_mut().zip(round) {
-                *p = O::apply(*p, x);
-            }
+    fn compute(self) {
+        for (total, row) in self.totals.iter_mut().zip(self.elements.chunks_exact(self.count)) {
+            // A partial that no element falls to stays the identity, which changes no bit of another: short rows need fewer.
+            *total = match self.count {
+                0..=8 => total_of::<T, O, 8>(row, self.identity),
+                9..=32 => total_of::<T, O, 32>(row, self.identity),
+                _ => total_of::<T, O, PARTIALS>(row, self.identity),
+            };
         }
-        for (p, &x) in partials.iter_mut().zip(rounds.remainder()) {
-            *p = O::apply(*p, x);
-        }
-        let mut half = PARTIALS / 2;
-        while half > 0 {
-            let (low, high) = partials.split_at_mut(half);
-            for (l, &h) in low.iter_mut().zip(&*high) {
-                *l = O::apply(*l, h);
-            }
-            half /= 2;
-        }
-        partials[0]
     }
 }
 
-fn small_block<T: Element, O: Operator<T>>(elements: &[T], identity: T) -> T {
-    let p = |i: usize| elements.get(i).map_or(identity, |&x| O::apply(identity, x));
-    O::apply(O::apply(p(0), p(2)), O::apply(p(1), p(3)))
+/// Elements dealt to `P` partials in turn, which fold by halving.
+#[inline(always)]
+fn total_of<T: Element, O: Operator<T>, const P: usize>(row: &[T], identity: T) -> T {
+    let mut partials = [identity; P];
+    let mut rounds = row.chunks_exact(P);
+    for round in &mut rounds {
+        for (p, &x) in partials.iter_mut().zip(round) {
+            *p = O::apply(*p, x);
+        }
+    }
+    for (p, &x) in partials.iter_mut().zip(rounds.remainder()) {
+        *p = O::apply(*p, x);
+    }
+    let mut half = P / 2;
+    while half > 0 {
+        let (low, high) = partials.split_at_mut(half);
+        for (l, &h) in low.iter_mut().zip(&*high) {
+            *l = O::apply(*l, h);
+        }
+        half /= 2;
+    }
+    partials[0]
 }
 
 struct Zip<'a, T, O>(&'a mut [T], &'a [T], PhantomData<O>);
@@ -399,11 +411,11 @@ mod tests {
     }
 
     #[test]
-    fn short_blocks_fold_as_long_ones() {
-        for n in 0..=4 {
-            let x: Vec<f32> = (0..n).map(|i| [0.1, 1e8, -0.0, -1e8][i]).collect();
-            let long = BlockTotal::<f32, Add>(&x, 0.0, PhantomData).compute();
-            assert_eq!(small_block::<f32, Add>(&x, 0.0).to_bits(), long.to_bits());
+    fn short_rows_need_fewer_partials() {
+        for n in 0..=8 {
+            let x: Vec<f32> = (0..n).map(|i| [0.1, 1e8, -0.0, -1e8, 3.5, -0.3, 1e-9, 7.0][i]).collect();
+            let long = total_of::<f32, Add, PARTIALS>(&x, 0.0);
+            assert_eq!(total_of::<f32, Add, 8>(&x, 0.0).to_bits(), long.to_bits());
         }
     }
 }

@@ -199,12 +199,9 @@ impl Reduce {
                 });
                 for ((state, buffer), result) in self.accumulators.iter().zip(&buffers).zip(results) {
                     let size = state.dtype.itemsize();
-                    for k in 0..together {
-                        let row = buffer.bytes(k * count * size, count * size);
-                        // SAFETY: each unit is one task's, and each has places of its own.
-                        let (values, positions) = unsafe { result.range(block * points + point + k, 1) };
-                        state.row(values, positions, row, first);
-                    }
+                    // SAFETY: each unit is one task's, and each has places of its own.
+                    let (values, positions) = unsafe { result.range(block * points + point, together) };
+                    state.rows(values, positions, buffer.bytes(0, together * count * size), count, first);
                 }
                 unit += together;
             }
@@ -333,13 +330,18 @@ impl State {
         }
     }
 
-    /// Total of a block, or of a row shorter than one.
-    fn row(&self, value: &mut Bytes, position: &mut [i64], row: &Bytes, first: usize) {
+    /// Totals of rows of `count` elements, at most a block each, whose first element is number `first`.
+    fn rows(&self, values: &mut Bytes, positions: &mut [i64], rows: &Bytes, count: usize, first: usize) {
         match &self.how {
-            How::Fold(fold) => value.set(self.dtype, fold.block(row)),
+            How::Fold(fold) => fold.rows(values, rows, count),
             How::Best(best) => {
-                best.fill_identity(value, position);
-                best.update(value, position, row, first as i64, 1, 0);
+                best.fill_identity(values, positions);
+                let size = self.dtype.itemsize();
+                for (k, position) in positions.iter_mut().enumerate() {
+                    let row = rows.range(k * count * size, count * size);
+                    let value = values.range_mut(k * size, size);
+                    best.update(value, std::slice::from_mut(position), row, first as i64, 1, 0);
+                }
             }
         }
     }
