@@ -112,6 +112,9 @@ fn main() {
         time(&cpu, &format!("exp {n}"), step(map(math::exp)), &[n], n);
         time(&cpu, &format!("chain {n}"), step(map(chain)), &[n], n);
     }
+    for n in [64, 4096] {
+        time(&cpu, &format!("sum of {n}"), launch(sum(1), &[1, n], [&[n as isize, 1], &[1, 0]]), &[n], 1);
+    }
     let side = 4096;
     let all = side * side;
     time(&cpu, "sum of 4096^2", launch(sum(1), &[1, all], [&[all as isize, 1], &[1, 0]]), &[all], 1);
