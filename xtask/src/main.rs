@@ -50,6 +50,12 @@ const COMMANDS: &[Command] = &[
         run: bench::run,
     },
     Command {
+        name: "stubs",
+        arguments: "",
+        summary: "write the type stubs of the Python binding anew",
+        run: |arguments| no_arguments(arguments).and_then(|()| suite::stubs()),
+    },
+    Command {
         name: "tidy",
         arguments: "",
         summary: "check the rules of this repository that no compiler checks",

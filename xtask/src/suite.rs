@@ -4,6 +4,12 @@ use crate::python::{Build, Environment};
 use crate::steps::{Result, cargo, output_of, say, step};
 use crate::tidy;
 
+/// Writes the type stubs of the binding anew.
+pub fn stubs() -> Result {
+    let environment = Environment::with_lazuli(Build::Checked)?;
+    step("stubs", environment.python().arg("xtask/python/stubs.py"))
+}
+
 pub fn test() -> Result {
     step("format", &mut cargo(&["fmt", "--all", "--check"]))?;
     tidy::run()?;
@@ -20,6 +26,7 @@ pub fn test() -> Result {
     }
     step("Rust documentation tests", &mut cargo(&["test", "--quiet", "--workspace", "--doc"]))?;
     let environment = Environment::with_lazuli(Build::Checked)?;
+    step("stubs", environment.python().args(["xtask/python/stubs.py", "--check"]))?;
     step("Python tests", environment.python().args(["-m", "pytest", "-q"]))?;
     say("all passed");
     Ok(())
