@@ -5,6 +5,7 @@
 
 use crate::element::Element;
 use crate::program::Program;
+use crate::raise::must;
 use lazuli_ir::{Aval, DType, Error, ErrorKind, Location, Meta, Prim, Result, Scalar, shape};
 use lazuli_kernel::{Buffer, Event, Layout};
 use smallvec::{SmallVec, smallvec};
@@ -163,7 +164,7 @@ impl Array {
     /// If the number of elements is not the product of `shape`.
     #[track_caller]
     pub fn from_slice<T: Element>(data: &[T], shape: &[usize]) -> Array {
-        Array::try_from_bytes(T::bytes(data).as_ref(), T::DTYPE, shape).unwrap_or_else(|e| panic!("{e}"))
+        must(Array::try_from_bytes(T::bytes(data).as_ref(), T::DTYPE, shape))
     }
     /// An array of `dtype` from the bytes of its elements, row-major, little-endian.
     pub fn try_from_bytes(bytes: &[u8], dtype: DType, dims: &[usize]) -> Result<Array> {
@@ -292,7 +293,7 @@ impl Array {
     /// As [`try_to_vec`](Self::try_to_vec); panics at the caller's line.
     #[track_caller]
     pub fn to_vec<T: Element>(&self) -> Vec<T> {
-        self.try_to_vec().unwrap_or_else(|e| panic!("{e}"))
+        must(self.try_to_vec())
     }
     /// The one element of an array of size 1.
     pub fn try_item_scalar(&self) -> Result<Scalar> {
@@ -311,9 +312,10 @@ impl Array {
     /// The one element of an array of size 1, as `T`.
     #[track_caller]
     pub fn item<T: Element>(&self) -> T {
-        self.try_to_vec::<T>()
-            .and_then(|v| if v.len() == 1 { Ok(v[0]) } else { self.try_item_scalar().map(|_| v[0]) })
-            .unwrap_or_else(|e| panic!("{e}"))
+        must(
+            self.try_to_vec::<T>()
+                .and_then(|v| if v.len() == 1 { Ok(v[0]) } else { self.try_item_scalar().map(|_| v[0]) }),
+        )
     }
 }
 

@@ -11,20 +11,32 @@
 
 pub mod array;
 pub mod backend;
+pub mod compile;
 pub mod element;
 pub mod eval;
+pub mod function;
+pub mod literal;
 pub mod methods;
 pub mod ops;
 pub mod print;
 pub mod program;
+pub mod raise;
 pub mod random;
+pub mod switch;
 pub mod trace;
 pub mod transform;
+pub mod tree;
 
 pub use array::Array;
+pub use compile::{Compiled, compile};
 pub use element::Element;
 pub use eval::{async_eval, eval, synchronize};
+pub use function::{Differentiable, Function, Mappable, Output, grad, value_and_grad, vmap, vmap_along};
 pub use lazuli_compile::Options;
 pub use lazuli_ir::{Aval, DType, Error, ErrorKind, Graph, Kind, Location, Result, Scalar, Shape};
+pub use literal::array;
 pub use ops::{Operand, Weak};
 pub use program::{CompileStats, Program, compile_stats};
+pub use raise::catch;
+pub use switch::{compile_disabled, compile_is_enabled, disable_compile, enable_compile};
+pub use tree::Tree;

@@ -3,16 +3,11 @@
 
 use crate::array::Array;
 use crate::ops::{self, Item, Operand};
+use crate::raise::must;
 use lazuli_ir::prims::Bound;
-use lazuli_ir::{Binary, DType, Result};
+use lazuli_ir::{Binary, DType};
 use lazuli_kernel::ScatterOp;
 use std::ops::{Add, Div, Mul, Neg, Rem, Sub};
-
-/// The value, or a panic at the caller's line with the error's text.
-#[track_caller]
-fn must<T>(r: Result<T>) -> T {
-    r.unwrap_or_else(|e| panic!("{e}"))
-}
 
 macro_rules! table_methods {
     ($($(#[$meta:meta])* $family:ident[$n:tt] { $($variant:ident $name:ident $doc:literal $body:tt)* })*) => {

@@ -1,7 +1,7 @@
 //! How arrays print: as MLX prints them.
 
 use crate::array::Array;
-use lazuli_ir::{DType, Scalar};
+use lazuli_ir::{DType, ErrorKind, Scalar};
 use std::fmt;
 
 /// More elements than this are abbreviated, along each axis longer than twice [`EDGE`].
@@ -9,11 +9,15 @@ const MANY: usize = 1000;
 /// How many are shown at each end of an abbreviated axis.
 const EDGE: usize = 3;
 
-/// `array([1, 2], dtype=float32)`. An array that cannot be computed (a placeholder) prints what is known of it.
+/// `array([1, 2], dtype=float32)`.
+///
+/// # Panics
+/// If the array is a placeholder of a trace: it has no value. `{:?}` prints what is known of any array.
 impl fmt::Display for Array {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match format(self) {
             Ok(text) => f.write_str(&text),
+            Err(e) if e.kind() == ErrorKind::TracedRead => crate::raise::must(Err(e)),
             Err(_) => fmt::Debug::fmt(self, f),
         }
     }

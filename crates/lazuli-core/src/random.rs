@@ -184,3 +184,27 @@ pub fn next_key() -> Result<Array> {
     set_state(State { key: row(0)? });
     row(1)
 }
+
+/// Runs `f` with this key as the calling thread's; what is left of it afterwards goes back, and the thread's own returns. So a compiled
+/// function draws anew at each call, with the key as part of its state.
+///
+/// ```
+/// use lazuli_core::{compile, random};
+/// let draw = compile(|state: &mut random::State| random::using(state, || random::next_key().unwrap()));
+/// let mut state = random::State { key: random::key(7) };
+/// assert_ne!(draw(&mut state).to_vec::<u32>(), draw(&mut state).to_vec::<u32>());
+/// ```
+pub fn using<T>(state: &mut State, f: impl FnOnce() -> T) -> T {
+    /// Puts the thread's own key back, also when `f` panics.
+    struct Restore(Option<State>);
+    impl Drop for Restore {
+        fn drop(&mut self) {
+            STATE.set(self.0.take());
+        }
+    }
+    let restore = Restore(STATE.replace(Some(state.clone())));
+    let result = f();
+    *state = self::state();
+    drop(restore);
+    result
+}

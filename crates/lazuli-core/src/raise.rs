@@ -1,0 +1,48 @@
+//! From errors to panics and back: methods panic at the caller's line, and [`catch`] makes a `Result` of that again.
+
+use lazuli_ir::{Error, Result};
+use std::cell::Cell;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+thread_local! {
+    /// How many calls of [`catch`] are live on this thread.
+    static CATCHING: Cell<usize> = const { Cell::new(0) };
+}
+
+/// The value, or a panic at the caller's line with the error's text.
+///
+/// # Panics
+/// If `result` is an error. Within [`catch`], the error itself is the payload, and nothing is printed.
+#[track_caller]
+pub fn must<T>(result: Result<T>) -> T {
+    match result {
+        Ok(value) => value,
+        Err(error) if CATCHING.get() > 0 => resume_unwind(Box::new(error)),
+        Err(error) => panic!("{error}"),
+    }
+}
+
+/// Runs `f`; a panic of [`must`] in it is returned as the error that caused it. Other panics go on.
+///
+/// ```
+/// use lazuli_core::{Array, catch};
+/// let (a, b) = (Array::from_slice(&[1.0f32; 3], &[3]), Array::from_slice(&[1.0f32; 4], &[4]));
+/// let error = catch(|| Ok(&a + &b)).unwrap_err();
+/// assert!(error.message().contains("(3)") || error.message().contains("(3,)"), "{error}");
+/// ```
+pub fn catch<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
+    struct Leave;
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            CATCHING.set(CATCHING.get() - 1);
+        }
+    }
+    CATCHING.set(CATCHING.get() + 1);
+    let leave = Leave;
+    let result = catch_unwind(AssertUnwindSafe(f));
+    drop(leave);
+    result.unwrap_or_else(|payload| match payload.downcast::<Error>() {
+        Ok(error) => Err(*error),
+        Err(payload) => resume_unwind(payload),
+    })
+}

@@ -1,0 +1,275 @@
+//! Trees: structures of arrays and constants, which functions take, return and update.
+//!
+//! A tree is visited leaf by leaf. Invariants: [`Tree::visit`] and [`Tree::visit_mut`] meet the same leaves in the same order, and
+//! what `visit` reports besides the arrays decides everything else that a function of the tree may depend on. A tree is built by
+//! cloning one of its structure and putting new arrays in. Absent: names of leaves.
+
+use crate::array::Array;
+use smallvec::SmallVec;
+use std::any::{Any, TypeId};
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+
+/// What a visit meets.
+#[derive(Debug)]
+pub enum Leaf<'a> {
+    Array(&'a Array),
+    Constant(Constant),
+    /// A container begins: its kind, and its length (or variant).
+    Open(&'static str, usize),
+    /// The innermost container ends.
+    Close,
+}
+
+/// What a mutable visit meets: the same arrays and constants, and nothing of containers.
+pub enum LeafMut<'a> {
+    Array(&'a mut Array),
+    /// A constant, whose type the visitor may ask for.
+    Constant(&'a mut dyn Any),
+}
+
+impl std::fmt::Debug for LeafMut<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            LeafMut::Array(a) => f.debug_tuple("Array").field(a).finish(),
+            LeafMut::Constant(_) => f.write_str("Constant(..)"),
+        }
+    }
+}
+
+/// A constant's type and bits: a compiled function is traced anew when either changes.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Constant {
+    of: TypeId,
+    bytes: SmallVec<[u8; 16]>,
+}
+
+impl Constant {
+    /// A constant of type `T` that these bytes tell apart from all others of its type.
+    pub fn new<T: 'static>(bytes: &[u8]) -> Constant {
+        Constant { of: TypeId::of::<T>(), bytes: bytes.into() }
+    }
+    /// A constant that is told apart by everything its `Hash` feeds to a hasher: no digest, all of it.
+    pub fn hashed<T: Hash + 'static>(value: &T) -> Constant {
+        struct Recorder(SmallVec<[u8; 16]>);
+        impl Hasher for Recorder {
+            fn write(&mut self, bytes: &[u8]) {
+                self.0.extend_from_slice(bytes);
+            }
+            fn finish(&self) -> u64 {
+                0
+            }
+        }
+        let mut recorder = Recorder(SmallVec::new());
+        value.hash(&mut recorder);
+        Constant { of: TypeId::of::<T>(), bytes: recorder.0 }
+    }
+}
+
+/// A structure of arrays and constants. Derive it for a struct whose fields are trees: `#[derive(Clone, Tree)]`.
+///
+/// ```
+/// use lazuli_core::{Array, tree};
+/// let batch = (Array::from_slice(&[1.0f32], &[1]), vec![true, false]);
+/// assert_eq!(tree::arrays(&batch).len(), 1);
+/// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a tree of arrays",
+    note = "arrays, numbers, strings, tuples, `Vec`, `Option` and `BTreeMap` of trees are; a struct becomes one with `#[derive(Clone, Tree)]`"
+)]
+pub trait Tree: Send + Sync + 'static {
+    /// Meets every leaf, and the ends of containers, in order.
+    fn visit<'a>(&'a self, f: &mut dyn FnMut(Leaf<'a>));
+    /// Meets every leaf in the same order, to change it.
+    fn visit_mut(&mut self, f: &mut dyn FnMut(LeafMut<'_>));
+}
+
+/// The arrays of a tree, in order.
+pub fn arrays(tree: &(impl Tree + ?Sized)) -> Vec<Array> {
+    let mut found = Vec::new();
+    tree.visit(&mut |leaf| {
+        if let Leaf::Array(a) = leaf {
+            found.push(a.clone());
+        }
+    });
+    found
+}
+
+/// A tree of the same structure, with `f` of each array in its place.
+pub fn map<T: Tree + Clone>(tree: &T, mut f: impl FnMut(&Array) -> Array) -> T {
+    let mut new = tree.clone();
+    new.visit_mut(&mut |leaf| {
+        if let LeafMut::Array(a) = leaf {
+            *a = f(a);
+        }
+    });
+    new
+}
+
+/// A tree of the same structure, with these arrays in their order.
+///
+/// # Panics
+/// If there are fewer arrays than leaves.
+pub(crate) fn fill<T: Tree + Clone>(tree: &T, arrays: &mut impl Iterator<Item = Array>) -> T {
+    map(tree, |_| arrays.next().expect("as many arrays as the tree has leaves"))
+}
+
+/// Computes every array of a tree.
+///
+/// # Panics
+/// At the caller's line, if an array cannot be computed.
+#[track_caller]
+pub fn eval(tree: &(impl Tree + ?Sized)) {
+    crate::raise::must(crate::eval::eval(&arrays(tree)));
+}
+
+impl Tree for Array {
+    fn visit<'a>(&'a self, f: &mut dyn FnMut(Leaf<'a>)) {
+        f(Leaf::Array(self));
+    }
+    fn visit_mut(&mut self, f: &mut dyn FnMut(LeafMut<'_>)) {
+        f(LeafMut::Array(self));
+    }
+}
+
+impl Tree for crate::random::State {
+    fn visit<'a>(&'a self, f: &mut dyn FnMut(Leaf<'a>)) {
+        self.key.visit(f);
+    }
+    fn visit_mut(&mut self, f: &mut dyn FnMut(LeafMut<'_>)) {
+        self.key.visit_mut(f);
+    }
+}
+
+macro_rules! constants {
+    ($($t:ty => |$v:ident| $bytes:expr;)*) => { $(
+        impl Tree for $t {
+            fn visit<'a>(&'a self, f: &mut dyn FnMut(Leaf<'a>)) {
+                let $v = self;
+                f(Leaf::Constant(Constant::new::<$t>($bytes.as_ref())));
+            }
+            fn visit_mut(&mut self, f: &mut dyn FnMut(LeafMut<'_>)) {
+                f(LeafMut::Constant(self));
+            }
+        }
+    )* };
+}
+
+// Floats by their bits: 0.0 and -0.0 are two constants, a NaN is one.
+constants! {
+    bool => |v| [*v as u8];
+    char => |v| (*v as u32).to_le_bytes();
+    u8 => |v| v.to_le_bytes();
+    u16 => |v| v.to_le_bytes();
+    u32 => |v| v.to_le_bytes();
+    u64 => |v| v.to_le_bytes();
+    usize => |v| v.to_le_bytes();
+    i8 => |v| v.to_le_bytes();
+    i16 => |v| v.to_le_bytes();
+    i32 => |v| v.to_le_bytes();
+    i64 => |v| v.to_le_bytes();
+    isize => |v| v.to_le_bytes();
+    f32 => |v| v.to_bits().to_le_bytes();
+    f64 => |v| v.to_bits().to_le_bytes();
+    String => |v| v.as_bytes();
+    &'static str => |v| v.as_bytes();
+}
+
+macro_rules! hashed_constants {
+    ($($t:ty),*) => { $(
+        impl Tree for $t {
+            fn visit<'a>(&'a self, f: &mut dyn FnMut(Leaf<'a>)) {
+                f(Leaf::Constant(Constant::hashed(self)));
+            }
+            fn visit_mut(&mut self, f: &mut dyn FnMut(LeafMut<'_>)) {
+                f(LeafMut::Constant(self));
+            }
+        }
+    )* };
+}
+
+hashed_constants! { lazuli_ir::DType, lazuli_ir::Scalar }
+
+impl<T: Tree> Tree for Vec<T> {
+    fn visit<'a>(&'a self, f: &mut dyn FnMut(Leaf<'a>)) {
+        f(Leaf::Open("Vec", self.len()));
+        self.iter().for_each(|x| x.visit(f));
+        f(Leaf::Close);
+    }
+    fn visit_mut(&mut self, f: &mut dyn FnMut(LeafMut<'_>)) {
+        self.iter_mut().for_each(|x| x.visit_mut(f));
+    }
+}
+
+impl<T: Tree, const N: usize> Tree for [T; N] {
+    fn visit<'a>(&'a self, f: &mut dyn FnMut(Leaf<'a>)) {
+        f(Leaf::Open("array", N));
+        self.iter().for_each(|x| x.visit(f));
+        f(Leaf::Close);
+    }
+    fn visit_mut(&mut self, f: &mut dyn FnMut(LeafMut<'_>)) {
+        self.iter_mut().for_each(|x| x.visit_mut(f));
+    }
+}
+
+impl<T: Tree> Tree for Option<T> {
+    fn visit<'a>(&'a self, f: &mut dyn FnMut(Leaf<'a>)) {
+        f(Leaf::Open("Option", self.is_some() as usize));
+        self.iter().for_each(|x| x.visit(f));
+        f(Leaf::Close);
+    }
+    fn visit_mut(&mut self, f: &mut dyn FnMut(LeafMut<'_>)) {
+        self.iter_mut().for_each(|x| x.visit_mut(f));
+    }
+}
+
+impl<T: Tree + ?Sized> Tree for Box<T> {
+    fn visit<'a>(&'a self, f: &mut dyn FnMut(Leaf<'a>)) {
+        (**self).visit(f);
+    }
+    fn visit_mut(&mut self, f: &mut dyn FnMut(LeafMut<'_>)) {
+        (**self).visit_mut(f);
+    }
+}
+
+/// Keys are constants of the structure.
+impl<K: Hash + Ord + Send + Sync + 'static, T: Tree> Tree for BTreeMap<K, T> {
+    fn visit<'a>(&'a self, f: &mut dyn FnMut(Leaf<'a>)) {
+        f(Leaf::Open("BTreeMap", self.len()));
+        for (k, x) in self {
+            f(Leaf::Constant(Constant::hashed(k)));
+            x.visit(f);
+        }
+        f(Leaf::Close);
+    }
+    fn visit_mut(&mut self, f: &mut dyn FnMut(LeafMut<'_>)) {
+        self.values_mut().for_each(|x| x.visit_mut(f));
+    }
+}
+
+macro_rules! tuples {
+    ($($n:literal: $($T:ident $i:tt)*;)*) => { $(
+        impl<$($T: Tree),*> Tree for ($($T,)*) {
+            #[allow(unused_variables, reason = "the empty tuple has no fields")]
+            fn visit<'a>(&'a self, f: &mut dyn FnMut(Leaf<'a>)) {
+                f(Leaf::Open("tuple", $n));
+                $(self.$i.visit(f);)*
+                f(Leaf::Close);
+            }
+            #[allow(unused_variables, reason = "the empty tuple has no fields")]
+            fn visit_mut(&mut self, f: &mut dyn FnMut(LeafMut<'_>)) {
+                $(self.$i.visit_mut(f);)*
+            }
+        }
+    )* };
+}
+
+tuples! {
+    0: ;
+    1: A 0;
+    2: A 0 B 1;
+    3: A 0 B 1 C 2;
+    4: A 0 B 1 C 2 D 3;
+    5: A 0 B 1 C 2 D 3 E 4;
+    6: A 0 B 1 C 2 D 3 E 4 F 5;
+}
