@@ -1,0 +1,199 @@
+//! What the documentation of `compile` shows, and what it promises, in Rust.
+
+use lazuli::nn::losses::binary_cross_entropy;
+use lazuli::nn::optimizers::{Adam, AdamW, Optimizer, Sgd};
+use lazuli::nn::{Activation, Dropout, LayerNorm, Linear, Module, Sequential, set_training};
+use lazuli::{Array, Error, ErrorKind, Result, Tree, array, compile, compile_disabled, grad, random};
+use lazuli::{value_and_grad, vmap};
+
+fn check(got: &Array, expected: &[f32]) {
+    let got = got.to_vec::<f32>();
+    assert_eq!(got.len(), expected.len(), "{got:?} is not {expected:?}");
+    for (a, b) in got.iter().zip(expected) {
+        assert!((a - b).abs() <= 1e-5 * (1.0 + b.abs()), "{got:?} is not {expected:?}");
+    }
+}
+
+fn fun(x: &Array, y: &Array) -> Array {
+    (-x).exp() + y
+}
+
+#[test]
+fn one_function_has_one_trace() {
+    let (x, y) = (array(1.0), array(2.0));
+    let f = compile(fun);
+    for _ in 0..2 {
+        check(&f(&x, &y), &[2.36788]);
+    }
+    check(&compile(fun)(&x, &y), &[2.36788]);
+    assert_eq!(f.traces(), 1);
+    f(&array([1.0, 2.0]), &y);
+    f(&array(1), &y);
+    assert_eq!(f.traces(), 3, "another shape and another dtype");
+    let traces: Vec<usize> = (0..3)
+        .map(|_| {
+            let temporary = compile(|x: &Array| x.abs().exp());
+            temporary(&x);
+            temporary.traces()
+        })
+        .collect();
+    assert_eq!(traces, [1, 1, 1]);
+}
+
+#[test]
+fn structures_and_constants_are_told_apart() {
+    let nested = compile(|x: &Vec<Vec<Array>>| array(x.len() as f32));
+    let a = array(1.0);
+    check(&nested(&vec![vec![a.clone()], vec![a.clone()]]), &[2.0]);
+    check(&nested(&vec![vec![a.clone(), a.clone()]]), &[1.0]);
+    let scaled = compile(|x: &Array, by: &f32| x / *by);
+    assert_eq!(scaled(&a, &0.0).item::<f32>(), f32::INFINITY);
+    assert_eq!(scaled(&a, &-0.0).item::<f32>(), f32::NEG_INFINITY);
+    scaled(&a, &f32::NAN);
+    scaled(&a, &f32::NAN);
+    assert_eq!(scaled.traces(), 3);
+}
+
+#[test]
+fn reading_a_value_is_an_error_that_names_the_remedy() {
+    let f = compile(|x: &Array| {
+        let z = -x;
+        println!("{z}");
+        z.exp()
+    });
+    let x = array(5.0);
+    for _ in 0..2 {
+        let error = f.try_call(&x).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::TracedRead);
+        assert!(error.message().contains("page.rs") && error.message().contains("disable_compile"), "{error}");
+    }
+    assert_eq!(f.traces(), 0);
+    let _off = compile_disabled();
+    check(&f(&x), &[(-5f32).exp()]);
+}
+
+#[test]
+fn state_is_updated_and_captures_are_constants() {
+    let push = compile(|s: &mut Vec<Array>, x: &Array, y: &Array| {
+        let z = x + y;
+        s.push(z.clone());
+        z.exp()
+    });
+    let mut s = vec![];
+    push(&mut s, &array(1.0), &array(2.0));
+    check(&s[0], &[3.0]);
+    let mut c = array(1.0);
+    let constant = {
+        let c = c.clone();
+        compile(move |x: &Array| x + &c)
+    };
+    let captured = compile(|c: &mut Array, x: &Array| x + &*c);
+    check(&constant(&array(1.0)), &[2.0]);
+    check(&captured(&mut c, &array(1.0)), &[2.0]);
+    c = array(5.0);
+    check(&constant(&array(1.0)), &[2.0]);
+    check(&captured(&mut c, &array(1.0)), &[6.0]);
+    assert!(constant.try_call(&c).is_ok());
+    let shared = array(7.0);
+    let both = compile({
+        let shared = shared.clone();
+        move |x: &Array| x + &shared
+    });
+    assert!(both.try_call(&shared).unwrap_err().message().contains("uncaptured"));
+}
+
+#[test]
+fn an_error_leaves_state_alone() {
+    fn step(state: &mut (Array, bool), x: &Array) -> Result<Array> {
+        state.0 = &state.0 + x;
+        if state.1 { Err(Error::value("step", "refused")) } else { Ok(state.0.clone()) }
+    }
+    let compiled = compile(step);
+    let mut state = (array(1.0), true);
+    assert_eq!(compiled(&mut state, &array(2.0)).unwrap_err().message(), "refused");
+    check(&state.0, &[1.0]);
+    state.1 = false;
+    check(&compiled(&mut state, &array(2.0)).unwrap(), &[3.0]);
+    let mismatch = compile(|s: &mut Array, x: &Array| *s = &*s + x);
+    let mut s = array([1.0, 2.0]);
+    assert!(mismatch.try_call(&mut s, &array([1.0, 2.0, 3.0])).unwrap_err().location().unwrap().contains("page.rs"));
+    check(&s, &[1.0, 2.0]);
+}
+
+#[test]
+fn transformations_compose() {
+    check(&compile(grad(Array::exp))(&array(1.0)), &[std::f32::consts::E]);
+    let f = compile(|x: &Array| x.sin());
+    check(&grad(&*f)(&array(0.0)), &[1.0]);
+    check(&compile(f.clone())(&array(0.0)), &[0.0]);
+    check(&grad(grad(|x: &Array| x * x * x))(&array(2.0)), &[12.0]);
+    check(&vmap(grad(|x: &Array| x * x))(&array([1.0, 2.0])), &[2.0, 4.0]);
+    let rows = vmap(|m: &Linear, x: &Array| m.weight.matmul(x));
+    let m = Linear { weight: array([[[1.0, 2.0]], [[3.0, 4.0]]]), bias: None };
+    check(&rows(&m, &array([[1.0, 1.0], [1.0, 0.0]])), &[3.0, 3.0]);
+}
+
+#[derive(Debug, Clone, Tree)]
+enum Shape {
+    Line { slope: Array },
+    Flat,
+}
+
+#[test]
+fn enums_are_trees() {
+    let at = compile(|s: &Shape, x: &Array| match s {
+        Shape::Line { slope } => slope * x,
+        Shape::Flat => x * 0.0f32,
+    });
+    check(&at(&Shape::Line { slope: array(2.0) }, &array(3.0)), &[6.0]);
+    check(&at(&Shape::Flat, &array(3.0)), &[0.0]);
+    assert_eq!(at.traces(), 2);
+}
+
+/// Trains on one batch, eager and compiled: equal losses, and falling ones.
+fn trains<O: Optimizer + Clone>(optimizer: O) {
+    random::seed(1);
+    let model = Sequential::new()
+        .then(Linear::new(3, 8))
+        .then(LayerNorm::new(8))
+        .then(Activation::GELU)
+        .then(Dropout::new(0.1))
+        .then(Linear::new(8, 1));
+    let x = array([[1.0, 2.0, 3.0], [3.0, -4.0, 1.0], [0.5, 0.0, -2.0]]);
+    let y = array([1.0, 0.0, 1.0]);
+    type State<O> = (Sequential, O, random::State);
+    fn step<O: Optimizer>((model, opt, key): &mut State<O>, x: &Array, y: &Array) -> Array {
+        let (loss, grads) = random::using(key, || {
+            value_and_grad(|m: &Sequential| binary_cross_entropy(&m.forward(x).squeeze(), y))(&*model)
+        });
+        opt.update(model, &grads);
+        loss
+    }
+    let run = |step: &dyn Fn(&mut State<O>, &Array, &Array) -> Array| -> Vec<f32> {
+        let mut state = (model.clone(), optimizer.clone(), random::State { key: random::key(3) });
+        (0..30).map(|_| step(&mut state, &x, &y).item()).collect()
+    };
+    let compiled = compile(step::<O>);
+    let (eager, fused) = (run(&step::<O>), run(&*compiled));
+    assert_eq!(eager, fused);
+    assert!(fused[29] < 0.7 * fused[0], "{fused:?}");
+    assert!(compiled.traces() <= 2);
+}
+
+#[test]
+fn optimizers_train_alike_eager_and_compiled() {
+    trains(Sgd::new(0.1).momentum(0.9).weight_decay(1e-3).nesterov());
+    trains(Adam::new(0.02).bias_correction());
+    trains(AdamW::new(0.05));
+}
+
+#[test]
+fn evaluation_mode_is_part_of_the_key() {
+    let mut layer = Dropout::new(0.5);
+    let apply = compile(|m: &Dropout, x: &Array| m.forward(x));
+    let x = array([1.0; 64]);
+    assert_ne!(apply(&layer, &x).to_vec::<f32>(), vec![1.0; 64]);
+    set_training(&mut layer, false);
+    check(&apply(&layer, &x), &[1.0; 64]);
+    assert_eq!(apply.traces(), 2);
+}
