@@ -133,7 +133,7 @@ pub fn permutation(n: usize, key: &Array) -> Result<Array> {
     ops::argsort(&bits(&[n], 4, key)?, Some(0))
 }
 
-/// Laplace numbers: location + scale · sign(u) · −log(1 − |u|), u uniform in (−1, 1).
+/// Laplace numbers: location + scale · sign(u) · log(1 − |u|), u uniform in (−1, 1).
 #[track_caller]
 pub fn laplace(
     dims: &[usize],
@@ -145,8 +145,8 @@ pub fn laplace(
     let above = -1.0 + f64::powi(2.0, -24);
     let u = uniform(above, 1.0f64, dims, DType::F32, key)?;
     let magnitude = unary(Unary::Log1p, &unary(Unary::Neg, &unary(Unary::Abs, &u)?)?)?;
-    let zero = binary(Binary::Less, &u, 0.0f32)?;
-    let standard = select(zero, &magnitude, unary(Unary::Neg, &magnitude)?)?;
+    let below = binary(Binary::Less, &u, 0.0f32)?;
+    let standard = select(below, unary(Unary::Neg, &magnitude)?, &magnitude)?;
     let standard = astype(&standard, dtype)?;
     binary(Binary::Add, binary(Binary::Mul, standard, scale)?, location)
 }

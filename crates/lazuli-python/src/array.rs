@@ -180,6 +180,25 @@ impl PyArray {
         wrap(|| ops::astype(&a, dtype.0))
     }
 
+    /// The diagonal of a matrix, or the matrix with a vector on its diagonal; see the function.
+    #[pyo3(signature = (k=0, *, stream=None))]
+    fn diag<'py>(slf: &Bound<'py, Self>, k: isize, stream: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+        let _ = stream;
+        slf.py().import("lazuli.core")?.call_method1("diag", (slf, k))
+    }
+    /// The elements (i, i + offset) of two axes, as the last axis; see the function.
+    #[pyo3(signature = (offset=0, axis1=0, axis2=1, stream=None))]
+    fn diagonal<'py>(
+        slf: &Bound<'py, Self>,
+        offset: isize,
+        axis1: isize,
+        axis2: isize,
+        stream: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let _ = stream;
+        slf.py().import("lazuli.core")?.call_method1("diagonal", (slf, offset, axis1, axis2))
+    }
+
     fn __pow__<'py>(
         slf: &Bound<'py, Self>,
         other: &Bound<'py, PyAny>,

@@ -96,7 +96,8 @@ pub fn to_array(v: &Bound<'_, PyAny>, dtype: Option<DType>) -> PyResult<Array> {
         return from_sequence(v, dtype);
     }
     let array = if let Some(a) = crate::buffer::from_buffer(v)? {
-        a
+        // Doubles are numpy's default, not a choice: they become float32 unless asked for, as Python's floats do.
+        if a.dtype() == DType::F64 && dtype.is_none() { run(|| ops::astype(&a, DType::F32))? } else { a }
     } else if v.hasattr("__array__")? {
         let np = v.call_method0("__array__")?;
         return to_array(&np, dtype);
@@ -116,7 +117,7 @@ fn from_sequence(v: &Bound<'_, PyAny>, dtype: Option<DType>) -> PyResult<Array> 
     let mut shape = Vec::new();
     let mut numbers = Vec::new();
     let mut arrays = Vec::new();
-    gather(v, 0, &mut shape, &mut numbers, &mut arrays)?;
+    gather(v, 0, &mut shape, &mut None, &mut numbers, &mut arrays)?;
     if !arrays.is_empty() {
         if !numbers.is_empty() {
             return Err(PyValueError::new_err("[array] a list may hold numbers or arrays, not both"));
@@ -148,10 +149,17 @@ fn stack(arrays: Vec<Array>, shape: &[usize], dtype: Option<DType>) -> PyResult<
 
 const MAX_DEPTH: usize = 64;
 
+fn beside(depth: usize) -> PyErr {
+    PyValueError::new_err(format!("[array] an element stands beside a list at depth {depth}: rows have one length and depth"))
+}
+
+/// Walks nested lists: their `shape`, and at which depth the `leaves` are, which is the same for all.
+
 fn gather(
     v: &Bound<'_, PyAny>,
     depth: usize,
     shape: &mut Vec<usize>,
+    leaves: &mut Option<usize>,
     numbers: &mut Vec<Weak>,
     arrays: &mut Vec<Array>,
 ) -> PyResult<()> {
@@ -171,14 +179,19 @@ fn gather(
     for item in v.try_iter()? {
         let item = item?;
         if item.is_instance_of::<PyList>() || item.is_instance_of::<PyTuple>() {
-            gather(&item, depth + 1, shape, numbers, arrays)?;
-        } else if let Some(w) = weak(&item)? {
-            if shape.len() > depth + 1 {
-                return Err(PyValueError::new_err(format!("[array] a number stands beside a list at depth {depth}")));
+            if *leaves == Some(depth) {
+                return Err(beside(depth));
             }
-            numbers.push(w);
-        } else {
-            arrays.push(to_array(&item, None)?);
+            gather(&item, depth + 1, shape, leaves, numbers, arrays)?;
+            continue;
+        }
+        if shape.len() > depth + 1 {
+            return Err(beside(depth));
+        }
+        *leaves = Some(depth);
+        match weak(&item)? {
+            Some(w) => numbers.push(w),
+            None => arrays.push(to_array(&item, None)?),
         }
     }
     Ok(())

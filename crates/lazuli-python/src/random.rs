@@ -126,7 +126,9 @@ samplers! {
                 let mut dims = s.extents("categorical")?;
                 run(|| {
                     let at = lazuli_ir::shape::normalize_axis("categorical", axis, logits.0.ndim())?;
-                    dims.insert(at.min(dims.len()), logits.0.shape()[at]);
+                    // The axis counts from the back: `shape` may have batch axes in front that the logits lack.
+                    let behind = logits.0.ndim() - 1 - at;
+                    dims.insert(dims.len().saturating_sub(behind), logits.0.shape()[at]);
                     ops::broadcast_to(&logits.0, &dims)
                 })?
             }

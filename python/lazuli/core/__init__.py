@@ -1,6 +1,9 @@
 """Arrays, operations, transformations and compilation: ``import lazuli.core as mx``.
 
 Operations are lazy: they record what to do, and :func:`eval`, printing or reading a value runs it.
+
+Of MLX's functions these are absent so far: ``fft``, the decompositions of ``linalg``, convolutions, quantization,
+``custom_function`` and ``checkpoint``, distributed work, and the export of functions.
 """
 
 import math as _math
@@ -10,8 +13,11 @@ from lazuli._errors import LeakedTracerError, ShapeGuardError, TracerError
 from lazuli._lazuli import *  # noqa: F403
 from lazuli._lazuli import _dtype as _dtype
 from lazuli.core import fast as fast
+from lazuli.core import linalg as linalg
 from lazuli.core import random as random
 from lazuli.core._devices import *  # noqa: F403
+from lazuli.core._einsum import *  # noqa: F403
+from lazuli.core._files import *  # noqa: F403
 from lazuli.core._functions import *  # noqa: F403
 from lazuli.core._transforms import *  # noqa: F403
 
