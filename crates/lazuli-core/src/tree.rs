@@ -1,6 +1,6 @@
 //! Trees: structures of arrays and constants, which functions take, return and update.
 //!
-//! A tree is visited leaf by leaf. Invariants: [`Tree::visit`] and [`Tree::visit_mut`] meet the same leaves in the same order, and
+//! A tree is visited leaf by leaf. Invariants: [`Tree::visit`] and [`Tree::visit_mut`] meet the same arrays in the same order, and
 //! what `visit` reports besides the arrays decides everything else that a function of the tree may depend on. A tree is built by
 //! cloning one of its structure and putting new arrays in. Absent: names of leaves.
 
@@ -21,7 +21,7 @@ pub enum Leaf<'a> {
     Close,
 }
 
-/// What a mutable visit meets: the same arrays and constants, and nothing of containers.
+/// What a mutable visit meets: the same arrays, and the constants that may be changed; nothing of the structure.
 pub enum LeafMut<'a> {
     Array(&'a mut Array),
     /// A constant, whose type the visitor may ask for.

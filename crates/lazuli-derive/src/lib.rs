@@ -1,7 +1,7 @@
 //! `#[derive(Tree)]`: a struct or enum whose fields are trees is a tree.
 //!
-//! The implementation visits the fields in order, between an `Open` that names the type (for an enum, with the variant's number) and
-//! a `Close`. Paths go through `::lazuli`. Absent: unions, and attributes: a field that is no tree is an error at that field.
+//! The implementation visits the fields in order, after the type itself as a constant, between an `Open` that names it (for an enum, with
+//! the variant's number) and a `Close`. Paths go through `::lazuli`. Absent: unions, and attributes: a field that is no tree is an error at that field.
 #![forbid(unsafe_code)]
 
 use proc_macro2::TokenStream;
@@ -51,6 +51,8 @@ fn expand(mut input: DeriveInput) -> syn::Result<TokenStream> {
         #[automatically_derived]
         impl #generics ::lazuli::Tree for #name #arguments #condition {
             fn visit<'a>(&'a self, f: &mut dyn ::core::ops::FnMut(::lazuli::tree::Leaf<'a>)) {
+                // Behind a `Box<dyn …>` types of one name and one structure may still compute different things.
+                f(::lazuli::tree::Leaf::Constant(::lazuli::tree::Constant::new::<Self>(&[])));
                 match self { #(#visit)* }
                 f(::lazuli::tree::Leaf::Close);
             }

@@ -197,3 +197,32 @@ fn evaluation_mode_is_part_of_the_key() {
     check(&apply(&layer, &x), &[1.0; 64]);
     assert_eq!(apply.traces(), 2);
 }
+
+#[test]
+fn modules_of_one_name_and_structure_are_told_apart() {
+    fn other() -> Box<dyn Module> {
+        #[derive(Debug, Clone, Tree)]
+        struct Scale {
+            by: Array,
+        }
+        impl Module for Scale {
+            fn forward(&self, x: &Array) -> Array {
+                x / &self.by
+            }
+        }
+        Box::new(Scale { by: array(2.0) })
+    }
+    #[derive(Debug, Clone, Tree)]
+    struct Scale {
+        by: Array,
+    }
+    impl Module for Scale {
+        fn forward(&self, x: &Array) -> Array {
+            x * &self.by
+        }
+    }
+    let apply = compile(|m: &Sequential, x: &Array| m.forward(x));
+    let one = Sequential::new().then(Scale { by: array(2.0) });
+    check(&apply(&one, &array(3.0)), &[6.0]);
+    check(&apply(&Sequential(vec![other()]), &array(3.0)), &[1.5]);
+}
