@@ -324,6 +324,10 @@ class array:
         """Running product along an axis, or of the flattened array."""
     def cumsum(self, /, axis: int | Sequence[int] = ..., reverse: bool = ..., inclusive: bool = ..., *, stream: Any = None) -> array:
         """Running sum along an axis, or of the flattened array."""
+    def diag(self, /, k: int = 0, *, stream: Any = None) -> array:
+        """The diagonal of a matrix, or the matrix with a vector on its diagonal; see the function."""
+    def diagonal(self, /, offset: ArrayLike = 0, axis1: int = 0, axis2: int = 1, stream: Any = None) -> array:
+        """The elements (i, i + offset) of two axes, as the last axis; see the function."""
     @property
     def dtype(self) -> Dtype: ...
     def exp(self, /, *, stream: Any = None) -> array:
