@@ -150,7 +150,9 @@ fn stack(arrays: Vec<Array>, shape: &[usize], dtype: Option<DType>) -> PyResult<
 const MAX_DEPTH: usize = 64;
 
 fn beside(depth: usize) -> PyErr {
-    PyValueError::new_err(format!("[array] an element stands beside a list at depth {depth}: rows have one length and depth"))
+    PyValueError::new_err(format!(
+        "[array] an element stands beside a list at depth {depth}: rows have one length and depth"
+    ))
 }
 
 /// Walks nested lists: their `shape`, and at which depth the `leaves` are, which is the same for all.
