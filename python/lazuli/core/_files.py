@@ -1,6 +1,6 @@
 """Arrays in files: numpy's ``.npy`` and ``.npz``, and safetensors. Nothing here needs numpy.
 
-Absent: GGUF, and arrays in Fortran order of other than numpy's making are read by transposing, not kept in that order.
+Arrays in Fortran order are read, and written row by row. Absent: GGUF.
 """
 
 from __future__ import annotations
