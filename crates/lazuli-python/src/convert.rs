@@ -156,7 +156,6 @@ fn beside(depth: usize) -> PyErr {
 }
 
 /// Walks nested lists: their `shape`, and at which depth the `leaves` are, which is the same for all.
-
 fn gather(
     v: &Bound<'_, PyAny>,
     depth: usize,
