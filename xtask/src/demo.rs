@@ -1,6 +1,6 @@
 //! `cargo xtask demo`: the digit classifier, trained in Rust and in Python, each op by op and compiled.
 //!
-//! The two programs are examples for a reader (`crates/lazuli-core/examples/digits.rs`, `examples/digits.py`) and print what
+//! The two programs are examples for a reader (`crates/lazuli/examples/digits.rs`, `examples/digits.py`) and print what
 //! they measured; here they are run, and what they wrote to `out/` is drawn.
 
 use crate::chart::{Series, log_lines};
@@ -13,7 +13,7 @@ use std::path::Path;
 const LANGUAGES: &[&str] = &["rust", "python"];
 
 pub fn run() -> Result {
-    let example = ["run", "--quiet", "--release", "--package", "lazuli-core", "--example", "digits"];
+    let example = ["run", "--quiet", "--release", "--package", "lazuli", "--example", "digits"];
     step("train in Rust", &mut cargo(&example))?;
     let environment = Environment::with_lazuli(Build::Release)?;
     step("train in Python", environment.python().arg("examples/digits.py"))?;

@@ -5,7 +5,7 @@
 //! virtual environments under `target/`.
 //!
 //! Absent: knowledge of how Lazuli works. The programs that train and measure are in `examples/`,
-//! `crates/lazuli-core/examples/` and `bench/`; here they are built, run and drawn.
+//! `crates/lazuli/examples/` and `bench/`; here they are built, run and drawn.
 
 #![forbid(unsafe_code)]
 
