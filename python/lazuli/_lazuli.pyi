@@ -8,7 +8,7 @@ R = TypeVar("R")
 
 Scalar = bool | int | float | complex
 ArrayLike = Any
-"""An array, a number, nested lists of numbers, or an object with a buffer, ``__array__`` or ``__dlpack__``."""
+"""An array, a number, nested lists of numbers, or an object with a buffer or ``__array__``."""
 Shape = int | Sequence[int]
 
 class ArrayAt:
@@ -157,7 +157,7 @@ class array:
     """An n-dimensional array, computed when its value is first needed.
 
     Args:
-        val: numbers, nested lists or tuples of numbers, a numpy array, or anything with a buffer or DLPack.
+        val: numbers, nested lists or tuples of numbers, a numpy array, or anything with a buffer or `__array__`.
         dtype (Dtype, optional): of the elements; follows from the values by default (int32, float32, bool, complex64).
 
     Example:

@@ -22,7 +22,7 @@ R = TypeVar("R")
 
 Scalar = bool | int | float | complex
 ArrayLike = Any
-"""An array, a number, nested lists of numbers, or an object with a buffer, ``__array__`` or ``__dlpack__``."""
+"""An array, a number, nested lists of numbers, or an object with a buffer or ``__array__``."""
 Shape = int | Sequence[int]
 
 '''

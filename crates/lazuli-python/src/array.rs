@@ -15,7 +15,7 @@ use std::sync::Mutex;
 /// An n-dimensional array, computed when its value is first needed.
 ///
 /// Args:
-///     val: numbers, nested lists or tuples of numbers, a numpy array, or anything with a buffer or DLPack.
+///     val: numbers, nested lists or tuples of numbers, a numpy array, or anything with a buffer or `__array__`.
 ///     dtype (Dtype, optional): of the elements; follows from the values by default (int32, float32, bool, complex64).
 ///
 /// Example:

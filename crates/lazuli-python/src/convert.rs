@@ -1,4 +1,4 @@
-//! From Python values to arrays: numbers, nested sequences, anything with a buffer, `__array__` or DLPack.
+//! From Python values to arrays: numbers, nested sequences, anything with a buffer or `__array__`.
 
 use crate::array::PyArray;
 use crate::dtype::PyDtype;
@@ -105,7 +105,7 @@ pub fn to_array(v: &Bound<'_, PyAny>, dtype: Option<DType>) -> PyResult<Array> {
         return to_array(&v.call_method0("__mlx_array__")?, dtype);
     } else {
         return Err(PyTypeError::new_err(format!(
-            "[array] cannot make an array of {}: give numbers, nested lists or tuples of them, a numpy array, or an object with a buffer or __dlpack__",
+            "[array] cannot make an array of {}: give numbers, nested lists or tuples of them, a numpy array, or an object with a buffer or __array__",
             v.get_type().name()?
         )));
     };

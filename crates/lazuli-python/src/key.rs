@@ -99,7 +99,7 @@ impl Call {
         }
         let token = match self.constant(v)? {
             Some(token) => token,
-            None if v.hasattr("__array__")? || v.hasattr("__dlpack__")? => {
+            None if v.hasattr("__array__")? => {
                 let a = Bound::new(v.py(), PyArray::new(to_array(v, None)?))?;
                 self.array(&a);
                 return Ok(());

@@ -1,6 +1,6 @@
 //! The Python binding: converts and calls, nothing else. `python/lazuli` puts names and the parts that are Python on top.
 //!
-//! Two rooms hold unsafe code: `buffer` (the buffer protocol) and `dlpack`. Every entry runs core code through [`errors::run`], which turns errors and panics into
+//! One room holds unsafe code: `buffer` (the buffer protocol). Every entry runs core code through [`errors::run`], which turns errors and panics into
 //! exceptions; work that may take long releases the interpreter.
 //!
 //! Absent on purpose: operations of its own, caches of arrays, anything that Rust users would miss.

@@ -63,7 +63,7 @@ impl Plan {
         for item in items.iter().chain((ellipses == 0).then_some(&Item::Ellipsis)) {
             let joins = advanced && matches!(item, Item::Int(_) | Item::Array(_));
             match item {
-                Item::NewAxis => place_new.push(out),
+                Item::NewAxis => place_new.push((out, first.is_some())),
                 Item::Ellipsis => {
                     for _ in used..a.ndim() {
                         axes.push(Taken::Bound(FULL));
@@ -109,8 +109,9 @@ impl Plan {
         let at = if gap { 0 } else { first.unwrap_or(0) };
         let positions: usize =
             axes.iter().filter_map(|t| if let Taken::Array(i) = t { Some(i.ndim()) } else { None }).max().unwrap_or(0);
-        for (k, p) in place_new.into_iter().enumerate() {
-            new.push((if p > at || gap { p + positions } else { p } + k) as isize);
+        // A new axis stands behind the positions if the arrays come before it, or if they went to the front.
+        for (k, (p, behind)) in place_new.into_iter().enumerate() {
+            new.push((if behind || gap { p + positions } else { p } + k) as isize);
         }
         Ok(Plan { axes, at, new })
     }
