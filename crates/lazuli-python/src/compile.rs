@@ -6,13 +6,13 @@ use crate::key::{Call, Shapes, Token};
 use crate::transforms::name_of;
 use crate::tree::{self, Kept, Template};
 use lazuli_core::trace::Trace;
-use lazuli_core::{Array, Options, Program};
+use lazuli_core::{Array, Options, Program, switch};
 use lazuli_ir::Prim;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple, PyType, PyWeakrefReference};
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// How many signatures a function keeps.
@@ -80,28 +80,19 @@ fn cache_of(fun: &Bound<'_, PyAny>) -> Arc<Cache> {
     cache
 }
 
-static DISABLED: AtomicBool = AtomicBool::new(false);
 static MODE: AtomicU8 = AtomicU8::new(3);
 /// Names of the modes, by number.
 const MODES: [&str; 4] = ["disabled", "no_simplify", "no_fuse", "enabled"];
 
-/// Reads the environment once, when the module is loaded.
-pub fn read_environment() {
-    let off = |name: &str| std::env::var(name).is_ok_and(|v| !matches!(v.as_str(), "" | "0" | "false"));
-    if off("LAZULI_DISABLE_COMPILE") || off("MLX_DISABLE_COMPILE") {
-        DISABLED.store(true, Ordering::Relaxed);
-    }
-}
-
 /// Turns compilation off for the whole process: compiled functions run as plain ones, so that values can be looked at.
 #[pyfunction]
 pub fn disable_compile() {
-    DISABLED.store(true, Ordering::Relaxed);
+    switch::disable_compile();
 }
 /// Turns compilation on again, also if the environment turned it off.
 #[pyfunction]
 pub fn enable_compile() {
-    DISABLED.store(false, Ordering::Relaxed);
+    switch::enable_compile();
 }
 /// Sets how much of the compiler runs: "disabled", "no_simplify", "no_fuse" or "enabled".
 #[pyfunction]
@@ -132,7 +123,6 @@ pub struct Compiled {
     outputs: Option<Py<PyAny>>,
     shapeless: bool,
     cache: Arc<Cache>,
-    off: AtomicBool,
 }
 
 /// Returns a compiled version of `fun`: the first call with arguments of new shapes, dtypes or constants traces the function, simplifies and fuses what it
@@ -166,7 +156,7 @@ pub fn compile(
     // Captured trees belong to this wrapper, so its traces do too.
     let own = inputs.is_some() || outputs.is_some() || shapeless;
     let cache = if own { Arc::default() } else { cache_of(fun) };
-    Ok(Compiled { fun: fun.clone().unbind(), inputs, outputs, shapeless, cache, off: AtomicBool::new(false) })
+    Ok(Compiled { fun: fun.clone().unbind(), inputs, outputs, shapeless, cache })
 }
 
 #[pymethods]
@@ -179,7 +169,7 @@ impl Compiled {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = args.py();
         let mode = MODE.load(Ordering::Relaxed);
-        if DISABLED.load(Ordering::Relaxed) || mode == 0 || self.off.load(Ordering::Relaxed) {
+        if !switch::compile_is_enabled() || mode == 0 {
             return self.fun.bind(py).call(args, kwargs);
         }
         let (mut call, arguments) = self.read(mode, args, kwargs)?;

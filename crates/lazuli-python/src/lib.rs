@@ -28,7 +28,6 @@ use pyo3::prelude::*;
 
 #[pymodule]
 fn _lazuli(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    compile::read_environment();
     m.add_class::<array::PyArray>()?;
     m.add_class::<array::ArrayIterator>()?;
     m.add_class::<indexing::At>()?;
