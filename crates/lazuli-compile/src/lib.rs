@@ -6,6 +6,7 @@
 //! Absent on purpose: machine code (a backend's), arrays and caches (`lazuli-core`'s), derivatives (`lazuli-transform`'s).
 #![forbid(unsafe_code)]
 
+mod beside;
 pub mod dot;
 mod fuse;
 mod hash;

@@ -4,11 +4,13 @@
 //! time writes in place: the two share memory. Buffers that outlive the plan are outputs; all others are packed into the arena by best fit, at
 //! multiples of 64 bytes. Last, inputs are found whose memory an output could take over.
 
+use crate::hash::Map;
 use crate::lower::{BufferId, Operands, Place, Program, Work};
 use crate::pipeline::{OutputInfo, OutputSource};
-use lazuli_kernel::{Arg, DType, LibraryCall, Plan, Role, Slot, Step};
+use lazuli_kernel::{Arg, Binding, DType, LibraryCall, Plan, Role, Slot, Step};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
+use std::hash::Hash;
 use std::sync::Arc;
 
 /// Arena offsets are multiples of this, a cache line.
@@ -36,10 +38,15 @@ pub(crate) fn plan(program: Program, inputs: usize) -> (Plan, Vec<OutputInfo>) {
     let lives = Lives::new(&work, buffers.len(), &outputs_of, inputs);
     let shared = lives.share(&work, &buffers, inputs);
     let (slots, arena) = lives.place(&buffers, &shared, &outputs_of, inputs);
-    let returned = |i: usize| infos.iter().any(|o| o.source == OutputSource::Input(i));
-    let donations = donations(&work, &slots, &buffers[..inputs], &output_sizes, returned);
+    let mut returned = vec![false; inputs];
+    for info in &infos {
+        if let OutputSource::Input(i) = info.source {
+            returned[i] = true;
+        }
+    }
+    let donations = donations(&work, &slots, &buffers[..inputs], &output_sizes, &returned);
     // An input that no step reads (its extents alone were asked for) needs no bytes.
-    let mut needed: Vec<usize> = (0..inputs).map(|i| if returned(i) { buffers[i] } else { 0 }).collect();
+    let mut needed: Vec<usize> = (0..inputs).map(|i| if returned[i] { buffers[i] } else { 0 }).collect();
     for touch in work.iter().flat_map(touches) {
         let b = touch.array.buffer.0 as usize;
         if b < inputs {
@@ -52,46 +59,70 @@ pub(crate) fn plan(program: Program, inputs: usize) -> (Plan, Vec<OutputInfo>) {
 }
 
 /// One array of a step.
-struct Touch<'a> {
-    array: &'a Operands,
-    writes: bool,
+pub(crate) struct Touch<'a> {
+    pub array: &'a Operands,
+    pub writes: bool,
     itemsize: usize,
     /// Touched at the point of the loop, by strides: not at computed positions, nor by a library.
     pointwise: bool,
+    /// Which binding of a launch it belongs to.
+    binding: usize,
 }
 
 impl Touch<'_> {
-    /// Whether at every point both touch the same bytes of their buffers.
+    /// Whether at every point of one binding both touch the same bytes of their buffers.
     fn same_map(&self, other: &Touch) -> bool {
         let (a, b) = (self.array, other.array);
         self.pointwise
             && other.pointwise
+            && self.binding == other.binding
             && self.itemsize == other.itemsize
             && a.offset == b.offset
             && a.strides == b.strides
     }
 }
 
-fn touches(work: &Work) -> SmallVec<[Touch<'_>; 4]> {
-    let library = |array, writes, d: DType| Touch { array, writes, itemsize: d.itemsize(), pointwise: false };
+/// All arrays of a step, binding by binding.
+pub(crate) fn touches(work: &Work) -> SmallVec<[Touch<'_>; 4]> {
+    let library =
+        |array, writes, d: DType| Touch { array, writes, itemsize: d.itemsize(), pointwise: false, binding: 0 };
     match work {
-        Work::Launch(launch) => launch
-            .args
-            .iter()
-            .zip(&launch.kernel.operands)
-            .map(|(array, operand)| Touch {
-                array,
-                writes: operand.role != Role::In,
-                itemsize: operand.dtype.itemsize(),
-                pointwise: array.is_strided(),
-            })
-            .collect(),
+        Work::Launch(launch) => {
+            let args = launch.bindings.iter().enumerate().flat_map(|(n, b)| b.args.iter().map(move |a| (n, a)));
+            args.zip(launch.kernel.operands.iter().cycle())
+                .map(|((binding, array), operand)| Touch {
+                    array,
+                    writes: operand.role != Role::In,
+                    itemsize: operand.dtype.itemsize(),
+                    pointwise: array.is_strided(),
+                    binding,
+                })
+                .collect()
+        }
         Work::Matmul { dtype, a, b, c, .. } => {
             [library(a, false, *dtype), library(b, false, *dtype), library(c, true, *dtype)].into_iter().collect()
         }
         Work::Sort { dtype, input, output, .. } => {
             [library(input, false, *dtype), library(output, true, *dtype)].into_iter().collect()
         }
+    }
+}
+
+/// The last step that touched each buffer, the first binding of it that did, and whether none else did.
+struct Owners<K>(Map<K, (usize, usize, bool)>);
+
+impl<K: Copy + Eq + Hash> Owners<K> {
+    fn note(&mut self, step: usize, touches: &[Touch], key: impl Fn(&Touch) -> K) {
+        for t in touches {
+            let owner = self.0.entry(key(t)).or_insert((step, t.binding, true));
+            *owner = match *owner {
+                (s, binding, alone) if s == step => (s, binding, alone && binding == t.binding),
+                _ => (step, t.binding, true),
+            };
+        }
+    }
+    fn is_alone(&self, key: K) -> bool {
+        self.0.get(&key).is_some_and(|owner| owner.2)
     }
 }
 
@@ -120,24 +151,30 @@ impl Lives {
     fn share(&self, work: &[Work], sizes: &[usize], inputs: usize) -> Vec<Option<BufferId>> {
         let mut parent: Vec<Option<BufferId>> = vec![None; sizes.len()];
         let mut taken = vec![false; sizes.len()];
+        let mut owners = Owners(Map::default());
         for (step, w) in work.iter().enumerate() {
             let Work::Launch(_) = w else { continue };
             let touches = touches(w);
-            for born in touches.iter().filter(|t| t.writes) {
-                let b = born.array.buffer.0 as usize;
-                if parent[b].is_some() || self.0[b].is_none_or(|(first, _)| first != step) {
-                    continue;
-                }
-                let dies = |r: usize| {
-                    r >= inputs && r != b && self.0[r].is_some_and(|(first, last)| first < step && last == step)
-                };
-                let heir = touches.iter().find(|t| {
-                    let r = t.array.buffer.0 as usize;
-                    !t.writes && dies(r) && !taken[r] && sizes[r] == sizes[b] && in_place(&touches, b, r)
-                });
-                if let Some(t) = heir {
-                    taken[t.array.buffer.0 as usize] = true;
-                    parent[b] = Some(t.array.buffer);
+            owners.note(step, &touches, |t| t.array.buffer);
+            for own in touches.chunk_by(|a, b| a.binding == b.binding) {
+                for born in own.iter().filter(|t| t.writes) {
+                    let b = born.array.buffer.0 as usize;
+                    let is_born = self.0[b].is_some_and(|(first, _)| first == step);
+                    if parent[b].is_some() || !is_born || !owners.is_alone(born.array.buffer) {
+                        continue;
+                    }
+                    let dies = |r: usize| {
+                        r >= inputs && r != b && self.0[r].is_some_and(|(first, last)| first < step && last == step)
+                    };
+                    let heir = own.iter().find(|t| {
+                        let r = t.array.buffer.0 as usize;
+                        let fits = !t.writes && dies(r) && !taken[r] && sizes[r] == sizes[b];
+                        fits && owners.is_alone(t.array.buffer) && in_place(own, b, r)
+                    });
+                    if let Some(t) = heir {
+                        taken[t.array.buffer.0 as usize] = true;
+                        parent[b] = Some(t.array.buffer);
+                    }
                 }
             }
         }
@@ -258,56 +295,74 @@ impl Arena {
     }
 }
 
-/// Pairs (output, input) of equal size where no step reads the input at or after a write of the output, but for reads of the very points written.
-fn donations(
-    work: &[Work],
-    slots: &[Slot],
-    inputs: &[usize],
-    outputs: &[usize],
-    returned: impl Fn(usize) -> bool,
-) -> Vec<(u32, u32)> {
-    let candidates = outputs.iter().any(|n| inputs.contains(n));
-    if !candidates {
+/// Pairs (output, input) of equal size where no step reads the input at or after a write of the output, but for reads of the very points written
+/// in the same binding. An output prefers what it overwrites point by point, and takes what has been read before otherwise.
+fn donations(work: &[Work], slots: &[Slot], inputs: &[usize], outputs: &[usize], returned: &[bool]) -> Vec<(u32, u32)> {
+    let mut by_size: Map<usize, Vec<usize>> = Map::default();
+    inputs.iter().enumerate().filter(|(i, _)| !returned[*i]).for_each(|(i, &n)| by_size.entry(n).or_default().push(i));
+    if !outputs.iter().any(|n| by_size.contains_key(n)) {
         return Vec::new();
     }
+    let slot = |t: &Touch| slots[t.array.buffer.0 as usize];
     let mut first_write = vec![usize::MAX; outputs.len()];
     let mut last_read = vec![None; inputs.len()];
     for (step, w) in work.iter().enumerate() {
         for t in touches(w) {
-            match slots[t.array.buffer.0 as usize] {
+            match slot(&t) {
                 Slot::Output(n) if t.writes => first_write[n as usize] = first_write[n as usize].min(step),
                 Slot::Input(n) => last_read[n as usize] = Some(step),
                 _ => {}
             }
         }
     }
-    let mut donations: Vec<(u32, u32)> = Vec::new();
-    for (output, &nbytes) in outputs.iter().enumerate() {
-        let write = first_write[output];
-        if write == usize::MAX {
-            continue;
-        }
-        let fits = |&input: &usize| {
-            let Some(read) = last_read[input] else { return false };
-            let free = !donations.iter().any(|&(_, i)| i as usize == input) && !returned(input);
-            let early =
-                || read < write || read == write && overwrites(&work[write], slots, output as u32, input as u32);
-            inputs[input] == nbytes && free && early()
-        };
-        if let Some(input) = (0..inputs.len()).find(fits) {
-            donations.push((output as u32, input as u32));
+    let mut input_of: Vec<Option<usize>> = vec![None; outputs.len()];
+    let mut given = returned.to_vec();
+    let mut owners = Owners(Map::default());
+    for (step, w) in work.iter().enumerate() {
+        let touches = touches(w);
+        owners.note(step, &touches, slot);
+        for own in touches.chunk_by(|a, b| a.binding == b.binding) {
+            for write in own.iter().filter(|t| t.writes) {
+                let Slot::Output(output) = slot(write) else { continue };
+                let o = output as usize;
+                if first_write[o] != step || input_of[o].is_some() || !owners.is_alone(slot(write)) {
+                    continue;
+                }
+                // The parts of complex numbers would be two maps of one buffer each: those are left to the arena's rule.
+                let of = |s: Slot| own.iter().filter(move |t| slot(t) == s);
+                let overwrites = |s: Slot| of(slot(write)).filter(|t| t.writes).all(|x| of(s).all(|y| x.same_map(y)));
+                let input = own.iter().filter(|t| !t.writes).find_map(|t| match slot(t) {
+                    Slot::Input(i) => {
+                        let fits = !given[i as usize] && last_read[i as usize] == Some(step);
+                        let fits = fits && inputs[i as usize] == outputs[o] && owners.is_alone(slot(t));
+                        (fits && overwrites(slot(t))).then_some(i as usize)
+                    }
+                    _ => None,
+                });
+                if let Some(i) = input {
+                    (given[i], input_of[o]) = (true, Some(i));
+                }
+            }
         }
     }
-    donations
-}
-
-/// Whether a step reads an input only at the points where it writes an output.
-fn overwrites(work: &Work, slots: &[Slot], output: u32, input: u32) -> bool {
-    let touches = touches(work);
-    let of = |slot: Slot| touches.iter().filter(move |t| slots[t.array.buffer.0 as usize] == slot);
-    let pairs = |x: &Touch| of(Slot::Input(input)).all(|y| x.same_map(y));
-    // The parts of complex numbers would be two maps of one buffer each: those are left to the arena's rule.
-    of(Slot::Output(output)).filter(|t| t.writes).all(pairs)
+    // What has been read, of each size, by the time of each output.
+    let read_at = |i: &usize| last_read[*i].map_or(usize::MAX, |read| read);
+    by_size.values_mut().for_each(|inputs| inputs.sort_by_key(|i| std::cmp::Reverse(read_at(i))));
+    let mut order: Vec<usize> =
+        (0..outputs.len()).filter(|&o| input_of[o].is_none() && first_write[o] != usize::MAX).collect();
+    order.sort_by_key(|&o| first_write[o]);
+    for o in order {
+        let Some(free) = by_size.get_mut(&outputs[o]) else { continue };
+        while let Some(&i) = free.last().filter(|i| read_at(i) < first_write[o]) {
+            free.pop();
+            if !given[i] {
+                (given[i], input_of[o]) = (true, Some(i));
+                break;
+            }
+        }
+    }
+    let pairs = input_of.into_iter().enumerate();
+    pairs.filter_map(|(o, input)| input.map(|i| (o as u32, i as u32))).collect()
 }
 
 fn step(work: Work, slots: &[Slot]) -> Step {
@@ -315,9 +370,11 @@ fn step(work: Work, slots: &[Slot]) -> Step {
     match work {
         Work::Launch(launch) => Step::Launch {
             kernel: Arc::new(launch.kernel),
-            extents: launch.extents,
-            args: launch.args.into_iter().map(arg).collect(),
-            params: launch.params,
+            bindings: launch
+                .bindings
+                .into_iter()
+                .map(|b| Binding { extents: b.extents, args: b.args.into_iter().map(arg).collect(), params: b.params })
+                .collect(),
         },
         Work::Matmul { dtype, batch, m, n, k, a, b, c } => {
             Step::Call(Box::new(LibraryCall::Matmul { dtype, batch, m, n, k, a: arg(a), b: arg(b), c: arg(c) }))

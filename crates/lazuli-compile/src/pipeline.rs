@@ -1,5 +1,6 @@
 //! The road, on one page.
 
+use crate::beside::beside;
 use crate::fuse::{apart, fuse};
 use crate::inline::{Flat, inline};
 use crate::lower::lower;
@@ -59,6 +60,7 @@ pub fn compile(graph: &Graph, inputs: &[Layout], options: &Options) -> Result<Co
         (false, false) => fuse(&graph, &regions),
     };
     let program = lower(&graph, inputs, &schedule.groups)?;
+    let program = if options.fuse { beside(program) } else { program };
     let (plan, outputs) = memory::plan(program, graph.inputs.len());
     debug_assert_eq!(plan.verify().map_err(|e| e.to_string()), Ok(()));
     let report = Report { graph: owned(graph), schedule };

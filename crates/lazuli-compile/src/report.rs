@@ -71,8 +71,10 @@ impl Report {
         let fused: usize = kernels.iter().filter(|k| !k.library).map(|k| k.ops.len()).sum();
         let calls = kernels.iter().filter(|k| k.library).count();
         let mut text = String::new();
-        let plural = |n: usize, one: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") };
+        let plural = |n: usize, one: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {one}{}", if one.ends_with("ch") { "es" } else { "s" }) };
         let _ = write!(text, "{}, {} in them", plural(kernels.len() - calls, "kernel"), plural(fused, "op"));
+        let launches = plan.steps.iter().filter(|s| matches!(s, Step::Launch { .. })).count();
+        let _ = write!(text, ", run by {}", plural(launches, "launch"));
         let _ = writeln!(text, ", {}, {} bytes moved", plural(calls, "library call"), bytes_moved(plan));
         for (i, kernel) in kernels.iter().enumerate() {
             let _ = write!(text, "  {i}: {}", kernel.ops.join(" "));
@@ -93,8 +95,9 @@ pub fn bytes_moved(plan: &Plan) -> usize {
     let mut total = 0;
     for step in &plan.steps {
         match step {
-            Step::Launch { kernel, extents, args, .. } => {
-                for (operand, arg) in kernel.operands.iter().zip(args) {
+            Step::Launch { kernel, bindings } => {
+                let args = bindings.iter().flat_map(|b| b.args.iter().map(|a| (&b.extents, a)).zip(&kernel.operands));
+                for ((extents, arg), operand) in args {
                     let walked = extents.iter().zip(&arg.strides).filter(|(_, s)| **s != 0).map(|(n, _)| n);
                     let elements = if arg.len > 0 { arg.len } else { walked.product() };
                     total += elements * operand.dtype.itemsize();

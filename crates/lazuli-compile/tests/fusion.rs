@@ -2,7 +2,7 @@
 
 use lazuli_compile::{Options, compile, rule_names, simplify};
 use lazuli_ir::{Atom, Aval, Binary, Builder, DType, Graph, Unary};
-use lazuli_kernel::Layout;
+use lazuli_kernel::{Layout, Step};
 
 fn parse(inputs: &str, body: &str) -> Graph {
     format!("graph v1 ({inputs}) {{\n{body}\n}}").parse().unwrap_or_else(|e| panic!("{e}\n{body}"))
@@ -82,12 +82,52 @@ fn shapes_and_numbers_do_not_decide_the_code() {
         plan.steps
             .into_iter()
             .map(|s| match s {
-                lazuli_kernel::Step::Launch { kernel, .. } => kernel,
+                Step::Launch { kernel, .. } => kernel,
                 other => panic!("{other}"),
             })
             .collect::<Vec<_>>()
     };
     assert_eq!(kernels(4, 0.1), kernels(7, 0.2));
+}
+
+/// The extents of each binding of each step.
+#[track_caller]
+fn check_steps(inputs: &str, body: &str, want: &[&str]) {
+    let graph = parse(inputs, body);
+    let layouts: Vec<Layout> = graph.input_avals().into_iter().map(|a| Layout::row(a.shape)).collect();
+    let plan = compile(&graph, &layouts, &Options::COMPILE).unwrap().plan;
+    let bindings = |step: &Step| match step {
+        Step::Launch { bindings, .. } => {
+            bindings.iter().map(|b| lazuli_kernel::shape::show(&b.extents)).collect::<Vec<_>>().join(" ")
+        }
+        _ => "library".into(),
+    };
+    let got: Vec<String> = plan.steps.iter().map(bindings).collect();
+    assert_eq!(got, want, "{plan}");
+}
+
+#[test]
+fn independent_kernels_of_one_structure_are_one_launch() {
+    let step = |v: &str, new: &str, p: &str, g: &str, shape: &str| {
+        format!(
+            "m{new}: {shape} = multiply {v} 0.9:f32\n{new}: {shape} = add m{new} {g}\n\
+             s{new}: {shape} = multiply {new} 0.1:f32\nn{new}: {shape} = subtract {p} s{new}\n"
+        )
+    };
+    let update = step("a", "u", "b", "c", "f32[4,8]")
+        + &step("d", "v", "e", "f", "f32[8]")
+        + &step("g", "w", "h", "i", "f32[3,5]");
+    check_steps(
+        "a: f32[4,8], b: f32[4,8], c: f32[4,8], d: f32[8], e: f32[8], f: f32[8], g: f32[3,5], h: f32[3,5], i: f32[3,5]",
+        &format!("{update}return u nu v nv w nw"),
+        &["(32,) (8,) (15,)"],
+    );
+    // Reductions too; not where one needs the other.
+    let sums = "c: f32[] = sum[axes=(0),keepdims=false] a\nd: f32[] = sum[axes=(0),keepdims=false] b\nreturn c d";
+    check_steps("a: f32[7], b: f32[9]", sums, &["(7,) (9,)"]);
+    let chain =
+        "b: f32[8,8] = matmul a a\nc: f32[8,8] = exp b\nd: f32[8,8] = matmul c c\ne: f32[8,8] = exp d\nreturn c e";
+    check_steps("a: f32[8,8]", chain, &["library", "(64,)", "library", "(64,)"]);
 }
 
 /// What simplification leaves of a body.

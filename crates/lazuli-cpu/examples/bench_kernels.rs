@@ -4,8 +4,8 @@
 
 use lazuli_cpu::Cpu;
 use lazuli_kernel::{
-    Accumulator, Arg, Backend, Buffer, Combine, DType, Emit, Inner, Inst, Kernel, LibraryCall, Mode, Nest, Operand,
-    Plan, Role, Slot, Step, Store, Stream, Value, math,
+    Accumulator, Arg, Backend, Binding, Buffer, Combine, DType, Emit, Inner, Inst, Kernel, LibraryCall, Mode, Nest,
+    Operand, Plan, Role, Slot, Step, Store, Stream, Value, math,
 };
 use std::sync::Arc;
 use std::time::Instant;
@@ -66,7 +66,7 @@ fn chain(e: &mut Emit, mut x: Value) -> Value {
 fn launch(kernel: Kernel, extents: &[usize], strides: [&[isize]; 2]) -> Step {
     let args = [Slot::Input(0), Slot::Output(0)].into_iter().zip(strides);
     let args = args.map(|(slot, s)| Arg { slot, offset: 0, strides: s.into(), len: 0 }).collect();
-    Step::Launch { kernel: Arc::new(kernel), extents: extents.into(), args, params: vec![] }
+    Step::launch(Arc::new(kernel), Binding { extents: extents.into(), args, params: vec![] })
 }
 
 fn time(cpu: &Cpu, name: &str, step: Step, inputs: &[usize], output: usize) {

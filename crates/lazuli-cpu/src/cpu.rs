@@ -4,7 +4,7 @@ use crate::isa::Isa;
 use crate::kernels::Kernels;
 use crate::library::Call;
 use crate::memory::{Allocator, CpuMemory};
-use crate::nest::{Context, Launch};
+use crate::nest::{Context, Launches};
 use crate::pool::Pool;
 use crate::stream::Streams;
 use lazuli_kernel::{
@@ -19,7 +19,7 @@ use std::sync::Arc;
 ///
 /// ```
 /// use lazuli_cpu::Cpu;
-/// use lazuli_kernel::{Arg, Backend, Mode, Plan, Slot, Step, Stream};
+/// use lazuli_kernel::{Arg, Backend, Binding, Mode, Plan, Slot, Step, Stream};
 /// use std::sync::Arc;
 ///
 /// // out[i] = −in[i] for four numbers.
@@ -28,12 +28,14 @@ use std::sync::Arc;
 /// let plan = Plan {
 ///     inputs: vec![16],
 ///     outputs: vec![16],
-///     steps: vec![Step::Launch {
-///         kernel: Arc::new(kernel.parse()?),
-///         extents: [4].into_iter().collect(),
-///         args: vec![arg(Slot::Input(0)), arg(Slot::Output(0))],
-///         params: vec![],
-///     }],
+///     steps: vec![Step::launch(
+///         Arc::new(kernel.parse()?),
+///         Binding {
+///             extents: [4].into_iter().collect(),
+///             args: vec![arg(Slot::Input(0)), arg(Slot::Output(0))],
+///             params: vec![],
+///         },
+///     )],
 ///     ..Plan::default()
 /// };
 /// let cpu = Cpu::new();
@@ -110,7 +112,7 @@ struct Prepared {
 }
 
 enum ReadyStep {
-    Launch(Launch),
+    Launch(Launches),
     Call(Call),
     Copy { from: Slot, to: Slot, nbytes: usize },
 }
@@ -240,8 +242,8 @@ impl Backend for Cpu {
         plan.verify()?;
         let ready = |step: &Step| {
             Ok(match step {
-                Step::Launch { kernel, extents, args, params } => {
-                    ReadyStep::Launch(Launch::new(&self.kernels, kernel, extents, args, params)?)
+                Step::Launch { kernel, bindings } => {
+                    ReadyStep::Launch(Launches::new(&self.kernels, kernel, bindings, self.context.pool.threads())?)
                 }
                 Step::Call(call) => ReadyStep::Call(Call::new(&self.kernels, call)?),
                 Step::Copy { from, to, nbytes } => ReadyStep::Copy { from: *from, to: *to, nbytes: *nbytes },

@@ -2,7 +2,7 @@
 
 use lazuli_cpu::{Cpu, Isa};
 use lazuli_kernel::testing::{Rng, check_backends, run};
-use lazuli_kernel::{Arg, Backend, DType, Interpreter, LibraryCall, Plan, Scalar, Slot, Step, shape};
+use lazuli_kernel::{Arg, Backend, Binding, DType, Interpreter, LibraryCall, Plan, Scalar, Slot, Step, shape};
 use std::sync::Arc;
 
 fn backends() -> Vec<Cpu> {
@@ -25,12 +25,14 @@ fn check(kernel: &str, extents: &[usize], input: &[isize], output: &[isize], ele
     let plan = Plan {
         inputs: vec![4 * n],
         outputs: vec![4 * elements],
-        steps: vec![Step::Launch {
-            kernel: Arc::new(kernel.parse().unwrap()),
-            extents: extents.into(),
-            args: vec![arg(Slot::Input(0), input), arg(Slot::Output(0), output)],
-            params: vec![],
-        }],
+        steps: vec![Step::launch(
+            Arc::new(kernel.parse().unwrap()),
+            Binding {
+                extents: extents.into(),
+                args: vec![arg(Slot::Input(0), input), arg(Slot::Output(0), output)],
+                params: vec![],
+            },
+        )],
         ..Plan::default()
     };
     for cpu in backends() {
@@ -184,18 +186,48 @@ fn sorts() {
 }
 
 #[test]
+fn bindings_run_side_by_side() {
+    const SUM: &str = "kernel rank 2 vector 1 (in f32 unit, out f32 broadcast) {
+        %0 = load 0 reduce axes 1 (sum %0) { %1 = reduced 0 store 1 <- %1 } }";
+    for (kernel, is_sum) in [(SQUARE, false), (SUM, true)] {
+        for sizes in [&[5, 100_000, 0, 700_000, 1, 64][..], &[3; 100], &[20_000; 30]] {
+            let bindings = sizes.iter().enumerate().map(|(i, &n)| Binding {
+                extents: [1, n].into_iter().collect(),
+                args: vec![
+                    arg(Slot::Input(i as u32), &[n as isize, 1]),
+                    arg(Slot::Output(i as u32), &[n as isize, !is_sum as isize]),
+                ],
+                params: vec![],
+            });
+            let plan = Plan {
+                inputs: sizes.iter().map(|n| 4 * n).collect(),
+                outputs: sizes.iter().map(|n| if is_sum { 4 } else { 4 * n }).collect(),
+                steps: vec![Step::Launch { kernel: Arc::new(kernel.parse().unwrap()), bindings: bindings.collect() }],
+                ..Plan::default()
+            };
+            let inputs: Vec<Vec<u8>> = sizes.iter().map(|&n| random(n, DType::F32)).collect();
+            for cpu in backends() {
+                check_backends(&Interpreter::default(), &cpu, &plan, &inputs).unwrap();
+            }
+        }
+    }
+}
+
+#[test]
 fn kernels_are_generated_once() {
     let Ok(cpu) = Cpu::with_isa(Isa::Avx2) else { return };
     for n in [8, 9, 1000] {
         let plan = Plan {
             inputs: vec![4 * n],
             outputs: vec![4 * n],
-            steps: vec![Step::Launch {
-                kernel: Arc::new(SQUARE.parse().unwrap()),
-                extents: [1, n].into_iter().collect(),
-                args: [Slot::Input(0), Slot::Output(0)].map(|s| arg(s, &[n as isize, 1])).to_vec(),
-                params: vec![],
-            }],
+            steps: vec![Step::launch(
+                Arc::new(SQUARE.parse().unwrap()),
+                Binding {
+                    extents: [1, n].into_iter().collect(),
+                    args: [Slot::Input(0), Slot::Output(0)].map(|s| arg(s, &[n as isize, 1])).to_vec(),
+                    params: vec![],
+                },
+            )],
             ..Plan::default()
         };
         let executable = cpu.prepare(plan).unwrap();

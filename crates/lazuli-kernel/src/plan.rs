@@ -7,6 +7,7 @@ use crate::dtype::DType;
 use crate::ir::Kernel;
 use crate::scalar::Scalar;
 use crate::shape::{Shape, Strides};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// A piece of memory that steps read and write.
@@ -35,12 +36,29 @@ pub struct Arg {
 /// One entry of a plan.
 #[derive(Debug, Clone)]
 pub enum Step {
-    /// Runs a kernel over `extents` (one per loop axis); `args` are its operands in order.
-    Launch { kernel: Arc<Kernel>, extents: Shape, args: Vec<Arg>, params: Vec<Scalar> },
+    /// Runs a kernel once for each binding. Bindings are independent: a backend may run them in any order, or side by side.
+    Launch { kernel: Arc<Kernel>, bindings: SmallVec<[Binding; 1]> },
     /// Runs a library routine.
     Call(Box<LibraryCall>),
     /// Copies `nbytes` from the start of one slot to another.
     Copy { from: Slot, to: Slot, nbytes: usize },
+}
+
+/// What a kernel runs on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Binding {
+    /// One per loop axis.
+    pub extents: Shape,
+    /// The operands, in order.
+    pub args: Vec<Arg>,
+    pub params: Vec<Scalar>,
+}
+
+impl Step {
+    /// A kernel that runs once.
+    pub fn launch(kernel: Arc<Kernel>, binding: Binding) -> Step {
+        Step::Launch { kernel, bindings: [binding].into_iter().collect() }
+    }
 }
 
 /// Work that the field's libraries do.
@@ -67,6 +85,6 @@ pub struct Plan {
     pub arena: usize,
     pub steps: Vec<Step>,
     /// Pairs (output, input) where the output may take over the input's memory if the caller gives it up: sizes agree and each
-    /// step that writes the output is a launch that reads the input only at the point it writes, and no later step reads the input.
+    /// step that writes the output is a launch that reads the input only in the binding and at the point that writes, and no later step reads the input.
     pub donations: Vec<(u32, u32)>,
 }

@@ -18,7 +18,7 @@
 
 use crate::dtype::DType;
 use crate::ir::{Accumulator, Inner, Inst, Kernel, Nest, Operand, Role, Value};
-use crate::plan::{Arg, LibraryCall, Plan, Slot, Step};
+use crate::plan::{Arg, Binding, LibraryCall, Plan, Slot, Step};
 use crate::shape;
 use std::fmt::{self, Debug, Display, Formatter};
 
@@ -206,15 +206,18 @@ impl Display for Arg {
 impl Display for Step {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
-            Step::Launch { kernel, extents, args, params } => {
-                write!(f, "launch extents {}", shape::show(extents))?;
-                if !params.is_empty() {
-                    write!(f, " params {params:?}")?;
+            Step::Launch { kernel, bindings } => {
+                for Binding { extents, args, params } in bindings {
+                    write!(f, "launch extents {}", shape::show(extents))?;
+                    if !params.is_empty() {
+                        write!(f, " params {params:?}")?;
+                    }
+                    for (i, arg) in args.iter().enumerate() {
+                        write!(f, "\n  {i}: {arg}")?;
+                    }
+                    writeln!(f)?;
                 }
-                for (i, arg) in args.iter().enumerate() {
-                    write!(f, "\n  {i}: {arg}")?;
-                }
-                write!(f, "\n{kernel}")
+                write!(f, "{kernel}")
             }
             Step::Call(call) => write!(f, "{call}"),
             Step::Copy { from, to, nbytes } => write!(f, "copy {to} <- {from}, {nbytes} bytes"),
@@ -278,12 +281,14 @@ mod tests {
             arena: 128,
             steps: vec![
                 Step::Copy { from: Slot::Input(0), to: temp, nbytes: 16 },
-                Step::Launch {
-                    kernel: Arc::new(kernel.parse().unwrap()),
-                    extents: [4].into_iter().collect(),
-                    args: vec![arg(temp, 3, &[-1], 0), arg(Slot::Output(0), 0, &[1], 0)],
-                    params: vec![Scalar::f32(0.5)],
-                },
+                Step::launch(
+                    Arc::new(kernel.parse().unwrap()),
+                    Binding {
+                        extents: [4].into_iter().collect(),
+                        args: vec![arg(temp, 3, &[-1], 0), arg(Slot::Output(0), 0, &[1], 0)],
+                        params: vec![Scalar::f32(0.5)],
+                    },
+                ),
                 Step::Call(Box::new(LibraryCall::Sort {
                     dtype: DType::F32,
                     rows: [2].into_iter().collect(),

@@ -4,12 +4,18 @@
 use super::body::{Access, Body};
 use super::places::BufferId;
 use lazuli_kernel::{Accumulator, Inner, Inst, Kernel, Nest, Operand, Scalar, Shape, Store, Strides, Value};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
-/// A kernel with all that a launch of it needs, its buffers not yet placed.
+/// A kernel with all that its launch needs, its buffers not yet placed.
 #[derive(Debug)]
 pub(crate) struct Launch {
     pub kernel: Kernel,
+    pub bindings: SmallVec<[Bound; 1]>,
+}
+
+/// What a kernel runs on.
+#[derive(Debug)]
+pub(crate) struct Bound {
     pub extents: Shape,
     pub args: Vec<Operands>,
     pub params: Vec<Scalar>,
@@ -108,7 +114,7 @@ pub(super) fn finish(body: Body, nest: Nest) -> Launch {
     let (types, params) =
         params.iter().zip(&live.params).filter(|(_, n)| n.is_some()).map(|(s, _)| (s.dtype, *s)).unzip();
     let kernel = Kernel { rank, vector_axis, params: types, operands, body: insts, nest };
-    Launch { kernel, extents, args: out_args, params }
+    Launch { kernel, bindings: smallvec![Bound { extents, args: out_args, params }] }
 }
 
 /// New numbers of what is used, `None` for the rest.

@@ -25,6 +25,10 @@ impl Map {
         Ok(Self { tile: Tile::new(kernels, (*kernel).clone(), extents, operands, params, stream)? })
     }
 
+    pub fn tile(&self) -> &Tile {
+        &self.tile
+    }
+
     pub fn functions(&self) -> Vec<Arc<Function>> {
         vec![self.tile.function().clone()]
     }
@@ -52,20 +56,23 @@ pub unsafe fn run_parallel(tile: &Tile, bases: &[usize], part: &Part, cx: &Conte
         return unsafe { tile.run(bases, part) };
     }
     // More tasks than threads, so that a thread that is held up does not hold up all; each still worth its start.
-    let tasks = (cost / PARALLEL).clamp(threads, 8 * threads);
+    let (tasks, own) = cut(tile, part, (cost / PARALLEL).clamp(threads, 8 * threads));
+    // SAFETY: the boxes of the tasks are parts of the caller's, and disjoint; points of a map are independent.
+    cx.pool.run(tasks, &|k| unsafe { tile.run(bases, &own(k)) });
+}
+
+/// Disjoint boxes that make up a box: about `tasks` of them, if it has so many rows or so long ones. Their number, and each of them.
+pub fn cut<'a>(tile: &Tile, part: &'a Part, tasks: usize) -> (usize, impl Fn(usize) -> Part + Sync + 'a) {
     let grain = |axis: usize| if axis == tile.vector_axis() { GRAIN } else { 1 };
     let shares = |axis: usize| part.count[axis] / grain(axis);
     let axes = 0..part.count.len();
-    let Some(axis) = axes.clone().find(|&a| shares(a) >= tasks).or_else(|| axes.max_by_key(|&a| shares(a))) else {
-        // SAFETY: passed on.
-        return unsafe { tile.run(bases, part) };
+    let axis = axes.clone().find(|&a| shares(a) >= tasks).or_else(|| axes.max_by_key(|&a| shares(a)));
+    // A box without axes is one point.
+    let (all, unit) = axis.map_or((1, 1), |a| (part.count[a], grain(a)));
+    let share = all.div_ceil(tasks.max(1)).next_multiple_of(unit);
+    let own = move |k: usize| match axis {
+        Some(axis) => part.with(axis, part.start[axis] + k * share, share.min(all - k * share)),
+        None => part.clone(),
     };
-    let (all, unit) = (part.count[axis], grain(axis));
-    let share = all.div_ceil(tasks).next_multiple_of(unit);
-    cx.pool.run(all.div_ceil(share), &|k| {
-        let start = k * share;
-        let own = part.with(axis, part.start[axis] + start, share.min(all - start));
-        // SAFETY: the boxes of the tasks are parts of the caller's, and disjoint; points of a map are independent.
-        unsafe { tile.run(bases, &own) };
-    });
+    (all.div_ceil(share), own)
 }

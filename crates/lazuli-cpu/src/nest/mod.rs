@@ -9,6 +9,9 @@ mod map;
 mod reduce;
 mod scan;
 mod scatter;
+mod together;
+
+pub use together::Launches;
 
 use crate::kernels::{Function, Kernels};
 use crate::memory::{Allocator, CpuMemory};
@@ -30,6 +33,8 @@ pub struct Launch {
     work: Work,
     /// Slot, and byte within it of the element with all indices 0, of each argument.
     args: Vec<(Slot, usize)>,
+    /// Rough cost, in picoseconds.
+    cost: usize,
 }
 
 enum Work {
@@ -61,28 +66,43 @@ impl Launch {
                 Work::Scatter(Box::new(scatter::Scatter::new(&launch, *op, *target, *index, *mask, *value)?))
             }
         };
-        Ok(Self { work, args: args.iter().zip(&kernel.operands).map(offset).collect() })
+        let cost = extents.iter().product::<usize>().saturating_mul(cost_per_point(kernel));
+        Ok(Self { work, args: args.iter().zip(&kernel.operands).map(offset).collect(), cost })
+    }
+
+    /// The addresses of its arguments. `address` gives that of a slot.
+    fn bases(&self, address: &dyn Fn(Slot) -> usize) -> Bases {
+        self.args.iter().map(|&(slot, offset)| address(slot).wrapping_add(offset)).collect()
     }
 
     /// Runs it. `address` gives that of a slot.
     ///
     /// # Safety
     ///
+    /// As for [`run_at`](Self::run_at).
+    pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, cx: &Context) -> Result<()> {
+        // SAFETY: passed on.
+        unsafe { self.run_at(&self.bases(address), cx) }
+    }
+
+    /// Runs it on arguments at these addresses.
+    ///
+    /// # Safety
+    ///
     /// The launch is of a plan that `Plan::verify` accepted, the addresses are of memory as large as the plan says, and nothing else
     /// touches it meanwhile but to read what this launch only reads.
-    pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, cx: &Context) -> Result<()> {
-        let bases: Bases = self.args.iter().map(|&(slot, offset)| address(slot).wrapping_add(offset)).collect();
+    unsafe fn run_at(&self, bases: &[usize], cx: &Context) -> Result<()> {
         // SAFETY: passed on.
         unsafe {
             match &self.work {
                 Work::Nothing => Ok(()),
                 Work::Map(map) => {
-                    map.run(&bases, cx);
+                    map.run(bases, cx);
                     Ok(())
                 }
-                Work::Reduce(reduce) => reduce.run(&bases, cx),
-                Work::Scan(scan) => scan.run(&bases, cx),
-                Work::Scatter(scatter) => scatter.run(&bases, cx),
+                Work::Reduce(reduce) => reduce.run(bases, cx),
+                Work::Scan(scan) => scan.run(bases, cx),
+                Work::Scatter(scatter) => scatter.run(bases, cx),
             }
         }
     }

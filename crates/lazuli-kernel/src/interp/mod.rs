@@ -15,7 +15,7 @@ mod total;
 
 use crate::backend::{Backend, Buffer, Event, Executable, Features, MemoryStats, Mode, Run, Stream};
 use crate::error::{Error, Result};
-use crate::plan::{Plan, Step};
+use crate::plan::{Binding, Plan, Step};
 use memory::{Bytes, Slots, Tally};
 use std::any::Any;
 use std::sync::Arc;
@@ -23,7 +23,7 @@ use std::sync::Arc;
 /// The reference interpreter.
 ///
 /// ```
-/// use lazuli_kernel::{Arg, Backend, Interpreter, Mode, Plan, Slot, Step, Stream};
+/// use lazuli_kernel::{Arg, Backend, Binding, Interpreter, Mode, Plan, Slot, Step, Stream};
 /// use std::sync::Arc;
 ///
 /// // out[i] = −in[i] for four numbers.
@@ -32,12 +32,14 @@ use std::sync::Arc;
 /// let plan = Plan {
 ///     inputs: vec![16],
 ///     outputs: vec![16],
-///     steps: vec![Step::Launch {
-///         kernel: Arc::new(kernel.parse()?),
-///         extents: [4].into_iter().collect(),
-///         args: vec![arg(Slot::Input(0)), arg(Slot::Output(0))],
-///         params: vec![],
-///     }],
+///     steps: vec![Step::launch(
+///         Arc::new(kernel.parse()?),
+///         Binding {
+///             extents: [4].into_iter().collect(),
+///             args: vec![arg(Slot::Input(0)), arg(Slot::Output(0))],
+///             params: vec![],
+///         },
+///     )],
 ///     ..Plan::default()
 /// };
 /// let backend = Interpreter::default();
@@ -97,7 +99,11 @@ impl Interpreter {
 
 fn run_step(step: &Step, slots: &mut Slots) {
     match step {
-        Step::Launch { kernel, extents, args, params } => nest::launch(kernel, extents, args, params, slots),
+        Step::Launch { kernel, bindings } => {
+            for Binding { extents, args, params } in bindings {
+                nest::launch(kernel, extents, args, params, slots);
+            }
+        }
         Step::Call(call) => library::call(call, slots),
         Step::Copy { from, to, nbytes } => {
             let bytes = slots.bytes(*from)[..*nbytes].to_vec();

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::dtype::DType;
-use crate::plan::{Arg, LibraryCall, Slot};
+use crate::plan::{Arg, Binding, LibraryCall, Slot};
 use crate::scalar::Scalar;
 use crate::testing::run;
 
@@ -44,7 +44,7 @@ fn check(
         outputs: vec![nbytes],
         steps: vec![
             Step::Copy { from: Slot::Input(inputs.len() as u32), to: Slot::Output(0), nbytes },
-            Step::Launch { kernel: Arc::new(kernel), extents: extents.into(), args, params: vec![] },
+            Step::launch(Arc::new(kernel), Binding { extents: extents.into(), args, params: vec![] }),
         ],
         ..Plan::default()
     };
@@ -288,7 +288,7 @@ fn memory_is_counted_and_donated() {
     let kernel = "kernel rank 1 vector 0 (in f32 unit, out f32 unit) { %0 = load 0 %1 = neg %0 map { store 1 <- %1 } }";
     let args = vec![arg(Slot::Input(0), 0, &[1], 0), arg(Slot::Output(0), 0, &[1], 0)];
     let kernel: Arc<crate::Kernel> = Arc::new(kernel.parse().unwrap());
-    let launch = Step::Launch { kernel: kernel.clone(), extents: [4].into_iter().collect(), args, params: vec![] };
+    let launch = Step::launch(kernel.clone(), Binding { extents: [4].into_iter().collect(), args, params: vec![] });
     let plan = Plan { inputs: vec![16], outputs: vec![16], steps: vec![launch], donations: vec![(0, 0)], arena: 64 };
     let executable = backend.prepare(plan).unwrap();
     assert_eq!(executable.disassemble(), [kernel.to_string()]);

@@ -8,7 +8,7 @@ use crate::backend::Backend;
 use crate::dtype::DType;
 use crate::ir::{Emit, Inner, Kernel, Nest, Operand, Role, Store, Value};
 use crate::math::{Emitter, Function};
-use crate::plan::{Arg, Plan, Slot, Step};
+use crate::plan::{Arg, Binding, Plan, Slot, Step};
 use std::sync::Arc;
 
 /// The largest error seen so far, and where.
@@ -96,12 +96,10 @@ fn plan(function: &Function, dtype: DType, n: usize) -> Plan {
     Plan {
         inputs: vec![n * dtype.itemsize(); operands.len()],
         outputs: sizes,
-        steps: vec![Step::Launch {
-            kernel: Arc::new(kernel),
-            extents: [n].into_iter().collect(),
-            args,
-            params: Default::default(),
-        }],
+        steps: vec![Step::launch(
+            Arc::new(kernel),
+            Binding { extents: [n].into_iter().collect(), args, params: vec![] },
+        )],
         ..Plan::default()
     }
 }

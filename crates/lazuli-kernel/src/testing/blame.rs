@@ -3,7 +3,7 @@
 use super::{run, same};
 use crate::backend::Backend;
 use crate::ir::{Inner, Inst, Kernel, Nest, Operand, Role, Store, Value};
-use crate::plan::{Arg, Plan, Slot, Step};
+use crate::plan::{Arg, Binding, Plan, Slot, Step};
 use crate::scalar::Scalar;
 use crate::shape::{row_strides, size};
 use std::sync::Arc;
@@ -40,7 +40,9 @@ fn probe(plan: &Plan, value: Value) -> Plan {
     let mut plan = Plan { donations: Vec::new(), ..plan.clone() };
     let launch = plan.steps.iter().position(|step| matches!(step, Step::Launch { .. }));
     plan.steps.truncate(launch.map_or(0, |at| at + 1));
-    let Some(Step::Launch { kernel, extents, args, .. }) = plan.steps.last_mut() else { return plan };
+    let Some(Step::Launch { kernel, bindings }) = plan.steps.last_mut() else { return plan };
+    bindings.truncate(1);
+    let Binding { extents, args, .. } = &mut bindings[0];
     let old = kernel.clone();
     let last = extents.len().saturating_sub(1);
     let inner = |arg: &Arg| match arg.strides.get(last) {

@@ -6,7 +6,7 @@ use crate::ir::{
     Accumulator, BinaryOp, Combine, Emit, Inner, Inst, Kernel, Nest, Operand, Role, ScanOp, ScatterOp, Store, UnaryOp,
     Value,
 };
-use crate::plan::{Arg, Plan, Slot, Step};
+use crate::plan::{Arg, Binding, Plan, Slot, Step};
 use crate::scalar::Scalar;
 use crate::shape::{Shape, size};
 use std::fmt::Debug;
@@ -459,10 +459,51 @@ impl<'a> Generator<'a> {
             body: self.emit.insts,
             nest,
         };
-        let (kernel, extents, args) = (Arc::new(kernel), self.extents, self.args);
-        self.plan.steps.push(Step::Launch { kernel, extents, args, params: self.params });
+        let binding = Binding { extents: self.extents, args: self.args, params: self.params };
+        self.plan.steps.push(Step::launch(Arc::new(kernel), binding));
         self.plan.steps.append(&mut self.after);
         Case { plan: self.plan, inputs: self.inputs }
+    }
+}
+
+impl Case {
+    /// The same so many times, on other slots, each launch one binding more of the first.
+    pub fn side_by_side(self, times: usize) -> Case {
+        let Plan { inputs, outputs, arena, steps, donations } = &self.plan;
+        let (n, m, gap) = (inputs.len() as u32, outputs.len() as u32, arena.next_multiple_of(64));
+        let mut plan = Plan { arena: gap * times, ..Plan::default() };
+        for k in 0..times as u32 {
+            plan.inputs.extend(inputs);
+            plan.outputs.extend(outputs);
+            plan.donations.extend(donations.iter().map(|&(o, i)| (o + k * m, i + k * n)));
+        }
+        let moved = |slot: Slot, k: u32| match slot {
+            Slot::Input(i) => Slot::Input(i + k * n),
+            Slot::Output(o) => Slot::Output(o + k * m),
+            Slot::Temp { offset, nbytes } => Slot::Temp { offset: offset + k as usize * gap, nbytes },
+        };
+        for step in steps {
+            match step {
+                Step::Launch { kernel, bindings } => {
+                    let again = |k: u32| {
+                        bindings.iter().map(move |b| {
+                            let args = b.args.iter().map(|a| Arg { slot: moved(a.slot, k), ..a.clone() });
+                            Binding { args: args.collect(), ..b.clone() }
+                        })
+                    };
+                    let bindings = (0..times as u32).flat_map(again).collect();
+                    plan.steps.push(Step::Launch { kernel: kernel.clone(), bindings });
+                }
+                Step::Copy { from, to, nbytes } => plan.steps.extend((0..times as u32).map(|k| Step::Copy {
+                    from: moved(*from, k),
+                    to: moved(*to, k),
+                    nbytes: *nbytes,
+                })),
+                Step::Call(_) => unreachable!("a case of a kernel has no library calls"),
+            }
+        }
+        let inputs = std::iter::repeat_n(self.inputs, times).flatten().collect();
+        Case { plan, inputs }
     }
 }
 

@@ -217,9 +217,9 @@ fn same(dtype: DType, a: &[u8], b: &[u8]) -> bool {
 /// dtype of what the steps of a plan store in a slot; u8 if they do not say.
 fn dtype_of(plan: &Plan, slot: Slot) -> DType {
     let found = plan.steps.iter().find_map(|step| match step {
-        Step::Launch { kernel, args, .. } => {
-            let operand = args.iter().zip(&kernel.operands).find(|(arg, _)| arg.slot == slot);
-            operand.map(|(_, operand)| operand.dtype)
+        Step::Launch { kernel, bindings } => {
+            let mut operands = bindings.iter().flat_map(|b| b.args.iter().zip(&kernel.operands));
+            operands.find(|(arg, _)| arg.slot == slot).map(|(_, operand)| operand.dtype)
         }
         Step::Call(call) => match &**call {
             LibraryCall::Matmul { dtype, c, .. } => (c.slot == slot).then_some(*dtype),

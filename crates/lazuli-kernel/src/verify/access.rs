@@ -1,7 +1,7 @@
 //! The bytes that a step touches through one argument, and whether two such sets meet.
 
 /// The memory behind a slot: two slots overlap only within one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Space {
     Input(u32),
     Output(u32),
@@ -29,6 +29,8 @@ pub(super) struct Access {
     /// Each point of a kernel touches the one element that its indices give. Not so computed positions and library calls.
     pub pointwise: bool,
     pub writes: bool,
+    /// Which binding of a launch it belongs to.
+    pub binding: u32,
 }
 
 impl Access {
@@ -52,10 +54,11 @@ impl Access {
         })
     }
 
-    /// Whether every point touches the same bytes through both.
+    /// Whether every point of one binding touches the same bytes through both.
     pub fn is_same_map(&self, other: &Access) -> bool {
         self.pointwise
             && other.pointwise
+            && self.binding == other.binding
             && self.base == other.base
             && self.itemsize == other.itemsize
             && self.axes == other.axes

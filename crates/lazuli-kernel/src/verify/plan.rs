@@ -4,9 +4,8 @@ use super::access::{Access, Axis, FAR, Space, wholes};
 use crate::backend::Buffer;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
-use crate::ir::{Inner, Inst, Kernel, Nest, Store};
-use crate::plan::{Arg, LibraryCall, Plan, Slot, Step};
-use crate::scalar::Scalar;
+use crate::ir::{Inner, Inst, Kernel, Nest, Role};
+use crate::plan::{Arg, Binding, LibraryCall, Plan, Slot, Step};
 use crate::shape;
 
 impl Plan {
@@ -69,9 +68,15 @@ impl Plan {
     /// All that a step touches, each proved to be within its slot.
     fn step_accesses(&self, step: &Step) -> Result<Vec<Access>> {
         match step {
-            Step::Launch { kernel, extents, args, params } => {
+            Step::Launch { kernel, bindings } => {
                 kernel.verify()?;
-                self.launch_accesses(kernel, extents, args, params)
+                let uses = Uses::of(kernel);
+                let mut all = Vec::new();
+                for (number, binding) in bindings.iter().enumerate() {
+                    let accesses = self.binding_accesses(kernel, &uses, binding)?;
+                    all.extend(accesses.into_iter().map(|a| Access { binding: number as u32, ..a }));
+                }
+                Ok(all)
             }
             Step::Call(call) => self.call_accesses(call),
             Step::Copy { from, to, nbytes } => {
@@ -83,13 +88,8 @@ impl Plan {
         }
     }
 
-    fn launch_accesses(
-        &self,
-        kernel: &Kernel,
-        extents: &[usize],
-        args: &[Arg],
-        params: &[Scalar],
-    ) -> Result<Vec<Access>> {
+    fn binding_accesses(&self, kernel: &Kernel, uses: &[Uses], binding: &Binding) -> Result<Vec<Access>> {
+        let Binding { extents, args, params } = binding;
         let wrong = |message: String| Err(Error::internal("verify", message));
         let rank = kernel.rank as usize;
         if extents.len() != rank || args.len() != kernel.operands.len() {
@@ -115,7 +115,7 @@ impl Plan {
                 (Some((_, &s)), Inner::Unit) => s == 1,
                 (Some((_, &s)), Inner::Broadcast) => s == 0,
             };
-            let uses = Uses::of(kernel, i as u32);
+            let uses = uses[i];
             if !fits && (uses.body || uses.kept) {
                 return wrong(format!("argument {i} is not {} along the vector axis", operand.inner));
             }
@@ -182,6 +182,7 @@ impl Plan {
             itemsize: dtype.itemsize() as i128,
             pointwise: true,
             writes,
+            binding: 0,
         };
         for (number, (&n, &s)) in extents.iter().zip(&arg.strides).enumerate() {
             if n as u64 > FAR || s.unsigned_abs() as u64 > FAR {
@@ -218,7 +219,7 @@ impl Plan {
         }
         let base = start as i128 + arg.offset as i128 * itemsize;
         let axes = vec![Axis { number: 0, extent: arg.len as i128, stride: itemsize }];
-        Ok(Some(Access { space, base, axes, itemsize, pointwise: false, writes }))
+        Ok(Some(Access { space, base, axes, itemsize, pointwise: false, writes, binding: 0 }))
     }
 
     /// As [`locate`](Self::locate), of a slot that may be written if it is to be.
@@ -232,7 +233,23 @@ impl Plan {
     }
 
     fn verify_donations(&self, steps: &[Vec<Access>]) -> Result<()> {
-        for (i, &(output, input)) in self.donations.iter().enumerate() {
+        if self.donations.is_empty() {
+            return Ok(());
+        }
+        // Of each input its reads, of each output its writes, with the step.
+        let mut reads: Vec<Vec<(usize, &Access)>> = vec![Vec::new(); self.inputs.len()];
+        let mut writes: Vec<Vec<(usize, &Access)>> = vec![Vec::new(); self.outputs.len()];
+        for (step, accesses) in steps.iter().enumerate() {
+            for a in accesses {
+                match a.space {
+                    Space::Input(n) => reads[n as usize].push((step, a)),
+                    Space::Output(n) if a.writes => writes[n as usize].push((step, a)),
+                    _ => {}
+                }
+            }
+        }
+        let (mut taken, mut given) = (vec![false; self.outputs.len()], vec![false; self.inputs.len()]);
+        for &(output, input) in &self.donations {
             let wrong = |why: &str| {
                 let message = format!("output{output} cannot take the memory of input{input}: {why}\n{self}");
                 Err(Error::internal("verify", message))
@@ -241,22 +258,21 @@ impl Plan {
             if a != b {
                 return wrong("their sizes differ");
             }
-            if self.donations[..i].iter().any(|&(o, n)| o == output || n == input) {
+            let (taken, given) = (&mut taken[output as usize], &mut given[input as usize]);
+            if *taken || *given {
                 return wrong("one of them is donated already");
             }
-            let mut written = false;
-            for step in steps {
-                let reads = || step.iter().filter(|a| a.space == Space::Input(input));
-                if written && reads().next().is_some() {
-                    return wrong("a later step reads the input");
-                }
-                for write in step.iter().filter(|a| a.writes && a.space == Space::Output(output)) {
-                    written = true;
-                    for read in reads() {
-                        let moved = Access { space: write.space, ..read.clone() };
-                        if !moved.is_disjoint(write) && !moved.is_same_map(write) {
-                            return wrong("a step reads the input at other points than it writes");
-                        }
+            (*taken, *given) = (true, true);
+            let (reads, writes) = (&reads[input as usize], &writes[output as usize]);
+            let (Some(&(first, _)), Some(&(last, _))) = (writes.first(), reads.last()) else { continue };
+            if last > first {
+                return wrong("a later step reads the input");
+            }
+            for (_, write) in writes.iter().filter(|(step, _)| *step == first) {
+                for (_, read) in reads.iter().filter(|(step, _)| *step == first) {
+                    let moved = Access { space: write.space, ..(*read).clone() };
+                    if !moved.is_disjoint(write) && !moved.is_same_map(write) {
+                        return wrong("a step reads the input at other points than it writes");
                     }
                 }
             }
@@ -265,12 +281,30 @@ impl Plan {
     }
 }
 
-/// A write and any other access of one step are disjoint, or a read of each point's own element.
+/// A write and any other access of one step are disjoint, or (within a binding) a read of each point's own element.
 fn check_conflicts(accesses: &[Access]) -> Result<()> {
-    for (i, a) in accesses.iter().enumerate() {
-        for b in &accesses[i + 1..] {
+    // By first byte, with the end of all that begins no later: what may meet an access is a short run of them.
+    let mut writes: Vec<(Space, i128, usize)> = accesses
+        .iter()
+        .enumerate()
+        .filter(|(_, a)| a.writes)
+        .map(|(number, a)| (a.space, a.span().0, number))
+        .collect();
+    writes.sort_unstable();
+    let mut ends: Vec<i128> = Vec::with_capacity(writes.len());
+    for (n, &(space, _, number)) in writes.iter().enumerate() {
+        let before = if n > 0 && writes[n - 1].0 == space { ends[n - 1] } else { i128::MIN };
+        ends.push(before.max(accesses[number].span().1));
+    }
+    for (number, a) in accesses.iter().enumerate() {
+        let (low, high) = a.span();
+        let first = writes.partition_point(|w| w.0 < a.space);
+        let last = first + writes[first..].partition_point(|w| w.0 == a.space && w.1 < high);
+        let first = first + ends[first..last].partition_point(|&end| end <= low);
+        for &(_, _, other) in &writes[first..last] {
+            let b = &accesses[other];
             let in_place = a.is_same_map(b) && a.writes != b.writes;
-            if (a.writes || b.writes) && !in_place && !a.is_disjoint(b) {
+            if other != number && !in_place && !a.is_disjoint(b) {
                 let why = "a store may hit what another point of the step reads or writes: index maps of overlapping arguments must be equal";
                 return Err(Error::internal("verify", why));
             }
@@ -293,26 +327,36 @@ struct Uses {
 }
 
 impl Uses {
-    fn of(kernel: &Kernel, operand: u32) -> Uses {
-        let mut uses = Uses::default();
-        let stored = |stores: &[Store]| stores.iter().any(|s| s.operand == operand);
-        let loads = |insts: &[Inst]| insts.iter().any(|i| matches!(i, Inst::Load(o) if *o == operand));
-        uses.body = loads(&kernel.body);
-        uses.computed = kernel.insts().any(|i| matches!(i, Inst::LoadAt { operand: o, .. } if *o == operand));
-        match &kernel.nest {
-            Nest::Map { stores } => uses.written = stored(stores),
-            Nest::Reduce { stores, epilogue, .. } => {
-                uses.written = stored(stores);
-                uses.kept = loads(epilogue);
-            }
-            Nest::Scan { store, .. } => uses.written = *store == operand,
-            Nest::Scatter { target, .. } => {
-                uses.written = *target == operand;
-                uses.computed |= uses.written;
-                return uses;
+    /// Of each operand.
+    fn of(kernel: &Kernel) -> Vec<Uses> {
+        let mut uses = vec![Uses::default(); kernel.operands.len()];
+        let (mut body, mut kept): (Vec<u32>, Vec<u32>) = Default::default();
+        let loads = |insts: &[Inst], into: &mut Vec<u32>| {
+            into.extend(insts.iter().filter_map(|i| if let Inst::Load(o) = i { Some(*o) } else { None }));
+        };
+        loads(&kernel.body, &mut body);
+        for inst in kernel.insts() {
+            if let Inst::LoadAt { operand, .. } = inst {
+                uses[*operand as usize].computed = true;
             }
         }
-        uses.kept |= uses.written;
+        match &kernel.nest {
+            Nest::Map { stores } => kept.extend(stores.iter().map(|s| s.operand)),
+            Nest::Reduce { stores, epilogue, .. } => {
+                kept.extend(stores.iter().map(|s| s.operand));
+                loads(epilogue, &mut kept);
+            }
+            Nest::Scan { store, .. } => kept.push(*store),
+            Nest::Scatter { target, .. } => {
+                let target = &mut uses[*target as usize];
+                (target.computed, target.written) = (true, true);
+            }
+        }
+        body.into_iter().for_each(|o| uses[o as usize].body = true);
+        for o in kept {
+            uses[o as usize].kept = true;
+            uses[o as usize].written = kernel.operands[o as usize].role != Role::In;
+        }
         uses
     }
 }

@@ -3,7 +3,7 @@
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ir::{Inst, Kernel, Nest, Store};
-use crate::plan::{Arg, LibraryCall, Plan, Slot, Step};
+use crate::plan::{Arg, Binding, LibraryCall, Plan, Slot, Step};
 use crate::testing::{DTYPES, NestKind, Rng, random_case};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -96,7 +96,7 @@ fn plan(steps: Vec<Step>, donations: &[(u32, u32)]) -> Plan {
 }
 
 fn launch(text: &str, extents: &[usize], args: Vec<Arg>) -> Step {
-    Step::Launch { kernel: Arc::new(text.parse().unwrap()), extents: extents.into(), args, params: Vec::new() }
+    Step::launch(Arc::new(text.parse().unwrap()), Binding { extents: extents.into(), args, params: Vec::new() })
 }
 
 /// out = in over an axis of `n` elements and one of 2, as strided operands.
@@ -200,6 +200,28 @@ fn stores_hit_no_other_point() {
 }
 
 #[test]
+fn bindings_do_not_meet() {
+    use Slot::*;
+    let t = |offset| arg(Temp { offset: 0, nbytes: 128 }, offset, &[2, 1]);
+    let both = |first: Step, second: Step| match (first, second) {
+        (Step::Launch { kernel, mut bindings }, Step::Launch { bindings: more, .. }) => {
+            bindings.extend(more);
+            vec![Step::Launch { kernel, bindings }]
+        }
+        _ => unreachable!("both are launches"),
+    };
+    let out = |n, offset| arg(Output(n), offset, &[2, 1]);
+    let from = |n| arg(Input(n), 0, &[2, 1]);
+    check_plan("ok", both(copying(4, from(0), out(0, 0)), copying(4, from(0), out(0, 8))), &[]);
+    check_plan("ok", both(copying(4, from(0), out(0, 0)), copying(4, from(1), out(1, 0))), &[(0, 0), (1, 1)]);
+    check_plan("a store may hit", both(copying(4, from(0), out(0, 0)), copying(4, from(1), out(0, 7))), &[]);
+    // In place within a binding, not across.
+    check_plan("ok", both(copying(4, t(0), t(0)), copying(4, t(8), t(8))), &[]);
+    check_plan("a store may hit", both(copying(4, t(0), t(8)), copying(4, t(8), t(0))), &[]);
+    check_plan("at other points", both(copying(4, from(0), out(0, 0)), copying(4, from(0), out(1, 0))), &[(0, 0)]);
+}
+
+#[test]
 fn donated_inputs_are_not_read_again() {
     use Slot::*;
     let copy =
@@ -225,7 +247,8 @@ struct Touch {
 
 /// Every byte that a launch touches, point by point; none if one is out of bounds.
 fn enumerate(plan: &Plan, step: &Step) -> Option<Vec<Touch>> {
-    let Step::Launch { kernel, extents, args, .. } = step else { return None };
+    let Step::Launch { kernel, bindings } = step else { return None };
+    let Binding { extents, args, .. } = &bindings[0];
     let kept = extents.len() - kernel.reduced() as usize;
     let mut touched = Vec::new();
     let mut touch = |operand: u32, element: isize, point: Option<usize>, writes: bool| {
@@ -295,11 +318,12 @@ fn what_is_accepted_is_safe_by_enumeration() {
     let (mut accepted, mut rejected) = (0, 0);
     for seed in 0..3000 {
         let mut plan = random_case(seed, NestKind::ALL[seed as usize % 4], &DTYPES).plan;
-        let Some(Step::Launch { extents, args, .. }) =
+        let Some(Step::Launch { bindings, .. }) =
             plan.steps.iter_mut().find(|step| matches!(step, Step::Launch { .. }))
         else {
             unreachable!("every case has a launch")
         };
+        let Binding { extents, args, .. } = &mut bindings[0];
         if crate::shape::size(extents) > 400 {
             continue;
         }

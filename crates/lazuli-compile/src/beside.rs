@@ -1,0 +1,168 @@
+//! Puts launches of one kernel side by side: one step with many bindings, such as the update of all parameters of a model, whatever their shapes.
+//!
+//! Launches are independent if they have equal *heights* (the longest chain of steps that need what one writes) or equal depths (the longest chain of steps
+//! behind it), since each step that depends on another has another height and depth. Those of one kernel and one height become one; then those of one kernel and one
+//! depth. Every dependence leads from a greater height to a smaller one before and after, so that no circle arises, and the steps are put in an order that
+//! respects all of them, as near to the old one as can be.
+//!
+//! Only small launches are moved: a large one has nothing to gain, and finds its operands in the cache where it is.
+
+use crate::hash::{Map, WordHasher};
+use crate::lower::{BufferId, Program, Work};
+use crate::memory::touches;
+use smallvec::SmallVec;
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+use std::hash::{Hash, Hasher};
+
+/// Points of a loop that is worth running beside others: beyond, waking the threads once more is nothing.
+const SMALL: usize = 1 << 20;
+
+/// Joins launches of equal kernels that are independent.
+pub(crate) fn beside(mut program: Program) -> Program {
+    for ranks in [heights, depths] {
+        if program.work.len() > 1 {
+            join(&mut program, ranks);
+        }
+    }
+    program
+}
+
+fn join(program: &mut Program, ranks: fn(&[Work], usize) -> Vec<u32>) {
+    let work = &program.work;
+    let mut partners: Map<u64, SmallVec<[usize; 2]>> = Map::default();
+    let mut ranked: Option<Vec<u32>> = None;
+    let hashes: Vec<Option<u64>> = work.iter().map(signature).collect();
+    let mut sorted: Vec<u64> = hashes.iter().flatten().copied().collect();
+    sorted.sort_unstable();
+    if !sorted.windows(2).any(|w| w[0] == w[1]) {
+        return;
+    }
+    // The first launch of each set of equal kernels and ranks.
+    let mut into: Vec<usize> = (0..work.len()).collect();
+    for (n, hash) in hashes.into_iter().enumerate() {
+        let (Some(hash), Work::Launch(launch)) = (hash, &work[n]) else { continue };
+        let ranked = ranked.get_or_insert_with(|| ranks(work, program.buffers.len()));
+        let known = partners.entry(hash).or_default();
+        let same = |&&k: &&usize| {
+            ranked[k] == ranked[n] && matches!(&work[k], Work::Launch(other) if other.kernel == launch.kernel)
+        };
+        match known.iter().find(same) {
+            Some(&first) => into[n] = first,
+            None => known.push(n),
+        }
+    }
+    if into.iter().enumerate().all(|(n, &first)| n == first) {
+        return;
+    }
+    let order = ordered(work, program.buffers.len(), &into);
+    let mut old: Vec<Option<Work>> = std::mem::take(&mut program.work).into_iter().map(Some).collect();
+    for n in 0..old.len() {
+        if into[n] != n
+            && let (Some(Work::Launch(launch)), Some(Work::Launch(first))) = (old[n].take(), &mut old[into[n]])
+        {
+            first.bindings.extend(launch.bindings);
+        }
+    }
+    program.work = order.into_iter().filter_map(|n| old[n].take()).collect();
+}
+
+/// A hash of the kernel of a small launch.
+fn signature(work: &Work) -> Option<u64> {
+    let Work::Launch(launch) = work else { return None };
+    if launch.bindings.iter().any(|b| b.extents.iter().product::<usize>() > SMALL) {
+        return None;
+    }
+    let mut hasher = WordHasher::default();
+    launch.kernel.hash(&mut hasher);
+    Some(hasher.finish())
+}
+
+/// The longest chain of steps that need what each step writes, or would overwrite what it reads.
+fn heights(work: &[Work], buffers: usize) -> Vec<u32> {
+    let mut ranks = chain(work.iter().rev(), buffers);
+    ranks.reverse();
+    ranks
+}
+
+/// The longest chain of steps that each step has to wait for.
+fn depths(work: &[Work], buffers: usize) -> Vec<u32> {
+    chain(work.iter(), buffers)
+}
+
+/// One more than the largest number among the steps met before that this one conflicts with.
+fn chain<'a>(work: impl Iterator<Item = &'a Work>, buffers: usize) -> Vec<u32> {
+    // Of each buffer: of its readers, of its writers.
+    let mut after: Vec<(u32, u32)> = vec![(0, 0); buffers];
+    let ranks = work.map(|w| {
+        let touched: SmallVec<[(BufferId, bool); 8]> = touches(w).iter().map(|t| (t.array.buffer, t.writes)).collect();
+        let conflicts = |&(b, writes): &(BufferId, bool)| {
+            let (readers, writers) = after[b.0 as usize];
+            if writes { readers.max(writers) } else { writers }
+        };
+        let rank = touched.iter().map(conflicts).max().unwrap_or(0);
+        for (b, writes) in touched {
+            let (readers, writers) = &mut after[b.0 as usize];
+            let of = if writes { writers } else { readers };
+            *of = (*of).max(rank + 1);
+        }
+        rank
+    });
+    ranks.collect()
+}
+
+/// An order of the joined steps that respects what each has to wait for; where that leaves a choice, that of the last of those joined.
+fn ordered(work: &[Work], buffers: usize, into: &[usize]) -> Vec<usize> {
+    let mut last: Vec<usize> = (0..work.len()).collect();
+    for (n, &first) in into.iter().enumerate() {
+        last[first] = last[first].max(n);
+    }
+    let mut followers: Vec<Vec<usize>> = vec![Vec::new(); work.len()];
+    let mut waits = vec![0u32; work.len()];
+    // Of each buffer: its last writer, and the readers since.
+    let mut writer: Vec<Option<usize>> = vec![None; buffers];
+    let mut readers: Vec<SmallVec<[usize; 2]>> = vec![SmallVec::new(); buffers];
+    for (n, w) in work.iter().enumerate() {
+        let this = into[n];
+        let mut before: SmallVec<[usize; 8]> = SmallVec::new();
+        let touched = touches(w);
+        for t in &touched {
+            let b = t.array.buffer.0 as usize;
+            before.extend(writer[b]);
+            if t.writes {
+                before.extend(readers[b].iter().copied());
+            }
+        }
+        for t in &touched {
+            let b = t.array.buffer.0 as usize;
+            if t.writes {
+                writer[b] = Some(this);
+                readers[b].clear();
+            } else if readers[b].last() != Some(&this) {
+                readers[b].push(this);
+            }
+        }
+        before.retain(|b| *b != this);
+        before.sort_unstable();
+        before.dedup();
+        for b in before {
+            followers[b].push(this);
+            waits[this] += 1;
+        }
+    }
+    let first = |n: &usize| into[*n] == *n;
+    let mut ready: BinaryHeap<Reverse<(usize, usize)>> =
+        (0..work.len()).filter(first).filter(|&n| waits[n] == 0).map(|n| Reverse((last[n], n))).collect();
+    let mut order = Vec::with_capacity(work.len());
+    while let Some(Reverse((_, n))) = ready.pop() {
+        order.push(n);
+        for &f in &followers[n] {
+            waits[f] -= 1;
+            if waits[f] == 0 {
+                ready.push(Reverse((last[f], f)));
+            }
+        }
+    }
+    assert_eq!(order.len(), (0..work.len()).filter(first).count(), "steps of one rank are independent");
+    order
+}
