@@ -7,11 +7,10 @@
 //! Absent: the rest of the DOT language (ports, styles, nested clusters), which is skipped.
 
 mod dot;
-mod layout;
 
 use crate::picture::{Anchor, FAINT, INK, Picture, Rgb, SERIES, text_width};
 use crate::steps::Result;
-use layout::{Layout, Size};
+use lazuli_explain::layout::{Layout, Size};
 use std::collections::HashMap;
 
 const TEXT: f32 = 11.0;

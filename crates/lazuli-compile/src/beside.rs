@@ -62,8 +62,11 @@ fn join(program: &mut Program, ranks: fn(&[Work], usize) -> Vec<u32>) {
             && let (Some(Work::Launch(launch)), Some(Work::Launch(first))) = (old[n].take(), &mut old[into[n]])
         {
             first.bindings.extend(launch.bindings);
+            let joined = std::mem::take(&mut program.origins[n]);
+            program.origins[into[n]].extend(joined);
         }
     }
+    program.origins = order.iter().map(|&n| std::mem::take(&mut program.origins[n])).collect();
     program.work = order.into_iter().filter_map(|n| old[n].take()).collect();
 }
 

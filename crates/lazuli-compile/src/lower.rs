@@ -37,16 +37,20 @@ pub(crate) struct Program {
     /// Size of each buffer in bytes.
     pub buffers: Vec<usize>,
     pub work: Vec<Work>,
+    /// Of each entry of `work`, the numbers of the groups that it does; none for copies into outputs.
+    pub origins: Vec<SmallVec<[u32; 1]>>,
     pub outputs: Vec<Place>,
 }
 
 /// Lowers the groups in their order.
 pub(crate) fn lower(graph: &Graph, inputs: &[Layout], groups: &[Group]) -> Result<Program> {
     let mut lowerer = Lowerer::new(graph, inputs)?;
-    for group in groups {
+    let mut origins = Vec::with_capacity(groups.len());
+    for (number, group) in groups.iter().enumerate() {
         lowerer.group(group)?;
+        origins.resize(lowerer.work.len(), smallvec![number as u32]);
     }
-    lowerer.end()
+    lowerer.end(origins)
 }
 
 struct Lowerer<'a> {
@@ -77,10 +81,11 @@ impl<'a> Lowerer<'a> {
         Ok(lowerer)
     }
 
-    fn end(mut self) -> Result<Program> {
+    fn end(mut self, mut origins: Vec<SmallVec<[u32; 1]>>) -> Result<Program> {
         let graph = self.graph;
         let outputs = graph.outputs.iter().map(|&atom| self.materialise(atom)).collect::<Result<Vec<_>>>()?;
-        Ok(Program { buffers: self.buffers, work: self.work, outputs })
+        origins.resize(self.work.len(), SmallVec::new());
+        Ok(Program { buffers: self.buffers, work: self.work, origins, outputs })
     }
 
     fn buffer(&mut self, nbytes: usize) -> BufferId {

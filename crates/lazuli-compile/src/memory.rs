@@ -18,7 +18,7 @@ const ALIGN: usize = 64;
 
 /// Plans memory for a program with `inputs` inputs.
 pub(crate) fn plan(program: Program, inputs: usize) -> (Plan, Vec<OutputInfo>) {
-    let Program { buffers, work, outputs } = program;
+    let Program { buffers, work, outputs, .. } = program;
     let mut outputs_of: Vec<Option<u32>> = vec![None; buffers.len()];
     let mut output_sizes = Vec::new();
     let mut infos = Vec::with_capacity(outputs.len());

@@ -60,10 +60,11 @@ pub fn compile(graph: &Graph, inputs: &[Layout], options: &Options) -> Result<Co
         (false, false) => fuse(&graph, &regions),
     };
     let program = lower(&graph, inputs, &schedule.groups)?;
-    let program = if options.fuse { beside(program) } else { program };
+    let mut program = if options.fuse { beside(program) } else { program };
+    let origins = std::mem::take(&mut program.origins);
     let (plan, outputs) = memory::plan(program, graph.inputs.len());
     debug_assert_eq!(plan.verify().map_err(|e| e.to_string()), Ok(()));
-    let report = Report { graph: owned(graph), schedule };
+    let report = Report { graph: owned(graph), schedule, origins };
     Ok(Compiled { plan, outputs, report })
 }
 

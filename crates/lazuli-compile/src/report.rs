@@ -2,8 +2,7 @@
 
 use crate::fuse::Schedule;
 use lazuli_ir::{Graph, Location, Lowering, Var};
-use lazuli_kernel::{Plan, Step};
-use std::fmt::Write;
+use smallvec::SmallVec;
 
 /// The stages of one compilation: the graph as it was lowered, and which of its equations became one kernel.
 #[derive(Debug, Clone, Default)]
@@ -11,6 +10,8 @@ pub struct Report {
     /// None where no stage changed the graph that was given.
     pub(crate) graph: Option<Graph>,
     pub(crate) schedule: Schedule,
+    /// Of each step of the plan, the numbers of the groups that it does; none for copies into outputs.
+    pub(crate) origins: Vec<SmallVec<[u32; 1]>>,
 }
 
 /// One kernel or library call.
@@ -18,10 +19,18 @@ pub struct Report {
 pub struct Fused {
     /// Names of the operations computed in it, in order.
     pub ops: Vec<&'static str>,
+    /// How many groups of such operations run side by side.
+    pub times: usize,
     /// Where in the user's program they come from, each place once, in order.
     pub locations: Vec<Location>,
     /// Whether it is a library routine's work.
     pub library: bool,
+    /// The equations computed in it, by number, in order.
+    pub members: Vec<u32>,
+    /// What it leaves in memory.
+    pub stores: Vec<Var>,
+    /// The steps of the plan that do it, by number: none if it has nothing to do for these shapes.
+    pub steps: Vec<usize>,
 }
 
 impl Report {
@@ -30,11 +39,15 @@ impl Report {
         self.graph.as_ref().unwrap_or(given)
     }
 
-    /// The groups of equations that became kernels. Groups of views alone are left out: they move no data.
+    /// The kernels and what is computed in each. Groups of views alone are left out: they move no data.
     pub fn kernels(&self, given: &Graph) -> Vec<Fused> {
         let graph = self.graph(given);
-        let mut kernels = Vec::new();
-        for group in &self.schedule.groups {
+        let mut steps: Vec<Vec<usize>> = vec![Vec::new(); self.schedule.groups.len()];
+        for (step, groups) in self.origins.iter().enumerate() {
+            groups.iter().for_each(|&g| steps[g as usize].push(step));
+        }
+        let mut kernels: Vec<Fused> = Vec::new();
+        for (number, group) in self.schedule.groups.iter().enumerate() {
             let members = || group.members.iter().map(|&i| &graph.equations[i as usize]);
             if members().all(|e| e.prim.is_view()) {
                 continue;
@@ -45,11 +58,24 @@ impl Report {
                     locations.push(e.meta.location);
                 }
             }
+            let steps = &steps[number];
+            if let Some(joined) = kernels.iter_mut().find(|k| !steps.is_empty() && k.steps == *steps) {
+                joined.times += 1;
+                joined.members.extend(&group.members);
+                joined.stores.extend(&group.stores);
+                locations.retain(|at| !joined.locations.contains(at));
+                joined.locations.extend(locations);
+                continue;
+            }
             let is_library = |&i: &u32| matches!(crate::lower::lowering(graph, i), Lowering::Library(_));
             kernels.push(Fused {
                 ops: members().map(|e| e.prim.name()).collect(),
+                times: 1,
                 locations,
                 library: group.anchors.iter().any(is_library),
+                members: group.members.clone(),
+                stores: group.stores.to_vec(),
+                steps: steps.clone(),
             });
         }
         kernels
@@ -64,48 +90,4 @@ impl Report {
         };
         self.schedule.reasons.iter().rev().map(|&(v, why)| (v, why, place(v))).collect()
     }
-
-    /// All of it as text: a summary, the kernels, what separates them, and the plan.
-    pub fn explain(&self, given: &Graph, plan: &Plan) -> String {
-        let kernels = self.kernels(given);
-        let fused: usize = kernels.iter().filter(|k| !k.library).map(|k| k.ops.len()).sum();
-        let calls = kernels.iter().filter(|k| k.library).count();
-        let mut text = String::new();
-        let plural = |n: usize, one: &str| if n == 1 { format!("1 {one}") } else { format!("{n} {one}{}", if one.ends_with("ch") { "es" } else { "s" }) };
-        let _ = write!(text, "{}, {} in them", plural(kernels.len() - calls, "kernel"), plural(fused, "op"));
-        let launches = plan.steps.iter().filter(|s| matches!(s, Step::Launch { .. })).count();
-        let _ = write!(text, ", run by {}", plural(launches, "launch"));
-        let _ = writeln!(text, ", {}, {} bytes moved", plural(calls, "library call"), bytes_moved(plan));
-        for (i, kernel) in kernels.iter().enumerate() {
-            let _ = write!(text, "  {i}: {}", kernel.ops.join(" "));
-            let at: Vec<String> = kernel.locations.iter().map(|l| l.to_string()).collect();
-            let _ = writeln!(text, "{}{}", if at.is_empty() { "" } else { "  from " }, at.join(", "));
-        }
-        for (v, why, at) in self.boundaries(given) {
-            let at = if at == Location::UNKNOWN { String::new() } else { format!(" ({at})") };
-            let _ = writeln!(text, "  v{}{at} is stored: {why}", v.0);
-        }
-        let _ = writeln!(text, "arena of {} bytes", plan.arena);
-        text
-    }
-}
-
-/// Bytes that the kernels of a plan read and write, each operand once, library calls left out: what fusing saves.
-pub fn bytes_moved(plan: &Plan) -> usize {
-    let mut total = 0;
-    for step in &plan.steps {
-        match step {
-            Step::Launch { kernel, bindings } => {
-                let args = bindings.iter().flat_map(|b| b.args.iter().map(|a| (&b.extents, a)).zip(&kernel.operands));
-                for ((extents, arg), operand) in args {
-                    let walked = extents.iter().zip(&arg.strides).filter(|(_, s)| **s != 0).map(|(n, _)| n);
-                    let elements = if arg.len > 0 { arg.len } else { walked.product() };
-                    total += elements * operand.dtype.itemsize();
-                }
-            }
-            Step::Copy { nbytes, .. } => total += 2 * nbytes,
-            Step::Call(_) => {}
-        }
-    }
-    total
 }

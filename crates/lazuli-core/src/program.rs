@@ -8,12 +8,14 @@ use crate::eval;
 use crate::trace::{self, Trace};
 use lazuli_compile::dot::{self, Names};
 use lazuli_compile::{Options, OutputInfo};
+use lazuli_explain::Times;
 use lazuli_ir::{Aval, Graph, Result, Shape};
 use lazuli_kernel::{Executable, Layout};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Instant;
 
 /// How many bindings of layouts a program keeps code for.
 const BINDINGS: usize = 64;
@@ -28,6 +30,7 @@ pub struct Program {
     simplified: Graph,
     constants: Vec<Array>,
     options: Options,
+    times: Times,
     bindings: Mutex<HashMap<SmallVec<[Layout; 4]>, Arc<Ready>>>,
 }
 
@@ -114,13 +117,16 @@ impl Program {
         if options.simplify {
             count(&COUNTERS.simplifications);
         }
+        let begin = Instant::now();
         let simplified = if options.simplify { lazuli_compile::simplify(&cut.graph) } else { cut.graph.clone() };
+        let times = Times { simplify: begin.elapsed(), ..Times::default() };
         Ok(Program {
             name: name.into(),
             traced: cut.graph,
             simplified,
             constants: cut.constants,
             options,
+            times,
             bindings: Mutex::default(),
         })
     }
@@ -135,6 +141,12 @@ impl Program {
     /// As traced.
     pub fn graph(&self) -> &Graph {
         &self.traced
+    }
+    pub(crate) fn options(&self) -> Options {
+        self.options
+    }
+    pub(crate) fn times(&self) -> Times {
+        self.times
     }
     /// After simplification.
     pub fn simplified(&self) -> &Graph {

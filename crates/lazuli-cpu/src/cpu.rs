@@ -134,13 +134,14 @@ impl Executable for Prepared {
     fn plan(&self) -> &Plan {
         &self.plan
     }
-    fn disassemble(&self) -> Vec<String> {
-        let functions = self.steps.iter().flat_map(|step| match step {
+    fn disassemble(&self) -> Vec<Vec<String>> {
+        let functions = |step: &ReadyStep| match step {
             ReadyStep::Launch(launch) => launch.functions(),
             ReadyStep::Call(call) => call.functions(),
             ReadyStep::Copy { .. } => vec![],
-        });
-        functions.map(|f| format!("{}\n{}", f.kernel, f.disassemble())).collect()
+        };
+        let code = |step| functions(step).iter().map(|f| format!("{}\n{}", f.kernel, f.disassemble())).collect();
+        self.steps.iter().map(code).collect()
     }
     fn as_any(&self) -> &dyn Any {
         self
@@ -151,7 +152,7 @@ impl Executable for Interpreted {
     fn plan(&self) -> &Plan {
         self.executable.plan()
     }
-    fn disassemble(&self) -> Vec<String> {
+    fn disassemble(&self) -> Vec<Vec<String>> {
         self.executable.disassemble()
     }
     fn as_any(&self) -> &dyn Any {

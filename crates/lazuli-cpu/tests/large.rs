@@ -231,7 +231,7 @@ fn kernels_are_generated_once() {
             ..Plan::default()
         };
         let executable = cpu.prepare(plan).unwrap();
-        assert!(executable.disassemble()[0].contains("vmulps"));
+        assert!(executable.disassemble()[0][0].contains("vmulps"));
     }
     assert_eq!(cpu.kernels_generated(), 1);
 }

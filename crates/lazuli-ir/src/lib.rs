@@ -33,3 +33,4 @@ pub use lazuli_kernel::{DType, Error, ErrorKind, Kind, Result, Scalar, Shape, sh
 pub use location::Location;
 pub use pointwise::{Index, Ix, Lane, Pointwise};
 pub use prim::{Lowering, Prim, Primitive, Tangents, TransposeCx, VmapOut};
+pub use print::Text;

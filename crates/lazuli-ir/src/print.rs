@@ -41,6 +41,30 @@ impl fmt::Display for Marked<'_> {
     }
 }
 
+/// Parts of a graph's text: the names of its variables, its equations one by one.
+#[derive(Debug)]
+pub struct Text<'a>(Printer<'a>);
+
+impl<'a> Text<'a> {
+    pub fn new(graph: &'a Graph) -> Self {
+        Self(Printer::new(graph, false, 0, None))
+    }
+    /// What a variable is called.
+    pub fn name(&self, v: Var) -> String {
+        self.0.name(v)
+    }
+    /// Equation number `i`, without its place in the user's program.
+    pub fn equation(&self, i: usize) -> String {
+        struct One<'a>(&'a Printer<'a>, &'a Equation);
+        impl fmt::Display for One<'_> {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.equation(f, self.1)
+            }
+        }
+        One(&self.0, &self.0.graph.equations[i]).to_string()
+    }
+}
+
 /// `a`, `b`, …, `z`, `aa`, `ab`, …
 fn letters(mut n: usize) -> String {
     let mut name = Vec::new();
@@ -55,6 +79,7 @@ fn letters(mut n: usize) -> String {
     String::from_utf8(name).expect("letters are ASCII")
 }
 
+#[derive(Debug)]
 struct Printer<'a> {
     graph: &'a Graph,
     /// Rank of each variable in the order of definition.

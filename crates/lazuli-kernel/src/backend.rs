@@ -60,8 +60,8 @@ impl Debug for Buffer {
 /// A plan made ready by a backend: kernels generated, memory laid out. Cheap to run many times, from any thread.
 pub trait Executable: Any + Send + Sync + Debug {
     fn plan(&self) -> &Plan;
-    /// The machine code or source text of each kernel step, for people.
-    fn disassemble(&self) -> Vec<String>;
+    /// What runs, for people: of each step of the plan, the code of its functions (machine code, or the kernels of the interpreter).
+    fn disassemble(&self) -> Vec<Vec<String>>;
     fn as_any(&self) -> &dyn Any;
 }
 

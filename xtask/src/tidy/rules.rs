@@ -44,6 +44,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("lazuli-ir", &["lazuli-kernel"]),
     ("lazuli-transform", &["lazuli-kernel", "lazuli-ir"]),
     ("lazuli-compile", &["lazuli-kernel", "lazuli-ir"]),
+    ("lazuli-explain", &["lazuli-kernel", "lazuli-ir", "lazuli-compile"]),
     ("lazuli-cpu", &["lazuli-kernel"]),
     ("lazuli-cuda", &["lazuli-kernel"]),
     (
@@ -53,6 +54,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "lazuli-ir",
             "lazuli-transform",
             "lazuli-compile",
+            "lazuli-explain",
             "lazuli-cpu",
             "lazuli-cuda",
             "lazuli-derive",

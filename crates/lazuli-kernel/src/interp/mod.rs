@@ -66,10 +66,10 @@ impl Executable for Prepared {
         &self.0
     }
     /// The kernels as text: there is no code below them.
-    fn disassemble(&self) -> Vec<String> {
-        let kernels = self.0.steps.iter().filter_map(|step| match step {
-            Step::Launch { kernel, .. } => Some(kernel.to_string()),
-            _ => None,
+    fn disassemble(&self) -> Vec<Vec<String>> {
+        let kernels = self.0.steps.iter().map(|step| match step {
+            Step::Launch { kernel, .. } => vec![kernel.to_string()],
+            _ => vec![],
         });
         kernels.collect()
     }

@@ -291,7 +291,7 @@ fn memory_is_counted_and_donated() {
     let launch = Step::launch(kernel.clone(), Binding { extents: [4].into_iter().collect(), args, params: vec![] });
     let plan = Plan { inputs: vec![16], outputs: vec![16], steps: vec![launch], donations: vec![(0, 0)], arena: 64 };
     let executable = backend.prepare(plan).unwrap();
-    assert_eq!(executable.disassemble(), [kernel.to_string()]);
+    assert_eq!(executable.disassemble(), [[kernel.to_string()]]);
     let x = backend.upload(&bytes(F32, &[1., 2., 3., 4.])).unwrap();
     assert_eq!(backend.memory(), MemoryStats { active: 16, peak: 16, cache: 0 });
 

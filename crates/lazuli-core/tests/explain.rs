@@ -1,0 +1,86 @@
+//! What explanations say, and that their page is whole.
+
+use lazuli_core::explain::{Call, explain};
+use lazuli_core::{Array, Aval, DType, Options, Program, Result, ops, transform};
+
+const F: DType = DType::F32;
+
+fn aval(shape: &[usize]) -> Aval {
+    Aval::new(F, shape)
+}
+
+/// Two layers and a constant.
+fn layers(x: &[Array]) -> Result<Vec<Array>> {
+    let scale = Array::from_slice(&[0.5f32; 3], &[3]);
+    let h = ops::matmul(&x[0], &x[1])?.maximum(0.0f32);
+    Ok(vec![ops::matmul(&h, &x[2])? * scale])
+}
+
+fn explained(inputs: &[Aval], f: impl FnOnce(&[Array]) -> Result<Vec<Array>>) -> lazuli_explain::Explanation {
+    let program = Program::trace("step", inputs, Options::COMPILE, f).unwrap();
+    let arguments = (0..inputs.len()).map(|i| format!("args[{i}]")).collect();
+    explain(&program, inputs, Call { cause: "the first call".into(), traces: 1, arguments }).unwrap()
+}
+
+#[test]
+fn text_names_kernels_constants_and_what_separates_them() {
+    let e = explained(&[aval(&[2, 4]), aval(&[4, 5]), aval(&[5, 3])], layers);
+    assert_eq!(e.summary(), "2 kernels, 2 ops fused, 2 library calls, 1 trace, 1 constant");
+    let text = e.to_string();
+    for part in [
+        "step: 2 kernels",
+        "traced  the first call",
+        "graph   4 ops as traced, 4 ops simplified",
+        "library call 0: matmul",
+        "kernel 1: maximum",
+        "tests/explain.rs:16",
+        "constant 0: ",
+    ] {
+        assert!(text.contains(part), "{part:?} is not in\n{text}");
+    }
+}
+
+#[test]
+fn the_page_holds_its_data_and_nothing_from_elsewhere() {
+    let e = explained(&[aval(&[2, 4]), aval(&[4, 5]), aval(&[5, 3])], layers);
+    let page = e.to_html();
+    for part in ["\"name\":\"step\"", "As traced", "Compiled", "machine code", "args[1]", "constant 0"] {
+        assert!(page.contains(part), "{part:?}");
+    }
+    for absent in ["/*DATA*/", "http:", "https:", "src="] {
+        assert!(!page.replace("http://www.w3.org/2000/svg", "").contains(absent), "{absent:?}");
+    }
+}
+
+#[test]
+fn a_long_training_step_is_explained() {
+    let depth = 12;
+    let mut inputs = vec![aval(&[32, 64])];
+    inputs.extend((0..depth).flat_map(|_| [aval(&[64, 64]), aval(&[64]), aval(&[64, 64]), aval(&[64])]));
+    let e = explained(&inputs, |x| {
+        let weights: Vec<Array> = x[1..].chunks(4).flat_map(|c| [c[0].clone(), c[1].clone()]).collect();
+        let pulled = transform::value_and_grad(
+            "loss",
+            |w| {
+                let mut h = x[0].clone();
+                for layer in w.chunks(2) {
+                    h = (ops::matmul(&h, &layer[0])? + &layer[1]).tanh();
+                }
+                Ok(vec![ops::mean(&(&h * &h), None, false)?])
+            },
+            &weights,
+        )?;
+        let moments = x[1..].chunks(4).flat_map(|c| [c[2].clone(), c[3].clone()]);
+        let mut out = pulled.outputs.clone();
+        for ((w, g), m) in weights.iter().zip(&pulled.cotangents).zip(moments) {
+            let m = &m * 0.9f32 + g;
+            out.extend([w - &m * 0.1f32, m]);
+        }
+        Ok(out)
+    });
+    assert!(e.traced.equations.len() >= 200, "{}", e.traced.equations.len());
+    if let Some(folder) = std::env::var_os("LAZULI_EXPLAIN_PAGES") {
+        std::fs::write(std::path::Path::new(&folder).join("step.html"), e.to_html()).unwrap();
+    }
+    assert!(e.to_html().len() > 100_000);
+}

@@ -1,0 +1,124 @@
+//! An explanation as text for a terminal.
+
+use crate::cost::{self, Cost};
+use crate::{Explanation, Times};
+use lazuli_compile::Fused;
+use lazuli_ir::Location;
+use std::fmt::{Formatter, Result};
+use std::time::Duration;
+
+/// `1 kernel`, `2 kernels`.
+pub fn counted(n: usize, one: &str) -> String {
+    if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
+}
+
+pub fn summary(e: &Explanation) -> String {
+    let kernels = e.kernels();
+    let fused = kernels.iter().filter(|k| !k.library).map(|k| k.members.len()).sum();
+    let library = kernels.iter().filter(|k| k.library).count();
+    let mut parts = vec![counted(kernels.len() - library, "kernel"), format!("{} fused", counted(fused, "op"))];
+    if library > 0 {
+        parts.push(counted(library, "library call"));
+    }
+    parts.push(counted(e.traces, "trace"));
+    parts.push(counted(e.constants.len(), "constant"));
+    parts.join(", ")
+}
+
+/// What all steps together cost.
+pub fn total(e: &Explanation) -> Cost {
+    e.plan().steps.iter().map(cost::of).sum()
+}
+
+/// What the steps of a kernel cost.
+pub fn cost_of(e: &Explanation, kernel: &Fused) -> Cost {
+    kernel.steps.iter().map(|&s| cost::of(&e.plan().steps[s])).sum()
+}
+
+/// `1.5 MB`: bytes in decimal units.
+pub fn bytes(n: usize) -> String {
+    scaled(n, &["B", "kB", "MB", "GB", "TB"])
+}
+
+/// `1.5 M`: a count in decimal steps.
+pub fn number(n: usize) -> String {
+    scaled(n, &["", "k", "M", "G", "T"]).trim_end().to_owned()
+}
+
+fn scaled(n: usize, units: &[&str]) -> String {
+    let mut value = n as f64;
+    let mut unit = 0;
+    while value >= 1000.0 && unit + 1 < units.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let digits = if unit == 0 || value >= 100.0 { 0 } else { 1 };
+    format!("{value:.digits$} {}", units[unit])
+}
+
+pub fn time(t: Duration) -> String {
+    let us = t.as_secs_f64() * 1e6;
+    match us {
+        _ if us < 1e3 => format!("{us:.0} µs"),
+        _ if us < 1e6 => format!("{:.2} ms", us / 1e3),
+        _ => format!("{:.2} s", us / 1e6),
+    }
+}
+
+/// Label and value of what is said about the whole.
+pub fn facts(e: &Explanation) -> Vec<(&'static str, String)> {
+    let Times { trace, simplify, lower, generate } = e.times;
+    let Cost { nbytes, operations } = total(e);
+    let plan = e.plan();
+    let outputs: usize = plan.outputs.iter().sum();
+    let ops = |g: &lazuli_ir::Graph| counted(g.equations.len(), "op");
+    vec![
+        ("traced", e.cause.clone()),
+        ("graph", format!("{} as traced, {} simplified", ops(&e.traced), ops(e.lowered()))),
+        ("moved", format!("{} by kernels and library calls, {} operations", bytes(nbytes), number(operations))),
+        ("memory", format!("{} for results, {} between kernels", bytes(outputs), bytes(plan.arena))),
+        (
+            "time",
+            format!(
+                "trace {}, simplify {}, fuse and lower {}, generate code {}",
+                time(trace),
+                time(simplify),
+                time(lower),
+                time(generate)
+            ),
+        ),
+    ]
+}
+
+pub fn write(e: &Explanation, f: &mut Formatter<'_>) -> Result {
+    writeln!(f, "{}: {}", e.name, summary(e))?;
+    for (label, value) in facts(e) {
+        writeln!(f, "  {label:<8}{value}")?;
+    }
+    let kernels = e.kernels();
+    for (i, kernel) in kernels.iter().enumerate() {
+        let Cost { nbytes, operations } = cost_of(e, kernel);
+        let what = if kernel.library { "library call" } else { "kernel" };
+        let times = if kernel.times == 1 { String::new() } else { format!(" × {}", kernel.times) };
+        let ops = kernel.ops.join(" ");
+        writeln!(f, "{what} {i}: {ops}{times}  ({}, {} operations)", bytes(nbytes), number(operations))?;
+        for at in &kernel.locations {
+            writeln!(f, "    {at}")?;
+        }
+    }
+    let boundaries = e.boundaries();
+    if !boundaries.is_empty() {
+        writeln!(f, "in memory between kernels")?;
+    }
+    for (name, why, at) in boundaries {
+        let at = if at == Location::UNKNOWN { String::new() } else { format!("  {at}") };
+        writeln!(f, "    {name}: {why}{at}")?;
+    }
+    if !e.constants.is_empty() {
+        writeln!(f, "constants")?;
+    }
+    for c in &e.constants {
+        writeln!(f, "    {}: {}, {}", c.name, c.aval, bytes(c.aval.nbytes()))?;
+    }
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! Graphs as boxes and lines: the operations as traced or simplified, or the kernels.
+//!
+//! Inputs, constants and literals are named within the boxes that read them, not drawn: what is drawn is what depends on what.
+
+use crate::Explanation;
+use crate::layout::{Layout, Size};
+use lazuli_compile::Fused;
+use lazuli_ir::{Atom, Equation, Graph, Prim, Text, Var};
+use std::collections::{BTreeMap, HashMap};
+
+/// The widest line of a box, in characters.
+const WRAP: usize = 30;
+/// Of the page's type face, in points.
+const CHARACTER: f32 = 6.7;
+const LINE: f32 = 15.0;
+const PADDING: f32 = 8.0;
+
+/// One operation or kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its name, or the operations in it.
+    pub names: Vec<String>,
+    /// What it reads that no box makes, and what it gives back, in small type.
+    pub notes: Vec<String>,
+    /// `op`, `kernel` or `library`.
+    pub kind: &'static str,
+    /// The kernel that it is, or that it became part of.
+    pub kernel: Option<usize>,
+}
+
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    pub nodes: Vec<Node>,
+    /// From, to, and what goes along.
+    pub edges: Vec<(usize, usize, String)>,
+}
+
+impl View {
+    pub fn layout(&self) -> Layout {
+        let size = |node: &Node| {
+            let widest = node.names.iter().chain(&node.notes).map(|l| l.chars().count()).max().unwrap_or(0);
+            let lines = node.names.len() + node.notes.len();
+            Size { width: widest as f32 * CHARACTER + 2.0 * PADDING, height: lines as f32 * LINE + PADDING }
+        };
+        let edges: Vec<(usize, usize)> = self.edges.iter().map(|&(from, to, _)| (from, to)).collect();
+        Layout::new(&self.nodes.iter().map(size).collect::<Vec<_>>(), &edges)
+    }
+}
+
+/// What is said of the operands of boxes: those that no box makes are named, the others are edges.
+struct Reader<'a> {
+    graph: &'a Graph,
+    text: &'a Text<'a>,
+    inputs: HashMap<Var, String>,
+    /// The box that makes each variable.
+    makers: HashMap<Var, usize>,
+}
+
+impl<'a> Reader<'a> {
+    fn new(graph: &'a Graph, text: &'a Text<'a>, names: &[String]) -> Self {
+        let name = |(i, &v): (usize, &Var)| match names.get(i).filter(|n| !n.is_empty()) {
+            Some(name) => (v, name.clone()),
+            None => (v, text.name(v)),
+        };
+        Self { graph, text, inputs: graph.inputs.iter().enumerate().map(name).collect(), makers: HashMap::new() }
+    }
+
+    /// The note of a box that reads these and makes those.
+    fn notes(&self, reads: &[Atom], makes: &[Var]) -> Vec<String> {
+        let mut named: Vec<String> = Vec::new();
+        for &atom in reads {
+            let name = match atom {
+                Atom::Lit(s) => s.to_string().split(':').next().unwrap_or_default().to_owned(),
+                Atom::Var(v) => match self.inputs.get(&v) {
+                    Some(name) => name.clone(),
+                    None => continue,
+                },
+            };
+            if !named.contains(&name) {
+                named.push(name);
+            }
+        }
+        let mut notes = wrap(named.iter().map(String::as_str), ", ", "← ");
+        let outputs = self.graph.outputs.iter().enumerate();
+        let given: Vec<String> =
+            outputs.filter(|(_, a)| a.var().is_some_and(|v| makes.contains(&v))).map(|(i, _)| i.to_string()).collect();
+        if !given.is_empty() {
+            notes.extend(wrap(given.iter().map(String::as_str), ", ", "→ output "));
+        }
+        notes
+    }
+
+    fn edges(&self, to: usize, reads: &[Atom], edges: &mut BTreeMap<(usize, usize), Vec<String>>) {
+        for v in reads.iter().filter_map(|a| a.var()) {
+            if let Some(&from) = self.makers.get(&v)
+                && from != to
+            {
+                let label = format!("{}: {}", self.text.name(v), self.graph.avals[v.0 as usize]);
+                let labels = edges.entry((from, to)).or_default();
+                if !labels.contains(&label) {
+                    labels.push(label);
+                }
+            }
+        }
+    }
+}
+
+fn listed(edges: BTreeMap<(usize, usize), Vec<String>>) -> Vec<(usize, usize, String)> {
+    edges.into_iter().map(|((from, to), labels)| (from, to, labels.join("\n"))).collect()
+}
+
+/// Every operation a box. `kernel_of` says which kernel an equation became part of.
+pub fn operations(graph: &Graph, names: &[String], kernel_of: impl Fn(usize) -> Option<usize>) -> View {
+    let text = Text::new(graph);
+    let mut reader = Reader::new(graph, &text, names);
+    let mut view = View::default();
+    let mut edges = BTreeMap::new();
+    for (i, e) in graph.equations.iter().enumerate() {
+        reader.edges(i, &e.inputs, &mut edges);
+        view.nodes.push(Node {
+            names: vec![name(e).to_owned()],
+            notes: reader.notes(&e.inputs, &e.outputs),
+            kind: "op",
+            kernel: kernel_of(i),
+        });
+        reader.makers.extend(e.outputs.iter().map(|&v| (v, i)));
+    }
+    view.edges = listed(edges);
+    view
+}
+
+/// Every kernel and library call a box.
+pub fn kernels(e: &Explanation, kernels: &[Fused]) -> View {
+    let graph = e.lowered();
+    let text = Text::new(graph);
+    let mut reader = Reader::new(graph, &text, &e.inputs);
+    for (i, kernel) in kernels.iter().enumerate() {
+        reader.makers.extend(kernel.stores.iter().map(|&v| (v, i)));
+    }
+    // Views that no kernel computes are looked through: what they show was made by another, or is an input.
+    for equation in &graph.equations {
+        let &[out] = &equation.outputs[..] else { continue };
+        if reader.makers.contains_key(&out) || !equation.prim.is_view() {
+            continue;
+        }
+        if let Some(seen) = equation.inputs.first().and_then(|a| a.var()) {
+            if let Some(&maker) = reader.makers.get(&seen) {
+                reader.makers.insert(out, maker);
+            } else if let Some(name) = reader.inputs.get(&seen).cloned() {
+                reader.inputs.insert(out, name);
+            }
+        }
+    }
+    let mut view = View::default();
+    let mut edges = BTreeMap::new();
+    for (i, kernel) in kernels.iter().enumerate() {
+        let members = || kernel.members.iter().map(|&m| &graph.equations[m as usize]);
+        let own: Vec<Var> = members().flat_map(|e| e.outputs.iter().copied()).collect();
+        let reads: Vec<Atom> = members()
+            .flat_map(|e| e.inputs.iter().copied())
+            .filter(|a| a.var().is_some_and(|v| !own.contains(&v)))
+            .collect();
+        reader.edges(i, &reads, &mut edges);
+        let mut names = wrap(members().take(kernel.ops.len()).map(name), " ", "");
+        if kernel.times > 1 {
+            names.push(format!("× {}", kernel.times));
+        }
+        view.nodes.push(Node {
+            names,
+            notes: reader.notes(&reads, &kernel.stores),
+            kind: if kernel.library { "library" } else { "kernel" },
+            kernel: Some(i),
+        });
+    }
+    view.edges = listed(edges);
+    view
+}
+
+/// An operation's name: a call's is that of the function.
+pub fn name(e: &Equation) -> &str {
+    match &e.prim {
+        Prim::Call(call) => &call.name,
+        prim => prim.name(),
+    }
+}
+
+/// Words in lines of at most [`WRAP`] characters.
+fn wrap<'a>(words: impl Iterator<Item = &'a str>, between: &str, first: &str) -> Vec<String> {
+    let mut lines: Vec<String> = Vec::new();
+    for word in words {
+        match lines.last_mut() {
+            None => lines.push(format!("{first}{word}")),
+            Some(line) if line.chars().count() + between.len() + word.chars().count() <= WRAP => {
+                line.push_str(between);
+                line.push_str(word);
+            }
+            Some(line) => {
+                line.push_str(between.trim_end());
+                lines.push(format!("{}{word}", " ".repeat(first.chars().count().min(2))));
+            }
+        }
+    }
+    lines
+}
