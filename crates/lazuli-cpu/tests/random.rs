@@ -41,6 +41,8 @@ tests! {
     maps_on_avx2: Avx2 Map;
     reductions_on_avx512: Avx512 Reduce;
     reductions_on_avx2: Avx2 Reduce;
+    rows_on_avx512: Avx512 Rows;
+    rows_on_avx2: Avx2 Rows;
     scans_on_avx512: Avx512 Scan;
     scans_on_avx2: Avx2 Scan;
     scatters_on_avx512: Avx512 Scatter;

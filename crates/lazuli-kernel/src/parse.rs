@@ -261,19 +261,21 @@ impl<'a> Parser<'a> {
         match keyword {
             "map" => Ok(Nest::Map { stores: self.block(|p| p.stores())? }),
             "reduce" => {
-                self.expect("axes")?;
-                let axes = self.number()?;
-                self.expect("(")?;
-                let mut accumulators = Vec::new();
-                while !self.eat(")") {
-                    if !accumulators.is_empty() {
-                        self.expect(",")?;
-                    }
-                    let combine = self.one_of("a way to combine", &Combine::ALL)?;
-                    accumulators.push(Accumulator { combine, value: self.value()? });
-                }
+                let (axes, accumulators) = self.accumulators()?;
                 let (epilogue, stores) = self.block(|p| Ok((p.insts(first, annotations)?, p.stores()?)))?;
                 Ok(Nest::Reduce { axes, accumulators, epilogue, stores })
+            }
+            "rows" => {
+                let (axes, accumulators) = self.accumulators()?;
+                let (stores, (epilogue, row_stores)) = self.block(|p| {
+                    let stores = p.stores()?;
+                    let row = match p.eat("row") {
+                        true => p.block(|p| Ok((p.insts(first, annotations)?, p.stores()?)))?,
+                        false => (Vec::new(), Vec::new()),
+                    };
+                    Ok((stores, row))
+                })?;
+                Ok(Nest::Rows { axes, accumulators, stores, epilogue, row_stores })
             }
             "scan" => {
                 let op = self.one_of("a way to scan", &ScanOp::ALL)?;
@@ -295,9 +297,25 @@ impl<'a> Parser<'a> {
             }
             _ => {
                 self.next -= 1;
-                Err(self.expected("an instruction, map, reduce, scan or scatter"))
+                Err(self.expected("an instruction, map, reduce, rows, scan or scatter"))
             }
         }
+    }
+
+    /// `axes 1 (max %0, sum %8)`.
+    fn accumulators(&mut self) -> Result<(u32, Vec<Accumulator>)> {
+        self.expect("axes")?;
+        let axes = self.number()?;
+        self.expect("(")?;
+        let mut accumulators = Vec::new();
+        while !self.eat(")") {
+            if !accumulators.is_empty() {
+                self.expect(",")?;
+            }
+            let combine = self.one_of("a way to combine", &Combine::ALL)?;
+            accumulators.push(Accumulator { combine, value: self.value()? });
+        }
+        Ok((axes, accumulators))
     }
 
     fn block<T>(&mut self, f: impl FnOnce(&mut Self) -> Result<T>) -> Result<T> {
@@ -368,6 +386,23 @@ kernel rank 2 vector 1 (in f32 unit, out f32 broadcast, out i64 broadcast) {
     %2: i64 = reduced_index 1
     store 1 <- %1
     store 2 <- %2
+  }
+}",
+        );
+        check(
+            "\
+kernel rank 2 vector 1 (in f32 unit, out f32 unit, out f32 broadcast, out i64 broadcast) {
+  %0: f32 = load 0
+  %1: f32 = reduced 0
+  %2: f32 = sub %0, %1
+  rows axes 1 (max %0, argmin %2) {
+    store 1 <- %2
+    row {
+      %3: f32 = reduced 0
+      %4: i64 = reduced_index 1
+      store 2 <- %3
+      store 3 <- %4
+    }
   }
 }",
         );

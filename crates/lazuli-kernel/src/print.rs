@@ -17,7 +17,7 @@
 //! dtype that cannot be told.
 
 use crate::dtype::DType;
-use crate::ir::{Accumulator, Inner, Inst, Kernel, Nest, Operand, Role, Value};
+use crate::ir::{Inner, Inst, Kernel, Nest, Operand, Role, Store, Value};
 use crate::plan::{Arg, Binding, LibraryCall, Plan, Slot, Step};
 use crate::shape;
 use std::fmt::{self, Debug, Display, Formatter};
@@ -31,7 +31,7 @@ pub(crate) enum Place {
     Inst(usize),
     /// The line that opens the nest, or that is all of it.
     Nest,
-    /// The store of this number.
+    /// The store of this number; those of a row follow those of its points.
     Store(usize),
     Brace,
 }
@@ -122,19 +122,36 @@ fn lines(kernel: &Kernel) -> Vec<(Place, String)> {
     let mut out = vec![(Place::Header, header)];
     out.extend(kernel.body.iter().enumerate().map(|(i, x)| inst(i, x, "  ")));
     let guard = |mask: &Option<Value>| mask.map_or(String::new(), |m| format!(" if {m}"));
+    let accumulated = || {
+        let what = kernel.accumulators().iter().map(|a| format!("{} {}", keyword(a.combine), a.value)).collect();
+        format!("axes {} ({})", kernel.reduced(), list(what))
+    };
+    let epilogue = |insts: &[Inst], indent: &str| -> Vec<_> {
+        insts.iter().enumerate().map(|(i, x)| inst(kernel.body.len() + i, x, indent)).collect()
+    };
+    let store = |number: usize, s: &Store, indent: &str| {
+        (Place::Store(number), format!("{indent}store {} <- {}", s.operand, s.value))
+    };
     match &kernel.nest {
-        Nest::Map { stores } | Nest::Reduce { stores, .. } => {
-            let mut open = "  map {".to_string();
-            let mut epilogue: &[Inst] = &[];
-            if let Nest::Reduce { axes, accumulators, epilogue: e, .. } = &kernel.nest {
-                let what = accumulators.iter().map(|a| format!("{} {}", keyword(a.combine), a.value)).collect();
-                open = format!("  reduce axes {axes} ({}) {{", list(what));
-                epilogue = e;
-            }
-            out.push((Place::Nest, open));
-            out.extend(epilogue.iter().enumerate().map(|(i, x)| inst(kernel.body.len() + i, x, "    ")));
-            for (i, s) in stores.iter().enumerate() {
-                out.push((Place::Store(i), format!("    store {} <- {}", s.operand, s.value)));
+        Nest::Map { stores } => {
+            out.push((Place::Nest, "  map {".into()));
+            out.extend(stores.iter().enumerate().map(|(i, s)| store(i, s, "    ")));
+            out.push((Place::Brace, "  }".into()));
+        }
+        Nest::Reduce { epilogue: insts, stores, .. } => {
+            out.push((Place::Nest, format!("  reduce {} {{", accumulated())));
+            out.extend(epilogue(insts, "    "));
+            out.extend(stores.iter().enumerate().map(|(i, s)| store(i, s, "    ")));
+            out.push((Place::Brace, "  }".into()));
+        }
+        Nest::Rows { stores, epilogue: insts, row_stores, .. } => {
+            out.push((Place::Nest, format!("  rows {} {{", accumulated())));
+            out.extend(stores.iter().enumerate().map(|(i, s)| store(i, s, "    ")));
+            if !insts.is_empty() || !row_stores.is_empty() {
+                out.push((Place::Brace, "    row {".into()));
+                out.extend(epilogue(insts, "      "));
+                out.extend(row_stores.iter().enumerate().map(|(i, s)| store(stores.len() + i, s, "      ")));
+                out.push((Place::Brace, "    }".into()));
             }
             out.push((Place::Brace, "  }".into()));
         }
@@ -153,10 +170,7 @@ fn lines(kernel: &Kernel) -> Vec<(Place, String)> {
 
 /// As [`Kernel::dtypes`], for kernels that may be malformed.
 pub(crate) fn known_dtypes(kernel: &Kernel) -> Vec<Option<DType>> {
-    let accumulators: &[Accumulator] = match &kernel.nest {
-        Nest::Reduce { accumulators, .. } => accumulators,
-        _ => &[],
-    };
+    let accumulators = kernel.accumulators();
     let mut types: Vec<Option<DType>> = Vec::new();
     for inst in kernel.insts() {
         let value = |v: Value| types.get(v.0 as usize).copied().flatten();

@@ -28,6 +28,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("crates/lazuli-cpu/src/nest/map.rs", "hands buffers to generated code"),
     ("crates/lazuli-cpu/src/nest/mod.rs", "hands buffers to generated code"),
     ("crates/lazuli-cpu/src/nest/reduce.rs", "hands buffers to generated code"),
+    ("crates/lazuli-cpu/src/nest/rows.rs", "hands buffers to generated code"),
     ("crates/lazuli-cpu/src/nest/scan.rs", "hands buffers to generated code"),
     ("crates/lazuli-cpu/src/nest/scatter.rs", "hands buffers to generated code"),
     ("crates/lazuli-cpu/src/nest/together.rs", "hands buffers to generated code"),

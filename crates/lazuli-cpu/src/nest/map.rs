@@ -7,7 +7,7 @@ use lazuli_kernel::{Result, Role};
 use std::sync::Arc;
 
 /// Outputs of so many bytes are stored past the caches: they would only push everything else out.
-const STREAM_BYTES: usize = 24 << 20;
+pub(super) const STREAM_BYTES: usize = 24 << 20;
 
 /// A task's share of the vector axis is a multiple of this many elements, which keeps rows aligned.
 const GRAIN: usize = 1024;

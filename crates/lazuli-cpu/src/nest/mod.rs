@@ -7,6 +7,7 @@
 pub mod fold;
 mod map;
 mod reduce;
+mod rows;
 mod scan;
 mod scatter;
 mod together;
@@ -42,6 +43,7 @@ enum Work {
     Nothing,
     Map(map::Map),
     Reduce(Box<reduce::Reduce>),
+    Rows(Box<rows::Rows>),
     Scan(Box<scan::Scan>),
     Scatter(Box<scatter::Scatter>),
 }
@@ -59,6 +61,7 @@ impl Launch {
             Nest::Reduce { accumulators, epilogue, stores, .. } => {
                 Work::Reduce(Box::new(reduce::Reduce::new(&launch, accumulators, epilogue, stores)?))
             }
+            Nest::Rows { .. } => Work::Rows(Box::new(rows::Rows::new(&launch)?)),
             Nest::Scan { op, reverse, exclusive, value, store } => {
                 Work::Scan(Box::new(scan::Scan::new(&launch, *op, *reverse, *exclusive, *value, *store)?))
             }
@@ -101,6 +104,7 @@ impl Launch {
                     Ok(())
                 }
                 Work::Reduce(reduce) => reduce.run(bases, cx),
+                Work::Rows(rows) => rows.run(bases, cx),
                 Work::Scan(scan) => scan.run(bases, cx),
                 Work::Scatter(scatter) => scatter.run(bases, cx),
             }
@@ -113,6 +117,7 @@ impl Launch {
             Work::Nothing => vec![],
             Work::Map(map) => map.functions(),
             Work::Reduce(reduce) => reduce.functions(),
+            Work::Rows(rows) => rows.functions(),
             Work::Scan(scan) => scan.functions(),
             Work::Scatter(scatter) => scatter.functions(),
         }
@@ -196,6 +201,26 @@ impl Scratch {
             unreachable!("blocks move towards the first")
         }
     }
+}
+
+/// Divides `units` of work into tasks for the threads; gives the first error.
+fn share(
+    cx: &Context,
+    tasks: usize,
+    units: usize,
+    task: &(dyn Fn(std::ops::Range<usize>) -> Result<()> + Sync),
+) -> Result<()> {
+    let tasks = tasks.min(units);
+    if tasks <= 1 || cx.pool.threads() == 1 {
+        return task(0..units);
+    }
+    let failure = std::sync::Mutex::new(None);
+    cx.pool.run(tasks, &|k| {
+        if let Err(e) = task(units * k / tasks..units * (k + 1) / tasks) {
+            failure.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(e);
+        }
+    });
+    failure.into_inner().unwrap_or_else(|e| e.into_inner()).map_or(Ok(()), Err)
 }
 
 /// Rough cost of evaluating a map's body once, in picoseconds.

@@ -304,7 +304,7 @@ impl Reduce {
 
 /// Folds rows of `size` bytes by halving into the first. Rows beyond those used would be identities, which change no bit of a partial: it began as
 /// one, so that it is not −0.
-fn halve(fold: &dyn Fold, partials: &mut Scratch, used: usize, size: usize) {
+pub(super) fn halve(fold: &dyn Fold, partials: &mut Scratch, used: usize, size: usize) {
     let mut used = used;
     let mut half = PARTIALS / 2;
     while half > 0 {

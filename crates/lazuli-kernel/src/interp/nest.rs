@@ -20,6 +20,9 @@ pub(super) fn launch(kernel: &Kernel, extents: &[usize], args: &[Arg], params: &
         Nest::Reduce { axes, accumulators, stores, .. } => {
             reduce(machine, extents.len() - *axes as usize, accumulators, stores, slots)
         }
+        Nest::Rows { axes, stores, row_stores, .. } => {
+            rows(machine, kernel, extents.len() - *axes as usize, stores, row_stores, slots)
+        }
         Nest::Scan { op, reverse, exclusive, value, store } => {
             scan(machine, *op, *reverse, *exclusive, Store { operand: *store, value: *value }, slots)
         }
@@ -64,14 +67,19 @@ fn reduce(mut machine: Machine, kept: usize, accumulators: &[Accumulator], store
             }
             at += run;
             if element + run == n {
-                done.push(&mut totals, &mut machine, slots);
+                done.push(&take(&mut totals), &mut machine, slots);
             }
         }
     }
     if n == 0 {
-        (0..results).for_each(|_| done.push(&mut totals, &mut machine, slots));
+        (0..results).for_each(|_| done.push(&take(&mut totals), &mut machine, slots));
     }
     done.flush(&mut machine, slots);
+}
+
+/// The results of what was added, ready for the next ones.
+fn take(totals: &mut [Total]) -> Vec<(u64, u64)> {
+    totals.iter_mut().map(Total::take).collect()
 }
 
 /// Finished results on their way to the epilogue, a tile at a time.
@@ -91,10 +99,10 @@ impl Results {
 }
 
 impl Done<'_> {
-    /// Takes the next result and makes the totals ready for the one after it.
-    fn push(&mut self, totals: &mut [Total], machine: &mut Machine, slots: &mut Slots) {
-        for (i, total) in totals.iter_mut().enumerate() {
-            (self.results.values[i][self.count], self.results.positions[i][self.count]) = total.take();
+    /// Takes the value and position of each accumulator at the next kept point.
+    fn push(&mut self, results: &[(u64, u64)], machine: &mut Machine, slots: &mut Slots) {
+        for (i, &result) in results.iter().enumerate() {
+            (self.results.values[i][self.count], self.results.positions[i][self.count]) = result;
         }
         self.count += 1;
         if self.count == TILE {
@@ -109,6 +117,58 @@ impl Done<'_> {
         self.first += self.count;
         self.count = 0;
     }
+}
+
+/// Goes through the points of one or several rows again and again, each time with the results of one stage more; stores the last time.
+fn rows(mut machine: Machine, kernel: &Kernel, kept: usize, stores: &[Store], row_stores: &[Store], slots: &mut Slots) {
+    let extents = machine.extents;
+    let (all, n) = (size(&extents[..kept]), size(&extents[kept..]));
+    let (accumulators, stages) = (kernel.accumulators(), kernel.stages());
+    let stage = |a: &Accumulator| stages[a.value.0 as usize];
+    let last = accumulators.iter().map(stage).max().unwrap_or(0) + 1;
+    let mut totals: Vec<Total> = accumulators.iter().map(|a| Total::new(a.combine, machine.dtype(a.value))).collect();
+    let mut done =
+        Done { kept: &extents[..kept], stores: row_stores, first: 0, count: 0, results: Results::new(totals.len()) };
+    let together = (TILE / n.max(1)).clamp(1, TILE);
+    for first in (0..all).step_by(together) {
+        let count = together.min(all - first);
+        // Value and position of each accumulator in each of these rows.
+        let mut results = vec![vec![(0, 0); count]; accumulators.len()];
+        for now in 0..=last {
+            for (start, points) in tiles(count * n) {
+                let at = Points::new(extents, first * n + start, points);
+                let mut here = Results::new(accumulators.len());
+                for (a, of_rows) in results.iter().enumerate() {
+                    for i in 0..points {
+                        (here.values[a][i], here.positions[a][i]) = of_rows[(start + i) / n];
+                    }
+                }
+                machine.body_of_rows(&at, slots, &here);
+                if now == last {
+                    stores.iter().for_each(|&s| store(&machine, s, &at, slots));
+                    continue;
+                }
+                let mut i = 0;
+                while i < points {
+                    let (row, element) = ((start + i) / n, (start + i) % n);
+                    let run = (n - element).min(points - i);
+                    for (a, accumulator) in accumulators.iter().enumerate().filter(|(_, a)| stage(a) == now) {
+                        totals[a].add(element, &machine.value(accumulator.value)[i..i + run]);
+                        if element + run == n {
+                            results[a][row] = totals[a].take();
+                        }
+                    }
+                    i += run;
+                }
+            }
+        }
+        for row in 0..count {
+            let result = |a: usize, totals: &mut [Total]| if n == 0 { totals[a].take() } else { results[a][row] };
+            let results = (0..accumulators.len()).map(|a| result(a, &mut totals)).collect::<Vec<_>>();
+            done.push(&results, &mut machine, slots);
+        }
+    }
+    done.flush(&mut machine, slots);
 }
 
 /// Walks all points in row-major order, or from the last to the first; rows follow one another.

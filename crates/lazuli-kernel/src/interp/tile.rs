@@ -137,7 +137,7 @@ fn write<const N: usize>(bytes: &mut [u8], first: isize, stride: isize, values: 
     }
 }
 
-/// Results of a reduction at a tile of kept points: for each accumulator the values, and the positions of those that track one.
+/// Results of reductions at a tile of points: for each accumulator the values, and the positions of those that track one.
 #[derive(Debug)]
 pub(super) struct Results {
     pub values: Vec<Tile>,
@@ -182,6 +182,11 @@ impl<'a> Machine<'a> {
         self.run(0..self.kernel.body.len(), points, slots, None);
     }
 
+    /// The same in rows: with the results of each point's row.
+    pub fn body_of_rows(&mut self, points: &Points, slots: &Slots, results: &Results) {
+        self.run(0..self.kernel.body.len(), points, slots, Some(results));
+    }
+
     /// Evaluates the epilogue at these points of the kept axes.
     pub fn epilogue(&mut self, points: &Points, slots: &Slots, results: &Results) {
         self.run(self.kernel.body.len()..self.insts.len(), points, slots, Some(results));
@@ -212,8 +217,8 @@ impl<'a> Machine<'a> {
                 Inst::Select(c, a, b) => scalar_ops::select(of(c), of(a), of(b), out),
                 Inst::Cast(to, a) => scalar_ops::cast(dtype(a), to, of(a), out),
                 Inst::Bitcast(_, a) => out.copy_from_slice(of(a)),
-                Inst::Reduced(a) => out.copy_from_slice(&results.expect("an epilogue").values[a as usize][..n]),
-                Inst::ReducedIndex(a) => out.copy_from_slice(&results.expect("an epilogue").positions[a as usize][..n]),
+                Inst::Reduced(a) => out.copy_from_slice(&results.expect("a reduction").values[a as usize][..n]),
+                Inst::ReducedIndex(a) => out.copy_from_slice(&results.expect("a reduction").positions[a as usize][..n]),
             }
         }
     }

@@ -61,7 +61,12 @@ impl Emit {
         self.known.insert(inst, v);
         v
     }
-    /// Ends the body and begins the epilogue of a reduction with these accumulators; returns the body's length.
+    /// Announces the next accumulator of rows, whose result later instructions may use; returns its number.
+    pub fn accumulate(&mut self, value: Value) -> u32 {
+        self.accumulators.push(self.dtype(value));
+        self.accumulators.len() as u32 - 1
+    }
+    /// Ends the body and begins the epilogue of a reduction or of rows with these accumulators; returns the body's length.
     pub fn begin_epilogue(&mut self, accumulators: &[Accumulator]) -> usize {
         self.accumulators = accumulators.iter().map(|a| self.dtype(a.value)).collect();
         self.known.clear();

@@ -11,7 +11,7 @@
 //! - every scalar operation is total and gives the same bits on every backend. Floats follow IEEE 754 (round to nearest
 //!   even, subnormals kept); nothing is contracted or reassociated: `Fma` is the only fused operation;
 //! - an output operand is stored exactly once per point and is loaded only if its role is `InOut`, at the same point (in the epilogue
-//!   of a reduction, and not at all where it is the target of a scatter);
+//!   of a reduction, and not at all where it is the target of a scatter; rows have no such operand);
 //! - NaN is one value: which bits a computed NaN has is not specified, hence neither is a bitcast of it.
 
 mod emit;
@@ -87,9 +87,9 @@ pub enum Inst {
     Cast(DType, Value),
     /// Same bits, another dtype of the same size; not to bool.
     Bitcast(DType, Value),
-    /// Result of an accumulator; in the epilogue of a reduction only.
+    /// Result of an accumulator, in the epilogue of a reduction or of rows; in the body of rows behind the value that is accumulated.
     Reduced(u32),
-    /// Position (i64, row-major over the reduced axes) found by an `ArgMin`/`ArgMax` accumulator; epilogue only.
+    /// Position (i64, row-major over the reduced axes) found by an `ArgMin`/`ArgMax` accumulator; where `Reduced` may stand.
     ReducedIndex(u32),
 }
 
@@ -117,6 +117,11 @@ pub enum Nest {
     /// operands have stride 0 along reduced axes. `epilogue` continues the numbering of the body and may use [`Inst::Reduced`],
     /// [`Inst::Param`], [`Inst::Const`], [`Inst::Index`], loads at kept axes, and scalar operations; not values of the body.
     Reduce { axes: u32, accumulators: Vec<Accumulator>, epilogue: Vec<Inst>, stores: Vec<Store> },
+    /// Reductions along the last `axes` loop axes, a *row*, whose results are used at the points of the same row: a softmax or a normalisation.
+    /// The body may use the result ([`Inst::Reduced`]) of an accumulator whose value is defined before, and so falls into stages, one for
+    /// each time that it waits for results ([`Kernel::stages`]). `stores` happen at every point, after all that the row reads in its body; then
+    /// `epilogue` and `row_stores`, as those of a reduction.
+    Rows { axes: u32, accumulators: Vec<Accumulator>, stores: Vec<Store>, epilogue: Vec<Inst>, row_stores: Vec<Store> },
     /// Running combination along the last loop axis, from its end if `reverse`. An inclusive one begins with the first element; an
     /// exclusive one begins with the identity and leaves the current element out. `store` has the value's dtype.
     Scan { op: ScanOp, reverse: bool, exclusive: bool, value: Value, store: u32 },
@@ -130,7 +135,7 @@ pub enum Nest {
 pub struct Kernel {
     /// Number of loop axes, 0 for a scalar. Reduced axes come last.
     pub rank: u32,
-    /// The axis that vectors run along: the last one (0 if there is none), or for a reduction also the last kept one.
+    /// The axis that vectors run along: the last one (0 if there is none), or for a reduction and rows also the last kept one.
     pub vector_axis: u32,
     pub params: Vec<DType>,
     pub operands: Vec<Operand>,
@@ -139,10 +144,10 @@ pub struct Kernel {
 }
 
 impl Kernel {
-    /// Instructions in the order of their numbering: the body, then the epilogue of a reduction.
+    /// Instructions in the order of their numbering: the body, then the epilogue of a reduction or of rows.
     pub fn insts(&self) -> impl Iterator<Item = &Inst> {
         let epilogue: &[Inst] = match &self.nest {
-            Nest::Reduce { epilogue, .. } => epilogue,
+            Nest::Reduce { epilogue, .. } | Nest::Rows { epilogue, .. } => epilogue,
             _ => &[],
         };
         self.body.iter().chain(epilogue)
@@ -150,16 +155,32 @@ impl Kernel {
     /// Number of loop axes that are reduced.
     pub fn reduced(&self) -> u32 {
         match self.nest {
-            Nest::Reduce { axes, .. } => axes,
+            Nest::Reduce { axes, .. } | Nest::Rows { axes, .. } => axes,
             _ => 0,
         }
     }
+    /// Those of a reduction or of rows.
+    pub fn accumulators(&self) -> &[Accumulator] {
+        match &self.nest {
+            Nest::Reduce { accumulators, .. } | Nest::Rows { accumulators, .. } => accumulators,
+            _ => &[],
+        }
+    }
+    /// The stage of each value of the body: how many times a row has to be gone through before it can be computed. 0 but in rows.
+    pub fn stages(&self) -> Vec<u32> {
+        let accumulators = self.accumulators();
+        let mut stages: Vec<u32> = Vec::with_capacity(self.body.len());
+        for inst in &self.body {
+            stages.push(match *inst {
+                Inst::Reduced(a) | Inst::ReducedIndex(a) => 1 + stages[accumulators[a as usize].value.0 as usize],
+                _ => inst.uses().iter().map(|v| stages[v.0 as usize]).max().unwrap_or(0),
+            });
+        }
+        stages
+    }
     /// dtype of every value, in numbering order.
     pub fn dtypes(&self) -> Vec<DType> {
-        let accumulators: &[Accumulator] = match &self.nest {
-            Nest::Reduce { accumulators, .. } => accumulators,
-            _ => &[],
-        };
+        let accumulators = self.accumulators();
         let mut types = Vec::with_capacity(self.body.len());
         for inst in self.insts() {
             let t = inst.dtype(

@@ -8,7 +8,7 @@ use crate::scalar::Scalar;
 use crate::shape::{row_strides, size};
 use std::sync::Arc;
 
-/// The first instruction of the plan's first kernel whose value, stored by a map in place of the kernel's own nest, differs: printed,
+/// The first instruction of the plan's first kernel whose value, stored at every point in place of what the kernel's own nest stores, differs: printed,
 /// with its operands. `None` if all agree: then the nest is at fault, or what stands around the instruction.
 pub(super) fn blame(judge: &dyn Backend, other: &dyn Backend, plan: &Plan, inputs: &[Vec<u8>]) -> Option<String> {
     let kernel = plan.steps.iter().find_map(|step| match step {
@@ -73,7 +73,18 @@ fn probe(plan: &Plan, value: Value) -> Plan {
     }
     let stores = vec![Store { operand: operands.len() as u32 - 1, value }];
     let (rank, params) = (old.rank, old.params.clone());
-    *kernel = Arc::new(Kernel { rank, vector_axis: last as u32, params, operands, body, nest: Nest::Map { stores } });
+    let nest = match &old.nest {
+        // Values may come from results of its reductions.
+        Nest::Rows { axes, accumulators, .. } => Nest::Rows {
+            axes: *axes,
+            accumulators: accumulators.clone(),
+            stores,
+            epilogue: Vec::new(),
+            row_stores: Vec::new(),
+        },
+        _ => Nest::Map { stores },
+    };
+    *kernel = Arc::new(Kernel { rank, vector_axis: last as u32, params, operands, body, nest });
     plan
 }
 

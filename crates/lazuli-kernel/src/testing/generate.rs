@@ -40,7 +40,7 @@ pub(super) struct Generator<'a> {
 
 impl<'a> Generator<'a> {
     pub fn new(seed: u64, kind: NestKind, dtypes: &'a [DType]) -> Self {
-        let mut rng = Rng(seed.wrapping_mul(4).wrapping_add(kind as u64));
+        let mut rng = Rng(seed.wrapping_mul(8).wrapping_add(kind as u64));
         let tame = rng.once_in(2);
         let (extents, kept) = extents(&mut rng, kind);
         let last = extents.len().saturating_sub(1);
@@ -133,7 +133,7 @@ impl<'a> Generator<'a> {
     fn output(&mut self, dtype: DType, role: Role, axes: usize) -> u32 {
         let n = self.plan.outputs.len() as u32;
         if role == Role::Out
-            && self.kind == NestKind::Map
+            && (self.kind == NestKind::Map || self.kind == NestKind::Rows && axes == self.extents.len())
             && self.rng.once_in(4)
             && let Some(number) = self.in_place(dtype)
         {
@@ -352,6 +352,7 @@ impl<'a> Generator<'a> {
                 Nest::Map { stores }
             }
             NestKind::Reduce => self.reduce(),
+            NestKind::Rows => self.rows(),
             NestKind::Scan => {
                 // No f64 in logaddexp: the f32 scheme is the only one so far.
                 let accepts = |op: ScanOp, d| op.accepts(d) && (op != ScanOp::LogAddExp || d == DType::F32);
@@ -407,20 +408,54 @@ impl<'a> Generator<'a> {
         stores.collect()
     }
 
+    fn accumulator(&mut self) -> Accumulator {
+        let combine = self.rng.pick(&Combine::ALL);
+        Accumulator { combine, value: self.accepted(|d| combine.accepts(d)) }
+    }
+
     fn reduce(&mut self) -> Nest {
+        let accumulators: Vec<Accumulator> = (0..self.rng.pick(&[1, 1, 1, 2, 3])).map(|_| self.accumulator()).collect();
+        let (epilogue, stores) = self.epilogue(&accumulators);
+        Nest::Reduce { axes: (self.extents.len() - self.kept) as u32, accumulators, epilogue, stores }
+    }
+
+    /// Accumulators, each followed by instructions that use its result, then stores at the points and in the epilogue.
+    fn rows(&mut self) -> Nest {
         let mut accumulators = Vec::new();
-        for _ in 0..self.rng.pick(&[1, 1, 1, 2, 3]) {
-            let combine = self.rng.pick(&Combine::ALL);
-            let value = self.accepted(|d| combine.accepts(d));
-            accumulators.push(Accumulator { combine, value });
+        for _ in 0..self.rng.pick(&[1, 1, 2, 2, 3]) {
+            let accumulator = self.accumulator();
+            accumulators.push(accumulator);
+            let a = self.emit.accumulate(accumulator.value);
+            if self.rng.once_in(5) {
+                continue;
+            }
+            let tracks = accumulator.combine.binary().is_none();
+            let result = if tracks && self.rng.once_in(2) { Inst::ReducedIndex(a) } else { Inst::Reduced(a) };
+            let result = self.emit.push(result);
+            self.pool.push(result);
+            if self.rng.once_in(4) {
+                self.load(self.kept);
+            }
+            let count = self.rng.pick(&[0, 1, 3, 10]);
+            self.instructions(count);
         }
-        let begin = self.emit.begin_epilogue(&accumulators);
+        let rank = self.extents.len();
+        let least = self.rng.pick(&[0, 1, 1, 1]);
+        let stores = self.stores(rank, least);
+        let row = stores.is_empty() || self.rng.once_in(2);
+        let (epilogue, row_stores) = if row { self.epilogue(&accumulators) } else { (Vec::new(), Vec::new()) };
+        Nest::Rows { axes: (rank - self.kept) as u32, accumulators, stores, epilogue, row_stores }
+    }
+
+    /// Instructions and stores at the kept points: of all results, and of what follows from them.
+    fn epilogue(&mut self, accumulators: &[Accumulator]) -> (Vec<Inst>, Vec<Store>) {
+        let begin = self.emit.begin_epilogue(accumulators);
         self.pool.clear();
         if self.rng.once_in(3) {
             self.load(self.kept);
         }
         self.leaves(self.kept);
-        let updated = self.rng.once_in(5).then(|| {
+        let updated = (self.kind == NestKind::Reduce && self.rng.once_in(5)).then(|| {
             let dtype = self.dtype();
             let number = self.output(dtype, Role::InOut, self.kept);
             let value = self.emit.push(Inst::Load(number));
@@ -445,8 +480,7 @@ impl<'a> Generator<'a> {
             stores.push(Store { operand: self.output(self.emit.dtype(value), Role::Out, self.kept), value });
         }
         stores.extend(self.stores(self.kept, 0));
-        let epilogue = self.emit.insts.split_off(begin);
-        Nest::Reduce { axes: (self.extents.len() - self.kept) as u32, accumulators, epilogue, stores }
+        (self.emit.insts.split_off(begin), stores)
     }
 
     /// The plan that launches the kernel.
@@ -512,16 +546,17 @@ fn extents(rng: &mut Rng, kind: NestKind) -> (Shape, usize) {
     const LENGTHS: [usize; 20] = [1, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 63, 64, 65, 100, 257, 1000];
     /// Around the blocks of a reduction.
     const LONG: [usize; 6] = [4095, 4096, 4097, 8192, 12_300, 20_500];
-    let least = matches!(kind, NestKind::Reduce | NestKind::Scan) as usize;
+    let reduces = matches!(kind, NestKind::Reduce | NestKind::Rows);
+    let least = (reduces || kind == NestKind::Scan) as usize;
     let rank = rng.pick(&[0, 1, 1, 1, 2, 2, 2, 3, 3, 4]).max(least);
     let mut extents: Shape = (0..rank).map(|_| rng.pick(&LENGTHS)).collect();
-    let kept = if kind == NestKind::Reduce { rng.below(rank) } else { rank };
-    if kind == NestKind::Reduce && rng.once_in(4) {
+    let kept = if reduces { rng.below(rank) } else { rank };
+    if reduces && rng.once_in(4) {
         extents[rank - 1] = rng.pick(&LONG);
     }
     // Mostly small, for speed; the rest large enough to be worth several threads.
     let most = if rng.once_in(100) { 300_000 } else { 30_000 };
-    if most > 30_000 && kind != NestKind::Reduce && rank > 0 {
+    if most > 30_000 && !reduces && rank > 0 {
         extents[rng.below(rank)] = most;
     }
     while size(&extents) > most {

@@ -80,12 +80,13 @@ impl Rng {
 pub enum NestKind {
     Map,
     Reduce,
+    Rows,
     Scan,
     Scatter,
 }
 
 impl NestKind {
-    pub const ALL: [NestKind; 4] = [NestKind::Map, NestKind::Reduce, NestKind::Scan, NestKind::Scatter];
+    pub const ALL: [NestKind; 5] = [NestKind::Map, NestKind::Reduce, NestKind::Rows, NestKind::Scan, NestKind::Scatter];
 }
 
 /// The dtypes that values of a kernel can have.

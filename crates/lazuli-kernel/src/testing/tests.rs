@@ -3,7 +3,7 @@
 use super::*;
 use crate::backend::{Buffer, Executable, Features, MemoryStats, Run};
 use crate::interp::Interpreter;
-use crate::ir::{BinaryOp, Combine, Inst, Kernel, Nest, UnaryOp};
+use crate::ir::{BinaryOp, Combine, Inst, Kernel, UnaryOp};
 use std::collections::HashSet;
 use std::sync::Arc;
 
@@ -45,9 +45,7 @@ fn note(kernel: &Kernel, seen: &mut HashSet<String>) {
             _ => false,
         };
     }
-    if let Nest::Reduce { accumulators, .. } = &kernel.nest {
-        seen.extend(accumulators.iter().map(|a| format!("{:?} {}", a.combine, types[a.value.0 as usize])));
-    }
+    seen.extend(kernel.accumulators().iter().map(|a| format!("{:?} {}", a.combine, types[a.value.0 as usize])));
 }
 
 #[test]

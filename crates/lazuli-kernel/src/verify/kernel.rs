@@ -18,7 +18,7 @@ impl Kernel {
 
     /// The first broken invariant, and the line that breaks it.
     fn fault(&self) -> Option<(Place, String)> {
-        let mut checker = Checker { kernel: self, types: Vec::with_capacity(self.body.len()) };
+        let mut checker = Checker { kernel: self, types: Vec::with_capacity(self.body.len()), stored: Vec::new() };
         checker.kernel().err()
     }
 }
@@ -29,6 +29,8 @@ struct Checker<'a> {
     kernel: &'a Kernel,
     /// dtypes of the values checked so far.
     types: Vec<DType>,
+    /// Operands stored so far.
+    stored: Vec<u32>,
 }
 
 /// `Err((place, message))` unless the condition holds.
@@ -44,29 +46,37 @@ impl Checker<'_> {
     fn kernel(&mut self) -> Check {
         let k = self.kernel;
         self.header()?;
+        let is_rows = matches!(k.nest, Nest::Rows { .. });
         for (i, inst) in k.body.iter().enumerate() {
-            require!(
-                !matches!(inst, Inst::Reduced(_) | Inst::ReducedIndex(_)),
-                Place::Inst(i),
-                "only an epilogue has results of a reduction"
-            );
+            if let Inst::Reduced(a) | Inst::ReducedIndex(a) = *inst {
+                require!(is_rows, Place::Inst(i), "only an epilogue has results of a reduction");
+                let value = k.accumulators().get(a as usize).map_or(0, |a| a.value.0 as usize);
+                require!(value < i, Place::Inst(i), "accumulator {a} has no result before %{value} is defined");
+            }
             self.inst(i, inst, 0)?;
         }
         match &k.nest {
-            Nest::Map { stores } => self.stores(stores, 0),
-            Nest::Reduce { accumulators, epilogue, stores, .. } => {
-                require!(!accumulators.is_empty(), Place::Nest, "a reduction needs an accumulator");
-                for a in accumulators {
-                    let dtype = self.value(Place::Nest, a.value, 0)?;
-                    require!(a.combine.accepts(dtype), Place::Nest, "{:?} does not accept {dtype}", a.combine);
-                }
-                for (i, inst) in epilogue.iter().enumerate() {
-                    self.inst(k.body.len() + i, inst, k.body.len())?;
-                }
-                self.stores(stores, k.body.len())
+            Nest::Map { stores } => {
+                self.stores(stores, 0, 0)?;
+                self.all_stored()
+            }
+            Nest::Reduce { epilogue, stores, .. } => {
+                self.reduction(epilogue)?;
+                self.stores(stores, 0, k.body.len())?;
+                self.all_stored()
+            }
+            Nest::Rows { stores, epilogue, row_stores, .. } => {
+                let updated = k.operands.iter().position(|o| o.role == Role::InOut);
+                require!(updated.is_none(), Place::Header, "rows do not update operand {}", updated.unwrap_or(0));
+                self.stores(stores, 0, 0)?;
+                self.reduction(epilogue)?;
+                self.stores(row_stores, stores.len(), k.body.len())?;
+                self.all_stored()
             }
             Nest::Scan { op, value, store, .. } => {
-                self.stores(&[Store { operand: *store, value: *value }], 0).map_err(|(_, why)| (Place::Nest, why))?;
+                self.stores(&[Store { operand: *store, value: *value }], 0, 0)
+                    .map_err(|(_, why)| (Place::Nest, why))?;
+                self.all_stored()?;
                 let dtype = self.types[value.0 as usize];
                 require!(op.accepts(dtype), Place::Nest, "{op:?} does not accept {dtype}");
                 require!(k.rank > 0, Place::Header, "a scan needs an axis");
@@ -96,7 +106,7 @@ impl Checker<'_> {
 
     fn header(&self) -> Check {
         let k = self.kernel;
-        if let Nest::Reduce { axes, .. } = k.nest {
+        if let Nest::Reduce { axes, .. } | Nest::Rows { axes, .. } = k.nest {
             require!((1..=k.rank).contains(&axes), Place::Nest, "cannot reduce {axes} of {} axes", k.rank);
         }
         let last = k.rank.saturating_sub(1);
@@ -124,10 +134,7 @@ impl Checker<'_> {
         let place = Place::Inst(number);
         let in_epilogue = from > 0 || number >= k.body.len();
         let uses = inst.uses().iter().map(|&v| self.value(place, v, from)).collect::<Result<Vec<_>, _>>()?;
-        let accumulators: &[_] = match &k.nest {
-            Nest::Reduce { accumulators, .. } => accumulators,
-            _ => &[],
-        };
+        let accumulators = k.accumulators();
         let operand = |o: u32| match k.operands.get(o as usize) {
             Some(operand) => Ok(*operand),
             None => Err((place, format!("there is no operand {o}"))),
@@ -191,22 +198,41 @@ impl Checker<'_> {
         Ok(())
     }
 
-    /// Every output is stored once, with a value of its dtype that is numbered `from` or later.
-    fn stores(&self, stores: &[Store], from: usize) -> Check {
+    /// The accumulators, and what follows from them.
+    fn reduction(&mut self, epilogue: &[Inst]) -> Check {
+        let k = self.kernel;
+        require!(!k.accumulators().is_empty(), Place::Nest, "a reduction needs an accumulator");
+        for a in k.accumulators() {
+            let dtype = self.value(Place::Nest, a.value, 0)?;
+            require!((a.value.0 as usize) < k.body.len(), Place::Nest, "{} is not of the body", a.value);
+            require!(a.combine.accepts(dtype), Place::Nest, "{:?} does not accept {dtype}", a.combine);
+        }
+        for (i, inst) in epilogue.iter().enumerate() {
+            self.inst(k.body.len() + i, inst, k.body.len())?;
+        }
+        Ok(())
+    }
+
+    /// These stores, numbered `number..`, write operands that are outputs, none twice, with values of their dtype that are numbered `from` or later.
+    fn stores(&mut self, stores: &[Store], number: usize, from: usize) -> Check {
         let k = self.kernel;
         for (i, s) in stores.iter().enumerate() {
-            let place = Place::Store(i);
+            let place = Place::Store(number + i);
             let Some(operand) = k.operands.get(s.operand as usize) else {
                 return Err((place, format!("there is no operand {}", s.operand)));
             };
             require!(operand.role != Role::In, place, "operand {} is not written", s.operand);
             let dtype = self.value(place, s.value, from)?;
             require!(operand.dtype == dtype, place, "the operand is {}, the value {dtype}", operand.dtype);
-            let again = stores[..i].iter().any(|t| t.operand == s.operand);
-            require!(!again, place, "operand {} is stored twice", s.operand);
+            require!(!self.stored.contains(&s.operand), place, "operand {} is stored twice", s.operand);
+            self.stored.push(s.operand);
         }
-        for (o, operand) in k.operands.iter().enumerate() {
-            let stored = stores.iter().any(|s| s.operand as usize == o);
+        Ok(())
+    }
+
+    fn all_stored(&self) -> Check {
+        for (o, operand) in self.kernel.operands.iter().enumerate() {
+            let stored = self.stored.contains(&(o as u32));
             require!(operand.role == Role::In || stored, Place::Header, "operand {o} is never stored");
         }
         Ok(())

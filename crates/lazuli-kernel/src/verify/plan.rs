@@ -120,14 +120,15 @@ impl Plan {
                 return wrong(format!("argument {i} is not {} along the vector axis", operand.inner));
             }
             if uses.body {
-                out.extend(self.strided(arg, operand.dtype, extents, false)?);
+                out.extend(self.strided(arg, operand.dtype, extents, uses.written && !uses.kept)?);
             }
             if uses.kept {
                 let moves = |(&n, &s): (&usize, &isize)| n > 1 && s != 0;
                 if extents[kept..].iter().zip(&arg.strides[kept..]).any(moves) {
                     return wrong(format!("argument {i} moves along a reduced axis"));
                 }
-                out.extend(self.strided(arg, operand.dtype, &extents[..kept], uses.written)?);
+                let access = self.strided(arg, operand.dtype, &extents[..kept], uses.written)?;
+                out.extend(access.map(|a| Access { pointwise: !uses.later, ..a }));
             }
             if uses.computed {
                 out.extend(self.computed(arg, operand.dtype, uses.written)?);
@@ -322,8 +323,10 @@ struct Uses {
     kept: bool,
     /// At computed positions.
     computed: bool,
-    /// Among the above is a store.
+    /// Among the above is a store: at the kept points if there is a use at those, else at all.
     written: bool,
+    /// What is touched at kept points is touched behind the stores at all points: in rows.
+    later: bool,
 }
 
 impl Uses {
@@ -346,15 +349,21 @@ impl Uses {
                 kept.extend(stores.iter().map(|s| s.operand));
                 loads(epilogue, &mut kept);
             }
+            Nest::Rows { stores, epilogue, row_stores, .. } => {
+                body.extend(stores.iter().map(|s| s.operand));
+                kept.extend(row_stores.iter().map(|s| s.operand));
+                loads(epilogue, &mut kept);
+                uses.iter_mut().for_each(|u| u.later = true);
+            }
             Nest::Scan { store, .. } => kept.push(*store),
             Nest::Scatter { target, .. } => {
                 let target = &mut uses[*target as usize];
                 (target.computed, target.written) = (true, true);
             }
         }
-        body.into_iter().for_each(|o| uses[o as usize].body = true);
-        for o in kept {
-            uses[o as usize].kept = true;
+        kept.iter().for_each(|&o| uses[o as usize].kept = true);
+        body.iter().for_each(|&o| uses[o as usize].body = true);
+        for o in kept.into_iter().chain(body) {
             uses[o as usize].written = kernel.operands[o as usize].role != Role::In;
         }
         uses

@@ -1,0 +1,422 @@
+//! The body of rows as a sequence of maps: one pass over the points of a row for each stage, and before it one over the rows for what is the same along them.
+//!
+//! A value that a later pass needs again is computed again where that is cheap (most often a load, from what is in the cache by now, and a subtraction);
+//! others are written to a buffer by the pass that computes them first. Which of the two changes no bit.
+//!
+//! Absent: memory and orders of combination; see [`super`].
+
+use super::super::Bound;
+use lazuli_kernel::{DType, Inner, Inst, Kernel, Nest, Operand, Role, Store, Value};
+
+/// Instructions that are run again rather than buffered: about what a store and a load cost.
+const CHEAP: u32 = 4;
+/// What a load from scattered places costs, in instructions.
+const SCATTERED: u32 = 8;
+
+/// Where an operand of a map lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The launch's own operand of this number.
+    Launch(u32),
+    /// A buffer of elements, one for each point.
+    Buffer(u32),
+    /// Results of an accumulator, one for each row.
+    Result(u32),
+    Position(u32),
+    /// Computed once per row.
+    Scalar(u32),
+}
+
+/// A map, and where its operands lie.
+#[derive(Debug)]
+pub struct Map {
+    pub kernel: Kernel,
+    pub sources: Vec<Source>,
+}
+
+#[derive(Debug, Default)]
+pub struct Pass {
+    /// Over the rows, before the rest.
+    pub scalars: Option<Map>,
+    /// Over the points.
+    pub points: Option<Map>,
+    /// Numbers of the accumulators whose elements are there then.
+    pub accumulators: Vec<usize>,
+}
+
+#[derive(Debug)]
+pub struct Passes {
+    pub passes: Vec<Pass>,
+    /// Over the rows, at the end.
+    pub epilogue: Option<Map>,
+    /// dtypes of the buffers and of the scalars.
+    pub buffers: Vec<DType>,
+    pub scalars: Vec<DType>,
+    /// Where the elements of each accumulator are: in a buffer, or in an operand of the launch.
+    pub elements: Vec<Source>,
+}
+
+/// Plans the passes of a launch of rows, for vectors along `vector_axis`. `contiguous` says of which operands rows may be combined as they lie in memory.
+pub fn plan(launch: &Bound<'_>, vector_axis: usize, contiguous: impl Fn(u32) -> bool) -> Passes {
+    let Nest::Rows { accumulators, stores, epilogue, row_stores, .. } = &launch.kernel.nest else {
+        unreachable!("the caller has rows")
+    };
+    let mut planner = Planner::new(launch, vector_axis);
+    let stage_of = |planner: &Planner, v: Value| planner.stages[v.0 as usize] as usize;
+    let values = accumulators.iter().map(|a| a.value);
+    let last_stage = values.chain(stores.iter().map(|s| s.value)).map(|v| stage_of(&planner, v)).max().unwrap_or(0);
+    let mut elements = vec![Source::Buffer(0); accumulators.len()];
+    let mut passes: Vec<Pass> = Vec::new();
+    for stage in 0..=last_stage {
+        let mut roots = Vec::new();
+        let mut own = Vec::new();
+        for (a, accumulator) in accumulators.iter().enumerate() {
+            let v = accumulator.value.0 as usize;
+            if planner.stages[v] as usize != stage {
+                continue;
+            }
+            own.push(a);
+            match launch.kernel.body[v] {
+                Inst::Load(o) if !planner.uniform[v] && contiguous(o) => elements[a] = Source::Launch(o),
+                _ => roots.push((v, a)),
+            }
+        }
+        planner.drafts.push(Draft::new(launch.kernel.body.len()));
+        let stored = stores.iter().filter(|_| stage == last_stage).map(|s| s.value.0 as usize);
+        planner.walk(stage, roots.iter().map(|&(v, _)| v).chain(stored));
+        for (v, a) in roots {
+            elements[a] = Source::Buffer(planner.buffer(v, stage));
+        }
+        passes.push(Pass { accumulators: own, ..Pass::default() });
+    }
+    let point_stores: Vec<&Store> = stores.iter().collect();
+    for (stage, pass) in passes.iter_mut().enumerate() {
+        let stores = if stage == last_stage { &point_stores[..] } else { &[] };
+        pass.points = planner.points(stage, stores);
+    }
+    // Passes have asked for all the scalars there are by now.
+    for (stage, pass) in passes.iter_mut().enumerate() {
+        pass.scalars = planner.scalars(stage as u32);
+    }
+    let epilogue = planner.epilogue(epilogue, row_stores);
+    let types = |values: &[usize]| values.iter().map(|&v| planner.types[v]).collect();
+    Passes { passes, epilogue, buffers: types(&planner.buffered), scalars: types(&planner.hoisted), elements }
+}
+
+/// What one pass over the points does with each value of the body.
+struct Draft {
+    /// Computed here.
+    computed: Vec<bool>,
+    /// Read from the buffer that an earlier pass wrote, or from the scalars.
+    loaded: Vec<bool>,
+    /// Values that are written to their buffers.
+    kept: Vec<usize>,
+}
+
+impl Draft {
+    fn new(n: usize) -> Self {
+        Self { computed: vec![false; n], loaded: vec![false; n], kept: Vec::new() }
+    }
+}
+
+struct Planner<'a> {
+    launch: &'a Bound<'a>,
+    vector_axis: usize,
+    kept: usize,
+    types: Vec<DType>,
+    stages: Vec<u32>,
+    /// Whether a value is the same at all points of a row.
+    uniform: Vec<bool>,
+    /// The first pass that computes a value.
+    first: Vec<Option<usize>>,
+    /// Values with a buffer, and with a scalar, by number of that.
+    buffered: Vec<usize>,
+    hoisted: Vec<usize>,
+    drafts: Vec<Draft>,
+}
+
+impl<'a> Planner<'a> {
+    fn new(launch: &'a Bound<'a>, vector_axis: usize) -> Self {
+        let kernel = launch.kernel;
+        let kept = launch.extents.len() - kernel.reduced() as usize;
+        let stands = |o: u32| {
+            let strides = &launch.operands[o as usize].strides;
+            (kept..launch.extents.len()).all(|axis| launch.extents[axis] <= 1 || strides[axis] == 0)
+        };
+        let mut uniform: Vec<bool> = Vec::with_capacity(kernel.body.len());
+        for inst in &kernel.body {
+            uniform.push(match *inst {
+                Inst::Load(o) => stands(o),
+                Inst::Index(axis) => (axis as usize) < kept,
+                _ => inst.uses().iter().all(|v| uniform[v.0 as usize]),
+            });
+        }
+        Self {
+            launch,
+            vector_axis,
+            kept,
+            types: kernel.dtypes(),
+            stages: kernel.stages(),
+            uniform,
+            first: vec![None; kernel.body.len()],
+            buffered: Vec::new(),
+            hoisted: Vec::new(),
+            drafts: Vec::new(),
+        }
+    }
+
+    fn inst(&self, v: usize) -> Inst {
+        self.launch.kernel.body[v]
+    }
+
+    /// Whether a value needs no computation.
+    fn is_leaf(&self, v: usize) -> bool {
+        self.inst(v).uses().is_empty()
+    }
+
+    /// Instructions to compute each value again, given the buffers that there are.
+    fn costs(&self) -> Vec<u32> {
+        let mut costs: Vec<u32> = Vec::with_capacity(self.uniform.len());
+        for v in 0..self.uniform.len() {
+            let inst = self.inst(v);
+            let used = || inst.uses().iter().map(|u| costs[u.0 as usize]).fold(0, u32::saturating_add);
+            costs.push(match inst {
+                _ if self.uniform[v] || self.buffered.contains(&v) => 0,
+                Inst::Load(o) => match self.launch.operands[o as usize].strides.get(self.vector_axis) {
+                    None | Some(0 | 1) => 0,
+                    Some(_) => SCATTERED,
+                },
+                Inst::LoadAt { .. } => used().saturating_add(SCATTERED),
+                _ => used().saturating_add(1),
+            });
+        }
+        costs
+    }
+
+    /// Decides how the pass of a stage comes by its roots.
+    fn walk(&mut self, stage: usize, roots: impl Iterator<Item = usize>) {
+        let costs = self.costs();
+        let mut needed = vec![false; costs.len()];
+        roots.for_each(|v| needed[v] = true);
+        for v in (0..costs.len()).rev() {
+            if !needed[v] {
+                continue;
+            }
+            if self.uniform[v] && !self.is_leaf(v) {
+                if !self.hoisted.contains(&v) {
+                    self.hoisted.push(v);
+                }
+                self.drafts[stage].loaded[v] = true;
+                continue;
+            }
+            match self.first[v] {
+                Some(before)
+                    if before < stage && !self.uniform[v] && (costs[v] > CHEAP || self.buffered.contains(&v)) =>
+                {
+                    self.buffer(v, before);
+                    self.drafts[stage].loaded[v] = true;
+                }
+                _ => {
+                    self.first[v].get_or_insert(stage);
+                    self.drafts[stage].computed[v] = true;
+                    self.inst(v).uses().iter().for_each(|u| needed[u.0 as usize] = true);
+                }
+            }
+        }
+    }
+
+    /// The buffer of a value, which the pass of this stage writes if it is new.
+    fn buffer(&mut self, v: usize, stage: usize) -> u32 {
+        let known = self.buffered.iter().position(|&b| b == v);
+        let number = known.unwrap_or_else(|| {
+            self.buffered.push(v);
+            self.drafts[stage].kept.push(v);
+            self.buffered.len() - 1
+        });
+        number as u32
+    }
+
+    fn scalar(&self, v: usize) -> u32 {
+        self.hoisted.iter().position(|&h| h == v).expect("asked for by a pass") as u32
+    }
+
+    fn points(&self, stage: usize, stores: &[&Store]) -> Option<Map> {
+        let draft = &self.drafts[stage];
+        if draft.kept.is_empty() && stores.is_empty() {
+            return None;
+        }
+        let mut writer = Writer::over_points(self);
+        for v in 0..self.uniform.len() {
+            if draft.loaded[v] {
+                let source = match self.uniform[v] {
+                    true => Source::Scalar(self.scalar(v)),
+                    false => Source::Buffer(self.buffered.iter().position(|&b| b == v).expect("it has one") as u32),
+                };
+                writer.load(v, source);
+            } else if draft.computed[v] {
+                writer.compute(v, self.inst(v));
+            }
+        }
+        for &v in &draft.kept {
+            let buffer = self.buffered.iter().position(|&b| b == v).expect("it was just made");
+            writer.store(v, Source::Buffer(buffer as u32));
+        }
+        for s in stores {
+            writer.store(s.value.0 as usize, Source::Launch(s.operand));
+        }
+        Some(writer.finish())
+    }
+
+    /// The scalars of a stage, from results and scalars of earlier ones.
+    fn scalars(&self, stage: u32) -> Option<Map> {
+        let own = |v: &usize| self.stages[*v] == stage;
+        let roots: Vec<usize> = self.hoisted.iter().copied().filter(own).collect();
+        let is_ready = |v: usize| self.stages[v] < stage && self.hoisted.contains(&v);
+        let mut needed = vec![false; self.uniform.len()];
+        roots.iter().for_each(|&v| needed[v] = true);
+        for v in (0..needed.len()).rev() {
+            if needed[v] && !is_ready(v) {
+                self.inst(v).uses().iter().for_each(|u| needed[u.0 as usize] = true);
+            }
+        }
+        let mut writer = Writer::over_rows(self);
+        for v in (0..needed.len()).filter(|&v| needed[v]) {
+            match is_ready(v) {
+                true => writer.load(v, Source::Scalar(self.scalar(v))),
+                false => writer.compute(v, self.inst(v)),
+            }
+        }
+        roots.iter().for_each(|&v| writer.store(v, Source::Scalar(self.scalar(v))));
+        (!roots.is_empty()).then(|| writer.finish())
+    }
+
+    fn epilogue(&self, insts: &[Inst], stores: &[Store]) -> Option<Map> {
+        let first = self.launch.kernel.body.len();
+        let mut writer = Writer::over_rows(self);
+        for (i, &inst) in insts.iter().enumerate() {
+            writer.compute(first + i, inst);
+        }
+        for s in stores {
+            writer.store(s.value.0 as usize, Source::Launch(s.operand));
+        }
+        (!stores.is_empty()).then(|| writer.finish())
+    }
+}
+
+/// Writes a map of some values of the launch's kernel.
+struct Writer<'a> {
+    planner: &'a Planner<'a>,
+    vector_axis: usize,
+    over_rows: bool,
+    sources: Vec<Source>,
+    operands: Vec<Operand>,
+    body: Vec<Inst>,
+    /// New numbers of values.
+    numbers: Vec<u32>,
+    stores: Vec<Store>,
+}
+
+impl<'a> Writer<'a> {
+    fn over_points(planner: &'a Planner<'a>) -> Self {
+        Self::new(planner, planner.vector_axis, false)
+    }
+    fn over_rows(planner: &'a Planner<'a>) -> Self {
+        Self::new(planner, planner.kept.saturating_sub(1), true)
+    }
+    fn new(planner: &'a Planner<'a>, vector_axis: usize, over_rows: bool) -> Self {
+        let numbers = vec![u32::MAX; planner.types.len()];
+        Self {
+            planner,
+            vector_axis,
+            over_rows,
+            sources: Vec::new(),
+            operands: Vec::new(),
+            body: Vec::new(),
+            numbers,
+            stores: Vec::new(),
+        }
+    }
+
+    fn operand(&mut self, source: Source, role: Role) -> u32 {
+        let known = self.sources.iter().zip(&self.operands).position(|(s, o)| *s == source && o.role == role);
+        known.unwrap_or_else(|| {
+            let planner = self.planner;
+            let kernel = planner.launch.kernel;
+            let across_rows = self.over_rows || self.vector_axis < planner.kept;
+            let once = if across_rows { Inner::Unit } else { Inner::Broadcast };
+            let result = |a: u32| planner.types[kernel.accumulators()[a as usize].value.0 as usize];
+            let (dtype, inner) = match source {
+                Source::Launch(o) => {
+                    let operand = kernel.operands[o as usize];
+                    let stride = planner.launch.operands[o as usize].strides.get(self.vector_axis);
+                    let inner = match stride {
+                        _ if !self.over_rows && self.vector_axis == kernel.vector_axis as usize => operand.inner,
+                        // A single row.
+                        _ if self.over_rows && planner.kept == 0 => Inner::Unit,
+                        None | Some(1) => Inner::Unit,
+                        Some(0) if role == Role::In => Inner::Broadcast,
+                        _ => Inner::Strided,
+                    };
+                    (operand.dtype, inner)
+                }
+                Source::Buffer(b) => (planner.types[planner.buffered[b as usize]], Inner::Unit),
+                Source::Result(a) => (result(a), once),
+                Source::Position(_) => (DType::I64, once),
+                Source::Scalar(s) => (planner.types[planner.hoisted[s as usize]], once),
+            };
+            self.sources.push(source);
+            self.operands.push(Operand { dtype, role, inner });
+            self.sources.len() - 1
+        }) as u32
+    }
+
+    fn push(&mut self, v: usize, inst: Inst) {
+        self.numbers[v] = self.body.len() as u32;
+        self.body.push(inst);
+    }
+
+    fn load(&mut self, v: usize, source: Source) {
+        let operand = self.operand(source, Role::In);
+        self.push(v, Inst::Load(operand));
+    }
+
+    fn compute(&mut self, v: usize, inst: Inst) {
+        let number = |v: Value| Value(self.numbers[v.0 as usize]);
+        let inst = match inst {
+            Inst::Load(o) => return self.load(v, Source::Launch(o)),
+            Inst::Reduced(a) => return self.load(v, Source::Result(a)),
+            Inst::ReducedIndex(a) => return self.load(v, Source::Position(a)),
+            Inst::LoadAt { operand, index, mask } => {
+                let (index, mask) = (number(index), mask.map(number));
+                Inst::LoadAt { operand: self.operand(Source::Launch(operand), Role::In), index, mask }
+            }
+            Inst::Unary(op, a) => Inst::Unary(op, number(a)),
+            Inst::Binary(op, a, b) => Inst::Binary(op, number(a), number(b)),
+            Inst::Fma(a, b, c) => Inst::Fma(number(a), number(b), number(c)),
+            Inst::Select(a, b, c) => Inst::Select(number(a), number(b), number(c)),
+            Inst::Cast(d, a) => Inst::Cast(d, number(a)),
+            Inst::Bitcast(d, a) => Inst::Bitcast(d, number(a)),
+            leaf @ (Inst::Param(_) | Inst::Const(_) | Inst::Index(_) | Inst::Extent(_)) => leaf,
+        };
+        self.push(v, inst);
+    }
+
+    fn store(&mut self, v: usize, to: Source) {
+        let value = Value(self.numbers[v]);
+        let operand = self.operand(to, Role::Out);
+        self.stores.push(Store { operand, value });
+    }
+
+    fn finish(self) -> Map {
+        let kernel = self.planner.launch.kernel;
+        let map = Kernel {
+            rank: kernel.rank,
+            vector_axis: self.vector_axis as u32,
+            params: kernel.params.clone(),
+            operands: self.operands,
+            body: self.body,
+            nest: Nest::Map { stores: self.stores },
+        };
+        Map { kernel: map, sources: self.sources }
+    }
+}
