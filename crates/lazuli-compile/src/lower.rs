@@ -182,10 +182,7 @@ impl<'a> Lowerer<'a> {
     }
 
     fn launch(&mut self, body: Body, nest: Nest) {
-        let kept = match &nest {
-            Nest::Reduce { axes, .. } => body.loops.len() - *axes as usize,
-            _ => body.loops.len(),
-        };
+        let kept = body.loops.len() - nest.reduced() as usize;
         if !body.loops[..kept].contains(&0) {
             self.work.push(Work::Launch(finish(body, nest)));
         }

@@ -7,7 +7,7 @@
 use crate::hash::Map;
 use crate::lower::{BufferId, Operands, Place, Program, Work};
 use crate::pipeline::{OutputInfo, OutputSource};
-use lazuli_kernel::{Arg, Binding, DType, LibraryCall, Plan, Role, Slot, Step};
+use lazuli_kernel::{Arg, Binding, DType, Inst, LibraryCall, Nest, Plan, Role, Slot, Step};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
@@ -88,13 +88,23 @@ pub(crate) fn touches(work: &Work) -> SmallVec<[Touch<'_>; 4]> {
         |array, writes, d: DType| Touch { array, writes, itemsize: d.itemsize(), pointwise: false, binding: 0 };
     match work {
         Work::Launch(launch) => {
+            let kernel = &launch.kernel;
+            // What is touched once per row is so at another time than the row's points.
+            let once: SmallVec<[bool; 8]> = match &kernel.nest {
+                Nest::Rows { epilogue, row_stores, .. } => {
+                    let stored = |o: u32| row_stores.iter().any(|s| s.operand == o);
+                    let operands = 0..kernel.operands.len() as u32;
+                    operands.map(|o| stored(o) || epilogue.contains(&Inst::Load(o))).collect()
+                }
+                _ => SmallVec::from_elem(false, kernel.operands.len()),
+            };
             let args = launch.bindings.iter().enumerate().flat_map(|(n, b)| b.args.iter().map(move |a| (n, a)));
-            args.zip(launch.kernel.operands.iter().cycle())
-                .map(|((binding, array), operand)| Touch {
+            args.zip(kernel.operands.iter().zip(once).cycle())
+                .map(|((binding, array), (operand, once))| Touch {
                     array,
                     writes: operand.role != Role::In,
                     itemsize: operand.dtype.itemsize(),
-                    pointwise: array.is_strided(),
+                    pointwise: array.is_strided() && !once,
                     binding,
                 })
                 .collect()

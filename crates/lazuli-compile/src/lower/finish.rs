@@ -33,21 +33,19 @@ pub(crate) struct Operands {
 /// Ends a body. `nest` speaks of the values, operands and loop axes of the body.
 pub(super) fn finish(body: Body, nest: Nest) -> Launch {
     let Body { emit, loops, args, params, .. } = body;
-    let (rest, reduced) = match &nest {
-        Nest::Reduce { axes, .. } => (loops.len() - *axes as usize, *axes as usize),
-        _ => (loops.len(), 0),
-    };
+    let reduced = nest.reduced() as usize;
+    let rest = loops.len() - reduced;
     let mut live = Live::new(&emit.insts, args.len(), params.len());
     live.mark_nest(&nest);
     live.sweep(&emit.insts);
     let (body_len, split) = match &nest {
-        Nest::Reduce { epilogue, .. } => (emit.insts.len() - epilogue.len(), true),
+        Nest::Reduce { epilogue, .. } | Nest::Rows { epilogue, .. } => (emit.insts.len() - epilogue.len(), true),
         _ => (emit.insts.len(), false),
     };
     debug_assert!(split || body_len == emit.insts.len());
 
     let ordered = match nest {
-        Nest::Map { .. } | Nest::Reduce { .. } => false,
+        Nest::Map { .. } | Nest::Reduce { .. } | Nest::Rows { .. } => false,
         // The last axis is the one scanned; the order of a scatter's points is that of its axes.
         Nest::Scan { .. } | Nest::Scatter { .. } => true,
     };
@@ -92,13 +90,21 @@ pub(super) fn finish(body: Body, nest: Nest) -> Launch {
     let stores = |s: Vec<Store>| -> Vec<Store> {
         s.into_iter().map(|s| Store { operand: live.operand(s.operand), value: value(s.value) }).collect()
     };
+    let accumulated = |accumulators: Vec<Accumulator>| -> Vec<Accumulator> {
+        accumulators.into_iter().map(|a| Accumulator { value: value(a.value), ..a }).collect()
+    };
+    let axes = rank - kept as u32;
     let nest = match nest {
         Nest::Map { stores: s } => Nest::Map { stores: stores(s) },
-        Nest::Reduce { accumulators, stores: s, .. } => Nest::Reduce {
-            axes: rank - kept as u32,
-            accumulators: accumulators.into_iter().map(|a| Accumulator { value: value(a.value), ..a }).collect(),
-            epilogue,
+        Nest::Reduce { accumulators, stores: s, .. } => {
+            Nest::Reduce { axes, accumulators: accumulated(accumulators), epilogue, stores: stores(s) }
+        }
+        Nest::Rows { accumulators, stores: s, row_stores, .. } => Nest::Rows {
+            axes,
+            accumulators: accumulated(accumulators),
             stores: stores(s),
+            epilogue,
+            row_stores: stores(row_stores),
         },
         Nest::Scan { op, reverse, exclusive, value: v, store } => {
             Nest::Scan { op, reverse, exclusive, value: value(v), store: live.operand(store) }
@@ -144,17 +150,24 @@ impl Live {
     fn mark_operand(&mut self, o: u32) {
         self.operands[o as usize] = Some(0);
     }
+    fn mark_stores(&mut self, stores: &[Store]) {
+        for s in stores {
+            self.mark(s.value);
+            self.mark_operand(s.operand);
+            self.strided[s.operand as usize] = true;
+        }
+    }
     fn mark_nest(&mut self, nest: &Nest) {
         match nest {
-            Nest::Map { stores } | Nest::Reduce { stores, .. } => {
-                for s in stores {
-                    self.mark(s.value);
-                    self.mark_operand(s.operand);
-                    self.strided[s.operand as usize] = true;
-                }
-                if let Nest::Reduce { accumulators, .. } = nest {
-                    accumulators.iter().for_each(|a| self.mark(a.value));
-                }
+            Nest::Map { stores } => self.mark_stores(stores),
+            Nest::Reduce { accumulators, stores, .. } => {
+                self.mark_stores(stores);
+                accumulators.iter().for_each(|a| self.mark(a.value));
+            }
+            Nest::Rows { accumulators, stores, row_stores, .. } => {
+                self.mark_stores(stores);
+                self.mark_stores(row_stores);
+                accumulators.iter().for_each(|a| self.mark(a.value));
             }
             Nest::Scan { value, store, .. } => {
                 self.mark(*value);

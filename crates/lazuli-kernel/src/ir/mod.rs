@@ -130,6 +130,16 @@ pub enum Nest {
     Scatter { op: ScatterOp, target: u32, index: Value, mask: Option<Value>, value: Value },
 }
 
+impl Nest {
+    /// Number of loop axes that are reduced.
+    pub fn reduced(&self) -> u32 {
+        match *self {
+            Nest::Reduce { axes, .. } | Nest::Rows { axes, .. } => axes,
+            Nest::Map { .. } | Nest::Scan { .. } | Nest::Scatter { .. } => 0,
+        }
+    }
+}
+
 /// Everything that decides the machine code of one loop nest.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Kernel {
@@ -154,10 +164,7 @@ impl Kernel {
     }
     /// Number of loop axes that are reduced.
     pub fn reduced(&self) -> u32 {
-        match self.nest {
-            Nest::Reduce { axes, .. } | Nest::Rows { axes, .. } => axes,
-            _ => 0,
-        }
+        self.nest.reduced()
     }
     /// Those of a reduction or of rows.
     pub fn accumulators(&self) -> &[Accumulator] {
