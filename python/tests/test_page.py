@@ -244,7 +244,7 @@ def test_a_shapeless_function_that_fixed_a_shape_refuses_another():
     compiled = mx.compile(lambda x: x.reshape(x.shape[0] * x.shape[1], -1), shapeless=True)
     x = mx.random.uniform(shape=(2, 3, 4))
     assert mx.array_equal(compiled(x), x.reshape(6, 4))
-    with pytest.raises(ValueError, match=r"5.*6"):
+    with pytest.raises(mx.ShapeGuardError, match=r"dimension 0 of .* was 2 .* now 5.*test_page.py:\d+"):
         compiled(mx.random.uniform(shape=(5, 5, 3)))
 
 

@@ -6,6 +6,7 @@
 use crate::element::Element;
 use crate::program::Program;
 use crate::raise::must;
+use crate::shapeless;
 use lazuli_ir::{Aval, DType, Error, ErrorKind, Location, Meta, Prim, Result, Scalar, shape};
 use lazuli_kernel::{Buffer, Event, Layout};
 use smallvec::{SmallVec, smallvec};
@@ -180,25 +181,35 @@ impl Array {
         Ok(Array::done(aval, buffer, Layout::row(dims)))
     }
 
+    /// Shape and dtype. What is decided by these extents is not guarded in a shapeless trace: for shape rules and messages.
     pub fn aval(&self) -> &Aval {
         &self.node.avals[self.index as usize]
     }
+    /// The extents as numbers. In a shapeless trace they are guarded, so that the function is refused for others: see [`dim`](Self::dim).
+    #[track_caller]
     pub fn shape(&self) -> &[usize] {
+        shapeless::read_all(self);
         &self.aval().shape
     }
     pub fn dtype(&self) -> DType {
         self.aval().dtype
     }
     pub fn ndim(&self) -> usize {
-        self.shape().len()
+        if self.is_traced() {
+            shapeless::read_rank();
+        }
+        self.aval().rank()
     }
-    /// Number of elements.
+    /// Number of elements; guarded as [`shape`](Self::shape).
+    #[track_caller]
     pub fn size(&self) -> usize {
+        shapeless::read_all(self);
         self.aval().size()
     }
-    /// Bytes of the elements.
+    /// Bytes of the elements; guarded as [`shape`](Self::shape).
+    #[track_caller]
     pub fn nbytes(&self) -> usize {
-        self.aval().nbytes()
+        self.size() * self.dtype().itemsize()
     }
     pub fn location(&self) -> Location {
         self.node.meta.location

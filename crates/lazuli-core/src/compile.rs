@@ -3,20 +3,22 @@
 //! A call is read into tokens: the structure of its state and arguments, each constant by type and bits, each array by dtype and
 //! shape. Calls with equal tokens share a trace; lists are compared in full, hashes only find candidates. The function runs on
 //! stand-ins, and on a copy of the state, so an error or a panic leaves the caller's state alone. No lock is held while it runs.
-//! Absent: shapeless traces, which need extents that can be told from numbers.
 
 use crate::array::Array;
 use crate::function::{Function, Output};
 use crate::program::Program;
+use crate::shapeless::{self, Scope};
 use crate::switch;
 use crate::trace::Trace;
 use crate::tree::{self, Constant, Leaf, Tree};
 use lazuli_compile::Options;
-use lazuli_ir::{Aval, Error, Location, Result, Scalar};
+use lazuli_ir::{Aval, DType, Error, ErrorKind, Location, Result, Scalar};
+use smallvec::SmallVec;
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Deref;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// How many signatures a function keeps.
@@ -25,6 +27,12 @@ const CACHE_SIZE: usize = 1024;
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Token {
     Array(Aval),
+    /// Of a shapeless function: dtype, and of each axis whether its extent is 0, 1 or more.
+    Ranked(DType, SmallVec<[u8; 4]>),
+    /// Of a shapeless function of any rank.
+    AnyRank(DType),
+    /// Marks the keys of a shapeless function; the number tells traces of one key apart.
+    Shapeless(usize),
     Constant(Constant),
     Open(&'static str, usize),
     Close,
@@ -50,7 +58,13 @@ pub struct Shared {
     name: String,
     place: Location,
     cache: Arc<Cache>,
+    shapeless: AtomicU8,
 }
+
+/// How a function treats shapes that it was not traced for.
+const EXACT: u8 = 0;
+const SHAPELESS: u8 = 1;
+const AUTO: u8 = 2;
 
 impl fmt::Debug for Shared {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -65,6 +79,27 @@ impl Shared {
     fn find(&self, key: &[Token]) -> Option<Arc<Entry>> {
         self.cache.entries.lock().unwrap_or_else(|e| e.into_inner()).get(key).cloned()
     }
+    /// A trace that holds for these shapes. `None` if a new one has to be made; the error if there is one that does not hold, and `mode` has it
+    /// reported.
+    fn find_shapeless(&self, key: &[Token], arrays: &[Array], mode: u8) -> Result<Option<Arc<Entry>>> {
+        for any_rank in [true, false] {
+            for n in 0.. {
+                let Some(entry) = self.find(&blurred(key, any_rank, n)) else { break };
+                match entry.program.admit(arrays) {
+                    Ok(()) => return Ok(Some(entry)),
+                    Err(e) if mode == AUTO && e.kind() == ErrorKind::ShapeGuard => {}
+                    Err(e) => return Err(e),
+                }
+            }
+        }
+        Ok(None)
+    }
+    /// The first key of these arguments that no trace has.
+    fn free_key(&self, key: &[Token], any_rank: bool) -> Vec<Token> {
+        let keys = (0..).map(|n| blurred(key, any_rank, n));
+        let mut free = keys.skip_while(|key| self.find(key).is_some());
+        free.next().expect("there are more numbers than traces")
+    }
     fn insert(&self, key: Vec<Token>, entry: Arc<Entry>) {
         let mut entries = self.cache.entries.lock().unwrap_or_else(|e| e.into_inner());
         if entries.len() >= CACHE_SIZE
@@ -74,6 +109,16 @@ impl Shared {
         }
         entries.insert(key, entry);
     }
+}
+
+/// The key of the `n`-th shapeless trace of such arguments.
+fn blurred(key: &[Token], any_rank: bool, n: usize) -> Vec<Token> {
+    let blur = |t: &Token| match t {
+        Token::Array(a) if any_rank => Token::AnyRank(a.dtype),
+        Token::Array(a) => Token::Ranked(a.dtype, a.shape.iter().map(|&n| n.min(2) as u8).collect()),
+        t => t.clone(),
+    };
+    std::iter::once(Token::Shapeless(n)).chain(key.iter().map(blur)).collect()
 }
 
 /// A compiled function: call it as the function itself.
@@ -105,6 +150,40 @@ impl<C: ?Sized> Compiled<C> {
     /// How many traces of the function are kept.
     pub fn traces(&self) -> usize {
         self.shared.traces()
+    }
+    /// The same function, which is not traced again where only extents differ: operations work them out anew at each call, and for a function of
+    /// elementwise operations alone the number of axes may differ, too.
+    ///
+    /// An extent that is passed on as a [`Dim`](crate::Dim) stays open. Where the function reads or compares its number, it is refused for
+    /// shapes for which that comes out differently: with a panic, or from [`try_call`](Compiled::try_call) with an error of the kind
+    /// [`ShapeGuard`](crate::ErrorKind::ShapeGuard) that names the dimension, both values and the line.
+    ///
+    /// ```
+    /// use lazuli_core::{Array, ErrorKind, array, compile};
+    /// let f = compile(|x: &Array, y: &Array| (x + y).abs()).shapeless();
+    /// f(&array(1.0), &array(-2.0));
+    /// f(&array([1.0, -6.0]), &array([-2.0, 3.0]));
+    /// assert_eq!(f.traces(), 1);
+    ///
+    /// let bad = compile(|x: &Array| x.reshape([x.dim(0) * x.dim(1), -1])).shapeless();
+    /// bad(&Array::from_slice(&[0.0f32; 24], &[2, 3, 4]));
+    /// let error = bad.try_call(&Array::from_slice(&[0.0f32; 60], &[5, 3, 4])).unwrap_err();
+    /// assert_eq!(error.kind(), ErrorKind::ShapeGuard);
+    ///
+    /// let ok = compile(|x: &Array| x.flatten(0..=1)).shapeless();
+    /// assert_eq!(ok(&Array::from_slice(&[0.0f32; 24], &[2, 3, 4])).shape(), [6, 4]);
+    /// assert_eq!(ok(&Array::from_slice(&[0.0f32; 60], &[5, 3, 4])).shape(), [15, 4]);
+    /// ```
+    #[must_use]
+    pub fn shapeless(self) -> Self {
+        self.shared.shapeless.store(SHAPELESS, Ordering::Relaxed);
+        self
+    }
+    /// As [`shapeless`](Self::shapeless), but where it would be refused the function is traced again.
+    #[must_use]
+    pub fn shapeless_auto(self) -> Self {
+        self.shared.shapeless.store(AUTO, Ordering::Relaxed);
+        self
     }
     pub(crate) fn into_call(self) -> Arc<C> {
         self.call
@@ -143,7 +222,7 @@ pub fn compile<M, F: Function<M>>(f: F) -> Compiled<F::Call> {
         false => full.rsplit("::").next().unwrap_or(full).to_owned(),
     };
     let cache = if size_of::<F>() == 0 { cache_of(TypeId::of::<F>()) } else { Arc::default() };
-    let shared = Arc::new(Shared { name, place, cache });
+    let shared = Arc::new(Shared { name, place, cache, shapeless: AtomicU8::new(EXACT) });
     Compiled { call: f.compiled(shared.clone()), shared }
 }
 
@@ -192,7 +271,8 @@ pub(crate) fn call<S: Tree + Clone, O: Output>(
     arguments: &[&dyn Tree],
     run: &mut dyn FnMut(Option<&mut S>, Option<&mut Holes<'_>>) -> O,
 ) -> Result<O::Tree> {
-    if !switch::compile_is_enabled() {
+    // Within a shapeless trace the function is a part of that: its own trace would take extents for numbers.
+    if !switch::compile_is_enabled() || shapeless::is_live() {
         let mut copy = state.as_deref().cloned();
         let out = run(copy.as_mut(), None).into_result()?;
         if let (Some(state), Some(new)) = (state, copy) {
@@ -205,10 +285,15 @@ pub(crate) fn call<S: Tree + Clone, O: Output>(
         read(state, &mut key, &mut arrays);
     }
     arguments.iter().for_each(|a| read(*a, &mut key, &mut arrays));
-    let entry = match shared.find(&key) {
+    let mode = shared.shapeless.load(Ordering::Relaxed);
+    let found = if mode == EXACT { shared.find(&key) } else { shared.find_shapeless(&key, &arrays, mode)? };
+    let entry = match found {
         Some(entry) => entry,
         None => {
-            let entry = Arc::new(trace(shared, state.as_deref(), &arrays, run)?);
+            let entry = Arc::new(trace(shared, state.as_deref(), &arrays, mode != EXACT, run)?);
+            if mode != EXACT {
+                key = shared.free_key(&key, entry.program.is_any_rank());
+            }
             shared.insert(key, entry.clone());
             entry
         }
@@ -227,18 +312,24 @@ fn trace<S: Tree + Clone, O: Output>(
     shared: &Shared,
     state: Option<&S>,
     arguments: &[Array],
+    shapeless: bool,
     run: &mut dyn FnMut(Option<&mut S>, Option<&mut Holes<'_>>) -> O,
 ) -> Result<Entry> {
     let trace = Trace::begin(shared.name.clone(), "compile");
+    let scope = shapeless.then(Scope::begin);
     let mut holes = Holes { trace: &trace, arrays: Vec::new() };
     let mut state = state.map(|s| holes.stand_in(s));
     let output = run(state.as_mut(), Some(&mut holes)).into_result()?;
     let mut outputs = state.as_ref().map(tree::arrays).unwrap_or_default();
     outputs.extend(tree::arrays(&output));
     let placeholders = holes.arrays;
+    let facts = scope.map(Scope::end);
     drop(trace);
-    let program =
-        Program::from_trace(shared.name.clone(), &placeholders, &outputs, Options { simplify: true, fuse: true })?;
+    let (name, options) = (shared.name.clone(), Options { simplify: true, fuse: true });
+    let program = match facts {
+        None => Program::from_trace(name, &placeholders, &outputs, options)?,
+        Some(facts) => Program::from_shapeless_trace(name, &placeholders, &outputs, options, facts)?,
+    };
     if program.constants().iter().any(|c| arguments.iter().any(|a| a.id() == c.id())) {
         let message = format!(
             "'{}' was given an array that it also captures (an uncaptured input): there it would be a constant. Use the argument, or \

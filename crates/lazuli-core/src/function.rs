@@ -190,7 +190,7 @@ fn value_and_grad_at<A: Tree + Clone, O: Tree + Clone>(
     // Arrays of other dtypes have no gradient: zeros keep the structure.
     let mut gradient = |a: &Array| match varies(a) {
         true => Ok(cotangents.next().expect("one per primal")),
-        false => crate::ops::zeros(a.shape(), a.dtype()),
+        false => crate::ops::full_like(a, lazuli_ir::Scalar::zero(a.dtype())),
     };
     let gradients = leaves.iter().map(&mut gradient).collect::<Result<Vec<_>>>()?;
     Ok((tree::fill(&value, &mut pulled.outputs.into_iter()), tree::fill(at, &mut gradients.into_iter())))

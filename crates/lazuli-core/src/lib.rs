@@ -12,6 +12,7 @@
 pub mod array;
 pub mod backend;
 pub mod compile;
+pub mod dim;
 pub mod element;
 pub mod eval;
 pub mod explain;
@@ -23,6 +24,7 @@ pub mod print;
 pub mod program;
 pub mod raise;
 pub mod random;
+pub mod shapeless;
 pub mod switch;
 pub mod trace;
 pub mod transform;
@@ -30,6 +32,7 @@ pub mod tree;
 
 pub use array::Array;
 pub use compile::{Compiled, compile};
+pub use dim::{Dim, Extent, Extents};
 pub use element::Element;
 pub use eval::{async_eval, eval, synchronize};
 pub use explain::explain;

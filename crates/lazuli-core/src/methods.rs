@@ -2,6 +2,7 @@
 //! as a shape mismatch.
 
 use crate::array::Array;
+use crate::dim::{Dim, Extents};
 use crate::ops::{self, Item, Operand};
 use crate::raise::must;
 use lazuli_ir::prims::Bound;
@@ -31,7 +32,7 @@ lazuli_ir::elementwise_table!(table_methods);
 macro_rules! operators {
     ($($trait:ident $method:ident $op:ident;)*) => { $(
         operators!(@arrays $trait $method $op Array &Array);
-        operators!(@numbers $trait $method $op f32 f64 i32 i64);
+        operators!(@numbers $trait $method $op f32 f64 i32 i64 Dim);
     )* };
     (@arrays $trait:ident $method:ident $op:ident $($left:ty)*) => { $(
         impl<T: Operand> $trait<T> for $left {
@@ -84,8 +85,8 @@ impl Array {
     }
     /// One extent may be −1: it follows from the others.
     #[track_caller]
-    pub fn reshape<const N: usize>(&self, shape: [isize; N]) -> Array {
-        must(ops::reshape(self, &shape))
+    pub fn reshape(&self, shape: impl Extents) -> Array {
+        must(ops::reshape(self, shape))
     }
     /// The axes in reverse order.
     #[track_caller]
@@ -111,7 +112,7 @@ impl Array {
         must(ops::expand_dims(self, &axes))
     }
     #[track_caller]
-    pub fn broadcast_to(&self, shape: &[usize]) -> Array {
+    pub fn broadcast_to(&self, shape: impl Extents) -> Array {
         must(ops::broadcast_to(self, shape))
     }
     /// Product of matrices in the last two axes.

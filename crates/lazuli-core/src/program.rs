@@ -5,11 +5,12 @@
 use crate::array::{Array, Op, Value};
 use crate::backend;
 use crate::eval;
+use crate::shapeless::{Facts, Guards};
 use crate::trace::{self, Trace};
 use lazuli_compile::dot::{self, Names};
 use lazuli_compile::{Options, OutputInfo};
 use lazuli_explain::Times;
-use lazuli_ir::{Aval, Graph, Result, Shape};
+use lazuli_ir::{Aval, Graph, Prim, Result, Shape};
 use lazuli_kernel::{Executable, Layout};
 use smallvec::SmallVec;
 use std::collections::HashMap;
@@ -32,6 +33,8 @@ pub struct Program {
     options: Options,
     times: Times,
     bindings: Mutex<HashMap<SmallVec<[Layout; 4]>, Arc<Ready>>>,
+    /// Of a shapeless program: the shapes that it holds for.
+    guards: Option<Guards>,
 }
 
 /// A program made ready for inputs that lie in memory in one way.
@@ -109,8 +112,30 @@ impl Program {
         outputs: &[Array],
         options: Options,
     ) -> Result<Program> {
+        Program::build(name.into(), inputs, outputs, options, None)
+    }
+    /// The same for other shapes than those of the placeholders, too: what was read of them in the trace is checked at each call.
+    pub fn from_shapeless_trace(
+        name: impl Into<String>,
+        inputs: &[Array],
+        outputs: &[Array],
+        options: Options,
+        facts: Facts,
+    ) -> Result<Program> {
+        Program::build(name.into(), inputs, outputs, options, Some(facts))
+    }
+    fn build(
+        name: String,
+        inputs: &[Array],
+        outputs: &[Array],
+        options: Options,
+        facts: Option<Facts>,
+    ) -> Result<Program> {
         count(&COUNTERS.traces);
         let cut = trace::cut(inputs, outputs)?;
+        let elementwise = |p: &Prim| matches!(p, Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_));
+        let elementwise = || cut.graph.equations.iter().all(|e| elementwise(&e.prim));
+        let guards = facts.map(|f| Guards::new(&name, inputs, f, elementwise())).transpose()?;
         // Constants that belong to an outer trace have no value; they stay symbolic.
         let known: Vec<Array> = cut.constants.iter().filter(|a| !a.is_traced()).cloned().collect();
         eval::eval(&known)?;
@@ -121,13 +146,14 @@ impl Program {
         let simplified = if options.simplify { lazuli_compile::simplify(&cut.graph) } else { cut.graph.clone() };
         let times = Times { simplify: begin.elapsed(), ..Times::default() };
         Ok(Program {
-            name: name.into(),
+            name,
             traced: cut.graph,
             simplified,
             constants: cut.constants,
             options,
             times,
             bindings: Mutex::default(),
+            guards,
         })
     }
 
@@ -161,15 +187,42 @@ impl Program {
     }
     /// The traced graph with its shape rules run for these arguments.
     pub(crate) fn graph_for(&self, arguments: &[Array]) -> Result<Graph> {
-        rebound(&self.traced, arguments.iter().map(|a| a.shape()), &self.constants)
+        rebound(&self.traced, arguments.iter().map(|a| &a.aval().shape[..]), &self.constants)
+    }
+    /// The simplified graph for arguments of these shapes.
+    fn bound<'a>(&self, shapes: impl Iterator<Item = &'a [usize]> + Clone) -> Result<Graph> {
+        let arguments = self.traced.arguments();
+        // Simplification holds for all extents, but not for all ranks, and not for bodies that are made anew.
+        let same_rank = arguments.iter().zip(shapes.clone()).all(|(&v, s)| self.traced.shape_of(v).len() == s.len());
+        if self.guards.is_none() || same_rank && !self.traced.is_remade() {
+            return rebound(&self.simplified, shapes, &self.constants);
+        }
+        let graph = rebound(&self.traced, shapes, &self.constants)?;
+        Ok(if self.options.simplify { lazuli_compile::simplify(&graph) } else { graph })
+    }
+
+    /// Whether a shapeless program holds for arguments of any rank.
+    pub fn is_any_rank(&self) -> bool {
+        self.guards.as_ref().is_some_and(|g| g.any_rank)
+    }
+    /// Whether the program may be called with arguments of these shapes: an error of the kind [`ShapeGuard`](lazuli_ir::ErrorKind::ShapeGuard) if
+    /// what a shapeless trace read of its shapes does not hold.
+    pub fn admit(&self, arguments: &[Array]) -> Result<()> {
+        self.output_avals(arguments).map(drop)
+    }
+    fn output_avals(&self, arguments: &[Array]) -> Result<SmallVec<[Aval; 1]>> {
+        if let Some(guards) = &self.guards {
+            let make = || Ok(self.graph_for(arguments)?.output_avals().into());
+            return Ok(guards.bind(arguments, make)?.outputs.clone());
+        }
+        let same =
+            self.traced.arguments().iter().zip(arguments).all(|(&v, a)| *self.traced.shape_of(v) == a.aval().shape);
+        Ok(if same { self.traced.output_avals().into() } else { self.graph_for(arguments)?.output_avals().into() })
     }
 
     /// Calls the program: one lazy node with all its outputs.
     pub fn call(self: &Arc<Self>, arguments: &[Array]) -> Result<Vec<Array>> {
-        let same =
-            self.traced.arguments().iter().zip(arguments).all(|(&v, a)| self.traced.shape_of(v)[..] == *a.shape());
-        let avals: SmallVec<[Aval; 1]> =
-            if same { self.traced.output_avals().into() } else { self.graph_for(arguments)?.output_avals().into() };
+        let avals = self.output_avals(arguments)?;
         if avals.is_empty() {
             return Ok(Vec::new());
         }
@@ -189,8 +242,7 @@ impl Program {
             return Ok(ready.clone());
         }
         count(&COUNTERS.plans);
-        let graph =
-            rebound(&self.simplified, inputs[..key.len()].iter().map(|v| &v.layout.shape[..]), &self.constants)?;
+        let graph = self.bound(inputs[..key.len()].iter().map(|v| &v.layout.shape[..]))?;
         let layouts: Vec<Layout> = inputs.iter().map(|v| v.layout.clone()).collect();
         let compiled = lazuli_compile::compile(&graph, &layouts, &Options { simplify: false, ..self.options })?;
         let executable = backend::default().prepare(compiled.plan)?;
@@ -205,14 +257,10 @@ impl Program {
 }
 
 /// The graph for arguments of other shapes, if they are other.
-fn rebound<'a>(
-    graph: &Graph,
-    shapes: impl Iterator<Item = &'a [usize]> + Clone,
-    constants: &'a [Array],
-) -> Result<Graph> {
+fn rebound<'a>(graph: &Graph, shapes: impl Iterator<Item = &'a [usize]> + Clone, constants: &[Array]) -> Result<Graph> {
     if graph.arguments().iter().zip(shapes.clone()).all(|(&v, s)| graph.shape_of(v)[..] == *s) {
         return Ok(graph.clone());
     }
-    let shapes: Vec<Shape> = shapes.chain(constants.iter().map(|c| c.shape())).map(Shape::from).collect();
+    let shapes: Vec<Shape> = shapes.map(Shape::from).chain(constants.iter().map(|c| c.aval().shape.clone())).collect();
     graph.rebind(&shapes)
 }

@@ -4,9 +4,10 @@
 //! compiled. Front ends keep the implicit key of a thread; Rust's is [`State`].
 
 use crate::array::Array;
-use crate::ops::{self, Operand, apply, astype, binary, select, unary};
+use crate::dim::{Extent, Extents, Resolved};
+use crate::ops::{self, Operand, astype, binary, select, unary};
 use lazuli_ir::prims::RandomBits;
-use lazuli_ir::{Binary, DType, Dim, Error, Result, Scalar, Unary, shape};
+use lazuli_ir::{Binary, DType, Error, Result, Scalar, Unary, shape};
 use std::cell::RefCell;
 
 /// The key of a seed.
@@ -16,25 +17,26 @@ pub fn key(seed: u64) -> Array {
 
 /// Random bits: unsigned integers of `width` bytes (1, 2 or 4).
 #[track_caller]
-pub fn bits(dims: &[usize], width: usize, key: &Array) -> Result<Array> {
-    if key.dtype() != DType::U32 || key.shape().last() != Some(&2) {
+pub fn bits(dims: impl Extents, width: usize, key: &Array) -> Result<Array> {
+    if key.dtype() != DType::U32 || key.aval().shape.last() != Some(&2) {
         return Err(Error::value(
             "random",
-            format!("a key is a uint32 array of shape (2,), not {} {}", key.dtype(), shape::show(key.shape())),
+            format!("a key is a uint32 array of shape (2,), not {} {}", key.dtype(), shape::show(&key.aval().shape)),
         ));
     }
-    apply(RandomBits { shape: dims.iter().map(|&n| Dim::Known(n)).collect(), width }, &[key])
+    let dims = Resolved::new("random", &dims.extents(), false)?;
+    Ok(ops::record(RandomBits { shape: dims.dims.clone(), width }, &[key], &dims.operands())?.remove(0))
 }
 
 /// `n` keys from one, as an array of shape (n, 2).
 #[track_caller]
 pub fn split(key: &Array, n: usize) -> Result<Array> {
-    bits(&[n, 2], 4, key)
+    bits([n, 2], 4, key)
 }
 
 /// Uniform numbers in [low, high).
 #[track_caller]
-pub fn uniform(low: impl Operand, high: impl Operand, dims: &[usize], dtype: DType, key: &Array) -> Result<Array> {
+pub fn uniform(low: impl Operand, high: impl Operand, dims: impl Extents, dtype: DType, key: &Array) -> Result<Array> {
     if !dtype.is_float() {
         return Err(Error::value(
             "random.uniform",
@@ -58,7 +60,13 @@ pub fn uniform(low: impl Operand, high: impl Operand, dims: &[usize], dtype: DTy
 
 /// Normal numbers with this mean and standard deviation: √2 · erfinv of uniform numbers in (−1, 1).
 #[track_caller]
-pub fn normal(dims: &[usize], dtype: DType, mean: impl Operand, deviation: impl Operand, key: &Array) -> Result<Array> {
+pub fn normal(
+    dims: impl Extents,
+    dtype: DType,
+    mean: impl Operand,
+    deviation: impl Operand,
+    key: &Array,
+) -> Result<Array> {
     let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
     let above = -1.0 + f64::powi(2.0, -24);
     let samples = uniform(above, 1.0f64, dims, wide, key)?;
@@ -69,7 +77,7 @@ pub fn normal(dims: &[usize], dtype: DType, mean: impl Operand, deviation: impl 
 
 /// Integers in [low, high).
 #[track_caller]
-pub fn randint(low: impl Operand, high: impl Operand, dims: &[usize], dtype: DType, key: &Array) -> Result<Array> {
+pub fn randint(low: impl Operand, high: impl Operand, dims: impl Extents, dtype: DType, key: &Array) -> Result<Array> {
     if !dtype.is_integer() {
         return Err(Error::value("random.randint", format!("gives integer dtypes, not {dtype}")));
     }
@@ -80,7 +88,7 @@ pub fn randint(low: impl Operand, high: impl Operand, dims: &[usize], dtype: DTy
 
 /// True with probability `p`.
 #[track_caller]
-pub fn bernoulli(p: impl Operand, dims: &[usize], key: &Array) -> Result<Array> {
+pub fn bernoulli(p: impl Operand, dims: impl Extents, key: &Array) -> Result<Array> {
     let p = p.array(None);
     let random = uniform(0.0f32, 1.0f32, dims, DType::F32, key)?;
     binary(Binary::Less, random, astype(&p, DType::F32)?)
@@ -88,7 +96,7 @@ pub fn bernoulli(p: impl Operand, dims: &[usize], key: &Array) -> Result<Array> 
 
 /// Standard Gumbel numbers: −log(−log(u)).
 #[track_caller]
-pub fn gumbel(dims: &[usize], dtype: DType, key: &Array) -> Result<Array> {
+pub fn gumbel(dims: impl Extents, dtype: DType, key: &Array) -> Result<Array> {
     let u = uniform(0.0f32, 1.0f32, dims, DType::F32, key)?;
     let inner = unary(Unary::Neg, &unary(Unary::Log, &u)?)?;
     astype(&unary(Unary::Neg, &unary(Unary::Log, &inner)?)?, dtype)
@@ -98,10 +106,10 @@ pub fn gumbel(dims: &[usize], dtype: DType, key: &Array) -> Result<Array> {
 #[track_caller]
 pub fn categorical(logits: &Array, axis: isize, extra: Option<usize>, key: &Array) -> Result<Array> {
     let axis = ops::axis("random.categorical", axis, logits.ndim())? as isize;
-    let mut dims = logits.shape().to_vec();
+    let mut dims = logits.dims().extents();
     let mut logits = logits.clone();
     if let Some(n) = extra {
-        dims.push(n);
+        dims.push(n.into());
         logits = ops::expand_dims(&logits, &[-1])?;
     }
     let noise = gumbel(&dims, DType::F32, key)?;
@@ -113,7 +121,7 @@ pub fn categorical(logits: &Array, axis: isize, extra: Option<usize>, key: &Arra
 pub fn truncated_normal(
     low: impl Operand,
     high: impl Operand,
-    dims: &[usize],
+    dims: impl Extents,
     dtype: DType,
     key: &Array,
 ) -> Result<Array> {
@@ -129,14 +137,14 @@ pub fn truncated_normal(
 
 /// A permutation of 0 … n−1.
 #[track_caller]
-pub fn permutation(n: usize, key: &Array) -> Result<Array> {
-    ops::argsort(&bits(&[n], 4, key)?, Some(0))
+pub fn permutation(n: impl Into<Extent>, key: &Array) -> Result<Array> {
+    ops::argsort(&bits([n.into()], 4, key)?, Some(0))
 }
 
 /// Laplace numbers: location + scale · sign(u) · log(1 − |u|), u uniform in (−1, 1).
 #[track_caller]
 pub fn laplace(
-    dims: &[usize],
+    dims: impl Extents,
     dtype: DType,
     location: impl Operand,
     scale: impl Operand,

@@ -60,7 +60,7 @@ pub fn set_locator(locate: Option<fn() -> Location>) {
 /// What a new equation carries: the user's place if a trace is live (nobody asks for it otherwise).
 #[track_caller]
 pub(crate) fn meta() -> Meta {
-    let location = match (is_tracing(), LOCATE.get()) {
+    let location = match (is_tracing() && !crate::shapeless::is_making(), LOCATE.get()) {
         (false, _) => Location::UNKNOWN,
         (true, Some(locate)) => locate(),
         (true, None) => Location::caller(),
@@ -77,13 +77,31 @@ pub struct Cut {
 
 /// The graph from `inputs` (marked arrays) to `outputs`. Calls of compiled functions are inlined.
 pub fn cut(inputs: &[Array], outputs: &[Array]) -> Result<Cut> {
+    cut_out(inputs, outputs, Within::Dependent)
+}
+
+/// The same with all that has not been run yet in the graph, whether it depends on the inputs or not.
+pub(crate) fn cut_pending(inputs: &[Array], outputs: &[Array]) -> Result<Cut> {
+    cut_out(inputs, outputs, Within::Pending)
+}
+
+/// Which nodes become equations; the others are constants.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Within {
+    /// Those that depend on the inputs.
+    Dependent,
+    /// Those that have not been run.
+    Pending,
+}
+
+fn cut_out(inputs: &[Array], outputs: &[Array], within: Within) -> Result<Cut> {
     let mut cutter = Cutter::default();
     for input in inputs {
         let v = cutter.fresh(input.aval().clone());
         cutter.known.insert(key(input), v.into());
         cutter.graph.inputs.push(v);
     }
-    let dependent = dependents(inputs, outputs);
+    let dependent = dependents(inputs, outputs, within);
     for node in &dependent.order {
         cutter.node(node)?;
     }
@@ -110,7 +128,7 @@ struct Dependents {
 }
 
 /// The nodes that depend on the inputs: a depth-first walk without recursion, over nodes that some trace can reach.
-fn dependents(inputs: &[Array], outputs: &[Array]) -> Dependents {
+fn dependents(inputs: &[Array], outputs: &[Array], within: Within) -> Dependents {
     enum Visit {
         Enter(Arc<Node>),
         Leave(Arc<Node>),
@@ -123,7 +141,7 @@ fn dependents(inputs: &[Array], outputs: &[Array]) -> Dependents {
     while let Some(visit) = stack.pop() {
         match visit {
             Visit::Enter(node) => {
-                if !node.traced || found.nodes.contains_key(&Arc::as_ptr(&node)) {
+                if !node.traced && within == Within::Dependent || found.nodes.contains_key(&Arc::as_ptr(&node)) {
                     continue;
                 }
                 found.nodes.insert(Arc::as_ptr(&node), false);
@@ -134,13 +152,14 @@ fn dependents(inputs: &[Array], outputs: &[Array]) -> Dependents {
                 stack.extend(inputs.into_iter().map(Visit::Enter));
             }
             Visit::Leave(node) => {
-                let record = node.record().expect("it had a record when it was entered, and a traced node keeps it");
+                // A traced node keeps its record; another may have been run by a thread meanwhile.
+                let Some(record) = node.record() else { continue };
                 let depends = record
                     .inputs
                     .iter()
                     .chain(&record.shapes)
                     .any(|a| found.nodes.get(&Arc::as_ptr(&a.node)).copied().unwrap_or(false));
-                if depends {
+                if depends || within == Within::Pending {
                     found.nodes.insert(Arc::as_ptr(&node), true);
                     found.order.push(node);
                 }

@@ -3,8 +3,12 @@
 //! The front ends put trees and argument numbers on top. The function is called once, on marked arrays.
 
 use crate::array::Array;
+use crate::shapeless::{self, is_symbolic};
 use crate::trace::{self, Cut, Trace};
-use lazuli_ir::{Aval, Error, Result, Scalar, shape};
+use lazuli_ir::prims::{Bound, GraphRule};
+use lazuli_ir::{Aval, Error, Graph, Result, Scalar, Shape, shape};
+use std::fmt;
+use std::sync::Arc;
 
 /// Values of `f`, and a number of its cotangents pulled back.
 #[derive(Debug)]
@@ -52,15 +56,19 @@ pub fn vjp(
         ));
     }
     for (i, (ct, out)) in cts.iter().zip(&outputs).enumerate() {
-        if ct.shape() != out.shape() {
+        if !ct.same_shape(out) {
             let (a, b) = (shape::show(ct.shape()), shape::show(out.shape()));
             return Err(Error::value("vjp", format!("cotangent {i} has shape {a}, its output {b}: they must agree")));
         }
     }
     let wrt: Vec<usize> = (0..primals.len()).collect();
-    let graph = lazuli_transform::vjp(&cut.graph, &wrt)?;
     let inputs: Vec<Array> = primals.iter().chain(&cts).chain(&cut.constants).cloned().collect();
-    let mut results = trace::replay(&graph, &inputs);
+    // The graph's inputs are the primals and the constants; the cotangents stand between them.
+    let (first, between) = (primals.len(), cts.len());
+    let mut results = apply("vjp", cut.graph, &inputs, move |graph, avals| {
+        let point = graph.rebind(&without(avals, first, between))?;
+        lazuli_transform::vjp(&point, &wrt)
+    })?;
     let cotangents = results.split_off(outputs.len());
     Ok(Pulled { outputs: results, cotangents })
 }
@@ -74,7 +82,7 @@ pub fn value_and_grad(name: &str, f: impl FnOnce(&[Array]) -> Result<Vec<Array>>
                 "the function returned no array: the first output must be the scalar to differentiate",
             ));
         };
-        if loss.size() != 1 || loss.ndim() != 0 {
+        if loss.ndim() != 0 {
             let s = shape::show(loss.shape());
             return Err(Error::value(
                 "grad",
@@ -83,7 +91,7 @@ pub fn value_and_grad(name: &str, f: impl FnOnce(&[Array]) -> Result<Vec<Array>>
                 ),
             ));
         }
-        let zero = |a: &Array| crate::ops::full(a.shape(), Scalar::zero(a.dtype()));
+        let zero = |a: &Array| crate::ops::full_like(a, Scalar::zero(a.dtype()));
         let one = Array::scalar(Scalar::one(loss.dtype()));
         std::iter::once(Ok(one)).chain(outputs[1..].iter().map(zero)).collect()
     };
@@ -104,16 +112,19 @@ pub fn jvp(
         ));
     }
     for (i, (p, t)) in primals.iter().zip(tangents).enumerate() {
-        if p.shape() != t.shape() {
+        if !p.same_shape(t) {
             let (a, b) = (shape::show(t.shape()), shape::show(p.shape()));
             return Err(Error::value("jvp", format!("tangent {i} has shape {a}, its primal {b}: they must agree")));
         }
     }
     let cut = traced(name, "jvp", primals, f)?;
     let wrt: Vec<usize> = (0..primals.len()).collect();
-    let graph = lazuli_transform::jvp(&cut.graph, &wrt)?;
     let inputs: Vec<Array> = primals.iter().chain(tangents).chain(&cut.constants).cloned().collect();
-    let mut outputs = trace::replay(&graph, &inputs);
+    let (first, between) = (primals.len(), tangents.len());
+    let mut outputs = apply("jvp", cut.graph, &inputs, move |graph, avals| {
+        let point = graph.rebind(&without(avals, first, between))?;
+        lazuli_transform::jvp(&point, &wrt)
+    })?;
     let tangents = outputs.split_off(outputs.len() / 2);
     Ok((outputs, tangents))
 }
@@ -127,44 +138,103 @@ pub fn vmap(
     in_axes: &[Option<isize>],
     out_axes: impl FnOnce(usize) -> Result<Vec<Option<isize>>>,
 ) -> Result<Vec<Array>> {
-    let mut size = None;
-    let mut avals: Vec<Aval> = Vec::new();
-    let mut axes: Vec<Option<isize>> = Vec::new();
-    for (i, (a, axis)) in inputs.iter().zip(in_axes).enumerate() {
-        let mut aval = a.aval().clone();
-        if let Some(axis) = axis {
-            let axis = shape::normalize_axis("vmap", *axis, a.ndim()).map_err(|_| {
-                Error::value(
-                    "vmap",
-                    format!("in_axes gives axis {axis} for input {i}, which has shape {}", shape::show(a.shape())),
-                )
-            })?;
-            let n = aval.shape.remove(axis);
-            if *size.get_or_insert(n) != n {
-                return Err(Error::value(
-                    "vmap",
-                    format!(
-                        "input {i} has extent {n} along its mapped axis {axis}, earlier ones {}: mapped axes must have one extent",
-                        size.unwrap_or(0)
-                    ),
-                ));
-            }
-            axes.push(Some(axis as isize));
-        } else {
-            axes.push(None);
-        }
-        avals.push(aval);
-    }
-    let Some(size) = size else {
-        return Err(Error::value("vmap", "no input is mapped: give at least one axis in in_axes"));
-    };
+    let axes: Vec<Option<usize>> = std::iter::zip(inputs, in_axes)
+        .enumerate()
+        .map(|(i, (a, axis))| {
+            let Some(axis) = axis else { return Ok(None) };
+            let found = shape::normalize_axis("vmap", *axis, a.ndim()).map_err(|_| {
+                let of = shape::show(&a.aval().shape);
+                Error::value("vmap", format!("in_axes gives axis {axis} for input {i}, which has shape {of}"))
+            });
+            found.map(Some)
+        })
+        .collect::<Result<_>>()?;
+    let avals: Vec<&Aval> = inputs.iter().map(|a| a.aval()).collect();
+    let (_, points) = unbatch(&avals, &axes)?;
     let trace = Trace::begin(name, "vmap");
-    let holes: Vec<Array> = avals.iter().map(|a| trace.placeholder(a.clone())).collect();
+    let hole = |((a, axis), aval): ((&Array, &Option<usize>), Aval)| match axis {
+        // A shapeless trace has to see what the extents of a point are those of.
+        Some(axis) if is_symbolic(a) => {
+            let first = crate::ops::slice_axis(a, *axis as isize, Bound::range(0, 1))?;
+            crate::ops::squeeze(&first, Some(&[*axis as isize]))
+        }
+        None if is_symbolic(a) => Ok(trace.mark(a)),
+        _ => Ok(trace.placeholder(aval)),
+    };
+    let holes = std::iter::zip(inputs, &axes).zip(points).map(hole).collect::<Result<Vec<_>>>()?;
     let outputs = f(&holes)?;
     let cut = trace::cut(&holes, &outputs)?;
     drop(trace);
-    axes.extend(cut.constants.iter().map(|_| None));
-    let graph = lazuli_transform::vmap(&cut.graph, &axes, &out_axes(outputs.len())?, size)?;
+    let out_axes = out_axes(outputs.len())?;
+    let whole = axes.iter().copied().chain(cut.constants.iter().map(|_| None)).collect::<Vec<Option<usize>>>();
     let inputs: Vec<Array> = inputs.iter().chain(&cut.constants).cloned().collect();
-    Ok(trace::replay(&graph, &inputs))
+    apply("vmap", cut.graph, &inputs, move |graph, avals| {
+        let (size, points) = unbatch(avals, &whole)?;
+        let point = graph.rebind(&points.into_iter().map(|p| p.shape).collect::<Vec<_>>())?;
+        let axes: Vec<Option<isize>> = whole.iter().map(|a| a.map(|a| a as isize)).collect();
+        lazuli_transform::vmap(&point, &axes[..point.arguments().len()], &out_axes, size)
+    })
+}
+
+/// The extent of a batch that lies along these axes, and the avals of one point of it.
+fn unbatch(avals: &[&Aval], axes: &[Option<usize>]) -> Result<(usize, Vec<Aval>)> {
+    let mut size = None;
+    let mut points: Vec<Aval> = avals.iter().map(|&a| a.clone()).collect();
+    for (i, (point, axis)) in points.iter_mut().zip(axes).enumerate() {
+        let Some(axis) = *axis else { continue };
+        let n = point.shape.remove(axis);
+        if *size.get_or_insert(n) != n {
+            return Err(Error::value(
+                "vmap",
+                format!(
+                    "input {i} has extent {n} along its mapped axis {axis}, earlier ones {}: mapped axes must have one extent",
+                    size.unwrap_or(0)
+                ),
+            ));
+        }
+    }
+    match size {
+        Some(size) => Ok((size, points)),
+        None => Err(Error::value("vmap", "no input is mapped: give at least one axis in in_axes")),
+    }
+}
+
+/// Transforms a graph for its operands and records the result; in a shapeless trace anew for each binding of shapes.
+#[track_caller]
+fn apply(
+    name: &'static str,
+    graph: Graph,
+    inputs: &[Array],
+    make: impl Fn(&Graph, &[&Aval]) -> Result<Graph> + Send + Sync + 'static,
+) -> Result<Vec<Array>> {
+    if inputs.iter().any(is_symbolic) {
+        let rule = Transformed { name, graph, make };
+        return shapeless::record_rule(name, Arc::new(rule), &inputs.iter().collect::<Vec<_>>());
+    }
+    let avals: Vec<&Aval> = inputs.iter().map(|a| a.aval()).collect();
+    Ok(trace::replay(&make(&graph, &avals)?, inputs))
+}
+
+struct Transformed<F> {
+    name: &'static str,
+    graph: Graph,
+    make: F,
+}
+
+impl<F> fmt::Debug for Transformed<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Transformed({})", self.name)
+    }
+}
+
+impl<F: Fn(&Graph, &[&Aval]) -> Result<Graph> + Send + Sync> GraphRule for Transformed<F> {
+    fn graph(&self, inputs: &[&Aval]) -> Result<Graph> {
+        // Constants are operands like the others.
+        Ok(Graph { constants: 0, ..(self.make)(&self.graph, inputs)? })
+    }
+}
+
+/// Shapes of all but `between` avals after the first ones.
+fn without(avals: &[&Aval], first: usize, between: usize) -> Vec<Shape> {
+    avals[..first].iter().chain(&avals[first + between..]).map(|a| a.shape.clone()).collect()
 }

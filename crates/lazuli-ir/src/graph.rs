@@ -126,7 +126,10 @@ impl Graph {
             // A call's body is bound to the avals of its operands.
             if let Prim::Call(call) = &graph.equations[i].prim {
                 let operands: Vec<Aval> = graph.equations[i].inputs.iter().map(|&a| graph.aval(a)).collect();
-                graph.equations[i].prim = call.rebind(&operands.iter().collect::<Vec<_>>())?.into();
+                let operands: Vec<&Aval> = operands.iter().collect();
+                if !call.fits(&operands) {
+                    graph.equations[i].prim = call.rebind(&operands)?.into();
+                }
             }
             let inferred = graph.infer(&graph.equations[i])?;
             for (v, aval) in graph.equations[i].outputs.clone().into_iter().zip(inferred) {
@@ -134,6 +137,14 @@ impl Graph {
             }
         }
         Ok(graph)
+    }
+    /// Whether a call in it, or in the body of one, makes its body anew for other shapes: what was derived from this graph then holds for its own
+    /// shapes only.
+    pub fn is_remade(&self) -> bool {
+        self.equations.iter().any(|e| match &e.prim {
+            Prim::Call(call) => call.rule.is_some() || call.graph.is_remade(),
+            _ => false,
+        })
     }
     /// What the rule of an equation's primitive says of its outputs.
     pub fn infer(&self, e: &Equation) -> Result<SmallVec<[Aval; 1]>> {

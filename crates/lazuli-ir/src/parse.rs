@@ -10,7 +10,6 @@ use crate::print::HEADER;
 use lazuli_kernel::{DType, Error, Result, Shape};
 use std::collections::HashMap;
 use std::str::FromStr;
-use std::sync::Arc;
 
 impl FromStr for Graph {
     type Err = Error;
@@ -217,7 +216,7 @@ impl<'a> Parser<'a> {
                 }
                 let graph = self.graph()?;
                 self.depth -= 1;
-                Call { name: name.into(), graph: Arc::new(graph) }.into()
+                Call::new(name, graph).into()
             }
             _ => Prim::parse(name, &params_read).filter(|p| p.params() == params).ok_or_else(unknown)?,
         };

@@ -11,7 +11,6 @@ use crate::param::Params;
 use crate::prim::Prim;
 use crate::prims::Call;
 use lazuli_kernel::{DType, Error, Result};
-use std::sync::Arc;
 
 /// An operand of a sample: its numbers are drawn evenly from `low..high` (of an integer dtype: rounded down).
 #[derive(Debug, Clone, PartialEq)]
@@ -150,7 +149,7 @@ fn call() -> Sample {
     Sample {
         inputs: graph.input_avals().into_iter().map(|aval| Operand { aval, low: -2.0, high: 2.0 }).collect(),
         outputs: graph.output_avals(),
-        prim: Call { name: "square_of_sum".into(), graph: Arc::new(graph) }.into(),
+        prim: Call::new("square_of_sum", graph).into(),
         shapes: Vec::new(),
     }
 }

@@ -25,7 +25,7 @@ fn everything() -> Result<Graph> {
     b.meta.stream = 2;
     let total = b.op(Reduce { op: ReduceOp::Sum, axes: smallvec![1], keepdims: false }, &[half])?;
     b.meta.effect = Effect::Ordered;
-    let squares = b.op(Call { name: "square".into(), graph: body }, &[sum])?;
+    let squares = b.op(Call::new("square", body), &[sum])?;
     b.meta = Default::default();
     let dims = [(0, 1), (0, 0)].map(|(operand, axis)| lazuli_ir::Dim::Of { operand, axis });
     let wide = b.equation(lazuli_ir::prims::Broadcast { shape: dims.into_iter().collect() }, &[c.into()], &[x])?[0];
@@ -154,7 +154,7 @@ fn the_body_of_a_call_is_verified() {
         let mut body = body.clone();
         change(&mut body);
         let mut graph: Graph = "graph v1 (a: f32[3]) {\n  b: f32[3] = negative a\n  return b\n}".parse().unwrap();
-        graph.equations[0].prim = Call { name: "minus".into(), graph: Arc::new(body) }.into();
+        graph.equations[0].prim = Call::new("minus", body).into();
         graph.verify().unwrap_err().message().lines().next().unwrap().to_owned()
     };
     assert_eq!(broken(&|g| g.constants = 1), "equation 0 (call): its body has constants: what it needs is passed");

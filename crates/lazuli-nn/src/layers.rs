@@ -77,7 +77,7 @@ pub struct LayerNorm {
 impl LayerNorm {
     /// For a last axis of length `dims`, with eps 1e-5.
     pub fn new(dims: usize) -> LayerNorm {
-        let (weight, bias) = (must(ops::ones(&[dims], DType::F32)), must(ops::zeros(&[dims], DType::F32)));
+        let (weight, bias) = (must(ops::ones([dims], DType::F32)), must(ops::zeros([dims], DType::F32)));
         LayerNorm { weight, bias, eps: 1e-5 }
     }
 }
@@ -115,7 +115,7 @@ impl Module for Dropout {
         if self.keep == 1.0 || !self.training.0 {
             return x.clone();
         }
-        let kept = must(random::next_key().and_then(|key| random::bernoulli(self.keep, x.shape(), &key)));
+        let kept = must(random::next_key().and_then(|key| random::bernoulli(self.keep, x.dims(), &key)));
         kept * x * (1.0 / self.keep)
     }
 }

@@ -8,7 +8,7 @@ use lazuli_core::{Array, Error, ops};
 
 #[track_caller]
 fn same_shape(op: &str, a: &Array, b: &Array) {
-    if a.shape() != b.shape() {
+    if !a.same_shape(b) {
         must(Err(Error::value(op, format!("shapes must be the same, got {:?} and {:?}", a.shape(), b.shape()))))
     }
 }
@@ -25,8 +25,8 @@ fn same_shape(op: &str, a: &Array, b: &Array) {
 /// If the shapes do not match.
 #[track_caller]
 pub fn cross_entropy(logits: &Array, targets: &Array) -> Array {
-    let classes = logits.shape().split_last();
-    if classes.is_none_or(|(_, rest)| rest != targets.shape()) {
+    let classes = logits.dims();
+    if classes.split_last().is_none_or(|(_, rest)| rest != targets.dims()) {
         let message = format!(
             "logits {:?} take class indices of their shape without the last axis, got targets {:?}",
             logits.shape(),

@@ -5,7 +5,7 @@
 
 use lazuli_core::raise::must;
 use lazuli_core::tree::{self, LeafMut};
-use lazuli_core::{Array, Tree, array, ops};
+use lazuli_core::{Array, Scalar, Tree, array, ops};
 use lazuli_derive::Tree;
 
 /// What updates a model by its gradient.
@@ -46,7 +46,7 @@ pub trait Optimizer: Tree {
 /// The moment with this number, zeros at first.
 fn moment<'a>(moments: &'a mut Vec<Array>, index: usize, like: &Array) -> &'a mut Array {
     if index == moments.len() {
-        moments.push(must(ops::zeros(like.shape(), like.dtype())));
+        moments.push(must(ops::full_like(like, Scalar::zero(like.dtype()))));
     }
     &mut moments[index]
 }

@@ -1,12 +1,14 @@
 //! The `array` class.
 
-use crate::convert::{self, Arg, Ints, number};
+use crate::convert::{self, Arg, number};
+use crate::dim::PyDim;
 use crate::dtype::PyDtype;
 use crate::errors::{run, run_detached};
 use crate::indexing;
-use lazuli_core::{Array, DType, Kind, Scalar, ops};
+use lazuli_core::{Array, DType, Dim, Kind, Scalar, ops, shapeless};
 use lazuli_ir::{Binary, Unary};
 use pyo3::basic::CompareOp;
+use pyo3::conversion::FromPyObjectOwned;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyList, PyTuple};
@@ -103,10 +105,14 @@ impl PyArray {
         convert::to_array(val, dtype.map(|d| d.0)).map(PyArray::new)
     }
 
-    /// Extents of the axes.
+    /// Extents of the axes: ints, or in a shapeless trace what stands for them.
     #[getter]
     fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(py, self.get().shape())
+        let a = self.get();
+        match shapeless::is_symbolic(&a) {
+            true => PyTuple::new(py, a.dims().into_iter().map(PyDim)),
+            false => PyTuple::new(py, &a.aval().shape),
+        }
     }
     #[getter]
     fn dtype(&self) -> PyDtype {
@@ -294,7 +300,7 @@ impl PyArray {
     }
     fn __len__(&self) -> PyResult<usize> {
         let a = self.get();
-        a.shape().first().copied().ok_or_else(|| PyTypeError::new_err("len() of an array without axes"))
+        a.dims().first().map(Dim::get).ok_or_else(|| PyTypeError::new_err("len() of an array without axes"))
     }
     fn __iter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<ArrayIterator>> {
         let length = slf.borrow(py).__len__()?;
@@ -406,9 +412,6 @@ impl ArrayIterator {
 }
 
 /// Used by signatures that take shapes as one argument or several: `reshape(2, 3)`, `reshape((2, 3))`.
-pub fn spread(args: &Bound<'_, PyTuple>) -> PyResult<Vec<isize>> {
-    if args.len() == 1 {
-        return Ok(args.get_item(0)?.extract::<Ints>()?.0);
-    }
-    args.extract::<Vec<isize>>()
+pub fn spread<'py, T: FromPyObjectOwned<'py, Error = PyErr>>(args: &Bound<'py, PyTuple>) -> PyResult<T> {
+    if args.len() == 1 { args.get_item(0)?.extract() } else { args.extract() }
 }

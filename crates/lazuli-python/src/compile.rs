@@ -5,9 +5,9 @@ use crate::errors::{exception, run};
 use crate::key::{Call, Shapes, Token};
 use crate::transforms::name_of;
 use crate::tree::{self, Kept, Template};
+use lazuli_core::shapeless::{self, Scope};
 use lazuli_core::trace::Trace;
-use lazuli_core::{Array, Options, Program, switch};
-use lazuli_ir::Prim;
+use lazuli_core::{Array, ErrorKind, Options, Program, switch};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple, PyType, PyWeakrefReference};
@@ -27,8 +27,6 @@ struct Entry {
     captured: Option<Template>,
     /// Arguments (by place among the call's arrays) that the function updated in place: their new values are the last outputs.
     updated: Vec<usize>,
-    /// Whether the traced arrays may be of any rank.
-    any_rank: bool,
     _alive: Vec<Py<PyAny>>,
 }
 
@@ -121,8 +119,31 @@ pub struct Compiled {
     fun: Py<PyAny>,
     inputs: Option<Py<PyAny>>,
     outputs: Option<Py<PyAny>>,
-    shapeless: bool,
+    shapeless: Shapeless,
     cache: Arc<Cache>,
+}
+
+/// What happens where only shapes differ from those of a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shapeless {
+    /// A trace for each.
+    No,
+    /// The trace is used again; an error if what it read of its shapes does not hold.
+    Yes,
+    /// The trace is used again, or another made if that would be an error.
+    Auto,
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Shapeless {
+    type Error = PyErr;
+    fn extract(v: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        match v.extract::<&str>() {
+            Ok("auto") => Ok(Shapeless::Auto),
+            Ok(_) => Err(PyValueError::new_err("[compile] shapeless is True, False or \"auto\"")),
+            Err(_) if v.is_truthy()? => Ok(Shapeless::Yes),
+            Err(_) => Ok(Shapeless::No),
+        }
+    }
 }
 
 /// Returns a compiled version of `fun`: the first call with arguments of new shapes, dtypes or constants traces the function, simplifies and fuses what it
@@ -132,7 +153,8 @@ pub struct Compiled {
 ///     fun: a function of arrays, constants, and trees of them.
 ///     inputs: a list or dict of arrays that the function reads besides its arguments. Their values at each call are used.
 ///     outputs: a list or dict that the function updates. It is updated at each call.
-///     shapeless: do not retrace when only shapes change.
+///     shapeless: do not retrace when only shapes change. What the function read of its arguments' shapes is checked: where a
+///         number or the outcome of a comparison differs, the call raises ``ShapeGuardError``, or with "auto" retraces.
 ///
 /// Example:
 ///     >>> import lazuli.core as mx
@@ -140,13 +162,14 @@ pub struct Compiled {
 ///     >>> f(mx.array(1.0), mx.array(2.0))
 ///     array(2.36788, dtype=float32)
 #[pyfunction]
-#[pyo3(signature = (fun, inputs=None, outputs=None, shapeless=false))]
+#[pyo3(signature = (fun, inputs=None, outputs=None, shapeless=None), text_signature = "(fun, inputs=None, outputs=None, shapeless=False)")]
 pub fn compile(
     fun: &Bound<'_, PyAny>,
     inputs: Option<Py<PyAny>>,
     outputs: Option<Py<PyAny>>,
-    shapeless: bool,
+    shapeless: Option<Shapeless>,
 ) -> PyResult<Compiled> {
+    let shapeless = shapeless.unwrap_or(Shapeless::No);
     if !fun.is_callable() {
         return Err(PyTypeError::new_err(format!(
             "[compile] the first argument must be callable, not {}",
@@ -154,7 +177,7 @@ pub fn compile(
         )));
     }
     // Captured trees belong to this wrapper, so its traces do too.
-    let own = inputs.is_some() || outputs.is_some() || shapeless;
+    let own = inputs.is_some() || outputs.is_some() || shapeless != Shapeless::No;
     let cache = if own { Arc::default() } else { cache_of(fun) };
     Ok(Compiled { fun: fun.clone().unbind(), inputs, outputs, shapeless, cache })
 }
@@ -169,7 +192,8 @@ impl Compiled {
     ) -> PyResult<Bound<'py, PyAny>> {
         let py = args.py();
         let mode = MODE.load(Ordering::Relaxed);
-        if !switch::compile_is_enabled() || mode == 0 {
+        // Within a shapeless trace the function is a part of that: its own trace would take extents for numbers.
+        if !switch::compile_is_enabled() || mode == 0 || shapeless::is_live() {
             return self.fun.bind(py).call(args, kwargs);
         }
         let (mut call, arguments) = self.read(mode, args, kwargs)?;
@@ -278,10 +302,34 @@ impl Compiled {
     }
 
     fn find(&self, call: &Call) -> PyResult<Option<Arc<Entry>>> {
-        if !self.shapeless {
+        if self.shapeless == Shapeless::No {
             return Ok(self.cache.get(&call.tokens));
         }
-        Ok(self.cache.get(&call.key(Shapes::Any)).or_else(|| self.cache.get(&call.key(Shapes::Ranked))))
+        for shapes in [Shapes::Any, Shapes::Ranked] {
+            let mut key = call.key(shapes);
+            while let Some(entry) = self.cache.get(&key) {
+                match entry.program.admit(&call.arrays) {
+                    Ok(()) => return Ok(Some(entry)),
+                    Err(e) if self.shapeless == Shapeless::Auto && e.kind() == ErrorKind::ShapeGuard => {
+                        key.push(Token::Next);
+                    }
+                    Err(e) => return Err(exception(e)),
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    /// The key of a new trace: the first that none has.
+    fn free_key(&self, call: &Call, any_rank: bool) -> Vec<Token> {
+        if self.shapeless == Shapeless::No {
+            return call.key(Shapes::Exact);
+        }
+        let mut key = call.key(if any_rank { Shapes::Any } else { Shapes::Ranked });
+        while self.cache.get(&key).is_some() {
+            key.push(Token::Next);
+        }
+        key
     }
 
     /// Runs the function on placeholders, makes the program, and calls it. Whatever happens, arrays of the user that stood for
@@ -296,6 +344,7 @@ impl Compiled {
         let name = name_of(self.fun.bind(py));
         let trace = Trace::begin(name.clone(), "compile");
         let _places = crate::location::Guard::new();
+        let scope = (self.shapeless != Shapeless::No).then(Scope::begin);
         let holes: Vec<Array> = call.arrays.iter().map(|a| trace.placeholder(a.aval().clone())).collect();
         // Arguments are rebuilt around placeholders; captured arrays become placeholders where they stand.
         let mut filler = Filler {
@@ -332,6 +381,7 @@ impl Compiled {
         for (object, array) in stood.into_iter().rev() {
             object.get().set(array);
         }
+        let facts = scope.map(Scope::end);
         drop(trace);
         let (result, captured, updated, outputs) = match traced {
             Ok(traced) => traced,
@@ -341,21 +391,17 @@ impl Compiled {
             }
         };
         let finish = || -> PyResult<(Arc<Entry>, Vec<Array>)> {
-            let program = run(|| Program::from_trace(name, &holes, &outputs, options(mode)))?;
+            let program = run(|| match facts {
+                None => Program::from_trace(name, &holes, &outputs, options(mode)),
+                Some(facts) => Program::from_shapeless_trace(name, &holes, &outputs, options(mode), facts),
+            })?;
             self.refuse_closures(&program, &call.arrays[..arguments.arrays])?;
-            let elementwise =
-                |p: &Prim| matches!(p, Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_));
-            let any_rank = program.graph().equations.iter().all(|e| elementwise(&e.prim));
             let program = Arc::new(program);
             let outputs = program.call(&call.arrays).map_err(exception)?;
             let alive = std::mem::take(&mut call.alive);
-            let entry = Arc::new(Entry { program, result, captured, updated, any_rank, _alive: alive });
-            let shapes = match (self.shapeless, entry.any_rank) {
-                (false, _) => Shapes::Exact,
-                (true, true) => Shapes::Any,
-                (true, false) => Shapes::Ranked,
-            };
-            self.cache.insert(call.key(shapes), entry.clone());
+            let entry = Arc::new(Entry { program, result, captured, updated, _alive: alive });
+            let key = self.free_key(call, entry.program.is_any_rank());
+            self.cache.insert(key, entry.clone());
             Ok((entry, outputs))
         };
         finish().inspect_err(|_| {

@@ -1,10 +1,11 @@
 //! From Python values to arrays: numbers, nested sequences, anything with a buffer or `__array__`.
 
 use crate::array::PyArray;
+use crate::dim::PyDim;
 use crate::dtype::PyDtype;
 use crate::errors::run;
 use half::{bf16, f16};
-use lazuli_core::{Array, DType, Operand, Scalar, Weak, ops};
+use lazuli_core::{Array, DType, Dim, Extent, Operand, Scalar, Weak, ops};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyComplex, PyFloat, PyInt, PyList, PyTuple};
@@ -17,7 +18,7 @@ pub fn weak(v: &Bound<'_, PyAny>) -> PyResult<Option<Weak>> {
     if v.is_exact_instance_of::<PyFloat>() || v.is_instance_of::<PyFloat>() {
         return Ok(Some(Weak::Float(v.extract()?)));
     }
-    if v.is_instance_of::<PyInt>() {
+    if v.is_instance_of::<PyInt>() || v.is_instance_of::<PyDim>() {
         return match v.extract::<i64>() {
             Ok(i) => Ok(Some(Weak::Int(i))),
             Err(_) => Err(PyValueError::new_err(format!("[array] the integer {v} does not fit 64 bits"))),
@@ -34,6 +35,8 @@ pub fn weak(v: &Bound<'_, PyAny>) -> PyResult<Option<Weak>> {
 pub enum Arg {
     Array(Array),
     Weak(Weak),
+    /// An extent: a number that stays symbolic in a shapeless trace.
+    Dim(Dim),
 }
 
 impl Operand for Arg {
@@ -41,12 +44,13 @@ impl Operand for Arg {
         match self {
             Arg::Array(a) => a.clone(),
             Arg::Weak(w) => w.array(beside),
+            Arg::Dim(d) => d.array(beside),
         }
     }
     fn dtype(&self) -> Option<DType> {
         match self {
             Arg::Array(a) => Some(a.dtype()),
-            Arg::Weak(_) => None,
+            Arg::Weak(_) | Arg::Dim(_) => None,
         }
     }
 }
@@ -56,6 +60,9 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Arg {
     fn extract(v: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
         if let Ok(a) = v.cast::<PyArray>() {
             return Ok(Arg::Array(a.get().get()));
+        }
+        if let Ok(d) = v.cast::<PyDim>() {
+            return Ok(Arg::Dim(d.get().0.clone()));
         }
         match weak(&v)? {
             Some(w) => Ok(Arg::Weak(w)),
@@ -142,8 +149,9 @@ fn stack(arrays: Vec<Array>, shape: &[usize], dtype: Option<DType>) -> PyResult<
         let arrays =
             arrays.iter().map(|a| ops::astype(a, dtype.unwrap_or(wide))).collect::<lazuli_core::Result<Vec<_>>>()?;
         let stacked = ops::stack(&arrays, 0)?;
-        let to: Vec<isize> = shape.iter().chain(arrays[0].shape()).map(|&n| n as isize).collect();
-        ops::reshape(&stacked, &to)
+        let to: Vec<Extent> =
+            shape.iter().map(|&n| n.into()).chain(arrays[0].dims().iter().map(Extent::from)).collect();
+        ops::reshape(&stacked, to)
     })
 }
 

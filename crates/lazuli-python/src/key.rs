@@ -31,6 +31,8 @@ pub enum Token {
     AnyArray(DType),
     /// An array of this rank, and per axis whether its extent is 0, 1 or more (shapeless).
     Ranked(DType, Box<[u8]>),
+    /// Behind a shapeless key: a further trace for such arguments.
+    Next,
     /// The same array as an earlier leaf.
     Same(usize),
     None,

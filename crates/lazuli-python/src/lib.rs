@@ -12,6 +12,7 @@ mod array;
 mod buffer;
 mod compile;
 mod convert;
+mod dim;
 mod dtype;
 mod errors;
 mod indexing;
@@ -31,6 +32,7 @@ fn _lazuli(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<array::PyArray>()?;
     m.add_class::<array::ArrayIterator>()?;
     m.add_class::<indexing::At>()?;
+    m.add_class::<dim::PyDim>()?;
     m.add_class::<dtype::PyDtype>()?;
     m.add_class::<dtype::Category>()?;
     m.add_class::<compile::Compiled>()?;

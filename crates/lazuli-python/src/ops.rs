@@ -2,13 +2,14 @@
 
 use crate::array::{PyArray, spread, wrap};
 use crate::convert::{Arg, ArrayLike, Ints, dtype_or, to_array};
+use crate::dim::{Dims, OneExtent, PyDim};
 use crate::dtype::PyDtype;
 use crate::errors::run;
-use lazuli_core::{Array, DType, Error, Operand, Result, Scalar, ops};
+use lazuli_core::{Array, DType, Error, Operand, Result, Scalar, Weak, ops, shapeless};
 use lazuli_kernel::ScatterOp;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyInt, PyTuple};
 
 macro_rules! table_functions {
     ($($(#[$meta:meta])* $family:ident[$n:tt] { $($variant:ident $name:ident $doc:literal $body:tt)* })*) => {
@@ -211,16 +212,16 @@ impl PyArray {
     #[pyo3(name = "reshape", signature = (*shape, stream=None))]
     fn py_reshape(&self, shape: &Bound<'_, PyTuple>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<PyArray> {
         let _ = stream;
-        let (a, to) = (self.get(), spread(shape)?);
-        wrap(|| ops::reshape(&a, &to))
+        let (a, to) = (self.get(), spread::<Dims>(shape)?);
+        wrap(|| ops::reshape(&a, to.0))
     }
     /// Permutes the axes; reverses them without arguments.
     #[pyo3(name = "transpose", signature = (*axes, stream=None))]
     fn py_transpose(&self, axes: &Bound<'_, PyTuple>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<PyArray> {
         let _ = stream;
         let a = self.get();
-        let order = if axes.is_empty() { None } else { Some(spread(axes)?) };
-        wrap(|| ops::transpose(&a, order.as_deref()))
+        let order = if axes.is_empty() { None } else { Some(spread::<Ints>(axes)?) };
+        wrap(|| ops::transpose(&a, order.as_ref().map(|o| &o.0[..])))
     }
     /// The complex conjugate.
     fn conj(&self) -> PyResult<PyArray> {
@@ -307,30 +308,28 @@ macro_rules! plain {
 fn scalar(v: &Arg, dtype: DType) -> PyResult<Scalar> {
     match v {
         Arg::Weak(w) => Ok(w.scalar(dtype)),
+        Arg::Dim(d) => Ok(Weak::from(d.get()).scalar(dtype)),
         Arg::Array(a) => run(|| ops::astype(a, dtype)?.try_item_scalar()),
     }
 }
 
 plain! {
     /// The same elements in row-major order in another shape; one extent may be -1.
-    fn reshape(a, /, shape, *) [a: ArrayLike, shape: Ints] { wrap(|| ops::reshape(&a.0, &shape.0)) }
+    fn reshape(a, /, shape, *) [a: ArrayLike, shape: Dims] { wrap(|| ops::reshape(&a.0, shape.0)) }
     /// Splits an axis into several.
-    fn unflatten(a, /, axis, shape, *) [a: ArrayLike, axis: isize, shape: Ints] { wrap(|| ops::unflatten(&a.0, axis, &shape.0)) }
+    fn unflatten(a, /, axis, shape, *) [a: ArrayLike, axis: isize, shape: Dims] { wrap(|| ops::unflatten(&a.0, axis, shape.0)) }
     /// Permutes the axes; reverses them by default.
     fn transpose(a, /, axes=None, *) [a: ArrayLike, axes: Option<Ints>] { wrap(|| ops::transpose(&a.0, axes.as_ref().map(|x| &x.0[..]))) }
     /// Adds axes of extent 1 at these positions of the result.
     fn expand_dims(a, /, axis, *) [a: ArrayLike, axis: Ints] { wrap(|| ops::expand_dims(&a.0, &axis.0)) }
     /// Stretches axes of extent 1 and adds axes in front.
-    fn broadcast_to(a, /, shape, *) [a: ArrayLike, shape: Ints] {
-        let to = shape.extents("broadcast_to")?;
-        wrap(|| ops::broadcast_to(&a.0, &to))
-    }
+    fn broadcast_to(a, /, shape, *) [a: ArrayLike, shape: Dims] { wrap(|| ops::broadcast_to(&a.0, shape.0)) }
     /// Joins arrays along an axis (0 by default; None flattens them first).
     fn concatenate(arrays, axis=Some(0), *) [arrays: Vec<ArrayLike>, axis: Option<isize>] {
         let arrays: Vec<Array> = arrays.into_iter().map(|a| a.0).collect();
         wrap(|| match axis {
             Some(axis) => ops::concatenate(&arrays, axis),
-            None => ops::concatenate(&arrays.iter().map(|a| ops::reshape(a, &[-1])).collect::<Result<Vec<_>>>()?, 0),
+            None => ops::concatenate(&arrays.iter().map(|a| ops::reshape(a, [-1])).collect::<Result<Vec<_>>>()?, 0),
         })
     }
     /// Joins arrays of one shape along a new axis.
@@ -342,7 +341,7 @@ plain! {
     fn repeat(array, repeats, axis=None, *) [array: ArrayLike, repeats: usize, axis: Option<isize>] {
         wrap(|| match axis {
             Some(axis) => ops::repeat(&array.0, repeats, axis),
-            None => ops::repeat(&ops::reshape(&array.0, &[-1])?, repeats, 0),
+            None => ops::repeat(&ops::reshape(&array.0, [-1])?, repeats, 0),
         })
     }
     /// The whole array repeated along its axes.
@@ -351,21 +350,14 @@ plain! {
         wrap(|| ops::tile(&a.0, &reps))
     }
     /// An array of this shape, every element a value (or the values broadcast).
-    fn full(shape, vals, dtype=None, *) [shape: Ints, vals: Arg, dtype: Option<PyDtype>] {
-        let to = shape.extents("full")?;
+    fn full(shape, vals, dtype=None, *) [shape: Dims, vals: Arg, dtype: Option<PyDtype>] {
         let vals = vals.into_array();
-        wrap(|| ops::broadcast_to(&ops::astype(&vals, dtype_or(dtype, vals.dtype()))?, &to))
+        wrap(|| ops::broadcast_to(&ops::astype(&vals, dtype_or(dtype, vals.dtype()))?, shape.0))
     }
     /// Zeros of this shape (float32 by default).
-    fn zeros(shape, dtype=None, *) [shape: Ints, dtype: Option<PyDtype>] {
-        let to = shape.extents("zeros")?;
-        wrap(|| ops::zeros(&to, dtype_or(dtype, DType::F32)))
-    }
+    fn zeros(shape, dtype=None, *) [shape: Dims, dtype: Option<PyDtype>] { wrap(|| ops::zeros(shape.0, dtype_or(dtype, DType::F32))) }
     /// Ones of this shape (float32 by default).
-    fn ones(shape, dtype=None, *) [shape: Ints, dtype: Option<PyDtype>] {
-        let to = shape.extents("ones")?;
-        wrap(|| ops::ones(&to, dtype_or(dtype, DType::F32)))
-    }
+    fn ones(shape, dtype=None, *) [shape: Dims, dtype: Option<PyDtype>] { wrap(|| ops::ones(shape.0, dtype_or(dtype, DType::F32))) }
     /// Zeros of the shape and dtype of an array.
     fn zeros_like(a, /, *) [a: ArrayLike] { wrap(|| ops::full_like(&a.0, Scalar::zero(a.0.dtype()))) }
     /// Ones of the shape and dtype of an array.
@@ -380,14 +372,16 @@ plain! {
         wrap(|| ops::linspace(start, stop, num, dtype_or(dtype, DType::F32)))
     }
     /// Ones on a diagonal of an (n, m) matrix.
-    fn eye(n, m=None, k=0, dtype=None, *) [n: usize, m: Option<usize>, k: isize, dtype: Option<PyDtype>] {
-        wrap(|| ops::eye(n, m.unwrap_or(n), k, dtype_or(dtype, DType::F32)))
+    fn eye(n, m=None, k=0, dtype=None, *) [n: OneExtent, m: Option<OneExtent>, k: isize, dtype: Option<PyDtype>] {
+        let m = m.map_or_else(|| n.0.clone(), |m| m.0);
+        wrap(|| ops::eye(n.0, m, k, dtype_or(dtype, DType::F32)))
     }
     /// The (n, n) identity matrix.
-    fn identity(n, dtype=None, *) [n: usize, dtype: Option<PyDtype>] { wrap(|| ops::eye(n, n, 0, dtype_or(dtype, DType::F32))) }
+    fn identity(n, dtype=None, *) [n: OneExtent, dtype: Option<PyDtype>] { wrap(|| ops::eye(n.0.clone(), n.0, 0, dtype_or(dtype, DType::F32))) }
     /// Ones on and below a diagonal of an (n, m) matrix.
-    fn tri(n, m=None, k=0, dtype=None, *) [n: usize, m: Option<usize>, k: isize, dtype: Option<PyDtype>] {
-        wrap(|| ops::tri(n, m.unwrap_or(n), k, dtype_or(dtype, DType::F32)))
+    fn tri(n, m=None, k=0, dtype=None, *) [n: OneExtent, m: Option<OneExtent>, k: isize, dtype: Option<PyDtype>] {
+        let m = m.map_or_else(|| n.0.clone(), |m| m.0);
+        wrap(|| ops::tri(n.0, m, k, dtype_or(dtype, DType::F32)))
     }
     /// The last two axes with what lies above the k-th diagonal set to zero.
     fn tril(x, k=0, *) [x: ArrayLike, k: isize] { wrap(|| ops::tril(&x.0, k)) }
@@ -447,8 +441,8 @@ fn round_decimals(a: ArrayLike, decimals: i32, stream: Option<&Bound<'_, PyAny>>
 fn roll_axes(a: &Array, shift: &[isize], axis: Option<&[isize]>) -> PyResult<PyArray> {
     wrap(|| {
         let Some(axis) = axis else {
-            let flat = ops::roll(&ops::reshape(a, &[-1])?, shift.iter().sum(), 0)?;
-            return ops::reshape(&flat, &a.shape().iter().map(|&n| n as isize).collect::<Vec<_>>());
+            let flat = ops::roll(&ops::reshape(a, [-1])?, shift.iter().sum(), 0)?;
+            return ops::reshape(&flat, a.dims());
         };
         if shift.len() != 1 && shift.len() != axis.len() {
             return Err(Error::value("roll", format!("{} shifts were given for {} axes", shift.len(), axis.len())));
@@ -468,6 +462,20 @@ fn arange(
     stream: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<PyArray> {
     let _ = stream;
+    // 0, 1, … up to an extent: that stays symbolic.
+    let (first, last) = if stop.is_some() { (Some(start), stop) } else { (None, Some(start)) };
+    let is = |v: Option<&Bound<'_, PyAny>>, n: i64| {
+        v.is_none_or(|v| v.is_exact_instance_of::<PyInt>() && v.extract::<i64>().is_ok_and(|i| i == n))
+    };
+    if let (true, true, Some(Ok(n))) = (is(first, 0), is(step, 1), last.map(|v| v.cast::<PyDim>())) {
+        let d = dtype_or(dtype, DType::I32);
+        let counted = match d {
+            d if !d.is_float() => d,
+            DType::F64 => d,
+            _ => DType::F32,
+        };
+        return wrap(|| ops::astype(&ops::iota([n.get().0.clone()], 0, counted)?, d));
+    }
     let float = [Some(start), stop, step].into_iter().flatten().any(|v| v.is_instance_of::<pyo3::types::PyFloat>());
     let d = dtype_or(dtype, if float { DType::F32 } else { DType::I32 });
     let number = |v: &Bound<'_, PyAny>| -> PyResult<f64> { v.extract() };
@@ -515,9 +523,13 @@ fn pad(
         "edge" => wrap(|| {
             let mut out = a.clone();
             for (axis, &(low, high)) in widths.iter().enumerate() {
-                let n = out.shape()[axis] as f64;
-                let at = ops::arange(-(low as f64), n + high as f64, 1.0, DType::I32)?;
-                out = ops::take(&out, &ops::clip(&at, Some(&0i64), Some(&(n as i64 - 1)))?, Some(axis as isize))?;
+                let edges = move |a: &[Array]| {
+                    let n = a[0].shape()[axis] as f64;
+                    let at = ops::arange(-(low as f64), n + high as f64, 1.0, DType::I32)?;
+                    let at = ops::clip(&at, Some(&0i64), Some(&(n as i64 - 1)))?;
+                    Ok(vec![ops::take(&a[0], &at, Some(axis as isize))?])
+                };
+                out = shapeless::by_shape("pad", &[&out], edges)?.remove(0);
             }
             Ok(out)
         }),

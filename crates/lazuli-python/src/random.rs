@@ -1,10 +1,11 @@
 //! Random numbers with MLX's key semantics: an explicit `key`, or the implicit one in `random.state`.
 
 use crate::array::PyArray;
-use crate::convert::{Arg, ArrayLike, Ints, dtype_or};
+use crate::convert::{Arg, ArrayLike, dtype_or};
+use crate::dim::{Dims, OneExtent};
 use crate::dtype::PyDtype;
 use crate::errors::run;
-use lazuli_core::{Array, DType, Operand, Shape, ops, random};
+use lazuli_core::{Array, DType, Extent, Extents, Operand, Shape, ops, random};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -53,20 +54,24 @@ fn split(key: ArrayLike, num: usize, stream: Option<&Bound<'_, PyAny>>) -> PyRes
     run(|| random::split(&key.0, num)).map(PyArray::new)
 }
 
-fn extents(op: &str, shape: Option<Ints>) -> PyResult<Vec<usize>> {
-    shape.map_or(Ok(Vec::new()), |s| s.extents(op))
+fn extents(shape: Option<Dims>) -> Vec<Extent> {
+    shape.map_or(Vec::new(), |s| s.0)
 }
 
 /// The shape that parameters broadcast to, if no shape is given.
-fn shape_or(op: &str, shape: Option<Ints>, params: &[&Arg]) -> PyResult<Vec<usize>> {
-    if shape.is_some() {
-        return extents(op, shape);
+fn shape_or(op: &str, shape: Option<Dims>, params: &[&Arg]) -> PyResult<Vec<Extent>> {
+    if let Some(shape) = shape {
+        return Ok(shape.0);
+    }
+    let arrays: Vec<Array> = params.iter().map(|p| p.array(None)).filter(|a| a.ndim() > 0).collect();
+    if let [one] = &arrays[..] {
+        return Ok(one.dims().extents());
     }
     let mut out = Shape::new();
-    for p in params {
-        out = run(|| lazuli_ir::shape::broadcast(op, &out, p.array(None).shape()))?;
+    for a in &arrays {
+        out = run(|| lazuli_ir::shape::broadcast(op, &out, a.shape()))?;
     }
-    Ok(out.to_vec())
+    Ok(out.extents())
 }
 
 macro_rules! samplers {
@@ -92,43 +97,43 @@ macro_rules! samplers {
 samplers! {
     /// Uniform numbers in [low, high).
     fn uniform(low=Arg::Weak(lazuli_core::Weak::Float(0.0)), high=Arg::Weak(lazuli_core::Weak::Float(1.0)), shape=None, dtype=None)
-        [low: Arg, high: Arg, shape: Option<Ints>, dtype: Option<PyDtype>] |key| {
+        [low: Arg, high: Arg, shape: Option<Dims>, dtype: Option<PyDtype>] |key| {
         let dims = shape_or("uniform", shape, &[&low, &high])?;
         random::uniform(&low, &high, &dims, dtype_or(dtype, DType::F32), key)
     }
     /// Normal numbers with mean `loc` and standard deviation `scale`.
     fn normal(shape=None, dtype=None, loc=None, scale=None)
-        [shape: Option<Ints>, dtype: Option<PyDtype>, loc: Option<Arg>, scale: Option<Arg>] |key| {
-        let dims = extents("normal", shape)?;
+        [shape: Option<Dims>, dtype: Option<PyDtype>, loc: Option<Arg>, scale: Option<Arg>] |key| {
+        let dims = extents(shape);
         let loc = loc.unwrap_or(Arg::Weak(lazuli_core::Weak::Float(0.0)));
         let scale = scale.unwrap_or(Arg::Weak(lazuli_core::Weak::Float(1.0)));
         random::normal(&dims, dtype_or(dtype, DType::F32), &loc, &scale, key)
     }
     /// Integers in [low, high).
-    fn randint(low, high, shape=None, dtype=None) [low: Arg, high: Arg, shape: Option<Ints>, dtype: Option<PyDtype>] |key| {
+    fn randint(low, high, shape=None, dtype=None) [low: Arg, high: Arg, shape: Option<Dims>, dtype: Option<PyDtype>] |key| {
         let dims = shape_or("randint", shape, &[&low, &high])?;
         random::randint(&low, &high, &dims, dtype_or(dtype, DType::I32), key)
     }
     /// True with probability `p`.
-    fn bernoulli(p=Arg::Weak(lazuli_core::Weak::Float(0.5)), shape=None) [p: Arg, shape: Option<Ints>] |key| {
+    fn bernoulli(p=Arg::Weak(lazuli_core::Weak::Float(0.5)), shape=None) [p: Arg, shape: Option<Dims>] |key| {
         let dims = shape_or("bernoulli", shape, &[&p])?;
         random::bernoulli(&p, &dims, key)
     }
     /// Positions drawn with probability softmax(logits) along an axis.
     fn categorical(logits, axis=-1, shape=None, num_samples=None)
-        [logits: ArrayLike, axis: isize, shape: Option<Ints>, num_samples: Option<usize>] |key| {
+        [logits: ArrayLike, axis: isize, shape: Option<Dims>, num_samples: Option<usize>] |key| {
         if shape.is_some() && num_samples.is_some() {
             return Err(PyValueError::new_err("[categorical] give shape or num_samples, not both"));
         }
         let logits = match shape {
             None => logits.0,
             Some(s) => {
-                let mut dims = s.extents("categorical")?;
+                let mut dims = s.0;
                 run(|| {
                     let at = lazuli_ir::shape::normalize_axis("categorical", axis, logits.0.ndim())?;
                     // The axis counts from the back: `shape` may have batch axes in front that the logits lack.
                     let behind = logits.0.ndim() - 1 - at;
-                    dims.insert(dims.len().saturating_sub(behind), logits.0.shape()[at]);
+                    dims.insert(dims.len().saturating_sub(behind), logits.0.dim(at as isize).into());
                     ops::broadcast_to(&logits.0, &dims)
                 })?
             }
@@ -136,28 +141,28 @@ samplers! {
         random::categorical(&logits, axis, num_samples, key)
     }
     /// Standard Gumbel numbers.
-    fn gumbel(shape=None, dtype=None) [shape: Option<Ints>, dtype: Option<PyDtype>] |key| {
-        random::gumbel(&extents("gumbel", shape)?, dtype_or(dtype, DType::F32), key)
+    fn gumbel(shape=None, dtype=None) [shape: Option<Dims>, dtype: Option<PyDtype>] |key| {
+        random::gumbel(extents(shape), dtype_or(dtype, DType::F32), key)
     }
     /// Laplace numbers.
     fn laplace(shape=None, dtype=None, loc=Arg::Weak(lazuli_core::Weak::Float(0.0)), scale=Arg::Weak(lazuli_core::Weak::Float(1.0)))
-        [shape: Option<Ints>, dtype: Option<PyDtype>, loc: Arg, scale: Arg] |key| {
-        random::laplace(&extents("laplace", shape)?, dtype_or(dtype, DType::F32), &loc, &scale, key)
+        [shape: Option<Dims>, dtype: Option<PyDtype>, loc: Arg, scale: Arg] |key| {
+        random::laplace(extents(shape), dtype_or(dtype, DType::F32), &loc, &scale, key)
     }
     /// Normal numbers cut off outside [lower, upper].
-    fn truncated_normal(lower, upper, shape=None, dtype=None) [lower: Arg, upper: Arg, shape: Option<Ints>, dtype: Option<PyDtype>] |key| {
+    fn truncated_normal(lower, upper, shape=None, dtype=None) [lower: Arg, upper: Arg, shape: Option<Dims>, dtype: Option<PyDtype>] |key| {
         let dims = shape_or("truncated_normal", shape, &[&lower, &upper])?;
         random::truncated_normal(&lower, &upper, &dims, dtype_or(dtype, DType::F32), key)
     }
     /// A permutation of 0 ... n-1, or of an array along an axis.
     fn permutation(x, axis=0) [x: &Bound<'_, PyAny>, axis: isize] |key| {
-        match x.extract::<usize>() {
-            Ok(n) => random::permutation(n, key),
+        match x.extract::<OneExtent>() {
+            Ok(n) => random::permutation(n.0, key),
             Err(_) => {
                 let a = x.extract::<ArrayLike>()?.0;
                 run(|| {
                     let at = lazuli_ir::shape::normalize_axis("permutation", axis, a.ndim())?;
-                    Ok(ops::take(&a, &random::permutation(a.shape()[at], key)?, Some(axis)))
+                    Ok(ops::take(&a, &random::permutation(a.dim(at as isize), key)?, Some(axis)))
                 })?
             }
         }

@@ -41,7 +41,7 @@ pub(crate) fn emit(b: &mut Builder, name: &str, mut graph: Graph, inputs: &[Atom
         graph.inputs = kept;
         graph = crate::prune(graph);
     }
-    let call = Call { name: name.into(), graph: Arc::new(graph) };
+    let call = Call::new(name, graph);
     Ok(b.equation(call, &operands, &[])?.into_iter().map(Atom::from).collect())
 }
 

@@ -9,7 +9,6 @@ use lazuli_kernel::testing::Rng;
 use lazuli_kernel::{ScanOp, ScatterOp};
 use lazuli_transform::{inline_calls, jvp, linearize, vjp, vmap};
 use smallvec::smallvec;
-use std::sync::Arc;
 
 /// Numbers of an array in row-major order, both parts of complex ones.
 fn numbers(a: &Host) -> Vec<f64> {
@@ -266,7 +265,7 @@ fn calls() {
         Ok(vec![b.div(v[0], s)?])
     });
     let graph = build(&[f64s(&[4]), f64s(&[4])], |b, v| {
-        let call = Call { name: "unit".into(), graph: Arc::new(body) };
+        let call = Call::new("unit", body);
         let y = b.op(call.clone(), &[v[0]])?;
         let z = b.mul(y, v[1])?;
         Ok(vec![b.op(call, &[z])?, y])

@@ -3,7 +3,6 @@
 use lazuli_ir::prims::{Call, Cast, Reduce, ReduceOp, Transpose};
 use lazuli_ir::{Atom, Aval, Builder, DType, Graph, Location, Prim, Result, Unary};
 use lazuli_transform::{grad, inline_calls, jvp, linearize, prune, unbatch, vjp, vmap};
-use std::sync::Arc;
 
 fn f32s(shape: &[usize]) -> Aval {
     Aval::new(DType::F32, shape)
@@ -113,7 +112,7 @@ fn calls_stay_calls() {
     });
     let g = build(&[f32s(&[4])], 0, |b, v| {
         b.meta.location = Location::new("train.py", 7);
-        let call = Call { name: "act".into(), graph: Arc::new(body) };
+        let call = Call::new("act", body);
         let y = b.op(call, v)?;
         Ok(vec![sum(b, y)?])
     });

@@ -8,7 +8,7 @@ fn gelu(x: &Array) -> Array {
 }
 
 fn main() -> Result<()> {
-    let x = random::uniform(0.0, 1.0, &[1000, 4096], DType::F32, &random::key(0))?;
+    let x = random::uniform(0.0, 1.0, [1000, 4096], DType::F32, &random::key(0))?;
     let fast = compile(gelu);
     println!("{}", fast(&x).slice_axis(0, 0, 1).slice_axis(1, 0, 4));
     time(|| gelu(&x));

@@ -1,38 +1,37 @@
 //! Arrays from nothing: constants, ranges, grids.
 
-use super::{apply, astype, binary, record, select};
+use super::{astype, binary, record, select};
 use crate::array::Array;
+use crate::dim::{Extent, Extents, Resolved};
+use crate::shapeless;
 use lazuli_ir::prims::{Broadcast, Iota};
-use lazuli_ir::{Binary, DType, Dim, Error, Result, Scalar};
-
-fn known(shape: &[usize]) -> smallvec::SmallVec<[Dim; 4]> {
-    shape.iter().map(|&n| Dim::Known(n)).collect()
-}
+use lazuli_ir::{Binary, DType, Error, Result, Scalar};
 
 /// An array of this shape, every element `value`.
 #[track_caller]
-pub fn full(shape: &[usize], value: Scalar) -> Result<Array> {
-    apply(Broadcast { shape: known(shape) }, &[&Array::scalar(value)])
+pub fn full(shape: impl Extents, value: Scalar) -> Result<Array> {
+    super::broadcast_to(&Array::scalar(value), shape)
 }
 #[track_caller]
-pub fn zeros(shape: &[usize], dtype: DType) -> Result<Array> {
+pub fn zeros(shape: impl Extents, dtype: DType) -> Result<Array> {
     full(shape, Scalar::zero(dtype))
 }
 #[track_caller]
-pub fn ones(shape: &[usize], dtype: DType) -> Result<Array> {
+pub fn ones(shape: impl Extents, dtype: DType) -> Result<Array> {
     full(shape, Scalar::one(dtype))
 }
 /// An array of the shape of `a`, every element `value`; its extents stay symbolic in a shapeless trace.
 #[track_caller]
 pub fn full_like(a: &Array, value: Scalar) -> Result<Array> {
-    let shape = (0..a.ndim() as u32).map(|axis| Dim::Of { operand: 0, axis }).collect();
+    let shape = (0..a.aval().rank() as u32).map(|axis| lazuli_ir::Dim::Of { operand: 0, axis }).collect();
     Ok(record(Broadcast { shape }, &[&Array::scalar(value)], &[a])?.remove(0))
 }
 
 /// 0, 1, 2, … along `axis` of an array of this shape.
 #[track_caller]
-pub fn iota(shape: &[usize], axis: usize, dtype: DType) -> Result<Array> {
-    apply(Iota { dtype, shape: known(shape), axis }, &[])
+pub fn iota(shape: impl Extents, axis: usize, dtype: DType) -> Result<Array> {
+    let shape = Resolved::new("iota", &shape.extents(), false)?;
+    Ok(record(Iota { dtype, shape: shape.dims.clone(), axis }, &[], &shape.operands())?.remove(0))
 }
 
 /// `start, start + step, …` up to but not including `stop`: ⌈(stop − start) / step⌉ elements.
@@ -53,11 +52,11 @@ pub fn arange(start: f64, stop: f64, step: f64, dtype: DType) -> Result<Array> {
     }
     if dtype.is_float() {
         let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
-        let i = iota(&[n as usize], 0, wide)?;
+        let i = iota([n as usize], 0, wide)?;
         let scaled = binary(Binary::Mul, &i, Array::scalar(Scalar::from_f64(wide, step)))?;
         return astype(&binary(Binary::Add, scaled, Array::scalar(Scalar::from_f64(wide, start)))?, dtype);
     }
-    let i = iota(&[n as usize], 0, dtype)?;
+    let i = iota([n as usize], 0, dtype)?;
     let scaled = binary(Binary::Mul, &i, Array::scalar(Scalar::from_i64(dtype, step as i64)))?;
     binary(Binary::Add, scaled, Array::scalar(Scalar::from_i64(dtype, start as i64)))
 }
@@ -66,10 +65,10 @@ pub fn arange(start: f64, stop: f64, step: f64, dtype: DType) -> Result<Array> {
 #[track_caller]
 pub fn linspace(start: f64, stop: f64, n: usize, dtype: DType) -> Result<Array> {
     if n == 1 {
-        return full(&[1], Scalar::from_f64(dtype, start));
+        return full([1], Scalar::from_f64(dtype, start));
     }
     // Weighted from both ends, so that both are met exactly.
-    let i = iota(&[n], 0, DType::F32)?;
+    let i = iota([n], 0, DType::F32)?;
     let t = binary(Binary::Div, &i, n as f32 - 1.0)?;
     let low = binary(Binary::Mul, binary(Binary::Sub, 1.0f32, &t)?, start as f32)?;
     let high = binary(Binary::Mul, &t, stop as f32)?;
@@ -78,22 +77,22 @@ pub fn linspace(start: f64, stop: f64, n: usize, dtype: DType) -> Result<Array> 
 
 /// Ones on the `k`-th diagonal of an (n, m) matrix, zeros elsewhere.
 #[track_caller]
-pub fn eye(n: usize, m: usize, k: isize, dtype: DType) -> Result<Array> {
-    let on = compare_diagonal(n, m, k, Binary::Eq)?;
+pub fn eye(n: impl Into<Extent>, m: impl Into<Extent>, k: isize, dtype: DType) -> Result<Array> {
+    let on = compare_diagonal(n.into(), m.into(), k, Binary::Eq)?;
     astype(&on, dtype)
 }
 
 /// Ones on and below the `k`-th diagonal of an (n, m) matrix, zeros above.
 #[track_caller]
-pub fn tri(n: usize, m: usize, k: isize, dtype: DType) -> Result<Array> {
-    astype(&compare_diagonal(n, m, k, Binary::LessEqual)?, dtype)
+pub fn tri(n: impl Into<Extent>, m: impl Into<Extent>, k: isize, dtype: DType) -> Result<Array> {
+    astype(&compare_diagonal(n.into(), m.into(), k, Binary::LessEqual)?, dtype)
 }
 
 /// Whether column `op` row + k.
 #[track_caller]
-fn compare_diagonal(n: usize, m: usize, k: isize, op: Binary) -> Result<Array> {
-    let rows = iota(&[n, 1], 0, DType::I32)?;
-    let columns = iota(&[1, m], 1, DType::I32)?;
+fn compare_diagonal(n: Extent, m: Extent, k: isize, op: Binary) -> Result<Array> {
+    let rows = iota((n, 1), 0, DType::I32)?;
+    let columns = iota((1, m), 1, DType::I32)?;
     binary(op, columns, binary(Binary::Add, rows, k as i64)?)
 }
 
@@ -109,10 +108,10 @@ pub fn triu(a: &Array, k: isize) -> Result<Array> {
 }
 #[track_caller]
 fn triangle(a: &Array, k: isize, name: &str, keep: bool) -> Result<Array> {
-    let [.., n, m] = *a.shape() else {
+    if a.ndim() < 2 {
         return Err(Error::value(name, format!("needs at least 2 dimensions, not {}", a.ndim())));
-    };
-    let mask = compare_diagonal(n, m, k, Binary::LessEqual)?;
+    }
+    let mask = compare_diagonal(a.dim(-2).into(), a.dim(-1).into(), k, Binary::LessEqual)?;
     let zero = Array::scalar(Scalar::zero(a.dtype()));
     if keep { select(mask, a, zero) } else { select(mask, zero, a) }
 }
@@ -120,6 +119,10 @@ fn triangle(a: &Array, k: isize, name: &str, keep: bool) -> Result<Array> {
 /// Grids of the coordinates along each of the one-dimensional inputs; `xy` swaps the first two axes, as in plots.
 #[track_caller]
 pub fn meshgrid(arrays: &[Array], sparse: bool, xy: bool) -> Result<Vec<Array>> {
+    shapeless::by_shape("meshgrid", &arrays.iter().collect::<Vec<_>>(), move |arrays| grids(arrays, sparse, xy))
+}
+
+fn grids(arrays: &[Array], sparse: bool, xy: bool) -> Result<Vec<Array>> {
     let n = arrays.len();
     let place = |i: usize| if xy && n >= 2 && i < 2 { 1 - i } else { i };
     let mut full: Vec<usize> = vec![1; n];

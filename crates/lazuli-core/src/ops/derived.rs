@@ -2,15 +2,19 @@
 
 use super::{astype, binary, max, reduce, select, sum, unary};
 use crate::array::{Array, Op};
+use crate::shapeless;
 use crate::trace::{self, Trace};
 use lazuli_ir::prims::{Call, ReduceOp};
 use lazuli_ir::{Binary, DType, Result, Unary};
 use smallvec::SmallVec;
-use std::sync::Arc;
 
 /// Records what `f` does to these arrays as one equation of this name.
 #[track_caller]
 pub fn call(name: &str, inputs: &[&Array], f: impl FnOnce(&[Array]) -> Result<Vec<Array>>) -> Result<Vec<Array>> {
+    // A compiled function inlines calls in any case, and there the extents of the body's arrays are those of the trace.
+    if shapeless::is_live() {
+        return f(&inputs.iter().map(|&a| a.clone()).collect::<Vec<_>>());
+    }
     let meta = trace::meta();
     let cut = {
         let inner = Trace::begin(name, "call");
@@ -21,7 +25,7 @@ pub fn call(name: &str, inputs: &[&Array], f: impl FnOnce(&[Array]) -> Result<Ve
     let avals: SmallVec<[_; 1]> = cut.graph.output_avals().into();
     let n = avals.len() as u32;
     let operands = inputs.iter().map(|&a| a.clone()).chain(cut.constants).collect();
-    let prim = Call { name: name.into(), graph: Arc::new(cut.graph) };
+    let prim = Call::new(name, cut.graph);
     let out = Array::pending(Op::Prim(prim.into()), operands, SmallVec::new(), avals, meta);
     Ok((0..n).map(|k| out.sibling(k)).collect())
 }
@@ -110,6 +114,11 @@ pub fn layer_norm(a: &Array, weight: Option<&Array>, bias: Option<&Array>, eps: 
 /// Whether the arrays have one shape and equal elements, as a bool scalar. NaN equals NaN if `equal_nan`.
 #[track_caller]
 pub fn array_equal(a: &Array, b: &Array, equal_nan: bool) -> Result<Array> {
+    Ok(shapeless::by_shape("array_equal", &[a, b], move |x| Ok(vec![same_elements(&x[0], &x[1], equal_nan)?]))?
+        .remove(0))
+}
+
+fn same_elements(a: &Array, b: &Array, equal_nan: bool) -> Result<Array> {
     if a.shape() != b.shape() {
         return Ok(Array::scalar(lazuli_ir::Scalar::bool(false)));
     }

@@ -3,6 +3,7 @@
 use super::shape::{axis, broadcast_to, expand_dims, moveaxis, reshape, squeeze};
 use super::{apply, astype, create, record};
 use crate::array::Array;
+use crate::shapeless::by_shape;
 use lazuli_ir::prims::{Bound, Gather, GatherAxis, Scatter, ScatterAxis, SliceUpdate};
 use lazuli_ir::{DType, Dim, Error, Result, Shape, shape};
 use lazuli_kernel::ScatterOp;
@@ -48,7 +49,7 @@ impl Plan {
             return Err(Error::index("index", "an index can have only one ellipsis (...)"));
         }
         if used > a.ndim() {
-            let of = shape::show(a.shape());
+            let of = shape::show(&a.aval().shape);
             return Err(Error::index(
                 "index",
                 format!("too many indices: {used} for an array of shape {of}, which has {} dimensions", a.ndim()),
@@ -75,7 +76,8 @@ impl Plan {
                     out += 1;
                 }
                 Item::Int(i) => {
-                    let n = a.shape()[axes.len()];
+                    // For other extents the slice, clamped, has none: squeezing it is an error.
+                    let n = a.aval().shape[axes.len()];
                     if !(-(n as isize)..n as isize).contains(i) {
                         let k = axes.len();
                         return Err(Error::index(
@@ -84,7 +86,7 @@ impl Plan {
                         ));
                     }
                     axes.push(if joins {
-                        Taken::Array(create::full(&[], lazuli_ir::Scalar::i64(*i as i64))?)
+                        Taken::Array(create::full([0usize; 0], lazuli_ir::Scalar::i64(*i as i64))?)
                     } else {
                         Taken::One(*i)
                     });
@@ -165,9 +167,9 @@ pub fn get(a: &Array, items: &[Item]) -> Result<Array> {
     expand_dims(&out, &plan.new)
 }
 
-/// The shape that index arrays broadcast to.
+/// The shape that index arrays broadcast to. In a shapeless trace only its rank may be used.
 fn common(indices: &[Array]) -> Result<Shape> {
-    indices.iter().try_fold(Shape::new(), |s, i| shape::broadcast("index", &s, i.shape()))
+    indices.iter().try_fold(Shape::new(), |s, i| shape::broadcast("index", &s, &i.aval().shape))
 }
 
 /// Elements at positions along several axes at once: the axes of the positions, then those of `a` that were not indexed.
@@ -186,15 +188,29 @@ pub fn gather(a: &Array, indices: &[Array], axes: &[usize]) -> Result<Array> {
 /// them, and the last one assigned stays.
 #[track_caller]
 pub fn update(a: &Array, items: &[Item], value: &Array, op: ScatterOp) -> Result<Array> {
+    let indices = items.iter().filter_map(|i| if let Item::Array(i) = i { Some(i) } else { None });
+    let inputs: Vec<&Array> = [a, value].into_iter().chain(indices).collect();
+    let items = items.to_vec();
+    let updated = move |x: &[Array]| {
+        let mut indices = x[2..].iter();
+        let item = |i: &Item| match i {
+            Item::Array(_) => Item::Array(indices.next().expect("one per index array").clone()),
+            other => other.clone(),
+        };
+        Ok(vec![updated(&x[0], &items.iter().map(item).collect::<Vec<_>>(), &x[1], op)?])
+    };
+    Ok(by_shape("index_update", &inputs, updated)?.remove(0))
+}
+
+fn updated(a: &Array, items: &[Item], value: &Array, op: ScatterOp) -> Result<Array> {
     let plan = Plan::new(a, items)?;
     let value = astype(value, a.dtype())?;
     let target = result_shape(a, &plan)?;
     let mut value = match value.ndim() > target.len() {
         // Leading axes of extent 1 are dropped, as in NumPy's assignment.
-        true if value.shape()[..value.ndim() - target.len()].iter().all(|&n| n == 1) => reshape(
-            &value,
-            &value.shape()[value.ndim() - target.len()..].iter().map(|&n| n as isize).collect::<Vec<_>>(),
-        )?,
+        true if value.shape()[..value.ndim() - target.len()].iter().all(|&n| n == 1) => {
+            reshape(&value, value.dims()[value.ndim() - target.len()..].to_vec())?
+        }
         _ => value,
     };
     value = broadcast_to(&value, &target).map_err(|_| {
@@ -254,7 +270,7 @@ fn scatter(a: &Array, plan: &Plan, value: &Array, op: ScatterOp) -> Result<Array
                 to.extend(partial.iter().map(|_| 1));
                 reshape(index, &to)?
             }
-            Taken::One(at) => create::full(&[], lazuli_ir::Scalar::i64(*at as i64))?,
+            Taken::One(at) => create::full([0usize; 0], lazuli_ir::Scalar::i64(*at as i64))?,
             Taken::Bound(b) => {
                 let Some(k) = partial.iter().position(|&p| p == i) else { continue };
                 let ((start, n), step) = (b.resolve(a.shape()[i]), b.step);
@@ -288,7 +304,7 @@ fn scatter(a: &Array, plan: &Plan, value: &Array, op: ScatterOp) -> Result<Array
 /// Elements at integer positions along an axis: the axis is replaced by the axes of `indices`. Of the flattened array if no axis is given.
 #[track_caller]
 pub fn take(a: &Array, indices: &Array, at: Option<isize>) -> Result<Array> {
-    let (a, at) = if let Some(at) = at { (a.clone(), at) } else { (reshape(a, &[-1])?, 0) };
+    let (a, at) = if let Some(at) = at { (a.clone(), at) } else { (reshape(a, [-1])?, 0) };
     let axis = axis("take", at, a.ndim())?;
     let mut items = vec![Item::Slice(FULL); axis];
     items.push(Item::Array(indices.clone()));
@@ -299,7 +315,7 @@ pub fn take(a: &Array, indices: &Array, at: Option<isize>) -> Result<Array> {
 #[track_caller]
 pub fn take_along_axis(a: &Array, indices: &Array, at: Option<isize>) -> Result<Array> {
     let Some(at) = at else {
-        return apply(GatherAxis { axis: 0 }, &[&reshape(a, &[-1])?, &reshape(indices, &[-1])?]);
+        return apply(GatherAxis { axis: 0 }, &[&reshape(a, [-1])?, &reshape(indices, [-1])?]);
     };
     apply(GatherAxis { axis: axis("take_along_axis", at, a.ndim())? }, &[a, indices])
 }
@@ -309,13 +325,13 @@ pub fn take_along_axis(a: &Array, indices: &Array, at: Option<isize>) -> Result<
 pub fn put_along_axis(a: &Array, indices: &Array, values: &Array, at: Option<isize>, op: ScatterOp) -> Result<Array> {
     let values = astype(values, a.dtype())?;
     let Some(at) = at else {
-        let flat = reshape(a, &[-1])?;
-        let indices = reshape(indices, &[-1])?;
-        let values = broadcast_to(&reshape(&values, &[-1])?, indices.shape())?;
+        let flat = reshape(a, [-1])?;
+        let indices = reshape(indices, [-1])?;
+        let values = broadcast_to(&reshape(&values, [-1])?, indices.dims())?;
         let out = apply(ScatterAxis { axis: 0, op }, &[&flat, &indices, &values])?;
-        return reshape(&out, &a.shape().iter().map(|&n| n as isize).collect::<Vec<_>>());
+        return reshape(&out, a.dims());
     };
-    let values = broadcast_to(&values, indices.shape())?;
+    let values = broadcast_to(&values, indices.dims())?;
     apply(ScatterAxis { axis: axis("put_along_axis", at, a.ndim())?, op }, &[a, indices, &values])
 }
 

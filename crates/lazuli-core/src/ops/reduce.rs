@@ -83,8 +83,8 @@ pub fn deviation(a: &Array, over: Option<&[isize]>, keepdims: bool, ddof: f64) -
 #[track_caller]
 fn arg(op: ArgOp, name: &str, a: &Array, at: Option<isize>, keepdims: bool) -> Result<Array> {
     let Some(at) = at else {
-        let flat = apply(ArgReduce { op, axis: 0, keepdims: false }, &[&reshape(a, &[-1])?])?;
-        return if keepdims { reshape(&flat, &vec![1; a.ndim()]) } else { Ok(flat) };
+        let flat = apply(ArgReduce { op, axis: 0, keepdims: false }, &[&reshape(a, [-1])?])?;
+        return if keepdims { reshape(&flat, vec![1; a.ndim()]) } else { Ok(flat) };
     };
     apply(ArgReduce { op, axis: axis(name, at, a.ndim())?, keepdims }, &[a])
 }
@@ -105,7 +105,7 @@ pub fn argmax(a: &Array, axis: Option<isize>, keepdims: bool) -> Result<Array> {
 pub fn cumulative(op: ScanOp, a: &Array, at: Option<isize>, reverse: bool, inclusive: bool) -> Result<Array> {
     let (a, at) = match at {
         Some(at) => (a.clone(), at),
-        None => (reshape(a, &[-1])?, 0),
+        None => (reshape(a, [-1])?, 0),
     };
     apply(Cumulative { op, axis: axis("cumulative", at, a.ndim())?, reverse, exclusive: !inclusive }, &[&a])
 }
@@ -113,14 +113,14 @@ pub fn cumulative(op: ScanOp, a: &Array, at: Option<isize>, reverse: bool, inclu
 /// Sorted along an axis (of the flattened array if none is given); NaN last.
 #[track_caller]
 pub fn sort(a: &Array, at: Option<isize>) -> Result<Array> {
-    let (a, at) = if let Some(at) = at { (a.clone(), at) } else { (reshape(a, &[-1])?, 0) };
+    let (a, at) = if let Some(at) = at { (a.clone(), at) } else { (reshape(a, [-1])?, 0) };
     apply(Sort { axis: axis("sort", at, a.ndim())? }, &[&a])
 }
 
 /// The permutation (uint32) that sorts along an axis; stable.
 #[track_caller]
 pub fn argsort(a: &Array, at: Option<isize>) -> Result<Array> {
-    let (a, at) = if let Some(at) = at { (a.clone(), at) } else { (reshape(a, &[-1])?, 0) };
+    let (a, at) = if let Some(at) = at { (a.clone(), at) } else { (reshape(a, [-1])?, 0) };
     apply(ArgSort { axis: axis("argsort", at, a.ndim())? }, &[&a])
 }
 

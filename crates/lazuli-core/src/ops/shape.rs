@@ -1,11 +1,13 @@
 //! Views and rearrangements: the shapes change, the elements do not.
 
-use super::{apply, astype};
+use super::{apply, astype, record};
 use crate::array::Array;
+use crate::dim::{Extents, Resolved};
+use crate::shapeless::{by_shape, is_symbolic};
 use lazuli_ir::prims::{
     Bitcast, Bound, Broadcast, Concatenate, ExpandDims, Flatten, Pad, Reshape, Slice, Squeeze, Transpose, Unflatten,
 };
-use lazuli_ir::{DType, Dim, Error, Result, Scalar, shape};
+use lazuli_ir::{DType, Error, Result, Scalar, shape};
 use smallvec::SmallVec;
 
 /// A non-negative axis of an array of this rank, from one that may count from the end.
@@ -29,41 +31,20 @@ pub(crate) fn axes(op: &str, given: Option<&[isize]>, rank: usize) -> Result<Sma
 
 /// The same elements in row-major order in another shape; one extent may be −1, which follows from the others.
 #[track_caller]
-pub fn reshape(a: &Array, to: &[isize]) -> Result<Array> {
-    let (dims, infer) = extents("reshape", to)?;
-    if infer.is_none() && to.len() == a.ndim() && to.iter().zip(a.shape()).all(|(&x, &y)| x as usize == y) {
+pub fn reshape(a: &Array, to: impl Extents) -> Result<Array> {
+    let to = Resolved::new("reshape", &to.extents(), true)?;
+    if to.infer.is_none() && to.is_known() && !is_symbolic(a) && a.aval().shape == to.peek() {
         return Ok(a.clone());
     }
-    apply(Reshape { shape: dims, infer }, &[a])
-}
-
-/// Extents of which one may be −1: as dims, with the place of the one that follows.
-fn extents(op: &str, to: &[isize]) -> Result<(SmallVec<[Dim; 4]>, Option<usize>)> {
-    let mut infer = None;
-    let mut dims = SmallVec::new();
-    for (i, &n) in to.iter().enumerate() {
-        match n {
-            -1 if infer.is_none() => {
-                infer = Some(i);
-                dims.push(Dim::Known(1));
-            }
-            0.. => dims.push(Dim::Known(n as usize)),
-            _ => {
-                return Err(Error::value(
-                    op,
-                    format!("shape {to:?}: extents are not negative, but for one -1 that follows from the size"),
-                ));
-            }
-        }
-    }
-    Ok((dims, infer))
+    let shapes = to.operands();
+    Ok(record(Reshape { shape: to.dims.clone(), infer: to.infer }, &[a], &shapes)?.remove(0))
 }
 
 /// Merges axes `start ..= end` into one. A scalar becomes an array of one element.
 #[track_caller]
 pub fn flatten(a: &Array, start: isize, end: isize) -> Result<Array> {
     if a.ndim() == 0 {
-        return reshape(a, &[1]);
+        return reshape(a, [1]);
     }
     // As in MLX, bounds are clamped to the axes there are.
     let rank = a.ndim() as isize;
@@ -77,9 +58,11 @@ pub fn flatten(a: &Array, start: isize, end: isize) -> Result<Array> {
 
 /// Splits an axis into several; one extent may be −1.
 #[track_caller]
-pub fn unflatten(a: &Array, at: isize, to: &[isize]) -> Result<Array> {
-    let (dims, infer) = extents("unflatten", to)?;
-    apply(Unflatten { axis: axis("unflatten", at, a.ndim())?, shape: dims, infer }, &[a])
+pub fn unflatten(a: &Array, at: isize, to: impl Extents) -> Result<Array> {
+    let to = Resolved::new("unflatten", &to.extents(), true)?;
+    let axis = axis("unflatten", at, a.ndim())?;
+    let shapes = to.operands();
+    Ok(record(Unflatten { axis, shape: to.dims.clone(), infer: to.infer }, &[a], &shapes)?.remove(0))
 }
 
 /// Permutes the axes; reverses them if `order` is empty or absent.
@@ -125,28 +108,33 @@ pub fn expand_dims(a: &Array, at: &[isize]) -> Result<Array> {
 pub fn squeeze(a: &Array, at: Option<&[isize]>) -> Result<Array> {
     let axes = match at {
         Some(_) => axes("squeeze", at, a.ndim())?,
-        None => (0..a.ndim()).filter(|&i| a.shape()[i] == 1).collect(),
+        // Which axes these are is fixed by comparisons: the rank of the result depends on it.
+        None => (0..a.ndim()).filter(|&i| a.dim(i as isize) == 1).collect(),
     };
     if axes.is_empty() { Ok(a.clone()) } else { apply(Squeeze { axes }, &[a]) }
 }
 
 /// Stretches axes of extent 1 and adds axes in front.
 #[track_caller]
-pub fn broadcast_to(a: &Array, to: &[usize]) -> Result<Array> {
-    if a.shape() == to {
+pub fn broadcast_to(a: &Array, to: impl Extents) -> Result<Array> {
+    let to = Resolved::new("broadcast_to", &to.extents(), false)?;
+    if to.is_known() && !is_symbolic(a) && a.aval().shape == to.peek() && a.literal().is_none() {
         return Ok(a.clone());
     }
-    apply(Broadcast { shape: to.iter().map(|&n| Dim::Known(n)).collect() }, &[a])
+    let shapes = to.operands();
+    Ok(record(Broadcast { shape: to.dims.clone() }, &[a], &shapes)?.remove(0))
 }
 
 /// All arrays stretched to the shape they broadcast to.
 #[track_caller]
 pub fn broadcast_arrays(arrays: &[Array]) -> Result<Vec<Array>> {
-    let mut common = lazuli_ir::Shape::new();
-    for a in arrays {
-        common = shape::broadcast("broadcast_arrays", &common, a.shape())?;
-    }
-    arrays.iter().map(|a| broadcast_to(a, &common)).collect()
+    by_shape("broadcast_arrays", &arrays.iter().collect::<Vec<_>>(), |arrays| {
+        let mut common = lazuli_ir::Shape::new();
+        for a in arrays {
+            common = shape::broadcast("broadcast_arrays", &common, a.shape())?;
+        }
+        arrays.iter().map(|a| broadcast_to(a, &common)).collect()
+    })
 }
 
 /// The part of each axis that Python's `start:stop:step` names.
@@ -179,8 +167,10 @@ pub fn stack(arrays: &[Array], at: isize) -> Result<Array> {
     if arrays.is_empty() {
         return Err(Error::value("stack", "needs at least one array"));
     }
-    if let Some(odd) = arrays.iter().find(|a| a.shape() != arrays[0].shape()) {
-        let (x, y) = (shape::show(arrays[0].shape()), shape::show(odd.shape()));
+    // For other shapes the concatenation refuses what differs.
+    let first = &arrays[0].aval().shape;
+    if let Some(odd) = arrays.iter().find(|a| a.aval().shape != *first) {
+        let (x, y) = (shape::show(first), shape::show(&odd.aval().shape));
         return Err(Error::value("stack", format!("arrays must have one shape, not {x} and {y}")));
     }
     let expanded = arrays.iter().map(|a| expand_dims(a, &[at])).collect::<Result<Vec<_>>>()?;
@@ -204,7 +194,12 @@ pub fn split_at(a: &Array, indices: &[isize], at: isize) -> Result<Vec<Array>> {
 /// `n` equal parts of an axis.
 #[track_caller]
 pub fn split(a: &Array, n: usize, at: isize) -> Result<Vec<Array>> {
-    let extent = a.shape()[axis("split", at, a.ndim())?];
+    let axis = axis("split", at, a.ndim())?;
+    by_shape("split", &[a], move |a| halves(&a[0], n, axis))
+}
+
+fn halves(a: &Array, n: usize, axis: usize) -> Result<Vec<Array>> {
+    let extent = a.extent(axis);
     if n == 0 || !extent.is_multiple_of(n) {
         return Err(Error::value(
             "split",
@@ -212,7 +207,7 @@ pub fn split(a: &Array, n: usize, at: isize) -> Result<Vec<Array>> {
         ));
     }
     let indices: Vec<isize> = (1..n).map(|i| (i * (extent / n)) as isize).collect();
-    split_at(a, &indices, at)
+    split_at(a, &indices, axis as isize)
 }
 
 /// Adds `widths[i] = (before, after)` elements of `value` around each axis.
@@ -240,14 +235,19 @@ pub fn view(a: &Array, dtype: DType) -> Result<Array> {
 pub fn repeat(a: &Array, repeats: usize, at: isize) -> Result<Array> {
     let axis = axis("repeat", at, a.ndim())?;
     let expanded = expand_dims(a, &[axis as isize + 1])?;
-    let mut to = expanded.shape().to_vec();
-    to[axis + 1] = repeats;
+    let mut to = expanded.dims().extents();
+    to[axis + 1] = repeats.into();
     flatten(&broadcast_to(&expanded, &to)?, axis as isize, axis as isize + 1)
 }
 
 /// The whole array repeated `reps[i]` times along axis i.
 #[track_caller]
 pub fn tile(a: &Array, reps: &[usize]) -> Result<Array> {
+    let reps = reps.to_vec();
+    Ok(by_shape("tile", &[a], move |a| Ok(vec![tiled(&a[0], &reps)?]))?.remove(0))
+}
+
+fn tiled(a: &Array, reps: &[usize]) -> Result<Array> {
     let rank = a.ndim().max(reps.len());
     let mut dims = vec![1; rank - a.ndim()];
     dims.extend(a.shape());
@@ -262,10 +262,15 @@ pub fn tile(a: &Array, reps: &[usize]) -> Result<Array> {
 /// Elements shifted along an axis; what leaves one end enters at the other.
 #[track_caller]
 pub fn roll(a: &Array, shift: isize, at: isize) -> Result<Array> {
-    let n = a.shape()[axis("roll", at, a.ndim())?] as isize;
+    let axis = axis("roll", at, a.ndim())?;
+    Ok(by_shape("roll", &[a], move |a| Ok(vec![rolled(&a[0], shift, axis)?]))?.remove(0))
+}
+
+fn rolled(a: &Array, shift: isize, axis: usize) -> Result<Array> {
+    let n = a.extent(axis) as isize;
     if n == 0 || shift.rem_euclid(n) == 0 {
         return Ok(a.clone());
     }
-    let parts = split_at(a, &[n - shift.rem_euclid(n)], at)?;
-    concatenate(&[parts[1].clone(), parts[0].clone()], at)
+    let parts = split_at(a, &[n - shift.rem_euclid(n)], axis as isize)?;
+    concatenate(&[parts[1].clone(), parts[0].clone()], axis as isize)
 }

@@ -7,6 +7,7 @@ use crate::param::Params;
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
 use lazuli_kernel::{Error, Result, Shape};
 use smallvec::SmallVec;
+use std::fmt;
 use std::sync::Arc;
 
 /// Runs a Graph on the inputs: how a derived op (softmax, layer norm) is recorded. Eager fuses inside it, never across; `compile` inlines it, and so
@@ -16,13 +17,56 @@ pub struct Call {
     pub name: Arc<str>,
     /// Without constants: what it needs is passed.
     pub graph: Arc<Graph>,
+    /// What makes the body for other shapes, where that is more than running the shape rules again.
+    pub rule: Option<Rule>,
+}
+
+/// Makes a graph for inputs of given avals: of a body that depends on their extents in ways that no parameter states, such as the derivative
+/// of another graph.
+pub trait GraphRule: fmt::Debug + Send + Sync {
+    /// The body for inputs of these avals, without constants; dtypes and the number of outputs do not depend on the shapes.
+    fn graph(&self, inputs: &[&Aval]) -> Result<Graph>;
+}
+
+/// A shared [`GraphRule`], equal to itself only.
+#[derive(Debug, Clone)]
+pub struct Rule(pub Arc<dyn GraphRule>);
+
+impl PartialEq for Rule {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+impl Eq for Rule {}
+impl std::hash::Hash for Rule {
+    fn hash<H: std::hash::Hasher>(&self, h: &mut H) {
+        Arc::as_ptr(&self.0).cast::<()>().hash(h);
+    }
 }
 
 impl Call {
-    /// The same call for inputs of these avals: the body's shape rules run again.
+    /// A call of this graph, which has no constants.
+    pub fn new(name: impl Into<Arc<str>>, graph: impl Into<Arc<Graph>>) -> Call {
+        Call { name: name.into(), graph: graph.into(), rule: None }
+    }
+    /// A call whose body `rule` makes for each binding of shapes; these are the first.
+    pub fn ruled(name: impl Into<Arc<str>>, rule: Arc<dyn GraphRule>, inputs: &[&Aval]) -> Result<Call> {
+        Ok(Call { name: name.into(), graph: rule.graph(inputs)?.into(), rule: Some(Rule(rule)) })
+    }
+    /// The same call for inputs of these avals: the body's shape rules run again, or its rule makes another.
     pub fn rebind(&self, inputs: &[&Aval]) -> Result<Call> {
-        let shapes: Vec<Shape> = inputs.iter().map(|a| a.shape.clone()).collect();
-        Ok(Call { name: self.name.clone(), graph: Arc::new(self.graph.rebind(&shapes)?) })
+        let graph = match &self.rule {
+            Some(rule) => rule.0.graph(inputs)?,
+            None => {
+                let shapes: Vec<Shape> = inputs.iter().map(|a| a.shape.clone()).collect();
+                self.graph.rebind(&shapes)?
+            }
+        };
+        Ok(Call { name: self.name.clone(), graph: graph.into(), rule: self.rule.clone() })
+    }
+    /// Whether the inputs of the body are of these avals.
+    pub fn fits(&self, inputs: &[&Aval]) -> bool {
+        self.graph.inputs.iter().zip(inputs).all(|(v, a)| self.graph.avals[v.0 as usize] == **a)
     }
 }
 

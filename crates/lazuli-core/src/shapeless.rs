@@ -1,0 +1,380 @@
+//! Shapeless traces: extents that stay symbolic, and guards on the numbers that were read.
+//!
+//! While a shapeless trace is live on a thread, the extents of arrays that depend on its inputs may differ at later calls. What is
+//! done with an extent is one of these:
+//! - it is handed to an operation as a [`Dim`](crate::Dim): it becomes a shape operand, and shape rules run again;
+//! - an operation decides by it: the operation is recorded [`by_shape`], and its body is made again for each binding of shapes;
+//! - its number is read ([`Array::shape`] and its like, [`Dim::get`](crate::Dim::get)) or compared: that is recorded as a test with the place of
+//!   the reader. The program runs only for shapes for which every test has the outcome it had.
+//!
+//! So forgetting to think of shapeless traces costs generality, never correctness: numbers are guarded by default. Compiled functions that are
+//! called meanwhile run as plain functions, as part of the trace. Absent: arrays of a live trace that other threads look at.
+
+use crate::array::{Array, Op};
+use crate::trace::{self, Cut, Trace};
+use lazuli_ir::prims::{Call, GraphRule};
+use lazuli_ir::{Aval, Error, ErrorKind, Graph, Location, Result, Shape};
+use smallvec::SmallVec;
+use std::cell::RefCell;
+use std::cmp::Ordering;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex};
+
+/// What a comparison asks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Relation {
+    Equal,
+    Less,
+    LessEqual,
+}
+
+impl Relation {
+    pub fn holds(self, order: Ordering) -> bool {
+        match self {
+            Relation::Equal => order.is_eq(),
+            Relation::Less => order.is_lt(),
+            Relation::LessEqual => order.is_le(),
+        }
+    }
+}
+
+/// One side of a comparison: an extent of an array (of the array of that number, once the trace is cut), or a number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side<A> {
+    Extent(A, usize),
+    Number(i64),
+}
+
+/// Something that held of extents at the trace.
+#[derive(Debug, Clone)]
+pub(crate) struct Test<A> {
+    pub left: Side<A>,
+    pub relation: Relation,
+    pub right: Side<A>,
+    /// What it came to.
+    pub outcome: bool,
+    pub location: Location,
+}
+
+/// What was read of extents during a trace.
+#[derive(Default)]
+pub struct Facts {
+    tests: Vec<Test<Array>>,
+    /// Whether anything depends on the number of axes.
+    rank: bool,
+}
+
+impl fmt::Debug for Facts {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Facts").field("tests", &self.tests.len()).field("rank", &self.rank).finish()
+    }
+}
+
+enum State {
+    Off,
+    On(Facts),
+    /// A body is being made for one binding of shapes: numbers are numbers.
+    Making,
+}
+
+thread_local! {
+    static STATE: RefCell<State> = const { RefCell::new(State::Off) };
+}
+
+/// Puts back the state that it replaced.
+struct Restore(Option<State>);
+
+impl Restore {
+    fn enter(state: State) -> Restore {
+        Restore(Some(STATE.replace(state)))
+    }
+    fn leave(mut self) -> State {
+        STATE.replace(self.0.take().unwrap_or(State::Off))
+    }
+}
+
+impl Drop for Restore {
+    fn drop(&mut self) {
+        if let Some(state) = self.0.take() {
+            STATE.set(state);
+        }
+    }
+}
+
+/// A live shapeless trace of this thread.
+pub struct Scope(Restore);
+
+impl fmt::Debug for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Scope")
+    }
+}
+
+impl Scope {
+    /// From here on, numbers read of the extents of traced arrays are guarded.
+    pub fn begin() -> Scope {
+        Scope(Restore::enter(State::On(Facts::default())))
+    }
+    /// Ends it; what was read.
+    pub fn end(self) -> Facts {
+        match self.0.leave() {
+            State::On(facts) => facts,
+            _ => Facts::default(),
+        }
+    }
+}
+
+/// Whether a shapeless trace is live on this thread.
+pub fn is_live() -> bool {
+    STATE.with_borrow(|s| matches!(s, State::On(_)))
+}
+
+/// Whether a body is being made for one binding of shapes.
+pub(crate) fn is_making() -> bool {
+    STATE.with_borrow(|s| matches!(s, State::Making))
+}
+
+/// Whether the extents of this array may differ at later calls of what is being traced.
+pub fn is_symbolic(a: &Array) -> bool {
+    a.is_traced() && is_live()
+}
+
+/// Records a test of a symbolic array.
+pub(crate) fn record(test: Test<Array>) {
+    // The state is not borrowed while the test's arrays are dropped or compared.
+    STATE.with_borrow_mut(|s| {
+        if let State::On(facts) = s {
+            facts.rank = true;
+            let id = |s: &Side<Array>| match s {
+                Side::Extent(a, axis) => (Some(a.id()), *axis as i64),
+                Side::Number(n) => (None, *n),
+            };
+            let same = |t: &Test<Array>| {
+                t.relation == test.relation && id(&t.left) == id(&test.left) && id(&t.right) == id(&test.right)
+            };
+            if !facts.tests.iter().any(same) {
+                facts.tests.push(test);
+            }
+        }
+    });
+}
+
+/// The extent of an axis as a number: guarded if it is symbolic.
+#[track_caller]
+pub(crate) fn read(a: &Array, axis: usize) {
+    if is_symbolic(a) {
+        let number = Side::Number(a.aval().shape[axis] as i64);
+        let left = Side::Extent(a.clone(), axis);
+        record(Test {
+            left,
+            relation: Relation::Equal,
+            right: number,
+            outcome: true,
+            location: trace::meta().location,
+        });
+    }
+}
+
+/// All extents as numbers.
+#[track_caller]
+pub(crate) fn read_all(a: &Array) {
+    if is_symbolic(a) {
+        read_rank();
+        (0..a.aval().rank()).for_each(|axis| read(a, axis));
+    }
+}
+
+/// Notes that the number of axes was looked at.
+pub(crate) fn read_rank() {
+    STATE.with_borrow_mut(|s| {
+        if let State::On(facts) = s {
+            facts.rank = true;
+        }
+    });
+}
+
+/// `f` of these arrays, an operation that decides by their extents as numbers: in a shapeless trace it is recorded as one call whose body `f` makes anew
+/// for each binding of shapes. All arrays that it needs are among `inputs`.
+#[track_caller]
+pub fn by_shape(
+    name: &'static str,
+    inputs: &[&Array],
+    f: impl Fn(&[Array]) -> Result<Vec<Array>> + Send + Sync + 'static,
+) -> Result<Vec<Array>> {
+    if !inputs.iter().any(|a| is_symbolic(a)) {
+        return f(&inputs.iter().map(|&a| a.clone()).collect::<Vec<_>>());
+    }
+    record_rule(name, Arc::new(ByShape { name, f }), inputs)
+}
+
+/// Records a call of what a rule makes for each binding of shapes.
+#[track_caller]
+pub(crate) fn record_rule(name: &'static str, rule: Arc<dyn GraphRule>, inputs: &[&Array]) -> Result<Vec<Array>> {
+    let avals: SmallVec<[&Aval; 4]> = inputs.iter().map(|a| a.aval()).collect();
+    let call = Call::ruled(name, rule, &avals)?;
+    let outputs: SmallVec<[Aval; 1]> = call.graph.output_avals().into();
+    let n = outputs.len() as u32;
+    let operands = inputs.iter().map(|&a| a.clone()).collect();
+    let out = Array::pending(Op::Prim(call.into()), operands, SmallVec::new(), outputs, trace::meta());
+    Ok((0..n).map(|k| out.sibling(k)).collect())
+}
+
+struct ByShape<F> {
+    name: &'static str,
+    f: F,
+}
+
+impl<F> fmt::Debug for ByShape<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "ByShape({})", self.name)
+    }
+}
+
+impl<F: Fn(&[Array]) -> Result<Vec<Array>> + Send + Sync> GraphRule for ByShape<F> {
+    fn graph(&self, inputs: &[&Aval]) -> Result<Graph> {
+        let _making = Restore::enter(State::Making);
+        let inner = Trace::begin(self.name, "call");
+        let holes: Vec<Array> = inputs.iter().map(|&a| inner.placeholder(a.clone())).collect();
+        let Cut { graph, constants } = trace::cut_pending(&holes, &(self.f)(&holes)?)?;
+        match constants.is_empty() {
+            true => Ok(graph),
+            false => Err(Error::internal(self.name, "what is made for each binding of shapes holds an array")),
+        }
+    }
+}
+
+/// What a shapeless program needs to know before it runs for a binding of shapes.
+#[derive(Debug)]
+pub(crate) struct Guards {
+    name: String,
+    /// From the program's inputs to the arrays that tests speak of.
+    graph: Graph,
+    /// Shapes of the graph's constants.
+    constants: Vec<Shape>,
+    tests: Vec<Test<usize>>,
+    /// Whether arguments may have other ranks than at the trace.
+    pub any_rank: bool,
+    bound: Mutex<HashMap<Box<[usize]>, Arc<Bound>>>,
+}
+
+/// A binding of shapes for which all tests hold.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    pub outputs: SmallVec<[Aval; 1]>,
+}
+
+/// How many bindings are remembered.
+const BINDINGS: usize = 1024;
+
+impl Guards {
+    /// The guards of a trace from `inputs`. `elementwise`: whether it recorded nothing that knows of axes.
+    pub fn new(name: &str, inputs: &[Array], facts: Facts, elementwise: bool) -> Result<Guards> {
+        let mut arrays: Vec<Array> = Vec::new();
+        let mut numbers: HashMap<(usize, u32), usize> = HashMap::new();
+        let mut side = |s: Side<Array>| match s {
+            Side::Extent(a, axis) => {
+                let next = arrays.len();
+                let k = *numbers.entry(a.id()).or_insert(next);
+                if k == next {
+                    arrays.push(a);
+                }
+                Side::Extent(k, axis)
+            }
+            Side::Number(n) => Side::Number(n),
+        };
+        let mut tests: Vec<Test<usize>> = Vec::with_capacity(facts.tests.len());
+        for Test { left, relation, right, outcome, location } in facts.tests {
+            tests.push(Test { left: side(left), relation, right: side(right), outcome, location });
+        }
+        let any_rank = elementwise && !facts.rank;
+        let cut = trace::cut(inputs, &arrays)?;
+        let constants = cut.constants.iter().map(|c| c.aval().shape.clone()).collect();
+        Ok(Guards { name: name.into(), graph: cut.graph, constants, tests, any_rank, bound: Mutex::default() })
+    }
+
+    /// The binding of these arguments; `make` says what the outputs are if it is a new one.
+    pub fn bind(&self, arguments: &[Array], make: impl FnOnce() -> Result<SmallVec<[Aval; 1]>>) -> Result<Arc<Bound>> {
+        let mut key: SmallVec<[usize; 16]> = SmallVec::new();
+        for a in arguments {
+            key.push(a.aval().rank());
+            key.extend_from_slice(&a.aval().shape);
+        }
+        if let Some(bound) = self.bound.lock().unwrap_or_else(|e| e.into_inner()).get(&key[..]) {
+            return Ok(bound.clone());
+        }
+        self.check(arguments)?;
+        let bound = Arc::new(Bound { outputs: make()? });
+        let mut known = self.bound.lock().unwrap_or_else(|e| e.into_inner());
+        if known.len() >= BINDINGS {
+            known.clear();
+        }
+        known.insert(key.into_boxed_slice(), bound.clone());
+        Ok(bound)
+    }
+
+    /// Whether every test comes out as it did at the trace.
+    fn check(&self, arguments: &[Array]) -> Result<()> {
+        if self.tests.is_empty() {
+            return Ok(());
+        }
+        let shapes: Vec<Shape> =
+            arguments.iter().map(|a| a.aval().shape.clone()).chain(self.constants.iter().cloned()).collect();
+        let now = self.graph.rebind(&shapes)?;
+        let extent = |graph: &Graph, s: Side<usize>| match s {
+            Side::Number(n) => n,
+            Side::Extent(k, axis) => graph.aval(graph.outputs[k]).shape[axis] as i64,
+        };
+        for test in &self.tests {
+            let order = extent(&now, test.left).cmp(&extent(&now, test.right));
+            if test.relation.holds(order) != test.outcome {
+                let values = |s| (extent(&self.graph, s), extent(&now, s));
+                return Err(self.broken(test, values(test.left), values(test.right)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The error of a test that does not hold: the sides then and now.
+    fn broken(&self, test: &Test<usize>, left: (i64, i64), right: (i64, i64)) -> Error {
+        let name = |s: Side<usize>| match s {
+            Side::Number(n) => n.to_string(),
+            Side::Extent(k, axis) => {
+                let atom = self.graph.outputs[k];
+                let argument = self.graph.arguments().iter().position(|&v| atom == v.into());
+                match argument {
+                    Some(i) => format!("dimension {axis} of array argument {i}"),
+                    None => format!("dimension {axis} of an intermediate of shape {}", self.graph.aval(atom)),
+                }
+            }
+        };
+        let what = match (test.relation, test.right) {
+            (Relation::Equal, Side::Number(_)) if test.outcome => {
+                format!("{} was {} when its number was read, and is now {}", name(test.left), left.0, left.1)
+            }
+            (relation, _) => {
+                let relation = match (relation, test.outcome) {
+                    (Relation::Equal, true) => "equal to",
+                    (Relation::Equal, false) => "different from",
+                    (Relation::Less, true) => "less than",
+                    (Relation::Less, false) => "not less than",
+                    (Relation::LessEqual, true) => "at most",
+                    (Relation::LessEqual, false) => "more than",
+                };
+                let (a, b) = (name(test.left), name(test.right));
+                let ((a0, a1), (b0, b1)) = (left, right);
+                format!("{a} was {relation} {b} ({a0} and {b0}), which no longer holds ({a1} and {b1})")
+            }
+        };
+        let message = format!(
+            "'{}' was traced shapeless for shapes with which this call does not agree: {what}. Pass extents on as they are (to reshape, zeros, …, or use \
+             flatten, unflatten, -1), or compile with shapeless=\"auto\" to trace again",
+            self.name
+        );
+        let error = Error::new(ErrorKind::ShapeGuard, "compile", message);
+        match test.location.place() {
+            Some((file, line)) => error.at(format!("{file}:{line}")),
+            None => error,
+        }
+    }
+}

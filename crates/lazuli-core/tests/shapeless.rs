@@ -1,0 +1,200 @@
+//! Shapeless functions: traced for one set of shapes and called with others, they give what plain functions give, bit for bit, or refuse.
+
+use lazuli_core::ops::{self, Item};
+use lazuli_core::{Array, DType, Error, ErrorKind, Scalar, compile, compile_stats, grad, random, transform, vmap};
+use lazuli_ir::prims::Bound;
+use lazuli_kernel::{ScanOp, ScatterOp};
+
+type Function = fn(&Vec<Array>) -> Result<Vec<Array>, Error>;
+type Shapes = &'static [&'static [usize]];
+
+/// Numbers that tell positions apart, of one sign in no pattern.
+fn values(shape: &[usize], salt: usize) -> Array {
+    let n: usize = shape.iter().product();
+    let data: Vec<f32> = (0..n).map(|i| ((i * 37 + salt * 11) % 23) as f32 / 4.0 - 2.5).collect();
+    Array::from_slice(&data, shape)
+}
+
+fn bits(arrays: &[Array]) -> Vec<(Vec<usize>, DType, Vec<u8>)> {
+    arrays.iter().map(|a| (a.shape().to_vec(), a.dtype(), a.try_to_bytes().expect("a value"))).collect()
+}
+
+/// What is expected of other shapes than those of the trace.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Expect {
+    /// No new trace.
+    Holds,
+    /// An error of the kind `ShapeGuard`.
+    Refused,
+}
+use Expect::{Holds, Refused};
+
+/// Traces `f` for the first shapes, then calls it with the others.
+#[track_caller]
+fn check(Case { name, f, expect, shapes }: Case) {
+    let compiled = compile(move |x: &Vec<Array>| f(x)).shapeless();
+    let auto = compile(move |x: &Vec<Array>| f(x)).shapeless_auto();
+    for (k, shapes) in shapes.iter().enumerate() {
+        let x: Vec<Array> = shapes.iter().enumerate().map(|(i, s)| values(s, i)).collect();
+        let plain = bits(&f(&x).unwrap_or_else(|e| panic!("{name} at {shapes:?}: {e}")));
+        let got = compiled.try_call(&x);
+        match (k == 0 || expect == Holds, got) {
+            (true, Ok(got)) => assert_eq!(bits(&got), plain, "{name} at {shapes:?}"),
+            (false, Err(e)) if e.kind() == ErrorKind::ShapeGuard => {}
+            (false, Ok(_)) => panic!("{name} at {shapes:?}: it should have been refused"),
+            (_, Err(e)) => panic!("{name} at {shapes:?}: {e}"),
+        }
+        assert_eq!(bits(&auto(&x).expect("auto traces again")), plain, "{name} at {shapes:?}, auto");
+    }
+    assert_eq!(compiled.traces(), 1, "{name}");
+}
+
+macro_rules! cases {
+    ($($name:literal $expect:ident $shapes:expr => |$x:ident| $body:expr;)*) => {
+        vec![$(Case { name: $name, f: |$x| Ok($body), expect: $expect, shapes: $shapes }),*]
+    };
+}
+
+struct Case {
+    name: &'static str,
+    f: Function,
+    expect: Expect,
+    shapes: &'static [Shapes],
+}
+
+const ONE: &[Shapes] = &[&[&[2, 3]], &[&[4, 5]], &[&[7, 2]], &[&[3, 3]]];
+const OTHER: &[Shapes] = &[&[&[2, 3]], &[&[4, 5]], &[&[7, 2]]];
+const TWO: &[Shapes] = &[&[&[2, 3], &[2, 3]], &[&[4, 5], &[4, 5]], &[&[7, 2], &[7, 2]]];
+const ROWS: &[Shapes] = &[&[&[2, 6]], &[&[5, 6]], &[&[3, 6]]];
+const COLUMNS: &[Shapes] = &[&[&[2, 6]], &[&[2, 4]], &[&[2, 2]]];
+
+#[test]
+fn extents_stay_symbolic() {
+    let cases = cases! {
+        "zeros" Holds ONE => |x| vec![&x[0] + ops::zeros(x[0].dims(), DType::F32)?, ops::ones(x[0].dims(), DType::I32)?];
+        "dim as scalar" Holds ONE => |x| vec![x[0].sum(()) / x[0].dim(0), x[0].dim(1) - &x[0]];
+        "reshape" Holds ONE => |x| vec![x[0].reshape((x[0].dim(1), -1)), x[0].reshape((x[0].dim(1), x[0].dim(0))), x[0].reshape([-1])];
+        "unflatten" Holds ONE => |x| vec![ops::unflatten(&x[0].flatten(0..=1), 0, x[0].dims())?];
+        "broadcast_to" Holds ONE => |x| vec![x[0].sum(0).broadcast_to((3, x[0].dim(0), x[0].dim(1)))];
+        "last element" Holds ONE => |x| vec![x[0].index(&[Item::Int(-1)]), x[0].index(&[Item::Ellipsis, Item::Int(-1)])];
+        "slices" Holds ONE => |x| vec![x[0].slice_axis(0, 1, isize::MAX), x[0].slice_axis(1, -2, isize::MAX), ops::slice(&x[0], &[Bound { start: None, stop: None, step: -1 }; 2])?];
+        "mean var" Holds ONE => |x| vec![x[0].mean(()), x[0].mean(1), ops::var(&x[0], Some(&[0]), true, 1.0)?];
+        "softmax" Holds ONE => |x| vec![x[0].softmax(-1), x[0].logsumexp(0), ops::layer_norm(&x[0], None, None, 1e-5)?, ops::rms_norm(&x[0], None, 1e-5)?];
+        "iota eye tri" Holds ONE => |x| vec![ops::iota(x[0].dims(), 1, DType::I32)?, ops::eye(x[0].dim(0), x[0].dim(1), 1, DType::F32)?, ops::tri(x[0].dim(1), 3, 0, DType::F32)?];
+        "tril triu" Holds ONE => |x| vec![ops::tril(&x[0], 0)?, ops::triu(&x[0], -1)?];
+        "meshgrid" Holds ONE => |x| ops::meshgrid(&[x[0].sum(0), x[0].sum(1)], false, true)?;
+        "broadcast_arrays" Holds ONE => |x| ops::broadcast_arrays(&[x[0].clone(), ops::sum(&x[0], Some(&[0]), true)?])?;
+        "concatenate stack" Holds TWO => |x| vec![ops::concatenate(x, 0)?, ops::concatenate(x, 1)?, ops::stack(x, 1)?];
+        "split" Holds ROWS => |x| ops::split(&x[0], 3, 1)?;
+        "split by the extent" Holds COLUMNS => |x| ops::split(&x[0], 2, 1)?;
+        "pad" Holds ONE => |x| vec![ops::pad(&x[0], &[(1, 2), (0, 3)], Scalar::from_f64(DType::F32, 7.0))?];
+        "repeat tile roll" Holds ONE => |x| vec![ops::repeat(&x[0], 2, 1)?, ops::tile(&x[0], &[2, 1, 3])?, ops::roll(&x[0], 1, 0)?, ops::roll(&x[0], -5, 1)?];
+        "sort cumulative" Holds ONE => |x| vec![ops::sort(&x[0], None)?, ops::argsort(&x[0], Some(0))?, ops::cumulative(ScanOp::Sum, &x[0], Some(1), true, false)?, ops::cumulative(ScanOp::LogAddExp, &x[0], None, false, true)?];
+        "argmax" Holds ONE => |x| vec![ops::argmax(&x[0], None, true)?, x[0].argmin(0)];
+        "matmul" Holds &[&[&[2, 3], &[3, 4]], &[&[5, 2], &[2, 2]], &[&[3, 7], &[7, 3]]] => |x| vec![x[0].matmul(&x[1]), x[0].t().matmul(&x[0])];
+        "take" Holds ONE => |x| vec![ops::take(&x[0], &ops::argsort(&x[0].sum(1), None)?, Some(0))?, ops::take_along_axis(&x[0], &ops::argsort(&x[0], Some(1))?, Some(1))?, ops::take_along_axis(&x[0], &ops::argsort(&x[0], None)?, None)?];
+        "put" Holds ONE => |x| vec![ops::put_along_axis(&x[0], &ops::argsort(&x[0], Some(1))?, &x[0], Some(1), ScatterOp::Assign)?, ops::put_along_axis(&x[0], &ops::argsort(&x[0], None)?, &x[0], None, ScatterOp::Add)?];
+        "updates" Holds ONE => |x| vec![
+            x[0].set(&[Item::Int(-1)], &x[0].sum(0)),
+            x[0].set(&[Item::Slice(Bound { start: None, stop: None, step: 2 })], &x[0].sum(0)),
+            ops::update(&x[0], &[Item::Slice(Bound { start: Some(1), stop: None, step: 1 }), Item::Array(ops::argmax(&x[0], Some(1), false)?)], &x[0].sum(()), ScatterOp::Add)?
+        ];
+        "gather" Holds ONE => |x| vec![ops::get(&x[0], &[Item::Array(ops::argmax(&x[0], Some(0), false)?), Item::NewAxis, Item::Slice(Bound { start: Some(-2), stop: None, step: 1 })])?];
+        "equal" Holds TWO => |x| vec![ops::array_equal(&x[0], &x[0], false)?, ops::array_equal(&x[0], &x[1], true)?, ops::array_equal(&x[0], &x[0].t(), true)?];
+        "squeeze" Holds ONE => |x| vec![ops::sum(&x[0], Some(&[0]), true)?.squeeze()];
+        "random" Holds ONE => |x| {
+            let key = random::key(3);
+            vec![
+                random::uniform(0.0f32, 1.0f32, x[0].dims(), DType::F32, &key)?,
+                random::normal((3, x[0].dim(1)), DType::F16, 0.0f32, 1.0f32, &key)?,
+                random::permutation(x[0].dim(0), &key)?,
+                random::categorical(&x[0], -1, Some(5), &key)?,
+                random::bits(x[0].dims(), 1, &key)?,
+            ]
+        };
+        "comparison" Holds ONE => |x| vec![if x[0].dim(0) < 100 && x[0].dims() != vec![x[0].dim(0)] { &x[0] + 1.0f32 } else { &x[0] - 1.0f32 }];
+    };
+    cases.into_iter().for_each(check);
+}
+
+#[test]
+fn numbers_that_were_read_are_guarded() {
+    let cases = cases! {
+        "shape" Refused OTHER => |x| vec![&x[0] * (x[0].shape()[0] as f32)];
+        "size" Refused OTHER => |x| vec![&x[0] * (x[0].size() as f32)];
+        "product" Refused OTHER => |x| vec![x[0].reshape([x[0].dim(0) * x[0].dim(1), -1])];
+        "get" Refused OTHER => |x| vec![&x[0] + (x[0].dim(1).get() as f32)];
+        "of an intermediate" Refused OTHER => |x| vec![&x[0] + (x[0].t().dim(0).get() as f32)];
+        "comparison" Refused &[&[&[2, 3]], &[&[4, 3]], &[&[9, 2]]] => |x| vec![if x[0].dim(0) < 4 { &x[0] + 1.0f32 } else { &x[0] - 1.0f32 }];
+        "equality" Refused &[&[&[3, 3]], &[&[4, 3]], &[&[3, 2]]] => |x| vec![if x[0].dim(0) == x[0].dim(1) { &x[0] + 1.0f32 } else { &x[0] - 1.0f32 }];
+        "printed" Refused OTHER => |x| { let _ = format!("{}", x[0].dim(0)); vec![x[0].clone()] };
+        "squeeze" Refused &[&[&[2, 3]], &[&[3, 3]]] => |x| vec![x[0].slice_axis(0, 1, isize::MAX).squeeze()];
+        "under grad" Refused OTHER => |x| vec![grad(|x: &Array| (x * (x.dim(0).get() as f32)).sum(()))(&x[0])];
+        "under vmap" Refused &[&[&[2, 3]], &[&[2, 4]]] => |x| vec![vmap(|x: &Array| x * (x.dim(0).get() as f32))(&x[0])];
+        "in a function of its own" Refused OTHER => |x| vec![compile(|x: &Array| x * (x.shape()[0] as f32))(&x[0])];
+    };
+    cases.into_iter().for_each(check);
+}
+
+#[test]
+fn transformations_follow_the_shapes() {
+    let cases = cases! {
+        "grad of mean" Holds ONE => |x| vec![grad(|x: &Array| (x.sin() * x).mean(()))(&x[0])];
+        "grad through broadcasting" Holds &[&[&[2, 3], &[3]], &[&[4, 5], &[5]], &[&[7, 2], &[2]]] => |x| {
+            let w = x[1].clone();
+            vec![grad(|x: &(Array, Array)| (&x.0 * &x.1).softmax(-1).max(0).sum(()))(&(x[0].clone(), w)).1]
+        };
+        "grad of views" Holds ONE => |x| vec![grad(|x: &Array| {
+            let part = x.slice_axis(0, 1, isize::MAX).reshape([-1]);
+            (&part * &part).sum(()) + ops::cumulative(ScanOp::Prod, x, Some(1), false, true).unwrap().sum(())
+        })(&x[0])];
+        "grad of grad" Holds ONE => |x| vec![grad(|x: &Array| grad(|x: &Array| (x.exp() * x).sum(()))(x).sum(()))(&x[0])];
+        "grad of matmul" Holds &[&[&[2, 3], &[3, 4]], &[&[5, 2], &[2, 2]]] => |x| {
+            let b = x[1].clone();
+            vec![grad(move |a: &Array| a.matmul(&b).sum(()))(&x[0])]
+        };
+        "vmap" Holds ONE => |x| vec![vmap(|x: &Array| x.softmax(0) * x.sum(()) / x.dim(0))(&x[0])];
+        "vmap of zeros" Holds ONE => |x| vec![vmap(|x: &Array| x + ops::zeros(x.dims(), DType::F32).unwrap())(&x[0])];
+        "vmap of grad" Holds ONE => |x| vec![vmap(|x: &Array| grad(|x: &Array| (x * x).mean(()))(x))(&x[0])];
+        "jvp" Holds TWO => |x| {
+            let (a, b) = transform::jvp("f", |x| Ok(vec![x[0].sin().sum(0)]), &x[..1], &x[1..])?;
+            [a, b].concat()
+        };
+        "vjp" Holds ONE => |x| transform::vjp("f", |x| Ok(vec![x[0].sin()]), x, |y| Ok(vec![ops::ones(y[0].dims(), DType::F32)?]))?.cotangents;
+        "compiled within" Holds ONE => |x| vec![compile(|x: &Array| x.sum(()) / x.dim(0))(&x[0]), compile(|x: &Array| x.sum(()) / x.dim(0)).shapeless()(&x[0])];
+    };
+    cases.into_iter().for_each(check);
+}
+
+#[test]
+fn elementwise_functions_are_free_in_rank() {
+    let f = compile(|x: &Array, y: &Array| (x + y).abs()).shapeless();
+    let before = compile_stats().traces;
+    for shape in [&[][..], &[3], &[2, 3], &[1, 2, 3]] {
+        let (x, y) = (values(shape, 0), values(&[], 1));
+        assert_eq!(bits(&[f(&x, &y)]), bits(&[(&x + &y).abs()]));
+    }
+    assert_eq!(f.traces(), 1);
+    assert!(compile_stats().traces > before);
+    // Whoever looks at the rank gets a trace for each.
+    let f = compile(|x: &Array| x * (x.ndim() as f32)).shapeless();
+    for shape in [&[][..], &[3], &[2, 3]] {
+        let x = values(shape, 0);
+        assert_eq!(bits(&[f(&x)]), bits(&[&x * (shape.len() as f32)]));
+    }
+    assert_eq!(f.traces(), 3);
+}
+
+#[test]
+fn a_refusal_names_dimension_values_and_line() {
+    let f = compile(|x: &Array| x.reshape([x.dim(0) * x.dim(1), -1])).shapeless();
+    let line = line!() - 1;
+    f(&values(&[2, 3, 4], 0));
+    let error = f.try_call(&values(&[5, 3, 4], 0)).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::ShapeGuard);
+    let text = error.to_string();
+    for part in ["dimension 0 of array argument 0", "was 2", "is now 5", &format!("shapeless.rs:{line}")] {
+        assert!(text.contains(part), "{part}: {text}");
+    }
+    f(&values(&[2, 3, 7], 0));
+}
