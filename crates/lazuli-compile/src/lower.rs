@@ -422,10 +422,6 @@ impl<'a> Lowerer<'a> {
         let rank = aval.rank();
         let (m, n) = (aval.shape[rank - 2], aval.shape[rank - 1]);
         let k = a.layout.shape[a.layout.rank() - 1];
-        if !matches!(aval.dtype, DType::F16 | DType::BF16 | DType::F32 | DType::F64) {
-            let message = format!("matrices of {} are not supported: cast them to float32 with astype", aval.dtype);
-            return Err(Error::new(lazuli_ir::ErrorKind::Unsupported, equation.prim.name(), message));
-        }
         let batch: Shape = aval.shape[..rank - 2].into();
         if aval.size() > 0 {
             let (a, b) = (stretched(&a, &batch), stretched(&b, &batch));

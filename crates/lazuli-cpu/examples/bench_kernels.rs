@@ -1,4 +1,5 @@
-//! Times kernels of the CPU backend: `cargo run --release -p lazuli-cpu --example bench_kernels`.
+//! Times kernels of the CPU backend: `cargo run --release -p lazuli-cpu --example bench_kernels -- [NAME]`.
+//! With a name, only the rows whose name contains it.
 //!
 //! Medians of several runs, inputs of f32. "copy" moves the same bytes by a map that does nothing, and is the limit of the others.
 
@@ -69,7 +70,10 @@ fn launch(kernel: Kernel, extents: &[usize], strides: [&[isize]; 2]) -> Step {
     Step::launch(Arc::new(kernel), Binding { extents: extents.into(), args, params: vec![] })
 }
 
-fn time(cpu: &Cpu, name: &str, step: Step, inputs: &[usize], output: usize) {
+fn time(cpu: &Cpu, name: &str, step: Step, inputs: &[usize], output: usize) -> f64 {
+    if std::env::args().nth(1).is_some_and(|wanted| !name.contains(&wanted)) {
+        return f64::NAN;
+    }
     let plan = Plan {
         inputs: inputs.iter().map(|n| 4 * n).collect(),
         outputs: vec![4 * output],
@@ -100,39 +104,85 @@ fn time(cpu: &Cpu, name: &str, step: Step, inputs: &[usize], output: usize) {
         times[0] * 1e6,
         prepared.as_secs_f64() * 1e6
     );
+    times[0]
 }
 
 fn main() {
     let cpu = Cpu::new();
     println!("{:?}", cpu.features());
+    maps(&cpu);
+    reductions(&cpu);
+    products(&cpu);
+}
+
+fn maps(cpu: &Cpu) {
     for n in [1usize, 1000, 100_000, 1_000_000, 32 * 1000 * 4096] {
         let step = |kernel| launch(kernel, &[n], [&[1], &[1]]);
-        time(&cpu, &format!("copy {n}"), step(map(|_, x| x)), &[n], n);
-        time(&cpu, &format!("gelu {n}"), step(map(gelu)), &[n], n);
-        time(&cpu, &format!("exp {n}"), step(map(math::exp)), &[n], n);
-        time(&cpu, &format!("chain {n}"), step(map(chain)), &[n], n);
+        time(cpu, &format!("copy {n}"), step(map(|_, x| x)), &[n], n);
+        time(cpu, &format!("gelu {n}"), step(map(gelu)), &[n], n);
+        time(cpu, &format!("exp {n}"), step(map(math::exp)), &[n], n);
+        time(cpu, &format!("chain {n}"), step(map(chain)), &[n], n);
     }
+}
+
+fn reductions(cpu: &Cpu) {
     for n in [64, 4096] {
-        time(&cpu, &format!("sum of {n}"), launch(sum(1), &[1, n], [&[n as isize, 1], &[1, 0]]), &[n], 1);
+        time(cpu, &format!("sum of {n}"), launch(sum(1), &[1, n], [&[n as isize, 1], &[1, 0]]), &[n], 1);
     }
     let side = 4096;
     let all = side * side;
-    time(&cpu, "sum of 4096^2", launch(sum(1), &[1, all], [&[all as isize, 1], &[1, 0]]), &[all], 1);
-    time(&cpu, "sum over axis 1", launch(sum(1), &[side, side], [&[side as isize, 1], &[1, 0]]), &[all], side);
-    time(&cpu, "sum over axis 0", launch(sum(0), &[side, side], [&[1, side as isize], &[1, 0]]), &[all], side);
-    time(&cpu, "sum of rows of 8", launch(sum(1), &[all / 8, 8], [&[8, 1], &[1, 0]]), &[all], all / 8);
-    for m in [64usize, 256, 1024, 2048] {
-        let arg = |slot| Arg { slot, offset: 0, strides: [m as isize, 1].into_iter().collect(), len: 0 };
-        let call = LibraryCall::Matmul {
-            dtype: DType::F32,
-            batch: [].into_iter().collect(),
-            m,
-            n: m,
-            k: m,
-            a: arg(Slot::Input(0)),
-            b: arg(Slot::Input(1)),
-            c: arg(Slot::Output(0)),
-        };
-        time(&cpu, &format!("matmul {m}"), Step::Call(Box::new(call)), &[m * m, m * m], m * m);
+    time(cpu, "sum of 4096^2", launch(sum(1), &[1, all], [&[all as isize, 1], &[1, 0]]), &[all], 1);
+    time(cpu, "sum over axis 1", launch(sum(1), &[side, side], [&[side as isize, 1], &[1, 0]]), &[all], side);
+    time(cpu, "sum over axis 0", launch(sum(0), &[side, side], [&[1, side as isize], &[1, 0]]), &[all], side);
+    time(cpu, "sum of rows of 8", launch(sum(1), &[all / 8, 8], [&[8, 1], &[1, 0]]), &[all], all / 8);
+}
+
+fn products(cpu: &Cpu) {
+    for ([m, n, k], turned) in [
+        ([64, 64, 64], ""),
+        ([256, 256, 256], ""),
+        ([1024, 1024, 1024], ""),
+        ([2048, 2048, 2048], ""),
+        ([256, 256, 784], ""),
+        ([784, 256, 256], "a"),
+        ([256, 784, 256], "b"),
+        ([256, 10, 256], ""),
+        ([256, 256, 10], "b"),
+        ([256, 10, 256], "a"),
+        ([8, 1024, 1024], ""),
+        ([1, 4096, 4096], ""),
+        ([4096, 1, 4096], ""),
+    ] {
+        matmul(cpu, &[], [m, n, k], turned);
+    }
+    for (shape, turned) in [([256, 256, 32], "b"), ([256, 32, 256], "")] {
+        matmul(cpu, &[32], shape, turned);
+    }
+}
+
+/// Of f32 matrices; `turned` names those that are transposed in memory.
+fn matmul(cpu: &Cpu, batch: &[usize], [m, n, k]: [usize; 3], turned: &str) {
+    let number: usize = batch.iter().product();
+    let arg = |slot, name, rows: usize, columns: usize| {
+        let inner = if turned.contains(name) { [1, rows as isize] } else { [columns as isize, 1] };
+        let outer = batch.iter().map(|_| (rows * columns) as isize);
+        Arg { slot, offset: 0, strides: outer.chain(inner).collect(), len: 0 }
+    };
+    let call = LibraryCall::Matmul {
+        dtype: DType::F32,
+        batch: batch.into(),
+        m,
+        n,
+        k,
+        a: arg(Slot::Input(0), "a", m, k),
+        b: arg(Slot::Input(1), "b", k, n),
+        c: arg(Slot::Output(0), "c", m, n),
+    };
+    let name = format!("matmul {batch:?} {m} {n} {k} {turned}");
+    let step = Step::Call(Box::new(call));
+    let seconds = time(cpu, &name, step, &[number * m * k, number * k * n], number * m * n);
+    let rate = 2e-9 * (number * m * n * k) as f64 / seconds;
+    if rate.is_finite() {
+        println!("{:41} {rate:8.0} GFLOP/s", "");
     }
 }

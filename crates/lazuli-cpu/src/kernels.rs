@@ -1,7 +1,7 @@
 //! The cache of generated functions, keyed by the structure of maps.
 
 use crate::codegen::block::Layout;
-use crate::codegen::{self, Image};
+use crate::codegen::{self, Image, product};
 use crate::exec::{Entry, ExecutableMemory};
 use crate::isa::Isa;
 use lazuli_kernel::{Kernel, Result};
@@ -25,12 +25,15 @@ pub struct Kernels {
     memory: ExecutableMemory,
     /// By kernel, and whether its stores pass the caches by.
     known: Mutex<HashMap<(Kernel, bool), Arc<Function>>>,
+    /// The innermost loops of matrix products.
+    products: Mutex<HashMap<product::Shape, Entry>>,
     generated: AtomicUsize,
 }
 
 impl Kernels {
     pub fn new(isa: Isa) -> Self {
-        Self { isa, memory: ExecutableMemory::default(), known: Mutex::default(), generated: AtomicUsize::new(0) }
+        let (memory, generated) = (ExecutableMemory::default(), AtomicUsize::new(0));
+        Self { isa, memory, known: Mutex::default(), products: Mutex::default(), generated }
     }
 
     /// The function of a map. Callers that come at once may both generate it; the first one's is kept.
@@ -44,6 +47,17 @@ impl Kernels {
         self.generated.fetch_add(1, Ordering::Relaxed);
         let function = Function { kernel: key.0.clone(), layout: Layout::of(&key.0), entry, image };
         Ok(self.lock().entry(key).or_insert_with(|| Arc::new(function)).clone())
+    }
+
+    /// The innermost loop of matrix products of this shape; not counted as a kernel.
+    pub fn product(&self, shape: product::Shape) -> Result<Entry> {
+        let mut products = self.products.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(&found) = products.get(&shape) {
+            return Ok(found);
+        }
+        let entry = self.memory.install(&product::generate(shape, self.isa)?)?;
+        products.insert(shape, entry);
+        Ok(entry)
     }
 
     pub fn generated(&self) -> usize {

@@ -2,8 +2,7 @@
 //! plans with it on a small pool of threads.
 //!
 //! Invariants:
-//! - the same bits as the reference interpreter for everything but matrix products, on either instruction set and any number of
-//!   threads;
+//! - the same bits as the reference interpreter, on either instruction set and any number of threads;
 //! - a plan is verified (`Plan::verify`) before anything of it runs. That is what makes running generated code sound: every access
 //!   of every step was proved to be within its slot, and the sizes of the buffers are checked at each run;
 //! - `unsafe` lives in named rooms: executable memory (`exec`), the allocator (`memory`), calls of generated code (`tile`, and the nests that

@@ -88,11 +88,6 @@ impl Pool {
         self.threads
     }
 
-    /// [`run`](Self::run) if it pays, else on the caller's thread alone.
-    pub fn run_if(&self, pays: bool, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        if pays { self.run(tasks, task) } else { (0..tasks).for_each(task) }
-    }
-
     /// Calls `task(k)` for every `k` below `tasks`, on all threads; returns when all are done. Panics of tasks come out here.
     pub fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
         let alone = |task: &dyn Fn(usize)| (0..tasks).for_each(task);

@@ -151,11 +151,11 @@ const REFUSED: &[(&str, &str)] = &[
     ("matmul f32[3] f32[3,5]", "[matmul] needs arrays with at least 2 dimensions, not f32[3] and f32[3,5]"),
     (
         "matmul i32[2,3] i32[3,5]",
-        "[matmul] is defined on floats of one dtype, not on int32 and int32: cast with astype first",
+        "[matmul] is defined on floats or complex numbers of one dtype, not on int32 and int32: cast with astype first",
     ),
     (
         "matmul f32[2,3] f16[3,5]",
-        "[matmul] is defined on floats of one dtype, not on float32 and float16: cast with astype first",
+        "[matmul] is defined on floats or complex numbers of one dtype, not on float32 and float16: cast with astype first",
     ),
     ("iota[dtype=bool,shape=(3),axis=0]", "[iota] counts in an integer or float dtype, not in bool"),
     ("iota[dtype=i32,shape=(),axis=0]", "[iota] axis 0 is out of bounds for an array with 0 dimensions"),

@@ -32,6 +32,6 @@ pub use ir::{
     Accumulator, BinaryOp, Combine, Emit, Inner, Inst, Kernel, Nest, Operand, Role, ScanOp, ScatterOp, Store, UnaryOp,
     Value,
 };
-pub use plan::{Arg, Binding, LibraryCall, Plan, Slot, Step};
+pub use plan::{Arg, Binding, LibraryCall, MATMUL_BLOCK, Plan, Slot, Step};
 pub use scalar::Scalar;
 pub use shape::{Layout, Shape, Strides};

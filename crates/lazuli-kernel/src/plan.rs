@@ -61,12 +61,20 @@ impl Step {
     }
 }
 
-/// Work that the field's libraries do.
+/// Steps of k between which a matrix product adds what it has summed to the result.
+pub const MATMUL_BLOCK: usize = 256;
+
+/// Work that loop nests do not express well.
 #[derive(Debug, Clone)]
 pub enum LibraryCall {
     /// `c[b, i, j] = Σₖ a[b, i, k] · b[b, k, j]` for every point b of `batch`. Strides of each argument: those of the
-    /// batch axes, then of its two matrix axes. f32, f64, f16 and bf16 (accumulated in f32). The bits depend on (m, n, k, dtype) alone, not on
-    /// threads; `c` is row-contiguous in its matrix axes.
+    /// batch axes, then of its two matrix axes. f32, f64, f16 and bf16 (summed in f32, rounded once at the end), c64; `c` is row-contiguous in its
+    /// matrix axes.
+    ///
+    /// **Order.** Every element of c is a chain of fused multiply-adds in order of k from +0, broken into blocks of
+    /// [`MATMUL_BLOCK`] steps: the sums of the blocks are added in order, on top of the first. A complex matrix counts as a real one, of twice the columns on the
+    /// left, `re, im, re, im, …`, and on the right of 2×2 blocks `[re im; −im re]`. If m = 1 or n = 1 and numbers are real, it is a reduction over k in place
+    /// of that: products are rounded, and combined as by [`Combine::Sum`](crate::Combine).
     Matmul { dtype: DType, batch: Shape, m: usize, n: usize, k: usize, a: Arg, b: Arg, c: Arg },
     /// Sorts each row of `n` elements along the last axis; args have strides over `rows` axes then the sorted one. Stable; NaN last,
     /// complex numbers by real, then imaginary part.

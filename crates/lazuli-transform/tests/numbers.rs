@@ -253,6 +253,8 @@ fn views_and_reductions() {
     }
     check("matmul", &one(Matmul {}, &[f64s(&[2, 3]), f64s(&[3, 4])]), 0.1);
     check("batched matmul", &one(Matmul {}, &[f64s(&[2, 2, 3]), f64s(&[2, 3, 2])]), 0.1);
+    let complex = |shape: &[usize]| Aval::new(DType::C64, shape);
+    check("complex matmul", &one(Matmul {}, &[complex(&[2, 3]), complex(&[3, 2])]), 0.1);
     check("concatenate", &one(Concatenate { axis: 1 }, &[f64s(&[2, 1]), f64s(&[2, 2])]), 0.1);
 }
 

@@ -15,6 +15,7 @@ mod emit;
 mod lanes;
 mod line;
 mod ops;
+pub mod product;
 mod select;
 
 use crate::isa::Isa;

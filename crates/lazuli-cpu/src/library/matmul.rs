@@ -1,22 +1,34 @@
-//! Matrix products, by the `gemm` crate, called single-threaded on panels from our own pool.
+//! Matrix products, in the order that [`LibraryCall::Matmul`](lazuli_kernel::LibraryCall) states.
 //!
-//! The bits of a product depend on (m, n, k, dtype) alone. Panels are cut by those; operands whose matrices are neither row- nor
-//! column-contiguous are copied first; and a product with m = 1 or n = 1, for which `gemm` picks its order of summation by layout, is a
-//! reduction of our own, whose order is fixed. f16 and bf16 are widened to f32 and rounded once at the end.
+//! A product with a vector is a reduction of our own. Any other runs on generated loops over tiles of c (`codegen::product`): b is packed
+//! once, into panels as wide as a tile; tasks take rows of tiles and some panels, block of k after block of k. Elements of a are read where
+//! they lie, unless they have to be converted or lie so that packing them pays. Neither that nor how tasks are cut changes a bit, because every element
+//! of c is the same chain of operations.
 
+use super::pack::{self, Number};
 use super::{View, indices};
+use crate::codegen::product::{self, Block, max_rows};
+use crate::exec::Entry;
 use crate::kernels::{Function, Kernels};
+use crate::memory::CpuMemory;
 use crate::nest::{Context, Launch};
 use half::{bf16, f16};
 use lazuli_kernel::{
-    Accumulator, Arg, BinaryOp, Combine, DType, Emit, Inner, Inst, Kernel, Nest, Operand, Result, Role, Slot, Store,
+    Accumulator, Arg, BinaryOp, Combine, DType, Emit, Inner, Inst, Kernel, MATMUL_BLOCK, Nest, Operand, Result, Role,
+    Slot, Store,
 };
+use std::ops::Range;
 use std::sync::Arc;
 
-/// Work that is worth a panel of its own, in multiplications.
-const PANEL: usize = 1 << 21;
-/// Rows of the panels of large products.
-const ROWS: usize = 256;
+/// Work that is worth a task of its own, in floating-point operations.
+const TASK: usize = 1 << 20;
+/// The most tiles and panels of a task: its rows of a over one block of k, and its part of c, should stay in the second-level cache.
+const MOST_TILES: usize = 16;
+const MOST_PANELS: usize = 64;
+/// Panels from which on it pays to pack a.
+const PACK_PANELS: usize = 12;
+/// Tiles up to which it does not pay to pack b.
+const FEW_TILES: usize = 2;
 
 pub enum Matmul {
     /// With a vector, or over nothing.
@@ -24,6 +36,7 @@ pub enum Matmul {
     Matrix(Product),
 }
 
+/// A product as called.
 pub struct Product {
     dtype: DType,
     batch: Vec<usize>,
@@ -33,6 +46,35 @@ pub struct Product {
     a: View,
     b: View,
     c: View,
+    tiles: Tiles,
+    /// Elements of a vector.
+    lanes: usize,
+    /// Loops over tall and over short tiles, of one and of two vectors.
+    loops: [[Entry; 2]; 2],
+}
+
+/// The rows of c, cut into tiles of nearly equal height: `tall` of `height` rows, then others of one less.
+#[derive(Debug, Clone, Copy)]
+struct Tiles {
+    number: usize,
+    height: usize,
+    tall: usize,
+}
+
+impl Tiles {
+    fn of(m: usize, most: usize) -> Self {
+        let number = m.div_ceil(most);
+        let height = m.div_ceil(number);
+        Self { number, height, tall: m - number * (height - 1) }
+    }
+    fn first_row(&self, tile: usize) -> usize {
+        tile * self.height - tile.saturating_sub(self.tall)
+    }
+    /// The tall and the short ones among these.
+    fn by_height(&self, tiles: &Range<usize>) -> [(usize, Range<usize>); 2] {
+        let split = self.tall.clamp(tiles.start, tiles.end);
+        [(self.height, tiles.start..split), (self.height - 1, split..tiles.end)]
+    }
 }
 
 impl Matmul {
@@ -43,11 +85,18 @@ impl Matmul {
         [m, n, k]: [usize; 3],
         [a, b, c]: [&Arg; 3],
     ) -> Result<Self> {
-        if m == 1 || n == 1 || k == 0 {
+        if dtype != DType::C64 && (m == 1 || n == 1 || k == 0) {
             return Ok(Matmul::Vector(reduction(kernels, dtype, batch, [m, n, k], [a, b, c])?));
         }
+        let tiles = Tiles::of(m.max(1), max_rows(kernels.isa));
+        let double = dtype == DType::F64;
+        let entry = |rows: usize, vectors| kernels.product(product::Shape { double, rows: rows.max(1), vectors });
+        let both = |rows| -> Result<[Entry; 2]> { Ok([entry(rows, 1)?, entry(rows, 2)?]) };
+        let loops = [both(tiles.height)?, both(tiles.height - 1)?];
+        let lanes = kernels.isa.lanes() / (1 + double as usize);
         let view = |arg| View::new(arg, dtype);
-        Ok(Matmul::Matrix(Product { dtype, batch: batch.to_vec(), m, n, k, a: view(a), b: view(b), c: view(c) }))
+        let (a, b, c) = (view(a), view(b), view(c));
+        Ok(Matmul::Matrix(Product { dtype, batch: batch.to_vec(), m, n, k, a, b, c, tiles, lanes, loops }))
     }
 
     pub fn functions(&self) -> Vec<Arc<Function>> {
@@ -69,6 +118,7 @@ impl Matmul {
                     DType::F64 => product.run::<f64>(address, cx),
                     DType::F32 => product.run::<f32>(address, cx),
                     DType::F16 => product.run::<f16>(address, cx),
+                    DType::C64 => product.run::<[f32; 2]>(address, cx),
                     _ => product.run::<bf16>(address, cx),
                 },
             }
@@ -130,169 +180,268 @@ fn reduction(
     Launch::new(kernels, &kernel, &extents, &args, &[])
 }
 
-/// An element as it lies in memory, and the type it is multiplied in.
-trait Number: Copy + Send + Sync + 'static {
-    type Wide: Copy + Default + Send + Sync + 'static;
-    const SAME: bool;
-    const ONE: Self::Wide;
-    fn widen(self) -> Self::Wide;
-    fn narrow(wide: Self::Wide) -> Self;
+/// b in panels: all of them packed, or the last one only, and the others where they lie.
+struct Panels {
+    /// Columns of c in real numbers.
+    columns: usize,
+    /// Steps of k in real numbers.
+    depth: usize,
+    lanes: usize,
+    /// The first that is packed.
+    first: usize,
+    packed: CpuMemory,
+    /// Of the batch, 1 where b is broadcast.
+    extents: Vec<usize>,
 }
 
-macro_rules! numbers {
-    ($($t:ty, $wide:ty, $same:literal, $widen:expr, $narrow:expr;)*) => { $(
-        impl Number for $t {
-            type Wide = $wide;
-            const SAME: bool = $same;
-            const ONE: $wide = 1.0;
-            fn widen(self) -> $wide { $widen(self) }
-            fn narrow(wide: $wide) -> Self { $narrow(wide) }
+impl Panels {
+    fn number(&self) -> usize {
+        self.columns.div_ceil(2 * self.lanes)
+    }
+    /// Vectors of a panel, 1 or 2.
+    fn vectors(&self, panel: usize) -> usize {
+        (self.columns - 2 * self.lanes * panel).div_ceil(self.lanes).min(2)
+    }
+    /// Columns of c that a panel has, which may be fewer than its vectors hold.
+    fn width(&self, panel: usize) -> usize {
+        (self.columns - 2 * self.lanes * panel).min(2 * self.lanes)
+    }
+    /// Where in the packed numbers of a matrix those of a panel begin.
+    fn place(&self, panel: usize) -> usize {
+        2 * self.lanes * (panel - self.first) * self.depth
+    }
+    /// Packed numbers of one matrix.
+    fn size(&self) -> usize {
+        match self.number() {
+            n if n == self.first => 0,
+            n => self.place(n - 1) + self.vectors(n - 1) * self.lanes * self.depth,
         }
-    )* };
-}
-numbers! {
-    f64, f64, true, std::convert::identity, std::convert::identity;
-    f32, f32, true, std::convert::identity, std::convert::identity;
-    f16, f32, false, f16::to_f32, f16::from_f32;
-    bf16, f32, false, bf16::to_f32, bf16::from_f32;
-}
-
-/// A matrix in the type it is multiplied in: address, strides of rows and columns in elements.
-#[derive(Clone, Copy)]
-struct Matrix {
-    address: usize,
-    row: isize,
-    column: isize,
+    }
+    /// Which packed matrix belongs to this point of the batch.
+    fn matrix(&self, at: &[usize]) -> usize {
+        at.iter().zip(&self.extents).fold(0, |n, (&i, &extent)| n * extent + i.min(extent - 1))
+    }
 }
 
 impl Product {
     unsafe fn run<T: Number>(&self, address: &dyn Fn(Slot) -> usize, cx: &Context) -> Result<()> {
-        let &Product { m, n, k, .. } = self;
         let matrices: usize = self.batch.iter().product();
-        if matrices * m * n == 0 {
+        if matrices * self.m * self.n == 0 {
             return Ok(());
         }
         let bases = [&self.a, &self.b, &self.c].map(|v| address(v.slot));
-        let rows = panel_rows(m, n, k);
-        let panels = m.div_ceil(rows);
-        // Of each operand, the matrices that must be copied once before (all or none: layouts agree over the batch).
+        if self.k == 0 {
+            for matrix in 0..matrices {
+                let c = self.c.at(bases[2], &indices(&self.batch, matrix)) as *mut u8;
+                // SAFETY: the verifier proved that this matrix of c lies within its slot, in one piece.
+                unsafe { c.write_bytes(0, self.m * self.n * size_of::<T>()) };
+            }
+            return Ok(());
+        }
         // SAFETY: passed on.
-        let (a_copy, b_copy) = unsafe {
-            (self.copies::<T>(&self.a, bases[0], [m, k], cx)?, self.copies::<T>(&self.b, bases[1], [k, n], cx)?)
-        };
-        let wide_c = if T::SAME { None } else { Some(buffer::<T::Wide>(cx, matrices * m * n)?) };
-        cx.pool.run_if(2 * m * n * k * matrices > PANEL, matrices * panels, &|task| {
-            let (matrix, panel) = (task / panels, task % panels);
-            let at = indices(&self.batch, matrix);
-            let first = panel * rows;
-            // A last panel of one row would take another way through the library: it goes with the one before.
-            let last = if m - (first + rows).min(m) == 1 { m } else { (first + rows).min(m) };
-            if last - first == 1 && m > 1 {
-                return;
+        let b = unsafe { self.pack_b::<T>(bases[1], cx)? };
+        let flops = 2 * self.m * b.columns * b.depth * matrices;
+        let wanted = (flops / TASK).clamp(1, 4 * cx.pool.threads());
+        let parts = wanted.div_ceil(matrices);
+        let (tiles, panels) = (self.tiles.number, b.number());
+        let down = tiles.div_ceil(MOST_TILES).max(parts.min(tiles.div_ceil(2)));
+        let across = panels.div_ceil(MOST_PANELS).max(parts.div_ceil(down).min(panels));
+        cx.share(wanted, matrices * down * across, &|units| {
+            let mut scratch = Scratch::default();
+            for unit in units {
+                let (matrix, row, column) = (unit / (down * across), unit / across % down, unit % across);
+                let tiles = tiles * row / down..tiles * (row + 1) / down;
+                let panels = panels * column / across..panels * (column + 1) / across;
+                // SAFETY: passed on; parts of c are disjoint.
+                unsafe { self.part::<T>(bases, matrix, tiles, panels, &b, &mut scratch, cx)? };
             }
-            let pick = |copy: &Option<Copies>, view: &View, base: usize| match copy {
-                Some(c) => c.matrix::<T>(&at, &self.batch),
-                None => {
-                    let axes = self.batch.len();
-                    Matrix { address: view.at(base, &at), row: view.strides[axes], column: view.strides[axes + 1] }
-                }
-            };
-            let (a, b) = (pick(&a_copy, &self.a, bases[0]), pick(&b_copy, &self.b, bases[1]));
-            let a = Matrix { address: offset::<T::Wide>(a.address, first as isize * a.row), ..a };
-            let c = self.c.at(bases[2], &at);
-            let into = match &wide_c {
-                None => c,
-                Some(w) => w.pointer() as usize + matrix * m * n * size_of::<T::Wide>(),
-            };
-            let into = offset::<T::Wide>(into, (first * n) as isize);
-            // SAFETY: the panel's rows of a and c, and b, are valid by the caller's promise (or are our copies); panels of c are disjoint.
-            unsafe {
-                gemm::gemm(
-                    last - first,
-                    n,
-                    k,
-                    into as *mut T::Wide,
-                    1,
-                    n as isize,
-                    false,
-                    a.address as *const T::Wide,
-                    a.column,
-                    a.row,
-                    b.address as *const T::Wide,
-                    b.column,
-                    b.row,
-                    T::Wide::default(),
-                    T::ONE,
-                    false,
-                    false,
-                    false,
-                    gemm::Parallelism::None,
-                );
-            }
-            if !T::SAME {
-                let to = offset::<T>(c, (first * n) as isize) as *mut T;
-                for i in 0..(last - first) * n {
-                    // SAFETY: the same panel, just computed, and its place in c.
-                    unsafe { to.add(i).write(T::narrow((into as *const T::Wide).add(i).read())) };
+            Ok(())
+        })
+    }
+
+    /// Strides of the matrix axes in elements.
+    fn strides(&self, view: &View) -> [isize; 2] {
+        let axes = self.batch.len();
+        [view.strides[axes], view.strides[axes + 1]]
+    }
+
+    unsafe fn pack_b<T: Number>(&self, base: usize, cx: &Context) -> Result<Panels> {
+        let (columns, depth, lanes) = (T::PARTS * self.n, T::PARTS * self.k, self.lanes);
+        // Axes of the batch that b is broadcast along share their matrices.
+        let extents: Vec<usize> =
+            self.batch.iter().zip(&self.b.strides).map(|(&n, &s)| if s == 0 { 1 } else { n }).collect();
+        let matrices: usize = extents.iter().product();
+        let [row, column] = self.strides(&self.b);
+        let lies_well = T::PARTS == 1 && T::SAME && column == 1 && self.tiles.number <= FEW_TILES;
+        let first = if lies_well { columns / (2 * lanes) } else { 0 };
+        let mut b = Panels { columns, depth, lanes, first, packed: cx.allocator.allocate(0)?, extents };
+        b.packed = cx.allocator.allocate(matrices * b.size() * size_of::<T::Wide>())?;
+        let to = b.packed.pointer() as usize;
+        let (panels, blocks) = (b.number() - first, depth.div_ceil(MATMUL_BLOCK));
+        let tasks = (matrices * b.size() / (1 << 14)).clamp(1, 4 * cx.pool.threads());
+        cx.share(tasks, matrices * panels * blocks, &|units| {
+            for unit in units {
+                let (matrix, panel, block) =
+                    (unit / (panels * blocks), first + unit / blocks % panels, unit % blocks * MATMUL_BLOCK);
+                let (across, left) = (b.vectors(panel) * lanes, panel * 2 * lanes);
+                let down = MATMUL_BLOCK.min(depth - block);
+                let place = matrix * b.size() + b.place(panel) + block * across;
+                let from = self.b.at(base, &indices(&b.extents, matrix));
+                let from = pack::Matrix { address: from, row, column };
+                // SAFETY: rows and columns of b; the block's own place in the packed numbers.
+                unsafe {
+                    let to = std::slice::from_raw_parts_mut((to as *mut T::Wide).add(place), down * across);
+                    pack::columns::<T>(from, block, left..left + b.width(panel), across, to);
                 }
             }
-        });
+            Ok(())
+        })?;
+        Ok(b)
+    }
+
+    /// Computes these tiles of these panels of one matrix.
+    #[allow(clippy::too_many_arguments)]
+    unsafe fn part<T: Number>(
+        &self,
+        bases: [usize; 3],
+        matrix: usize,
+        tiles: Range<usize>,
+        panels: Range<usize>,
+        b: &Panels,
+        scratch: &mut Scratch,
+        cx: &Context,
+    ) -> Result<()> {
+        let size = size_of::<T::Wide>();
+        let at = indices(&self.batch, matrix);
+        let ([a_row, a_column], [b_row, _]) = (self.strides(&self.a), self.strides(&self.b));
+        let (from_a, from_b) = (self.a.at(bases[0], &at), self.b.at(bases[1], &at));
+        let c = self.c.at(bases[2], &at);
+        let packed = b.packed.pointer() as usize + b.matrix(&at) * b.size() * size;
+        let (top, bottom) = (self.tiles.first_row(tiles.start), self.tiles.first_row(tiles.end));
+        let rows = bottom - top;
+
+        // Panels of c that must be converted, or are narrower than the vectors, are computed apart.
+        let apart = |panel: usize| !T::SAME || b.width(panel) < b.vectors(panel) * b.lanes;
+        let aside = panels.clone().filter(|&p| apart(p)).map(|p| rows * b.vectors(p) * b.lanes).sum::<usize>();
+        let aside = if aside == 0 { 0 } else { scratch.sums.at_least(aside * size, cx)? };
+        let reads_in_place = T::SAME && (T::PARTS == 1 || a_column == 1);
+        let pays = panels.len() >= PACK_PANELS || a_row == 1 && panels.len() > 1;
+        let packs_a = !reads_in_place || pays;
+        let (by_steps, pitch) = (a_row == 1 && T::PARTS == 1, MATMUL_BLOCK.min(b.depth) + 16);
+        let packed_a = if packs_a { scratch.a.at_least(rows * pitch * size, cx)? } else { 0 };
+
+        let tiles_here = tiles.len();
+        for block in (0..b.depth).step_by(MATMUL_BLOCK) {
+            let k = MATMUL_BLOCK.min(b.depth - block);
+            if packs_a {
+                let from = pack::Matrix { address: from_a, row: a_row, column: a_column };
+                // SAFETY: rows of a; our own buffer, which holds as many.
+                unsafe {
+                    let to = std::slice::from_raw_parts_mut(packed_a as *mut T::Wide, rows * pitch);
+                    if !by_steps {
+                        pack::rows::<T>(from, top, block, k, pitch, to);
+                    } else {
+                        for (height, tiles) in self.tiles.by_height(&tiles) {
+                            for row in tiles.clone().map(|tile| self.tiles.first_row(tile)) {
+                                let place = (row - top) * k;
+                                pack::steps::<T>(from, row..row + height, block, &mut to[place..place + height * k]);
+                            }
+                        }
+                    }
+                }
+            }
+            let mut next_aside = aside;
+            for panel in panels.clone() {
+                let (vectors, left) = (b.vectors(panel), panel * 2 * b.lanes);
+                let width = vectors * b.lanes;
+                let (from_b, b_step) = if panel >= b.first {
+                    (packed + (b.place(panel) + block * width) * size, width)
+                } else {
+                    (offset::<T::Wide>(from_b, block as isize * b_row + left as isize), b_row as usize)
+                };
+                let (to_c, c_row) = if apart(panel) {
+                    let place = next_aside;
+                    next_aside += rows * width * size;
+                    (place, width)
+                } else {
+                    (c + (top * b.columns + left) * size, b.columns)
+                };
+                for (short, (height, tiles)) in self.tiles.by_height(&tiles).into_iter().enumerate() {
+                    if tiles.is_empty() {
+                        continue;
+                    }
+                    let down = self.tiles.first_row(tiles.start) - top;
+                    let (a, a_row, a_step, a_tile) = if packs_a && by_steps {
+                        (packed_a + down * k * size, 1, height as isize, (height * k) as isize)
+                    } else if packs_a {
+                        (packed_a + down * pitch * size, pitch as isize, 1, (height * pitch) as isize)
+                    } else {
+                        // In real numbers.
+                        let (row, step) = (a_row * T::PARTS as isize, if T::PARTS == 1 { a_column } else { 1 });
+                        let first = (top + down) as isize * row + block as isize * step;
+                        (offset::<T::Wide>(from_a, first), row, step, height as isize * row)
+                    };
+                    let bytes = size as isize;
+                    let mut call = Block {
+                        k,
+                        a,
+                        a_row: a_row * bytes,
+                        a_step: a_step * bytes,
+                        b: from_b,
+                        b_step: b_step as isize * bytes,
+                        c: to_c + down * c_row * size,
+                        c_row: c_row as isize * bytes,
+                        tiles: tiles.len(),
+                        a_tile: a_tile * bytes,
+                        c_tile: (height * c_row) as isize * bytes,
+                        add: (block > 0) as usize,
+                        // The next panel of b, divided over the tiles of this one.
+                        ahead: from_b + (b.depth + down / self.tiles.height * k / tiles_here) * width * size,
+                        ahead_step: (width * size).div_ceil(tiles_here),
+                    };
+                    // SAFETY: the function reads `height` rows of a per tile and k rows of one or two vectors of b, and writes as many
+                    // vectors of each row of c: all within the operands, by the caller's promise, or within our packed numbers and sums.
+                    unsafe { self.loops[short][vectors - 1]((&raw mut call).cast()) };
+                }
+            }
+        }
+
+        let mut next_aside = aside;
+        for panel in panels.filter(|&p| apart(p)) {
+            let width = b.vectors(panel) * b.lanes;
+            let left = panel * 2 * b.lanes;
+            for i in 0..rows {
+                // SAFETY: a row of sums that was just computed, and its place in c.
+                unsafe {
+                    let sums =
+                        std::slice::from_raw_parts((next_aside as *const T::Wide).add(i * width), b.width(panel));
+                    T::put(sums, (top + i) * b.columns + left, c);
+                }
+            }
+            next_aside += rows * width * size;
+        }
         Ok(())
     }
+}
 
-    /// Row-contiguous copies of an operand's matrices in the type they are multiplied in, if it needs them.
-    unsafe fn copies<T: Number>(
-        &self,
-        view: &View,
-        base: usize,
-        [rows, columns]: [usize; 2],
-        cx: &Context,
-    ) -> Result<Option<Copies>> {
-        let axes = self.batch.len();
-        let (row, column) = (view.strides[axes], view.strides[axes + 1]);
-        let is_plain = |outer: isize, inner: isize, n: usize| inner == 1 && outer >= n as isize;
-        if T::SAME && (is_plain(row, column, columns) || is_plain(column, row, rows)) {
-            return Ok(None);
+/// Buffers of a task, made when they are needed.
+#[derive(Default)]
+struct Scratch {
+    a: Grown,
+    sums: Grown,
+}
+
+#[derive(Default)]
+struct Grown(Option<CpuMemory>);
+
+impl Grown {
+    /// Address of so many bytes.
+    fn at_least(&mut self, nbytes: usize, cx: &Context) -> Result<usize> {
+        use lazuli_kernel::backend::Memory;
+        if self.0.as_ref().is_none_or(|memory| memory.nbytes() < nbytes) {
+            self.0 = Some(cx.allocator.allocate(nbytes)?);
         }
-        // Axes of the batch that the operand is broadcast along share their copies.
-        let extents: Vec<usize> =
-            self.batch.iter().zip(&view.strides).map(|(&n, &s)| if s == 0 { 1 } else { n }).collect();
-        let matrices: usize = extents.iter().product();
-        let memory = buffer::<T::Wide>(cx, matrices * rows * columns)?;
-        let to = memory.pointer() as usize;
-        let share = (1 << 16) / columns.max(1) + 1;
-        let parts = rows.div_ceil(share);
-        cx.pool.run_if(matrices * rows * columns > 1 << 16, matrices * parts, &|task| {
-            let (matrix, part) = (task / parts, task % parts);
-            let from = view.at(base, &indices(&extents, matrix));
-            for i in part * share..((part + 1) * share).min(rows) {
-                for j in 0..columns {
-                    let source = offset::<T>(from, i as isize * row + j as isize * column) as *const T;
-                    let target = offset::<T::Wide>(to, ((matrix * rows + i) * columns + j) as isize) as *mut T::Wide;
-                    // SAFETY: an element of the operand, by the caller's promise, and its place in our copy.
-                    unsafe { target.write(source.read().widen()) };
-                }
-            }
-        });
-        Ok(Some(Copies { memory, extents, rows, columns }))
-    }
-}
-
-struct Copies {
-    memory: crate::memory::CpuMemory,
-    /// Of the batch, 1 where broadcast.
-    extents: Vec<usize>,
-    rows: usize,
-    columns: usize,
-}
-
-impl Copies {
-    fn matrix<T: Number>(&self, at: &[usize], batch: &[usize]) -> Matrix {
-        debug_assert_eq!(at.len(), batch.len());
-        let number = at.iter().zip(&self.extents).fold(0, |n, (&i, &extent)| n * extent + i.min(extent - 1));
-        let elements = (number * self.rows * self.columns) as isize;
-        let address = offset::<T::Wide>(self.memory.pointer() as usize, elements);
-        Matrix { address, row: self.columns as isize, column: 1 }
+        Ok(self.0.as_ref().map_or(0, |memory| memory.pointer() as usize))
     }
 }
 
@@ -300,27 +449,19 @@ fn offset<T>(address: usize, elements: isize) -> usize {
     address.wrapping_add_signed(elements * size_of::<T>() as isize)
 }
 
-fn buffer<T>(cx: &Context, n: usize) -> Result<crate::memory::CpuMemory> {
-    cx.allocator.allocate(n * size_of::<T>())
-}
-
-/// Rows of a panel, by the product's shape alone: enough to be worth a task, and in large products enough to make up for
-/// packing b anew.
-fn panel_rows(m: usize, n: usize, k: usize) -> usize {
-    let worth = PANEL.div_ceil(n * k).max(ROWS.min(m.div_ceil(2)));
-    worth.next_multiple_of(16).min(m)
-}
-
 #[cfg(test)]
 mod tests {
-    use super::panel_rows;
+    use super::Tiles;
 
     #[test]
-    fn panels_have_more_than_one_row() {
-        for m in 2..600 {
-            for (n, k) in [(2, 1), (10, 256), (256, 784), (4096, 4096)] {
-                let rows = panel_rows(m, n, k);
-                assert!((2..=m).contains(&rows), "{m} {n} {k}: {rows}");
+    fn tiles_cover_the_rows() {
+        for most in [6, 12] {
+            for m in 1..300 {
+                let tiles = Tiles::of(m, most);
+                assert_eq!((tiles.first_row(0), tiles.first_row(tiles.number)), (0, m));
+                let [tall, short] = tiles.by_height(&(0..tiles.number));
+                assert_eq!(tall.0 * tall.1.len() + short.0 * short.1.len(), m);
+                assert!(tall.0 <= most && !tall.1.is_empty());
             }
         }
     }

@@ -1,6 +1,7 @@
 //! Library calls: what loop nests do not express well.
 
 mod matmul;
+mod pack;
 mod sort;
 
 use crate::kernels::{Function, Kernels};

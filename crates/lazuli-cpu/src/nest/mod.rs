@@ -29,6 +29,28 @@ pub struct Context {
     pub allocator: Arc<Allocator>,
 }
 
+impl Context {
+    /// Divides `units` of work into tasks for the threads; gives the first error.
+    pub fn share(
+        &self,
+        tasks: usize,
+        units: usize,
+        task: &(dyn Fn(std::ops::Range<usize>) -> Result<()> + Sync),
+    ) -> Result<()> {
+        let tasks = tasks.min(units);
+        if tasks <= 1 || self.pool.threads() == 1 {
+            return task(0..units);
+        }
+        let failure = std::sync::Mutex::new(None);
+        self.pool.run(tasks, &|k| {
+            if let Err(e) = task(units * k / tasks..units * (k + 1) / tasks) {
+                failure.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(e);
+            }
+        });
+        failure.into_inner().unwrap_or_else(|e| e.into_inner()).map_or(Ok(()), Err)
+    }
+}
+
 /// A launch made ready: functions generated, strides in bytes.
 pub struct Launch {
     work: Work,
@@ -201,26 +223,6 @@ impl Scratch {
             unreachable!("blocks move towards the first")
         }
     }
-}
-
-/// Divides `units` of work into tasks for the threads; gives the first error.
-fn share(
-    cx: &Context,
-    tasks: usize,
-    units: usize,
-    task: &(dyn Fn(std::ops::Range<usize>) -> Result<()> + Sync),
-) -> Result<()> {
-    let tasks = tasks.min(units);
-    if tasks <= 1 || cx.pool.threads() == 1 {
-        return task(0..units);
-    }
-    let failure = std::sync::Mutex::new(None);
-    cx.pool.run(tasks, &|k| {
-        if let Err(e) = task(units * k / tasks..units * (k + 1) / tasks) {
-            failure.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(e);
-        }
-    });
-    failure.into_inner().unwrap_or_else(|e| e.into_inner()).map_or(Ok(()), Err)
 }
 
 /// Rough cost of evaluating a map's body once, in picoseconds.

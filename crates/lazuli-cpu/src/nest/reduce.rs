@@ -119,18 +119,11 @@ impl Reduce {
         task: &(dyn Fn(usize, usize) -> Result<()> + Sync),
     ) -> Result<()> {
         let cost = units.saturating_mul(points).saturating_mul(cost_per_point(self.body.kernel()));
-        if cost < PARALLEL || cx.pool.threads() == 1 || units < 2 {
-            return task(0, units);
-        }
-        let tasks = (cost / PARALLEL).clamp(cx.pool.threads(), 8 * cx.pool.threads()).min(units);
-        let failure = std::sync::Mutex::new(None);
-        cx.pool.run(tasks, &|k| {
-            let (from, to) = (units * k / tasks, units * (k + 1) / tasks);
-            if let Err(e) = task(from, to) {
-                failure.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(e);
-            }
-        });
-        failure.into_inner().unwrap_or_else(|e| e.into_inner()).map_or(Ok(()), Err)
+        let tasks = match cost {
+            0..PARALLEL => 1,
+            _ => (cost / PARALLEL).clamp(cx.pool.threads(), 8 * cx.pool.threads()),
+        };
+        cx.share(tasks, units, &|units| task(units.start, units.end))
     }
 
     fn buffers(&self, cx: &Context, elements: usize) -> Result<Vec<Scratch>> {

@@ -10,7 +10,7 @@ mod passes;
 use super::fold::{BLOCK, Best, Bytes, Fold, PARTIALS, best_of, fold_of};
 use super::map::STREAM_BYTES;
 use super::reduce::halve;
-use super::{Bound, Context, PARALLEL, Scratch, cost_per_point, row_strides, share};
+use super::{Bound, Context, PARALLEL, Scratch, cost_per_point, row_strides};
 use crate::kernels::Function;
 use crate::tile::{Bases, Operand, Part, Tile};
 use lazuli_kernel::{DType, Nest, Result, Role};
@@ -185,7 +185,7 @@ impl Rows {
             }
             Ok(())
         };
-        share(cx, tasks, outer * goes, &task)
+        cx.share(tasks, outer * goes, &task)
     }
 
     /// Takes `count` rows, those of the part, through all passes.

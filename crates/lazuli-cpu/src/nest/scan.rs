@@ -10,7 +10,7 @@ use crate::tile::{Bases, Operand, Part, Tile};
 use lazuli_kernel::{
     BinaryOp, DType, Emit, Inner, Inst, Kernel, Nest, Operand as Declared, Result, Role, ScanOp, Store, Value,
 };
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 const CHUNK: usize = 4096;
 
@@ -77,21 +77,14 @@ impl Scan {
         }
         let cost = (rows * n).saturating_mul(cost_per_point(self.body.kernel()) + 1500);
         let tasks = if cost < PARALLEL { 1 } else { (cost / PARALLEL).clamp(1, 8 * cx.pool.threads()).min(rows) };
-        let failure = Mutex::new(None);
-        cx.pool.run(tasks, &|k| {
-            let run = || -> Result<()> {
-                let mut buffer = Scratch::new(cx, CHUNK.min(n), self.dtype)?;
-                for row in rows * k / tasks..rows * (k + 1) / tasks {
-                    // SAFETY: passed on; rows are independent, and each is one task's.
-                    unsafe { self.row(bases, row, n, outer, &mut buffer) };
-                }
-                Ok(())
-            };
-            if let Err(e) = run() {
-                failure.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(e);
+        cx.share(tasks, rows, &|rows| {
+            let mut buffer = Scratch::new(cx, CHUNK.min(n), self.dtype)?;
+            for row in rows {
+                // SAFETY: passed on; rows are independent, and each is one task's.
+                unsafe { self.row(bases, row, n, outer, &mut buffer) };
             }
-        });
-        failure.into_inner().unwrap_or_else(|e| e.into_inner()).map_or(Ok(()), Err)
+            Ok(())
+        })
     }
 
     unsafe fn row(&self, bases: &[usize], row: usize, n: usize, outer: &[usize], buffer: &mut Scratch) {

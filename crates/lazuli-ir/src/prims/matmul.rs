@@ -5,19 +5,20 @@ use crate::builder::Builder;
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::prim::{Arity, Library, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
-use crate::prims::{Flatten, Transpose, cotangent, unbroadcast};
+use crate::prims::{Flatten, Transpose, conjugate, cotangent, unbroadcast};
 use lazuli_kernel::{Error, Result, Shape, shape};
 use smallvec::{SmallVec, smallvec};
 
-/// Matrix product of (…, m, k) and (…, k, n), both of rank 2 or more; the axes in front broadcast. Floats of one dtype.
+/// Matrix product of (…, m, k) and (…, k, n), both of rank 2 or more; the axes in front broadcast. Floats or complex numbers of one dtype.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Matmul {}
 
-/// The last two axes exchanged.
-fn swap(b: &mut Builder, a: Atom) -> Result<Atom> {
+/// The last two axes exchanged, and complex numbers conjugated.
+fn adjoint(b: &mut Builder, a: Atom) -> Result<Atom> {
     let rank = b.rank(a);
     let mut axes: SmallVec<[usize; 4]> = (0..rank).collect();
     axes.swap(rank - 2, rank - 1);
+    let a = conjugate(b, a)?;
     b.op(Transpose { axes }, &[a])
 }
 
@@ -36,11 +37,11 @@ impl Primitive for Matmul {
     }
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         let (a, b) = (inputs[0], inputs[1]);
-        if a.dtype != b.dtype || !a.dtype.is_float() {
+        if a.dtype != b.dtype || !a.dtype.is_inexact() {
             return Err(Error::value(
                 "matmul",
                 format!(
-                    "is defined on floats of one dtype, not on {} and {}: cast with astype first",
+                    "is defined on floats or complex numbers of one dtype, not on {} and {}: cast with astype first",
                     a.dtype, b.dtype
                 ),
             ));
@@ -73,20 +74,20 @@ impl Primitive for Matmul {
         }
         Ok(smallvec![sum])
     }
-    /// `ct · bᵀ` and `aᵀ · ct`. Where one matrix multiplies a whole stack, its cotangent is a single product over the rows of the stack, not a sum
+    /// `ct · b*` and `a* · ct`, with the conjugate transposes. Where one matrix multiplies a whole stack, its cotangent is a single product over the rows of the stack, not a sum
     /// of products.
     fn transpose(&self, b: &mut Builder, cx: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
         let ct = cotangent(cotangents);
         match (cx.inputs[0], cx.inputs[1]) {
             (None, Some(right)) => {
-                let right = swap(b, right)?;
+                let right = adjoint(b, right)?;
                 let product = b.op(Matmul {}, &[ct, right])?;
                 Ok(smallvec![Some(unbroadcast(b, product, &cx.avals[0].shape)?), None])
             }
             (Some(left), None) => {
                 let single = cx.avals[1].rank() == 2 && b.rank(left) == b.rank(ct);
                 let (left, ct) = if single { (rows(b, left)?, rows(b, ct)?) } else { (left, ct) };
-                let left = swap(b, left)?;
+                let left = adjoint(b, left)?;
                 let product = b.op(Matmul {}, &[left, ct])?;
                 Ok(smallvec![None, Some(unbroadcast(b, product, &cx.avals[1].shape)?)])
             }

@@ -2,8 +2,10 @@
 
 use super::memory::Slots;
 use super::tile::{Points, gather, indices, position, put};
+use super::total::Total;
 use crate::dtype::DType;
-use crate::plan::{Arg, LibraryCall};
+use crate::ir::{BinaryOp, Combine};
+use crate::plan::{Arg, LibraryCall, MATMUL_BLOCK};
 use crate::scalar_ops::{self, Element};
 use crate::shape::size;
 use std::cmp::Ordering;
@@ -42,39 +44,79 @@ fn elements(arg: &Arg, extents: &[usize], from: DType, to: DType, slots: &Slots)
 }
 
 fn matmul(dtype: DType, (m, n, k): (usize, usize, usize), a: &Arg, b: &Arg, c: &Arg, slots: &mut Slots) {
-    let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+    let wide = match dtype {
+        DType::F64 | DType::C64 => dtype,
+        _ => DType::F32,
+    };
     let a = elements(a, &[m, k], dtype, wide, slots);
     let b = elements(b, &[k, n], dtype, wide, slots);
     let product = match wide {
-        DType::F64 => product(m, n, k, &a, &b, 0f64, |sum, a, b| sum + a * b),
-        _ => product(m, n, k, &a, &b, 0f32, |sum, a, b| sum + a * b),
+        DType::C64 => complex_product(m, n, k, &a, &b),
+        _ if m == 1 || n == 1 => vector_product(wide, m, n, k, &a, &b),
+        DType::F64 => product(m, n, k, &a, &b, f64::mul_add, |x, y| x + y),
+        _ => product(m, n, k, &a, &b, f32::mul_add, |x, y| x + y),
     };
     let mut out = vec![0; product.len()];
     scalar_ops::cast(wide, dtype, &product, &mut out);
     put(slots.bytes_mut(c.slot), c, dtype, &Points::all(&[m, n]), &out);
 }
 
-/// Each element is summed over k in order.
+/// Each element is a chain of fused multiply-adds over k in order; blocks of it are added.
 fn product<T: Element>(
     m: usize,
     n: usize,
     k: usize,
     a: &[u64],
     b: &[u64],
-    zero: T,
-    add: impl Fn(T, T, T) -> T,
+    fma: impl Fn(T, T, T) -> T,
+    add: impl Fn(T, T) -> T,
 ) -> Vec<u64> {
     let b: Vec<T> = b.iter().map(|&bits| T::of(bits)).collect();
     let mut out = Vec::with_capacity(m * n);
     for i in 0..m {
-        let mut row = vec![zero; n];
-        for p in 0..k {
-            let factor = T::of(a[i * k + p]);
-            row.iter_mut().zip(&b[p * n..]).for_each(|(sum, &b)| *sum = add(*sum, factor, b));
+        let mut row: Option<Vec<T>> = None;
+        for first in (0..k).step_by(MATMUL_BLOCK) {
+            let mut sums = vec![T::of(0); n];
+            for p in first..k.min(first + MATMUL_BLOCK) {
+                let factor = T::of(a[i * k + p]);
+                sums.iter_mut().zip(&b[p * n..]).for_each(|(sum, &b)| *sum = fma(factor, b, *sum));
+            }
+            row = Some(match row {
+                None => sums,
+                Some(row) => row.into_iter().zip(sums).map(|(x, y)| add(x, y)).collect(),
+            });
         }
-        out.extend(row.into_iter().map(T::bits));
+        out.extend(row.unwrap_or(vec![T::of(0); n]).into_iter().map(T::bits));
     }
     out
+}
+
+/// Products are rounded, and summed in the order of reductions.
+fn vector_product(dtype: DType, m: usize, n: usize, k: usize, a: &[u64], b: &[u64]) -> Vec<u64> {
+    let mut sum = Total::new(Combine::Sum, dtype);
+    let mut element = |i: usize, j: usize| {
+        let column: Vec<u64> = (0..k).map(|p| b[p * n + j]).collect();
+        let mut products = vec![0; k];
+        scalar_ops::binary(BinaryOp::Mul, dtype, &a[i * k..(i + 1) * k], &column, &mut products);
+        sum.add(0, &products);
+        sum.take().0
+    };
+    (0..m * n).map(|at| element(at / n, at % n)).collect()
+}
+
+/// A product of real matrices: a number on the left is a row of two, on the right a block of four.
+fn complex_product(m: usize, n: usize, k: usize, a: &[u64], b: &[u64]) -> Vec<u64> {
+    let parts = |bits: u64| [bits & 0xFFFF_FFFF, bits >> 32];
+    let a: Vec<u64> = a.iter().flat_map(|&bits| parts(bits)).collect();
+    let rows = |p: usize| {
+        let row = &b[p * n..(p + 1) * n];
+        let minus = |im: u64| im ^ 1 << 31;
+        let upper = row.iter().flat_map(move |&bits| parts(bits));
+        upper.chain(row.iter().flat_map(move |&bits| [minus(parts(bits)[1]), parts(bits)[0]]))
+    };
+    let b: Vec<u64> = (0..k).flat_map(rows).collect();
+    let real = product(m, 2 * n, 2 * k, &a, &b, f32::mul_add, |x, y| x + y);
+    real.chunks_exact(2).map(|pair| pair[0] | pair[1] << 32).collect()
 }
 
 fn sort(dtype: DType, n: usize, positions: bool, input: &Arg, output: &Arg, slots: &mut Slots) {

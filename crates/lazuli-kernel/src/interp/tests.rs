@@ -263,6 +263,27 @@ fn matmul_accepts_any_strides() {
     check_call(call, &[(F16, &[2048., 1., 1.]), (F16, &[1., 1., 1.])], F16, &[2050.]);
 }
 
+/// (1+2i)·(3+4i) + 3·i
+#[test]
+fn matmul_of_complex_numbers() {
+    let data = |numbers: &[f32]| -> Vec<u8> { numbers.iter().flat_map(|v| v.to_le_bytes()).collect() };
+    let inputs = [data(&[1., 2., 3., 0.]), data(&[3., 4., 0., 1.])];
+    let argument = |slot, strides| arg(slot, 0, strides, 0);
+    let call = LibraryCall::Matmul {
+        dtype: DType::C64,
+        batch: [].into_iter().collect(),
+        m: 1,
+        n: 1,
+        k: 2,
+        a: argument(Slot::Input(0), &[2, 1]),
+        b: argument(Slot::Input(1), &[1, 1]),
+        c: argument(Slot::Output(0), &[1, 1]),
+    };
+    let plan =
+        Plan { inputs: vec![16, 16], outputs: vec![8], steps: vec![Step::Call(Box::new(call))], ..Plan::default() };
+    assert_eq!(run(&Interpreter::default(), &plan, &inputs).unwrap(), [data(&[-5., 13.])]);
+}
+
 #[test]
 fn sorts_are_stable_and_put_nan_last() {
     let sort = |dtype, rows: &[usize], n, indices, input: &[isize]| LibraryCall::Sort {

@@ -142,8 +142,8 @@ impl Plan {
         let axes = |outer: &[usize], inner: &[usize]| outer.iter().chain(inner).copied().collect::<Vec<usize>>();
         match call {
             LibraryCall::Matmul { dtype, batch, m, n, k, a, b, c } => {
-                if !dtype.is_float() {
-                    return wrong("matmul is for floats");
+                if !dtype.is_inexact() {
+                    return wrong("matmul is for floats and complex numbers");
                 }
                 let inner = c.strides.get(batch.len()..).unwrap_or(&[]);
                 if inner.len() != 2 || *n > 1 && inner[1] != 1 || *m > 1 && *n > 0 && inner[0] != *n as isize {
