@@ -818,6 +818,10 @@ def set_cache_limit(limit: int) -> int:
 def set_compile_mode(mode: str) -> None:
     """Sets how much of the compiler runs: "disabled", "no_simplify", "no_fuse" or "enabled"."""
 
+def set_memory_limit(limit: int) -> int:
+    """Limits the memory that arrays may take, in bytes; returns the old limit. What would need more raises `MemoryError`, and leaves arrays as
+    they were."""
+
 def sigmoid(a: ArrayLike, /, *, stream: Any = None) -> array:
     """Elementwise logistic function 1/(1 + e⁻ᵃ): float."""
 

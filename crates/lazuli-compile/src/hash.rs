@@ -1,16 +1,16 @@
-//! Hashing for the tables of one compilation: short keys, no adversary, the same order in every run.
+//! Hashing for tables of graphs and their parts: short keys, no adversary, the same order in every run.
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{BuildHasherDefault, Hasher};
 
 /// A hash map whose hash function is one multiplication for each word (the one of rustc's own tables).
-pub(crate) type Map<K, V> = HashMap<K, V, BuildHasherDefault<WordHasher>>;
+pub type Map<K, V> = HashMap<K, V, BuildHasherDefault<WordHasher>>;
 
 /// A hash set likewise.
-pub(crate) type Set<T> = HashSet<T, BuildHasherDefault<WordHasher>>;
+pub type Set<T> = HashSet<T, BuildHasherDefault<WordHasher>>;
 
 #[derive(Debug, Default, Clone, Copy)]
-pub(crate) struct WordHasher(u64);
+pub struct WordHasher(u64);
 
 impl Hasher for WordHasher {
     fn write(&mut self, bytes: &[u8]) {

@@ -9,7 +9,7 @@
 mod beside;
 pub mod dot;
 mod fuse;
-mod hash;
+pub mod hash;
 mod inline;
 mod lower;
 mod memory;

@@ -306,7 +306,8 @@ impl Arena {
 }
 
 /// Pairs (output, input) of equal size where no step reads the input at or after a write of the output, but for reads of the very points written
-/// in the same binding. An output prefers what it overwrites point by point, and takes what has been read before otherwise.
+/// in the same binding. Which inputs are given up is known at each run, so an output has all those to choose from that it overwrites point by point;
+/// otherwise it has one that has been read before.
 fn donations(work: &[Work], slots: &[Slot], inputs: &[usize], outputs: &[usize], returned: &[bool]) -> Vec<(u32, u32)> {
     let mut by_size: Map<usize, Vec<usize>> = Map::default();
     inputs.iter().enumerate().filter(|(i, _)| !returned[*i]).for_each(|(i, &n)| by_size.entry(n).or_default().push(i));
@@ -325,8 +326,10 @@ fn donations(work: &[Work], slots: &[Slot], inputs: &[usize], outputs: &[usize],
             }
         }
     }
-    let mut input_of: Vec<Option<usize>> = vec![None; outputs.len()];
-    let mut given = returned.to_vec();
+    let mut pairs: Vec<(u32, u32)> = Vec::new();
+    let is_known =
+        |pairs: &[(u32, u32)], output, input| pairs.iter().rev().take_while(|p| p.0 == output).any(|p| p.1 == input);
+    let mut has_choice = vec![false; outputs.len()];
     let mut owners = Owners(Map::default());
     for (step, w) in work.iter().enumerate() {
         let touches = touches(w);
@@ -335,22 +338,20 @@ fn donations(work: &[Work], slots: &[Slot], inputs: &[usize], outputs: &[usize],
             for write in own.iter().filter(|t| t.writes) {
                 let Slot::Output(output) = slot(write) else { continue };
                 let o = output as usize;
-                if first_write[o] != step || input_of[o].is_some() || !owners.is_alone(slot(write)) {
+                if first_write[o] != step || has_choice[o] || !owners.is_alone(slot(write)) {
                     continue;
                 }
                 // The parts of complex numbers would be two maps of one buffer each: those are left to the arena's rule.
                 let of = |s: Slot| own.iter().filter(move |t| slot(t) == s);
                 let overwrites = |s: Slot| of(slot(write)).filter(|t| t.writes).all(|x| of(s).all(|y| x.same_map(y)));
-                let input = own.iter().filter(|t| !t.writes).find_map(|t| match slot(t) {
-                    Slot::Input(i) => {
-                        let fits = !given[i as usize] && last_read[i as usize] == Some(step);
-                        let fits = fits && inputs[i as usize] == outputs[o] && owners.is_alone(slot(t));
-                        (fits && overwrites(slot(t))).then_some(i as usize)
+                for t in own.iter().filter(|t| !t.writes) {
+                    let Slot::Input(input) = slot(t) else { continue };
+                    let i = input as usize;
+                    let fits = !returned[i] && last_read[i] == Some(step) && inputs[i] == outputs[o];
+                    if fits && owners.is_alone(slot(t)) && overwrites(slot(t)) && !is_known(&pairs, output, input) {
+                        pairs.push((output, input));
+                        has_choice[o] = true;
                     }
-                    _ => None,
-                });
-                if let Some(i) = input {
-                    (given[i], input_of[o]) = (true, Some(i));
                 }
             }
         }
@@ -359,20 +360,16 @@ fn donations(work: &[Work], slots: &[Slot], inputs: &[usize], outputs: &[usize],
     let read_at = |i: &usize| last_read[*i].map_or(usize::MAX, |read| read);
     by_size.values_mut().for_each(|inputs| inputs.sort_by_key(|i| std::cmp::Reverse(read_at(i))));
     let mut order: Vec<usize> =
-        (0..outputs.len()).filter(|&o| input_of[o].is_none() && first_write[o] != usize::MAX).collect();
+        (0..outputs.len()).filter(|&o| !has_choice[o] && first_write[o] != usize::MAX).collect();
     order.sort_by_key(|&o| first_write[o]);
     for o in order {
         let Some(free) = by_size.get_mut(&outputs[o]) else { continue };
-        while let Some(&i) = free.last().filter(|i| read_at(i) < first_write[o]) {
+        if let Some(&i) = free.last().filter(|i| read_at(i) < first_write[o]) {
             free.pop();
-            if !given[i] {
-                (given[i], input_of[o]) = (true, Some(i));
-                break;
-            }
+            pairs.push((o as u32, i as u32));
         }
     }
-    let pairs = input_of.into_iter().enumerate();
-    pairs.filter_map(|(o, input)| input.map(|i| (o as u32, i as u32))).collect()
+    pairs
 }
 
 fn step(work: Work, slots: &[Slot]) -> Step {

@@ -111,7 +111,7 @@ pub fn run_with(graph: &Graph, inputs: &[Host], layouts: &[Layout], options: &Op
     let executable = backend.prepare(compiled.plan)?;
     let buffers = inputs.iter().map(|h| backend.upload(&h.bytes)).collect::<Result<Vec<_>>>()?;
     let donate = vec![false; buffers.len()];
-    let run = backend.enqueue(Stream(0), &executable, &buffers, &donate, Mode::Wait)?;
+    let run = backend.enqueue(Stream(0), &executable, &buffers.iter().collect::<Vec<_>>(), &donate, &[], Mode::Wait)?;
     run.event.wait()?;
     let mut results = Vec::new();
     for (info, aval) in compiled.outputs.iter().zip(graph.output_avals()) {

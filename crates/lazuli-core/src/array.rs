@@ -10,7 +10,7 @@ use crate::shapeless;
 use lazuli_ir::{Aval, DType, Error, ErrorKind, Location, Meta, Prim, Result, Scalar, shape};
 use lazuli_kernel::{Buffer, Event, Layout};
 use smallvec::{SmallVec, smallvec};
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 /// An n-dimensional array, computed when its value is first needed.
 ///
@@ -33,6 +33,8 @@ pub(crate) struct Node {
     pub meta: Meta,
     /// Whether a live or past trace can reach this node's inputs: then it keeps its record after evaluation.
     pub traced: bool,
+    /// The results, once the node was run. They never change.
+    values: OnceLock<SmallVec<[Value; 1]>>,
     state: Mutex<State>,
 }
 
@@ -41,8 +43,8 @@ pub(crate) enum State {
     Pending(Arc<Record>),
     /// Some thread is running it.
     Running(Arc<Record>, Arc<crate::eval::Claim>),
-    /// Run; `record` is kept for traces only.
-    Done { values: SmallVec<[Value; 1]>, record: Option<Arc<Record>> },
+    /// Run, or uploaded: the node has its values. The record is kept for traces only.
+    Done(Option<Arc<Record>>),
     /// An input of a trace: it has no value.
     Hole(Arc<Hole>),
 }
@@ -86,12 +88,18 @@ pub(crate) struct Hole {
 impl Drop for Record {
     /// Frees a chain of any length without recursion.
     fn drop(&mut self) {
+        // Most inputs are held elsewhere too, or have no inputs of their own.
+        let own = self.inputs.len() + self.shapes.len();
+        let is_simple = |a: &Array| Arc::strong_count(&a.node) > own || a.node.values().is_some() && !a.node.traced;
+        if self.inputs.iter().chain(&self.shapes).all(is_simple) {
+            return;
+        }
         let mut doomed: Vec<Array> = self.inputs.drain(..).chain(self.shapes.drain(..)).collect();
         while let Some(array) = doomed.pop() {
             let Some(node) = Arc::into_inner(array.node) else { continue };
             let record = match node.state.into_inner().unwrap_or_else(|e| e.into_inner()) {
                 State::Pending(record) | State::Running(record, _) => Some(record),
-                State::Done { record, .. } => record,
+                State::Done(record) => record,
                 State::Hole(_) => None,
             };
             if let Some(mut record) = record.and_then(Arc::into_inner) {
@@ -110,13 +118,33 @@ impl Node {
     pub(crate) fn record(&self) -> Option<Arc<Record>> {
         match &*self.state() {
             State::Pending(record) | State::Running(record, _) => Some(record.clone()),
-            State::Done { record, .. } => record.clone(),
+            State::Done(record) => record.clone(),
             State::Hole(_) => None,
         }
+    }
+    /// The results, if it has been run.
+    pub(crate) fn values(&self) -> Option<&[Value]> {
+        self.values.get().map(|v| &v[..])
+    }
+    /// Gives the node its results. What a trace can reach keeps its record.
+    pub(crate) fn finish(&self, values: SmallVec<[Value; 1]>) {
+        let mut state = self.state();
+        let old = std::mem::replace(&mut *state, State::Done(None));
+        if let (true, State::Pending(record) | State::Running(record, _)) = (self.traced, &old) {
+            *state = State::Done(Some(record.clone()));
+        }
+        // Under the lock, so that whoever sees the state sees the values.
+        let _ = self.values.set(values);
+        drop(state);
+        drop(old);
     }
 }
 
 impl Array {
+    fn new(avals: SmallVec<[Aval; 1]>, meta: Meta, traced: bool, state: State) -> Array {
+        let node = Node { avals, meta, traced, values: OnceLock::new(), state: Mutex::new(state) };
+        Array { node: Arc::new(node), index: 0 }
+    }
     pub(crate) fn pending(
         op: Op,
         inputs: SmallVec<[Array; 2]>,
@@ -125,24 +153,20 @@ impl Array {
         meta: Meta,
     ) -> Array {
         let traced = inputs.iter().chain(&shapes).any(|a| a.node.traced);
-        let state = State::Pending(Arc::new(Record { op, inputs, shapes }));
-        Array { node: Arc::new(Node { avals, meta, traced, state: Mutex::new(state) }), index: 0 }
+        Array::new(avals, meta, traced, State::Pending(Arc::new(Record { op, inputs, shapes })))
     }
     pub(crate) fn done(aval: Aval, buffer: Buffer, layout: Layout) -> Array {
-        let values = smallvec![Value { buffer, layout, event: Event::done() }];
-        let state = Mutex::new(State::Done { values, record: None });
-        Array { node: Arc::new(Node { avals: smallvec![aval], meta: Meta::default(), traced: false, state }), index: 0 }
+        let array = Array::new(smallvec![aval], Meta::default(), false, State::Done(None));
+        let _ = array.node.values.set(smallvec![Value { buffer, layout, event: Event::done() }]);
+        array
     }
     pub(crate) fn hole(aval: Aval, hole: Arc<Hole>) -> Array {
-        let state = Mutex::new(State::Hole(hole));
-        Array { node: Arc::new(Node { avals: smallvec![aval], meta: Meta::default(), traced: true, state }), index: 0 }
+        Array::new(smallvec![aval], Meta::default(), true, State::Hole(hole))
     }
     /// The same value, marked as an input of a trace.
     pub(crate) fn alias(&self) -> Array {
         let record = Record { op: Op::Alias, inputs: smallvec![self.clone()], shapes: SmallVec::new() };
-        let state = Mutex::new(State::Pending(Arc::new(record)));
-        let avals = smallvec![self.aval().clone()];
-        Array { node: Arc::new(Node { avals, meta: Meta::default(), traced: true, state }), index: 0 }
+        Array::new(smallvec![self.aval().clone()], Meta::default(), true, State::Pending(Arc::new(record)))
     }
     /// Another output of the same node.
     pub(crate) fn sibling(&self, index: u32) -> Array {
@@ -220,7 +244,7 @@ impl Array {
     }
     /// Whether the value is there (work may still be queued behind it).
     pub fn is_evaluated(&self) -> bool {
-        matches!(&*self.node.state(), State::Done { .. })
+        self.node.values().is_some()
     }
     /// Whether this is an input of a trace, or depends on one.
     pub fn is_traced(&self) -> bool {
@@ -236,20 +260,15 @@ impl Array {
             _ => None,
         }
     }
-    /// The result, if it has been run.
-    pub(crate) fn value(&self) -> Option<Value> {
-        match &*self.node.state() {
-            State::Done { values, .. } => Some(values[self.index as usize].clone()),
-            _ => None,
-        }
+    /// The result, if it has been run (work may still be queued behind it).
+    pub(crate) fn value(&self) -> Option<&Value> {
+        self.node.values().map(|v| &v[self.index as usize])
     }
     /// The result, run now if need be, and finished.
-    pub(crate) fn force(&self) -> Result<Value> {
-        if let Some(value) = self.value() {
-            value.event.wait()?;
-            return Ok(value);
+    pub(crate) fn force(&self) -> Result<&Value> {
+        if self.value().is_none_or(|v| !matches!(v.event.poll(), Some(Ok(())))) {
+            crate::eval::eval(std::slice::from_ref(self))?;
         }
-        crate::eval::eval(std::slice::from_ref(self))?;
         self.value().ok_or_else(|| Error::internal("eval", "the array was not run"))
     }
 
@@ -288,7 +307,7 @@ impl Array {
             Error::new(ErrorKind::Unsupported, "host_view", "the array's memory cannot be read by the host")
         })?;
         let at = base.wrapping_offset(value.layout.offset * self.dtype().itemsize() as isize);
-        Ok((at, Layout { offset: 0, ..value.layout }))
+        Ok((at, Layout { offset: 0, ..value.layout.clone() }))
     }
     /// The elements in row-major order.
     pub fn try_to_vec<T: Element>(&self) -> Result<Vec<T>> {

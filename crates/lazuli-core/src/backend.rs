@@ -8,9 +8,3 @@ pub fn default() -> &'static Arc<dyn Backend> {
     static BACKEND: OnceLock<Arc<dyn Backend>> = OnceLock::new();
     BACKEND.get_or_init(|| Arc::new(lazuli_cpu::Cpu::new()))
 }
-
-/// A buffer of no bytes, for arguments whose data is not read.
-pub(crate) fn empty() -> lazuli_kernel::Buffer {
-    static EMPTY: OnceLock<lazuli_kernel::Buffer> = OnceLock::new();
-    EMPTY.get_or_init(|| default().upload(&[]).expect("an empty buffer takes no memory")).clone()
-}

@@ -5,15 +5,15 @@
 use crate::array::{Array, Op, Value};
 use crate::backend;
 use crate::eval;
+use crate::run::Ready;
 use crate::shapeless::{Facts, Guards};
 use crate::trace::{self, Trace};
+use lazuli_compile::Options;
 use lazuli_compile::dot::{self, Names};
-use lazuli_compile::{Options, OutputInfo};
 use lazuli_explain::Times;
 use lazuli_ir::{Aval, Graph, Prim, Result, Shape};
-use lazuli_kernel::{Executable, Layout};
+use lazuli_kernel::Layout;
 use smallvec::SmallVec;
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
@@ -32,16 +32,10 @@ pub struct Program {
     constants: Vec<Array>,
     options: Options,
     times: Times,
-    bindings: Mutex<HashMap<SmallVec<[Layout; 4]>, Arc<Ready>>>,
+    /// What was made ready, the last used first.
+    bindings: Mutex<Vec<Arc<Ready>>>,
     /// Of a shapeless program: the shapes that it holds for.
     guards: Option<Guards>,
-}
-
-/// A program made ready for inputs that lie in memory in one way.
-#[derive(Debug)]
-pub(crate) struct Ready {
-    pub executable: Arc<dyn Executable>,
-    pub outputs: Vec<OutputInfo>,
 }
 
 /// Counts of what compilation did in this process.
@@ -231,27 +225,28 @@ impl Program {
         Ok((0..n).map(|k| out.sibling(k)).collect())
     }
 
-    /// The plan for arguments that lie like these; adds the values of the constants to the inputs.
-    pub(crate) fn ready(&self, inputs: &mut Vec<Value>) -> Result<Arc<Ready>> {
-        let key: SmallVec<[Layout; 4]> = inputs.iter().map(|v| v.layout.clone()).collect();
-        for constant in &self.constants {
-            inputs.push(constant.force()?);
-        }
-        if let Some(ready) = self.bindings.lock().unwrap_or_else(|e| e.into_inner()).get(&key) {
+    /// The plan for arguments that lie like these; the values of the constants are its last inputs.
+    pub(crate) fn ready(&self, arguments: &[&Value]) -> Result<Arc<Ready>> {
+        let bindings = || self.bindings.lock().unwrap_or_else(|e| e.into_inner());
+        // A constant lies as it does.
+        let fits = |ready: &Arc<Ready>| arguments.iter().zip(&ready.layouts).all(|(v, layout)| v.layout == *layout);
+        let mut known = bindings();
+        if let Some(i) = known.iter().position(fits) {
             count(&COUNTERS.hits);
-            return Ok(ready.clone());
+            known[..=i].rotate_right(1);
+            return Ok(known[0].clone());
         }
+        drop(known);
         count(&COUNTERS.plans);
-        let graph = self.bound(inputs[..key.len()].iter().map(|v| &v.layout.shape[..]))?;
-        let layouts: Vec<Layout> = inputs.iter().map(|v| v.layout.clone()).collect();
-        let compiled = lazuli_compile::compile(&graph, &layouts, &Options { simplify: false, ..self.options })?;
-        let executable = backend::default().prepare(compiled.plan)?;
-        let ready = Arc::new(Ready { executable, outputs: compiled.outputs });
-        let mut bindings = self.bindings.lock().unwrap_or_else(|e| e.into_inner());
-        if bindings.len() >= BINDINGS {
-            bindings.clear();
+        let graph = self.bound(arguments.iter().map(|v| &v.layout.shape[..]))?;
+        let mut layouts: Vec<Layout> = arguments.iter().map(|v| v.layout.clone()).collect();
+        for constant in &self.constants {
+            layouts.push(constant.force()?.layout.clone());
         }
-        bindings.insert(key, ready.clone());
+        let ready = Arc::new(Ready::new(&graph, layouts, &Options { simplify: false, ..self.options })?);
+        let mut known = bindings();
+        known.insert(0, ready.clone());
+        known.truncate(BINDINGS);
         Ok(ready)
     }
 }

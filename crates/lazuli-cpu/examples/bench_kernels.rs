@@ -87,7 +87,8 @@ fn time(cpu: &Cpu, name: &str, step: Step, inputs: &[usize], output: usize) -> f
     let donate = vec![false; inputs.len()];
     let once = || {
         let begin = Instant::now();
-        let run = cpu.enqueue(Stream(0), &executable, &buffers, &donate, Mode::Wait).unwrap();
+        let run =
+            cpu.enqueue(Stream(0), &executable, &buffers.iter().collect::<Vec<_>>(), &donate, &[], Mode::Wait).unwrap();
         run.event.wait().unwrap();
         begin.elapsed().as_secs_f64()
     };

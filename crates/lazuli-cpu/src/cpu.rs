@@ -1,19 +1,21 @@
 //! The backend: prepares plans, runs their steps, and answers for memory and streams.
 
+use crate::fork;
 use crate::isa::Isa;
 use crate::kernels::Kernels;
 use crate::library::Call;
 use crate::memory::{Allocator, CpuMemory};
-use crate::nest::{Context, Launches};
+use crate::nest::{Context, Launches, cost_per_point};
 use crate::pool::Pool;
-use crate::stream::Streams;
+use crate::stream::{self, Streams};
 use lazuli_kernel::{
-    Backend, Buffer, Error, Event, Executable, Features, Interpreter, MemoryStats, Mode, Plan, Result, Run, Slot, Step,
-    Stream,
+    Backend, Buffer, Error, Event, Executable, Features, Interpreter, LibraryCall, MemoryStats, Mode, Plan, Result,
+    Run, Slot, Step, Stream,
 };
 use smallvec::SmallVec;
 use std::any::Any;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 /// The CPU backend.
 ///
@@ -41,7 +43,7 @@ use std::sync::Arc;
 /// let cpu = Cpu::new();
 /// let executable = cpu.prepare(plan)?;
 /// let input: Vec<u8> = [1f32, 2.0, 3.0, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect();
-/// let run = cpu.enqueue(Stream(0), &executable, &[cpu.upload(&input)?], &[false], Mode::Wait)?;
+/// let run = cpu.enqueue(Stream(0), &executable, &[&cpu.upload(&input)?], &[false], &[], Mode::Wait)?;
 /// run.event.wait()?;
 /// let mut bytes = [0; 4];
 /// cpu.download(&run.outputs[0], 12, &mut bytes)?;
@@ -52,7 +54,7 @@ use std::sync::Arc;
 pub struct Cpu {
     kernels: Kernels,
     context: Arc<Context>,
-    streams: Streams,
+    streams: Arc<Streams>,
 }
 
 impl Default for Cpu {
@@ -84,24 +86,24 @@ impl Cpu {
 
     fn build(isa: Isa, pool: Pool) -> Self {
         let context = Arc::new(Context { pool, allocator: Allocator::new() });
-        Self { kernels: Kernels::new(isa), context, streams: Streams::default() }
+        let streams = Arc::new(Streams::default());
+        let weak: Weak<Streams> = Arc::downgrade(&streams);
+        fork::before_fork(weak);
+        Self { kernels: Kernels::new(isa), context, streams }
     }
 
     fn allocate(&self, nbytes: usize) -> Result<Buffer> {
         Ok(Buffer::new(Arc::new(self.context.allocator.allocate(nbytes)?)))
     }
 
-    /// Memory for each output: an input's that was given up and that the plan has a use for, or fresh.
-    fn outputs(&self, plan: &Plan, inputs: &[Buffer], donate: &[bool]) -> Result<Vec<Buffer>> {
-        let given = |output: usize| {
-            let &(_, input) = plan.donations.iter().find(|&&(o, _)| o as usize == output)?;
-            let buffer = &inputs[input as usize];
-            let donated = donate.get(input as usize).is_some_and(|&d| d);
-            let is_shared = || inputs.iter().filter(|other| other.same(buffer)).count() > 1;
-            (donated && buffer.nbytes() == plan.outputs[output] && !is_shared()).then(|| buffer.clone())
-        };
-        let sizes = plan.outputs.iter().enumerate();
-        sizes.map(|(o, &nbytes)| given(o).map_or_else(|| self.allocate(nbytes), Ok)).collect()
+    /// Memory for each output, an input's that was given up and that the plan has a use for or fresh; and whether any was given up.
+    fn outputs(&self, plan: &Plan, inputs: &[&Buffer], donate: &[bool]) -> Result<(SmallVec<[Buffer; 2]>, bool)> {
+        let taken = plan.taken(inputs, donate);
+        let memory = taken.iter().zip(&plan.outputs).map(|(taken, &nbytes)| match taken {
+            Some(input) => Ok(inputs[*input as usize].clone()),
+            None => self.allocate(nbytes),
+        });
+        Ok((memory.collect::<Result<_>>()?, taken.iter().any(Option::is_some)))
     }
 }
 
@@ -109,6 +111,7 @@ impl Cpu {
 struct Prepared {
     plan: Plan,
     steps: Vec<ReadyStep>,
+    cost: Duration,
 }
 
 enum ReadyStep {
@@ -133,6 +136,9 @@ impl std::fmt::Debug for Prepared {
 impl Executable for Prepared {
     fn plan(&self) -> &Plan {
         &self.plan
+    }
+    fn cost(&self) -> Duration {
+        self.cost
     }
     fn disassemble(&self) -> Vec<Vec<String>> {
         let functions = |step: &ReadyStep| match step {
@@ -160,11 +166,11 @@ impl Executable for Interpreted {
     }
 }
 
-/// The memory of a run, held until it is done.
-struct Memory {
-    inputs: SmallVec<[Buffer; 8]>,
-    outputs: SmallVec<[Buffer; 4]>,
-    arena: CpuMemory,
+/// Where the slots of a run lie.
+struct Places {
+    inputs: SmallVec<[usize; 8]>,
+    outputs: SmallVec<[usize; 4]>,
+    arena: usize,
 }
 
 fn address(buffer: &Buffer) -> Result<usize> {
@@ -175,20 +181,19 @@ fn address(buffer: &Buffer) -> Result<usize> {
 }
 
 impl Prepared {
-    fn run(&self, memory: &Memory, cx: &Context) -> Result<()> {
-        let resolve = |buffers: &[Buffer]| buffers.iter().map(address).collect::<Result<SmallVec<[usize; 8]>>>();
-        let (inputs, outputs) = (resolve(&memory.inputs)?, resolve(&memory.outputs)?);
-        let arena = memory.arena.pointer() as usize;
+    fn run(&self, places: &Places, cx: &Context) -> Result<()> {
         let address = |slot: Slot| match slot {
-            Slot::Input(n) => inputs[n as usize],
-            Slot::Output(n) => outputs[n as usize],
-            Slot::Temp { offset, .. } => arena + offset,
+            Slot::Input(n) => places.inputs[n as usize],
+            Slot::Output(n) => places.outputs[n as usize],
+            Slot::Temp { offset, .. } => places.arena + offset,
         };
+        let stop = stream::stop_flag();
         for step in &self.steps {
+            stream::stop_here(&stop);
             // SAFETY: `prepare` verified the plan: every access of every step is within its slot, no point of a step gets in the way of another,
             // and donated inputs are not read after they are overwritten. `enqueue` checked that the inputs are as large as the plan
             // says, and allocated the outputs and the arena, which nobody else knows yet (a donated buffer was given up
-            // by its only user). Steps run one after another, plans of a stream too; the buffers are held by `memory`.
+            // by its only user). Steps run one after another, and whoever called `enqueue` holds the buffers until they are done.
             unsafe {
                 match step {
                     ReadyStep::Launch(launch) => launch.run(&address, cx)?,
@@ -206,21 +211,60 @@ impl Prepared {
 
 impl Interpreted {
     /// Through buffers of the interpreter's own.
-    fn run(&self, memory: &Memory) -> Result<()> {
-        let bytes = |buffer: &Buffer| -> Result<&[u8]> {
-            // SAFETY: a buffer of ours, alive and, while this plan runs, not written by others.
-            Ok(unsafe { std::slice::from_raw_parts(address(buffer)? as *const u8, buffer.nbytes()) })
+    fn run(&self, places: &Places) -> Result<()> {
+        let plan = self.executable.plan();
+        let upload = |(&at, &nbytes): (&usize, &usize)| {
+            // SAFETY: an input, which is at least as large as the plan says and, while this plan runs, not written by others.
+            self.interpreter.upload(unsafe { std::slice::from_raw_parts(at as *const u8, nbytes) })
         };
-        let upload = |buffer| self.interpreter.upload(bytes(buffer)?);
-        let inputs = memory.inputs.iter().map(upload).collect::<Result<Vec<_>>>()?;
-        let run = self.interpreter.enqueue(Stream(0), &self.executable, &inputs, &[], Mode::Wait)?;
+        let inputs = places.inputs.iter().zip(&plan.inputs).map(upload).collect::<Result<Vec<_>>>()?;
+        let inputs: Vec<&Buffer> = inputs.iter().collect();
+        let run = self.interpreter.enqueue(Stream(0), &self.executable, &inputs, &[], &[], Mode::Wait)?;
         run.event.wait()?;
-        for (from, to) in run.outputs.iter().zip(&memory.outputs) {
-            // SAFETY: an output of this run, which nobody else uses yet.
-            let to = unsafe { std::slice::from_raw_parts_mut(address(to)? as *mut u8, from.nbytes()) };
+        for ((from, &at), &nbytes) in run.outputs.iter().zip(&places.outputs).zip(&plan.outputs) {
+            // SAFETY: an output of this run, of the size that the plan says, which nobody else uses yet.
+            let to = unsafe { std::slice::from_raw_parts_mut(at as *mut u8, nbytes) };
             self.interpreter.download(from, 0, to)?;
         }
         Ok(())
+    }
+}
+
+/// An executable of this backend.
+enum Ours<'a> {
+    Prepared(&'a Prepared),
+    Interpreted(&'a Interpreted),
+}
+
+impl<'a> Ours<'a> {
+    fn of(executable: &'a dyn Executable) -> Result<Self> {
+        let any = executable.as_any();
+        let prepared = any.downcast_ref().map(Ours::Prepared);
+        prepared
+            .or_else(|| any.downcast_ref().map(Ours::Interpreted))
+            .ok_or_else(|| Error::internal("enqueue", "the executable is of another backend"))
+    }
+    fn run(&self, places: &Places, cx: &Context) -> Result<()> {
+        match self {
+            Ours::Prepared(prepared) => prepared.run(places, cx),
+            Ours::Interpreted(interpreted) => interpreted.run(places),
+        }
+    }
+}
+
+/// Rough cost of a step on one thread, in picoseconds.
+fn cost(step: &Step) -> usize {
+    let product = |factors: &[usize]| factors.iter().fold(1usize, |n, &f| n.saturating_mul(f));
+    match step {
+        Step::Launch { kernel, bindings } => {
+            let points = bindings.iter().fold(0usize, |n, b| n.saturating_add(product(&b.extents)));
+            product(&[points, cost_per_point(kernel)])
+        }
+        Step::Call(call) => match &**call {
+            LibraryCall::Matmul { batch, m, n, k, .. } => product(&[30, product(batch), *m, *n, *k]),
+            LibraryCall::Sort { rows, n, .. } => product(&[5000, product(rows), *n]),
+        },
+        Step::Copy { nbytes, .. } => product(&[100, *nbytes]),
     }
 }
 
@@ -251,48 +295,51 @@ impl Backend for Cpu {
             })
         };
         let steps = plan.steps.iter().map(ready).collect::<Result<_>>()?;
-        Ok(Arc::new(Prepared { plan, steps }))
+        let picoseconds = plan.steps.iter().fold(0, |sum: usize, step| sum.saturating_add(cost(step)));
+        Ok(Arc::new(Prepared { plan, steps, cost: Duration::from_nanos(picoseconds as u64 / 1000) }))
     }
 
     fn enqueue(
         &self,
         stream: Stream,
         executable: &Arc<dyn Executable>,
-        inputs: &[Buffer],
+        inputs: &[&Buffer],
         donate: &[bool],
+        after: &[Event],
         mode: Mode,
     ) -> Result<Run> {
+        let ours = Ours::of(&**executable)?;
         let plan = executable.plan();
         plan.verify_inputs(inputs)?;
-        inputs.iter().try_for_each(|b| address(b).map(drop))?;
-        let outputs = self.outputs(plan, inputs, donate)?;
-        let arena = self.context.allocator.allocate(plan.arena)?;
-        let memory = Memory { inputs: inputs.into(), outputs: outputs.as_slice().into(), arena };
-        let any = executable.as_any();
-        let is_ours = any.is::<Prepared>() || any.is::<Interpreted>();
-        if !is_ours {
-            return Err(Error::internal("enqueue", "the executable is of another backend"));
-        }
-        let run = |executable: &Arc<dyn Executable>, memory: &Memory, cx: &Context| {
-            let any = executable.as_any();
-            match (any.downcast_ref::<Prepared>(), any.downcast_ref::<Interpreted>()) {
-                (Some(prepared), _) => prepared.run(memory, cx),
-                (_, Some(interpreted)) => interpreted.run(memory),
-                _ => unreachable!("checked above"),
-            }
+        let (outputs, taken) = self.outputs(plan, inputs, donate)?;
+        let arena = match plan.arena {
+            0 => None,
+            nbytes => Some(self.context.allocator.allocate(nbytes)?),
+        };
+        let places = Places {
+            inputs: inputs.iter().map(|b| address(b)).collect::<Result<_>>()?,
+            outputs: outputs.iter().map(address).collect::<Result<_>>()?,
+            arena: arena.as_ref().map_or(0, |a| a.pointer() as usize),
         };
         if mode == Mode::Wait
-            && let Ok(result) = self.streams.run_now(stream, || run(executable, &memory, &self.context))
+            && let Some(result) = self.streams.run_now(after, || ours.run(&places, &self.context))
         {
-            result?;
-            return Ok(Run { outputs, event: Event::done() });
+            let event = result.map_or_else(Event::failed, |()| Event::done());
+            return Ok(Run { outputs, event });
         }
+        let held: (Vec<Buffer>, SmallVec<[Buffer; 2]>) = (inputs.iter().copied().cloned().collect(), outputs.clone());
         let (executable, context) = (executable.clone(), self.context.clone());
-        let event = self.streams.enqueue(stream, Box::new(move || run(&executable, &memory, &context)))?;
+        let work = Box::new(move || {
+            let result = Ours::of(&*executable)?.run(&places, &context);
+            drop((arena, held));
+            result
+        });
+        // What overwrites an input runs to its end, or that would be lost.
+        let event = self.streams.enqueue(stream, after, !taken, work)?;
         Ok(Run { outputs, event })
     }
 
-    fn synchronize(&self, stream: Stream) -> Result<()> {
+    fn synchronize(&self, stream: Stream) -> Event {
         self.streams.synchronize(stream)
     }
 
@@ -328,6 +375,9 @@ impl Backend for Cpu {
         self.context.allocator.clear_cache();
     }
     fn set_cache_limit(&self, nbytes: usize) -> usize {
+        self.context.allocator.set_cache_limit(nbytes)
+    }
+    fn set_memory_limit(&self, nbytes: usize) -> usize {
         self.context.allocator.set_limit(nbytes)
     }
     fn kernels_generated(&self) -> usize {

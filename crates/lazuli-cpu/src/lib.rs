@@ -14,6 +14,7 @@ mod codegen;
 mod cpu;
 mod exec;
 mod float_mode;
+mod fork;
 mod isa;
 mod kernels;
 mod library;

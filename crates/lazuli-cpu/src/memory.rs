@@ -14,6 +14,8 @@ use std::sync::{Arc, Mutex};
 
 pub const ALIGN: usize = 64;
 const HUGE: usize = 2 << 20;
+/// Blocks smaller than this are found without a search.
+const SMALL: usize = 2048;
 
 /// Memory of the CPU backend.
 #[derive(Debug)]
@@ -70,8 +72,13 @@ pub struct Allocator {
 struct State {
     /// Free blocks by size; the last one freed is used first.
     free: BTreeMap<usize, Vec<Block>>,
+    /// Free blocks of the sizes below `SMALL`, by size in lines.
+    small: [Vec<Block>; SMALL / ALIGN],
     stats: MemoryStats,
+    /// The most that may be in use.
     limit: usize,
+    /// The most that is kept for re-use.
+    cache_limit: usize,
 }
 
 /// `n` rounded up to its class.
@@ -86,7 +93,13 @@ fn class(n: usize) -> usize {
 impl Allocator {
     pub fn new() -> Arc<Self> {
         let physical = physical_memory();
-        let state = State { free: BTreeMap::new(), stats: MemoryStats::default(), limit: physical / 2 };
+        let state = State {
+            free: BTreeMap::new(),
+            small: Default::default(),
+            stats: MemoryStats::default(),
+            limit: physical,
+            cache_limit: physical / 2,
+        };
         Arc::new(Self { state: Mutex::new(state), physical })
     }
 
@@ -108,25 +121,20 @@ impl Allocator {
         }
         let size = class(nbytes);
         let mut state = self.state();
-        // Of the large ones, a block up to an eighth larger will do.
-        let fitting = state.free.range(size..=size + if size >= HUGE { size / 8 } else { 0 }).next().map(|(&s, _)| s);
-        if let Some(found) = fitting {
-            let blocks = state.free.get_mut(&found).expect("the size was just found");
-            let block = blocks.pop().expect("a listed size has blocks");
-            if blocks.is_empty() {
-                state.free.remove(&found);
-            }
-            state.stats.cache -= found;
-            state.grow(found);
-            return Ok(memory(block));
-        }
-        if state.stats.active + size > self.physical {
-            let why = format!("{} of the machine's {} bytes are in use", state.stats.active, self.physical);
+        if state.stats.active + size > state.limit {
+            let (active, limit) = (state.stats.active, state.limit);
+            let why = match limit < self.physical {
+                true => format!("{active} bytes are in use, and the limit set is {limit}"),
+                false => format!("{active} of the machine's {limit} bytes are in use"),
+            };
             return Err(out_of_memory(&why));
         }
-        if state.stats.active + state.stats.cache + size > self.physical {
-            state.evict(0);
+        if let Some(block) = state.take(size) {
+            return Ok(memory(block));
         }
+        // What is kept and what is used together stay within the limit.
+        let most = state.limit - state.stats.active - size;
+        state.evict(most);
         let block = match Block::map(size) {
             Some(block) => block,
             None => {
@@ -145,8 +153,11 @@ impl Allocator {
         let mut state = self.state();
         state.stats.active -= block.size;
         state.stats.cache += block.size;
-        state.free.entry(block.size).or_default().push(block);
-        let limit = state.limit;
+        match block.size < SMALL {
+            true => state.small[block.size / ALIGN].push(block),
+            false => state.free.entry(block.size).or_default().push(block),
+        }
+        let limit = state.cache_limit;
         if state.stats.cache > limit {
             state.evict(limit);
         }
@@ -162,11 +173,15 @@ impl Allocator {
     pub fn clear_cache(&self) {
         self.state().evict(0);
     }
-    pub fn set_limit(&self, limit: usize) -> usize {
+    pub fn set_cache_limit(&self, limit: usize) -> usize {
         let mut state = self.state();
-        let old = std::mem::replace(&mut state.limit, limit);
+        let old = std::mem::replace(&mut state.cache_limit, limit);
         state.evict(limit);
         old
+    }
+    /// Limits what may be in use; returns the old limit.
+    pub fn set_limit(&self, limit: usize) -> usize {
+        std::mem::replace(&mut self.state().limit, limit.min(self.physical))
     }
 }
 
@@ -174,6 +189,23 @@ impl State {
     fn grow(&mut self, size: usize) {
         self.stats.active += size;
         self.stats.peak = self.stats.peak.max(self.stats.active);
+    }
+    /// A cached block of this size; of the large ones, one up to an eighth larger will do.
+    fn take(&mut self, size: usize) -> Option<Block> {
+        let block = if size < SMALL {
+            self.small[size / ALIGN].pop()?
+        } else {
+            let most = size + if size >= HUGE { size / 8 } else { 0 };
+            let (&found, blocks) = self.free.range_mut(size..=most).next()?;
+            let block = blocks.pop()?;
+            if blocks.is_empty() {
+                self.free.remove(&found);
+            }
+            block
+        };
+        self.stats.cache -= block.size;
+        self.grow(block.size);
+        Some(block)
     }
     /// Frees cached blocks, the largest first, until at most `limit` bytes are kept.
     fn evict(&mut self, limit: usize) {
@@ -185,6 +217,14 @@ impl State {
             }
             if last.get().is_empty() {
                 last.remove();
+            }
+        }
+        for blocks in self.small.iter_mut().rev() {
+            while self.stats.cache > limit
+                && let Some(block) = blocks.pop()
+            {
+                self.stats.cache -= block.size;
+                block.unmap();
             }
         }
     }
@@ -287,9 +327,23 @@ mod tests {
     #[test]
     fn the_cache_keeps_to_its_limit() {
         let allocator = Allocator::new();
-        allocator.set_limit(1 << 20);
+        allocator.set_cache_limit(1 << 20);
         let all: Vec<_> = (0..8).map(|_| allocator.allocate(512 << 10).unwrap()).collect();
         drop(all);
         assert!(allocator.stats().cache <= 1 << 20);
+    }
+
+    #[test]
+    fn memory_in_use_keeps_to_its_limit() {
+        let allocator = Allocator::new();
+        let old = allocator.set_limit(8 << 20);
+        let a = allocator.allocate(6 << 20).unwrap();
+        assert_eq!(allocator.allocate(4 << 20).unwrap_err().kind(), ErrorKind::Memory);
+        drop(a);
+        // What is cached does not count as in use, and makes room.
+        drop(allocator.allocate(8 << 20).unwrap());
+        assert!(allocator.stats().cache <= 8 << 20);
+        assert_eq!(allocator.set_limit(old), 8 << 20);
+        allocator.allocate(12 << 20).unwrap();
     }
 }

@@ -2,12 +2,13 @@
 //!
 //! A call hands out task numbers from a counter; the caller works too. Workers spin briefly for the next call, then sleep. Results
 //! never depend on the number of threads, because tasks are cut by shape alone or write apart. After a fork the child has no workers: the
-//! pool notices by its process id and starts afresh.
+//! pool notices and starts afresh. A plan that is asked to stop stops between tasks.
 
 use crate::float_mode::DefaultFloats;
+use crate::{fork, stream};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 /// Rounds of waiting before a worker sleeps: some tens of microseconds.
 const SPINS: usize = 1500;
@@ -21,7 +22,8 @@ pub struct Pool {
 
 #[derive(Debug)]
 struct Team {
-    process: u32,
+    /// Of the process: see [`fork::generation`].
+    generation: u32,
     /// Held by the caller whose job runs; others work alone.
     busy: Mutex<()>,
     state: Mutex<State>,
@@ -52,6 +54,8 @@ struct Work<'a> {
     task: &'a (dyn Fn(usize) + Sync),
     tasks: usize,
     next: AtomicUsize,
+    /// Set when the caller's plan should stop.
+    stop: Option<Arc<AtomicBool>>,
     panic: Mutex<Option<Box<dyn std::any::Any + Send>>>,
 }
 
@@ -59,7 +63,7 @@ impl Work<'_> {
     fn run(&self) {
         loop {
             let k = self.next.fetch_add(1, Ordering::Relaxed);
-            if k >= self.tasks {
+            if k >= self.tasks || stream::is_stopped(&self.stop) {
                 return;
             }
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| (self.task)(k))) {
@@ -90,14 +94,23 @@ impl Pool {
 
     /// Calls `task(k)` for every `k` below `tasks`, on all threads; returns when all are done. Panics of tasks come out here.
     pub fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
-        let alone = |task: &dyn Fn(usize)| (0..tasks).for_each(task);
-        if tasks <= 1 || self.threads == 1 {
-            return alone(&task);
+        if tasks <= 1 {
+            return (0..tasks).for_each(task);
+        }
+        let stop = stream::stop_flag();
+        let alone = || {
+            for k in 0..tasks {
+                stream::stop_here(&stop);
+                task(k);
+            }
+        };
+        if self.threads == 1 {
+            return alone();
         }
         let team = self.team();
         // Another call has the workers, perhaps one further up this very stack.
-        let Ok(_busy) = team.busy.try_lock() else { return alone(&task) };
-        let work = Work { task, tasks, next: AtomicUsize::new(0), panic: Mutex::new(None) };
+        let Ok(_busy) = team.busy.try_lock() else { return alone() };
+        let work = Work { task, tasks, next: AtomicUsize::new(0), stop: stop.clone(), panic: Mutex::new(None) };
         // SAFETY: only the lifetime changes. The reference is withdrawn, and the workers inside waited for, before `work` goes.
         let job = Job { work: unsafe { std::mem::transmute::<*const Work<'_>, *const Work<'static>>(&work) } };
         {
@@ -118,19 +131,20 @@ impl Pool {
         if let Some(payload) = work.panic.into_inner().unwrap_or_else(|e| e.into_inner()) {
             resume_unwind(payload);
         }
+        stream::stop_here(&stop);
     }
 
     fn team(&self) -> &'static Team {
-        let process = std::process::id();
+        let generation = fork::generation();
         let current = self.team.load(Ordering::Acquire);
         // SAFETY: the pointer is null or of a leaked team.
         if let Some(team) = unsafe { current.as_ref() }
-            && team.process == process
+            && team.generation == generation
         {
             return team;
         }
         let team: &'static Team = Box::leak(Box::new(Team {
-            process,
+            generation,
             busy: Mutex::new(()),
             state: Mutex::new(State { job: None, active: 0, sleeping: 0 }),
             epoch: AtomicUsize::new(0),

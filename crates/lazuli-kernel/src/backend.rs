@@ -3,11 +3,14 @@
 //! The trait is asynchronous: nothing above it assumes that memory can be read by the host or that work has
 //! finished when [`Backend::enqueue`] returns.
 
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::plan::Plan;
+use smallvec::SmallVec;
 use std::any::Any;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
+use std::time::Duration;
 
 /// A queue of work of one backend; plans of one stream run in the order they were enqueued.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
@@ -37,9 +40,11 @@ impl Buffer {
     pub fn memory<M: Memory>(&self) -> Option<&M> {
         self.memory.as_any().downcast_ref()
     }
-    /// Whether no other handle to this memory exists.
+    /// Whether no other handle to this memory exists. Then whatever other threads did through theirs has happened before.
     pub fn is_unique(&self) -> bool {
-        Arc::strong_count(&self.memory) == 1
+        let unique = Arc::strong_count(&self.memory) == 1;
+        fence(Ordering::Acquire);
+        unique
     }
     /// Whether both handles are of the same memory.
     pub fn same(&self, other: &Buffer) -> bool {
@@ -60,6 +65,10 @@ impl Debug for Buffer {
 /// A plan made ready by a backend: kernels generated, memory laid out. Cheap to run many times, from any thread.
 pub trait Executable: Any + Send + Sync + Debug {
     fn plan(&self) -> &Plan;
+    /// About how long a run takes.
+    fn cost(&self) -> Duration {
+        Duration::ZERO
+    }
     /// What runs, for people: of each step of the plan, the code of its functions (machine code, or the kernels of the interpreter).
     fn disassemble(&self) -> Vec<Vec<String>>;
     fn as_any(&self) -> &dyn Any;
@@ -67,13 +76,19 @@ pub trait Executable: Any + Send + Sync + Debug {
 
 /// Completion of enqueued work.
 pub trait Completion: Send + Sync + Debug {
-    fn is_done(&self) -> bool;
+    /// Whether the work is done, and its error if it failed.
+    fn poll(&self) -> Option<Result<()>>;
     /// Blocks until the work is done; its error, if it failed.
     fn wait(&self) -> Result<()>;
+    /// Blocks until the work is done, but no longer than this.
+    fn wait_for(&self, time: Duration) -> Option<Result<()>>;
+    /// Asks the work to stop where it can: it then fails with an error of kind `Cancelled`. Work that has inputs to overwrite does not stop
+    /// once it has begun, so that they are never left half-written.
+    fn cancel(&self);
 }
 
 /// Handle on enqueued work.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Event(Option<Arc<dyn Completion>>);
 
 impl Event {
@@ -84,18 +99,53 @@ impl Event {
     pub fn new(completion: Arc<dyn Completion>) -> Self {
         Self(Some(completion))
     }
+    /// Of work that failed.
+    pub fn failed(error: Error) -> Self {
+        Self(Some(Arc::new(Failed(error))))
+    }
     pub fn is_done(&self) -> bool {
-        self.0.as_ref().is_none_or(|c| c.is_done())
+        self.poll().is_some()
+    }
+    /// Whether the work is done, and its error if it failed.
+    pub fn poll(&self) -> Option<Result<()>> {
+        self.0.as_ref().map_or(Some(Ok(())), |c| c.poll())
     }
     pub fn wait(&self) -> Result<()> {
         self.0.as_ref().map_or(Ok(()), |c| c.wait())
     }
+    /// Blocks until the work is done, but no longer than this.
+    pub fn wait_for(&self, time: Duration) -> Option<Result<()>> {
+        self.0.as_ref().map_or(Some(Ok(())), |c| c.wait_for(time))
+    }
+    /// Asks the work to stop where it can.
+    pub fn cancel(&self) {
+        if let Some(completion) = &self.0 {
+            completion.cancel();
+        }
+    }
+}
+
+/// Completion of work that failed.
+#[derive(Debug)]
+struct Failed(Error);
+
+impl Completion for Failed {
+    fn poll(&self) -> Option<Result<()>> {
+        Some(self.wait())
+    }
+    fn wait(&self) -> Result<()> {
+        Err(self.0.clone())
+    }
+    fn wait_for(&self, _: Duration) -> Option<Result<()>> {
+        self.poll()
+    }
+    fn cancel(&self) {}
 }
 
 /// What `enqueue` gives back: buffers that will hold the outputs once `event` is done.
 #[derive(Debug)]
 pub struct Run {
-    pub outputs: Vec<Buffer>,
+    pub outputs: SmallVec<[Buffer; 2]>,
     pub event: Event,
 }
 
@@ -136,18 +186,22 @@ pub trait Backend: Send + Sync + Debug {
     fn prepare(&self, plan: Plan) -> Result<Arc<dyn Executable>>;
 
     /// Runs a prepared plan. `inputs[i]` is the buffer of slot `Input(i)`; `donate[i]` says that the caller gives it up (no one else will
-    /// read it). Outputs and the arena are allocated before the first step, so that running out of memory leaves all inputs intact.
+    /// read it). The plan runs once the work of `after` is done, and fails if that failed.
+    ///
+    /// All memory is allocated before the first step: an error returned here leaves all inputs intact. What goes wrong later is told by the
+    /// run's event.
     fn enqueue(
         &self,
         stream: Stream,
         executable: &Arc<dyn Executable>,
-        inputs: &[Buffer],
+        inputs: &[&Buffer],
         donate: &[bool],
+        after: &[Event],
         mode: Mode,
     ) -> Result<Run>;
 
-    /// Waits for all work of a stream.
-    fn synchronize(&self, stream: Stream) -> Result<()>;
+    /// An event that is done when all work queued on a stream so far is.
+    fn synchronize(&self, stream: Stream) -> Event;
 
     /// Fresh memory with these bytes.
     fn upload(&self, bytes: &[u8]) -> Result<Buffer>;
@@ -164,6 +218,8 @@ pub trait Backend: Send + Sync + Debug {
     fn clear_cache(&self);
     /// Limits how much freed memory is kept for re-use, in bytes; returns the old limit.
     fn set_cache_limit(&self, nbytes: usize) -> usize;
+    /// Limits the memory in use, in bytes: allocations beyond it fail with an error of kind `Memory`. Returns the old limit.
+    fn set_memory_limit(&self, nbytes: usize) -> usize;
     /// Kernels generated since the process began.
     fn kernels_generated(&self) -> usize;
 }

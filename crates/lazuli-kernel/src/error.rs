@@ -29,6 +29,8 @@ pub enum ErrorKind {
     Unsupported,
     /// A file or stream failed (`OSError`).
     Io,
+    /// The work was asked to stop.
+    Cancelled,
     /// A broken invariant of Lazuli itself, or a failed device (`RuntimeError`).
     Internal,
 }

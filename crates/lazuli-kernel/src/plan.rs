@@ -3,11 +3,13 @@
 //! A plan has slots (its inputs, its outputs, and temporaries placed in one arena) and steps in the order of
 //! execution. The arrays of a step are [`Arg`]s: slot, dtype's elements, offset and strides.
 
+use crate::backend::Buffer;
 use crate::dtype::DType;
 use crate::ir::Kernel;
 use crate::scalar::Scalar;
 use crate::shape::{Shape, Strides};
 use smallvec::SmallVec;
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// A piece of memory that steps read and write.
@@ -92,7 +94,32 @@ pub struct Plan {
     /// Bytes of the arena that temporaries live in.
     pub arena: usize,
     pub steps: Vec<Step>,
-    /// Pairs (output, input) where the output may take over the input's memory if the caller gives it up: sizes agree and each
+    /// Pairs (output, input) where the output may take over the input's memory if the caller gives it up. In a run each input is taken over once
+    /// at most, and each output takes over the first it can ([`Plan::taken`]). Sizes agree and each
     /// step that writes the output is a launch that reads the input only in the binding and at the point that writes, and no later step reads the input.
     pub donations: Vec<(u32, u32)>,
+}
+
+impl Plan {
+    /// For each output the input whose memory it takes over in a run: one that was given up, that the plan has a use for, and that shares its
+    /// memory with no other input.
+    pub fn taken(&self, inputs: &[&Buffer], donate: &[bool]) -> SmallVec<[Option<u32>; 4]> {
+        let mut of = SmallVec::from_elem(None, self.outputs.len());
+        if !donate.contains(&true) {
+            return of;
+        }
+        let mut seen: HashMap<usize, usize> = HashMap::with_capacity(inputs.len());
+        inputs.iter().for_each(|b| *seen.entry(b.id()).or_default() += 1);
+        let mut free = donate.to_vec();
+        for &(output, input) in &self.donations {
+            let (o, i) = (output as usize, input as usize);
+            let Some(buffer) = inputs.get(i).filter(|_| of[o].is_none() && free.get(i) == Some(&true)) else {
+                continue;
+            };
+            if buffer.nbytes() == self.outputs[o] && seen[&buffer.id()] == 1 {
+                (of[o], free[i]) = (Some(input), false);
+            }
+        }
+        of
+    }
 }

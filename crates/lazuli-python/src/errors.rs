@@ -1,12 +1,13 @@
 //! From errors and panics of Lazuli to Python exceptions.
 
-use lazuli_core::{Error, ErrorKind};
+use lazuli_core::{Error, ErrorKind, interrupt};
 use pyo3::exceptions::{
     PyIndexError, PyMemoryError, PyNotImplementedError, PyOSError, PyRuntimeError, PyTypeError, PyValueError,
 };
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyType;
+use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 /// Runs core code: its errors become exceptions of the right type, its panics `RuntimeError`.
@@ -17,9 +18,30 @@ pub fn run<T>(f: impl FnOnce() -> lazuli_core::Result<T>) -> PyResult<T> {
     }
 }
 
-/// As [`run`], for work that may take long: the interpreter is released meanwhile.
+/// As [`run`], for work that may take long: the interpreter is released meanwhile, and signals are looked at now and then. What a handler
+/// raises (`KeyboardInterrupt`) comes out in place of the result.
 pub fn run_detached<T: Send>(py: Python<'_>, f: impl FnOnce() -> lazuli_core::Result<T> + Send) -> PyResult<T> {
-    py.detach(|| run(f))
+    let result = py.detach(|| {
+        let _watch = interrupt::watch(signalled);
+        run(f)
+    });
+    RAISED.take().map_or(result, Err)
+}
+
+thread_local! {
+    /// What a signal handler raised while this thread waited.
+    static RAISED: Cell<Option<PyErr>> = const { Cell::new(None) };
+}
+
+/// Runs the handlers of signals that have arrived; whether one of them raised.
+fn signalled() -> bool {
+    match Python::attach(|py| py.check_signals()) {
+        Ok(()) => false,
+        Err(e) => {
+            RAISED.set(Some(e));
+            true
+        }
+    }
 }
 
 fn panicked(panic: Box<dyn std::any::Any + Send>) -> PyErr {

@@ -34,6 +34,12 @@ fn clear_cache() {
 fn set_cache_limit(limit: usize) -> usize {
     backend::default().set_cache_limit(limit)
 }
+/// Limits the memory that arrays may take, in bytes; returns the old limit. What would need more raises `MemoryError`, and leaves arrays as
+/// they were.
+#[pyfunction]
+fn set_memory_limit(limit: usize) -> usize {
+    backend::default().set_memory_limit(limit)
+}
 /// Name, instruction set and threads of the backend.
 #[pyfunction]
 fn device_info(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
@@ -54,6 +60,7 @@ pub fn add_to(m: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(get_cache_memory, m)?,
         wrap_pyfunction!(clear_cache, m)?,
         wrap_pyfunction!(set_cache_limit, m)?,
+        wrap_pyfunction!(set_memory_limit, m)?,
         wrap_pyfunction!(device_info, m)?,
     ] {
         m.add_function(f)?;

@@ -1,7 +1,7 @@
 //! `grad`, `value_and_grad`, `vjp`, `jvp`, `vmap`: trees and argument numbers around the core's functions of arrays.
 
 use crate::array::PyArray;
-use crate::errors::{Raised, exception, run};
+use crate::errors::{Raised, run};
 use crate::tree::{self, Kept, Template};
 use lazuli_core::{Array, transform};
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -317,5 +317,5 @@ fn tree_arrays(args: &Bound<'_, PyTuple>) -> PyResult<Vec<Array>> {
 #[pyo3(signature = (stream=None))]
 pub fn synchronize(py: Python<'_>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     let _ = stream;
-    py.detach(lazuli_core::synchronize).map_err(exception)
+    crate::errors::run_detached(py, lazuli_core::synchronize)
 }

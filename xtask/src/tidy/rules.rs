@@ -20,6 +20,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("crates/lazuli-cpu/src/cpu.rs", "hands a plan's buffers to what runs on them"),
     ("crates/lazuli-cpu/src/exec.rs", "executable memory"),
     ("crates/lazuli-cpu/src/float_mode.rs", "the floating-point control register"),
+    ("crates/lazuli-cpu/src/fork.rs", "handlers that run at a fork"),
     ("crates/lazuli-cpu/src/library/matmul.rs", "the loops of products, and their operands"),
     ("crates/lazuli-cpu/src/library/mod.rs", "operands of library calls"),
     ("crates/lazuli-cpu/src/library/pack.rs", "operands of products"),

@@ -226,7 +226,7 @@ impl Scratch {
 }
 
 /// Rough cost of evaluating a map's body once, in picoseconds.
-fn cost_per_point(kernel: &Kernel) -> usize {
+pub fn cost_per_point(kernel: &Kernel) -> usize {
     60 * kernel.body.len() + 100
 }
 

@@ -71,6 +71,9 @@ impl Launches {
             // SAFETY: passed on.
             unsafe { launch.run(address, cx)? };
         }
+        if self.tasks.is_empty() {
+            return Ok(());
+        }
         let bases: Vec<Bases> = self.launches[self.alone..].iter().map(|l| l.bases(address)).collect();
         let failure = Mutex::new(None);
         cx.pool.run(self.tasks.len(), &|k| {

@@ -94,18 +94,18 @@ pub(super) struct Slots<'a> {
 }
 
 impl<'a> Slots<'a> {
-    pub fn lock(inputs: &'a [Buffer], outputs: &'a [Buffer], arena: &'a Buffer) -> Result<Self> {
+    pub fn lock(inputs: &[&'a Buffer], outputs: &'a [Buffer], arena: &'a Buffer) -> Result<Self> {
         let written = outputs.iter().chain([arena]);
         let mut memories: BTreeMap<usize, (&Bytes, bool)> = BTreeMap::new();
-        for (buffer, writes) in inputs.iter().map(|b| (b, false)).chain(written.map(|b| (b, true))) {
+        for (buffer, writes) in inputs.iter().map(|b| (*b, false)).chain(written.map(|b| (b, true))) {
             memories.entry(buffer.id()).or_insert((Bytes::of(buffer)?, writes)).1 |= writes;
         }
         let number: BTreeMap<usize, usize> = memories.keys().enumerate().map(|(n, &id)| (id, n)).collect();
-        let numbers = |buffers: &[Buffer]| buffers.iter().map(|b| number[&b.id()]).collect();
+        let place = |b: &Buffer| number[&b.id()];
         Ok(Self {
-            inputs: numbers(inputs),
-            outputs: numbers(outputs),
-            arena: number[&arena.id()],
+            inputs: inputs.iter().map(|b| place(b)).collect(),
+            outputs: outputs.iter().map(place).collect(),
+            arena: place(arena),
             // In the order of addresses, so that two runs cannot wait for one another.
             guards: memories
                 .into_values()

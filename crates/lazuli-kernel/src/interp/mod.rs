@@ -17,6 +17,7 @@ use crate::backend::{Backend, Buffer, Event, Executable, Features, MemoryStats, 
 use crate::error::{Error, Result};
 use crate::plan::{Binding, Plan, Step};
 use memory::{Bytes, Slots, Tally};
+use smallvec::SmallVec;
 use std::any::Any;
 use std::sync::Arc;
 
@@ -45,7 +46,7 @@ use std::sync::Arc;
 /// let backend = Interpreter::default();
 /// let executable = backend.prepare(plan)?;
 /// let input: Vec<u8> = [1f32, 2.0, 3.0, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect();
-/// let run = backend.enqueue(Stream(0), &executable, &[backend.upload(&input)?], &[false], Mode::Wait)?;
+/// let run = backend.enqueue(Stream(0), &executable, &[&backend.upload(&input)?], &[false], &[], Mode::Wait)?;
 /// run.event.wait()?;
 /// let mut bytes = [0; 4];
 /// backend.download(&run.outputs[0], 12, &mut bytes)?;
@@ -84,16 +85,13 @@ impl Interpreter {
     }
 
     /// Memory for each output: an input's that was given up and that the plan has a use for, or fresh.
-    fn outputs(&self, plan: &Plan, inputs: &[Buffer], donate: &[bool]) -> Result<Vec<Buffer>> {
-        let given = |output: usize| {
-            let &(_, input) = plan.donations.iter().find(|&&(o, _)| o as usize == output)?;
-            let buffer = &inputs[input as usize];
-            let is_shared = inputs.iter().filter(|other| other.same(buffer)).count() > 1;
-            let donated = donate.get(input as usize).is_some_and(|&d| d);
-            (donated && !is_shared && buffer.nbytes() == plan.outputs[output]).then(|| buffer.clone())
-        };
-        let sizes = plan.outputs.iter().enumerate();
-        sizes.map(|(o, &nbytes)| given(o).map_or_else(|| self.allocate(nbytes), Ok)).collect()
+    fn outputs(&self, plan: &Plan, inputs: &[&Buffer], donate: &[bool]) -> Result<SmallVec<[Buffer; 2]>> {
+        let taken = plan.taken(inputs, donate);
+        let memory = taken.iter().zip(&plan.outputs).map(|(taken, &nbytes)| match taken {
+            Some(input) => Ok(inputs[*input as usize].clone()),
+            None => self.allocate(nbytes),
+        });
+        memory.collect()
     }
 }
 
@@ -127,14 +125,16 @@ impl Backend for Interpreter {
         &self,
         _: Stream,
         executable: &Arc<dyn Executable>,
-        inputs: &[Buffer],
+        inputs: &[&Buffer],
         donate: &[bool],
+        after: &[Event],
         _: Mode,
     ) -> Result<Run> {
         let Some(Prepared(plan)) = executable.as_any().downcast_ref() else {
             return Err(Error::internal("enqueue", "the executable is of another backend"));
         };
         plan.verify_inputs(inputs)?;
+        after.iter().try_for_each(Event::wait)?;
         let outputs = self.outputs(plan, inputs, donate)?;
         let arena = self.allocate(plan.arena)?;
         let mut slots = Slots::lock(inputs, &outputs, &arena)?;
@@ -143,8 +143,8 @@ impl Backend for Interpreter {
         Ok(Run { outputs, event: Event::done() })
     }
 
-    fn synchronize(&self, _: Stream) -> Result<()> {
-        Ok(())
+    fn synchronize(&self, _: Stream) -> Event {
+        Event::done()
     }
 
     fn upload(&self, bytes: &[u8]) -> Result<Buffer> {
@@ -180,6 +180,9 @@ impl Backend for Interpreter {
     fn clear_cache(&self) {}
     fn set_cache_limit(&self, _: usize) -> usize {
         0
+    }
+    fn set_memory_limit(&self, _: usize) -> usize {
+        usize::MAX
     }
     fn kernels_generated(&self) -> usize {
         0

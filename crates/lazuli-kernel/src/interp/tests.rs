@@ -316,19 +316,11 @@ fn memory_is_counted_and_donated() {
     let x = backend.upload(&bytes(F32, &[1., 2., 3., 4.])).unwrap();
     assert_eq!(backend.memory(), MemoryStats { active: 16, peak: 16, cache: 0 });
 
-    let y = backend
-        .enqueue(Stream(0), &executable, std::slice::from_ref(&x), &[false], Mode::Wait)
-        .unwrap()
-        .outputs
-        .remove(0);
+    let y = backend.enqueue(Stream(0), &executable, &[&x], &[false], &[], Mode::Wait).unwrap().outputs.remove(0);
     assert!(!y.same(&x));
     assert_eq!(backend.memory(), MemoryStats { active: 32, peak: 96, cache: 0 });
     drop(y);
-    let y = backend
-        .enqueue(Stream(0), &executable, std::slice::from_ref(&x), &[true], Mode::Wait)
-        .unwrap()
-        .outputs
-        .remove(0);
+    let y = backend.enqueue(Stream(0), &executable, &[&x], &[true], &[], Mode::Wait).unwrap().outputs.remove(0);
     assert!(y.same(&x));
     let mut out = [0; 16];
     backend.download(&x, 0, &mut out).unwrap();
@@ -338,8 +330,7 @@ fn memory_is_counted_and_donated() {
     backend.reset_peak_memory();
     assert_eq!(backend.memory(), MemoryStats::default());
     let small = backend.upload(&[0; 8]).unwrap();
-    let error =
-        backend.enqueue(Stream(0), &executable, std::slice::from_ref(&small), &[false], Mode::Wait).unwrap_err();
+    let error = backend.enqueue(Stream(0), &executable, &[&small], &[false], &[], Mode::Wait).unwrap_err();
     assert_eq!(error.message(), "input 0 needs 16 bytes, its buffer has 8");
     assert!(backend.download(&small, 4, &mut [0; 8]).is_err());
 }

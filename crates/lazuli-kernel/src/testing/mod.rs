@@ -203,7 +203,9 @@ pub fn run(backend: &dyn Backend, plan: &Plan, inputs: &[Vec<u8>]) -> Result<Vec
     let executable = backend.prepare(plan.clone()).map_err(failed)?;
     let buffers = inputs.iter().map(|bytes| backend.upload(bytes)).collect::<Result<Vec<_>, _>>().map_err(failed)?;
     let donate = vec![true; inputs.len()];
-    let run = backend.enqueue(Stream(0), &executable, &buffers, &donate, Mode::Wait).map_err(failed)?;
+    let run = backend
+        .enqueue(Stream(0), &executable, &buffers.iter().collect::<Vec<_>>(), &donate, &[], Mode::Wait)
+        .map_err(failed)?;
     run.event.wait().map_err(failed)?;
     let download = |(buffer, &nbytes)| {
         let mut bytes = vec![0; nbytes];

@@ -1,7 +1,7 @@
 //! The generator covers the IR, and the comparison finds a wrong backend.
 
 use super::*;
-use crate::backend::{Buffer, Executable, Features, MemoryStats, Run};
+use crate::backend::{Buffer, Event, Executable, Features, MemoryStats, Run};
 use crate::interp::Interpreter;
 use crate::ir::{BinaryOp, Combine, Inst, Kernel, UnaryOp};
 use std::collections::HashSet;
@@ -83,13 +83,14 @@ impl Backend for Crooked {
         &self,
         stream: Stream,
         executable: &Arc<dyn Executable>,
-        inputs: &[Buffer],
+        inputs: &[&Buffer],
         donate: &[bool],
+        after: &[Event],
         mode: Mode,
     ) -> crate::Result<Run> {
-        self.0.enqueue(stream, executable, inputs, donate, mode)
+        self.0.enqueue(stream, executable, inputs, donate, after, mode)
     }
-    fn synchronize(&self, stream: Stream) -> crate::Result<()> {
+    fn synchronize(&self, stream: Stream) -> Event {
         self.0.synchronize(stream)
     }
     fn upload(&self, bytes: &[u8]) -> crate::Result<Buffer> {
@@ -109,6 +110,9 @@ impl Backend for Crooked {
     }
     fn clear_cache(&self) {
         self.0.clear_cache();
+    }
+    fn set_memory_limit(&self, nbytes: usize) -> usize {
+        self.0.set_memory_limit(nbytes)
     }
     fn set_cache_limit(&self, nbytes: usize) -> usize {
         self.0.set_cache_limit(nbytes)

@@ -271,7 +271,9 @@ fn donated_inputs_are_not_read_again() {
     check_plan("at other points than it writes", vec![copy(0, &[1, 4], 0)], &[(0, 0)]);
     check_plan("ok", vec![copy(0, &[1, 4], 1), copy(0, &[2, 1], 0)], &[(0, 0)]);
     check_plan("a later step reads the input", vec![copy(0, &[2, 1], 0), copy(0, &[2, 1], 1)], &[(0, 0)]);
-    check_plan("donated already", vec![copy(0, &[2, 1], 0)], &[(0, 0), (1, 0)]);
+    let twice = Step::Copy { from: Input(1), to: Output(1), nbytes: 64 };
+    check_plan("ok", vec![copy(0, &[2, 1], 0), twice.clone()], &[(0, 0), (1, 0)]);
+    check_plan("a later step reads the input", vec![twice, copy(0, &[2, 1], 0)], &[(0, 0), (1, 0)]);
     check_plan("at other points", vec![Step::Copy { from: Input(0), to: Output(0), nbytes: 64 }], &[(0, 0)]);
     let mut small = plan(vec![copy(0, &[2, 1], 0)], &[(0, 0)]);
     small.outputs[0] = 32;

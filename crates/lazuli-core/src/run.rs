@@ -1,0 +1,304 @@
+//! Running claimed nodes: calls of compiled functions by their own plans, everything between them as one graph each, with
+//! simplification and fusion off.
+//!
+//! A node that somebody outside holds gets its value; the others are forgotten. What only a plan itself still reads is given to it to overwrite
+//! (donated): the last handle of the array, and of its memory, is in a record that goes when the plan is done.
+
+use crate::array::{Array, Node, Op, Value};
+use crate::backend;
+use crate::eval::{Claimed, Task};
+use crate::interrupt;
+use crate::program::Program;
+use lazuli_compile::hash::Map;
+use lazuli_compile::{Options, OutputInfo, OutputSource};
+use lazuli_ir::{Atom, Aval, Equation, Error, Graph, Result, Var};
+use lazuli_kernel::{Buffer, Event, Executable, Layout, Mode, Stream};
+use smallvec::SmallVec;
+use std::sync::atomic::{Ordering, fence};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+/// A plan that takes longer is left to the stream's thread if the user may interrupt: the caller can then wait and ask.
+const LONG: Duration = Duration::from_millis(20);
+
+/// A graph made ready for inputs that lie in memory in one way.
+#[derive(Debug)]
+pub(crate) struct Ready {
+    /// How the inputs lie.
+    pub layouts: Vec<Layout>,
+    executable: Arc<dyn Executable>,
+    outputs: Vec<OutputInfo>,
+}
+
+impl Ready {
+    pub fn new(graph: &Graph, layouts: Vec<Layout>, options: &Options) -> Result<Ready> {
+        let compiled = lazuli_compile::compile(graph, &layouts, options)?;
+        let executable = backend::default().prepare(compiled.plan)?;
+        Ok(Ready { layouts, executable, outputs: compiled.outputs })
+    }
+    /// Whether the plan can overwrite anything that is given up.
+    fn takes(&self) -> bool {
+        !self.executable.plan().donations.is_empty()
+    }
+}
+
+/// Runs what was claimed, and lets go of it bit by bit.
+pub(crate) fn run(claimed: &mut Claimed, mode: Mode) -> Result<()> {
+    while let Some(first) = claimed.tasks.front() {
+        let n = match &first.record.op {
+            Op::Program(program) => {
+                run_program(first, program, mode)?;
+                1
+            }
+            _ => {
+                let tasks: &[Task] = claimed.tasks.make_contiguous();
+                let n = tasks.iter().take_while(|t| !matches!(t.record.op, Op::Program(_))).count();
+                run_equations(&tasks[..n], mode)?;
+                n
+            }
+        };
+        claimed.release(n);
+        if !claimed.tasks.is_empty() {
+            interrupt::poll()?;
+        }
+    }
+    Ok(())
+}
+
+fn missing() -> Error {
+    Error::internal("eval", "an input was not run before its use")
+}
+
+/// Runs the call of a compiled function.
+fn run_program(task: &Task, program: &Arc<Program>, mode: Mode) -> Result<()> {
+    let inputs = &task.record.inputs;
+    let mut values: SmallVec<[&Value; 8]> =
+        inputs.iter().map(|a| a.value().ok_or_else(missing)).collect::<Result<_>>()?;
+    let ready = program.ready(&values)?;
+    let mut donate: SmallVec<[bool; 8]> = SmallVec::new();
+    if ready.takes() && has_own_record(task) {
+        donate.extend(inputs.iter().map(|a| {
+            let uses = inputs.iter().filter(|b| Arc::ptr_eq(&a.node, &b.node)).count();
+            is_given_up(a, uses)
+        }));
+    }
+    let constants = program.constants().iter().map(Array::force).collect::<Result<SmallVec<[_; 4]>>>()?;
+    values.extend(constants);
+    task.node.finish(execute(&ready, &values, &donate, mode)?);
+    Ok(())
+}
+
+/// Whether the record of a task goes with it: no trace can reach it, and nobody is reading it.
+fn has_own_record(task: &Task) -> bool {
+    // One handle is the task's, one the node's.
+    !task.node.traced && Arc::strong_count(&task.record) == 2
+}
+
+/// Whether `uses` handles are all there are of an array's node, and the array's memory is nobody else's: no view, no export, no queued plan has it.
+/// As the handles are those of records that only the caller has, nobody can make another.
+fn is_given_up(array: &Array, uses: usize) -> bool {
+    let only = Arc::strong_count(&array.node) == uses;
+    // What other threads did with handles that are gone happened before.
+    fence(Ordering::Acquire);
+    only && array.value().is_some_and(|v| v.buffer.is_unique())
+}
+
+/// Runs tasks as one graph, with neither simplification nor fusion.
+fn run_equations(tasks: &[Task], mode: Mode) -> Result<()> {
+    let held = held(tasks);
+    let mut recorder = Recorder::default();
+    // Where a value is needed outside: its node and how many outputs it has.
+    for (task, held) in tasks.iter().zip(&held) {
+        recorder.task(task)?;
+        if *held {
+            recorder.wanted(task);
+        }
+    }
+    let Recorder { graph, leaves, layouts, .. } = recorder;
+    let ready = ready(graph, layouts)?;
+    let donate = if ready.takes() { donations(tasks, &leaves) } else { SmallVec::new() };
+    let values: SmallVec<[&Value; 8]> = leaves.iter().map(|l| l.value).collect();
+    let mut values = execute(&ready, &values, &donate, mode)?.into_iter();
+    for (task, _) in tasks.iter().zip(&held).filter(|(_, held)| **held) {
+        task.node.finish(values.by_ref().take(task.node.avals.len()).collect());
+    }
+    Ok(())
+}
+
+/// An input of a graph that is being built, and the array it is the value of.
+struct Leaf<'a> {
+    value: &'a Value,
+    /// None for one whose extents alone are read.
+    array: Option<&'a Array>,
+}
+
+/// Builds the graph of some tasks.
+#[derive(Default)]
+struct Recorder<'a> {
+    graph: Graph,
+    leaves: Vec<Leaf<'a>>,
+    layouts: Vec<Layout>,
+    known: Map<(*const Node, u32), Atom>,
+}
+
+impl<'a> Recorder<'a> {
+    fn fresh(&mut self, aval: &Aval) -> Var {
+        self.graph.avals.push(aval.clone());
+        Var(self.graph.avals.len() as u32 - 1)
+    }
+    fn leaf(&mut self, aval: &Aval, leaf: Leaf<'a>, layout: Layout) -> Var {
+        let v = self.fresh(aval);
+        self.graph.inputs.push(v);
+        self.leaves.push(leaf);
+        self.layouts.push(layout);
+        v
+    }
+    fn atom(&mut self, a: &'a Array) -> Result<Atom> {
+        let key = (Arc::as_ptr(&a.node), a.index);
+        if let Some(&atom) = self.known.get(&key) {
+            return Ok(atom);
+        }
+        let value = a.value().ok_or_else(missing)?;
+        let v = self.leaf(a.aval(), Leaf { value, array: Some(a) }, value.layout.clone());
+        self.known.insert(key, v.into());
+        Ok(v.into())
+    }
+    fn task(&mut self, task: &'a Task) -> Result<()> {
+        let inputs = task.record.inputs.iter().map(|a| self.atom(a)).collect::<Result<SmallVec<[Atom; 3]>>>()?;
+        let key = Arc::as_ptr(&task.node);
+        match &task.record.op {
+            Op::Literal(s) => {
+                self.known.insert((key, 0), Atom::Lit(*s));
+            }
+            Op::Alias => {
+                self.known.insert((key, 0), inputs[0]);
+            }
+            Op::Prim(prim) => {
+                // Extents need no data: an empty buffer stands in for what has not been run.
+                let stand_in = |a: &Array| (Leaf { value: empty(), array: None }, Layout::row(a.shape()));
+                let shapes = task.record.shapes.iter().map(|a| {
+                    let (leaf, layout) = stand_in(a);
+                    self.leaf(a.aval(), leaf, layout)
+                });
+                let shapes = shapes.collect();
+                let outputs: SmallVec<[Var; 1]> = task.node.avals.iter().map(|a| self.fresh(a)).collect();
+                for (k, &v) in outputs.iter().enumerate() {
+                    self.known.insert((key, k as u32), v.into());
+                }
+                let equation = Equation { prim: prim.clone(), inputs, shapes, outputs, meta: task.node.meta };
+                self.graph.equations.push(equation);
+            }
+            Op::Program(_) => unreachable!("programs run by themselves"),
+        }
+        Ok(())
+    }
+    fn wanted(&mut self, task: &Task) {
+        let key = Arc::as_ptr(&task.node);
+        self.graph.outputs.extend((0..task.node.avals.len() as u32).map(|k| self.known[&(key, k)]));
+    }
+}
+
+/// The value of an argument whose data is not read.
+fn empty() -> &'static Value {
+    static EMPTY: OnceLock<Value> = OnceLock::new();
+    EMPTY.get_or_init(|| {
+        let buffer = backend::default().upload(&[]).expect("an empty buffer takes no memory");
+        Value { buffer, layout: Layout::row(&[0][..]), event: Event::done() }
+    })
+}
+
+/// What ran before, by the graph; for each, by the layouts of its inputs.
+type Known = Map<Graph, Vec<Arc<Ready>>>;
+
+/// Graphs of more equations than this are not worth remembering: lowering them is small beside building them.
+const REMEMBERED_EQUATIONS: usize = 64;
+/// How many graphs are remembered, and for how many layouts each.
+const REMEMBERED_GRAPHS: usize = 4096;
+const REMEMBERED_LAYOUTS: usize = 16;
+
+/// The graph made ready, from memory if the same one ran before: programs evaluate the same few operations again and again.
+fn ready(graph: Graph, layouts: Vec<Layout>) -> Result<Arc<Ready>> {
+    static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
+    if graph.equations.len() > REMEMBERED_EQUATIONS {
+        return Ok(Arc::new(Ready::new(&graph, layouts, &Options::EVAL)?));
+    }
+    let known = || KNOWN.lock().unwrap_or_else(|e| e.into_inner());
+    let found = known()
+        .get_or_insert_default()
+        .get(&graph)
+        .and_then(|all| all.iter().find(|ready| ready.layouts == layouts).cloned());
+    if let Some(ready) = found {
+        return Ok(ready);
+    }
+    let ready = Arc::new(Ready::new(&graph, layouts, &Options::EVAL)?);
+    let mut known = known();
+    let known = known.get_or_insert_default();
+    if known.len() >= REMEMBERED_GRAPHS {
+        known.clear();
+    }
+    let all = known.entry(graph).or_default();
+    all.insert(0, ready.clone());
+    all.truncate(REMEMBERED_LAYOUTS);
+    Ok(ready)
+}
+
+/// Which tasks have a handle outside of these tasks.
+fn held(tasks: &[Task]) -> SmallVec<[bool; 8]> {
+    if let [task] = tasks {
+        return std::iter::once(Arc::strong_count(&task.node) > 1).collect();
+    }
+    let place: Map<*const Node, usize> = tasks.iter().enumerate().map(|(i, t)| (Arc::as_ptr(&t.node), i)).collect();
+    // One handle is the task's own.
+    let mut inside = vec![1usize; tasks.len()];
+    for a in tasks.iter().flat_map(|t| t.record.inputs.iter().chain(&t.record.shapes)) {
+        if let Some(&i) = place.get(&Arc::as_ptr(&a.node)) {
+            inside[i] += 1;
+        }
+    }
+    tasks.iter().zip(inside).map(|(t, n)| Arc::strong_count(&t.node) > n).collect()
+}
+
+/// Which leaves nobody but these tasks can read.
+fn donations(tasks: &[Task], leaves: &[Leaf]) -> SmallVec<[bool; 8]> {
+    let mut uses: Map<*const Node, usize> = Map::default();
+    for task in tasks.iter().filter(|t| has_own_record(t)) {
+        for a in task.record.inputs.iter().chain(&task.record.shapes) {
+            *uses.entry(Arc::as_ptr(&a.node)).or_default() += 1;
+        }
+    }
+    let is_given_up = |a: &Array| is_given_up(a, uses.get(&Arc::as_ptr(&a.node)).copied().unwrap_or(0));
+    leaves.iter().map(|leaf| leaf.array.is_some_and(is_given_up)).collect()
+}
+
+/// Runs a plan on values; the results.
+fn execute(ready: &Ready, inputs: &[&Value], donate: &[bool], mode: Mode) -> Result<SmallVec<[Value; 1]>> {
+    let buffers: SmallVec<[&Buffer; 8]> = inputs.iter().map(|v| &v.buffer).collect();
+    let mut after: SmallVec<[Event; 2]> = SmallVec::new();
+    for value in inputs {
+        match value.event.poll() {
+            Some(result) => result?,
+            None => after.push(value.event.clone()),
+        }
+    }
+    let watched = mode == Mode::Wait && interrupt::is_watched() && ready.executable.cost() > LONG;
+    let how = if watched { Mode::Background } else { mode };
+    let run = backend::default().enqueue(Stream::default(), &ready.executable, &buffers, donate, &after, how)?;
+    // What overwrites its inputs is beyond recall: it is finished, and its results, or its error, are those of the arrays from here on.
+    let is_final = donate.contains(&true);
+    if watched && is_final {
+        while run.event.wait_for(Duration::from_millis(50)).is_none() {
+            let _ = interrupt::poll();
+        }
+    } else if watched {
+        interrupt::wait(&run.event).inspect_err(|_| run.event.cancel())?;
+    } else if !is_final && let Some(result) = run.event.poll() {
+        result?;
+    }
+    let value = |o: &OutputInfo| match o.source {
+        OutputSource::Input(i) => Value { layout: o.layout.clone(), ..inputs[i].clone() },
+        OutputSource::Output(i) => {
+            Value { buffer: run.outputs[i].clone(), layout: o.layout.clone(), event: run.event.clone() }
+        }
+    };
+    Ok(ready.outputs.iter().map(value).collect())
+}

@@ -1,0 +1,274 @@
+//! Running plans: what is donated and what never is, memory that runs out, work in the background, interruption.
+
+use lazuli_core::interrupt::watch;
+use lazuli_core::{Array, Compiled, Error, ErrorKind, array, async_eval, backend, compile, eval, synchronize};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Barrier, Mutex, MutexGuard};
+
+const SIDE: isize = 1024;
+const N: usize = (SIDE * SIDE) as usize;
+const BYTES: usize = 4 * N;
+
+type Call<'a> = &'a dyn Fn(&Array) -> Array;
+
+/// Memory is counted for the whole process, so tests run one after another.
+fn alone() -> MutexGuard<'static, ()> {
+    static ALONE: Mutex<()> = Mutex::new(());
+    ALONE.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+fn filled(value: f32) -> Array {
+    let a = Array::from_slice(&vec![value; N], &[N]);
+    run(&a).unwrap();
+    a
+}
+
+fn run(a: &Array) -> Result<(), Error> {
+    eval(std::slice::from_ref(a))
+}
+
+/// How much more memory than now was in use at the worst moment of `f`.
+fn peak(f: impl FnOnce()) -> usize {
+    let before = backend::default().memory().active;
+    backend::default().reset_peak_memory();
+    f();
+    backend::default().memory().peak - before
+}
+
+fn is(a: &Array, value: f32) -> bool {
+    let elements = a.to_vec::<f32>();
+    elements.len() == a.size() && elements.iter().all(|&x| x == value)
+}
+
+/// Calls `next` on an array that has a second owner of some kind; the second owner must see what it saw before.
+fn check_kept(what: &str, next: Call, own: &dyn Fn(&Array) -> Box<dyn Fn() -> bool>) {
+    let mut x = filled(1.0);
+    let sees = own(&x);
+    for _ in 0..3 {
+        x = next(&x);
+        run(&x).unwrap();
+    }
+    assert!(sees(), "{what}");
+    assert!(is(&x, 4.0), "{what}");
+}
+
+#[test]
+fn what_others_can_see_is_never_overwritten() {
+    let _alone = alone();
+    let step = compile(|x: &Array| x + 1.0f32);
+    let calls: [(&str, Call); 2] = [("compiled", &|x| step(x)), ("eager", &|x| x + 1.0f32)];
+    for (how, next) in calls {
+        let check = |what: &str, own: &dyn Fn(&Array) -> Box<dyn Fn() -> bool>| {
+            check_kept(&format!("{how}: {what}"), next, own);
+        };
+        check("a handle", &|x| {
+            let x = x.clone();
+            Box::new(move || is(&x, 1.0))
+        });
+        check("a view that was made", &|x| {
+            let row = x.reshape([SIDE, SIDE]).transpose([1, 0]);
+            run(&row).unwrap();
+            Box::new(move || is(&row, 1.0))
+        });
+        check("a pending view", &|x| {
+            let row = x.reshape([SIDE, SIDE]);
+            Box::new(move || is(&row, 1.0))
+        });
+        check("a pending array", &|x| {
+            let later = x * 3.0f32;
+            Box::new(move || is(&later, 3.0))
+        });
+        check("a constant of a compiled function", &|x| {
+            let x = x.clone();
+            let f = compile(move |y: &Array| y + &x);
+            Box::new(move || is(&f(&array(0.0)), 1.0))
+        });
+        check("work in the background", &|x| {
+            let sum = (x * 2.0f32).exp().sum(());
+            async_eval(std::slice::from_ref(&sum)).unwrap();
+            let want = (2.0f32).exp() * N as f32;
+            Box::new(move || (sum.item::<f32>() / want - 1.0).abs() < 1e-3)
+        });
+        check("an address on the host", &|x| {
+            let x = x.clone();
+            let (at, layout) = x.host_view().unwrap();
+            let at = at as usize;
+            Box::new(move || (at, layout.clone()) == (x.host_view().unwrap().0 as usize, layout.clone()) && is(&x, 1.0))
+        });
+    }
+}
+
+#[test]
+fn arguments_that_are_one_array_are_not_donated_to_one_another() {
+    let _alone = alone();
+    let f = compile(|(a, b): &(Array, Array)| (a + 1.0f32, b * 3.0f32));
+    let x = filled(2.0);
+    let (p, q) = f(&(x.clone(), x.clone()));
+    drop(x);
+    eval(&[p.clone(), q.clone()]).unwrap();
+    assert!(is(&p, 3.0) && is(&q, 6.0));
+    // Two views of one memory: each array has one handle, the memory two.
+    let x = filled(2.0);
+    let (a, b) = (x.reshape([SIDE * 2, SIDE / 2]), x.reshape([SIDE / 2, SIDE * 2]));
+    eval(&[a.clone(), b.clone()]).unwrap();
+    drop(x);
+    let g = compile(|(a, b): &(Array, Array)| (a + 1.0f32, b * 3.0f32));
+    let (p, q) = g(&(a.clone(), b.clone()));
+    drop((a, b));
+    eval(&[p.clone(), q.clone()]).unwrap();
+    assert!(is(&p, 3.0) && is(&q, 6.0));
+}
+
+#[test]
+fn state_that_is_replaced_gives_its_memory() {
+    let _alone = alone();
+    let step: Compiled<_> = compile(|(w, m): &mut (Array, Array), g: &Array| {
+        *m = &*m * 0.5f32 + g;
+        *w = &*w - &*m * 0.25f32;
+    });
+    let g = filled(1.0);
+    let mut state = (filled(4.0), filled(0.0));
+    let kept = state.clone();
+    let turn = |state: &mut (Array, Array)| {
+        step(state, &g);
+        eval(&[state.0.clone(), state.1.clone()]).unwrap();
+    };
+    let first = peak(|| turn(&mut state));
+    let later = peak(|| turn(&mut state));
+    assert!(first >= 2 * BYTES, "somebody holds the first state, so there must be another: {first}");
+    assert!(later < BYTES / 2, "the second state was overwritten: {later}");
+    assert!(is(&kept.0, 4.0) && is(&kept.1, 0.0));
+    assert!(is(&state.1, 1.5) && is(&state.0, 4.0 - 0.25 - 0.375));
+    // An eager step gives its own too.
+    let mut x = filled(1.0);
+    let eager = peak(|| {
+        x = &x * 2.0f32;
+        run(&x).unwrap();
+    });
+    assert!(eager < BYTES / 2 && is(&x, 2.0), "{eager}");
+}
+
+#[test]
+fn what_a_gradient_can_reach_is_kept() {
+    let _alone = alone();
+    let x = filled(3.0);
+    let grad = lazuli_core::grad(|x: &Array| {
+        let mut y = x * 1.0f32;
+        for _ in 0..3 {
+            // Evaluated half-way: the trace still has to reach it.
+            y = &y * x;
+            run(&y).unwrap();
+        }
+        y.sum(())
+    });
+    assert!(is(&grad(&x), 4.0 * 27.0) && is(&x, 3.0));
+}
+
+#[test]
+fn threads_share_arrays_and_lose_nothing() {
+    let _alone = alone();
+    let step = compile(|x: &Array| x * 2.0f32 + 1.0f32);
+    for round in 0..20 {
+        let shared = filled(1.0);
+        let barrier = Barrier::new(3);
+        let (step, barrier) = (&step, &barrier);
+        std::thread::scope(|s| {
+            for t in 0..3 {
+                let x = shared.clone();
+                s.spawn(move || {
+                    let mut own = step(&x);
+                    let mut chain = step(&x);
+                    drop(x);
+                    barrier.wait();
+                    for _ in 0..4 {
+                        chain = step(&chain);
+                        match (round + t) % 3 {
+                            0 => run(&chain).unwrap(),
+                            1 => async_eval(std::slice::from_ref(&chain)).unwrap(),
+                            _ => own = own + &chain * 0.0f32,
+                        }
+                    }
+                    assert!(is(&own, 3.0) && is(&chain, 63.0), "round {round}, thread {t}");
+                });
+            }
+        });
+        assert!(is(&shared, 1.0), "round {round}");
+    }
+}
+
+#[test]
+fn background_work_runs_in_order() {
+    let _alone = alone();
+    let step = compile(|x: &Array| x * 0.5f32 + 1.0f32);
+    let mut x = filled(0.0);
+    let mut seen = vec![];
+    for _ in 0..30 {
+        x = step(&x);
+        async_eval(std::slice::from_ref(&x)).unwrap();
+        assert!(x.is_evaluated());
+        seen.push(x.clone());
+    }
+    synchronize().unwrap();
+    let mut want = 0.0;
+    for x in &seen {
+        want = want * 0.5 + 1.0;
+        assert!(is(x, want));
+    }
+}
+
+#[test]
+fn running_out_of_memory_leaves_the_state_as_it_was() {
+    let _alone = alone();
+    let step = compile(|(w, m): &mut (Array, Array), x: &Array| {
+        *m = &*m + x;
+        *w = &*w * 2.0f32;
+        // Not elementwise, so that it takes memory of its own.
+        x.reshape([SIDE, SIDE]).matmul(&x.reshape([SIDE, SIDE]))
+    });
+    let x = filled(1.0);
+    let mut state = (filled(3.0), filled(5.0));
+    let product = step(&mut state, &x);
+    let before = backend::default().memory().active;
+    let old = backend::default().set_memory_limit(before + BYTES / 2);
+    let all = [product, state.0.clone(), state.1.clone()];
+    drop(state);
+    let error = eval(&all).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Memory, "{error}");
+    assert_eq!(backend::default().memory().active, before);
+    let error = async_eval(&all).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Memory, "{error}");
+    backend::default().set_memory_limit(old);
+    eval(&all).unwrap();
+    assert!(is(&all[1], 6.0) && is(&all[2], 6.0) && is(&all[0], SIDE as f32));
+}
+
+static ASKED: AtomicBool = AtomicBool::new(false);
+
+#[test]
+fn an_interrupted_evaluation_can_be_done_again() {
+    let _alone = alone();
+    let yes = || {
+        ASKED.store(true, Ordering::Relaxed);
+        true
+    };
+    let long = |x: &Array| {
+        let a = x.reshape([SIDE, SIDE]);
+        (0..8).fold(a, |a, _| a.matmul(&a) * (1.0 / SIDE as f32))
+    };
+    let compiled = compile(long);
+    let calls: [(&str, Call); 2] = [("eager", &long), ("compiled", &*compiled)];
+    for (how, f) in calls {
+        let x = filled(1.0);
+        let y = f(&x);
+        ASKED.store(false, Ordering::Relaxed);
+        let watching = watch(yes);
+        let result = run(&y);
+        drop(watching);
+        // A machine that is done within 50 ms asks nothing.
+        if ASKED.load(Ordering::Relaxed) {
+            assert_eq!(result.unwrap_err().kind(), ErrorKind::Cancelled, "{how}");
+        }
+        assert!(is(&x, 1.0), "{how}");
+        assert!(is(&y, 1.0), "{how}");
+    }
+}
