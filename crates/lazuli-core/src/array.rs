@@ -327,11 +327,11 @@ impl Array {
     }
     /// The one element of an array of size 1.
     pub fn try_item_scalar(&self) -> Result<Scalar> {
-        if self.size() != 1 {
-            let shape = shape::show(self.shape());
+        if self.aval().size() != 1 {
+            let shape = shape::show(&self.aval().shape);
             return Err(Error::value(
                 "item",
-                format!("an array of shape {shape} has {} elements: item() needs exactly one", self.size()),
+                format!("an array of shape {shape} has {} elements: item() needs exactly one", self.aval().size()),
             ));
         }
         if let Some(s) = self.literal() {

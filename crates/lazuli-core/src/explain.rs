@@ -28,7 +28,7 @@ pub fn explain(program: &Program, arguments: &[Aval], call: Call) -> Result<Expl
     let shapes: Vec<Shape> =
         arguments.iter().map(|a| a.shape.clone()).chain(constants.iter().map(|c| c.shape().into())).collect();
     let traced = program.graph().rebind(&shapes)?;
-    let simplified = program.simplified().rebind(&shapes)?;
+    let simplified = program.bound(arguments.iter().map(|a| &a.shape[..]))?;
     let layouts: Vec<Layout> = shapes.into_iter().map(Layout::row).collect();
     let begin = Instant::now();
     let compiled = lazuli_compile::compile(&simplified, &layouts, &Options { simplify: false, ..program.options() })?;

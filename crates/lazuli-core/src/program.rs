@@ -184,7 +184,7 @@ impl Program {
         rebound(&self.traced, arguments.iter().map(|a| &a.aval().shape[..]), &self.constants)
     }
     /// The simplified graph for arguments of these shapes.
-    fn bound<'a>(&self, shapes: impl Iterator<Item = &'a [usize]> + Clone) -> Result<Graph> {
+    pub(crate) fn bound<'a>(&self, shapes: impl Iterator<Item = &'a [usize]> + Clone) -> Result<Graph> {
         let arguments = self.traced.arguments();
         // Simplification holds for all extents, but not for all ranks, and not for bodies that are made anew.
         let same_rank = arguments.iter().zip(shapes.clone()).all(|(&v, s)| self.traced.shape_of(v).len() == s.len());

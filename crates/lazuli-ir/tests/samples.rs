@@ -23,6 +23,23 @@ fn every_primitive_and_elementwise_op_has_a_sample() {
     }
 }
 
+/// What a shapeless program needs of every primitive: its outputs follow from its operands, of whatever shapes it was made for.
+#[test]
+fn shape_rules_run_again() {
+    for s in samples() {
+        let graph = s.graph().unwrap_or_else(|e| panic!("{}: {e}", describe(&s)));
+        let mut forgotten = graph.clone();
+        for e in &graph.equations {
+            for v in &e.outputs {
+                forgotten.avals[v.0 as usize].shape = [9, 9, 9].as_slice().into();
+            }
+        }
+        let shapes: Vec<Shape> = graph.input_avals().into_iter().map(|a| a.shape).collect();
+        let again = forgotten.rebind(&shapes).unwrap_or_else(|e| panic!("{}: {e}", describe(&s)));
+        assert_eq!(again, graph, "{}", describe(&s));
+    }
+}
+
 #[test]
 fn no_two_primitives_print_alike() {
     let mut seen = std::collections::HashMap::new();

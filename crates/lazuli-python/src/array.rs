@@ -369,11 +369,12 @@ impl PyArray {
 impl PyArray {
     fn one(&self, py: Python<'_>, what: &str) -> PyResult<Scalar> {
         let a = self.get();
-        if a.size() != 1 {
+        // A value is read, which no trace has: its extents need no guard.
+        if a.aval().size() != 1 {
             return Err(PyValueError::new_err(format!(
                 "[{what}] an array of shape {} has {} elements: only an array of one element converts to a Python number",
-                lazuli_ir::shape::show(a.shape()),
-                a.size()
+                lazuli_ir::shape::show(&a.aval().shape),
+                a.aval().size()
             )));
         }
         run_detached(py, || a.try_item_scalar())

@@ -5,7 +5,7 @@ use crate::convert::{Arg, ArrayLike, dtype_or};
 use crate::dim::{Dims, OneExtent};
 use crate::dtype::PyDtype;
 use crate::errors::run;
-use lazuli_core::{Array, DType, Extent, Extents, Operand, Shape, ops, random};
+use lazuli_core::{Array, DType, Extent, Extents, Operand, ops, random};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -59,7 +59,7 @@ fn extents(shape: Option<Dims>) -> Vec<Extent> {
 }
 
 /// The shape that parameters broadcast to, if no shape is given.
-fn shape_or(op: &str, shape: Option<Dims>, params: &[&Arg]) -> PyResult<Vec<Extent>> {
+fn shape_or(shape: Option<Dims>, params: &[&Arg]) -> PyResult<Vec<Extent>> {
     if let Some(shape) = shape {
         return Ok(shape.0);
     }
@@ -67,11 +67,8 @@ fn shape_or(op: &str, shape: Option<Dims>, params: &[&Arg]) -> PyResult<Vec<Exte
     if let [one] = &arrays[..] {
         return Ok(one.dims().extents());
     }
-    let mut out = Shape::new();
-    for a in &arrays {
-        out = run(|| lazuli_ir::shape::broadcast(op, &out, a.shape()))?;
-    }
-    Ok(out.extents())
+    let common = run(|| ops::broadcast_arrays(&arrays))?;
+    Ok(common.first().map_or(Vec::new(), |a| a.dims().extents()))
 }
 
 macro_rules! samplers {
@@ -98,7 +95,7 @@ samplers! {
     /// Uniform numbers in [low, high).
     fn uniform(low=Arg::Weak(lazuli_core::Weak::Float(0.0)), high=Arg::Weak(lazuli_core::Weak::Float(1.0)), shape=None, dtype=None)
         [low: Arg, high: Arg, shape: Option<Dims>, dtype: Option<PyDtype>] |key| {
-        let dims = shape_or("uniform", shape, &[&low, &high])?;
+        let dims = shape_or(shape, &[&low, &high])?;
         random::uniform(&low, &high, &dims, dtype_or(dtype, DType::F32), key)
     }
     /// Normal numbers with mean `loc` and standard deviation `scale`.
@@ -111,12 +108,12 @@ samplers! {
     }
     /// Integers in [low, high).
     fn randint(low, high, shape=None, dtype=None) [low: Arg, high: Arg, shape: Option<Dims>, dtype: Option<PyDtype>] |key| {
-        let dims = shape_or("randint", shape, &[&low, &high])?;
+        let dims = shape_or(shape, &[&low, &high])?;
         random::randint(&low, &high, &dims, dtype_or(dtype, DType::I32), key)
     }
     /// True with probability `p`.
     fn bernoulli(p=Arg::Weak(lazuli_core::Weak::Float(0.5)), shape=None) [p: Arg, shape: Option<Dims>] |key| {
-        let dims = shape_or("bernoulli", shape, &[&p])?;
+        let dims = shape_or(shape, &[&p])?;
         random::bernoulli(&p, &dims, key)
     }
     /// Positions drawn with probability softmax(logits) along an axis.
@@ -151,7 +148,7 @@ samplers! {
     }
     /// Normal numbers cut off outside [lower, upper].
     fn truncated_normal(lower, upper, shape=None, dtype=None) [lower: Arg, upper: Arg, shape: Option<Dims>, dtype: Option<PyDtype>] |key| {
-        let dims = shape_or("truncated_normal", shape, &[&lower, &upper])?;
+        let dims = shape_or(shape, &[&lower, &upper])?;
         random::truncated_normal(&lower, &upper, &dims, dtype_or(dtype, DType::F32), key)
     }
     /// A permutation of 0 ... n-1, or of an array along an axis.

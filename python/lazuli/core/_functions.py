@@ -175,11 +175,16 @@ def tensordot(a: array, b: array, axes: Any = 2, *, stream: Any = None) -> array
         raise ValueError(f"[tensordot] axes {left} of {a.shape} and {right} of {b.shape} have different extents")
     keep_a = [i for i in range(a.ndim) if i not in left]
     keep_b = [j for j in range(b.ndim) if j not in right]
-    n = math.prod(a.shape[i] for i in left)
     shape = [a.shape[i] for i in keep_a] + [b.shape[j] for j in keep_b]
-    x = a.transpose(keep_a + left).reshape(math.prod(a.shape[i] for i in keep_a), n)
-    y = b.transpose(right + keep_b).reshape(n, math.prod(b.shape[j] for j in keep_b))
+    x = _matrix(a.transpose(keep_a + left), len(keep_a))
+    y = _matrix(b.transpose(right + keep_b), len(right))
     return (x @ y).reshape(shape)
+
+
+def _matrix(a: array, rows: int) -> array:
+    """The first ``rows`` axes merged into one, and the others into another."""
+    a = a.flatten(0, rows - 1) if rows else a.reshape(1, *a.shape)
+    return a.flatten(1, -1) if a.ndim > 1 else a.reshape(-1, 1)
 
 
 def kron(a: array, b: array, *, stream: Any = None) -> array:
@@ -188,7 +193,10 @@ def kron(a: array, b: array, *, stream: Any = None) -> array:
     x, y = (v.reshape((1,) * (rank - v.ndim) + v.shape) for v in (a, b))
     left = [n for s in x.shape for n in (s, 1)]
     right = [n for s in y.shape for n in (1, s)]
-    return (x.reshape(left) * y.reshape(right)).reshape([s * t for s, t in zip(x.shape, y.shape)])
+    out = x.reshape(left) * y.reshape(right)
+    for axis in range(rank):
+        out = out.flatten(axis, axis + 1)
+    return out
 
 
 def nan_to_num(a: array, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None, *, stream: Any = None) -> array:

@@ -24,7 +24,7 @@ def scaled_dot_product_attention(q, k, v, *, scale, mask=None, stream=None):
         if mask != "causal":
             raise ValueError(f'[scaled_dot_product_attention] mask is "causal", an array or None, not {mask!r}')
         n, m = scores.shape[-2:]
-        mask = _lazuli.arange(m) <= _lazuli.expand_dims(_lazuli.arange(m - n, m), 1)
+        mask = _lazuli.arange(m) <= _lazuli.expand_dims(_lazuli.arange(n) + m - n, 1)
     if mask is not None:
         if mask.dtype == _lazuli.bool_:
             scores = _lazuli.where(mask, scores, -float("inf"))

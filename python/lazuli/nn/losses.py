@@ -44,7 +44,8 @@ def _reduce(op: str, loss: mx.array, reduction: Reduction) -> mx.array:
 
 
 def _same_shape(op: str, **arrays: mx.array) -> None:
-    if len({a.shape for a in arrays.values()}) > 1:
+    first, *others = arrays.values()
+    if any(a.shape != first.shape for a in others):
         shapes = ", ".join(f"{name} {a.shape}" for name, a in arrays.items())
         raise ValueError(f"[{op}] shapes must be the same, got {shapes}")
 

@@ -246,8 +246,7 @@ class BatchNorm(_Norm):
             )
         wide = widen(x)
         if self.training or not self.track_running_stats:
-            count = x.size // x.shape[-1]
-            if self.training and count == 1:
+            if self.training and all(n == 1 for n in x.shape[:-1]):
                 raise ValueError(
                     "[BatchNorm] training needs more than one value per channel, "
                     f"got shape {x.shape}"
@@ -256,7 +255,7 @@ class BatchNorm(_Norm):
             mean = mx.mean(wide, axis=others)
             variance = mx.var(wide, axis=others)
             if self.training and self.track_running_stats:
-                self._update_running(mean, variance * (count / (count - 1)))
+                self._update_running(mean, mx.var(wide, axis=others, ddof=1))
         else:
             mean, variance = self.running_mean, self.running_var
         return self._affine((wide - mean) * mx.rsqrt(variance + self.eps), x.dtype)
