@@ -30,7 +30,7 @@ pub(crate) fn beside(mut program: Program) -> Program {
 
 fn join(program: &mut Program, ranks: fn(&[Work], usize) -> Vec<u32>) {
     let work = &program.work;
-    let mut partners: Map<u64, SmallVec<[usize; 2]>> = Map::default();
+    let mut partners: Map<(u64, u32), SmallVec<[usize; 2]>> = Map::default();
     let mut ranked: Option<Vec<u32>> = None;
     let hashes: Vec<Option<u64>> = work.iter().map(signature).collect();
     let mut sorted: Vec<u64> = hashes.iter().flatten().copied().collect();
@@ -43,10 +43,8 @@ fn join(program: &mut Program, ranks: fn(&[Work], usize) -> Vec<u32>) {
     for (n, hash) in hashes.into_iter().enumerate() {
         let (Some(hash), Work::Launch(launch)) = (hash, &work[n]) else { continue };
         let ranked = ranked.get_or_insert_with(|| ranks(work, program.buffers.len()));
-        let known = partners.entry(hash).or_default();
-        let same = |&&k: &&usize| {
-            ranked[k] == ranked[n] && matches!(&work[k], Work::Launch(other) if other.kernel == launch.kernel)
-        };
+        let known = partners.entry((hash, ranked[n])).or_default();
+        let same = |&&k: &&usize| matches!(&work[k], Work::Launch(other) if other.kernel == launch.kernel);
         match known.iter().find(same) {
             Some(&first) => into[n] = first,
             None => known.push(n),

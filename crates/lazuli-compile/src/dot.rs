@@ -8,7 +8,6 @@
 
 use crate::fuse::{Group, fuse};
 use crate::hash::{Map, Set};
-use crate::inline::inline;
 use lazuli_ir::{Atom, Equation, Graph, Prim, Result, Var};
 use std::fmt::Write;
 
@@ -28,7 +27,7 @@ pub fn operations(graph: &Graph, names: Names) -> String {
 
 /// Prints a graph as the kernels and library calls that it is compiled to, each a box.
 pub fn kernels(graph: &Graph, names: Names) -> Result<String> {
-    let flat = inline(graph)?;
+    let flat = graph.inline_calls()?;
     let graph: &Graph = &flat.graph;
     let groups = fuse(graph, &[]).groups;
     let mut printer = Printer::new(graph, names);

@@ -10,7 +10,6 @@ mod beside;
 pub mod dot;
 mod fuse;
 pub mod hash;
-mod inline;
 mod lower;
 mod memory;
 pub mod pipeline;
@@ -18,6 +17,6 @@ pub mod report;
 mod simplify;
 pub mod testing;
 
-pub use pipeline::{Compiled, Options, OutputInfo, OutputSource, compile};
+pub use pipeline::{Compiled, Options, OutputInfo, OutputSource, compile, compile_watched};
 pub use report::{Fused, Report};
 pub use simplify::{rule_names, simplify};

@@ -2,12 +2,11 @@
 
 use crate::beside::beside;
 use crate::fuse::{apart, fuse};
-use crate::inline::{Flat, inline};
 use crate::lower::lower;
 use crate::memory;
 use crate::report::Report;
 use crate::simplify::simplify;
-use lazuli_ir::{Graph, Result};
+use lazuli_ir::{Graph, Inlined, Result};
 use lazuli_kernel::{Layout, Plan};
 use std::borrow::Cow;
 
@@ -51,18 +50,34 @@ pub struct Compiled {
 
 /// Compiles a graph for inputs that lie in their buffers as these layouts say.
 pub fn compile(graph: &Graph, inputs: &[Layout], options: &Options) -> Result<Compiled> {
-    let Flat { graph, regions } = inline(graph)?;
+    compile_watched(graph, inputs, options, &mut |_| {})
+}
+
+/// The same; `done` is told the name of each stage when it ends.
+pub fn compile_watched(
+    graph: &Graph,
+    inputs: &[Layout],
+    options: &Options,
+    done: &mut dyn FnMut(&'static str),
+) -> Result<Compiled> {
+    let Inlined { graph, regions } = graph.inline_calls()?;
+    done("inline");
     let graph = if options.simplify { Cow::Owned(simplify(&graph)) } else { graph };
+    done("simplify");
     debug_assert_eq!(graph.verify().map_err(|e| e.to_string()), Ok(()));
     let schedule = match (options.fuse, regions.is_empty()) {
         (true, _) => fuse(&graph, &[]),
         (false, true) => apart(&graph),
         (false, false) => fuse(&graph, &regions),
     };
+    done("fuse");
     let program = lower(&graph, inputs, &schedule.groups)?;
+    done("lower");
     let mut program = if options.fuse { beside(program) } else { program };
+    done("beside");
     let origins = std::mem::take(&mut program.origins);
     let (plan, outputs) = memory::plan(program, graph.inputs.len());
+    done("memory");
     debug_assert_eq!(plan.verify().map_err(|e| e.to_string()), Ok(()));
     let report = Report { graph: owned(graph), schedule, origins };
     Ok(Compiled { plan, outputs, report })

@@ -10,11 +10,11 @@
 mod fold;
 mod rules;
 
-use crate::hash::Map;
-use crate::inline::inline;
-use lazuli_ir::{Atom, Aval, Effect, Equation, Graph, Meta, Prim, Var};
+use crate::hash::{Map, WordHasher};
+use lazuli_ir::{Atom, Aval, Effect, Equation, Graph, Meta, Var, prune};
 use rules::{RULES, Rewrite};
 use smallvec::SmallVec;
+use std::hash::{Hash, Hasher};
 
 /// Names of the rewrite rules, in the order in which they are tried.
 pub fn rule_names() -> impl Iterator<Item = &'static str> {
@@ -31,7 +31,7 @@ pub fn rule_names() -> impl Iterator<Item = &'static str> {
 /// # Ok::<(), lazuli_ir::Error>(())
 /// ```
 pub fn simplify(graph: &Graph) -> Graph {
-    let simplified = match inline(graph) {
+    let simplified = match graph.inline_calls() {
         Ok(flat) => rewrite(&flat.graph),
         // A call whose body refuses its operands: the error is the caller's to see, when it lowers the graph.
         Err(_) => rewrite(graph),
@@ -43,6 +43,10 @@ pub fn simplify(graph: &Graph) -> Graph {
 /// The pass itself.
 fn rewrite(graph: &Graph) -> Graph {
     let mut s = Simplifier::default();
+    s.out.avals.reserve(graph.avals.len());
+    s.producers.reserve(graph.avals.len());
+    s.out.equations.reserve(graph.equations.len());
+    s.known.reserve(graph.equations.len());
     let mut names: Vec<Option<Atom>> = vec![None; graph.avals.len()];
     for &v in &graph.inputs {
         let fresh = s.fresh(graph.avals[v.0 as usize].clone(), NONE);
@@ -68,14 +72,11 @@ fn rewrite(graph: &Graph) -> Graph {
         literal => *literal,
     };
     s.out.outputs = graph.outputs.iter().map(name).collect();
-    drop_dead(s.out)
+    prune(s.out)
 }
 
 /// The equation of an input.
 const NONE: u32 = u32::MAX;
-
-/// What makes two equations compute the same.
-type Meaning = (Prim, SmallVec<[Atom; 3]>, SmallVec<[Var; 1]>, Meta);
 
 /// The graph built so far.
 #[derive(Default)]
@@ -83,7 +84,8 @@ struct Simplifier {
     out: Graph,
     /// Equation that defines each variable.
     producers: Vec<u32>,
-    known: Map<Meaning, u32>,
+    /// Equations by a hash of what they compute.
+    known: Map<u64, SmallVec<[u32; 1]>>,
 }
 
 impl Simplifier {
@@ -127,11 +129,18 @@ impl Simplifier {
                 Rewrite::Becomes { prim, inputs, shapes } => e = Equation { prim, inputs, shapes, ..e },
             }
         }
-        let key = (e.prim.clone(), ordered(&e), e.shapes.clone(), e.meta);
-        if let Some(&i) = self.known.get(&key) {
-            return self.out.equations[i as usize].outputs.iter().map(|&v| v.into()).collect();
+        let operands = ordered(&e);
+        let mut hasher = WordHasher::default();
+        (&e.prim, &operands, &e.shapes, e.meta).hash(&mut hasher);
+        let alike = self.known.entry(hasher.finish()).or_default();
+        for &i in alike.iter() {
+            let other = &self.out.equations[i as usize];
+            let same = other.prim == e.prim && other.shapes == e.shapes && other.meta == e.meta;
+            if same && ordered(other) == operands {
+                return other.outputs.iter().map(|&v| v.into()).collect();
+            }
         }
-        self.known.insert(key, self.out.equations.len() as u32);
+        alike.push(self.out.equations.len() as u32);
         self.push(e, avals).into_iter().map(Atom::from).collect()
     }
 
@@ -165,46 +174,4 @@ fn ordered(e: &Equation) -> SmallVec<[Atom; 3]> {
         });
     }
     inputs
-}
-
-/// The graph without equations that no output and no effect needs, its variables numbered anew.
-fn drop_dead(graph: Graph) -> Graph {
-    let mut live = vec![false; graph.avals.len()];
-    let mark = |live: &mut Vec<bool>, a: &Atom| {
-        if let Atom::Var(v) = a {
-            live[v.0 as usize] = true;
-        }
-    };
-    graph.outputs.iter().for_each(|a| mark(&mut live, a));
-    let mut kept = vec![false; graph.equations.len()];
-    for (i, e) in graph.equations.iter().enumerate().rev() {
-        kept[i] = e.meta.effect == Effect::Ordered || e.outputs.iter().any(|v| live[v.0 as usize]);
-        if kept[i] {
-            e.inputs.iter().for_each(|a| mark(&mut live, a));
-            e.shapes.iter().for_each(|v| live[v.0 as usize] = true);
-        }
-    }
-    let mut names = vec![Var(NONE); graph.avals.len()];
-    let mut out = Graph { constants: graph.constants, ..Graph::default() };
-    let define = |v: Var, out: &mut Graph, names: &mut Vec<Var>| {
-        names[v.0 as usize] = Var(out.avals.len() as u32);
-        out.avals.push(graph.avals[v.0 as usize].clone());
-        names[v.0 as usize]
-    };
-    for &v in &graph.inputs {
-        let v = define(v, &mut out, &mut names);
-        out.inputs.push(v);
-    }
-    let rename = |a: Atom, names: &[Var]| match a {
-        Atom::Var(v) => Atom::Var(names[v.0 as usize]),
-        literal => literal,
-    };
-    for (e, _) in graph.equations.iter().zip(kept).filter(|(_, kept)| *kept) {
-        let inputs = e.inputs.iter().map(|&a| rename(a, &names)).collect();
-        let shapes = e.shapes.iter().map(|v| names[v.0 as usize]).collect();
-        let outputs = e.outputs.iter().map(|&v| define(v, &mut out, &mut names)).collect();
-        out.equations.push(Equation { prim: e.prim.clone(), inputs, shapes, outputs, meta: e.meta });
-    }
-    out.outputs = graph.outputs.iter().map(|&a| rename(a, &names)).collect();
-    out
 }

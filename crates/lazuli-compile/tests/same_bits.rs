@@ -96,12 +96,20 @@ fn equation(b: &mut Builder, pool: &[Atom], rng: &mut Rng) -> Result<Atom> {
         0 | 1 => b.unary(rng.pick(Unary::ALL), x),
         2..=4 => {
             let y = recent(rng);
-            let y = if rng.once_in(4) { b.like(x, 1.5) } else { b.cast(y, dtype)? };
+            let number = rng.pick(&[1.5, 1.0, -1.0, 0.0, -0.0, 2.0, 0.25, f64::INFINITY, f64::NEG_INFINITY]);
+            let y = match rng.below(6) {
+                0 | 1 => b.like(x, number),
+                2 => x,
+                3 => b.unary(Unary::Neg, x)?,
+                _ => b.cast(y, dtype)?,
+            };
+            let (x, y) = if rng.once_in(4) { (y, x) } else { (x, y) };
             b.binary(rng.pick(Binary::ALL), x, y)
         }
         5 => {
             let (c, y) = (recent(rng), recent(rng));
             let (c, y) = (b.cast(c, DType::Bool)?, b.cast(y, dtype)?);
+            let y = if rng.once_in(4) { x } else { y };
             b.op(Ternary::Select, &[c, x, y])
         }
         6 => b.cast(x, rng.pick(&[DType::F32, DType::F16, DType::I32, DType::BF16])),

@@ -226,41 +226,11 @@ impl Cutter {
                 for constant in program.constants() {
                     arguments.push(self.atom(constant)?);
                 }
-                for (k, atom) in self.inline(&program.graph_for(&record.inputs)?, &arguments).into_iter().enumerate() {
-                    self.known.insert((this, k as u32), atom);
-                }
+                let outputs = self.graph.splice(&program.graph_for(&record.inputs)?, &arguments)?;
+                self.known.extend(outputs.into_iter().enumerate().map(|(k, atom)| ((this, k as u32), atom)));
             }
         }
         Ok(())
-    }
-    /// The equations of `inner` on these atoms; its outputs.
-    fn inline(&mut self, inner: &Graph, arguments: &[Atom]) -> Vec<Atom> {
-        let mut atoms: Vec<Option<Atom>> = vec![None; inner.avals.len()];
-        for (v, &a) in inner.inputs.iter().zip(arguments) {
-            atoms[v.0 as usize] = Some(a);
-        }
-        let get = |atoms: &[Option<Atom>], a: Atom| match a {
-            Atom::Var(v) => atoms[v.0 as usize].expect("defined before use, as verified"),
-            lit => lit,
-        };
-        for e in &inner.equations {
-            let inputs = e.inputs.iter().map(|&a| get(&atoms, a)).collect();
-            let shapes = e
-                .shapes
-                .iter()
-                .map(|&v| match get(&atoms, v.into()) {
-                    Atom::Var(v) => v,
-                    Atom::Lit(_) => unreachable!("a literal has no extents to mention"),
-                })
-                .collect();
-            let outputs: SmallVec<[Var; 1]> =
-                e.outputs.iter().map(|v| self.fresh(inner.avals[v.0 as usize].clone())).collect();
-            for (old, &new) in e.outputs.iter().zip(&outputs) {
-                atoms[old.0 as usize] = Some(new.into());
-            }
-            self.graph.equations.push(Equation { prim: e.prim.clone(), inputs, shapes, outputs, meta: e.meta });
-        }
-        inner.outputs.iter().map(|&a| get(&atoms, a)).collect()
     }
 }
 

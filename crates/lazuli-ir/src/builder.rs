@@ -32,13 +32,12 @@ impl Builder {
         Self::default()
     }
     pub fn input(&mut self, aval: Aval) -> Var {
-        let v = self.fresh(aval);
+        let v = self.graph.fresh(aval);
         self.graph.inputs.push(v);
         v
     }
-    fn fresh(&mut self, aval: Aval) -> Var {
-        self.graph.avals.push(aval);
-        Var(self.graph.avals.len() as u32 - 1)
+    pub(crate) fn graph_mut(&mut self) -> &mut Graph {
+        &mut self.graph
     }
     pub fn aval(&self, atom: Atom) -> Aval {
         self.graph.aval(atom)
@@ -69,7 +68,7 @@ impl Builder {
             meta: self.meta,
         };
         let avals = self.graph.infer(&equation)?;
-        equation.outputs = avals.into_iter().map(|a| self.fresh(a)).collect();
+        equation.outputs = avals.into_iter().map(|a| self.graph.fresh(a)).collect();
         let outputs = equation.outputs.clone();
         self.graph.equations.push(equation);
         Ok(outputs)

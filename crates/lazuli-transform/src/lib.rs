@@ -4,7 +4,6 @@
 //! - [`linearize`]: splits a jvp into the program as it was, with the values that the derivative needs, and a linear program on tangents.
 //! - [`vjp`], [`grad`]: reverse mode. The linear equations of a jvp are walked backwards with their transpose rules.
 //! - [`vmap`]: vectorisation. Every equation that depends on a mapped argument runs over the whole batch.
-//! - [`inline_calls`], [`prune`]: calls replaced by their bodies; equations that nothing needs dropped.
 //!
 //! Graphs of results are ordinary graphs, so transforms nest in any order. Invariants: constants (the last inputs) stay constants and stay last;
 //! locations and streams are those of the equation that a rule came from; a [`Call`](lazuli_ir::prims::Call) turns into calls of transformed bodies, so that
@@ -29,15 +28,13 @@ mod call;
 mod env;
 mod jvp;
 mod linearize;
-mod prune;
 mod transpose;
 mod vjp;
 mod vmap;
 
-pub use call::inline_calls;
 pub use jvp::jvp;
+pub use lazuli_ir::prune;
 pub use linearize::{Linearized, Residual, linearize};
-pub use prune::prune;
 pub use transpose::transpose;
 pub use vjp::{grad, vjp};
 pub use vmap::{unbatch, vmap};

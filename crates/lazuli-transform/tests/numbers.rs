@@ -7,7 +7,7 @@ use lazuli_ir::prims::*;
 use lazuli_ir::{Accepts, Atom, Aval, Binary, Builder, DType, Graph, Prim, Result, Scalar, Ternary, Unary};
 use lazuli_kernel::testing::Rng;
 use lazuli_kernel::{ScanOp, ScatterOp};
-use lazuli_transform::{inline_calls, jvp, linearize, vjp, vmap};
+use lazuli_transform::{jvp, linearize, vjp, vmap};
 use smallvec::smallvec;
 
 /// Numbers of an array in row-major order, both parts of complex ones.
@@ -39,8 +39,8 @@ fn random(aval: &Aval, rng: &mut Rng, low: f64) -> Host {
 }
 
 fn eval(name: &str, graph: &Graph, inputs: &[Host]) -> Vec<Host> {
-    let flat = inline_calls(graph).unwrap_or_else(|e| panic!("{name}: {e}"));
-    run(&flat, inputs, &Options::EVAL).unwrap_or_else(|e| panic!("{name}: {e}\n{graph:?}"))
+    let flat = graph.inline_calls().unwrap_or_else(|e| panic!("{name}: {e}"));
+    run(&flat.graph, inputs, &Options::EVAL).unwrap_or_else(|e| panic!("{name}: {e}\n{graph:?}"))
 }
 
 #[track_caller]

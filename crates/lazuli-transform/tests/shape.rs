@@ -2,7 +2,7 @@
 
 use lazuli_ir::prims::{Call, Cast, Reduce, ReduceOp, Transpose};
 use lazuli_ir::{Atom, Aval, Builder, DType, Graph, Location, Prim, Result, Unary};
-use lazuli_transform::{grad, inline_calls, jvp, linearize, prune, unbatch, vjp, vmap};
+use lazuli_transform::{grad, jvp, linearize, prune, unbatch, vjp, vmap};
 
 fn f32s(shape: &[usize]) -> Aval {
     Aval::new(DType::F32, shape)
@@ -127,7 +127,7 @@ fn calls_stay_calls() {
     assert_eq!(names(&d), "call act, sum, expand_dims, broadcast_to, call act_vjp");
     let batched = vmap(&d, &[Some(0)], &[Some(0), Some(0)], 3).unwrap();
     assert_eq!(names(&batched), "call act, sum, expand_dims, broadcast_to, call act_vjp");
-    let flat = inline_calls(&d).unwrap();
+    let flat = d.inline_calls().unwrap().graph;
     assert!(flat.equations.iter().all(|e| !matches!(e.prim, Prim::Call(_))));
     assert!(flat.equations.iter().all(|e| e.meta.location == Location::new("train.py", 7)));
     assert_eq!(flat.output_avals(), d.output_avals());

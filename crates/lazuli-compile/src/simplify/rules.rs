@@ -38,11 +38,27 @@ rules! {
     "conjugate of conjugate" => |s, e| inverse(s, e, Unary::Conjugate, Unary::Conjugate);
     // Bits flip twice (of bool: logical not).
     "invert of invert" => |s, e| inverse(s, e, Unary::BitwiseInvert, Unary::BitwiseInvert);
+    // ¬¬x = x of a bool; of a number it would be whether x is not 0.
+    "not of not" => |s, e| match inverse(s, e, Unary::LogicalNot, Unary::LogicalNot) {
+        Some(Rewrite::Is(x)) if s.dtype(x) == DType::Bool => is(Some(x)),
+        _ => None,
+    };
+    // ¬(x = y) is x ≠ y, where either is NaN too. (¬(x < y) is not x ≥ y then.)
+    "not of equal" => |s, e| negated(s, e, Binary::Eq, Binary::Ne);
+    "not of not_equal" => |s, e| negated(s, e, Binary::Ne, Binary::Eq);
     // A number that has no imaginary part, unchanged by definition.
     "conjugate of real" => |s, e| is(unary(e, Unary::Conjugate).filter(|&x| s.dtype(x) != DType::C64));
     "real of real" => |s, e| is(unary(e, Unary::Real).filter(|&x| s.dtype(x) != DType::C64));
     // Derivatives have been taken.
     "stop_gradient" => |_, e| is(unary(e, Unary::StopGradient));
+
+    // Integers and bools are integral, and unsigned ones are not below 0.
+    "floor of an integer" => |s, e| integral(s, e, Unary::Floor);
+    "ceil of an integer" => |s, e| integral(s, e, Unary::Ceil);
+    "round of an integer" => |s, e| integral(s, e, Unary::Round);
+    "abs of unsigned" => |s, e| {
+        is(unary(e, Unary::Abs).filter(|&x| matches!(s.dtype(x).kind(), Kind::Unsigned | Kind::Bool)))
+    };
 
     // f(f(x)) = f(x): integral values round to themselves, |x| has its sign bit clear; NaN stays NaN.
     "abs of abs" => |s, e| again(s, e, Unary::Abs);
@@ -53,6 +69,56 @@ rules! {
     "abs of negative" => |s, e| past_sign(s, e, Unary::Abs);
     // (−x)² = x², a sign that cancels; integers wrap the same way.
     "square of negative" => |s, e| past_sign(s, e, Unary::Square);
+
+    // |x|² = x² for the same reason; of real numbers.
+    "square of abs" => |s, e| {
+        let y = unary(e, Unary::Square)?;
+        let x = s.producer(y).and_then(|p| unary(p, Unary::Abs)).filter(|&x| s.dtype(x) != DType::C64)?;
+        becomes(Unary::Square, &[x], &[])
+    };
+    // |x²| = x²: a square has its sign bit clear, that of −0 and of −∞ too; not so of integers, which wrap.
+    "abs of square" => |s, e| {
+        let y = unary(e, Unary::Abs).filter(|&y| s.dtype(y).is_float())?;
+        is(s.producer(y).is_some_and(|p| unary(p, Unary::Square).is_some()).then_some(y))
+    };
+    // x · x = x²: one multiplication, rounded once, either way; complex numbers have formulas of their own.
+    "times itself" => |s, e| match binary(e, Binary::Mul) {
+        Some((x, y)) if x == y && is_real(s.dtype(x)) => becomes(Unary::Square, &[x], &[]),
+        _ => None,
+    };
+
+    // x + (−y) = x − y: IEEE 754 defines the difference so; −0 and ∞ come out alike. Integers wrap alike, complex numbers go by parts.
+    "plus negative" => |s, e| {
+        let (x, y) = binary(e, Binary::Add)?;
+        match (s.negated(x), s.negated(y)) {
+            (_, Some(y)) => becomes(Binary::Sub, &[x, y], &[]),
+            (Some(x), None) => becomes(Binary::Sub, &[y, x], &[]),
+            (None, None) => None,
+        }
+    };
+    // x − (−y) = x + y likewise.
+    "minus negative" => |s, e| {
+        let (x, y) = binary(e, Binary::Sub)?;
+        becomes(Binary::Add, &[x, s.negated(y)?], &[])
+    };
+    // (−x)(−y) = xy and (−x)/(−y) = x/y: the sign of a result is the product of signs, of 0 and ∞ too.
+    "product of negatives" => |s, e| both_signs(s, e, Binary::Mul);
+    "quotient of negatives" => |s, e| both_signs(s, e, Binary::Div);
+    // x · (−1) = −x: the sign bit flips, of 0 and ∞ too.
+    "times minus one" => |_, e| {
+        let (x, y) = binary(e, Binary::Mul)?;
+        let is_minus_one = |a: Atom| {
+            let signed = |d: DType| d.is_float() || d.kind() == Kind::Signed;
+            matches!(a, Atom::Lit(z) if signed(z.dtype) && z == Scalar::from_f64(z.dtype, -1.0))
+        };
+        let x = if is_minus_one(y) { x } else { Some(y).filter(|_| is_minus_one(x))? };
+        becomes(Unary::Neg, &[x], &[])
+    };
+    // x / 2ᵏ = x · 2⁻ᵏ: both are the one real number, rounded once; where 2⁻ᵏ is a normal number.
+    "over a power of two" => |_, e| {
+        let (x, y) = binary(e, Binary::Div)?;
+        becomes(Binary::Mul, &[x, reciprocal_of_power_of_two(y)?.into()], &[])
+    };
 
     // x · 1 = x: NaN and −0 stay. Not for complex numbers, where 1 is 1 + 0i and ∞ · 0 = NaN.
     "times one" => |s, e| neutral(s, e, Binary::Mul, true, is_one);
@@ -70,7 +136,33 @@ rules! {
     "minimum with itself" => |_, e| itself(e, Binary::Minimum);
     "and with itself" => |_, e| itself(e, Binary::BitwiseAnd);
     "or with itself" => |_, e| itself(e, Binary::BitwiseOr);
-    // A scalar condition that is known, between scalars (others would have to be broadcast).
+    // max(x, −∞) = x: nothing is below −∞, and NaN stays NaN.
+    "maximum with -inf" => |s, e| neutral(s, e, Binary::Maximum, true, |z| is_infinite(z, f64::NEG_INFINITY));
+    "minimum with inf" => |s, e| neutral(s, e, Binary::Minimum, true, |z| is_infinite(z, f64::INFINITY));
+    // No bit changes: of integers.
+    "or with zero" => |s, e| neutral(s, e, Binary::BitwiseOr, true, |z| z.bits == 0);
+    "xor with zero" => |s, e| neutral(s, e, Binary::BitwiseXor, true, |z| z.bits == 0);
+    "left shift by zero" => |s, e| neutral(s, e, Binary::LeftShift, false, |z| z.bits == 0);
+    "right shift by zero" => |s, e| neutral(s, e, Binary::RightShift, false, |z| z.bits == 0);
+    // Of bools; of numbers the result says whether they are not 0.
+    "logical and with true" => |s, e| neutral_bool(s, e, Binary::LogicalAnd, true);
+    "logical or with false" => |s, e| neutral_bool(s, e, Binary::LogicalOr, false);
+    "logical and with itself" => |s, e| itself(e, Binary::LogicalAnd).filter(|_| s.dtype(e.inputs[0]) == DType::Bool);
+    "logical or with itself" => |s, e| itself(e, Binary::LogicalOr).filter(|_| s.dtype(e.inputs[0]) == DType::Bool);
+    // where(¬c, x, y) = where(c, y, x), of a bool.
+    "where of not" => |s, e| match (&e.prim, s.operand(e)) {
+        (Prim::Ternary(Ternary::Select), Some(p)) => {
+            let c = unary(p, Unary::LogicalNot).filter(|&c| s.dtype(c) == DType::Bool)?;
+            becomes(Ternary::Select, &[c, e.inputs[2], e.inputs[1]], &[])
+        }
+        _ => None,
+    };
+    // where(c, true, false) = c.
+    "where true or false" => |_, e| match (&e.prim, &e.inputs[..]) {
+        (Prim::Ternary(Ternary::Select), &[c, Atom::Lit(x), Atom::Lit(y)]) if x.dtype == DType::Bool && x.bits != 0 && y.bits == 0 => is(Some(c)),
+        _ => None,
+    };
+    // A condition that is known, where what is not taken has no shape of its own to broadcast to.
     "where with known condition" => known_condition;
 
     "astype of the same dtype" => |s, e| match e.prim {
@@ -119,6 +211,18 @@ rules! {
         (Prim::ExpandDims(outer), Some(Equation { prim: Prim::Squeeze(inner), inputs, .. })) if outer.axes == inner.axes => is(Some(inputs[0])),
         _ => None,
     };
+    "slice of everything" => |_, e| match &e.prim {
+        Prim::Slice(s) if s.bounds.iter().all(|&b| b == Bound::ALL) => is(Some(e.inputs[0])),
+        _ => None,
+    };
+    "slice of slice" => |s, e| match (&e.prim, s.operand(e)) {
+        (Prim::Slice(outer), Some(Equation { prim: Prim::Slice(inner), inputs, .. })) => {
+            let pairs = inner.bounds.iter().zip(&outer.bounds);
+            let bounds = pairs.map(|(&inner, &outer)| compose(inner, outer)).collect::<Option<_>>()?;
+            becomes(Slice { bounds }, inputs, &[])
+        }
+        _ => None,
+    };
     "concatenate of one" => |_, e| match &e.prim {
         Prim::Concatenate(_) if e.inputs.len() == 1 => is(Some(e.inputs[0])),
         _ => None,
@@ -126,6 +230,10 @@ rules! {
 }
 
 impl Simplifier {
+    /// x where the atom is −x.
+    fn negated(&self, a: Atom) -> Option<Atom> {
+        self.producer(a).and_then(|p| unary(p, Unary::Neg))
+    }
     fn dtype(&self, a: Atom) -> DType {
         match a {
             Atom::Var(v) => self.out.avals[v.0 as usize].dtype,
@@ -201,14 +309,90 @@ fn itself(e: &Equation, op: Binary) -> Option<Rewrite> {
     is((e.prim == Prim::Binary(op) && e.inputs[0] == e.inputs[1]).then(|| e.inputs[0]))
 }
 
-fn known_condition(s: &Simplifier, e: &Equation) -> Option<Rewrite> {
+fn known_condition(_: &Simplifier, e: &Equation) -> Option<Rewrite> {
     let (Prim::Ternary(Ternary::Select), Some(&Atom::Lit(c))) = (&e.prim, e.inputs.first()) else { return None };
-    let is_scalar = |a: Atom| match a {
-        Atom::Lit(_) => true,
-        Atom::Var(v) => s.out.avals[v.0 as usize].shape.is_empty(),
-    };
     let (taken, other) = if c.bits != 0 { (e.inputs[1], e.inputs[2]) } else { (e.inputs[2], e.inputs[1]) };
-    is(is_scalar(other).then_some(taken))
+    is((taken == other || matches!(other, Atom::Lit(_))).then_some(taken))
+}
+
+fn binary(e: &Equation, op: Binary) -> Option<(Atom, Atom)> {
+    (e.prim == Prim::Binary(op)).then(|| (e.inputs[0], e.inputs[1]))
+}
+
+fn is_real(d: DType) -> bool {
+    !matches!(d.kind(), Kind::Complex | Kind::Bool)
+}
+
+/// ¬op(x, y), as the comparison that says the opposite.
+fn negated(s: &Simplifier, e: &Equation, op: Binary, opposite: Binary) -> Option<Rewrite> {
+    let (x, y) = unary(e, Unary::LogicalNot).and_then(|y| s.producer(y)).and_then(|p| binary(p, op))?;
+    becomes(opposite, &[x, y], &[])
+}
+
+/// Rounding of what is integral by its dtype.
+fn integral(s: &Simplifier, e: &Equation, op: Unary) -> Option<Rewrite> {
+    is(unary(e, op).filter(|&x| !s.dtype(x).is_inexact()))
+}
+
+/// op(−x, −y) = op(x, y), of real numbers.
+fn both_signs(s: &Simplifier, e: &Equation, op: Binary) -> Option<Rewrite> {
+    let (x, y) = binary(e, op).filter(|&(x, _)| is_real(s.dtype(x)))?;
+    becomes(op, &[s.negated(x)?, s.negated(y)?], &[])
+}
+
+/// 2⁻ᵏ for a literal float 2ᵏ, where it is a normal number of the dtype.
+fn reciprocal_of_power_of_two(a: Atom) -> Option<Scalar> {
+    let Atom::Lit(z) = a else { return None };
+    if !z.dtype.is_float() {
+        return None;
+    }
+    // An f64 has a mantissa of 52 bits, 0 for powers of two; every other float is one of them.
+    let v = z.to_f64();
+    let least = match z.dtype {
+        DType::F16 => -14,
+        DType::F64 => -1022,
+        _ => -126,
+    };
+    let exponent = (v.to_bits() >> 52 & 0x7ff) as i32 - 1023;
+    let fits = v > 0.0 && v.to_bits() & ((1 << 52) - 1) == 0 && (least..=-least).contains(&exponent) && exponent != 0;
+    fits.then(|| Scalar::from_f64(z.dtype, 1.0 / v))
+}
+
+fn is_infinite(s: Scalar, sign: f64) -> bool {
+    s.dtype.is_float() && s.to_f64() == sign
+}
+
+/// op(x, z) = x of bools where z is this literal.
+fn neutral_bool(s: &Simplifier, e: &Equation, op: Binary, z: bool) -> Option<Rewrite> {
+    let (x, y) = binary(e, op)?;
+    let drops = |a: Atom| a == Atom::Lit(Scalar::bool(z));
+    let is_bool = |a: Atom| s.dtype(a) == DType::Bool;
+    is(if drops(y) && is_bool(x) { Some(x) } else { Some(y).filter(|&y| drops(x) && is_bool(y)) })
+}
+
+/// `outer` of `inner` along one axis, for every extent of it: where positions count from the start and steps go forward, or both turn the axis around.
+fn compose(inner: Bound, outer: Bound) -> Option<Bound> {
+    const FLIP: Bound = Bound { start: None, stop: None, step: -1 };
+    if inner == Bound::ALL || outer == Bound::ALL {
+        return Some(if inner == Bound::ALL { outer } else { inner });
+    }
+    if inner == FLIP && outer == FLIP {
+        return Some(Bound::ALL);
+    }
+    let forward = |b: Bound| b.step > 0 && b.start.unwrap_or(0) >= 0 && b.stop.unwrap_or(0) >= 0;
+    if !forward(inner) || !forward(outer) {
+        return None;
+    }
+    // Element i of what the outer one sees is element first + step · i of the array; each end is the nearer one.
+    let first = inner.start.unwrap_or(0);
+    let at = |i: isize| i.checked_mul(inner.step)?.checked_add(first);
+    let start = at(outer.start.unwrap_or(0))?;
+    let stop = match (inner.stop, outer.stop) {
+        (stop, None) => stop,
+        (None, Some(n)) => Some(at(n)?),
+        (Some(stop), Some(n)) => Some(stop.min(at(n)?)),
+    };
+    Some(Bound { start: Some(start), stop, step: inner.step.checked_mul(outer.step)? })
 }
 
 fn cast_of_cast(s: &Simplifier, e: &Equation) -> Option<Rewrite> {

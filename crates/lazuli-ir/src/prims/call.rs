@@ -7,6 +7,7 @@ use crate::param::Params;
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
 use lazuli_kernel::{Error, Result, Shape};
 use smallvec::SmallVec;
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
@@ -52,6 +53,13 @@ impl Call {
     /// A call whose body `rule` makes for each binding of shapes; these are the first.
     pub fn ruled(name: impl Into<Arc<str>>, rule: Arc<dyn GraphRule>, inputs: &[&Aval]) -> Result<Call> {
         Ok(Call { name: name.into(), graph: rule.graph(inputs)?.into(), rule: Some(Rule(rule)) })
+    }
+    /// The body for inputs of these avals.
+    pub fn body(&self, inputs: &[&Aval]) -> Result<Cow<'_, Graph>> {
+        if self.fits(inputs) {
+            return Ok(Cow::Borrowed(&self.graph));
+        }
+        Ok(Cow::Owned(Arc::unwrap_or_clone(self.rebind(inputs)?.graph)))
     }
     /// The same call for inputs of these avals: the body's shape rules run again, or its rule makes another.
     pub fn rebind(&self, inputs: &[&Aval]) -> Result<Call> {

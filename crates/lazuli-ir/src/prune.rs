@@ -1,8 +1,15 @@
 //! Dead code elimination.
 
-use lazuli_ir::{Atom, Effect, Graph, Var};
+use crate::graph::{Atom, Effect, Graph, Var};
 
-/// Drops equations that no output needs, keeping those with an ordered effect, and numbers the variables anew. Inputs stay.
+/// The graph without equations that no output needs; those with an ordered effect stay. Variables are numbered anew. Inputs stay.
+///
+/// ```
+/// use lazuli_ir::{Graph, prune};
+/// let graph: Graph = "graph v1 (a: f32[3]) {\n  b: f32[3] = exp a\n  c: f32[3] = sin a\n  return c\n}".parse()?;
+/// assert_eq!(prune(graph).equations.len(), 1);
+/// # Ok::<(), lazuli_ir::Error>(())
+/// ```
 pub fn prune(mut graph: Graph) -> Graph {
     let mut live = vec![false; graph.avals.len()];
     let mark = |live: &mut [bool], atom: Atom| {
