@@ -1,0 +1,46 @@
+//! What a new shape costs a shapeless function, beside a shape that it was called with before: medians over many shapes, in microseconds.
+//!
+//! `cargo run --profile fast -p lazuli-core --example shapeless_time`
+
+use lazuli_core::ops::{self, Item};
+use lazuli_core::{Array, DType, Result, compile, grad, random};
+use std::time::Instant;
+
+type Function = fn(&Array) -> Result<Array>;
+
+const FUNCTIONS: &[(&str, Function)] = &[
+    ("gelu", |x| Ok(x * (1.0f32 + (x / std::f32::consts::SQRT_2).erf()) / 2.0f32)),
+    ("softmax", |x| Ok(x.softmax(-1))),
+    ("layer_norm", |x| ops::layer_norm(x, None, None, 1e-5)),
+    ("random bits", |x| Ok(x + random::uniform(0.0f32, 1.0f32, x.dims(), DType::F32, &random::key(1))?)),
+    ("slices", |x| Ok(x.slice_axis(0, 1, isize::MAX) - x.slice_axis(0, 0, -1))),
+    ("gather", |x| ops::get(x, &[Item::Array(ops::argmax(x, Some(0), false)?)])),
+    ("concatenate", |x| ops::concatenate(&[x.clone(), x * 2.0f32, x.exp()], 0)),
+    ("matmul", |x| Ok(x.matmul(&x.t()))),
+    ("roll (made anew)", |x| ops::roll(x, 1, 0)),
+    ("grad of mean (made anew)", |x| Ok(grad(|x: &Array| (x.sin() * x).mean(()))(x))),
+];
+
+fn main() {
+    println!("{:>26} {:>10} {:>10} {:>10}", "", "new", "repeated", "extra");
+    for &(name, f) in FUNCTIONS {
+        let compiled = compile(move |x: &Array| f(x)).shapeless();
+        let inputs: Vec<Array> = (4..60).map(|n| Array::from_slice(&vec![0.5f32; n * 8], &[n, 8])).collect();
+        let median = |inputs: &[Array]| -> f64 {
+            let time = |x| {
+                let begin = Instant::now();
+                compiled(x).expect("shapes that fit").eval();
+                begin.elapsed().as_secs_f64() * 1e6
+            };
+            let mut times: Vec<f64> = inputs.iter().map(time).collect();
+            times.sort_by(f64::total_cmp);
+            times[times.len() / 2]
+        };
+        // The first shapes generate the code that the others use.
+        median(&inputs[..8]);
+        let new = median(&inputs[8..]);
+        let repeated = median(&inputs[8..]);
+        assert_eq!(compiled.traces(), 1);
+        println!("{name:>26} {new:>10.1} {repeated:>10.1} {:>10.1}", new - repeated);
+    }
+}
