@@ -52,22 +52,27 @@ fn maps() {
     }
 }
 
+/// Of what lies in memory, and of what is computed.
 #[test]
 fn reductions() {
     for (combine, vector) in [("sum", 1), ("sum", 0), ("max", 1), ("argmin", 1), ("argmin", 0)] {
-        let epilogue = match combine {
-            "argmin" => "%1 = reduced_index 0 %2 = cast f32 %1 store 1 <- %2",
-            _ => "%1 = reduced 0 store 1 <- %1",
-        };
-        // The output does not move along the reduced axis.
-        let out = if vector == 1 { "broadcast" } else { "unit" };
-        let kernel = format!(
-            "kernel rank 2 vector {vector} (in f32 unit, out f32 {out}) {{ %0 = load 0 reduce axes 1 ({combine} %0) {{ \
-             {epilogue} }} }}"
-        );
-        for [kept, n] in [[1, 1_000_003], [3, 70_000], [700, 1000], [1500, 9000], [40_000, 17], [5, 4096 * 5]] {
-            let strides = if vector == 1 { [n as isize, 1] } else { [1, kept as isize] };
-            check(&kernel, &[kept, n], &strides, &[1, 0], kept);
+        for (element, epilogue) in [("%0", 1), ("%1", 2)] {
+            let body = if element == "%0" { "%0 = load 0" } else { "%0 = load 0 %1 = abs %0" };
+            let (result, cast) = (epilogue, epilogue + 1);
+            let epilogue = match combine {
+                "argmin" => format!("%{result} = reduced_index 0 %{cast} = cast f32 %{result} store 1 <- %{cast}"),
+                _ => format!("%{result} = reduced 0 store 1 <- %{result}"),
+            };
+            // The output does not move along the reduced axis.
+            let out = if vector == 1 { "broadcast" } else { "unit" };
+            let kernel = format!(
+                "kernel rank 2 vector {vector} (in f32 unit, out f32 {out}) {{ {body} reduce axes 1 ({combine} {element}) {{ \
+                 {epilogue} }} }}"
+            );
+            for [kept, n] in [[1, 300_003], [3, 70_000], [700, 1000], [200, 9000], [10_000, 17], [5, 4096 * 5]] {
+                let strides = if vector == 1 { [n as isize, 1] } else { [1, kept as isize] };
+                check(&kernel, &[kept, n], &strides, &[1, 0], kept);
+            }
         }
     }
 }

@@ -17,6 +17,9 @@ use lazuli_kernel::Kernel;
 pub const STAGE: i64 = 128;
 pub const STAGES: i64 = 2;
 
+/// How far ahead streams are fetched, in bytes.
+const AHEAD: i32 = 2048;
+
 /// Registers for operands' addresses, those that the caller need not keep first.
 pub const POINTERS: [Register; 7] =
     [Register::R10, Register::R11, Register::RBX, Register::R12, Register::R13, Register::R14, Register::R15];
@@ -37,6 +40,8 @@ pub struct Emitter<'a> {
     pub part: Part,
     /// Offset in the image of 8 words of ones, then 8 of zeros.
     pub tail_table: usize,
+    /// Whether operands are far larger than the caches.
+    pub stream: bool,
 }
 
 /// Registers that allocation may use, by class.
@@ -344,6 +349,11 @@ impl Emitter<'_> {
         };
         let live = self.live(at, half, double).map(|k| (k, true));
         self.asm.vector(code, &[Arg::Reg(d), Arg::Mem(from)], None, live);
+        if self.stream && self.part == Part::Main && matches!(at, At::Operand(_)) {
+            // The processor's own look-ahead ends with the page.
+            let ahead = self.address(at, disp + AHEAD);
+            self.asm.m(Code::Prefetcht0_m8, ahead);
+        }
     }
 
     #[allow(clippy::too_many_arguments)]
@@ -445,14 +455,7 @@ impl Emitter<'_> {
 
     /// The whole function around its three lines. `pinned`: constants (bytes into the image) to keep in registers. `copies`:
     /// vectors of the main line, which is left out if that is 0.
-    pub fn function(
-        &mut self,
-        lines: [(&[MOp], &Allocation); 3],
-        pinned: &[(u32, u8)],
-        copies: usize,
-        slots: u32,
-        stream: bool,
-    ) {
+    pub fn function(&mut self, lines: [(&[MOp], &Allocation); 3], pinned: &[(u32, u8)], copies: usize, slots: u32) {
         let lanes = self.isa.lanes() as i32;
         let operands = self.kernel.operands.len();
         let saved: Vec<Register> = POINTERS[..operands.min(POINTERS.len())].iter().skip(2).copied().collect();
@@ -527,7 +530,7 @@ impl Emitter<'_> {
         self.asm.jump(Code::Jmp_rel32_64, row);
 
         self.asm.place(done);
-        if stream {
+        if self.stream {
             self.asm.plain(Code::Sfence);
         }
         self.asm.plain(Code::VEX_Vzeroupper);

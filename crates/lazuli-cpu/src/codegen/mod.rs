@@ -63,13 +63,13 @@ pub fn generate(kernel: &Kernel, isa: Isa, stream: bool) -> Result<Image> {
 
     let tail_table = 64 * lower.pool.len();
     let entry = tail_table + 64;
-    let mut emitter = Emitter { asm: Asm::new(entry), isa, kernel, layout, info, part: Part::Uniform, tail_table };
+    let mut emitter =
+        Emitter { asm: Asm::new(entry), isa, kernel, layout, info, part: Part::Uniform, tail_table, stream };
     emitter.function(
         [(lines[0], &allocations[0]), (lines[1], &allocations[1]), (lines[2], &allocations[2])],
         &pinned.constants,
         copies,
         slots,
-        stream,
     );
     let code = emitter.asm.finish().map_err(|e| Error::internal("generate", format!("{e}, in {kernel:?}")))?;
     let mut bytes = Vec::with_capacity(entry + code.len());

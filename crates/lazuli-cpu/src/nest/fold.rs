@@ -1,7 +1,7 @@
 //! Combining typed numbers: the arithmetic of reductions, scans and scatters outside of generated code.
 //!
-//! The same bits as the kernel IR's operations. Loops are plain Rust over slices, compiled a second time for AVX2, where rustc
-//! vectorises them; Rust never contracts or reorders floating-point arithmetic, so both versions agree.
+//! The same bits as the kernel IR's operations. Loops are plain Rust over slices, compiled again for AVX2 and AVX-512, where rustc
+//! vectorises them; Rust never contracts or reorders floating-point arithmetic, so all versions agree.
 
 use lazuli_kernel::{Combine, DType};
 use std::fmt::Debug;
@@ -169,6 +169,8 @@ pub trait Fold: Send + Sync {
     fn rows(&self, totals: &mut Bytes, elements: &Bytes, count: usize);
     /// `into[i] = into[i] op from[i]`.
     fn zip(&self, into: &mut Bytes, from: &Bytes);
+    /// The same with one after another of these. The addresses are of what comes next.
+    fn zip_four(&self, into: &mut Bytes, from: [&Bytes; 4], next: [usize; 4]);
     fn fill_identity(&self, into: &mut Bytes);
 }
 
@@ -240,6 +242,9 @@ impl<T: Element, O: Operator<T>> Fold for Folder<T, O> {
     fn zip(&self, into: &mut Bytes, from: &Bytes) {
         wide(Zip::<T, O>(into.of_mut(), from.of(), PhantomData));
     }
+    fn zip_four(&self, into: &mut Bytes, from: [&Bytes; 4], next: [usize; 4]) {
+        wide(ZipFour::<T, O>(into.of_mut(), from.map(|from| from.of()), next, PhantomData));
+    }
     fn fill_identity(&self, into: &mut Bytes) {
         into.of_mut::<T>().fill(self.identity);
     }
@@ -253,10 +258,21 @@ trait Wide {
 
 fn wide<W: Wide>(work: W) -> W::Output {
     #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl") {
+        // SAFETY: the features are there.
+        return unsafe { with_avx512(work) };
+    }
+    #[cfg(target_arch = "x86_64")]
     if is_x86_feature_detected!("avx2") {
         // SAFETY: the feature is there.
         return unsafe { with_avx2(work) };
     }
+    work.compute()
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vl")]
+fn with_avx512<W: Wide>(work: W) -> W::Output {
     work.compute()
 }
 
@@ -295,6 +311,8 @@ fn total_of<T: Element, O: Operator<T>, const P: usize>(row: &[T], identity: T) 
     let mut partials = [identity; P];
     let mut rounds = row.chunks_exact(P);
     for round in &mut rounds {
+        // The processor's own look-ahead ends with the page.
+        (0..size_of_val(round)).step_by(64).for_each(|byte| fetch(round.as_ptr().addr() + 2048 + byte));
         for (p, &x) in partials.iter_mut().zip(round) {
             *p = O::apply(*p, x);
         }
@@ -313,6 +331,17 @@ fn total_of<T: Element, O: Operator<T>, const P: usize>(row: &[T], identity: T) 
     partials[0]
 }
 
+/// Asks for a line of memory that will be needed.
+#[inline(always)]
+fn fetch(address: usize) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: this accesses nothing, whatever the address.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address as *const i8)
+    };
+}
+
 struct Zip<'a, T, O>(&'a mut [T], &'a [T], PhantomData<O>);
 
 impl<T: Element, O: Operator<T>> Wide for Zip<'_, T, O> {
@@ -325,10 +354,30 @@ impl<T: Element, O: Operator<T>> Wide for Zip<'_, T, O> {
     }
 }
 
+struct ZipFour<'a, T, O>(&'a mut [T], [&'a [T]; 4], [usize; 4], PhantomData<O>);
+
+impl<T: Element, O: Operator<T>> Wide for ZipFour<'_, T, O> {
+    type Output = ();
+    #[inline(always)]
+    fn compute(self) {
+        let line = 64 / size_of::<T>();
+        for (start, into) in self.0.chunks_mut(line).enumerate().map(|(k, into)| (k * line, into)) {
+            self.2.iter().for_each(|next| fetch(next + start * size_of::<T>()));
+            let [a, b, c, d] = self.1.map(|from| &from[start..start + into.len()]);
+            for (i, into) in into.iter_mut().enumerate() {
+                let two = O::apply(O::apply(*into, a[i]), b[i]);
+                *into = O::apply(O::apply(two, c[i]), d[i]);
+            }
+        }
+    }
+}
+
 /// Keeps the best elements seen and their positions.
 pub trait Best: Send + Sync {
-    /// Takes element i of `elements`, at position `first + i·step` of its row, into place `i · spread` of the bests.
-    fn update(&self, values: &mut Bytes, positions: &mut [i64], elements: &Bytes, first: i64, step: i64, spread: usize);
+    /// Takes the elements from position `first` of a row on into its best.
+    fn update(&self, value: &mut Bytes, position: &mut i64, elements: &Bytes, first: i64);
+    /// Takes the elements at one position of many rows into their bests.
+    fn update_each(&self, values: &mut Bytes, positions: &mut [i64], elements: &Bytes, position: i64);
     /// Takes bests from later positions.
     fn merge(&self, values: &mut Bytes, positions: &mut [i64], later: &Bytes, later_positions: &[i64]);
     fn fill_identity(&self, values: &mut Bytes, positions: &mut [i64]);
@@ -350,32 +399,76 @@ pub fn best_of(combine: Combine, dtype: DType) -> Box<dyn Best> {
 pub const NOTHING: i64 = -1;
 
 impl<T: Element> BestOf<T> {
+    #[inline(always)]
     fn better(&self, element: T, best: T) -> bool {
-        if best.is_nan() {
-            return false;
+        let beats = if self.largest { element > best } else { element < best };
+        !best.is_nan() & (element.is_nan() | beats)
+    }
+}
+
+/// Takes each element, all at this position, into the best of its own.
+struct UpdateEach<'a, T> {
+    best: &'a BestOf<T>,
+    values: &'a mut [T],
+    positions: &'a mut [i64],
+    elements: &'a [T],
+    position: i64,
+}
+
+impl<T: Element> Wide for UpdateEach<'_, T> {
+    type Output = ();
+    #[inline(always)]
+    fn compute(self) {
+        for ((value, position), &x) in self.values.iter_mut().zip(self.positions).zip(self.elements) {
+            let takes = (*position == NOTHING) | self.best.better(x, *value);
+            *value = if takes { x } else { *value };
+            *position = if takes { self.position } else { *position };
         }
-        element.is_nan() || if self.largest { element > best } else { element < best }
+    }
+}
+
+/// Where the best of these elements is, the first of several; none of no elements.
+struct BestAt<'a, T> {
+    best: &'a BestOf<T>,
+    elements: &'a [T],
+}
+
+impl<T: Element> Wide for BestAt<'_, T> {
+    type Output = Option<usize>;
+    /// Looks for the value first, which goes by vectors, then for its place.
+    #[inline(always)]
+    fn compute(self) -> Option<usize> {
+        const LANES: usize = 64;
+        let BestAt { best, elements } = self;
+        let mut bests = [*elements.first()?; LANES];
+        let mut nans = [false; LANES];
+        let chunks = elements.chunks_exact(LANES);
+        let rest = chunks.remainder();
+        for chunk in chunks.chain([rest]) {
+            for ((b, nan), &x) in bests.iter_mut().zip(&mut nans).zip(chunk) {
+                *nan |= x.is_nan();
+                *b = if if best.largest { x > *b } else { x < *b } { x } else { *b };
+            }
+        }
+        if nans.contains(&true) {
+            return elements.iter().position(|x| x.is_nan());
+        }
+        let all = bests.into_iter().reduce(|a, b| if best.better(b, a) { b } else { a })?;
+        elements.iter().position(|&x| x == all)
     }
 }
 
 impl<T: Element> Best for BestOf<T> {
-    fn update(
-        &self,
-        values: &mut Bytes,
-        positions: &mut [i64],
-        elements: &Bytes,
-        first: i64,
-        step: i64,
-        spread: usize,
-    ) {
-        let values = values.of_mut::<T>();
-        for (i, &x) in elements.of::<T>().iter().enumerate() {
-            let at = i * spread;
-            if positions[at] == NOTHING || self.better(x, values[at]) {
-                values[at] = x;
-                positions[at] = first + i as i64 * step;
-            }
+    fn update(&self, value: &mut Bytes, position: &mut i64, elements: &Bytes, first: i64) {
+        let (value, elements) = (&mut value.of_mut::<T>()[0], elements.of::<T>());
+        let Some(at) = wide(BestAt { best: self, elements }) else { return };
+        if *position == NOTHING || self.better(elements[at], *value) {
+            (*value, *position) = (elements[at], first + at as i64);
         }
+    }
+    fn update_each(&self, values: &mut Bytes, positions: &mut [i64], elements: &Bytes, position: i64) {
+        let (values, elements) = (values.of_mut::<T>(), elements.of::<T>());
+        wide(UpdateEach { best: self, values, positions, elements, position });
     }
     fn merge(&self, values: &mut Bytes, positions: &mut [i64], later: &Bytes, later_positions: &[i64]) {
         let values = values.of_mut::<T>();

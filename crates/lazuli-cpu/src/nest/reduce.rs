@@ -1,7 +1,7 @@
 //! Reductions, in the documented order (see [`Combine`]).
 //!
-//! The body is evaluated into small buffers, one for each accumulator, and combined from there. Where vectors run along a reduced axis, a
-//! buffer holds a block of one result, or short rows of several; where they run along a kept axis, it holds a few rows of a
+//! The body is evaluated into small buffers, one for each accumulator, and combined from there; what is only loaded, and lies in memory as a buffer would, is
+//! combined where it lies. Where vectors run along a reduced axis, a buffer holds a block of one result, or short rows of several; where they run along a kept axis, it holds a few rows of a
 //! column tile, and the 64 partials of every column stand side by side. Work is divided by results and by blocks of 4,096
 //! elements; blocks then fold pairwise. Last, a map over the results runs the epilogue.
 
@@ -19,7 +19,13 @@ const ROWS_BYTES: usize = 16 << 10;
 const COLUMNS: usize = 512;
 
 pub struct Reduce {
-    body: Tile,
+    /// Fills the buffers, if there are any.
+    body: Option<Tile>,
+    extents: Vec<usize>,
+    /// Whether vectors run along a kept axis.
+    across: bool,
+    /// Of one point, in picoseconds.
+    cost: usize,
     epilogue: Tile,
     /// Number of kept axes.
     kept: usize,
@@ -31,6 +37,15 @@ pub struct Reduce {
 struct State {
     dtype: DType,
     how: How,
+    from: From,
+}
+
+/// What is combined.
+enum From {
+    /// A buffer, by number.
+    Buffer(usize),
+    /// An operand, by number, and bytes between its elements along each axis.
+    Operand(usize, Vec<isize>),
 }
 
 enum How {
@@ -43,9 +58,8 @@ impl Reduce {
         let Bound { kernels, kernel, extents, params, .. } = launch;
         let kept = extents.len() - kernel.reduced() as usize;
         let types = kernel.dtypes();
-        let values: Vec<Value> = accumulators.iter().map(|a| a.value).collect();
-        let buffers = launch.with_buffers(values.len());
-        let body = Tile::new(kernels, launch.body_map(&values), extents, &buffers, params, false)?;
+        let across = (kernel.vector_axis as usize) < kept;
+        let mut values: Vec<Value> = Vec::new();
         let states: Vec<State> = accumulators
             .iter()
             .map(|a| {
@@ -54,23 +68,35 @@ impl Reduce {
                     Some(fold) => How::Fold(fold),
                     None => How::Best(best_of(a.combine, dtype)),
                 };
-                State { dtype, how }
+                let from = in_place(launch, kept, across, a.value).unwrap_or_else(|| {
+                    values.push(a.value);
+                    From::Buffer(values.len() - 1)
+                });
+                State { dtype, how, from }
             })
             .collect();
+        let body = match values.is_empty() {
+            true => None,
+            false => {
+                let buffers = launch.with_buffers(values.len());
+                Some(Tile::new(kernels, launch.body_map(&values), extents, &buffers, params, false)?)
+            }
+        };
         let (map, operands) = epilogue_map(launch, kept, &states, epilogue, stores);
         let epilogue = Tile::new(kernels, map, extents, &operands, params, false)?;
-        Ok(Self { body, epilogue, kept, operands: kernel.operands.len(), accumulators: states })
+        let (cost, operands, extents) = (cost_per_point(kernel), kernel.operands.len(), extents.to_vec());
+        Ok(Self { body, extents, across, cost, epilogue, kept, operands, accumulators: states })
     }
 
     pub fn functions(&self) -> Vec<Arc<Function>> {
-        vec![self.body.function().clone(), self.epilogue.function().clone()]
+        self.body.iter().chain([&self.epilogue]).map(|tile| tile.function().clone()).collect()
     }
 
     /// # Safety
     ///
     /// As for [`Launch::run`](super::Launch::run).
     pub unsafe fn run(&self, bases: &[usize], cx: &Context) -> Result<()> {
-        let extents = self.body.extents();
+        let extents = &self.extents;
         let (points, n) = (extents[..self.kept].iter().product(), extents[self.kept..].iter().product::<usize>());
         let blocks = n.div_ceil(BLOCK).max(1);
         let mut results = Vec::with_capacity(self.accumulators.len());
@@ -82,11 +108,10 @@ impl Reduce {
                 state.begin(result, 0, points);
             }
         } else {
-            let outer = self.body.vector_axis() < self.kept;
             let shared: Vec<Shared> = results.iter_mut().map(Results::shared).collect();
             // SAFETY: passed on; the tasks below write disjoint ranges of the results.
             unsafe {
-                match outer {
+                match self.across {
                     true => self.columns(bases, &shared, n, cx)?,
                     false => self.rows(bases, &shared, points, n, cx)?,
                 }
@@ -118,7 +143,7 @@ impl Reduce {
         points: usize,
         task: &(dyn Fn(usize, usize) -> Result<()> + Sync),
     ) -> Result<()> {
-        let cost = units.saturating_mul(points).saturating_mul(cost_per_point(self.body.kernel()));
+        let cost = units.saturating_mul(points).saturating_mul(self.cost);
         let tasks = match cost {
             0..PARALLEL => 1,
             _ => (cost / PARALLEL).clamp(cx.pool.threads(), 8 * cx.pool.threads()),
@@ -127,14 +152,19 @@ impl Reduce {
     }
 
     fn buffers(&self, cx: &Context, elements: usize) -> Result<Vec<Scratch>> {
-        self.accumulators.iter().map(|s| Scratch::new(cx, elements, s.dtype)).collect()
+        self.buffered().map(|s| Scratch::new(cx, elements, s.dtype)).collect()
+    }
+
+    /// The accumulators that have a buffer, in the order of those.
+    fn buffered(&self) -> impl Iterator<Item = &State> {
+        self.accumulators.iter().filter(|s| matches!(s.from, From::Buffer(_)))
     }
 
     /// The body's strides with those of the buffers, in elements per axis.
-    fn body_strides(&self, buffer: &[isize]) -> Vec<isize> {
-        let mut strides = self.body.strides().to_vec();
+    fn body_strides(&self, body: &Tile, buffer: &[isize]) -> Vec<isize> {
+        let mut strides = body.strides().to_vec();
         let rank = buffer.len();
-        for (a, state) in self.accumulators.iter().enumerate() {
+        for (a, state) in self.buffered().enumerate() {
             let own = &mut strides[(self.operands + a) * rank..][..rank];
             own.iter_mut().zip(buffer).for_each(|(s, &b)| *s = b * state.dtype.itemsize() as isize);
         }
@@ -144,7 +174,7 @@ impl Reduce {
     /// Addresses for the body, such that the element at linear position `at` of the buffers' layout is their first.
     fn body_bases(&self, bases: &[usize], buffers: &mut [Scratch], at: usize) -> Bases {
         let mut all: Bases = bases.into();
-        for (state, buffer) in self.accumulators.iter().zip(buffers) {
+        for (state, buffer) in self.buffered().zip(buffers) {
             all.push(buffer.address().wrapping_sub(at * state.dtype.itemsize()));
         }
         all
@@ -152,7 +182,7 @@ impl Reduce {
 
     /// Vectors along the last reduced axis: units are blocks of one result, or results that fit in a block together.
     unsafe fn rows(&self, bases: &[usize], results: &[Shared], points: usize, n: usize, cx: &Context) -> Result<()> {
-        let extents = self.body.extents();
+        let extents = &self.extents;
         let (kept, reduced) = extents.split_at(self.kept);
         let blocks = n.div_ceil(BLOCK);
         let mut layout = vec![0; extents.len()];
@@ -162,7 +192,7 @@ impl Reduce {
         if self.kept > 0 {
             layout[self.kept - 1] = n as isize;
         }
-        let strides = self.body_strides(&layout);
+        let body = self.body.as_ref().map(|body| (body, self.body_strides(body, &layout)));
         let last = kept.last().copied().unwrap_or(1);
         self.split(cx, points * blocks, n / blocks, &|from, to| {
             let mut buffers = self.buffers(cx, BLOCK.max(n.min(BLOCK) * run))?;
@@ -174,7 +204,6 @@ impl Reduce {
                 let count = BLOCK.min(n - first);
                 // Kept axes but the last do not move the buffers.
                 let at = (point % last) * n * (self.kept > 0) as usize + first;
-                let all = self.body_bases(bases, &mut buffers, at);
                 let mut part = Part::all(extents);
                 let mut rest = point;
                 for axis in (0..self.kept).rev() {
@@ -184,17 +213,36 @@ impl Reduce {
                 if self.kept > 0 {
                     part.count[self.kept - 1] = together;
                 }
-                boxes(reduced, first, count, |start, counts, _| {
-                    part.start[self.kept..].copy_from_slice(start);
-                    part.count[self.kept..].copy_from_slice(counts);
-                    // SAFETY: a part of the launch; the buffers hold `together` rows of `count` elements.
-                    unsafe { self.body.run_with(&strides, &all, &part) };
-                });
-                for ((state, buffer), result) in self.accumulators.iter().zip(&buffers).zip(results) {
+                if let Some((body, strides)) = &body {
+                    let all = self.body_bases(bases, &mut buffers, at);
+                    boxes(reduced, first, count, |start, counts, _| {
+                        part.start[self.kept..].copy_from_slice(start);
+                        part.count[self.kept..].copy_from_slice(counts);
+                        // SAFETY: a part of the launch; the buffers hold `together` rows of `count` elements.
+                        unsafe { body.run_with(strides, &all, &part) };
+                    });
+                }
+                for (state, result) in self.accumulators.iter().zip(results) {
                     let size = state.dtype.itemsize();
                     // SAFETY: each unit is one task's, and each has places of its own.
                     let (values, positions) = unsafe { result.range(block * points + point, together) };
-                    state.rows(values, positions, buffer.bytes(0, together * count * size), count, first);
+                    match &state.from {
+                        From::Buffer(b) => {
+                            state.rows(values, positions, buffers[*b].bytes(0, together * count * size), count, first)
+                        }
+                        From::Operand(o, strides) => {
+                            let row = offset(&part.start[..self.kept], strides) + (first * size) as isize;
+                            let pitch = if self.kept > 0 { strides[self.kept - 1] } else { 0 };
+                            let whole = if pitch == (count * size) as isize { together } else { 1 };
+                            for k in (0..together).step_by(whole) {
+                                // SAFETY: whole rows of this part of the operand, which `in_place` found to be contiguous.
+                                let elements =
+                                    unsafe { operand(bases[*o], row + k as isize * pitch, whole * count * size) };
+                                let positions = positions.get_mut(k..k + whole).unwrap_or_default();
+                                state.rows(values.range_mut(k * size, whole * size), positions, elements, count, first);
+                            }
+                        }
+                    }
                 }
                 unit += together;
             }
@@ -204,7 +252,7 @@ impl Reduce {
 
     /// Vectors along the last kept axis: units are blocks of column tiles.
     unsafe fn columns(&self, bases: &[usize], results: &[Shared], n: usize, cx: &Context) -> Result<()> {
-        let extents = self.body.extents();
+        let extents = &self.extents;
         let (kept, reduced) = extents.split_at(self.kept);
         let axis = self.kept - 1;
         let columns = kept[axis];
@@ -216,7 +264,10 @@ impl Reduce {
         let height = (ROWS_BYTES / (width * largest)).clamp(1, PARTIALS);
         self.split(cx, outer * tiles * blocks, BLOCK.min(n) * width, &|from, to| {
             let mut buffers = self.buffers(cx, height * width)?;
-            let mut partials = self.buffers(cx, PARTIALS * width)?;
+            let mut partials = Vec::with_capacity(self.accumulators.len());
+            for state in &self.accumulators {
+                partials.push(Scratch::new(cx, PARTIALS * width, state.dtype)?);
+            }
             for unit in from..to {
                 let (block, tile, point) = (unit % blocks, unit / blocks % tiles, unit / blocks / tiles);
                 let (left, first) = (tile * width, block * BLOCK);
@@ -227,7 +278,6 @@ impl Reduce {
                 let reduced_strides = row_strides(extents, self.kept);
                 layout[self.kept..].iter_mut().zip(reduced_strides).for_each(|(l, s)| *l = s * across as isize);
                 layout[axis] = 1;
-                let strides = self.body_strides(&layout);
                 let mut part = Part::all(extents);
                 let mut rest = point;
                 for a in (0..axis).rev() {
@@ -249,8 +299,50 @@ impl Reduce {
                         }
                     }
                 }
+                for ((state, partials), result) in self.accumulators.iter().zip(&mut partials).zip(results) {
+                    let From::Operand(o, strides) = &state.from else { continue };
+                    let size = across * state.dtype.itemsize();
+                    let corner = offset(&part.start[..self.kept], &strides[..self.kept]);
+                    let place_of = |row: usize| {
+                        let mut rest = first + row;
+                        let mut at = corner;
+                        for (&n, &stride) in reduced.iter().zip(&strides[self.kept..]).rev() {
+                            at += (rest % n) as isize * stride;
+                            rest /= n;
+                        }
+                        at
+                    };
+                    // SAFETY: a row of this part of the operand, which `in_place` found to be contiguous.
+                    let row = |row: usize| unsafe { operand(bases[*o], place_of(row), size) };
+                    let address = |row: usize| bases[*o].wrapping_add_signed(place_of(row));
+                    match &state.how {
+                        How::Fold(fold) => {
+                            // Several rows of one partial at a time: the partials are more than the first-level cache holds.
+                            for round in (0..rows).step_by(4 * PARTIALS) {
+                                for p in 0..PARTIALS.min(rows - round) {
+                                    let into = partials.bytes_mut(p * size, size);
+                                    match round + p + 3 * PARTIALS < rows {
+                                        true => {
+                                            let number = [0, 1, 2, 3].map(|k| round + p + k * PARTIALS);
+                                            fold.zip_four(into, number.map(row), number.map(|r| address(r + 1)))
+                                        }
+                                        false => (round + p..rows.min(round + 4 * PARTIALS))
+                                            .step_by(PARTIALS)
+                                            .for_each(|r| fold.zip(into, row(r))),
+                                    }
+                                }
+                            }
+                        }
+                        How::Best(best) => {
+                            // SAFETY: each unit is one task's, and each has places of its own.
+                            let (values, positions) = unsafe { result.range(place, across) };
+                            (0..rows).for_each(|r| best.update_each(values, positions, row(r), (first + r) as i64));
+                        }
+                    }
+                }
+                let body = self.body.as_ref().map(|body| (body, self.body_strides(body, &layout)));
                 let mut row = 0;
-                while row < rows {
+                while let (true, Some((body, strides))) = (row < rows, &body) {
                     // Not across the end of the partials.
                     let high = height.min(rows - row).min(PARTIALS - row % PARTIALS);
                     let at = left + (first + row) * across;
@@ -259,11 +351,12 @@ impl Reduce {
                         part.start[self.kept..].copy_from_slice(start);
                         part.count[self.kept..].copy_from_slice(counts);
                         // SAFETY: a part of the launch; the buffers hold `high` rows of `across` elements.
-                        unsafe { self.body.run_with(&strides, &all, &part) };
+                        unsafe { body.run_with(strides, &all, &part) };
                     });
                     for (a, state) in self.accumulators.iter().enumerate() {
+                        let From::Buffer(b) = state.from else { continue };
                         let size = across * state.dtype.itemsize();
-                        let fresh = buffers[a].bytes(0, high * size);
+                        let fresh = buffers[b].bytes(0, high * size);
                         match &state.how {
                             How::Fold(fold) => {
                                 fold.zip(partials[a].bytes_mut(row % PARTIALS * size, high * size), fresh);
@@ -272,8 +365,8 @@ impl Reduce {
                                 // SAFETY: as above.
                                 let (values, positions) = unsafe { results[a].range(place, across) };
                                 for k in 0..high {
-                                    let row_of = buffers[a].bytes(k * size, size);
-                                    best.update(values, positions, row_of, (first + row + k) as i64, 0, 1);
+                                    let row_of = buffers[b].bytes(k * size, size);
+                                    best.update_each(values, positions, row_of, (first + row + k) as i64);
                                 }
                             }
                         }
@@ -293,6 +386,36 @@ impl Reduce {
             Ok(())
         })
     }
+}
+
+/// The operand that a value is loaded from, if it lies as its buffer would: contiguous along all reduced axes or (`across`) along the last kept one.
+fn in_place(launch: &Bound<'_>, kept: usize, across: bool, value: Value) -> Option<From> {
+    let Inst::Load(o) = launch.kernel.body[value.0 as usize] else { return None };
+    let dtype = launch.kernel.operands[o as usize].dtype;
+    let strides = &launch.operands[o as usize].strides;
+    let extents = launch.extents;
+    let dense = row_strides(extents, kept);
+    let lies_well = match across {
+        true => strides[kept - 1] == 1,
+        false => (0..dense.len()).all(|a| extents[kept + a] == 1 || strides[kept + a] == dense[a]),
+    };
+    // A bool in memory may be any byte.
+    let size = dtype.itemsize() as isize;
+    (lies_well && dtype != DType::Bool).then(|| From::Operand(o as usize, strides.iter().map(|s| s * size).collect()))
+}
+
+fn offset(start: &[usize], strides: &[isize]) -> isize {
+    start.iter().zip(strides).map(|(&i, &s)| i as isize * s).sum()
+}
+
+/// Bytes of an operand.
+///
+/// # Safety
+///
+/// They can be read, and nobody writes them while the result lives.
+unsafe fn operand<'a>(base: usize, at: isize, n: usize) -> &'a Bytes {
+    // SAFETY: the caller's.
+    Bytes::new(unsafe { std::slice::from_raw_parts(base.wrapping_add_signed(at) as *const u8, n) })
 }
 
 /// Folds rows of `size` bytes by halving into the first. Rows beyond those used would be identities, which change no bit of a partial: it began as
@@ -333,7 +456,7 @@ impl State {
                 for (k, position) in positions.iter_mut().enumerate() {
                     let row = rows.range(k * count * size, count * size);
                     let value = values.range_mut(k * size, size);
-                    best.update(value, std::slice::from_mut(position), row, first as i64, 1, 0);
+                    best.update(value, position, row, first as i64);
                 }
             }
         }

@@ -254,11 +254,11 @@ impl Rows {
                 match self.across {
                     true => (0..n).for_each(|i| {
                         let row = at((i * self.together * size) as isize, count);
-                        best.update(values, positions, row, i as i64, 0, 1);
+                        best.update_each(values, positions, row, i as i64);
                     }),
                     false => (0..count).for_each(|row| {
-                        let (value, position) = (values.range_mut(row * size, size), &mut positions[row..=row]);
-                        best.update(value, position, at(row as isize * state.pitch, n), 0, 1, 0);
+                        let (value, position) = (values.range_mut(row * size, size), &mut positions[row]);
+                        best.update(value, position, at(row as isize * state.pitch, n), 0);
                     }),
                 }
                 if n == 0 {
