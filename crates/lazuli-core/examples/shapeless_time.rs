@@ -3,16 +3,16 @@
 //! `cargo run --profile fast -p lazuli-core --example shapeless_time`
 
 use lazuli_core::ops::{self, Item};
-use lazuli_core::{Array, DType, Result, compile, grad, random};
+use lazuli_core::{Array, DType, Result, compile, grad};
 use std::time::Instant;
 
 type Function = fn(&Array) -> Result<Array>;
 
 const FUNCTIONS: &[(&str, Function)] = &[
-    ("gelu", |x| Ok(x * (1.0f32 + (x / std::f32::consts::SQRT_2).erf()) / 2.0f32)),
+    ("gelu", |x| Ok(x * (1.0 + (x / std::f32::consts::SQRT_2).erf()) / 2.0f32)),
     ("softmax", |x| Ok(x.softmax(-1))),
     ("layer_norm", |x| ops::layer_norm(x, None, None, 1e-5)),
-    ("random bits", |x| Ok(x + random::uniform(0.0f32, 1.0f32, x.dims(), DType::F32, &random::key(1))?)),
+    ("random bits", |x| Ok(x + ops::random::uniform(0.0f32, 1.0f32, x.dims(), DType::F32, &ops::random::key(1))?)),
     ("slices", |x| Ok(x.slice_axis(0, 1, isize::MAX) - x.slice_axis(0, 0, -1))),
     ("gather", |x| ops::get(x, &[Item::Array(ops::argmax(x, Some(0), false)?)])),
     ("concatenate", |x| ops::concatenate(&[x.clone(), x * 2.0f32, x.exp()], 0)),

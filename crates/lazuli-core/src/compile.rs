@@ -5,7 +5,7 @@
 //! stand-ins, and on a copy of the state, so an error or a panic leaves the caller's state alone. No lock is held while it runs.
 
 use crate::array::Array;
-use crate::function::{Function, Output};
+use crate::function::{self, Function, Output};
 use crate::program::Program;
 use crate::shapeless::{self, Scope};
 use crate::switch;
@@ -216,11 +216,7 @@ impl<C: ?Sized> Compiled<C> {
 #[track_caller]
 pub fn compile<M, F: Function<M>>(f: F) -> Compiled<F::Call> {
     let place = Location::caller();
-    let full = std::any::type_name::<F>();
-    let name = match full.contains("{{closure}}") {
-        true => format!("closure at {place}"),
-        false => full.rsplit("::").next().unwrap_or(full).to_owned(),
-    };
+    let name = function::name_of::<F>(place);
     let cache = if size_of::<F>() == 0 { cache_of(TypeId::of::<F>()) } else { Arc::default() };
     let shared = Arc::new(Shared { name, place, cache, shapeless: AtomicU8::new(EXACT) });
     Compiled { call: f.compiled(shared.clone()), shared }
@@ -253,6 +249,7 @@ impl Holes<'_> {
 fn read(tree: &dyn Tree, key: &mut Vec<Token>, arrays: &mut Vec<Array>) {
     tree.visit(&mut |leaf| {
         key.push(match leaf {
+            Leaf::Name(_) => return,
             Leaf::Array(a) => {
                 arrays.push(a.clone());
                 Token::Array(a.aval().clone())

@@ -12,15 +12,19 @@
 pub mod array;
 pub mod backend;
 pub mod compile;
+pub mod differentiate;
 pub mod dim;
 pub mod element;
 pub mod eval;
 pub mod explain;
+pub mod files;
 pub mod function;
+pub mod indexing;
 pub mod interrupt;
 pub mod literal;
 pub mod methods;
 pub mod ops;
+pub mod paths;
 pub mod print;
 pub mod program;
 pub mod raise;
@@ -34,14 +38,19 @@ pub mod tree;
 
 pub use array::Array;
 pub use compile::{Compiled, compile};
+pub use differentiate::{
+    Differentiable, Mappable, grad, grad_all, jvp, try_jvp, try_vjp, value_and_grad, vjp, vmap, vmap_along, vmap_into,
+};
 pub use dim::{Dim, Extent, Extents};
 pub use element::Element;
 pub use eval::{async_eval, eval, synchronize};
 pub use explain::explain;
-pub use function::{Differentiable, Function, Mappable, Output, grad, value_and_grad, vmap, vmap_along};
+pub use function::{Function, Output};
+pub use indexing::{Ellipsis, NewAxis, step};
 pub use lazuli_compile::Options;
 pub use lazuli_ir::{Aval, DType, Error, ErrorKind, Graph, Kind, Location, Result, Scalar, Shape};
 pub use literal::array;
+pub use methods::{Axes, concatenate, keep, select, stack};
 pub use ops::{Operand, Weak};
 pub use program::{CompileStats, Program, compile_stats};
 pub use raise::catch;

@@ -7,6 +7,7 @@ mod create;
 mod derived;
 mod elementwise;
 mod index;
+pub mod random;
 mod reduce;
 mod shape;
 

@@ -12,12 +12,12 @@ const EDGE: usize = 3;
 /// `array([1, 2], dtype=float32)`.
 ///
 /// # Panics
-/// If the array is a placeholder of a trace: it has no value. `{:?}` prints what is known of any array.
+/// If the array is a placeholder of a trace, live or past: it has no value. `{:?}` prints what is known of any array.
 impl fmt::Display for Array {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match format(self) {
             Ok(text) => f.write_str(&text),
-            Err(e) if e.kind() == ErrorKind::TracedRead => crate::raise::must(Err(e)),
+            Err(e) if matches!(e.kind(), ErrorKind::TracedRead | ErrorKind::LeakedTracer) => crate::raise::must(Err(e)),
             Err(_) => fmt::Debug::fmt(self, f),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! A tree is visited leaf by leaf. Invariants: [`Tree::visit`] and [`Tree::visit_mut`] meet the same arrays in the same order, and
 //! what `visit` reports besides the arrays decides everything else that a function of the tree may depend on. A tree is built by
-//! cloning one of its structure and putting new arrays in. Absent: names of leaves.
+//! cloning one of its structure and putting new arrays in. Names are for people and files (see [`crate::paths`]): nothing computes with them.
 
 use crate::array::Array;
 use smallvec::SmallVec;
@@ -19,7 +19,39 @@ pub enum Leaf<'a> {
     Open(&'static str, usize),
     /// The innermost container ends.
     Close,
+    /// What the innermost container calls the tree that follows.
+    Name(Name<'a>),
 }
+
+/// The name of a part of a container.
+#[derive(Clone, Copy)]
+pub enum Name<'a> {
+    /// A field of a struct.
+    Field(&'static str),
+    /// A position in a tuple or list.
+    Index(usize),
+    /// A key of a map.
+    Key(&'a dyn std::fmt::Display),
+}
+
+impl std::fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Name::Field(name) => f.write_str(name),
+            Name::Index(i) => write!(f, "{i}"),
+            Name::Key(key) => write!(f, "{key}"),
+        }
+    }
+}
+
+impl std::fmt::Debug for Name<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        std::fmt::Display::fmt(self, f)
+    }
+}
+
+/// The kind of a container whose arrays are not differentiated: frozen parameters, running statistics.
+pub const FIXED: &str = "fixed";
 
 /// What a mutable visit meets: the same arrays, and the constants that may be changed; nothing of the structure.
 pub enum LeafMut<'a> {
@@ -134,7 +166,9 @@ impl Tree for Array {
 
 impl Tree for crate::random::State {
     fn visit<'a>(&'a self, f: &mut dyn FnMut(Leaf<'a>)) {
+        f(Leaf::Open(FIXED, 0));
         self.key.visit(f);
+        f(Leaf::Close);
     }
     fn visit_mut(&mut self, f: &mut dyn FnMut(LeafMut<'_>)) {
         self.key.visit_mut(f);
@@ -190,10 +224,17 @@ macro_rules! hashed_constants {
 
 hashed_constants! { lazuli_ir::DType, lazuli_ir::Scalar }
 
+fn visit_items<'a, T: Tree>(items: &'a [T], f: &mut dyn FnMut(Leaf<'a>)) {
+    for (i, x) in items.iter().enumerate() {
+        f(Leaf::Name(Name::Index(i)));
+        x.visit(f);
+    }
+}
+
 impl<T: Tree> Tree for Vec<T> {
     fn visit<'a>(&'a self, f: &mut dyn FnMut(Leaf<'a>)) {
         f(Leaf::Open("Vec", self.len()));
-        self.iter().for_each(|x| x.visit(f));
+        visit_items(self, f);
         f(Leaf::Close);
     }
     fn visit_mut(&mut self, f: &mut dyn FnMut(LeafMut<'_>)) {
@@ -204,7 +245,7 @@ impl<T: Tree> Tree for Vec<T> {
 impl<T: Tree, const N: usize> Tree for [T; N] {
     fn visit<'a>(&'a self, f: &mut dyn FnMut(Leaf<'a>)) {
         f(Leaf::Open("array", N));
-        self.iter().for_each(|x| x.visit(f));
+        visit_items(self, f);
         f(Leaf::Close);
     }
     fn visit_mut(&mut self, f: &mut dyn FnMut(LeafMut<'_>)) {
@@ -233,11 +274,12 @@ impl<T: Tree + ?Sized> Tree for Box<T> {
 }
 
 /// Keys are constants of the structure.
-impl<K: Hash + Ord + Send + Sync + 'static, T: Tree> Tree for BTreeMap<K, T> {
+impl<K: Hash + Ord + std::fmt::Display + Send + Sync + 'static, T: Tree> Tree for BTreeMap<K, T> {
     fn visit<'a>(&'a self, f: &mut dyn FnMut(Leaf<'a>)) {
         f(Leaf::Open("BTreeMap", self.len()));
         for (k, x) in self {
             f(Leaf::Constant(Constant::hashed(k)));
+            f(Leaf::Name(Name::Key(k)));
             x.visit(f);
         }
         f(Leaf::Close);
@@ -253,7 +295,7 @@ macro_rules! tuples {
             #[allow(unused_variables, reason = "the empty tuple has no fields")]
             fn visit<'a>(&'a self, f: &mut dyn FnMut(Leaf<'a>)) {
                 f(Leaf::Open("tuple", $n));
-                $(self.$i.visit(f);)*
+                $(f(Leaf::Name(Name::Index($i))); self.$i.visit(f);)*
                 f(Leaf::Close);
             }
             #[allow(unused_variables, reason = "the empty tuple has no fields")]

@@ -1,7 +1,7 @@
 //! Shapeless functions: traced for one set of shapes and called with others, they give what plain functions give, bit for bit, or refuse.
 
-use lazuli_core::ops::{self, Item};
-use lazuli_core::{Array, DType, Error, ErrorKind, Scalar, compile, compile_stats, grad, random, transform, vmap};
+use lazuli_core::ops::{self, Item, random};
+use lazuli_core::{Array, DType, Error, ErrorKind, Scalar, compile, compile_stats, grad, transform, vmap};
 use lazuli_ir::prims::Bound;
 use lazuli_kernel::{ScanOp, ScatterOp};
 
@@ -95,8 +95,8 @@ fn extents_stay_symbolic() {
         "take" Holds ONE => |x| vec![ops::take(&x[0], &ops::argsort(&x[0].sum(1), None)?, Some(0))?, ops::take_along_axis(&x[0], &ops::argsort(&x[0], Some(1))?, Some(1))?, ops::take_along_axis(&x[0], &ops::argsort(&x[0], None)?, None)?];
         "put" Holds ONE => |x| vec![ops::put_along_axis(&x[0], &ops::argsort(&x[0], Some(1))?, &x[0], Some(1), ScatterOp::Assign)?, ops::put_along_axis(&x[0], &ops::argsort(&x[0], None)?, &x[0], None, ScatterOp::Add)?];
         "updates" Holds ONE => |x| vec![
-            x[0].set(&[Item::Int(-1)], &x[0].sum(0)),
-            x[0].set(&[Item::Slice(Bound { start: None, stop: None, step: 2 })], &x[0].sum(0)),
+            x[0].set(&[Item::Int(-1)], x[0].sum(0)),
+            x[0].set(&[Item::Slice(Bound { start: None, stop: None, step: 2 })], x[0].sum(0)),
             ops::update(&x[0], &[Item::Slice(Bound { start: Some(1), stop: None, step: 1 }), Item::Array(ops::argmax(&x[0], Some(1), false)?)], &x[0].sum(()), ScatterOp::Add)?
         ];
         "gather" Holds ONE => |x| vec![ops::get(&x[0], &[Item::Array(ops::argmax(&x[0], Some(0), false)?), Item::NewAxis, Item::Slice(Bound { start: Some(-2), stop: None, step: 1 })])?];

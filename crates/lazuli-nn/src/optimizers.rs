@@ -1,15 +1,48 @@
 //! Optimizers: λ is the learning rate, g the gradient, w the parameter.
 //!
-//! State is a tree: the learning rate and the moments are arrays, the other settings constants. Moments appear, as zeros, at the first
-//! update: the structure grows once, which costs a compiled step one more trace. Parameters are the model's float arrays.
+//! State is a tree: the learning rate, the step and the moments are arrays, the other settings constants. Moments appear, as zeros, at
+//! the first update: the structure grows once, which costs a compiled step one more trace. What is updated are the model's float arrays
+//! that are not fixed. State and arithmetic have the gradient's dtype; the learning rate is cast to it. Absent: groups of parameters
+//! (see [`Split`]).
 
+mod adam;
+mod descent;
+mod factored;
+mod split;
+
+pub use adam::{Adam, AdamW, Adamax, Lion};
+pub use descent::{AdaDelta, Adagrad, RmsProp, Sgd};
+pub use factored::{Adafactor, Muon};
+pub use split::Split;
+
+use crate::schedules::Schedule;
+use lazuli_core::paths::{self, Entry};
 use lazuli_core::raise::must;
 use lazuli_core::tree::{self, LeafMut};
-use lazuli_core::{Array, Scalar, Tree, array, ops};
+use lazuli_core::{Array, DType, Error, Tree, array};
 use lazuli_derive::Tree;
 
 /// What updates a model by its gradient.
+///
+/// ```
+/// use lazuli_core::{Array, array, grad};
+/// use lazuli_nn::optimizers::{Optimizer, Sgd};
+/// let (mut w, mut optimizer) = (array([3.0, -4.0]), Sgd::new(0.5));
+/// let gradient = grad(|w: &Array| w.square().sum(()))(&w);
+/// optimizer.update(&mut w, &gradient);
+/// assert_eq!(w.to_vec::<f32>(), [0.0, 0.0]);
+/// ```
 pub trait Optimizer: Tree {
+    /// The learning rate and the step.
+    fn rate(&self) -> &Rate;
+    /// The learning rate and the step, to change them.
+    fn rate_mut(&mut self) -> &mut Rate;
+    /// The new value of a parameter.
+    fn step(&mut self, place: &Place, gradient: &Array, parameter: &Array) -> Array;
+    /// Called once before the parameters are updated: moves the step on.
+    fn begin(&mut self) {
+        self.rate_mut().advance();
+    }
     /// Moves each parameter of the model by its gradient, which is a tree of the model's structure.
     ///
     /// # Panics
@@ -19,178 +52,148 @@ pub trait Optimizer: Tree {
     where
         Self: Sized,
     {
-        let gradients = tree::arrays(gradient);
-        assert_eq!(
-            gradients.len(),
-            tree::arrays(model).len(),
-            "[update] the gradient must have the arrays of the model"
-        );
+        let (gradients, entries) = (tree::arrays(gradient), paths::entries(model));
+        if gradients.len() != entries.len() {
+            let message = format!(
+                "the gradient has {} arrays, the model {}: it must have the model's structure",
+                gradients.len(),
+                entries.len()
+            );
+            must(Err(Error::value("update", message)))
+        }
         self.begin();
-        let (mut gradients, mut index) = (gradients.iter(), 0);
+        let mut next = 0;
         model.visit_mut(&mut |leaf| {
-            if let LeafMut::Array(w) = leaf
-                && let Some(g) = gradients.next()
-                && w.dtype().is_float()
-            {
-                *w = self.step(index, g, w);
-                index += 1;
+            if let LeafMut::Array(w) = leaf {
+                let Entry { path, fixed, .. } = &entries[next];
+                if !fixed && w.dtype().is_float() {
+                    *w = self.step(&Place { index: next, path }, &gradients[next], w);
+                }
+                next += 1;
             }
         });
     }
-    /// Called once before the parameters are updated.
-    fn begin(&mut self) {}
-    /// The new value of the parameter with this number.
-    fn step(&mut self, index: usize, gradient: &Array, parameter: &Array) -> Array;
-}
-
-/// The moment with this number, zeros at first.
-fn moment<'a>(moments: &'a mut Vec<Array>, index: usize, like: &Array) -> &'a mut Array {
-    if index == moments.len() {
-        moments.push(must(ops::full_like(like, Scalar::zero(like.dtype()))));
+    /// The learning rate, a scalar; of a schedule, that of the last step.
+    fn learning_rate(&self) -> &Array {
+        &self.rate().value
     }
-    &mut moments[index]
+    /// Sets the learning rate, to a number or a schedule.
+    fn set_learning_rate(&mut self, rate: impl Into<Rate>)
+    where
+        Self: Sized,
+    {
+        let steps = self.rate().steps.clone();
+        *self.rate_mut() = Rate { steps, ..rate.into() };
+    }
 }
 
-/// Stochastic gradient descent: with g ← g + weight_decay · w, v ← momentum · v + g and w ← w − λ v (nesterov: w − λ (g + momentum · v)).
+/// Which of the model's arrays a parameter is.
+#[derive(Debug, Clone, Copy)]
+pub struct Place<'a> {
+    /// Its number in the order of the tree.
+    pub index: usize,
+    /// Its path: see [`lazuli_core::paths`].
+    pub path: &'a str,
+}
+
+/// A learning rate, and how many steps were made: from a number, or from a [`Schedule`].
+///
+/// ```
+/// use lazuli_nn::optimizers::{Optimizer, Sgd};
+/// use lazuli_nn::schedules::Schedule;
+/// assert_eq!(Sgd::new(0.1).learning_rate().item::<f32>(), 0.1);
+/// assert_eq!(Sgd::new(Schedule::exponential(0.5, 0.9)).learning_rate().item::<f32>(), 0.5);
+/// ```
 #[derive(Debug, Clone, Tree)]
-pub struct Sgd {
-    pub learning_rate: Array,
-    momentum: f32,
-    weight_decay: f32,
-    nesterov: bool,
-    velocity: Vec<Array>,
+pub struct Rate {
+    /// The rate, a scalar.
+    pub value: Array,
+    /// Steps so far, a uint64 scalar.
+    pub steps: Array,
+    #[tree(constant)]
+    schedule: Option<Schedule>,
 }
 
-impl Sgd {
-    /// Without momentum and decay.
-    pub fn new(learning_rate: f32) -> Sgd {
-        let learning_rate = array(learning_rate);
-        Sgd { learning_rate, momentum: 0.0, weight_decay: 0.0, nesterov: false, velocity: Vec::new() }
-    }
-    /// How much of the last velocity to keep.
-    pub fn momentum(self, momentum: f32) -> Sgd {
-        Sgd { momentum, ..self }
-    }
-    /// Strength of the L2 penalty.
-    pub fn weight_decay(self, weight_decay: f32) -> Sgd {
-        Sgd { weight_decay, ..self }
-    }
-    /// Looks ahead.
-    ///
-    /// # Panics
-    /// Without a momentum above 0.
-    #[track_caller]
-    pub fn nesterov(self) -> Sgd {
-        assert!(self.momentum > 0.0, "[Sgd] nesterov needs a momentum above 0: set it before");
-        Sgd { nesterov: true, ..self }
-    }
-}
-
-impl Optimizer for Sgd {
-    fn step(&mut self, index: usize, gradient: &Array, parameter: &Array) -> Array {
-        let rate = self.learning_rate.astype(gradient.dtype());
-        let mut g = gradient.clone();
-        if self.weight_decay != 0.0 {
-            g = g + self.weight_decay * parameter;
+impl Rate {
+    fn advance(&mut self) {
+        if let Some(schedule) = &self.schedule {
+            self.value = schedule.at(&self.steps);
         }
-        if self.momentum <= 0.0 {
-            return parameter - rate * g;
+        self.steps = &self.steps + 1;
+    }
+    /// The rate in the dtype of a gradient.
+    fn like(&self, gradient: &Array) -> Array {
+        self.value.astype(gradient.dtype())
+    }
+}
+
+impl From<f64> for Rate {
+    fn from(rate: f64) -> Rate {
+        Rate { value: array(rate as f32), steps: Array::from(0u64), schedule: None }
+    }
+}
+
+impl From<f32> for Rate {
+    fn from(rate: f32) -> Rate {
+        (rate as f64).into()
+    }
+}
+
+impl From<Schedule> for Rate {
+    fn from(schedule: Schedule) -> Rate {
+        let steps = Array::from(0u64);
+        Rate { value: schedule.at(&steps), steps, schedule: Some(schedule) }
+    }
+}
+
+/// State of each parameter, by its number; zeros at first.
+#[derive(Debug, Clone, Default, Tree)]
+struct Moments(Vec<Option<Array>>);
+
+impl Moments {
+    fn at(&mut self, place: &Place, like: &Array) -> &mut Array {
+        if self.0.len() <= place.index {
+            self.0.resize(place.index + 1, None);
         }
-        let v = moment(&mut self.velocity, index, parameter);
-        *v = self.momentum * &*v + &g;
-        parameter - rate * if self.nesterov { g + self.momentum * &*v } else { v.clone() }
+        self.0[place.index].get_or_insert_with(|| like.zeros_like())
     }
 }
 
-/// Adam (Kingma and Ba, arXiv:1412.6980): m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², w ← w − λ m / (√v + eps), with m and v divided by
-/// 1 − β₁ᵗ and 1 − β₂ᵗ at step t if the bias is corrected (not by default).
-#[derive(Debug, Clone, Tree)]
-pub struct Adam {
-    pub learning_rate: Array,
-    betas: (f64, f64),
-    eps: f64,
-    bias_correction: bool,
-    /// Steps so far, float32.
-    steps: Array,
-    first: Vec<Array>,
-    second: Vec<Array>,
-}
-
-impl Adam {
-    /// With betas 0.9 and 0.999, eps 1e-8.
-    pub fn new(learning_rate: f32) -> Adam {
-        Adam {
-            learning_rate: array(learning_rate),
-            betas: (0.9, 0.999),
-            eps: 1e-8,
-            bias_correction: false,
-            steps: array(0.0),
-            first: Vec::new(),
-            second: Vec::new(),
+/// The accessors that all optimizers share.
+macro_rules! has_rate {
+    () => {
+        fn rate(&self) -> &Rate {
+            &self.rate
         }
-    }
-    /// How much of the moments to keep.
-    pub fn betas(self, first: f64, second: f64) -> Adam {
-        Adam { betas: (first, second), ..self }
-    }
-    /// Added to the denominator.
-    pub fn eps(self, eps: f64) -> Adam {
-        Adam { eps, ..self }
-    }
-    /// Corrects for the moments' starting at zero, as in the paper.
-    pub fn bias_correction(self) -> Adam {
-        Adam { bias_correction: true, ..self }
-    }
-}
-
-impl Optimizer for Adam {
-    fn begin(&mut self) {
-        self.steps = &self.steps + 1.0f32;
-    }
-    fn step(&mut self, index: usize, gradient: &Array, parameter: &Array) -> Array {
-        let (beta1, beta2) = self.betas;
-        let dtype = gradient.dtype();
-        let m = moment(&mut self.first, index, parameter);
-        *m = beta1 * &*m + (1.0 - beta1) * gradient;
-        let v = moment(&mut self.second, index, parameter);
-        *v = beta2 * &*v + (1.0 - beta2) * gradient.square();
-        let (mut rate, mut root) = (self.learning_rate.astype(dtype), v.sqrt());
-        if self.bias_correction {
-            let left = |beta: f64| 1.0f32 - array(beta as f32).power(&self.steps);
-            rate = (&self.learning_rate / left(beta1)).astype(dtype);
-            root = root * left(beta2).rsqrt().astype(dtype);
+        fn rate_mut(&mut self) -> &mut Rate {
+            &mut self.rate
         }
-        parameter - rate * &self.first[index] / (root + self.eps)
+    };
+}
+use has_rate;
+
+/// An error at the caller's line if a setting is out of its range.
+#[track_caller]
+fn check(op: &str, name: &str, value: f64, valid: bool) {
+    if !valid {
+        must(Err(Error::value(op, format!("{name} must not be negative, got {value}"))))
     }
 }
 
-/// Adam with weight decay apart from the gradient (Loshchilov and Hutter, arXiv:1711.05101): w ← w − λ · weight_decay · w, then a step of
-/// [`Adam`].
-#[derive(Debug, Clone, Tree)]
-pub struct AdamW {
-    /// The Adam that takes the step.
-    pub adam: Adam,
-    weight_decay: f64,
-}
-
-impl AdamW {
-    /// With a decay of 0.01.
-    pub fn new(learning_rate: f32) -> AdamW {
-        AdamW { adam: Adam::new(learning_rate), weight_decay: 0.01 }
-    }
-    /// The decay.
-    pub fn weight_decay(self, weight_decay: f64) -> AdamW {
-        AdamW { weight_decay, ..self }
-    }
-}
-
-impl Optimizer for AdamW {
-    fn begin(&mut self) {
-        self.adam.begin();
-    }
-    fn step(&mut self, index: usize, gradient: &Array, parameter: &Array) -> Array {
-        let rate = self.adam.learning_rate.astype(gradient.dtype());
-        let decayed = parameter * (1.0f32 - rate * self.weight_decay);
-        self.adam.step(index, gradient, &decayed)
-    }
+/// Scales gradients down so that the norm of all of them together is at most `max_norm` (Pascanu et al., arXiv:1211.5063): the scaled
+/// tree, and the norm before (a float32 scalar).
+///
+/// ```
+/// use lazuli_core::array;
+/// let (scaled, norm) = lazuli_nn::optimizers::clip_grad_norm(&array([3.0, 4.0]), 10.0);
+/// assert_eq!((scaled.to_vec::<f32>(), norm.item::<f32>()), (vec![3.0, 4.0], 5.0));
+/// ```
+#[track_caller]
+pub fn clip_grad_norm<T: Tree + Clone>(gradients: &T, max_norm: f64) -> (T, Array) {
+    let varying: Vec<Array> = paths::entries(gradients).into_iter().filter(Entry::varies).map(|e| e.array).collect();
+    let total = varying.iter().fold(array(0.0), |sum, g| sum + g.astype(DType::F32).square().sum(()));
+    let norm = total.sqrt();
+    let factor = (max_norm / (&norm + 1e-6)).minimum(1.0);
+    let scale = |g: &Array| if g.dtype().is_float() { g * factor.astype(g.dtype()) } else { g.clone() };
+    (tree::map(gradients, scale), norm)
 }

@@ -32,16 +32,44 @@
 //! ```
 //!
 //! What a method panics over (shapes that do not match, a dtype, a value read while tracing) is an error within [`catch`] and
-//! [`Compiled::try_call`]; [`ops`] has the fallible form of each. Absent: devices other than the CPU, shapeless traces in Rust,
-//! Python (the package of the same name wraps the same crates).
+//! [`Compiled::try_call`]; [`ops`] has the fallible form of each.
+//!
+//! | to | see |
+//! | --- | --- |
+//! | make arrays | [`array`], [`Array::zeros`] and its like, [`random`], `Array::from` |
+//! | compute | methods and operators of [`Array`], [`concatenate`], [`stack`], [`select`], [`ops`] |
+//! | index | [`Array::index`], [`Array::set`] |
+//! | transform functions | [`compile`], [`grad`], [`value_and_grad`], [`vjp`], [`jvp`], [`vmap`] |
+//! | build models | [`nn`], `#[derive(Tree)]`, `#[derive(Module)]` |
+//! | look at values | [`Array::item`], [`Array::to_vec`], `println!("{x}")` |
+//! | read and write files | [`files`], [`nn::Parameters`] |
+//!
+//! Absent: devices other than the CPU, Python (the package of the same name wraps the same crates).
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 pub use lazuli_core::{
-    Array, CompileStats, Compiled, DType, Differentiable, Element, Error, ErrorKind, Function, Mappable, Operand,
-    Output, Result, Scalar, Tree, array, async_eval, catch, compile, compile_disabled, compile_is_enabled,
-    compile_stats, disable_compile, enable_compile, grad, ops, random, synchronize, tree, value_and_grad, vmap,
-    vmap_along,
+    Array, Axes, CompileStats, Compiled, DType, Differentiable, Element, Ellipsis, Error, ErrorKind, Function,
+    Mappable, NewAxis, Operand, Output, Result, Scalar, Tree, array, async_eval, catch, compile, compile_disabled,
+    compile_is_enabled, compile_stats, concatenate, disable_compile, enable_compile, files, grad, grad_all, jvp, keep,
+    ops, paths, random, select, stack, step, synchronize, tree, try_jvp, try_vjp, value_and_grad, vjp, vmap,
+    vmap_along, vmap_into,
 };
-pub use lazuli_derive::Tree;
+pub use lazuli_derive::{Module, Tree};
 pub use lazuli_nn as nn;
 pub use tree::eval;
+
+/// What most programs use: `use lazuli::prelude::*;`.
+///
+/// ```
+/// use lazuli::prelude::*;
+/// let model = Sequential::new().then(Linear::new(2, 8)).then(Activation::RELU);
+/// assert_eq!(model.forward(&array([[1.0, 2.0]])).shape(), [1, 8]);
+/// ```
+pub mod prelude {
+    pub use crate::nn::optimizers::{self, Optimizer};
+    pub use crate::nn::{self, Activation, Linear, Module, Parameters, Sequential, losses};
+    pub use crate::{
+        Array, DType, Ellipsis, NewAxis, Tree, array, compile, grad, keep, random, step, value_and_grad, vmap,
+    };
+}

@@ -129,7 +129,7 @@ fn transformations_compose() {
     check(&grad(grad(|x: &Array| x * x * x))(&array(2.0)), &[12.0]);
     check(&vmap(grad(|x: &Array| x * x))(&array([1.0, 2.0])), &[2.0, 4.0]);
     let rows = vmap(|m: &Linear, x: &Array| m.weight.matmul(x));
-    let m = Linear { weight: array([[[1.0, 2.0]], [[3.0, 4.0]]]), bias: None };
+    let m = Linear { weight: array([[[1.0, 2.0]], [[3.0, 4.0]]]).into(), bias: None };
     check(&rows(&m, &array([[1.0, 1.0], [1.0, 0.0]])), &[3.0, 3.0]);
 }
 
@@ -170,7 +170,7 @@ fn trains<O: Optimizer + Clone>(optimizer: O) {
         loss
     }
     let run = |step: &dyn Fn(&mut State<O>, &Array, &Array) -> Array| -> Vec<f32> {
-        let mut state = (model.clone(), optimizer.clone(), random::State { key: random::key(3) });
+        let mut state = (model.clone(), optimizer.clone(), random::State::new(3));
         (0..30).map(|_| step(&mut state, &x, &y).item()).collect()
     };
     let compiled = compile(step::<O>);
@@ -224,5 +224,5 @@ fn modules_of_one_name_and_structure_are_told_apart() {
     let apply = compile(|m: &Sequential, x: &Array| m.forward(x));
     let one = Sequential::new().then(Scale { by: array(2.0) });
     check(&apply(&one, &array(3.0)), &[6.0]);
-    check(&apply(&Sequential(vec![other()]), &array(3.0)), &[1.5]);
+    check(&apply(&Sequential { layers: vec![other()] }, &array(3.0)), &[1.5]);
 }
