@@ -1,15 +1,15 @@
 //! Which equations become one kernel.
 //!
 //! The graph is walked once, from its end to its beginning. When an equation is reached, all kernels that need its result are known, and with each of them the
-//! *class* of indices at which it is needed there: those of the kernel's own loop (so that the kernel could store the value as well), those of a reduction's body,
-//! or others (behind a broadcast, a transpose, a gather). From that follows where it is computed:
+//! *class* of indices at which it is needed there: those of the kernel's loop along all axes (so that the kernel could store the value as well), along some of them
+//! (behind a broadcast; those that a reduction keeps, above all), or others (behind a transpose, a gather). From that follows where it is computed:
 //!
 //! - **pulled** into every kernel that needs it: views always; what only one kernel needs, unless that would compute much more often what is not
 //!   cheap; cheap values that several kernels need, where computing them again moves fewer bytes than storing and loading them;
 //! - **stored** by a kernel that needs it at its own indices and that no other user precedes, or by a new kernel.
 //!
 //! Reductions, scans, scatters, updates and library calls are *anchors*: each begins a kernel, but that reductions of one space join, and that a reduction joins the
-//! map that consumes it at every point (its epilogue).
+//! map that consumes it: at every point of its result (its epilogue), or at every point of what it reduces, where a row of that stays in the cache ([`loops`]).
 //!
 //! Every kernel has a *height*, above that of all kernels that read what it stores; only kernels of one height are merged. So no kernel ever waits
 //! for itself. A kernel has at most [`MOST_OPERANDS`] operands and about [`MOST_INSTRUCTIONS`] instructions; what would exceed them is split, without a word.
@@ -17,12 +17,15 @@
 //! Whatever is decided here, results are the same: see [`crate::lower`].
 
 mod cost;
+mod loops;
+mod merge;
 mod order;
 
 use crate::hash::{Map, Set};
 use crate::lower::lowering;
 use cost::Costs;
 use lazuli_ir::{Atom, Effect, Equation, Graph, Lowering, Prim, Shape, Var, shape};
+use loops::{Loop, Mask};
 use smallvec::{SmallVec, smallvec};
 
 /// Limits of one kernel.
@@ -86,10 +89,8 @@ pub(crate) fn fuse(graph: &Graph, regions: &[u32]) -> Schedule {
 /// At which indices a kernel needs a value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Class {
-    /// Those of its loop (of a reduction: of the axes that are kept): it can store such a value.
-    Own,
-    /// Those of a reduction's whole loop, or of what an anchor reads.
-    Body,
+    /// Those of its loop along these axes: it can store a value at all of them, or at those that its reductions keep.
+    On(Mask),
     /// Others; equal numbers, equal indices.
     Other(u32),
 }
@@ -103,23 +104,10 @@ struct Placement {
     spent: u32,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Nest {
-    Map,
-    /// Over this space, along these axes.
-    Reduce {
-        space: Shape,
-        axes: SmallVec<[usize; 4]>,
-    },
-    /// Takes no more stores.
-    Closed,
-}
-
 #[derive(Debug)]
 struct Kernel {
-    nest: Nest,
-    /// Shape of what it stores at its own indices.
-    space: Shape,
+    /// What it runs over; none if it takes no more stores.
+    nest: Option<Loop>,
     /// Numbers of elements, counted from the end, at which the loop axes are split.
     boundaries: SmallVec<[usize; 4]>,
     height: u32,
@@ -129,6 +117,29 @@ struct Kernel {
     /// Variables needed that are not computed here.
     reads: Set<Var>,
     group: Group,
+}
+
+impl Kernel {
+    /// Whether it can store what it needs at these indices.
+    fn stores_at(&self, class: Class) -> bool {
+        match (&self.nest, class) {
+            (Some(nest), Class::On(mask)) => {
+                Some(mask) == nest.kept || mask == nest.axes.all() && (nest.kept.is_none() || nest.is_row)
+            }
+            _ => false,
+        }
+    }
+    fn is_map(&self) -> bool {
+        self.nest.as_ref().is_some_and(|nest| nest.kept.is_none())
+    }
+}
+
+/// A kernel needs a value.
+#[derive(Debug, Clone, Copy)]
+struct Demand {
+    at: Placement,
+    /// Some of what needs it is computed at more points than the value has: those of a row.
+    along_row: bool,
 }
 
 struct Fuser<'a> {
@@ -150,12 +161,16 @@ struct Fuser<'a> {
     floors: Vec<u32>,
     /// The class that an index of a class becomes for an operand of another shape.
     classes: Map<(Class, u32, Shape), u32>,
+    /// Of each class of other indices: the loop axes that they depend on.
+    bases: Vec<Mask>,
     reasons: Vec<(Var, &'static str)>,
     last_effect: u32,
 }
 
 /// Producer of an input of the graph.
 const NONE: u32 = u32::MAX;
+/// In place of a user: classes of a map that became part of a reduction.
+const LIFTED: u32 = u32::MAX - 1;
 
 impl<'a> Fuser<'a> {
     fn new(graph: &'a Graph, regions: &'a [u32]) -> Self {
@@ -196,6 +211,7 @@ impl<'a> Fuser<'a> {
             stored,
             floors: vec![0; n],
             classes: Map::default(),
+            bases: Vec::new(),
             reasons: Vec::new(),
             last_effect: 0,
         }
@@ -256,18 +272,23 @@ impl<'a> Fuser<'a> {
     }
 
     /// Where a variable is needed: one entry for each kernel and class.
-    fn demands(&mut self, v: Var) -> SmallVec<[Placement; 2]> {
-        let mut demands: SmallVec<[Placement; 2]> = SmallVec::new();
+    fn demands(&mut self, v: Var) -> SmallVec<[Demand; 2]> {
+        let mut demands: SmallVec<[Demand; 2]> = SmallVec::new();
         let range = self.starts[v.0 as usize] as usize..self.starts[v.0 as usize + 1] as usize;
         for u in range {
             let user = self.users[u];
             for p in 0..self.placements[user as usize].len() {
-                let Placement { kernel, class, spent } = self.placements[user as usize][p];
+                let Placement { kernel, class: of_user, spent } = self.placements[user as usize][p];
                 let kernel = self.find(kernel);
-                let class = self.operand_class(user, v, kernel, class);
-                match demands.iter_mut().find(|d| d.kernel == kernel && d.class == class) {
-                    Some(d) => d.spent = d.spent.max(spent),
-                    None => demands.push(Placement { kernel, class, spent }),
+                let class = self.operand_class(user, v, kernel, of_user);
+                let kept = self.kernel(kernel).nest.as_ref().and_then(|nest| nest.kept);
+                let along_row = kept.is_some_and(|kept| self.base(of_user) & !kept != 0) && self.is_pointwise(user);
+                match demands.iter_mut().find(|d| d.at.kernel == kernel && d.at.class == class) {
+                    Some(d) => {
+                        d.at.spent = d.at.spent.max(spent);
+                        d.along_row |= along_row;
+                    }
+                    None => demands.push(Demand { at: Placement { kernel, class, spent }, along_row }),
                 }
             }
         }
@@ -278,22 +299,22 @@ impl<'a> Fuser<'a> {
     fn operand_class(&mut self, user: u32, v: Var, kernel: u32, class: Class) -> Class {
         let graph: &'a Graph = self.graph;
         let e = &graph.equations[user as usize];
-        let shape = self.shape(v);
+        let (shape, out) = (self.shape(v), self.shape(e.outputs[0]));
         match &e.prim {
-            Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_) => {
-                if same_points(shape, self.shape(e.outputs[0])) {
+            Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_) | Prim::Broadcast(_) => {
+                if same_points(shape, out) {
                     return class;
+                }
+                if let (Class::On(mask), Some(nest)) = (class, &self.kernel(kernel).nest)
+                    && let Some(narrow) = nest.axes.narrowed(mask, out, shape)
+                {
+                    return Class::On(narrow);
                 }
                 self.other((class, NONE, shape.clone()))
             }
             prim if regroups(prim) => class,
             prim if prim.is_view() => self.other((class, user, Shape::new())),
-            _ if class == Class::Body
-                && matches!(self.kernel(kernel).nest, Nest::Reduce { .. })
-                && !self.is_pointwise(user) =>
-            {
-                Class::Body
-            }
+            Prim::Reduce(_) | Prim::ArgReduce(_) => class,
             // Gathers and the like, and anchors that are no reductions, have indices of their own for each operand.
             _ => {
                 let k = e.inputs.iter().position(|a| *a == Atom::Var(v)).unwrap_or(0);
@@ -307,8 +328,21 @@ impl<'a> Fuser<'a> {
     }
 
     fn other(&mut self, key: (Class, u32, Shape)) -> Class {
+        let base = self.base(key.0);
         let next = self.classes.len() as u32;
-        Class::Other(*self.classes.entry(key).or_insert(next))
+        let number = *self.classes.entry(key).or_insert(next);
+        if number == next {
+            self.bases.push(base);
+        }
+        Class::Other(number)
+    }
+
+    /// The loop axes that indices of a class depend on.
+    fn base(&self, class: Class) -> Mask {
+        match class {
+            Class::On(mask) => mask,
+            Class::Other(n) => self.bases[n as usize],
+        }
     }
 
     /// Computes an equation in a kernel.
@@ -335,12 +369,11 @@ impl<'a> Fuser<'a> {
         k.reads.len() + new - own + k.group.stores.len() < MOST_OPERANDS && k.instructions + cost <= MOST_INSTRUCTIONS
     }
 
-    fn new_kernel(&mut self, i: u32, nest: Nest, space: &Shape, height: u32) -> u32 {
+    fn new_kernel(&mut self, i: u32, nest: Option<Loop>, space: &Shape, height: u32) -> u32 {
         let id = self.kernels.len() as u32;
         self.merged.push(id);
         self.kernels.push(Kernel {
             nest,
-            space: space.clone(),
             boundaries: boundaries(space),
             height,
             region: self.regions.get(i as usize).copied().unwrap_or(0),
@@ -370,9 +403,10 @@ impl<'a> Fuser<'a> {
         }
         let demands = self.demands(v);
         let many = demands.len() > MOST_VIEWS;
-        for d in demands {
+        for d in demands.into_iter().map(|d| d.at) {
             let regroup = regroups(&e.prim) && !same_points(self.shape(v), self.shape(source));
-            let splits = d.class == Class::Own && self.kernel(d.kernel).nest == Nest::Map;
+            let k = self.kernel(d.kernel);
+            let splits = k.is_map() && k.stores_at(d.class);
             let far = !self.is_near(i, d.kernel);
             if many || far || regroup && !(splits && self.split(d.kernel, source)) {
                 let above = self.kernel(d.kernel).height + 1;
@@ -419,7 +453,7 @@ impl<'a> Fuser<'a> {
 
     fn pointwise(&mut self, i: u32, e: &Equation) {
         let v = e.outputs[0];
-        let mut demands = self.demands(v);
+        let mut demands: SmallVec<[Placement; 2]> = self.demands(v).into_iter().map(|d| d.at).collect();
         let far: SmallVec<[u32; 2]> = demands.iter().map(|d| d.kernel).filter(|&k| !self.is_near(i, k)).collect();
         for kernel in far {
             let above = self.kernel(kernel).height + 1;
@@ -439,33 +473,25 @@ impl<'a> Fuser<'a> {
             }
         }
         let height = self.height_for(v, &demands);
-        let joined = self.join(&demands, height, i, e, cost);
+        let joined = self.join(&mut demands, height, i, e, cost);
         let kernel = match joined {
             Some(kernel) => kernel,
-            None => self.new_kernel(i, Nest::Map, self.shape(v), self.above(v, &demands)),
+            None => {
+                let nest = Loop::map(self.shape(v));
+                let own = Class::On(nest.axes.all());
+                let kernel = self.new_kernel(i, Some(nest), self.shape(v), self.above(v, &demands));
+                demands = smallvec![Placement { kernel, class: own, spent: 0 }];
+                kernel
+            }
         };
-        let here = demands.iter().filter(|d| self.find(d.kernel) == kernel);
-        let mut placements: SmallVec<[Placement; 2]> = here.map(|d| Placement { kernel, ..*d }).collect();
-        if !placements.iter().any(|p| p.class == Class::Own) {
-            placements.push(Placement { kernel, class: Class::Own, spent: 0 });
-        }
+        let here = demands.into_iter().filter(|d| self.find(d.kernel) == kernel);
+        let placements: SmallVec<[Placement; 2]> = here.map(|d| Placement { kernel, ..d }).collect();
         placements.into_iter().for_each(|p| self.place(i, p, cost));
         self.kernels[kernel as usize].group.stores.push(v);
     }
 
-    /// Merges maps of one height that both need a value at their own indices.
-    fn share_loop(&mut self, demands: &mut SmallVec<[Placement; 2]>) {
-        let first = demands[0];
-        let mergeable = |d: &Placement| d.class == Class::Own && self.can_merge(first.kernel, d.kernel);
-        if demands.len() > 1 && demands.iter().all(mergeable) {
-            let others: SmallVec<[u32; 2]> = demands[1..].iter().map(|d| d.kernel).collect();
-            let mut into = first.kernel;
-            for other in others {
-                into = self.merge(into, other);
-            }
-            let spent = demands.iter().map(|d| d.spent).max().unwrap_or(0);
-            *demands = smallvec![Placement { kernel: into, class: Class::Own, spent }];
-        }
+    fn stores_at(&self, d: &Placement) -> bool {
+        self.kernel(d.kernel).stores_at(d.class)
     }
 
     /// Where a value that need not be stored is computed, or why it has to be stored after all.
@@ -479,7 +505,9 @@ impl<'a> Fuser<'a> {
         if !demands.iter().all(|d| self.has_room(d.kernel, e, cost)) {
             return Err("the kernel would be too large");
         }
-        if let [d @ Placement { class: Class::Own, .. }] = demands {
+        if let [d] = demands
+            && self.stores_at(d)
+        {
             return Ok(smallvec![*d]);
         }
         let size = shape::size(self.shape(v));
@@ -510,11 +538,9 @@ impl<'a> Fuser<'a> {
 
     /// How often a demand computes a value of `size` elements.
     fn points(&self, d: &Placement, size: usize) -> usize {
-        let k = self.kernel(d.kernel);
-        match (&k.nest, d.class) {
-            (Nest::Closed, _) => size,
-            (Nest::Reduce { space, .. }, Class::Body | Class::Other(_)) => shape::size(space),
-            _ => shape::size(&k.space),
+        match &self.kernel(d.kernel).nest {
+            None => size,
+            Some(nest) => nest.points(self.base(d.class)),
         }
     }
 
@@ -530,159 +556,46 @@ impl<'a> Fuser<'a> {
         heights.max().unwrap_or(0).max(self.floors[v.0 as usize])
     }
 
-    /// A kernel of this height that needs the value at its own indices and can store it: no other kernel that needs it is as high.
-    fn join(&mut self, demands: &[Placement], height: u32, i: u32, e: &Equation, cost: u32) -> Option<u32> {
-        let highest: SmallVec<[Placement; 2]> =
-            demands.iter().copied().filter(|d| self.kernel(d.kernel).height == height).collect();
-        let first = highest.first()?.kernel;
-        let fits = |d: &Placement| {
-            let own = d.class == Class::Own && self.kernel(d.kernel).nest != Nest::Closed;
-            own && (d.kernel == first || self.can_merge(first, d.kernel))
-        };
-        if !highest.iter().all(fits) || !self.is_near(i, first) {
-            return None;
-        }
-        let mut into = first;
-        for d in &highest[1..] {
-            into = self.merge(into, d.kernel);
-        }
-        self.has_room(into, e, cost).then_some(into)
-    }
-
-    /// Whether two kernels may become one.
-    fn can_merge(&self, a: u32, b: u32) -> bool {
-        let (a, b) = (self.find(a), self.find(b));
-        let (p, q) = (self.kernel(a), self.kernel(b));
-        let nests = match (&p.nest, &q.nest) {
-            (Nest::Closed, _) | (_, Nest::Closed) => false,
-            (Nest::Reduce { .. }, Nest::Reduce { .. }) => p.nest == q.nest,
-            _ => true,
-        };
-        // The axes of a reduction are not split.
-        let splits = p.nest == q.nest || p.group.shapes.is_empty() && q.group.shapes.is_empty();
-        a == b
-            || nests
-                && splits
-                && same_points(&p.space, &q.space)
-                && p.boundaries == q.boundaries
-                && p.height == q.height
-                && p.region == q.region
-                && p.stream == q.stream
-                && p.instructions + q.instructions <= MOST_INSTRUCTIONS
-                && p.reads.len() + q.reads.len() + p.group.stores.len() + q.group.stores.len() <= MOST_OPERANDS
-    }
-
-    fn merge(&mut self, a: u32, b: u32) -> u32 {
-        let (a, b) = (self.find(a), self.find(b));
-        if a == b {
-            return a;
-        }
-        let larger = |k: &Kernel| k.group.members.len() + k.reads.len();
-        let (into, from) = if larger(self.kernel(a)) >= larger(self.kernel(b)) { (a, b) } else { (b, a) };
-        self.merged[from as usize] = into;
-        let old = &mut self.kernels[from as usize];
-        let (group, reads, nest) = (std::mem::take(&mut old.group), std::mem::take(&mut old.reads), old.nest.clone());
-        let instructions = old.instructions;
-        let k = &mut self.kernels[into as usize];
-        k.reads.extend(reads);
-        k.instructions += instructions;
-        if nest != Nest::Map {
-            k.nest = nest;
-        }
-        k.group.anchors.extend(group.anchors);
-        k.group.stores.extend(group.stores);
-        k.group.shapes.extend(group.shapes);
-        k.group.members.extend(group.members);
-        into
-    }
-
-    /// A reduction joins the kernel that needs its result at its own indices, if it is the highest that does; otherwise it begins one.
+    /// A reduction joins the highest kernels that need its result if it can be there in time for all of what they do; otherwise it begins one.
     fn reduce(&mut self, i: u32, e: &Equation, axes: SmallVec<[usize; 4]>) {
         let v = e.outputs[0];
-        let space = match e.inputs[0] {
-            Atom::Var(u) => self.shape(u).clone(),
-            Atom::Lit(_) => Shape::new(),
+        let (space, itemsize) = match e.inputs[0] {
+            Atom::Var(u) => (self.shape(u).clone(), self.graph.avals[u.0 as usize].dtype.itemsize()),
+            Atom::Lit(s) => (Shape::new(), s.dtype.itemsize()),
         };
+        let nest = Loop::reduction(&space, &axes, itemsize);
         let demands = self.demands(v);
-        let nest = Nest::Reduce { space, axes };
-        let near = demands.iter().all(|d| self.is_near(i, d.kernel));
-        let height = self.height_for(v, &demands);
-        let accepts = |f: &Self, d: &Placement| {
-            let k = f.kernel(d.kernel);
-            let nests = k.nest == Nest::Map && k.group.shapes.is_empty() || k.nest == nest;
-            d.class == Class::Own && nests && same_points(&k.space, f.shape(v))
-        };
-        let highest = |f: &Self, d: &&Placement| f.kernel(d.kernel).height == height;
-        let fits = near && demands.iter().filter(|d| highest(self, d)).all(|d| accepts(self, d));
-        // A kernel that reads a result both at its own and at other indices would need it before it is there.
-        let twice = |f: &Self, k: u32| demands.iter().any(|d| f.find(d.kernel) == k && d.class != Class::Own);
-        let joined = if fits && !demands.is_empty() { self.join(&demands, height, i, e, 1) } else { None };
-        let joined = joined.filter(|&k| !twice(self, k));
+        let placements: SmallVec<[Placement; 2]> = demands.iter().map(|d| d.at).collect();
+        let joined = self.join_rows(&demands, self.height_for(v, &placements), i, e, &nest);
+        let own = Class::On(nest.axes.all());
         let kernel = match joined {
             Some(kernel) => kernel,
-            None => self.new_kernel(i, nest.clone(), self.shape(v), self.above(v, &demands)),
+            None => self.new_kernel(i, Some(nest), self.shape(v), self.above(v, &placements)),
         };
-        let read_elsewhere = demands.iter().any(|d| self.find(d.kernel) != kernel);
+        let read_elsewhere = demands.iter().any(|d| self.find(d.at.kernel) != kernel);
         if self.stored[v.0 as usize] || read_elsewhere || joined.is_none() {
             if joined.is_none() && !demands.is_empty() && !self.stored[v.0 as usize] {
                 self.reasons.push((v, "it is needed at other points than the reduction gives"));
             }
             self.kernels[kernel as usize].group.stores.push(v);
         }
-        self.kernels[kernel as usize].nest = nest;
         self.kernels[kernel as usize].group.anchors.push(i);
-        self.place(i, Placement { kernel, class: Class::Body, spent: 0 }, 1);
+        self.place(i, Placement { kernel, class: own, spent: 0 }, 1);
     }
 
     /// An anchor by itself.
     fn closed(&mut self, i: u32, e: &Equation) {
         let v = e.outputs[0];
-        let demands = self.demands(v);
+        let demands: SmallVec<[Placement; 2]> = self.demands(v).into_iter().map(|d| d.at).collect();
         let height = e.outputs.iter().map(|&v| self.above(v, &demands)).max().unwrap_or(0);
         let library = matches!(lowering(self.graph, i), Lowering::Library(_));
-        let space = match (lowering(self.graph, i), e.inputs.get(1)) {
-            (Lowering::Scatter { space, .. }, _) => space,
-            _ => self.shape(v).clone(),
-        };
-        let kernel = self.new_kernel(i, Nest::Closed, &space, height);
+        let kernel = self.new_kernel(i, None, self.shape(v), height);
         if library {
             operands(e).for_each(|u| self.require(u, height + 1, "a library routine reads it"));
         }
         self.kernels[kernel as usize].group.anchors.push(i);
         self.kernels[kernel as usize].group.stores.extend(e.outputs.iter().copied());
-        self.place(i, Placement { kernel, class: Class::Body, spent: 0 }, 1);
-    }
-
-    /// Merges kernels of one height and loop that read something large in common, or are so small that a launch less is what counts.
-    fn merge_siblings(&mut self) {
-        let mut first: Map<(u32, Var), SmallVec<[u32; 2]>> = Map::default();
-        for id in 0..self.kernels.len() as u32 {
-            if self.find(id) != id || self.kernel(id).nest == Nest::Closed {
-                continue;
-            }
-            let points = shape::size(&self.kernel(id).space);
-            let worth = |v: &Var| points <= SMALL || 2 * shape::size(self.graph.shape_of(*v)) >= points;
-            let mut reads: SmallVec<[Var; 8]> = self.kernel(id).reads.iter().copied().filter(worth).collect();
-            reads.sort_unstable();
-            let mut into = id;
-            for &v in &reads {
-                let key = (self.kernel(into).height, v);
-                let known = first.entry(key).or_default().clone();
-                if let Some(other) = known
-                    .into_iter()
-                    .map(|k| self.find(k))
-                    .find(|&k| k != into && self.kernel(k).nest == self.kernel(into).nest && self.can_merge(k, into))
-                {
-                    into = self.merge(other, into);
-                }
-            }
-            for v in reads {
-                let known = first.entry((self.kernel(into).height, v)).or_default();
-                if known.len() < 4 && !known.contains(&into) {
-                    known.push(into);
-                }
-            }
-        }
+        self.place(i, Placement { kernel, class: Class::On(0), spent: 0 }, 1);
     }
 }
 
@@ -696,7 +609,7 @@ fn operands(e: &Equation) -> impl Iterator<Item = Var> + '_ {
 }
 
 /// Whether shapes agree but for axes of extent 1.
-fn same_points(a: &[usize], b: &[usize]) -> bool {
+pub(crate) fn same_points(a: &[usize], b: &[usize]) -> bool {
     a == b || a.iter().filter(|&&n| n != 1).eq(b.iter().filter(|&&n| n != 1))
 }
 

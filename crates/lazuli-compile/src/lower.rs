@@ -10,7 +10,7 @@ mod body;
 mod finish;
 mod places;
 
-use crate::fuse::Group;
+use crate::fuse::{Group, same_points};
 use body::{Access, Body};
 use finish::finish;
 pub(crate) use finish::{Launch, Operands};
@@ -137,12 +137,7 @@ impl<'a> Lowerer<'a> {
         let mut splits = self.boundaries(&stores);
         splits.extend(shapes.iter().map(|s| s.as_slice()));
         let at = body.begin(space, &splits);
-        let mut written = SmallVec::<[(Var, Lane, Index); 4]>::new();
-        for &v in &stores {
-            let at = self.reindex(&mut body, &at, space, &self.aval(v).shape);
-            let lane = body.eval(graph, &mut self.places, v, &at);
-            written.push((v, lane, at));
-        }
+        let written = self.eval_all(&mut body, &stores, &at, space);
         let stores = self.store(&mut body, &written);
         self.launch(body, Nest::Map { stores });
         Ok(())
@@ -211,7 +206,8 @@ impl<'a> Lowerer<'a> {
         }
     }
 
-    /// Reductions of one space along the same axes, with what they read and what follows from them.
+    /// Reductions of one space along the same axes, with what they read and what follows from them: as rows, where a result is used at the points that
+    /// are reduced or something is stored there.
     fn reduce(&mut self, group: &Group) -> Result<()> {
         let graph = self.graph;
         let Lowering::Reduce { axes, .. } = self.lowering(group.anchors[0]) else { unreachable!("the caller looked") };
@@ -235,33 +231,74 @@ impl<'a> Lowerer<'a> {
         let mut results = SmallVec::<[(u32, usize, usize); 2]>::new();
         for &anchor in &group.anchors {
             let Lowering::Reduce { combine, .. } = self.lowering(anchor) else { unreachable!("all anchors reduce") };
+            let at = self.reindex(&mut body, &at, &space, &self.input_aval(anchor, 0).shape);
             let lane = body.operand(graph, &mut self.places, anchor, 0, &at);
             let output = self.aval(graph.equations[anchor as usize].outputs[0]).dtype;
             let values = accumulated(&mut body, combine, lane, output).map_err(|why| {
                 Error::new(lazuli_ir::ErrorKind::Unsupported, graph.equations[anchor as usize].prim.name(), why)
             })?;
             results.push((anchor, accumulators.len(), values.len()));
-            accumulators.extend(values.iter().map(|&value| Accumulator { combine, value }));
+            for value in values {
+                body.emit.accumulate(value);
+                accumulators.push(Accumulator { combine, value });
+            }
+            self.define_results(&mut body, &accumulators, &results[results.len() - 1..], &outer_at, &outer);
         }
+        let at_points = |v: Var| {
+            let shape = &graph.avals[v.0 as usize].shape;
+            same_points(shape, &space) && !same_points(shape, &outer)
+        };
+        let (points, rows): (SmallVec<[Var; 4]>, SmallVec<[Var; 4]>) =
+            group.stores.iter().copied().partition(|&v| at_points(v));
+        let written = self.eval_all(&mut body, &points, &at, &space);
+        let point_stores = self.store(&mut body, &written);
         let body_len = body.begin_epilogue(&accumulators);
-        for (anchor, first, n) in results {
-            let v = graph.equations[anchor as usize].outputs[0];
-            let aval = self.aval(v);
-            let lane = reduced(&mut body, accumulators[first].combine, first as u32, n, aval.dtype);
-            let at = self.reindex(&mut body, &outer_at, &outer, &aval.shape);
-            body.define(v, at, lane);
-        }
-        let mut written = SmallVec::<[(Var, Lane, Index); 4]>::new();
-        for &v in &group.stores {
-            let at = self.reindex(&mut body, &outer_at, &outer, &self.aval(v).shape);
-            let lane = body.eval(graph, &mut self.places, v, &at);
-            written.push((v, lane, at));
-        }
-        let stores = self.store(&mut body, &written);
+        self.define_results(&mut body, &accumulators, &results, &outer_at, &outer);
+        let written = self.eval_all(&mut body, &rows, &outer_at, &outer);
+        let row_stores = self.store(&mut body, &written);
         let epilogue = body.emit.insts[body_len..].to_vec();
         let axes = (body.loops.len() - kept) as u32;
-        self.launch(body, Nest::Reduce { axes, accumulators, epilogue, stores });
+        let nest = match point_stores.is_empty() && !waits(&body.emit.insts[..body_len], &accumulators) {
+            true => Nest::Reduce { axes, accumulators, epilogue, stores: row_stores },
+            false => Nest::Rows { axes, accumulators, stores: point_stores, epilogue, row_stores },
+        };
+        self.launch(body, nest);
         Ok(())
+    }
+
+    /// Declares the results of reductions: equation, first accumulator and number of accumulators of each.
+    fn define_results(
+        &mut self,
+        body: &mut Body,
+        accumulators: &[Accumulator],
+        results: &[(u32, usize, usize)],
+        at: &[Ix],
+        outer: &[usize],
+    ) {
+        for &(anchor, first, n) in results {
+            let v = self.graph.equations[anchor as usize].outputs[0];
+            let aval = self.aval(v);
+            let lane = reduced(body, accumulators[first].combine, first as u32, n, aval.dtype);
+            let at = self.reindex(body, at, outer, &aval.shape);
+            body.define(v, at, lane);
+        }
+    }
+
+    /// Variables at an index of an array of shape `space`, whose points they have.
+    fn eval_all(
+        &mut self,
+        body: &mut Body,
+        variables: &[Var],
+        at: &[Ix],
+        space: &[usize],
+    ) -> SmallVec<[(Var, Lane, Index); 4]> {
+        let mut written = SmallVec::new();
+        for &v in variables {
+            let at = self.reindex(body, at, space, &self.aval(v).shape);
+            let lane = body.eval(self.graph, &mut self.places, v, &at);
+            written.push((v, lane, at));
+        }
+        written
     }
 
     fn input_aval(&self, equation: u32, k: usize) -> Aval {
@@ -568,6 +605,16 @@ fn accumulated(
             smallvec![e.cast(dtype, x)]
         }
     })
+}
+
+/// Whether what is accumulated depends on results of accumulators.
+fn waits(insts: &[Inst], accumulators: &[Accumulator]) -> bool {
+    let mut waits: Vec<bool> = Vec::with_capacity(insts.len());
+    for inst in insts {
+        let result = matches!(inst, Inst::Reduced(_) | Inst::ReducedIndex(_));
+        waits.push(result || inst.uses().iter().any(|v| waits[v.0 as usize]));
+    }
+    accumulators.iter().any(|a| waits[a.value.0 as usize])
 }
 
 /// The number that a reduction gives, from its accumulators `first..first + n`.

@@ -42,16 +42,121 @@ fn views_are_index_maps() {
 fn reductions_take_their_operands_and_what_follows() {
     let body = "b: f32[4,8] = square a\nc: f32[4] = sum[axes=(1),keepdims=false] b\nd: f32[4] = sqrt c\nreturn d";
     check("a: f32[4,8]", body, &["square sum sqrt"]);
-    let softmax = "b: f32[4,1] = max[axes=(1),keepdims=true] a\nc: f32[4,8] = subtract a b\nd: f32[4,8] = exp c\n\
-                   e: f32[4,1] = sum[axes=(1),keepdims=true] d\nf: f32[4,8] = divide d e\nreturn f";
-    check("a: f32[4,8]", softmax, &["max", "subtract exp sum", "subtract exp divide"]);
+}
+
+/// What is normalised along rows of 8.
+const SOFTMAX: &str = "m: f32[4,1] = max[axes=(1),keepdims=true] a\ns: f32[4,8] = subtract a m\ne: f32[4,8] = exp s\n\
+                       t: f32[4,1] = sum[axes=(1),keepdims=true] e\n";
+
+#[test]
+fn reductions_whose_results_are_used_in_the_same_row_are_one_kernel() {
+    let softmax = format!("{SOFTMAX}y: f32[4,8] = divide e t\nreturn y");
+    check("a: f32[4,8]", &softmax, &["max subtract exp sum divide"]);
+    let log_softmax = format!("{SOFTMAX}l: f32[4,1] = log t\ny: f32[4,8] = subtract s l\nreturn y");
+    check("a: f32[4,8]", &log_softmax, &["max subtract exp sum log subtract"]);
+    let logsumexp =
+        format!("{SOFTMAX}l: f32[4,1] = log t\nr: f32[4,1] = add l m\ny: f32[4] = squeeze[axes=(1)] r\nreturn y");
+    check("a: f32[4,8]", &logsumexp, &["max subtract exp sum log add"]);
+    // The cross entropy of class indices, and softmax minus the target: a row's result and all its points.
+    let cross_entropy = format!(
+        "{SOFTMAX}l: f32[4,1] = log t\nr: f32[4,1] = add l m\ni: i32[4,1] = expand_dims[axes=(1)] b\n\
+         g: f32[4,1] = take_along_axis[axis=1] a i\nd: f32[4,1] = subtract r g\ny: f32[4,8] = divide e t\nreturn d y"
+    );
+    check(
+        "a: f32[4,8], b: i32[4]",
+        &cross_entropy,
+        &["max subtract exp sum log add expand_dims take_along_axis subtract divide"],
+    );
+    let layer_norm = "m: f32[4] = sum[axes=(1),keepdims=false] a\nn: f32[4] = multiply m 0.125:f32\no: f32[4,1] = expand_dims[axes=(1)] n\n\
+                      c: f32[4,8] = subtract a o\nq: f32[4,8] = square c\nv: f32[4,1] = sum[axes=(1),keepdims=true] q\n\
+                      s: f32[4,1] = rsqrt v\nx: f32[4,8] = multiply c s\ny: f32[4,8] = multiply x w\nz: f32[4,8] = add y b\n";
+    let ops = "sum multiply expand_dims subtract square sum rsqrt multiply multiply add";
+    check("a: f32[4,8], w: f32[8], b: f32[8]", &format!("{layer_norm}return z"), &[ops]);
+    // What the gradient needs is stored beside.
+    check("a: f32[4,8], w: f32[8], b: f32[8]", &format!("{layer_norm}return z n s"), &[ops]);
+    let variance = "m: f32[4,1] = sum[axes=(1),keepdims=true] a\nc: f32[4,8] = subtract a m\nq: f32[4,8] = square c\n\
+                    v: f32[4] = sum[axes=(1),keepdims=false] q\ns: f32[4] = sqrt v\nreturn v s";
+    check("a: f32[4,8]", variance, &["sum subtract square sum sqrt"]);
+}
+
+#[test]
+fn rows_take_the_maps_around_them() {
+    // Scores scaled and masked, in half precision.
+    let body = "x: f32[2,4,8] = astype[dtype=f32] a\nc: f32[2,4,8] = multiply x 0.125:f32\nk: f32[2,4,8] = where b c -inf:f32\n\
+                m: f32[2,4,1] = max[axes=(2),keepdims=true] k\ns: f32[2,4,8] = subtract k m\ne: f32[2,4,8] = exp s\n\
+                t: f32[2,4,1] = sum[axes=(2),keepdims=true] e\ny: f32[2,4,8] = divide e t\nz: f16[2,4,8] = astype[dtype=f16] y\nreturn z";
+    check("a: f16[2,4,8], b: bool[4,8]", body, &["astype multiply where max subtract exp sum divide astype"]);
+    // The backward pass of a softmax.
+    let body = "p: f32[4,8] = multiply a b\ns: f32[4,1] = sum[axes=(1),keepdims=true] p\nd: f32[4,8] = subtract a s\n\
+                y: f32[4,8] = multiply d b\nreturn y";
+    check("a: f32[4,8], b: f32[4,8]", body, &["multiply sum subtract multiply"]);
+    // A sum that is stored for what comes later, and goes on.
+    let body = "h: f32[4,8] = add a b\nm: f32[4,1] = sum[axes=(1),keepdims=true] h\nc: f32[4,8] = subtract h m\n\
+                d: f32[8,3] = transpose[axes=(1,0)] w\ny: f32[4,3] = matmul c d\nz: f32[4,3] = exp y\nreturn h z";
+    check("a: f32[4,8], b: f32[4,8], w: f32[3,8]", body, &["add sum subtract", "matmul", "exp"]);
+    // Columns: whether the row is the last axis makes no difference.
+    let body = "m: f32[1,4] = max[axes=(0),keepdims=true] a\ns: f32[8,4] = subtract a m\nreturn s";
+    check("a: f32[8,4]", body, &["max subtract"]);
+}
+
+#[test]
+fn rows_stay_in_the_cache_and_divide_over_threads() {
+    let centred = |rows: usize, n: usize| {
+        let (shape, row) = (format!("f32[{rows},{n}]"), format!("f32[{rows},1]"));
+        let body = format!("m: {row} = max[axes=(1),keepdims=true] a\ns: {shape} = subtract a m\nreturn s");
+        (format!("a: {shape}"), body)
+    };
+    for (rows, n, kernels) in [
+        (4096, 4096, &["max subtract"][..]),
+        (1, 1000, &["max subtract"]),
+        (2, 60_000, &["max", "subtract"]),
+        (64, 60_000, &["max subtract"]),
+        (4096, 1 << 20, &["max", "subtract"]),
+        (100_000, 1, &["max subtract"]),
+    ] {
+        let (inputs, body) = centred(rows, n);
+        check(&inputs, &body, kernels);
+    }
+    let columns = |n: usize, columns: usize| {
+        let (shape, row) = (format!("f32[{n},{columns}]"), format!("f32[1,{columns}]"));
+        let body = format!("m: {row} = max[axes=(0),keepdims=true] a\ns: {shape} = subtract a m\nreturn s");
+        (format!("a: {shape}"), body)
+    };
+    for (n, across, kernels) in
+        [(1000, 4096, &["max subtract"][..]), (1 << 20, 64, &["max", "subtract"]), (1000, 100, &["max", "subtract"])]
+    {
+        let (inputs, body) = columns(n, across);
+        check(&inputs, &body, kernels);
+    }
+}
+
+#[test]
+fn what_another_row_needs_is_no_part_of_the_kernel() {
+    // The result is needed at other points: behind a transpose, or by all rows.
+    let body = "m: f32[4] = max[axes=(1),keepdims=false] a\nc: f32[4,4] = subtract a m\nreturn c";
+    check("a: f32[4,4]", body, &["max", "subtract"]);
+    let body = "m: f32[4,1] = max[axes=(1),keepdims=true] a\nn: f32[1,4] = transpose[axes=(1,0)] m\nc: f32[4,4] = subtract a n\nreturn c";
+    check("a: f32[4,4]", body, &["max", "transpose subtract"]);
+    // One that is needed at both.
+    let body = "m: f32[4,1] = max[axes=(1),keepdims=true] a\nc: f32[4,4] = subtract a m\n\
+                n: f32[4] = squeeze[axes=(1)] m\nd: f32[4,4] = subtract c n\nreturn d";
+    check("a: f32[4,4]", body, &["max", "subtract squeeze subtract"]);
+    // Two axes, one after the other.
+    let body = "m: f32[4,1] = max[axes=(1),keepdims=true] a\nc: f32[4,6] = subtract a m\nn: f32[1,6] = max[axes=(0),keepdims=true] c\n\
+                d: f32[4,6] = subtract c n\nreturn d";
+    check("a: f32[4,6]", body, &["max", "subtract max subtract"]);
 }
 
 #[test]
 fn a_circle_of_kernels_is_not_made() {
     // The last op needs both the map and a reduction of it.
-    let body = "b: f32[8] = erf a\nc: f32[] = sum[axes=(0),keepdims=false] b\nd: f32[8] = subtract b c\nreturn b d";
-    check("a: f32[8]", body, &["erf", "sum", "subtract"]);
+    let body = |n: usize| {
+        format!(
+            "b: f32[{n}] = erf a\nc: f32[] = sum[axes=(0),keepdims=false] b\nd: f32[{n}] = subtract b c\nreturn b d"
+        )
+    };
+    check("a: f32[8]", &body(8), &["erf sum subtract"]);
+    check("a: f32[1000000]", &body(1_000_000), &["erf", "sum", "subtract"]);
 }
 
 #[test]

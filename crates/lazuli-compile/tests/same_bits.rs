@@ -60,6 +60,82 @@ fn random_programs() {
     }
 }
 
+#[test]
+fn random_rows() {
+    for seed in 0..400 {
+        let mut rng = Rng(seed);
+        let graph = rows(&mut rng);
+        let inputs = lazuli_compile::testing::random_inputs(&graph, &mut rng, seed % 2 == 0);
+        check(&format!("rows {seed}"), &graph, &inputs, &mut rng);
+    }
+}
+
+/// A random graph of values of one shape and of their reductions along some axes, which meet again.
+fn rows(rng: &mut Rng) -> Graph {
+    let mut b = Builder::new();
+    let mut shape: Vec<usize> = (0..1 + rng.below(3)).map(|_| rng.pick(&[1, 2, 3, 4, 7])).collect();
+    let rank = shape.len();
+    if rng.once_in(4) {
+        shape[rank - 1] = rng.pick(&[33, 70, 300, 4100]);
+    }
+    let first = rng.below(rank);
+    let trailing = !rng.once_in(4);
+    let axes: SmallVec<[usize; 4]> = (0..rank).filter(|&a| if trailing { a >= first } else { a == first }).collect();
+    let of_rows: Vec<usize> = (0..rank).map(|a| if axes.contains(&a) { 1 } else { shape[a] }).collect();
+    let dtype = rng.pick(&[DType::F32, DType::F32, DType::F32, DType::F16, DType::BF16, DType::I32]);
+    let input = |b: &mut Builder, dtype, shape: &[usize]| Atom::from(b.input(Aval::new(dtype, shape)));
+    let mut points = vec![input(&mut b, dtype, &shape), input(&mut b, dtype, &shape[first..])];
+    let mut results = vec![input(&mut b, dtype, &of_rows)];
+    let (mask, indices) = (input(&mut b, DType::Bool, &shape), input(&mut b, DType::I32, &of_rows));
+    let late = |rng: &mut Rng, of: &[Atom]| of[of.len() - 1 - rng.below(of.len().min(3))];
+    for _ in 0..4 + rng.below(12) {
+        let (x, r) = (late(rng, &points), late(rng, &results));
+        let dtype = b.dtype(x);
+        let made: Result<()> = (|| {
+            match rng.below(12) {
+                0..4 => {
+                    let op = rng.pick(&[ReduceOp::Sum, ReduceOp::Sum, ReduceOp::Max, ReduceOp::Min, ReduceOp::Prod]);
+                    let whole = broadcast_to(&mut b, x, &shape)?;
+                    let keepdims = rng.once_in(2);
+                    let mut y = b.op(Reduce { op, axes: axes.clone(), keepdims }, &[whole])?;
+                    if !keepdims {
+                        y = if rng.once_in(2) { expand_dims(&mut b, y, &axes)? } else { reshape(&mut b, y, &of_rows)? };
+                    }
+                    results.push(y);
+                }
+                4 | 5 => results.push(b.unary(rng.pick(Unary::ALL), r)?),
+                6 => points.push(b.unary(rng.pick(Unary::ALL), x)?),
+                7 => {
+                    let y = late(rng, &points);
+                    let y = b.cast(y, dtype)?;
+                    points.push(b.binary(rng.pick(Binary::ALL), x, y)?);
+                }
+                8 => {
+                    let other = if rng.once_in(2) { b.like(x, -0.5) } else { b.cast(r, dtype)? };
+                    points.push(b.op(Ternary::Select, &[mask, x, other])?);
+                }
+                9 if axes.len() == 1 => {
+                    let whole = broadcast_to(&mut b, x, &shape)?;
+                    results.push(b.op(GatherAxis { axis: axes[0] }, &[whole, indices])?);
+                }
+                10 => points.push(b.cast(x, rng.pick(&[DType::F32, DType::F16, DType::BF16]))?),
+                _ => {
+                    let r = b.cast(r, dtype)?;
+                    points.push(b.binary(rng.pick(&[Binary::Sub, Binary::Mul, Binary::Div, Binary::Eq]), x, r)?);
+                }
+            }
+            Ok(())
+        })();
+        // What an equation refuses is left out.
+        drop(made);
+    }
+    let mut outputs = vec![*points.last().expect("not empty")];
+    for _ in 0..rng.below(4) {
+        outputs.push(if rng.once_in(2) { rng.pick(&points) } else { rng.pick(&results) });
+    }
+    b.finish(outputs)
+}
+
 /// A random graph: what an equation refuses is left out.
 fn program(rng: &mut Rng) -> Graph {
     let mut b = Builder::new();

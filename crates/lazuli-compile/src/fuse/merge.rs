@@ -1,0 +1,218 @@
+//! Kernels become one: those that could store a value that all of them need, those that a reduction joins, and siblings that read the same array.
+
+use super::loops::{Fit, Loop, fit, spread};
+use super::{Class, Demand, Fuser, Kernel, LIFTED, MOST_INSTRUCTIONS, MOST_OPERANDS, Placement, SMALL};
+use crate::hash::Map;
+use lazuli_ir::{Equation, Var, shape};
+use smallvec::{SmallVec, smallvec};
+
+impl Fuser<'_> {
+    /// Merges kernels of one height that could store the value.
+    pub(super) fn share_loop(&mut self, demands: &mut SmallVec<[Placement; 2]>) {
+        let first = demands[0];
+        let mergeable = |d: &Placement| self.stores_at(d) && self.can_merge(first.kernel, d.kernel);
+        if demands.len() > 1 && demands.iter().all(mergeable) {
+            let kernels: SmallVec<[u32; 2]> = demands.iter().map(|d| d.kernel).collect();
+            self.merge_all(&kernels, demands);
+        }
+    }
+
+    /// Merges kernels that demand a value; the demands become those of the one that is left.
+    fn merge_all(&mut self, kernels: &[u32], demands: &mut SmallVec<[Placement; 2]>) -> u32 {
+        let mut into = kernels[0];
+        for &k in &kernels[1..] {
+            into = self.merge(into, k, demands);
+        }
+        let mut merged: SmallVec<[Placement; 2]> = SmallVec::new();
+        for d in demands.iter() {
+            let d = Placement { kernel: self.find(d.kernel), ..*d };
+            match merged.iter_mut().find(|m| m.kernel == d.kernel && m.class == d.class) {
+                Some(m) => m.spent = m.spent.max(d.spent),
+                None => merged.push(d),
+            }
+        }
+        *demands = merged;
+        into
+    }
+
+    /// A kernel of this height that needs the value at indices where it can store it: no other kernel that needs it is as high.
+    pub(super) fn join(
+        &mut self,
+        demands: &mut SmallVec<[Placement; 2]>,
+        height: u32,
+        i: u32,
+        e: &Equation,
+        cost: u32,
+    ) -> Option<u32> {
+        let highest: SmallVec<[Placement; 2]> =
+            demands.iter().copied().filter(|d| self.kernel(d.kernel).height == height).collect();
+        let first = highest.first()?.kernel;
+        let fits = |d: &Placement| self.stores_at(d) && (d.kernel == first || self.can_merge(first, d.kernel));
+        if !highest.iter().all(fits) || !self.is_near(i, first) {
+            return None;
+        }
+        let kernels: SmallVec<[u32; 2]> = highest.iter().map(|d| d.kernel).collect();
+        let into = self.merge_all(&kernels, demands);
+        self.has_room(into, e, cost).then_some(into)
+    }
+
+    /// Whether two kernels may become one.
+    fn can_merge(&self, a: u32, b: u32) -> bool {
+        let (a, b) = (self.find(a), self.find(b));
+        let (p, q) = (self.kernel(a), self.kernel(b));
+        let (Some(one), Some(other)) = (&p.nest, &q.nest) else { return a == b };
+        // The axes of a reduction are not split.
+        let splits = match p.is_map() && q.is_map() {
+            true => p.boundaries == q.boundaries,
+            false => p.group.shapes.is_empty() && q.group.shapes.is_empty(),
+        };
+        a == b
+            || splits
+                && fit(one, other).is_some()
+                && p.height == q.height
+                && p.region == q.region
+                && p.stream == q.stream
+                && p.instructions + q.instructions <= MOST_INSTRUCTIONS
+                && p.reads.len() + q.reads.len() + p.group.stores.len() + q.group.stores.len() <= MOST_OPERANDS
+    }
+
+    /// Merges two kernels that may be; demands of a value go along.
+    fn merge(&mut self, a: u32, b: u32, demands: &mut [Placement]) -> u32 {
+        let (a, b) = (self.find(a), self.find(b));
+        if a == b {
+            return a;
+        }
+        let nest = |k: u32| self.kernel(k).nest.clone().expect("kernels that may be merged have loops");
+        let (one, other) = (nest(a), nest(b));
+        let rows = if one.kept.is_some() { one.clone() } else { other.clone() };
+        match fit(&one, &other).expect("they may be merged") {
+            Fit::Same => {}
+            Fit::First => self.lift(a, &rows, demands),
+            Fit::Second => self.lift(b, &rows, demands),
+        }
+        let is_row = [&one, &other].iter().all(|nest| nest.kept.is_none() || nest.is_row);
+        let larger = |k: &Kernel| k.group.members.len() + k.reads.len();
+        let (into, from) = if larger(self.kernel(a)) >= larger(self.kernel(b)) { (a, b) } else { (b, a) };
+        self.merged[from as usize] = into;
+        let old = &mut self.kernels[from as usize];
+        let (group, reads) = (std::mem::take(&mut old.group), std::mem::take(&mut old.reads));
+        let instructions = old.instructions;
+        let k = &mut self.kernels[into as usize];
+        k.reads.extend(reads);
+        k.instructions += instructions;
+        k.nest = Some(Loop { is_row: is_row && rows.is_row, ..rows });
+        k.group.anchors.extend(group.anchors);
+        k.group.stores.extend(group.stores);
+        k.group.shapes.extend(group.shapes);
+        k.group.members.extend(group.members);
+        into
+    }
+
+    /// Makes a map over what a reduction keeps one over what it reduces: its classes are those of the other loop then.
+    fn lift(&mut self, kernel: u32, to: &Loop, demands: &mut [Placement]) {
+        let kept = to.kept.expect("a reduction");
+        let lift = |f: &mut Self, p: &mut Placement| {
+            if f.find(p.kernel) == kernel {
+                p.class = match p.class {
+                    Class::On(mask) => Class::On(spread(mask, kept)),
+                    Class::Other(n) => f.other((Class::On(kept), LIFTED, smallvec![n as usize])),
+                };
+            }
+        };
+        let mut members = self.kernel(kernel).group.members.clone();
+        members.sort_unstable();
+        members.dedup();
+        for i in members {
+            let mut placements = std::mem::take(&mut self.placements[i as usize]);
+            placements.iter_mut().for_each(|p| lift(self, p));
+            self.placements[i as usize] = placements;
+        }
+        demands.iter_mut().for_each(|p| lift(self, p));
+        self.kernels[kernel as usize].nest = Some(to.clone());
+    }
+
+    /// The highest kernels that need the result of a reduction, made one that contains it.
+    pub(super) fn join_rows(
+        &mut self,
+        demands: &[Demand],
+        height: u32,
+        i: u32,
+        e: &Equation,
+        nest: &Loop,
+    ) -> Option<u32> {
+        let kept = nest.kept.expect("a reduction");
+        let mut kernels: SmallVec<[u32; 2]> = SmallVec::new();
+        for Demand { at, along_row } in demands {
+            let k = self.kernel(at.kernel);
+            if k.height != height {
+                continue;
+            }
+            let own = k.nest.as_ref()?;
+            let fits = match (own.kept, at.class) {
+                (None, Class::On(mask)) if own.axes.are_those(&nest.axes, kept) => mask == own.axes.all(),
+                (None, Class::On(mask)) => nest.is_row && own.axes == nest.axes && mask == kept,
+                (Some(k), Class::On(mask)) => {
+                    own.axes == nest.axes && k == kept && mask == kept && (!along_row || nest.is_row && own.is_row)
+                }
+                _ => false,
+            };
+            if !fits || !k.group.shapes.is_empty() || !self.is_near(i, at.kernel) {
+                return None;
+            }
+            if !kernels.contains(&at.kernel) {
+                kernels.push(at.kernel);
+            }
+        }
+        let &first = kernels.first()?;
+        let total = |f: fn(&Kernel) -> usize| kernels.iter().map(|&k| f(self.kernel(k))).sum::<usize>();
+        let fits = total(|k| k.instructions as usize) < MOST_INSTRUCTIONS as usize
+            && total(|k| k.reads.len() + k.group.stores.len()) < MOST_OPERANDS
+            && self.has_room(first, e, 1);
+        if !fits {
+            return None;
+        }
+        for &k in &kernels {
+            let own = self.kernel(k).nest.clone()?;
+            match fit(&own, nest)? {
+                Fit::First => self.lift(k, nest, &mut []),
+                _ => {
+                    self.kernels[k as usize].nest =
+                        Some(Loop { is_row: nest.is_row && (own.kept.is_none() || own.is_row), ..nest.clone() })
+                }
+            }
+        }
+        let mut into = first;
+        for &k in &kernels[1..] {
+            into = self.merge(into, k, &mut []);
+        }
+        Some(into)
+    }
+
+    /// Merges kernels of one height and loop that read something large in common, or are so small that a launch less is what counts.
+    pub(super) fn merge_siblings(&mut self) {
+        let mut first: Map<(u32, Var), SmallVec<[u32; 2]>> = Map::default();
+        for id in 0..self.kernels.len() as u32 {
+            let (true, Some(nest)) = (self.find(id) == id, &self.kernel(id).nest) else { continue };
+            let points = nest.results();
+            let worth = |v: &Var| points <= SMALL || 2 * shape::size(self.graph.shape_of(*v)) >= points;
+            let mut reads: SmallVec<[Var; 8]> = self.kernel(id).reads.iter().copied().filter(worth).collect();
+            reads.sort_unstable();
+            let mut into = id;
+            for &v in &reads {
+                let key = (self.kernel(into).height, v);
+                let known = first.entry(key).or_default().clone();
+                if let Some(other) = known.into_iter().map(|k| self.find(k)).find(|&k| {
+                    k != into && self.kernel(k).is_map() == self.kernel(into).is_map() && self.can_merge(k, into)
+                }) {
+                    into = self.merge(other, into, &mut []);
+                }
+            }
+            for v in reads {
+                let known = first.entry((self.kernel(into).height, v)).or_default();
+                if known.len() < 4 && !known.contains(&into) {
+                    known.push(into);
+                }
+            }
+        }
+    }
+}
