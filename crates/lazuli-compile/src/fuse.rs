@@ -300,8 +300,14 @@ impl<'a> Fuser<'a> {
         let graph: &'a Graph = self.graph;
         let e = &graph.equations[user as usize];
         let (shape, out) = (self.shape(v), self.shape(e.outputs[0]));
+        let broadcasts = match &e.prim {
+            Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_) | Prim::Broadcast(_) => true,
+            Prim::ScatterAxis(_) => self.is_pointwise(user),
+            Prim::GatherAxis(_) => Atom::Var(v) == e.inputs[1] && Atom::Var(v) != e.inputs[0],
+            _ => false,
+        };
         match &e.prim {
-            Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_) | Prim::Broadcast(_) => {
+            _ if broadcasts => {
                 if same_points(shape, out) {
                     return class;
                 }

@@ -96,7 +96,8 @@ impl Loop {
         } else {
             (axes, kept) = (Axes(smallvec![kept_size, n]), 1);
         }
-        let across = if wide.last().is_some_and(|a| !reduced.contains(&a)) { ACROSS.min(kept_size) } else { 1 };
+        let last = (0..space.len()).rfind(|&a| space[a] != 1);
+        let across = if last.is_some_and(|a| !reduced.contains(&a)) { ACROSS.min(kept_size) } else { 1 };
         let bytes = n.saturating_mul(across).saturating_mul(itemsize);
         let divides = kept_size >= MANY * across || n.saturating_mul(kept_size) <= FEW;
         Self { axes, kept: Some(kept), is_row: n > 0 && bytes <= ROW_BYTES && divides }

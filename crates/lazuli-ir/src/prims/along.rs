@@ -6,11 +6,11 @@ use crate::aval::Aval;
 use crate::builder::Builder;
 use crate::graph::Atom;
 use crate::param::fields;
-use crate::pointwise::{Index, Ix, Lane, Pointwise, aligned};
+use crate::pointwise::{Index, Ix, Lane, Pointwise, aligned, select};
 use crate::prim::{Arity, Lowering, Primals, Primitive, ScatterPoint, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::write::{Writes, position_at};
 use crate::prims::{check_alike, check_axis, cotangent, unbroadcast, zeros};
-use lazuli_kernel::{Error, Result, ScatterOp, Shape, shape};
+use lazuli_kernel::{BinaryOp, DType, Emit, Error, Result, ScatterOp, Shape, Value, shape};
 use smallvec::{SmallVec, smallvec};
 
 /// `out[…, j, …] = array[…, indices[…, j, …], …]` along `axis`. Array (input 0) and integer indices (input 1) have one rank and broadcast
@@ -51,6 +51,28 @@ fn with_extent(shape: &[usize], axis: usize, extent: usize) -> Shape {
     let mut out: Shape = shape.into();
     out[axis] = extent;
     out
+}
+
+/// What stands at a position with an update combined into it, as a scatter does it: half floats in f32, a bool added as "or" and multiplied as "and".
+fn combined(e: &mut Emit, op: ScatterOp, target: Lane, update: Lane) -> Lane {
+    let binary = op.binary().expect("an assignment combines nothing");
+    let mut one = |a: Value, b: Value| match (e.dtype(a), binary) {
+        (dtype @ (DType::F16 | DType::BF16), _) => {
+            let (a, b) = (e.cast(DType::F32, a), e.cast(DType::F32, b));
+            let wide = e.binary(binary, a, b);
+            e.cast(dtype, wide)
+        }
+        (DType::Bool, BinaryOp::Add) => e.or(a, b),
+        (DType::Bool, BinaryOp::Mul) => e.and(a, b),
+        _ => e.binary(binary, a, b),
+    };
+    match (target, update) {
+        (Lane::Real(a), Lane::Real(b)) => Lane::Real(one(a, b)),
+        _ => {
+            let ((ar, ai), (br, bi)) = (target.parts(), update.parts());
+            Lane::Complex(one(ar, br), one(ai, bi))
+        }
+    }
 }
 
 impl ScatterAxis {
@@ -149,7 +171,25 @@ impl Primitive for ScatterAxis {
         Ok(smallvec![b.op(ScatterAxis { axis: self.axis + 1, op: self.op }, &inputs)?])
     }
     fn lowering(&self, inputs: &[&Aval], _: &[&Aval]) -> Lowering {
-        Lowering::Scatter { op: self.op, space: self.space(inputs).expect("inferred before it is lowered") }
+        let space = self.space(inputs).expect("inferred before it is lowered");
+        // One position along the axis: whether an element is it, each can tell by itself.
+        let op = matches!(self.op, ScatterOp::Assign | ScatterOp::Add) || !inputs[0].dtype.is_complex();
+        if space[self.axis] == 1 && op { Lowering::Pointwise } else { Lowering::Scatter { op: self.op, space } }
+    }
+    fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
+        let n = cx.input_shape(0)[self.axis];
+        let position = position_at(cx, 1, at, n);
+        let (here, there) = (cx.position(&at[self.axis]), cx.position(&position));
+        let target = cx.input(0, at);
+        let around = aligned(cx.input_shape(2), at);
+        let update = cx.input(2, &around);
+        let e = cx.emit();
+        let is_there = e.eq(here, there);
+        let updated = match self.op {
+            ScatterOp::Assign => update,
+            op => combined(e, op, target, update),
+        };
+        select(e, is_there, updated, target)
     }
     fn scatter(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> ScatterPoint {
         let n = cx.input_shape(0)[self.axis];
