@@ -46,7 +46,8 @@ pub fn softmax(a: &Array, axes: Option<&[isize]>, precise: bool) -> Result<Array
     let dtype = a.dtype();
     call1("softmax", &a, |x| {
         let x = if precise && dtype != DType::F64 { astype(x, DType::F32)? } else { x.clone() };
-        let shifted = binary(Binary::Sub, &x, max(&x, axes, true)?)?;
+        // The result does not depend on what is subtracted, so derivatives take it for a constant.
+        let shifted = binary(Binary::Sub, &x, unary(Unary::StopGradient, &max(&x, axes, true)?)?)?;
         let e = unary(Unary::Exp, &shifted)?;
         astype(&binary(Binary::Div, &e, sum(&e, axes, true)?)?, dtype)
     })
@@ -57,7 +58,7 @@ pub fn softmax(a: &Array, axes: Option<&[isize]>, precise: bool) -> Result<Array
 pub fn logsumexp(a: &Array, axes: Option<&[isize]>, keepdims: bool) -> Result<Array> {
     let a = float(a)?;
     call1("logsumexp", &a, |x| {
-        let top = max(x, axes, true)?;
+        let top = unary(Unary::StopGradient, &max(x, axes, true)?)?;
         // An infinite maximum would give ∞ − ∞.
         let finite = binary(Binary::Less, unary(Unary::Abs, &top)?, f64::INFINITY)?;
         let top = select(finite, &top, 0.0f32)?;
