@@ -470,6 +470,7 @@ impl<'a> Fuser<'a> {
         if demands.is_empty() && !stored {
             return;
         }
+        self.expect_rows(i, v, &demands);
         let cost = self.costs.of(self.graph, e);
         if !stored {
             self.share_loop(&mut demands);

@@ -98,7 +98,7 @@ impl<'a> Lowerer<'a> {
     }
 
     fn group(&mut self, group: &Group) -> Result<()> {
-        let Some(&anchor) = group.anchors.first() else { return self.map(&group.stores, &group.shapes) };
+        let Some(&anchor) = group.anchors.first() else { return self.maps(group) };
         let equation = &self.graph.equations[anchor as usize];
         let result = match self.lowering(anchor) {
             Lowering::Reduce { .. } => self.reduce(group),
@@ -124,6 +124,19 @@ impl<'a> Lowerer<'a> {
 
     fn aval(&self, v: Var) -> &'a Aval {
         &self.graph.avals[v.0 as usize]
+    }
+
+    /// A kernel for each number of points that the variables have: most often one.
+    fn maps(&mut self, group: &Group) -> Result<()> {
+        let mut rest: SmallVec<[Var; 4]> = group.stores.as_slice().into();
+        while let Some(&first) = rest.first() {
+            let size = self.aval(first).size();
+            let (now, later) = rest.iter().copied().partition(|&v| self.aval(v).size() == size);
+            rest = later;
+            let now: SmallVec<[Var; 4]> = now;
+            self.map(&now, &group.shapes)?;
+        }
+        Ok(())
     }
 
     /// A kernel over the space of the first of these variables that computes and stores all of them. What is in memory already, as a view or whole, stays there.

@@ -62,11 +62,7 @@ fn reductions_whose_results_are_used_in_the_same_row_are_one_kernel() {
         "{SOFTMAX}l: f32[4,1] = log t\nr: f32[4,1] = add l m\ni: i32[4,1] = expand_dims[axes=(1)] b\n\
          g: f32[4,1] = take_along_axis[axis=1] a i\nd: f32[4,1] = subtract r g\ny: f32[4,8] = divide e t\nreturn d y"
     );
-    check(
-        "a: f32[4,8], b: i32[4]",
-        &cross_entropy,
-        &["max subtract exp sum log add expand_dims take_along_axis subtract divide"],
-    );
+    check("a: f32[4,8], b: i32[4]", &cross_entropy, &["max subtract exp sum log add take_along_axis subtract divide"]);
     let layer_norm = "m: f32[4] = sum[axes=(1),keepdims=false] a\nn: f32[4] = multiply m 0.125:f32\no: f32[4,1] = expand_dims[axes=(1)] n\n\
                       c: f32[4,8] = subtract a o\nq: f32[4,8] = square c\nv: f32[4,1] = sum[axes=(1),keepdims=true] q\n\
                       s: f32[4,1] = rsqrt v\nx: f32[4,8] = multiply c s\ny: f32[4,8] = multiply x w\nz: f32[4,8] = add y b\n";

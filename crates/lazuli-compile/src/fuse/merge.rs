@@ -2,9 +2,14 @@
 
 use super::loops::{Fit, Loop, fit, spread};
 use super::{Class, Demand, Fuser, Kernel, LIFTED, MOST_INSTRUCTIONS, MOST_OPERANDS, Placement, SMALL};
+use super::{operands, same_points};
 use crate::hash::Map;
-use lazuli_ir::{Equation, Var, shape};
+use crate::lower::lowering;
+use lazuli_ir::{Atom, Equation, Lowering, Var, shape};
 use smallvec::{SmallVec, smallvec};
+
+/// How many values are looked at in search of a reduction.
+const FAR: usize = 12;
 
 impl Fuser<'_> {
     /// Merges kernels of one height that could store the value.
@@ -129,6 +134,45 @@ impl Fuser<'_> {
         }
         demands.iter_mut().for_each(|p| lift(self, p));
         self.kernels[kernel as usize].nest = Some(to.clone());
+    }
+
+    /// A map that needs what follows point by point from the result of a reduction, once per row, will be joined by that reduction: it can store such a value
+    /// already. (Should the reduction not join after all, what is left is lowered as two maps.)
+    pub(super) fn expect_rows(&mut self, i: u32, v: Var, demands: &[Placement]) {
+        for d in demands {
+            let k = self.kernel(d.kernel);
+            let (Class::On(mask), Some(own)) = (d.class, &k.nest) else { continue };
+            if own.kept.is_some() || mask == own.axes.all() || !k.group.shapes.is_empty() || !self.is_near(i, d.kernel)
+            {
+                continue;
+            }
+            if let Some(nest) =
+                self.reduction_behind(v, |nest| nest.is_row && nest.kept == Some(mask) && nest.axes == own.axes)
+            {
+                self.kernels[d.kernel as usize].nest = Some(nest);
+            }
+        }
+    }
+
+    /// A reduction that fits, among those that a value follows from point by point.
+    fn reduction_behind(&self, v: Var, fits: impl Fn(&Loop) -> bool) -> Option<Loop> {
+        let mut pending: SmallVec<[Var; 8]> = smallvec![v];
+        for _ in 0..FAR {
+            let u = pending.pop()?;
+            let Some(e) = self.graph.equations.get(self.producers[u.0 as usize] as usize) else { continue };
+            if let (Lowering::Reduce { axes, .. }, &[Atom::Var(x)]) =
+                (lowering(self.graph, self.producers[u.0 as usize]), &e.inputs[..])
+            {
+                let dtype = self.graph.avals[x.0 as usize].dtype;
+                let nest = Loop::reduction(self.shape(x), &axes, dtype.itemsize());
+                if fits(&nest) {
+                    return Some(nest);
+                }
+            } else if self.is_pointwise(self.producers[u.0 as usize]) {
+                pending.extend(operands(e).filter(|&x| same_points(self.shape(x), self.shape(v))));
+            }
+        }
+        None
     }
 
     /// The highest kernels that need the result of a reduction, made one that contains it.
