@@ -97,6 +97,9 @@ def _layer_norm(x: ArrayLike, weight: ArrayLike | None = None, bias: ArrayLike |
 def _rms_norm(x: ArrayLike, weight: ArrayLike | None = None, eps: float = 1e-05, *, stream: Any = None) -> array:
     """x / sqrt(mean(x^2) + eps) * weight along the last axis."""
 
+def _custom(fun: Callable[..., Any], args: ArrayLike, kwargs: ArrayLike, vjp: ArrayLike | None = None, jvp: ArrayLike | None = None, recompute: bool = False) -> Any:
+    """Calls `fun` as one that is computed again by its derivative (`recompute`), or one with derivatives of its own."""
+
 def _value_and_grad(fun: Callable[..., Any], argnums: ArrayLike, argnames: ArrayLike, args: ArrayLike, kwargs: ArrayLike) -> tuple[Any, list[Any]]:
     """The value of `fun` and the gradients of the chosen arguments (a list per argument and one per name).
 
