@@ -51,7 +51,15 @@ class Dim(int):
     """An extent of an array of a shapeless trace; it behaves as an int."""
 
 class Dtype:
-    """Type of the elements of an array."""
+    """Type of the elements of an array: ``mx.bool_``, ``mx.uint8`` to ``mx.uint64``, ``mx.int8`` to ``mx.int64``, ``mx.float16``,
+    ``mx.bfloat16``, ``mx.float32``, ``mx.float64``, ``mx.complex64``.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.array([1.0]).dtype
+        lazuli.core.float32
+        >>> mx.float16.size
+        2"""
     def __eq__(self, other: Any, /) -> bool: ...
     def __ge__(self, other: Any, /) -> bool: ...
     def __gt__(self, other: Any, /) -> bool: ...
@@ -67,7 +75,13 @@ class Dtype:
     def size(self) -> int: ...
 
 class DtypeCategory:
-    """A family of dtypes: `issubdtype(float32, floating)`."""
+    """A family of dtypes, for ``mx.issubdtype``: ``generic`` holds all, ``number`` all but bool, ``integer`` is ``signedinteger`` and
+    ``unsignedinteger``, ``inexact`` is ``floating`` and ``complexfloating``.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.issubdtype(mx.uint8, mx.integer)
+        True"""
     def __eq__(self, other: Any, /) -> bool: ...
     def __ge__(self, other: Any, /) -> bool: ...
     def __gt__(self, other: Any, /) -> bool: ...
@@ -91,14 +105,11 @@ class DtypeCategory:
 def _dtype(name: ArrayLike) -> Dtype:
     """The dtype of this name (`"float32"`)."""
 
-def _layer_norm(x: ArrayLike, weight: ArrayLike | None = None, bias: ArrayLike | None = None, eps: float = 1e-05, *, stream: Any = None) -> array:
-    """(x - mean) / sqrt(var + eps) * weight + bias along the last axis."""
+def _print_precision() -> array:
+    """Decimal places of printed floats; -1 for six significant digits."""
 
-def _rms_norm(x: ArrayLike, weight: ArrayLike | None = None, eps: float = 1e-05, *, stream: Any = None) -> array:
-    """x / sqrt(mean(x^2) + eps) * weight along the last axis."""
-
-def _custom(fun: Callable[..., Any], args: ArrayLike, kwargs: ArrayLike, vjp: ArrayLike | None = None, jvp: ArrayLike | None = None, recompute: bool = False) -> Any:
-    """Calls `fun` as one that is computed again by its derivative (`recompute`), or one with derivatives of its own."""
+def _set_print_precision(precision: ArrayLike) -> array:
+    """Sets them."""
 
 def _value_and_grad(fun: Callable[..., Any], argnums: ArrayLike, argnames: ArrayLike, args: ArrayLike, kwargs: ArrayLike) -> tuple[Any, list[Any]]:
     """The value of `fun` and the gradients of the chosen arguments (a list per argument and one per name).
@@ -108,68 +119,273 @@ def _value_and_grad(fun: Callable[..., Any], argnums: ArrayLike, argnames: Array
 def _vmap(fun: Callable[..., Any], in_axes: ArrayLike, out_axes: ArrayLike, args: ArrayLike, kwargs: ArrayLike) -> Any:
     """`fun` over a batch."""
 
-def abs(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise absolute value, of a's dtype; float32 for complex64. The smallest signed integer wraps to itself. The derivative at 0 is 0."""
+def abs(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise absolute value, of a's dtype; float32 for complex64. The smallest signed integer wraps to itself. The derivative at 0 is 0.
 
-def add(a: ArrayLike, b: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise sum a + b. Integers wrap; for bool it is logical or."""
+    Args:
+        a: an array or a number, of any dtype.
 
-def addmm(c: ArrayLike, a: ArrayLike, b: ArrayLike, /, alpha: ArrayLike = 1.0, beta: ArrayLike = 1.0, *, stream: Any = None) -> array:
-    """beta * c + alpha * (a @ b)."""
+    Returns:
+        array: in the operand's dtype; float32 for complex64.
 
-def all(a: ArrayLike, /, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
-    """Whether all elements over axes are true."""
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.abs(mx.array([-2, 0, 3]))
+        array([2, 0, 3], dtype=int32)"""
 
-def allclose(a: ArrayLike, b: ArrayLike, /, rtol: float = 1e-05, atol: float = 1e-08, *, equal_nan: bool = False, stream: Any = None) -> array:
-    """Whether all elements are close."""
+def add(a: ArrayLike, b: ArrayLike, stream: Any = None) -> array:
+    """Elementwise sum a + b. Integers wrap; for bool it is logical or.
 
-def any(a: ArrayLike, /, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
-    """Whether any element over axes is true."""
+    Args:
+        a, b: arrays or numbers whose shapes broadcast; their dtypes promote; of any dtype.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: the shapes do not broadcast, or an integer written in the program does not fit the array's dtype.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.add(mx.array([1.0, 2.0, 3.0]), mx.array([4.0, 5.0, 6.0]))
+        array([5, 7, 9], dtype=float32)"""
+
+def addmm(c: ArrayLike, a: ArrayLike, b: ArrayLike, alpha: ArrayLike = 1.0, beta: ArrayLike = 1.0, *, stream: Any = None) -> array:
+    """``beta * c + alpha * (a @ b)``.
+
+    Args:
+        c: an array that broadcasts with the product.
+        a, b: as for ``matmul``.
+        alpha, beta: factors.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.addmm(mx.array([1.0]), mx.ones((1, 2)), mx.ones((2, 1)), beta=10.0)
+        array([[12]], dtype=float32)"""
+
+def all(a: ArrayLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
+    """Whether all elements over axes are not 0: bool. True over no elements.
+
+    Args:
+        axis: an axis or several; all of them by default.
+        keepdims: whether the axes stay, with extent 1.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.all(mx.array([[1, 0], [3, 4]]), axis=1)
+        array([False, True], dtype=bool)"""
+
+def allclose(a: ArrayLike, b: ArrayLike, rtol: float = 1e-05, atol: float = 1e-08, *, equal_nan: bool = False, stream: Any = None) -> array:
+    """Whether all elements are close, as ``isclose`` says it: one bool.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.allclose(mx.array([1.0, 2.0]), mx.array([1.000001, 2.0]))
+        array(True, dtype=bool)"""
+
+def any(a: ArrayLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
+    """Whether any element over axes is not 0: bool. False over no elements.
+
+    Args:
+        axis: an axis or several; all of them by default.
+        keepdims: whether the axes stay, with extent 1.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.any(mx.array([[1, 0], [0, 0]]), axis=1)
+        array([True, False], dtype=bool)"""
 
 def arange(start: ArrayLike, stop: ArrayLike | None = None, step: ArrayLike | None = None, dtype: Dtype | None = None, *, stream: Any = None) -> array:
-    """start, start + step, ... up to but not including stop. int32 for ints, float32 if a bound is a float."""
+    """``start, start + step, ...`` up to but not including ``stop``; ``arange(stop)`` begins at 0.
 
-def arccos(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise inverse cosine in [0, π]: float or complex64. Real numbers beyond ±1 give NaN."""
+    Args:
+        start, stop, step: numbers; ``step`` is 1 by default and may be negative.
+        dtype: by default float32 if one of them is a float, else int32, or int64 for numbers beyond its range.
 
-def arccosh(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise inverse hyperbolic cosine, not negative: float or complex64. Real numbers below 1 give NaN."""
+    Raises:
+        ValueError: the step is 0, or a bound is not finite.
 
-def arcsin(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise inverse sine in [−π/2, π/2]: float or complex64. Real numbers beyond ±1 give NaN."""
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.arange(1, 2, 0.25)
+        array([1, 1.25, 1.5, 1.75], dtype=float32)"""
 
-def arcsinh(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise inverse hyperbolic sine: float or complex64."""
+def arccos(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise inverse cosine in [0, π]: float or complex64. Real numbers beyond ±1 give NaN.
 
-def arctan(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise inverse tangent in [−π/2, π/2]: float or complex64."""
+    Args:
+        a: an array or a number, of floats or complex numbers; integers and bool are converted to float32.
 
-def arctan2(a: ArrayLike, b: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise angle of the point (b, a) in [−π, π]: float."""
+    Returns:
+        array: in the dtype of the (converted) operands.
 
-def arctanh(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise inverse hyperbolic tangent: float or complex64. ±∞ at ±1; real numbers beyond give NaN."""
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
 
-def argmax(a: ArrayLike, /, axis: int | Sequence[int] = ..., keepdims: bool = ..., *, stream: Any = None) -> array:
-    """Position (uint32) of the largest element along an axis, or in the flattened array."""
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.arccos(mx.array([0.0, 0.5, -1.0]))
+        array([1.5708, 1.0472, 3.14159], dtype=float32)"""
 
-def argmin(a: ArrayLike, /, axis: int | Sequence[int] = ..., keepdims: bool = ..., *, stream: Any = None) -> array:
-    """Position (uint32) of the smallest element along an axis, or in the flattened array."""
+def arccosh(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise inverse hyperbolic cosine, not negative: float or complex64. Real numbers below 1 give NaN.
 
-def argsort(a: ArrayLike, /, axis: int | Sequence[int] = ..., *, stream: Any = None) -> array:
-    """The permutation (uint32) that sorts along an axis."""
+    Args:
+        a: an array or a number, of floats or complex numbers; integers and bool are converted to float32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.arccosh(mx.array([1.0, 2.0]))
+        array([0, 1.31696], dtype=float32)"""
+
+def arcsin(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise inverse sine in [−π/2, π/2]: float or complex64. Real numbers beyond ±1 give NaN.
+
+    Args:
+        a: an array or a number, of floats or complex numbers; integers and bool are converted to float32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.arcsin(mx.array([0.0, 0.5, -1.0]))
+        array([0, 0.523599, -1.5708], dtype=float32)"""
+
+def arcsinh(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise inverse hyperbolic sine: float or complex64.
+
+    Args:
+        a: an array or a number, of floats or complex numbers; integers and bool are converted to float32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.arcsinh(mx.array([0.0, 1.0, -2.0]))
+        array([0, 0.881374, -1.44364], dtype=float32)"""
+
+def arctan(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise inverse tangent in [−π/2, π/2]: float or complex64.
+
+    Args:
+        a: an array or a number, of floats or complex numbers; integers and bool are converted to float32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.arctan(mx.array([0.0, 1.0, -2.0]))
+        array([0, 0.785398, -1.10715], dtype=float32)"""
+
+def arctan2(a: ArrayLike, b: ArrayLike, stream: Any = None) -> array:
+    """Elementwise angle of the point (b, a) in [−π, π]: float.
+
+    Args:
+        a, b: arrays or numbers whose shapes broadcast; their dtypes promote; of floats; integers and bool are converted to float32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: the shapes do not broadcast, or an integer written in the program does not fit the array's dtype.
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.arctan2(mx.array([1.0, -1.0]), mx.array([1.0, -1.0]))
+        array([0.785398, -2.35619], dtype=float32)"""
+
+def arctanh(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise inverse hyperbolic tangent: float or complex64. ±∞ at ±1; real numbers beyond give NaN.
+
+    Args:
+        a: an array or a number, of floats or complex numbers; integers and bool are converted to float32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.arctanh(mx.array([0.0, 0.5, -1.0]))
+        array([0, 0.549306, -inf], dtype=float32)"""
+
+def argmax(a: ArrayLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
+    """Position of the largest element along an axis: uint32. The first of equal ones; of the first NaN if there is one.
+
+    Args:
+        axis: the axis; by default the position is that in the flattened array.
+        keepdims: whether the axis stays, with extent 1.
+
+    Raises:
+        ValueError: an axis of extent 0.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.argmax(mx.array([[1, 5], [7, 2]]), axis=1)
+        array([1, 0], dtype=uint32)"""
+
+def argmin(a: ArrayLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
+    """Position of the smallest element along an axis: uint32. Arguments and errors as for ``argmax``.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.argmin(mx.array([[1, 5], [7, 2]]))
+        array(0, dtype=uint32)"""
+
+def argsort(a: ArrayLike, axis: int | Sequence[int] = -1, *, stream: Any = None) -> array:
+    """The permutation (uint32) that sorts along an axis; equal elements keep their order.
+
+    Args:
+        a: an array that is not complex.
+        axis: the axis; None flattens the array first.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.argsort(mx.array([3, 1, 2]))
+        array([1, 2, 0], dtype=uint32)"""
 
 class array:
     """An n-dimensional array, computed when its value is first needed.
 
     Args:
-        val: numbers, nested lists or tuples of numbers, a numpy array, or anything with a buffer or `__array__`.
-        dtype (Dtype, optional): of the elements; follows from the values by default (int32, float32, bool, complex64).
+        val: numbers, nested lists or tuples of numbers and arrays, a numpy array, or anything with a buffer, DLPack or ``__array__``. Its
+            elements are copied.
+        dtype (Dtype, optional): of the elements. By default that of an array that is given (float32 for float64); of numbers bool, int32
+            (int64 for those beyond its range), float32 or complex64, whichever holds all.
+
+    Raises:
+        ValueError: lists of different lengths, or an integer beyond 64 bits. TypeError: something that is no number.
+
+    Numbers written in the program take the dtype of the array beside them if it can hold their kind: ``x + 1`` is in ``x``'s dtype. An
+    integer that does not fit it is an error. Operands of two dtypes promote; shapes broadcast as in NumPy.
 
     Example:
         >>> import lazuli.core as mx
         >>> mx.array([1.0, 2.0]) + 1
-        array([2, 3], dtype=float32)"""
+        array([2, 3], dtype=float32)
+        >>> mx.array([[1, 2], [3, 4]])[:, 0]
+        array([1, 3], dtype=int32)"""
     def __init__(self, val: ArrayLike, dtype: Dtype | None = None) -> None: ...
     @property
     def T(self) -> array: ...
@@ -179,10 +395,16 @@ class array:
         """Return self+value."""
     def __and__(self, value: ArrayLike, /) -> array:
         """Return self&value."""
+    def __array__(self, /, dtype: Dtype | None = None, copy: ArrayLike | None = None) -> array:
+        """As a numpy array: for dtypes that buffers do not have (bfloat16), by way of float32."""
+    def __array_namespace__(self, /, *, api_version: ArrayLike | None = None) -> array:
+        """The module whose functions take such arrays."""
     @property
     def __array_priority__(self) -> float: ...
     def __bool__(self, /) -> bool:
         """True if self else False"""
+    def __bytes__(self, /) -> array:
+        """The bytes of the elements, row by row. (Python would ask integers for `__index__` before it asks for a buffer.)"""
     def __complex__(self, /) -> complex:
         ...
     def __contains__(self, key: array, /) -> bool:
@@ -193,6 +415,21 @@ class array:
         ...
     def __delitem__(self, key: array, /) -> array:
         """Delete self[key]."""
+    def __dlpack__(self, /, *, stream: Any = None, max_version: ArrayLike | None = None, dl_device: ArrayLike | None = None, copy: ArrayLike | None = None) -> Any:
+        """The array as a DLPack capsule, for ``from_dlpack`` of other frameworks; computes the value first.
+
+        The memory is shared and marked read-only, which takes a capsule with a version (``max_version=(1, 0)`` or newer); without one it is copied.
+
+        Args:
+            stream: ignored: the value is there when this returns.
+            max_version: the newest version that the caller can read, a pair.
+            dl_device: where to export to: only ``(1, 0)``, the CPU.
+            copy: True copies; False never does.
+
+        Raises:
+            BufferError: another device, or ``copy=False`` without a version."""
+    def __dlpack_device__(self, /) -> tuple[int, int]:
+        """DLPack's kind and number of the device that holds the array: ``(1, 0)``, the CPU."""
     def __eq__(self, other: Any, /) -> array: ...  # type: ignore[override]
     def __float__(self, /) -> float:
         """float(self)"""
@@ -282,6 +519,8 @@ class array:
         """Return value*self."""
     def __ror__(self, value: ArrayLike, /) -> array:
         """Return value|self."""
+    def __round__(self, /, ndigits: ArrayLike | None = None) -> array:
+        """As ``mx.round``: ``round(x, 2)``."""
     def __rpow__(self, value: ArrayLike, mod: ArrayLike | None = None, /) -> array:
         """Return pow(value, self, mod)."""
     def __rrshift__(self, value: ArrayLike, /) -> array:
@@ -305,162 +544,649 @@ class array:
     def __xor__(self, value: ArrayLike, /) -> array:
         """Return self^value."""
     def abs(self, /, *, stream: Any = None) -> array:
-        """See the function of this name."""
+        """The function ``abs`` of the array, element by element: ``mx.abs(x)``, which says more.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> x = mx.array([0.25, 1.0])
+            >>> mx.array_equal(x.abs(), mx.abs(x))
+            array(True, dtype=bool)"""
     def all(self, /, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
-        """Whether all elements over axes are true."""
+        """Whether all elements over axes are not 0: bool. True over no elements.
+
+        Args:
+            axis: an axis or several; all of them by default.
+            keepdims: whether the axes stay, with extent 1.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.all(mx.array([[1, 0], [3, 4]]), axis=1)
+            array([False, True], dtype=bool)"""
     def any(self, /, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
-        """Whether any element over axes is true."""
-    def argmax(self, /, axis: int | Sequence[int] = ..., keepdims: bool = ..., *, stream: Any = None) -> array:
-        """Position (uint32) of the largest element along an axis, or in the flattened array."""
-    def argmin(self, /, axis: int | Sequence[int] = ..., keepdims: bool = ..., *, stream: Any = None) -> array:
-        """Position (uint32) of the smallest element along an axis, or in the flattened array."""
+        """Whether any element over axes is not 0: bool. False over no elements.
+
+        Args:
+            axis: an axis or several; all of them by default.
+            keepdims: whether the axes stay, with extent 1.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.any(mx.array([[1, 0], [0, 0]]), axis=1)
+            array([True, False], dtype=bool)"""
+    def argmax(self, /, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
+        """Position of the largest element along an axis: uint32. The first of equal ones; of the first NaN if there is one.
+
+        Args:
+            axis: the axis; by default the position is that in the flattened array.
+            keepdims: whether the axis stays, with extent 1.
+
+        Raises:
+            ValueError: an axis of extent 0.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.argmax(mx.array([[1, 5], [7, 2]]), axis=1)
+            array([1, 0], dtype=uint32)"""
+    def argmin(self, /, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
+        """Position of the smallest element along an axis: uint32. Arguments and errors as for ``argmax``.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.argmin(mx.array([[1, 5], [7, 2]]))
+            array(0, dtype=uint32)"""
     def astype(self, /, dtype: Dtype, stream: Any = None) -> array:
-        """Conversion to another dtype."""
+        """Conversion to another dtype; the array itself if it has it. See ``mx.astype``.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.array([1.9, -1.9]).astype(mx.int32)
+            array([1, -1], dtype=int32)"""
     @property
     def at(self) -> ArrayAt: ...
-    def conj(self, /) -> array:
-        """The complex conjugate."""
+    def conj(self, /, *, stream: Any = None) -> array:
+        """The complex conjugate; arrays of other dtypes as they are.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.array([1 + 2j]).conj()
+            array([1-2j], dtype=complex64)"""
     def cos(self, /, *, stream: Any = None) -> array:
-        """See the function of this name."""
-    def cummax(self, /, axis: int | Sequence[int] = ..., reverse: bool = ..., inclusive: bool = ..., *, stream: Any = None) -> array:
-        """Running maximum along an axis, or of the flattened array."""
-    def cummin(self, /, axis: int | Sequence[int] = ..., reverse: bool = ..., inclusive: bool = ..., *, stream: Any = None) -> array:
-        """Running minimum along an axis, or of the flattened array."""
-    def cumprod(self, /, axis: int | Sequence[int] = ..., reverse: bool = ..., inclusive: bool = ..., *, stream: Any = None) -> array:
-        """Running product along an axis, or of the flattened array."""
-    def cumsum(self, /, axis: int | Sequence[int] = ..., reverse: bool = ..., inclusive: bool = ..., *, stream: Any = None) -> array:
-        """Running sum along an axis, or of the flattened array."""
+        """The function ``cos`` of the array, element by element: ``mx.cos(x)``, which says more.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> x = mx.array([0.25, 1.0])
+            >>> mx.array_equal(x.cos(), mx.cos(x))
+            array(True, dtype=bool)"""
+    def cummax(self, /, axis: int | Sequence[int] | None = None, *, reverse: bool = False, inclusive: bool = True, stream: Any = None) -> array:
+        """Running maximum along an axis; arguments as for ``cumsum``.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.cummax(mx.array([1, 3, 2, 4]))
+            array([1, 3, 3, 4], dtype=int32)"""
+    def cummin(self, /, axis: int | Sequence[int] | None = None, *, reverse: bool = False, inclusive: bool = True, stream: Any = None) -> array:
+        """Running minimum along an axis; arguments as for ``cumsum``.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.cummin(mx.array([3, 4, 1, 2]))
+            array([3, 3, 1, 1], dtype=int32)"""
+    def cumprod(self, /, axis: int | Sequence[int] | None = None, *, reverse: bool = False, inclusive: bool = True, stream: Any = None) -> array:
+        """Running product along an axis; arguments as for ``cumsum``.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.cumprod(mx.array([1, 2, 3, 4]))
+            array([1, 2, 6, 24], dtype=int32)"""
+    def cumsum(self, /, axis: int | Sequence[int] | None = None, *, reverse: bool = False, inclusive: bool = True, stream: Any = None) -> array:
+        """Running sum along an axis.
+
+        Args:
+            axis: the axis; by default the array is flattened first.
+            reverse: whether to run from the last element to the first.
+            inclusive: whether element i of the result counts element i of the array.
+
+        Returns:
+            array: in the array's dtype; int32 for bool.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.cumsum(mx.array([1, 2, 3]))
+            array([1, 3, 6], dtype=int32)
+            >>> mx.cumsum(mx.array([1, 2, 3]), reverse=True, inclusive=False)
+            array([5, 3, 0], dtype=int32)"""
     def diag(self, /, k: int = 0, *, stream: Any = None) -> array:
-        """The diagonal of a matrix, or the matrix with a vector on its diagonal; see the function."""
+        """The diagonal of a matrix, or the matrix with a vector on its diagonal. See ``mx.diag``.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.array([[1, 2], [3, 4]]).diag()
+            array([1, 4], dtype=int32)"""
     def diagonal(self, /, offset: ArrayLike = 0, axis1: int = 0, axis2: int = 1, stream: Any = None) -> array:
-        """The elements (i, i + offset) of two axes, as the last axis; see the function."""
+        """The elements (i, i + offset) of two axes, as the last axis. See ``mx.diagonal``.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.array([[1, 2], [3, 4]]).diagonal(1)
+            array([2], dtype=int32)"""
     @property
     def dtype(self) -> Dtype: ...
     def exp(self, /, *, stream: Any = None) -> array:
-        """See the function of this name."""
-    def flatten(self, /, start_axis: int = ..., end_axis: int = ..., *, stream: Any = None) -> array:
-        """Merges the axes from start_axis to end_axis into one."""
+        """The function ``exp`` of the array, element by element: ``mx.exp(x)``, which says more.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> x = mx.array([0.25, 1.0])
+            >>> mx.array_equal(x.exp(), mx.exp(x))
+            array(True, dtype=bool)"""
+    def flatten(self, /, start_axis: int = 0, end_axis: int = -1, *, stream: Any = None) -> array:
+        """Merges the axes from ``start_axis`` to ``end_axis`` into one.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.flatten(mx.zeros((2, 3, 4)), start_axis=1).shape
+            (2, 12)"""
     @property
     def imag(self) -> array: ...
     def item(self, /) -> Any:
-        """The value of an array of one element, as a Python number."""
+        """The value of an array of one element, as a Python number.
+
+        Raises:
+            ValueError: the array has another number of elements, or is being traced and has no value.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.array([1.5]).item()
+            1.5"""
     @property
     def itemsize(self) -> int: ...
     def log(self, /, *, stream: Any = None) -> array:
-        """See the function of this name."""
+        """The function ``log`` of the array, element by element: ``mx.log(x)``, which says more.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> x = mx.array([0.25, 1.0])
+            >>> mx.array_equal(x.log(), mx.log(x))
+            array(True, dtype=bool)"""
     def log10(self, /, *, stream: Any = None) -> array:
-        """See the function of this name."""
+        """The function ``log10`` of the array, element by element: ``mx.log10(x)``, which says more.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> x = mx.array([0.25, 1.0])
+            >>> mx.array_equal(x.log10(), mx.log10(x))
+            array(True, dtype=bool)"""
     def log1p(self, /, *, stream: Any = None) -> array:
-        """See the function of this name."""
+        """The function ``log1p`` of the array, element by element: ``mx.log1p(x)``, which says more.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> x = mx.array([0.25, 1.0])
+            >>> mx.array_equal(x.log1p(), mx.log1p(x))
+            array(True, dtype=bool)"""
     def log2(self, /, *, stream: Any = None) -> array:
-        """See the function of this name."""
-    def logcumsumexp(self, /, axis: int | Sequence[int] = ..., reverse: bool = ..., inclusive: bool = ..., *, stream: Any = None) -> array:
-        """Running log of the sum of e^x along an axis, or of the flattened array."""
+        """The function ``log2`` of the array, element by element: ``mx.log2(x)``, which says more.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> x = mx.array([0.25, 1.0])
+            >>> mx.array_equal(x.log2(), mx.log2(x))
+            array(True, dtype=bool)"""
+    def logcumsumexp(self, /, axis: int | Sequence[int] | None = None, *, reverse: bool = False, inclusive: bool = True, stream: Any = None) -> array:
+        """Running logarithm of the sum of e^x along an axis; arguments as for ``cumsum``.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.logcumsumexp(mx.array([0.0, 0.0, 0.0]))
+            array([0, 0.693147, 1.09861], dtype=float32)"""
     def logsumexp(self, /, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
-        """log of the sum of e^x over axes, without overflow."""
+        """Logarithm of the sum of e^x over axes, without overflow; of integers and bool in float32.
+
+        Args:
+            axis: an axis or several; all of them by default.
+            keepdims: whether the axes stay, with extent 1.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.logsumexp(mx.array([1000.0, 1000.0]))
+            array(1000.69, dtype=float32)"""
     @property
     def mT(self) -> array: ...
     def max(self, /, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
-        """Largest element over axes; NaN if there is one."""
+        """Largest element over axes; NaN if there is one. Arguments and errors as for ``min``.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.max(mx.array([[3, 2], [1, 4]]), axis=0, keepdims=True)
+            array([[3, 4]], dtype=int32)"""
     def mean(self, /, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
-        """Arithmetic mean over axes; integers in float32."""
+        """Arithmetic mean over axes, in the array's dtype; of integers and bool in float32. NaN over no elements.
+
+        Args:
+            axis: an axis or several; all of them by default.
+            keepdims: whether the axes stay, with extent 1.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.mean(mx.array([[1, 2], [3, 4]]), axis=0)
+            array([2, 3], dtype=float32)"""
     def min(self, /, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
-        """Smallest element over axes; NaN if there is one."""
+        """Smallest element over axes; NaN if there is one.
+
+        Args:
+            axis: an axis or several; all of them by default.
+            keepdims: whether the axes stay, with extent 1.
+
+        Returns:
+            array: in the array's dtype.
+
+        Raises:
+            ValueError: an axis of extent 0, or a complex array.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.min(mx.array([[3, 2], [1, 4]]), axis=0)
+            array([1, 2], dtype=int32)"""
     def moveaxis(self, /, source: int, destination: int, *, stream: Any = None) -> array:
-        """Moves an axis to another position."""
+        """Moves an axis to another position; the others keep their order.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.moveaxis(mx.zeros((2, 3, 4)), 0, -1).shape
+            (3, 4, 2)"""
     @property
     def nbytes(self) -> int: ...
     @property
     def ndim(self) -> int: ...
     def prod(self, /, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
-        """Product over axes."""
+        """Product over axes; arguments, dtypes and errors as for ``sum``.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.prod(mx.array([[1, 2], [3, 4]]), axis=1)
+            array([2, 12], dtype=int32)"""
     @property
     def real(self) -> array: ...
     def reciprocal(self, /, *, stream: Any = None) -> array:
-        """See the function of this name."""
+        """The function ``reciprocal`` of the array, element by element: ``mx.reciprocal(x)``, which says more.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> x = mx.array([0.25, 1.0])
+            >>> mx.array_equal(x.reciprocal(), mx.reciprocal(x))
+            array(True, dtype=bool)"""
     def reshape(self, /, *shape: Shape, stream: Any = None) -> array:
-        """The same elements in row-major order in another shape; one extent may be -1."""
-    def round(self, /, decimals: int = 0, *, stream: Any = None) -> array:
-        """Rounded to a number of decimals, ties to even."""
+        """The same elements, in row-major order, in another shape: ``reshape(2, 3)`` or ``reshape((2, 3))``; one extent may be -1.
+
+        Raises:
+            ValueError: the shapes have different numbers of elements.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.arange(6).reshape(2, -1).shape
+            (2, 3)"""
+    def round(self, /, decimals: int = 0, stream: Any = None) -> array:
+        """Rounded to a number of decimals, halves to even; both parts of complex numbers.
+
+        Args:
+            decimals: places behind the point; before it if negative.
+
+        Returns:
+            array: in the dtype of the array.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.round(mx.array([1.25, -2.675]), 1)
+            array([1.2, -2.7], dtype=float32)"""
     def rsqrt(self, /, *, stream: Any = None) -> array:
-        """See the function of this name."""
+        """The function ``rsqrt`` of the array, element by element: ``mx.rsqrt(x)``, which says more.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> x = mx.array([0.25, 1.0])
+            >>> mx.array_equal(x.rsqrt(), mx.rsqrt(x))
+            array(True, dtype=bool)"""
     @property
     def shape(self) -> tuple[int, ...]: ...
     def sin(self, /, *, stream: Any = None) -> array:
-        """See the function of this name."""
+        """The function ``sin`` of the array, element by element: ``mx.sin(x)``, which says more.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> x = mx.array([0.25, 1.0])
+            >>> mx.array_equal(x.sin(), mx.sin(x))
+            array(True, dtype=bool)"""
     @property
     def size(self) -> int: ...
     def split(self, /, indices_or_sections: ArrayLike, axis: int | Sequence[int] = 0, *, stream: Any = None) -> list[array]:
-        """Parts of an axis: a number of equal ones, or cut at indices."""
+        """Parts along an axis.
+
+        Args:
+            indices_or_sections: a number of equal parts, or the positions at which to cut.
+            axis: the axis.
+
+        Returns:
+            list[array]: the parts, in order.
+
+        Raises:
+            ValueError: the extent of the axis is no multiple of the number.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.split(mx.arange(5), [2])
+            [array([0, 1], dtype=int32), array([2, 3, 4], dtype=int32)]"""
     def sqrt(self, /, *, stream: Any = None) -> array:
-        """See the function of this name."""
+        """The function ``sqrt`` of the array, element by element: ``mx.sqrt(x)``, which says more.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> x = mx.array([0.25, 1.0])
+            >>> mx.array_equal(x.sqrt(), mx.sqrt(x))
+            array(True, dtype=bool)"""
     def square(self, /, *, stream: Any = None) -> array:
-        """See the function of this name."""
-    def squeeze(self, /, axis: int | Sequence[int] = ..., *, stream: Any = None) -> array:
-        """Removes axes of extent 1: those named, or all of them."""
-    def std(self, /, axis: int | Sequence[int] | None = None, keepdims: bool = False, ddof: float = ..., *, stream: Any = None) -> array:
-        """Standard deviation over axes, with n - ddof in the denominator."""
+        """The function ``square`` of the array, element by element: ``mx.square(x)``, which says more.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> x = mx.array([0.25, 1.0])
+            >>> mx.array_equal(x.square(), mx.square(x))
+            array(True, dtype=bool)"""
+    def squeeze(self, /, axis: int | Sequence[int] | None = None, *, stream: Any = None) -> array:
+        """Removes axes of extent 1: those named, or all of them.
+
+        Raises:
+            ValueError: a named axis has another extent.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.squeeze(mx.zeros((1, 3, 1)), axis=0).shape
+            (3, 1)"""
+    def std(self, /, axis: int | Sequence[int] | None = None, keepdims: bool = False, ddof: float = 0.0, *, correction: ArrayLike | None = None, stream: Any = None) -> array:
+        """Standard deviation over axes: the root of ``var``, with its arguments.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.std(mx.array([[0.0, 2.0], [1.0, 5.0]]), axis=1)
+            array([1, 2], dtype=float32)"""
     def sum(self, /, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
-        """Sum over axes (all of them by default). bool and integers below 32 bits sum in int32."""
+        """Sum over axes.
+
+        Args:
+            axis: an axis or several; all of them by default. Negative ones count from the last.
+            keepdims: whether the axes stay, with extent 1.
+
+        Returns:
+            array: in the array's dtype; int32 for bool and for integers below 32 bits. float16 and bfloat16 are summed in float32 and
+            rounded once.
+
+        Raises:
+            IndexError: an axis is out of bounds. ValueError: an axis is named twice.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.sum(mx.array([[1, 2], [3, 4]]), axis=0)
+            array([4, 6], dtype=int32)"""
     def swapaxes(self, /, axis1: int, axis2: int, *, stream: Any = None) -> array:
-        """Swaps two axes."""
+        """Swaps two axes.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.swapaxes(mx.zeros((2, 3, 4)), 0, 2).shape
+            (4, 3, 2)"""
     def tolist(self, /) -> Any:
-        """The elements as nested lists of Python numbers; a number for an array without axes."""
+        """The elements as nested lists of Python numbers; a number for an array without axes.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.array([[1, 2], [3, 4]]).tolist()
+            [[1, 2], [3, 4]]"""
     def transpose(self, /, *axes: int | Sequence[int], stream: Any = None) -> array:
-        """Permutes the axes; reverses them without arguments."""
-    def var(self, /, axis: int | Sequence[int] | None = None, keepdims: bool = False, ddof: float = ..., *, stream: Any = None) -> array:
-        """Variance over axes, with n - ddof in the denominator."""
-    def view(self, /, dtype: Dtype, *, stream: Any = None) -> array:
-        """The same bytes as elements of another dtype."""
+        """Permutes the axes: ``transpose(1, 0)`` or ``transpose((1, 0))``; reverses them without arguments.
 
-def array_equal(a: ArrayLike, b: ArrayLike, equal_nan: bool = False, *, stream: Any = None) -> array:
-    """Whether arrays have one shape and equal elements."""
+        Raises:
+            ValueError: ``axes`` is no permutation of the axes.
 
-def asarray(a: ArrayLike, dtype: Dtype | None = None) -> array:
-    """As an array: the array itself, or one made of the value."""
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.zeros((2, 3)).transpose().shape
+            (3, 2)"""
+    def var(self, /, axis: int | Sequence[int] | None = None, keepdims: bool = False, ddof: float = 0.0, *, correction: ArrayLike | None = None, stream: Any = None) -> array:
+        """Variance over axes: the mean of the squared distances from the mean; of integers and bool in float32.
+
+        Args:
+            axis: an axis or several; all of them by default.
+            keepdims: whether the axes stay, with extent 1.
+            ddof: taken off the number of elements in the denominator; 1 gives the unbiased estimate. The array API calls it ``correction``.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.var(mx.array([1.0, 2.0, 3.0]), ddof=1)
+            array(1, dtype=float32)"""
+    def view(self, /, dtype: Dtype, stream: Any = None) -> array:
+        """The same bytes as elements of another dtype.
+
+        The last axis grows or shrinks if the sizes of elements differ.
+
+        Raises:
+            ValueError: the bytes of the last axis are no multiple of the new size.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.view(mx.array([1.0, -0.0]), mx.uint32)
+            array([1065353216, 2147483648], dtype=uint32)"""
+
+def array_equal(a: ArrayLike, b: ArrayLike, equal_nan: bool = False, stream: Any = None) -> array:
+    """Whether arrays have one shape and equal elements: one bool.
+
+    Args:
+        a, b: arrays; their dtypes promote. Other shapes are no error, they are not equal.
+        equal_nan: whether NaN equals NaN.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.array_equal(mx.array([1, 2]), mx.array([1.0, 2.0]))
+        array(True, dtype=bool)"""
+
+def asarray(a: ArrayLike, dtype: Dtype | None = None, *, copy: ArrayLike | None = None) -> array:
+    """As an array: the array itself, or one made of the value.
+
+    Args:
+        a: what ``mx.array`` takes. The memory of an object with DLPack (a numpy array, a tensor of PyTorch) is shared where it can be, see
+            ``mx.from_dlpack``.
+        dtype: by default as for ``mx.array``: float64 becomes float32.
+        copy: True copies, False never does, None only if sharing is not possible.
+
+    Raises:
+        ValueError: ``copy=False``, and a copy is needed.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.asarray([1, 2], dtype=mx.float32)
+        array([1, 2], dtype=float32)"""
 
 def astype(a: ArrayLike, dtype: Dtype, *, stream: Any = None) -> array:
-    """Conversion to another dtype."""
+    """Conversion to another dtype; the array itself if it has it.
+
+    Floats become integers by truncation; those beyond the range, and NaN, become the nearest bound and 0. Integers keep their lowest bits.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.astype(mx.array([1.9, -1.9]), mx.int32)
+        array([1, -1], dtype=int32)"""
 
 def async_eval(*args: Any) -> None:
     """Starts computing all arrays of these trees and returns at once."""
 
 bfloat16: Dtype
 
-def bitwise_and(a: ArrayLike, b: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise and of the bits of integers or bool, of the operands' dtype."""
+def bitwise_and(a: ArrayLike, b: ArrayLike, stream: Any = None) -> array:
+    """Elementwise and of the bits of integers or bool, of the operands' dtype.
 
-def bitwise_invert(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise complement of the bits of integers; logical not of bool."""
+    Args:
+        a, b: arrays or numbers whose shapes broadcast; their dtypes promote; of integers or bool.
 
-def bitwise_or(a: ArrayLike, b: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise or of the bits of integers or bool, of the operands' dtype."""
+    Returns:
+        array: in the dtype of the (converted) operands.
 
-def bitwise_xor(a: ArrayLike, b: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise exclusive or of the bits of integers or bool, of the operands' dtype."""
+    Raises:
+        ValueError: the shapes do not broadcast, or an integer written in the program does not fit the array's dtype.
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.bitwise_and(mx.array([6, 5]), mx.array([3, 3]))
+        array([2, 1], dtype=int32)"""
+
+def bitwise_invert(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise complement of the bits of integers; logical not of bool.
+
+    Args:
+        a: an array or a number, of integers or bool.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.bitwise_invert(mx.array([0, 1, -1]))
+        array([-1, -2, 0], dtype=int32)"""
+
+def bitwise_or(a: ArrayLike, b: ArrayLike, stream: Any = None) -> array:
+    """Elementwise or of the bits of integers or bool, of the operands' dtype.
+
+    Args:
+        a, b: arrays or numbers whose shapes broadcast; their dtypes promote; of integers or bool.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: the shapes do not broadcast, or an integer written in the program does not fit the array's dtype.
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.bitwise_or(mx.array([6, 5]), mx.array([3, 3]))
+        array([7, 7], dtype=int32)"""
+
+def bitwise_xor(a: ArrayLike, b: ArrayLike, stream: Any = None) -> array:
+    """Elementwise exclusive or of the bits of integers or bool, of the operands' dtype.
+
+    Args:
+        a, b: arrays or numbers whose shapes broadcast; their dtypes promote; of integers or bool.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: the shapes do not broadcast, or an integer written in the program does not fit the array's dtype.
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.bitwise_xor(mx.array([6, 5]), mx.array([3, 3]))
+        array([5, 6], dtype=int32)"""
 
 bool_: Dtype
 
 def broadcast_arrays(*arrays: Sequence[ArrayLike], stream: Any = None) -> list[array]:
-    """All arrays stretched to the shape they broadcast to."""
+    """All arrays stretched to the shape they broadcast to.
+
+    Returns:
+        list[array]: as many as there are arguments.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.broadcast_arrays(mx.array([[1], [2]]), mx.array(5))
+        [array([[1],
+               [2]], dtype=int32), array([[5],
+               [5]], dtype=int32)]"""
 
 def broadcast_shapes(*shapes: Any) -> tuple[int, ...]:
-    """The extents that shapes broadcast to."""
+    """The shape that shapes broadcast to: aligned at the last axis, extents are equal or 1.
 
-def broadcast_to(a: ArrayLike, /, shape: Shape, *, stream: Any = None) -> array:
-    """Stretches axes of extent 1 and adds axes in front."""
+    Raises:
+        ValueError: they do not broadcast.
 
-def cbrt(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise cube root, negative for negative a: float."""
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.broadcast_shapes((2, 1), (3,))
+        (2, 3)"""
 
-def ceil(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Least integral value not below a, elementwise and of a's dtype; integers and bool are returned as they are. The derivative is 0."""
+def broadcast_to(a: ArrayLike, shape: Shape, *, stream: Any = None) -> array:
+    """Stretches axes of extent 1 to a shape, and adds axes in front. Nothing is copied.
+
+    Raises:
+        ValueError: an axis of another extent would have to stretch.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.broadcast_to(mx.array([[1], [2]]), (2, 3))
+        array([[1, 1, 1],
+               [2, 2, 2]], dtype=int32)"""
+
+def cbrt(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise cube root, negative for negative a: float.
+
+    Args:
+        a: an array or a number, of floats; integers and bool are converted to float32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.cbrt(mx.array([8.0, -27.0]))
+        array([2, -3], dtype=float32)"""
+
+def ceil(a: ArrayLike, *, stream: Any = None) -> array:
+    """Least integral value not below a, elementwise and of a's dtype; integers and bool are returned as they are. The derivative is 0.
+
+    Args:
+        a: an array or a number, of any dtype but complex64.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.ceil(mx.array([-1.5, 0.5, 2.0]))
+        array([-1, 1, 2], dtype=float32)"""
 
 def clear_cache() -> None:
-    """Returns cached memory to the system."""
+    """Returns cached memory to the system.
 
-def clip(a: ArrayLike, /, a_min: ArrayLike | None = None, a_max: ArrayLike | None = None, *, stream: Any = None) -> array:
-    """Limits `a` to `a_min ..= a_max`, either of which may be None."""
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.clear_cache()"""
+
+def clip(a: ArrayLike, a_min: ArrayLike | None = None, a_max: ArrayLike | None = None, *, stream: Any = None) -> array:
+    """Limited to ``a_min .. a_max``, element by element; NaN stays NaN.
+
+    Args:
+        a: an array of any dtype but complex64.
+        a_min, a_max: bounds that broadcast with ``a``; one of them may be None.
+
+    Returns:
+        array: in the dtype that ``a`` and the bounds promote to.
+
+    Raises:
+        ValueError: both bounds are None, or the shapes do not broadcast.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.clip(mx.array([-2, 0, 5]), 0, 3)
+        array([0, 0, 3], dtype=int32)"""
 
 def compile(fun: Callable[P, R], inputs: Any = None, outputs: Any = None, shapeless: bool | Literal["auto"] = False) -> Callable[P, R]:
     """Returns a compiled version of `fun`: the first call with arguments of new shapes, dtypes or constants traces the function, simplifies and fuses what it
@@ -482,81 +1208,347 @@ def compile(fun: Callable[P, R], inputs: Any = None, outputs: Any = None, shapel
 def compile_stats() -> dict[str, int]:
     """Counts of what compilation has done in this process: traces, simplifications, plans, kernels, hits."""
 
-def complex(a: ArrayLike, b: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise complex64 number a + bi of two float32 operands."""
+def complex(a: ArrayLike, b: ArrayLike, stream: Any = None) -> array:
+    """Elementwise complex64 number a + bi of two float32 operands.
+
+    Args:
+        a, b: arrays or numbers whose shapes broadcast; their dtypes promote; of float32, to which integers, bool and narrower floats are converted.
+
+    Returns:
+        array: of complex64.
+
+    Raises:
+        ValueError: the shapes do not broadcast, or an integer written in the program does not fit the array's dtype.
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.complex(mx.array([1.0, 2.0]), mx.array([0.5, -1.0]))
+        array([1+0.5j, 2-1j], dtype=complex64)"""
 
 complex64: Dtype
 
 complexfloating: DtypeCategory
 
-def concatenate(arrays: Sequence[ArrayLike], axis: int | Sequence[int] = ..., *, stream: Any = None) -> array:
-    """Joins arrays along an axis (0 by default; None flattens them first)."""
+def concatenate(arrays: Sequence[ArrayLike], axis: int | Sequence[int] = 0, *, stream: Any = None) -> array:
+    """Joins arrays along an axis. Their dtypes promote.
 
-def conjugate(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise complex conjugate; other dtypes unchanged."""
+    Args:
+        arrays: arrays that have the same extents along the other axes.
+        axis: the axis; None flattens the arrays first.
 
-def cos(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise cosine of an angle in radians: float or complex64."""
+    Raises:
+        ValueError: there are no arrays, or their shapes do not fit.
 
-def cosh(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise hyperbolic cosine: float or complex64."""
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.concatenate([mx.array([1, 2]), mx.array([3])])
+        array([1, 2, 3], dtype=int32)"""
 
-def cummax(a: ArrayLike, /, axis: int | Sequence[int] = ..., reverse: bool = ..., inclusive: bool = ..., *, stream: Any = None) -> array:
-    """Running maximum along an axis, or of the flattened array."""
+def conjugate(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise complex conjugate; other dtypes unchanged.
 
-def cummin(a: ArrayLike, /, axis: int | Sequence[int] = ..., reverse: bool = ..., inclusive: bool = ..., *, stream: Any = None) -> array:
-    """Running minimum along an axis, or of the flattened array."""
+    Args:
+        a: an array or a number, of any dtype.
 
-def cumprod(a: ArrayLike, /, axis: int | Sequence[int] = ..., reverse: bool = ..., inclusive: bool = ..., *, stream: Any = None) -> array:
-    """Running product along an axis, or of the flattened array."""
+    Returns:
+        array: in the dtype of the (converted) operands.
 
-def cumsum(a: ArrayLike, /, axis: int | Sequence[int] = ..., reverse: bool = ..., inclusive: bool = ..., *, stream: Any = None) -> array:
-    """Running sum along an axis, or of the flattened array."""
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.conjugate(mx.array([1 + 2j, 3 - 1j]))
+        array([1-2j, 3+1j], dtype=complex64)"""
 
-def device_info() -> dict[str, Any]:
-    """Name, instruction set and threads of the backend."""
+def cos(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise cosine of an angle in radians: float or complex64.
+
+    Args:
+        a: an array or a number, of floats or complex numbers; integers and bool are converted to float32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.cos(mx.array([0.0, 1.0, -2.0]))
+        array([1, 0.540302, -0.416147], dtype=float32)"""
+
+def cosh(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise hyperbolic cosine: float or complex64.
+
+    Args:
+        a: an array or a number, of floats or complex numbers; integers and bool are converted to float32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.cosh(mx.array([0.0, 1.0, -2.0]))
+        array([1, 1.54308, 3.7622], dtype=float32)"""
+
+def cummax(a: ArrayLike, axis: int | Sequence[int] | None = None, *, reverse: bool = False, inclusive: bool = True, stream: Any = None) -> array:
+    """Running maximum along an axis; arguments as for ``cumsum``.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.cummax(mx.array([1, 3, 2, 4]))
+        array([1, 3, 3, 4], dtype=int32)"""
+
+def cummin(a: ArrayLike, axis: int | Sequence[int] | None = None, *, reverse: bool = False, inclusive: bool = True, stream: Any = None) -> array:
+    """Running minimum along an axis; arguments as for ``cumsum``.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.cummin(mx.array([3, 4, 1, 2]))
+        array([3, 3, 1, 1], dtype=int32)"""
+
+def cumprod(a: ArrayLike, axis: int | Sequence[int] | None = None, *, reverse: bool = False, inclusive: bool = True, stream: Any = None) -> array:
+    """Running product along an axis; arguments as for ``cumsum``.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.cumprod(mx.array([1, 2, 3, 4]))
+        array([1, 2, 6, 24], dtype=int32)"""
+
+def cumsum(a: ArrayLike, axis: int | Sequence[int] | None = None, *, reverse: bool = False, inclusive: bool = True, stream: Any = None) -> array:
+    """Running sum along an axis.
+
+    Args:
+        axis: the axis; by default the array is flattened first.
+        reverse: whether to run from the last element to the first.
+        inclusive: whether element i of the result counts element i of the array.
+
+    Returns:
+        array: in the array's dtype; int32 for bool.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.cumsum(mx.array([1, 2, 3]))
+        array([1, 3, 6], dtype=int32)
+        >>> mx.cumsum(mx.array([1, 2, 3]), reverse=True, inclusive=False)
+        array([5, 3, 0], dtype=int32)"""
+
+def device_info(d: ArrayLike | None = None) -> dict[str, Any]:
+    """Name, instruction set and threads of a device (by default the default one): a dict.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> sorted(mx.device_info())
+        ['architecture', 'cache_memory', 'device_name', 'threads']"""
 
 def disable_compile() -> None:
     """Turns compilation off for the whole process: compiled functions run as plain ones, so that values can be looked at."""
 
-def divide(a: ArrayLike, b: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise quotient a / b: float or complex64. IEEE 754: ±∞ or NaN where b is 0."""
+def divide(a: ArrayLike, b: ArrayLike, stream: Any = None) -> array:
+    """Elementwise quotient a / b: float or complex64. IEEE 754: ±∞ or NaN where b is 0.
+
+    Args:
+        a, b: arrays or numbers whose shapes broadcast; their dtypes promote; of floats or complex numbers; integers and bool are converted to float32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: the shapes do not broadcast, or an integer written in the program does not fit the array's dtype.
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.divide(mx.array([1.0, 2.0, 3.0]), mx.array([4.0, 5.0, 6.0]))
+        array([0.25, 0.4, 0.5], dtype=float32)"""
 
 def enable_compile() -> None:
     """Turns compilation on again, also if the environment turned it off."""
 
-def equal(a: ArrayLike, b: ArrayLike, /, *, stream: Any = None) -> array:
-    """Whether a = b, elementwise: bool. False where an operand is NaN."""
+def equal(a: ArrayLike, b: ArrayLike, stream: Any = None) -> array:
+    """Whether a = b, elementwise: bool. False where an operand is NaN.
 
-def erf(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise error function 2/√π ∫₀ᵃ e^(−t²) dt: float."""
+    Args:
+        a, b: arrays or numbers whose shapes broadcast; their dtypes promote; of any dtype.
 
-def erfc(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise 1 − erf(a) without cancellation for large a: float."""
+    Returns:
+        array: of bool.
 
-def erfinv(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise inverse of the error function: float. ±∞ at ±1, NaN beyond."""
+    Raises:
+        ValueError: the shapes do not broadcast, or an integer written in the program does not fit the array's dtype.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.equal(mx.array([1, 2, 3]), mx.array([3, 2, 1]))
+        array([False, True, False], dtype=bool)"""
+
+def erf(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise error function 2/√π ∫₀ᵃ e^(−t²) dt: float.
+
+    Args:
+        a: an array or a number, of floats; integers and bool are converted to float32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.erf(mx.array([0.0, 1.0, -2.0]))
+        array([0, 0.842701, -0.995322], dtype=float32)"""
+
+def erfc(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise 1 − erf(a) without cancellation for large a: float.
+
+    Args:
+        a: an array or a number, of floats; integers and bool are converted to float32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.erfc(mx.array([0.0, 1.0, -2.0]))
+        array([1, 0.157299, 1.99532], dtype=float32)"""
+
+def erfinv(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise inverse of the error function: float. ±∞ at ±1, NaN beyond.
+
+    Args:
+        a: an array or a number, of floats; integers and bool are converted to float32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.erfinv(mx.array([0.0, 0.5, -1.0]))
+        array([0, 0.476936, -inf], dtype=float32)"""
 
 def eval(*args: Any) -> None:
     """Computes all arrays of these trees now."""
 
-def exp(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise exponential eᵃ: float or complex64."""
+def exp(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise exponential eᵃ: float or complex64.
 
-def exp2(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise 2ᵃ: float."""
+    Args:
+        a: an array or a number, of floats or complex numbers; integers and bool are converted to float32.
 
-def expand_dims(a: ArrayLike, /, axis: int | Sequence[int], *, stream: Any = None) -> array:
-    """Adds axes of extent 1 at these positions of the result."""
+    Returns:
+        array: in the dtype of the (converted) operands.
 
-def expm1(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise eᵃ − 1 without cancellation near 0: float."""
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.exp(mx.array([0.0, 1.0, -2.0]))
+        array([1, 2.71828, 0.135335], dtype=float32)"""
+
+def exp2(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise 2ᵃ: float.
+
+    Args:
+        a: an array or a number, of floats; integers and bool are converted to float32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.exp2(mx.array([0.0, 1.0, -2.0]))
+        array([1, 2, 0.25], dtype=float32)"""
+
+def expand_dims(a: ArrayLike, axis: int | Sequence[int], *, stream: Any = None) -> array:
+    """Adds axes of extent 1 at these positions of the result.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.expand_dims(mx.zeros((3,)), (0, 2)).shape
+        (1, 3, 1)"""
+
+def expm1(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise eᵃ − 1 without cancellation near 0: float.
+
+    Args:
+        a: an array or a number, of floats; integers and bool are converted to float32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.expm1(mx.array([0.0, 1.0, -2.0]))
+        array([0, 1.71828, -0.864665], dtype=float32)"""
 
 def eye(n: int, m: int | None = None, k: int = 0, dtype: Dtype | None = None, *, stream: Any = None) -> array:
-    """Ones on a diagonal of an (n, m) matrix."""
+    """Ones on a diagonal of an (n, m) matrix, zeros elsewhere.
 
-def flatten(a: ArrayLike, /, start_axis: int = ..., end_axis: int = ..., *, stream: Any = None) -> array:
-    """Merges the axes from start_axis to end_axis into one."""
+    Args:
+        n: rows.
+        m: columns; as many as rows by default.
+        k: which diagonal: 0 is the main one, positive ones lie above it.
+        dtype: float32 by default.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.eye(2, 3, k=1)
+        array([[0, 1, 0],
+               [0, 0, 1]], dtype=float32)"""
+
+class fast:
+    @staticmethod
+    def layer_norm(x: ArrayLike, weight: ArrayLike | None = None, bias: ArrayLike | None = None, eps: float = 1e-05, *, stream: Any = None) -> array:
+        """``(x - mean(x)) / sqrt(var(x) + eps) * weight + bias`` along the last axis.
+    
+        Args:
+            x: floats, of shape (..., n).
+            weight: of shape (n,), or None for ones.
+            bias: of shape (n,), or None for zeros.
+            eps: added to the variance, so that rows of one value stay finite.
+    
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.fast.layer_norm(mx.array([1.0, 3.0]), eps=0.0)
+            array([-1, 1], dtype=float32)"""
+    
+    @staticmethod
+    def rms_norm(x: ArrayLike, weight: ArrayLike | None = None, eps: float = 1e-05, *, stream: Any = None) -> array:
+        """``x / sqrt(mean(x * x) + eps) * weight`` along the last axis.
+    
+        Args:
+            x: floats, of shape (..., n).
+            weight: of shape (n,), or None for ones.
+            eps: added to the mean, so that rows of zeros stay finite.
+    
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.fast.rms_norm(mx.array([3.0, 4.0]), mx.array([1.0, 2.0]), eps=0.0)
+            array([0.848528, 2.26274], dtype=float32)"""
+
+def flatten(a: ArrayLike, start_axis: int = 0, end_axis: int = -1, *, stream: Any = None) -> array:
+    """Merges the axes from ``start_axis`` to ``end_axis`` into one.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.flatten(mx.zeros((2, 3, 4)), start_axis=1).shape
+        (2, 12)"""
 
 float16: Dtype
 
@@ -566,43 +1558,180 @@ float64: Dtype
 
 floating: DtypeCategory
 
-def floor(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Greatest integral value not above a, elementwise and of a's dtype; integers and bool are returned as they are. The derivative is 0."""
+def floor(a: ArrayLike, *, stream: Any = None) -> array:
+    """Greatest integral value not above a, elementwise and of a's dtype; integers and bool are returned as they are. The derivative is 0.
 
-def floor_divide(a: ArrayLike, b: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise ⌊a / b⌋, of the operands' dtype. An integer divided by 0 is 0, and the smallest signed integer divided by −1 is itself; floats give the floor of the rounded quotient. The derivative is 0."""
+    Args:
+        a: an array or a number, of any dtype but complex64.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.floor(mx.array([-1.5, 0.5, 2.0]))
+        array([-2, 0, 2], dtype=float32)"""
+
+def floor_divide(a: ArrayLike, b: ArrayLike, stream: Any = None) -> array:
+    """Elementwise ⌊a / b⌋, of the operands' dtype. An integer divided by 0 is 0, and the smallest signed integer divided by −1 is itself; floats give the floor of the rounded quotient. The derivative is 0.
+
+    Args:
+        a, b: arrays or numbers whose shapes broadcast; their dtypes promote; of any dtype but complex64.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: the shapes do not broadcast, or an integer written in the program does not fit the array's dtype.
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.floor_divide(mx.array([7, -7]), mx.array([2, 2]))
+        array([3, -4], dtype=int32)"""
+
+def from_dlpack(x: ArrayLike, *, copy: ArrayLike | None = None) -> array:
+    """An array of what an object of another framework holds, through DLPack.
+
+    The memory is shared where it can be: it stays alive as long as the array, and who writes to it from outside changes the array, and
+    what lazily depends on it. ``mx.array(x)`` copies.
+
+    Args:
+        x: an object with ``__dlpack__`` and ``__dlpack_device__`` whose memory the CPU can read: a numpy array, a tensor of PyTorch, ...
+        copy: True copies, False never does, None only if sharing is not possible.
+
+    Returns:
+        array: of the dtype and shape of ``x``; complex128 becomes complex64.
+
+    Raises:
+        ValueError: the data is on another device, or ``copy=False`` and it can't be shared.
+        TypeError: ``x`` does not support DLPack, or its elements have no dtype here.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> x = mx.array([1.0, 2.0])
+        >>> mx.from_dlpack(x)
+        array([1, 2], dtype=float32)"""
 
 def full(shape: Shape, vals: ArrayLike, dtype: Dtype | None = None, *, stream: Any = None) -> array:
-    """An array of this shape, every element a value (or the values broadcast)."""
+    """An array of this shape, every element a value.
 
-def full_like(a: ArrayLike, /, vals: ArrayLike, dtype: Dtype | None = None, *, stream: Any = None) -> array:
-    """An array of the shape and dtype of another, every element a value."""
+    Args:
+        shape: an extent or several.
+        vals: a number, or an array that broadcasts to the shape.
+        dtype: by default that of ``vals``.
+
+    Raises:
+        ValueError: a negative extent, or an integer that does not fit the dtype.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.full((2, 2), 7)
+        array([[7, 7],
+               [7, 7]], dtype=int32)"""
+
+def full_like(a: ArrayLike, vals: ArrayLike, dtype: Dtype | None = None, *, stream: Any = None) -> array:
+    """An array of the shape of another, every element a value.
+
+    Args:
+        a: gives the shape, and the dtype by default.
+        vals: a number or an array of one element.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.full_like(mx.array([1.0, 2.0]), 7)
+        array([7, 7], dtype=float32)"""
 
 generic: DtypeCategory
 
 def get_active_memory() -> int:
-    """Bytes of memory that arrays take now."""
+    """Bytes of memory that arrays take now.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> x = mx.zeros(1000)
+        >>> mx.eval(x)
+        >>> mx.get_active_memory() >= 4000
+        True"""
 
 def get_cache_memory() -> int:
-    """Bytes of freed memory kept for re-use."""
+    """Bytes of freed memory kept for re-use.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.get_cache_memory() >= 0
+        True"""
 
 def get_compile_mode() -> str:
     """How much of the compiler runs."""
 
 def get_peak_memory() -> int:
-    """The most bytes that arrays took since the process began or the last reset."""
+    """The most bytes that arrays took since the process began or the last ``reset_peak_memory``.
 
-def greater(a: ArrayLike, b: ArrayLike, /, *, stream: Any = None) -> array:
-    """Whether a > b, elementwise: bool. False where an operand is NaN. Complex numbers are ordered by real part, then by imaginary part."""
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.get_peak_memory() >= mx.get_active_memory()
+        True"""
 
-def greater_equal(a: ArrayLike, b: ArrayLike, /, *, stream: Any = None) -> array:
-    """Whether a ≥ b, elementwise: bool. False where an operand is NaN. Complex numbers are ordered by real part, then by imaginary part."""
+def greater(a: ArrayLike, b: ArrayLike, stream: Any = None) -> array:
+    """Whether a > b, elementwise: bool. False where an operand is NaN. Complex numbers are ordered by real part, then by imaginary part.
+
+    Args:
+        a, b: arrays or numbers whose shapes broadcast; their dtypes promote; of any dtype.
+
+    Returns:
+        array: of bool.
+
+    Raises:
+        ValueError: the shapes do not broadcast, or an integer written in the program does not fit the array's dtype.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.greater(mx.array([1, 2, 3]), mx.array([3, 2, 1]))
+        array([False, False, True], dtype=bool)"""
+
+def greater_equal(a: ArrayLike, b: ArrayLike, stream: Any = None) -> array:
+    """Whether a ≥ b, elementwise: bool. False where an operand is NaN. Complex numbers are ordered by real part, then by imaginary part.
+
+    Args:
+        a, b: arrays or numbers whose shapes broadcast; their dtypes promote; of any dtype.
+
+    Returns:
+        array: of bool.
+
+    Raises:
+        ValueError: the shapes do not broadcast, or an integer written in the program does not fit the array's dtype.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.greater_equal(mx.array([1, 2, 3]), mx.array([3, 2, 1]))
+        array([False, True, True], dtype=bool)"""
 
 def identity(n: int, dtype: Dtype | None = None, *, stream: Any = None) -> array:
-    """The (n, n) identity matrix."""
+    """The (n, n) identity matrix, in float32 by default.
 
-def imag(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise imaginary part: float32 for complex64, zeros of a's dtype for others."""
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.identity(2)
+        array([[1, 0],
+               [0, 1]], dtype=float32)"""
+
+def imag(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise imaginary part: float32 for complex64, zeros of a's dtype for others.
+
+    Args:
+        a: an array or a number, of any dtype.
+
+    Returns:
+        array: in the operand's dtype; float32 for complex64.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.imag(mx.array([1 + 2j, 3 - 1j]))
+        array([2, -1], dtype=float32)"""
 
 inexact: DtypeCategory
 
@@ -616,301 +1745,1287 @@ int8: Dtype
 
 integer: DtypeCategory
 
-def isclose(a: ArrayLike, b: ArrayLike, /, rtol: float = 1e-05, atol: float = 1e-08, *, equal_nan: bool = False, stream: Any = None) -> array:
-    """|a - b| <= atol + rtol * |b|, element by element."""
+def isclose(a: ArrayLike, b: ArrayLike, rtol: float = 1e-05, atol: float = 1e-08, *, equal_nan: bool = False, stream: Any = None) -> array:
+    """|a - b| <= atol + rtol * |b|, element by element.
 
-def isfinite(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Whether a is neither infinite nor NaN, elementwise: bool. For complex64, whether both parts are finite."""
+    Args:
+        a, b: arrays or numbers whose shapes broadcast.
+        rtol, atol: relative and absolute tolerance.
+        equal_nan: whether NaN is close to NaN. Infinities are close to themselves.
 
-def isinf(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Whether a is infinite, elementwise: bool. For complex64, whether either part is."""
+    Returns:
+        array: of bool.
 
-def isnan(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Whether a is NaN, elementwise: bool. For complex64, whether either part is."""
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.isclose(mx.array([1.0, 2.0]), mx.array([1.000001, 2.1]))
+        array([True, False], dtype=bool)"""
 
-def isneginf(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Whether a is −∞, elementwise: bool. For complex64, whether it is −∞ + 0i."""
+def isfinite(a: ArrayLike, *, stream: Any = None) -> array:
+    """Whether a is neither infinite nor NaN, elementwise: bool. For complex64, whether both parts are finite.
 
-def isposinf(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Whether a is +∞, elementwise: bool. For complex64, whether it is ∞ + 0i."""
+    Args:
+        a: an array or a number, of any dtype.
+
+    Returns:
+        array: of bool.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.isfinite(mx.array([1.0, mx.nan, -mx.inf]))
+        array([True, False, False], dtype=bool)"""
+
+def isinf(a: ArrayLike, *, stream: Any = None) -> array:
+    """Whether a is infinite, elementwise: bool. For complex64, whether either part is.
+
+    Args:
+        a: an array or a number, of any dtype.
+
+    Returns:
+        array: of bool.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.isinf(mx.array([1.0, mx.nan, -mx.inf]))
+        array([False, False, True], dtype=bool)"""
+
+def isnan(a: ArrayLike, *, stream: Any = None) -> array:
+    """Whether a is NaN, elementwise: bool. For complex64, whether either part is.
+
+    Args:
+        a: an array or a number, of any dtype.
+
+    Returns:
+        array: of bool.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.isnan(mx.array([1.0, mx.nan, -mx.inf]))
+        array([False, True, False], dtype=bool)"""
+
+def isneginf(a: ArrayLike, *, stream: Any = None) -> array:
+    """Whether a is −∞, elementwise: bool. For complex64, whether it is −∞ + 0i.
+
+    Args:
+        a: an array or a number, of any dtype.
+
+    Returns:
+        array: of bool.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.isneginf(mx.array([1.0, mx.inf, -mx.inf]))
+        array([False, False, True], dtype=bool)"""
+
+def isposinf(a: ArrayLike, *, stream: Any = None) -> array:
+    """Whether a is +∞, elementwise: bool. For complex64, whether it is ∞ + 0i.
+
+    Args:
+        a: an array or a number, of any dtype.
+
+    Returns:
+        array: of bool.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.isposinf(mx.array([1.0, mx.inf, -mx.inf]))
+        array([False, True, False], dtype=bool)"""
 
 def issubdtype(a: ArrayLike, b: ArrayLike) -> bool:
-    """Whether a dtype (or category) belongs to a category, or is that dtype."""
+    """Whether a dtype (or category) belongs to a category, or is that dtype.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.issubdtype(mx.float32, mx.floating), mx.issubdtype(mx.int8, mx.floating)
+        (True, False)"""
 
 def jvp(fun: Callable[..., Any], primals: ArrayLike, tangents: ArrayLike) -> tuple[list[array], list[array]]:
     """Outputs of `fun` at `primals`, and their derivatives along `tangents`."""
 
-def left_shift(a: ArrayLike, b: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise a · 2ᵇ of integers, wrapping. 0 where b is negative or not below the width."""
+def left_shift(a: ArrayLike, b: ArrayLike, stream: Any = None) -> array:
+    """Elementwise a · 2ᵇ of integers, wrapping. 0 where b is negative or not below the width.
 
-def less(a: ArrayLike, b: ArrayLike, /, *, stream: Any = None) -> array:
-    """Whether a < b, elementwise: bool. False where an operand is NaN. Complex numbers are ordered by real part, then by imaginary part."""
+    Args:
+        a, b: arrays or numbers whose shapes broadcast; their dtypes promote; of integers; bool counts as int32.
 
-def less_equal(a: ArrayLike, b: ArrayLike, /, *, stream: Any = None) -> array:
-    """Whether a ≤ b, elementwise: bool. False where an operand is NaN. Complex numbers are ordered by real part, then by imaginary part."""
+    Returns:
+        array: in the dtype of the (converted) operands.
 
-def linspace(start: ArrayLike, stop: ArrayLike, num: int = 50, dtype: Dtype | None = None, *, stream: Any = None) -> array:
-    """n evenly spaced numbers from start to stop, both included."""
+    Raises:
+        ValueError: the shapes do not broadcast, or an integer written in the program does not fit the array's dtype.
+        ValueError: an operand has a dtype that the function is not defined on.
 
-def log(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise natural logarithm: float or complex64. −∞ at 0 and NaN below; complex numbers have the argument in (−π, π]."""
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.left_shift(mx.array([1, -8]), mx.array([3, 1]))
+        array([8, -16], dtype=int32)"""
 
-def log10(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise logarithm to base 10: float or complex64."""
+def less(a: ArrayLike, b: ArrayLike, stream: Any = None) -> array:
+    """Whether a < b, elementwise: bool. False where an operand is NaN. Complex numbers are ordered by real part, then by imaginary part.
 
-def log1p(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise log(1 + a) without cancellation near 0: float or complex64."""
+    Args:
+        a, b: arrays or numbers whose shapes broadcast; their dtypes promote; of any dtype.
 
-def log2(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise logarithm to base 2: float or complex64."""
+    Returns:
+        array: of bool.
 
-def logaddexp(a: ArrayLike, b: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise log(eᵃ + eᵇ), without overflow: float or complex64."""
+    Raises:
+        ValueError: the shapes do not broadcast, or an integer written in the program does not fit the array's dtype.
 
-def logcumsumexp(a: ArrayLike, /, axis: int | Sequence[int] = ..., reverse: bool = ..., inclusive: bool = ..., *, stream: Any = None) -> array:
-    """Running log of the sum of e^x along an axis, or of the flattened array."""
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.less(mx.array([1, 2, 3]), mx.array([3, 2, 1]))
+        array([True, False, False], dtype=bool)"""
 
-def logical_and(a: ArrayLike, b: ArrayLike, /, *, stream: Any = None) -> array:
-    """Whether both a and b are not 0, elementwise: bool. NaN counts as true."""
+def less_equal(a: ArrayLike, b: ArrayLike, stream: Any = None) -> array:
+    """Whether a ≤ b, elementwise: bool. False where an operand is NaN. Complex numbers are ordered by real part, then by imaginary part.
 
-def logical_not(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Whether a is 0 or False, elementwise: bool. NaN counts as true."""
+    Args:
+        a, b: arrays or numbers whose shapes broadcast; their dtypes promote; of any dtype.
 
-def logical_or(a: ArrayLike, b: ArrayLike, /, *, stream: Any = None) -> array:
-    """Whether a or b is not 0, elementwise: bool. NaN counts as true."""
+    Returns:
+        array: of bool.
 
-def logsumexp(a: ArrayLike, /, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
-    """log of the sum of e^x over axes, without overflow."""
+    Raises:
+        ValueError: the shapes do not broadcast, or an integer written in the program does not fit the array's dtype.
 
-def matmul(a: ArrayLike, b: ArrayLike, /, *, stream: Any = None) -> array:
-    """Product of matrices in the last two axes; the axes before them broadcast."""
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.less_equal(mx.array([1, 2, 3]), mx.array([3, 2, 1]))
+        array([True, True, False], dtype=bool)"""
 
-def max(a: ArrayLike, /, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
-    """Largest element over axes; NaN if there is one."""
+def linspace(start: ArrayLike, stop: ArrayLike, num: int = 50, endpoint: ArrayLike = True, dtype: Dtype | None = None, stream: Any = None) -> array:
+    """``num`` evenly spaced numbers from ``start`` to ``stop``.
 
-def maximum(a: ArrayLike, b: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise larger of a and b; NaN if either is NaN, and +0 above −0. Complex numbers are ordered by real part, then by imaginary part. At equal operands the derivative belongs to b."""
+    Args:
+        start, stop: numbers.
+        num: how many.
+        endpoint: whether ``stop`` is the last of them, or where the next would be.
+        dtype: float32 by default.
 
-def mean(a: ArrayLike, /, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
-    """Arithmetic mean over axes; integers in float32."""
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.linspace(0, 1, 5)
+        array([0, 0.25, 0.5, 0.75, 1], dtype=float32)"""
+
+def log(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise natural logarithm: float or complex64. −∞ at 0 and NaN below; complex numbers have the argument in (−π, π].
+
+    Args:
+        a: an array or a number, of floats or complex numbers; integers and bool are converted to float32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.log(mx.array([1.0, 2.0, 0.0]))
+        array([0, 0.693147, -inf], dtype=float32)"""
+
+def log10(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise logarithm to base 10: float or complex64.
+
+    Args:
+        a: an array or a number, of floats or complex numbers; integers and bool are converted to float32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.log10(mx.array([1.0, 1000.0]))
+        array([0, 3], dtype=float32)"""
+
+def log1p(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise log(1 + a) without cancellation near 0: float or complex64.
+
+    Args:
+        a: an array or a number, of floats or complex numbers; integers and bool are converted to float32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.log1p(mx.array([1.0, 2.0, 0.0]))
+        array([0.693147, 1.09861, 0], dtype=float32)"""
+
+def log2(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise logarithm to base 2: float or complex64.
+
+    Args:
+        a: an array or a number, of floats or complex numbers; integers and bool are converted to float32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.log2(mx.array([1.0, 8.0]))
+        array([0, 3], dtype=float32)"""
+
+def logaddexp(a: ArrayLike, b: ArrayLike, stream: Any = None) -> array:
+    """Elementwise log(eᵃ + eᵇ), without overflow: float or complex64.
+
+    Args:
+        a, b: arrays or numbers whose shapes broadcast; their dtypes promote; of floats or complex numbers; integers and bool are converted to float32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: the shapes do not broadcast, or an integer written in the program does not fit the array's dtype.
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.logaddexp(mx.array([0.0, 1000.0]), mx.array([0.0, 1000.0]))
+        array([0.693147, 1000.69], dtype=float32)"""
+
+def logcumsumexp(a: ArrayLike, axis: int | Sequence[int] | None = None, *, reverse: bool = False, inclusive: bool = True, stream: Any = None) -> array:
+    """Running logarithm of the sum of e^x along an axis; arguments as for ``cumsum``.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.logcumsumexp(mx.array([0.0, 0.0, 0.0]))
+        array([0, 0.693147, 1.09861], dtype=float32)"""
+
+def logical_and(a: ArrayLike, b: ArrayLike, stream: Any = None) -> array:
+    """Whether both a and b are not 0, elementwise: bool. NaN counts as true.
+
+    Args:
+        a, b: arrays or numbers whose shapes broadcast; their dtypes promote; of any dtype.
+
+    Returns:
+        array: of bool.
+
+    Raises:
+        ValueError: the shapes do not broadcast, or an integer written in the program does not fit the array's dtype.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.logical_and(mx.array([0, 1, 2]), mx.array([0, 0, 3]))
+        array([False, False, True], dtype=bool)"""
+
+def logical_not(a: ArrayLike, *, stream: Any = None) -> array:
+    """Whether a is 0 or False, elementwise: bool. NaN counts as true.
+
+    Args:
+        a: an array or a number, of any dtype.
+
+    Returns:
+        array: of bool.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.logical_not(mx.array([0, 2]))
+        array([True, False], dtype=bool)"""
+
+def logical_or(a: ArrayLike, b: ArrayLike, stream: Any = None) -> array:
+    """Whether a or b is not 0, elementwise: bool. NaN counts as true.
+
+    Args:
+        a, b: arrays or numbers whose shapes broadcast; their dtypes promote; of any dtype.
+
+    Returns:
+        array: of bool.
+
+    Raises:
+        ValueError: the shapes do not broadcast, or an integer written in the program does not fit the array's dtype.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.logical_or(mx.array([0, 1, 2]), mx.array([0, 0, 3]))
+        array([False, True, True], dtype=bool)"""
+
+def logsumexp(a: ArrayLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
+    """Logarithm of the sum of e^x over axes, without overflow; of integers and bool in float32.
+
+    Args:
+        axis: an axis or several; all of them by default.
+        keepdims: whether the axes stay, with extent 1.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.logsumexp(mx.array([1000.0, 1000.0]))
+        array(1000.69, dtype=float32)"""
+
+def matmul(a: ArrayLike, b: ArrayLike, *, stream: Any = None) -> array:
+    """Product of matrices in the last two axes; the axes before them broadcast.
+
+    Args:
+        a: floats or complex numbers, of shape (..., n, k); a vector (k,) is a row.
+        b: of shape (..., k, m); a vector (k,) is a column. The dtypes promote.
+
+    Returns:
+        array: of shape (..., n, m), without the axes that vectors lack. float16 and bfloat16 are summed in float32.
+
+    Raises:
+        ValueError: the inner extents differ, an operand has no axes, or both are of integers.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.matmul(mx.array([[1.0, 2.0], [3.0, 4.0]]), mx.array([1.0, 10.0]))
+        array([21, 43], dtype=float32)"""
+
+def max(a: ArrayLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
+    """Largest element over axes; NaN if there is one. Arguments and errors as for ``min``.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.max(mx.array([[3, 2], [1, 4]]), axis=0, keepdims=True)
+        array([[3, 4]], dtype=int32)"""
+
+def maximum(a: ArrayLike, b: ArrayLike, stream: Any = None) -> array:
+    """Elementwise larger of a and b; NaN if either is NaN, and +0 above −0. Complex numbers are ordered by real part, then by imaginary part. At equal operands the derivative belongs to b.
+
+    Args:
+        a, b: arrays or numbers whose shapes broadcast; their dtypes promote; of any dtype.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: the shapes do not broadcast, or an integer written in the program does not fit the array's dtype.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.maximum(mx.array([1.0, 5.0]), mx.array([3.0, mx.nan]))
+        array([3, nan], dtype=float32)"""
+
+def mean(a: ArrayLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
+    """Arithmetic mean over axes, in the array's dtype; of integers and bool in float32. NaN over no elements.
+
+    Args:
+        axis: an axis or several; all of them by default.
+        keepdims: whether the axes stay, with extent 1.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.mean(mx.array([[1, 2], [3, 4]]), axis=0)
+        array([2, 3], dtype=float32)"""
 
 def meshgrid(*arrays: Sequence[ArrayLike], sparse: bool = False, indexing: str = 'xy', stream: Any = None) -> list[array]:
-    """Grids of the coordinates along each of the one-dimensional inputs."""
+    """Grids of the coordinates along each of the one-dimensional inputs.
 
-def min(a: ArrayLike, /, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
-    """Smallest element over axes; NaN if there is one."""
+    Args:
+        *arrays: coordinates along each axis.
+        sparse: whether each grid keeps extent 1 along the axes of the others.
+        indexing: ``"xy"`` swaps the first two axes, as in plots; ``"ij"`` does not, as in matrices.
 
-def minimum(a: ArrayLike, b: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise smaller of a and b; NaN if either is NaN, and −0 below +0. Complex numbers are ordered by real part, then by imaginary part. At equal operands the derivative belongs to b."""
+    Returns:
+        tuple[array, ...]: one grid for each input.
 
-def moveaxis(a: ArrayLike, /, source: int, destination: int, *, stream: Any = None) -> array:
-    """Moves an axis to another position."""
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.meshgrid(mx.array([1, 2]), mx.array([3, 4]))[0]
+        array([[1, 2],
+               [1, 2]], dtype=int32)"""
 
-def multiply(a: ArrayLike, b: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise product a · b. Integers wrap; for bool it is logical and."""
+def min(a: ArrayLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
+    """Smallest element over axes; NaN if there is one.
 
-def negative(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise negation, −a, of a's dtype. Integers wrap; bool is refused."""
+    Args:
+        axis: an axis or several; all of them by default.
+        keepdims: whether the axes stay, with extent 1.
 
-def not_equal(a: ArrayLike, b: ArrayLike, /, *, stream: Any = None) -> array:
-    """Whether a ≠ b, elementwise: bool. True where an operand is NaN."""
+    Returns:
+        array: in the array's dtype.
+
+    Raises:
+        ValueError: an axis of extent 0, or a complex array.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.min(mx.array([[3, 2], [1, 4]]), axis=0)
+        array([1, 2], dtype=int32)"""
+
+def minimum(a: ArrayLike, b: ArrayLike, stream: Any = None) -> array:
+    """Elementwise smaller of a and b; NaN if either is NaN, and −0 below +0. Complex numbers are ordered by real part, then by imaginary part. At equal operands the derivative belongs to b.
+
+    Args:
+        a, b: arrays or numbers whose shapes broadcast; their dtypes promote; of any dtype.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: the shapes do not broadcast, or an integer written in the program does not fit the array's dtype.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.minimum(mx.array([1.0, 5.0]), mx.array([3.0, mx.nan]))
+        array([1, nan], dtype=float32)"""
+
+def moveaxis(a: ArrayLike, source: int, destination: int, *, stream: Any = None) -> array:
+    """Moves an axis to another position; the others keep their order.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.moveaxis(mx.zeros((2, 3, 4)), 0, -1).shape
+        (3, 4, 2)"""
+
+def multiply(a: ArrayLike, b: ArrayLike, stream: Any = None) -> array:
+    """Elementwise product a · b. Integers wrap; for bool it is logical and.
+
+    Args:
+        a, b: arrays or numbers whose shapes broadcast; their dtypes promote; of any dtype.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: the shapes do not broadcast, or an integer written in the program does not fit the array's dtype.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.multiply(mx.array([1.0, 2.0, 3.0]), mx.array([4.0, 5.0, 6.0]))
+        array([4, 10, 18], dtype=float32)"""
+
+def negative(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise negation, −a, of a's dtype. Integers wrap; bool is refused.
+
+    Args:
+        a: an array or a number, of any dtype but bool.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.negative(mx.array([-2.0, 0.0, 3.0]))
+        array([2, -0, -3], dtype=float32)"""
+
+def not_equal(a: ArrayLike, b: ArrayLike, stream: Any = None) -> array:
+    """Whether a ≠ b, elementwise: bool. True where an operand is NaN.
+
+    Args:
+        a, b: arrays or numbers whose shapes broadcast; their dtypes promote; of any dtype.
+
+    Returns:
+        array: of bool.
+
+    Raises:
+        ValueError: the shapes do not broadcast, or an integer written in the program does not fit the array's dtype.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.not_equal(mx.array([1, 2, 3]), mx.array([3, 2, 1]))
+        array([True, False, True], dtype=bool)"""
 
 number: DtypeCategory
 
 def ones(shape: Shape, dtype: Dtype | None = None, *, stream: Any = None) -> array:
-    """Ones of this shape (float32 by default)."""
+    """Ones of this shape.
 
-def ones_like(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Ones of the shape and dtype of an array."""
+    Args:
+        shape: an extent or several.
+        dtype: float32 by default.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.ones(3, mx.int32)
+        array([1, 1, 1], dtype=int32)"""
+
+def ones_like(a: ArrayLike, dtype: Dtype | None = None, *, stream: Any = None) -> array:
+    """Ones of the shape of an array, and of its dtype by default.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.ones_like(mx.array([1.5, 2.5]))
+        array([1, 1], dtype=float32)"""
 
 def pad(a: ArrayLike, pad_width: ArrayLike, mode: str = 'constant', constant_values: ArrayLike | None = None, *, stream: Any = None) -> array:
-    """Adds elements around the axes: `pad_width` is a number, a pair, or a pair per axis."""
+    """Adds elements around the axes.
 
-def power(a: ArrayLike, b: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise aᵇ. Integers multiply exactly and wrap, and give 0 for a negative exponent; floats follow C's pow (a⁰ = 1 and 1ᵇ = 1 even for NaN, NaN for a negative a and a b that is not an integer). For complex64 e^(b log a), with a⁰ = 1."""
+    Args:
+        a: an array.
+        pad_width: how many: a number for all axes and both ends, a pair (before, after) for all axes, or a pair for each axis.
+        mode: ``"constant"``, or ``"edge"`` for copies of the outermost elements.
+        constant_values: the constant, 0 by default.
 
-def prod(a: ArrayLike, /, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
-    """Product over axes."""
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.pad(mx.array([1, 2]), (1, 2), constant_values=9)
+        array([9, 1, 2, 9, 9], dtype=int32)"""
 
-def put_along_axis(a: ArrayLike, indices: ArrayLike, values: ArrayLike, /, axis: int | Sequence[int] | None = None, *, stream: Any = None) -> array:
-    """The array with values put at positions along one axis."""
+def power(a: ArrayLike, b: ArrayLike, stream: Any = None) -> array:
+    """Elementwise aᵇ. Integers multiply exactly and wrap, and give 0 for a negative exponent; floats follow C's pow (a⁰ = 1 and 1ᵇ = 1 even for NaN, NaN for a negative a and a b that is not an integer). For complex64 e^(b log a), with a⁰ = 1.
+
+    Args:
+        a, b: arrays or numbers whose shapes broadcast; their dtypes promote; of any dtype.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: the shapes do not broadcast, or an integer written in the program does not fit the array's dtype.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.power(mx.array([2.0, 3.0]), mx.array([3.0, -1.0]))
+        array([8, 0.333333], dtype=float32)"""
+
+def prod(a: ArrayLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
+    """Product over axes; arguments, dtypes and errors as for ``sum``.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.prod(mx.array([[1, 2], [3, 4]]), axis=1)
+        array([2, 12], dtype=int32)"""
+
+def put_along_axis(a: ArrayLike, indices: ArrayLike, values: ArrayLike, axis: int | Sequence[int] | None = None, *, stream: Any = None) -> array:
+    """The array with values put at positions along one axis, as ``take_along_axis`` finds them.
+
+    Args:
+        a: an array; it stays as it is.
+        indices: integers, an array of the rank of ``a``.
+        values: broadcast to the shape of ``indices``, converted to the dtype of ``a``.
+        axis: the axis; None flattens all three.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.put_along_axis(mx.zeros((2, 2)), mx.array([[1], [0]]), mx.array(5.0), axis=1)
+        array([[0, 5],
+               [5, 0]], dtype=float32)"""
 
 class random:
     @staticmethod
-    def bernoulli(p: ArrayLike = ..., shape: Shape | None = None, key: array | None = None, stream: Any = None) -> array:
-        """True with probability `p`."""
+    def bernoulli(p: ArrayLike = 0.5, shape: Shape | None = None, key: array | None = None, stream: Any = None) -> array:
+        """True with probability ``p``: bool.
+    
+        Args:
+            p: a number or an array.
+            shape: of the result; by default that of ``p``.
+            key: of ``mx.random.key`` or ``split``; by default the implicit one, which moves on.
+    
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.random.bernoulli(mx.array([0.0, 1.0]))
+            array([False, True], dtype=bool)"""
     
     @staticmethod
-    def categorical(logits: ArrayLike, axis: int | Sequence[int] = ..., shape: Shape | None = None, num_samples: ArrayLike | None = None, key: array | None = None, stream: Any = None) -> array:
-        """Positions drawn with probability softmax(logits) along an axis."""
+    def categorical(logits: ArrayLike, axis: int | Sequence[int] = -1, shape: Shape | None = None, num_samples: ArrayLike | None = None, key: array | None = None, stream: Any = None) -> array:
+        """Positions (uint32) along an axis, drawn with probability softmax(logits).
+    
+        Args:
+            logits: unnormalised logarithms of the probabilities.
+            axis: the axis of the categories, which the result lacks.
+            shape: of the result, to which the other axes of ``logits`` broadcast.
+            num_samples: in place of ``shape``: how many draws, as a last axis.
+            key: of ``mx.random.key`` or ``split``; by default the implicit one, which moves on.
+    
+        Raises:
+            ValueError: both ``shape`` and ``num_samples`` are given.
+    
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.random.categorical(mx.array([0.0, 100.0]), num_samples=3)
+            array([1, 1, 1], dtype=uint32)"""
     
     @staticmethod
     def gumbel(shape: Shape | None = None, dtype: Dtype | None = None, key: array | None = None, stream: Any = None) -> array:
-        """Standard Gumbel numbers."""
+        """Standard Gumbel numbers, -log(-log(u)) for uniform u.
+    
+        Args:
+            shape: of the result; one number by default.
+            dtype: a float dtype, float32 by default.
+            key: of ``mx.random.key`` or ``split``; by default the implicit one, which moves on.
+    
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.random.gumbel((2,), key=mx.random.key(0))
+            array([-0.425993, 1.52325], dtype=float32)"""
     
     @staticmethod
     def key(seed: int) -> array:
-        """The key of a number: uint32 of shape (2,)."""
+        """The key of a number: uint32 of shape (2,). The same key gives the same numbers.
+    
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.random.key(7)
+            array([0, 7], dtype=uint32)"""
     
     @staticmethod
-    def laplace(shape: Shape | None = None, dtype: Dtype | None = None, loc: ArrayLike = ..., scale: ArrayLike = ..., key: array | None = None, stream: Any = None) -> array:
-        """Laplace numbers."""
+    def laplace(shape: Shape | None = None, dtype: Dtype | None = None, loc: ArrayLike = 0.0, scale: ArrayLike = 1.0, key: array | None = None, stream: Any = None) -> array:
+        """Laplace numbers with mean ``loc`` and scale ``scale``.
+    
+        Args:
+            shape: of the result; one number by default.
+            dtype: a float dtype, float32 by default.
+            loc, scale: numbers or arrays that broadcast to the shape.
+            key: of ``mx.random.key`` or ``split``; by default the implicit one, which moves on.
+    
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.random.laplace((2,), key=mx.random.key(0))
+            array([0.837963, -0.937127], dtype=float32)"""
     
     @staticmethod
     def normal(shape: Shape | None = None, dtype: Dtype | None = None, loc: ArrayLike | None = None, scale: ArrayLike | None = None, key: array | None = None, stream: Any = None) -> array:
-        """Normal numbers with mean `loc` and standard deviation `scale`."""
+        """Normal numbers with mean ``loc`` and standard deviation ``scale``.
+    
+        Args:
+            shape: of the result; one number by default.
+            dtype: a float dtype or complex64, float32 by default.
+            loc, scale: numbers or arrays that broadcast to the shape; 0 and 1 by default.
+            key: of ``mx.random.key`` or ``split``; by default the implicit one, which moves on.
+    
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.random.normal((2,), key=mx.random.key(0))
+            array([-0.784766, 0.856445], dtype=float32)"""
     
     @staticmethod
     def permutation(x: ArrayLike, axis: int | Sequence[int] = 0, key: array | None = None, stream: Any = None) -> array:
-        """A permutation of 0 ... n-1, or of an array along an axis."""
+        """A permutation of 0 ... x - 1 (uint32), or of an array along an axis.
+    
+        Args:
+            x: a number, or an array.
+            axis: along which to permute the array.
+            key: of ``mx.random.key`` or ``split``; by default the implicit one, which moves on.
+    
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.random.permutation(5, key=mx.random.key(0))
+            array([1, 2, 0, 4, 3], dtype=uint32)"""
     
     @staticmethod
     def randint(low: ArrayLike, high: ArrayLike, shape: Shape | None = None, dtype: Dtype | None = None, key: array | None = None, stream: Any = None) -> array:
-        """Integers in [low, high)."""
+        """Integers uniform in [low, high).
+    
+        Args:
+            low, high: numbers or arrays that broadcast to the shape.
+            shape: of the result; by default what the bounds broadcast to.
+            dtype: an integer dtype, int32 by default.
+            key: of ``mx.random.key`` or ``split``; by default the implicit one, which moves on.
+    
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.random.randint(0, 10, (3,), key=mx.random.key(0))
+            array([9, 3, 6], dtype=int32)"""
     
     @staticmethod
     def seed(seed: int) -> None:
-        """Sets the implicit key from a number."""
+        """Sets the implicit key from a number.
+    
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.random.seed(7)"""
     
     @staticmethod
     def split(key: array, num: int = 2, stream: Any = None) -> list[array]:
-        """`num` keys from one: uint32 of shape (num, 2)."""
+        """Keys from a key, independent of each other and of it: uint32 of shape (num, 2).
+    
+        Example:
+            >>> import lazuli.core as mx
+            >>> first, second = mx.random.split(mx.random.key(0))
+            >>> first.shape
+            (2,)"""
     
     state: list[array]
     
     @staticmethod
     def truncated_normal(lower: ArrayLike, upper: ArrayLike, shape: Shape | None = None, dtype: Dtype | None = None, key: array | None = None, stream: Any = None) -> array:
-        """Normal numbers cut off outside [lower, upper]."""
+        """Standard normal numbers cut off outside [lower, upper].
+    
+        Args:
+            lower, upper: numbers or arrays that broadcast to the shape.
+            shape: of the result; by default what the bounds broadcast to.
+            dtype: a float dtype, float32 by default.
+            key: of ``mx.random.key`` or ``split``; by default the implicit one, which moves on.
+    
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.random.truncated_normal(-1.0, 1.0, (2,), key=mx.random.key(0))
+            array([-0.506315, 0.546452], dtype=float32)"""
     
     @staticmethod
-    def uniform(low: ArrayLike = ..., high: ArrayLike = ..., shape: Shape | None = None, dtype: Dtype | None = None, key: array | None = None, stream: Any = None) -> array:
-        """Uniform numbers in [low, high)."""
+    def uniform(low: ArrayLike = 0, high: ArrayLike = 1, shape: Shape | None = None, dtype: Dtype | None = None, key: array | None = None, stream: Any = None) -> array:
+        """Numbers uniform in [low, high).
+    
+        Args:
+            low, high: numbers or arrays that broadcast to the shape.
+            shape: of the result; by default what the bounds broadcast to.
+            dtype: a float dtype, float32 by default.
+            key: of ``mx.random.key`` or ``split``; by default the implicit one, which moves on.
+    
+        Raises:
+            ValueError: a negative extent, another dtype, or bounds that do not broadcast to the shape.
+    
+        Example:
+            >>> import lazuli.core as mx
+            >>> mx.random.uniform(shape=(2,), key=mx.random.key(0))
+            array([0.216295, 0.804124], dtype=float32)"""
 
-def real(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise real part: float32 for complex64, other dtypes unchanged."""
+def real(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise real part: float32 for complex64, other dtypes unchanged.
 
-def reciprocal(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise 1/a: float or complex64."""
+    Args:
+        a: an array or a number, of any dtype.
 
-def remainder(a: ArrayLike, b: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise a − b⌊a / b⌋, with the sign of b as Python's %. An integer modulo 0 is 0, a float modulo 0 is NaN."""
+    Returns:
+        array: in the operand's dtype; float32 for complex64.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.real(mx.array([1 + 2j, 3 - 1j]))
+        array([1, 3], dtype=float32)"""
+
+def reciprocal(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise 1/a: float or complex64.
+
+    Args:
+        a: an array or a number, of floats or complex numbers; integers and bool are converted to float32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.reciprocal(mx.array([2.0, -4.0]))
+        array([0.5, -0.25], dtype=float32)"""
+
+def remainder(a: ArrayLike, b: ArrayLike, stream: Any = None) -> array:
+    """Elementwise a − b⌊a / b⌋, with the sign of b as Python's %. An integer modulo 0 is 0, a float modulo 0 is NaN.
+
+    Args:
+        a, b: arrays or numbers whose shapes broadcast; their dtypes promote; of any dtype but complex64.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: the shapes do not broadcast, or an integer written in the program does not fit the array's dtype.
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.remainder(mx.array([7, -7]), mx.array([2, 2]))
+        array([1, 1], dtype=int32)"""
 
 def repeat(array: ArrayLike, repeats: int, axis: int | Sequence[int] | None = None, *, stream: Any = None) -> array:
-    """Copies of every element along an axis, next to each other."""
+    """Copies of every element along an axis, next to each other.
+
+    Args:
+        array: an array.
+        repeats: how many of each.
+        axis: the axis; by default the array is flattened first.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.repeat(mx.array([1, 2]), 2)
+        array([1, 1, 2, 2], dtype=int32)"""
 
 def reset_peak_memory() -> None:
-    """Sets the peak to what is in use now."""
+    """Sets the peak to what is in use now.
 
-def reshape(a: ArrayLike, /, shape: Shape, *, stream: Any = None) -> array:
-    """The same elements in row-major order in another shape; one extent may be -1."""
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.reset_peak_memory()"""
 
-def result_type(*args: Any) -> Dtype:
-    """The dtype that arrays and numbers promote to."""
+def reshape(a: ArrayLike, shape: Shape, *, stream: Any = None) -> array:
+    """The same elements, in row-major order, in another shape.
 
-def right_shift(a: ArrayLike, b: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise a / 2ᵇ of integers, rounded down. Where b is negative or not below the width: 0, or −1 for a negative a."""
+    Args:
+        a: an array.
+        shape: the new extents; one of them may be -1, which follows from the others.
 
-def roll(a: ArrayLike, shift: ArrayLike, /, axis: int | Sequence[int] | None = None, *, stream: Any = None) -> array:
-    """Elements shifted along an axis, or of the flattened array."""
+    Raises:
+        ValueError: the shapes have different numbers of elements.
 
-def round(a: ArrayLike, /, decimals: int = 0, *, stream: Any = None) -> array:
-    """Rounded to a number of decimals, ties to even."""
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.reshape(mx.arange(6), (2, -1))
+        array([[0, 1, 2],
+               [3, 4, 5]], dtype=int32)"""
 
-def rsqrt(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise 1/√a: float or complex64. ±∞ at ±0."""
+def result_type(*arrays_and_dtypes: Any) -> Dtype:
+    """The dtype that arrays and dtypes promote to.
+
+    Args:
+        *arrays_and_dtypes: arrays, dtypes and numbers; numbers take the dtype of the arrays beside them if it can hold their kind.
+
+    Returns:
+        Dtype: what an operation on them is computed in; float32 if there are none.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.result_type(mx.array(1), mx.float16)
+        lazuli.core.float16"""
+
+def right_shift(a: ArrayLike, b: ArrayLike, stream: Any = None) -> array:
+    """Elementwise a / 2ᵇ of integers, rounded down. Where b is negative or not below the width: 0, or −1 for a negative a.
+
+    Args:
+        a, b: arrays or numbers whose shapes broadcast; their dtypes promote; of integers; bool counts as int32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: the shapes do not broadcast, or an integer written in the program does not fit the array's dtype.
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.right_shift(mx.array([1, -8]), mx.array([3, 1]))
+        array([0, -4], dtype=int32)"""
+
+def roll(a: ArrayLike, shift: ArrayLike, axis: int | Sequence[int] | None = None, *, stream: Any = None) -> array:
+    """Elements shifted along axes; what leaves at the end comes in at the beginning.
+
+    Args:
+        a: an array.
+        shift: how far, one number for all axes or one for each.
+        axis: an axis or several; by default the flattened array is shifted, by the sum of the shifts.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.roll(mx.arange(4), 1)
+        array([3, 0, 1, 2], dtype=int32)"""
+
+def round(a: ArrayLike, decimals: int = 0, stream: Any = None) -> array:
+    """Rounded to a number of decimals, halves to even; both parts of complex numbers.
+
+    Args:
+        decimals: places behind the point; before it if negative.
+
+    Returns:
+        array: in the dtype of the array.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.round(mx.array([1.25, -2.675]), 1)
+        array([1.2, -2.7], dtype=float32)"""
+
+def rsqrt(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise 1/√a: float or complex64. ±∞ at ±0.
+
+    Args:
+        a: an array or a number, of floats or complex numbers; integers and bool are converted to float32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.rsqrt(mx.array([4.0, 0.25]))
+        array([0.5, 2], dtype=float32)"""
 
 def set_cache_limit(limit: int) -> int:
-    """Limits how much freed memory is kept, in bytes; returns the old limit."""
+    """Limits how much freed memory is kept, in bytes; returns the old limit.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> before = mx.set_cache_limit(1 << 20)
+        >>> mx.set_cache_limit(before)
+        1048576"""
 
 def set_compile_mode(mode: str) -> None:
     """Sets how much of the compiler runs: "disabled", "no_simplify", "no_fuse" or "enabled"."""
 
-def set_memory_limit(limit: int) -> int:
-    """Limits the memory that arrays may take, in bytes; returns the old limit. What would need more raises `MemoryError`, and leaves arrays as
-    they were."""
+def set_memory_limit(limit: int) -> array:
+    """Limits the memory that arrays may take, in bytes; returns the old limit. What would need more raises ``MemoryError``, and leaves arrays as
+    they were.
 
-def sigmoid(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise logistic function 1/(1 + e⁻ᵃ): float."""
+    Example:
+        >>> import lazuli.core as mx
+        >>> before = mx.set_memory_limit(1 << 30)
+        >>> mx.set_memory_limit(before)
+        1073741824"""
 
-def sign(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise sign, −1, 0 or 1 in a's dtype; 0 for NaN. For complex64 a/|a|, and 0 for 0. The derivative is taken as 0."""
+def sigmoid(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise logistic function 1/(1 + e⁻ᵃ): float.
+
+    Args:
+        a: an array or a number, of floats; integers and bool are converted to float32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.sigmoid(mx.array([0.0, 1.0, -2.0]))
+        array([0.5, 0.731059, 0.119203], dtype=float32)"""
+
+def sign(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise sign, −1, 0 or 1 in a's dtype; 0 for NaN. For complex64 a/|a|, and 0 for 0. The derivative is taken as 0.
+
+    Args:
+        a: an array or a number, of any dtype.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.sign(mx.array([-2.0, 0.0, 3.0]))
+        array([-1, 0, 1], dtype=float32)"""
 
 signedinteger: DtypeCategory
 
-def sin(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise sine of an angle in radians: float or complex64."""
+def sin(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise sine of an angle in radians: float or complex64.
 
-def sinh(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise hyperbolic sine: float or complex64."""
+    Args:
+        a: an array or a number, of floats or complex numbers; integers and bool are converted to float32.
 
-def softmax(a: ArrayLike, /, axis: int | Sequence[int] | None = None, *, precise: bool = False, stream: Any = None) -> array:
-    """e^(x - max) over its sum along axes (all of them by default)."""
+    Returns:
+        array: in the dtype of the (converted) operands.
 
-def softplus(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise log(1 + eᵃ), without overflow: float."""
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
 
-def sort(a: ArrayLike, /, axis: int | Sequence[int] = ..., *, stream: Any = None) -> array:
-    """Sorted along an axis (the last by default; None flattens first); NaN last."""
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.sin(mx.array([0.0, 1.0, -2.0]))
+        array([0, 0.841471, -0.909297], dtype=float32)"""
 
-def split(a: ArrayLike, /, indices_or_sections: ArrayLike, axis: int | Sequence[int] = 0, *, stream: Any = None) -> list[array]:
-    """Parts of an axis: a number of equal ones, or cut at indices."""
+def sinh(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise hyperbolic sine: float or complex64.
 
-def sqrt(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise square root: float or complex64. NaN below 0; −0 for −0. The complex root has a real part that is not negative."""
+    Args:
+        a: an array or a number, of floats or complex numbers; integers and bool are converted to float32.
 
-def square(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise a · a, of a's dtype. Integers wrap."""
+    Returns:
+        array: in the dtype of the (converted) operands.
 
-def squeeze(a: ArrayLike, /, axis: int | Sequence[int] = ..., *, stream: Any = None) -> array:
-    """Removes axes of extent 1: those named, or all of them."""
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.sinh(mx.array([0.0, 1.0, -2.0]))
+        array([0, 1.1752, -3.62686], dtype=float32)"""
+
+def softmax(a: ArrayLike, axis: int | Sequence[int] | None = None, *, precise: bool = False, stream: Any = None) -> array:
+    """e^(x - max) over its sum along axes.
+
+    Args:
+        a: an array; integers and bool are converted to float32.
+        axis: an axis or several; all of them by default.
+        precise: whether float16 and bfloat16 are computed in float32 throughout.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.softmax(mx.array([[0.0, 0.0], [0.0, 100.0]]), axis=-1)
+        array([[0.5, 0.5],
+               [3.78351e-44, 1]], dtype=float32)"""
+
+def softplus(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise log(1 + eᵃ), without overflow: float.
+
+    Args:
+        a: an array or a number, of floats; integers and bool are converted to float32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.softplus(mx.array([0.0, 1.0, -2.0]))
+        array([0.693147, 1.31326, 0.126928], dtype=float32)"""
+
+def sort(a: ArrayLike, axis: int | Sequence[int] = -1, *, stream: Any = None) -> array:
+    """Sorted along an axis, ascending, NaN last.
+
+    Args:
+        a: an array that is not complex.
+        axis: the axis; None flattens the array first.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.sort(mx.array([3.0, mx.nan, 1.0]))
+        array([1, 3, nan], dtype=float32)"""
+
+def split(a: ArrayLike, indices_or_sections: ArrayLike, axis: int | Sequence[int] = 0, *, stream: Any = None) -> list[array]:
+    """Parts along an axis.
+
+    Args:
+        indices_or_sections: a number of equal parts, or the positions at which to cut.
+        axis: the axis.
+
+    Returns:
+        list[array]: the parts, in order.
+
+    Raises:
+        ValueError: the extent of the axis is no multiple of the number.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.split(mx.arange(5), [2])
+        [array([0, 1], dtype=int32), array([2, 3, 4], dtype=int32)]"""
+
+def sqrt(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise square root: float or complex64. NaN below 0; −0 for −0. The complex root has a real part that is not negative.
+
+    Args:
+        a: an array or a number, of floats or complex numbers; integers and bool are converted to float32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.sqrt(mx.array([4.0, 2.0, -1.0]))
+        array([2, 1.41421, nan], dtype=float32)"""
+
+def square(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise a · a, of a's dtype. Integers wrap.
+
+    Args:
+        a: an array or a number, of any dtype.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.square(mx.array([-2, 0, 3]))
+        array([4, 0, 9], dtype=int32)"""
+
+def squeeze(a: ArrayLike, axis: int | Sequence[int] | None = None, *, stream: Any = None) -> array:
+    """Removes axes of extent 1: those named, or all of them.
+
+    Raises:
+        ValueError: a named axis has another extent.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.squeeze(mx.zeros((1, 3, 1)), axis=0).shape
+        (3, 1)"""
 
 def stack(arrays: Sequence[ArrayLike], axis: int | Sequence[int] = 0, *, stream: Any = None) -> array:
-    """Joins arrays of one shape along a new axis."""
+    """Joins arrays of one shape along a new axis.
 
-def std(a: ArrayLike, /, axis: int | Sequence[int] | None = None, keepdims: bool = False, ddof: float = ..., *, stream: Any = None) -> array:
-    """Standard deviation over axes, with n - ddof in the denominator."""
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.stack([mx.array([1, 2]), mx.array([3, 4])], axis=1)
+        array([[1, 3],
+               [2, 4]], dtype=int32)"""
 
-def stop_gradient(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """The operand itself, which derivatives take for a constant."""
+def std(a: ArrayLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, ddof: float = 0.0, *, correction: ArrayLike | None = None, stream: Any = None) -> array:
+    """Standard deviation over axes: the root of ``var``, with its arguments.
 
-def subtract(a: ArrayLike, b: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise difference a − b. Integers wrap; for bool it is exclusive or."""
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.std(mx.array([[0.0, 2.0], [1.0, 5.0]]), axis=1)
+        array([1, 2], dtype=float32)"""
 
-def sum(a: ArrayLike, /, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
-    """Sum over axes (all of them by default). bool and integers below 32 bits sum in int32."""
+def stop_gradient(a: ArrayLike, *, stream: Any = None) -> array:
+    """The operand itself, which derivatives take for a constant.
 
-def swapaxes(a: ArrayLike, /, axis1: int, axis2: int, *, stream: Any = None) -> array:
-    """Swaps two axes."""
+    Args:
+        a: an array or a number, of any dtype.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.stop_gradient(mx.array([1.0, 2.0]))
+        array([1, 2], dtype=float32)"""
+
+def subtract(a: ArrayLike, b: ArrayLike, stream: Any = None) -> array:
+    """Elementwise difference a − b. Integers wrap; for bool it is exclusive or.
+
+    Args:
+        a, b: arrays or numbers whose shapes broadcast; their dtypes promote; of any dtype.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: the shapes do not broadcast, or an integer written in the program does not fit the array's dtype.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.subtract(mx.array([1.0, 2.0, 3.0]), mx.array([4.0, 5.0, 6.0]))
+        array([-3, -3, -3], dtype=float32)"""
+
+def sum(a: ArrayLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
+    """Sum over axes.
+
+    Args:
+        axis: an axis or several; all of them by default. Negative ones count from the last.
+        keepdims: whether the axes stay, with extent 1.
+
+    Returns:
+        array: in the array's dtype; int32 for bool and for integers below 32 bits. float16 and bfloat16 are summed in float32 and
+        rounded once.
+
+    Raises:
+        IndexError: an axis is out of bounds. ValueError: an axis is named twice.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.sum(mx.array([[1, 2], [3, 4]]), axis=0)
+        array([4, 6], dtype=int32)"""
+
+def swapaxes(a: ArrayLike, axis1: int, axis2: int, *, stream: Any = None) -> array:
+    """Swaps two axes.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.swapaxes(mx.zeros((2, 3, 4)), 0, 2).shape
+        (4, 3, 2)"""
 
 def synchronize(stream: Any = None) -> None:
     """Waits for all work that was started."""
 
-def take(a: ArrayLike, indices: ArrayLike, /, axis: int | Sequence[int] | None = None, *, stream: Any = None) -> array:
-    """Elements at integer positions along an axis (of the flattened array by default)."""
+def take(a: ArrayLike, indices: ArrayLike, axis: int | Sequence[int] | None = None, *, stream: Any = None) -> array:
+    """Elements at integer positions along an axis.
 
-def take_along_axis(a: ArrayLike, indices: ArrayLike, /, axis: int | Sequence[int] | None = None, *, stream: Any = None) -> array:
-    """Elements at positions along one axis."""
+    Args:
+        a: an array.
+        indices: integers; negative ones count from the end. Arrays of positions out of bounds take the nearest element.
+        axis: the axis; by default the array is flattened first.
 
-def tan(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise tangent of an angle in radians: float or complex64."""
+    Returns:
+        array: with the axes of ``indices`` in place of the axis.
 
-def tanh(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Elementwise hyperbolic tangent: float or complex64."""
+    Raises:
+        IndexError: ``indices`` are no integers.
 
-def tile(a: ArrayLike, reps: ArrayLike, /, *, stream: Any = None) -> array:
-    """The whole array repeated along its axes."""
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.take(mx.array([10, 20, 30]), mx.array([2, 0, -1]))
+        array([30, 10, 30], dtype=int32)"""
 
-def transpose(a: ArrayLike, /, axes: int | Sequence[int] | None = None, *, stream: Any = None) -> array:
-    """Permutes the axes; reverses them by default."""
+def take_along_axis(a: ArrayLike, indices: ArrayLike, axis: int | Sequence[int] = -1, *, stream: Any = None) -> array:
+    """Elements at positions along one axis: ``out[i, j] = a[i, indices[i, j]]`` for the last axis of a matrix.
+
+    Args:
+        a: an array.
+        indices: integers, an array of the rank of ``a`` that broadcasts with it along the other axes.
+        axis: the axis; None flattens both.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.take_along_axis(mx.array([[1, 2], [3, 4]]), mx.array([[1], [0]]), axis=1)
+        array([[2],
+               [3]], dtype=int32)"""
+
+def tan(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise tangent of an angle in radians: float or complex64.
+
+    Args:
+        a: an array or a number, of floats or complex numbers; integers and bool are converted to float32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.tan(mx.array([0.0, 1.0, -2.0]))
+        array([0, 1.55741, 2.18504], dtype=float32)"""
+
+def tanh(a: ArrayLike, *, stream: Any = None) -> array:
+    """Elementwise hyperbolic tangent: float or complex64.
+
+    Args:
+        a: an array or a number, of floats or complex numbers; integers and bool are converted to float32.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: an operand has a dtype that the function is not defined on.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.tanh(mx.array([0.0, 1.0, -2.0]))
+        array([0, 0.761594, -0.964028], dtype=float32)"""
+
+def tile(a: ArrayLike, reps: ArrayLike, *, stream: Any = None) -> array:
+    """The whole array repeated along its axes.
+
+    Args:
+        a: an array.
+        reps: how often along each axis, counted from the last; more of them than axes add axes in front.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.tile(mx.array([1, 2]), 2)
+        array([1, 2, 1, 2], dtype=int32)"""
+
+def transpose(a: ArrayLike, axes: int | Sequence[int] | None = None, *, stream: Any = None) -> array:
+    """Permutes the axes; reverses them by default.
+
+    Raises:
+        ValueError: ``axes`` is no permutation of the axes.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.transpose(mx.zeros((2, 3, 4)), (1, 0, 2)).shape
+        (3, 2, 4)"""
 
 def tri(n: int, m: int | None = None, k: int = 0, dtype: Dtype | None = None, *, stream: Any = None) -> array:
-    """Ones on and below a diagonal of an (n, m) matrix."""
+    """Ones on and below a diagonal of an (n, m) matrix, zeros above; arguments as for ``eye``.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.tri(2, dtype=mx.int32)
+        array([[1, 0],
+               [1, 1]], dtype=int32)"""
 
 def tril(x: ArrayLike, k: int = 0, *, stream: Any = None) -> array:
-    """The last two axes with what lies above the k-th diagonal set to zero."""
+    """The last two axes with what lies above the k-th diagonal set to zero.
+
+    Raises:
+        ValueError: the array has fewer than 2 dimensions.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.tril(mx.array([[1, 2], [3, 4]]))
+        array([[1, 0],
+               [3, 4]], dtype=int32)"""
 
 def triu(x: ArrayLike, k: int = 0, *, stream: Any = None) -> array:
-    """The last two axes with what lies below the k-th diagonal set to zero."""
+    """The last two axes with what lies below the k-th diagonal set to zero.
+
+    Raises:
+        ValueError: the array has fewer than 2 dimensions.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.triu(mx.array([[1, 2], [3, 4]]))
+        array([[1, 2],
+               [0, 4]], dtype=int32)"""
 
 uint16: Dtype
 
@@ -920,25 +3035,80 @@ uint64: Dtype
 
 uint8: Dtype
 
-def unflatten(a: ArrayLike, /, axis: int | Sequence[int], shape: Shape, *, stream: Any = None) -> array:
-    """Splits an axis into several."""
+def unflatten(a: ArrayLike, axis: int | Sequence[int], shape: Shape, *, stream: Any = None) -> array:
+    """Splits an axis into several; one of the extents may be -1.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.unflatten(mx.zeros((2, 6)), 1, (3, -1)).shape
+        (2, 3, 2)"""
 
 unsignedinteger: DtypeCategory
 
-def var(a: ArrayLike, /, axis: int | Sequence[int] | None = None, keepdims: bool = False, ddof: float = ..., *, stream: Any = None) -> array:
-    """Variance over axes, with n - ddof in the denominator."""
+def var(a: ArrayLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, ddof: float = 0.0, *, correction: ArrayLike | None = None, stream: Any = None) -> array:
+    """Variance over axes: the mean of the squared distances from the mean; of integers and bool in float32.
 
-def view(a: ArrayLike, /, dtype: Dtype, *, stream: Any = None) -> array:
-    """The same bytes as elements of another dtype."""
+    Args:
+        axis: an axis or several; all of them by default.
+        keepdims: whether the axes stay, with extent 1.
+        ddof: taken off the number of elements in the denominator; 1 gives the unbiased estimate. The array API calls it ``correction``.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.var(mx.array([1.0, 2.0, 3.0]), ddof=1)
+        array(1, dtype=float32)"""
+
+def view(a: ArrayLike, dtype: Dtype, stream: Any = None) -> array:
+    """The same bytes as elements of another dtype.
+
+    The last axis grows or shrinks if the sizes of elements differ.
+
+    Raises:
+        ValueError: the bytes of the last axis are no multiple of the new size.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.view(mx.array([1.0, -0.0]), mx.uint32)
+        array([1065353216, 2147483648], dtype=uint32)"""
 
 def vjp(fun: Callable[..., Any], primals: ArrayLike, cotangents: ArrayLike) -> tuple[list[array], list[array]]:
     """Outputs of `fun` at `primals`, and what `cotangents` of the outputs pull back to."""
 
 def where(condition: ArrayLike, x: ArrayLike, y: ArrayLike, /, *, stream: Any = None) -> array:
-    """`x` where the condition holds, `y` elsewhere; the three broadcast."""
+    """`a` where the condition (bool) holds, `b` elsewhere, of their dtype.
+
+    Args:
+        condition: an array, true where its elements are not 0.
+        a, b: arrays or numbers; the shapes of all three broadcast; the dtypes of these two promote; of any dtype.
+
+    Returns:
+        array: in the dtype of the (converted) operands.
+
+    Raises:
+        ValueError: the shapes do not broadcast, or an integer written in the program does not fit the array's dtype.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.where(mx.array([True, False]), mx.array([1, 2]), mx.array([10, 20]))
+        array([1, 20], dtype=int32)"""
 
 def zeros(shape: Shape, dtype: Dtype | None = None, *, stream: Any = None) -> array:
-    """Zeros of this shape (float32 by default)."""
+    """Zeros of this shape.
 
-def zeros_like(a: ArrayLike, /, *, stream: Any = None) -> array:
-    """Zeros of the shape and dtype of an array."""
+    Args:
+        shape: an extent or several.
+        dtype: float32 by default.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.zeros((2, 3))
+        array([[0, 0, 0],
+               [0, 0, 0]], dtype=float32)"""
+
+def zeros_like(a: ArrayLike, dtype: Dtype | None = None, *, stream: Any = None) -> array:
+    """Zeros of the shape of an array, and of its dtype by default.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.zeros_like(mx.array([1, 2]))
+        array([0, 0], dtype=int32)"""

@@ -298,17 +298,6 @@ impl Array {
         }
         Array::try_from_bytes(&self.try_to_bytes()?, self.dtype(), self.shape())
     }
-    /// Where the elements lie in host memory: the address of the element with all indices 0, and the layout seen from there. Valid while
-    /// the array lives.
-    pub fn host_view(&self) -> Result<(*mut u8, Layout)> {
-        let value = self.force()?;
-        let base = crate::backend::default().host_pointer(&value.buffer);
-        let base = base.ok_or_else(|| {
-            Error::new(ErrorKind::Unsupported, "host_view", "the array's memory cannot be read by the host")
-        })?;
-        let at = base.wrapping_offset(value.layout.offset * self.dtype().itemsize() as isize);
-        Ok((at, Layout { offset: 0, ..value.layout.clone() }))
-    }
     /// The elements in row-major order.
     pub fn try_to_vec<T: Element>(&self) -> Result<Vec<T>> {
         if self.dtype() != T::DTYPE {

@@ -1,5 +1,6 @@
 //! Which backend runs the work of this process.
 
+pub use lazuli_cpu::adopt;
 use lazuli_kernel::Backend;
 use std::sync::{Arc, OnceLock};
 

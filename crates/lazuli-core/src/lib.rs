@@ -12,7 +12,6 @@
 pub mod array;
 pub mod backend;
 pub mod compile;
-pub mod custom;
 pub mod differentiate;
 pub mod dim;
 pub mod element;
@@ -21,6 +20,7 @@ pub mod explain;
 pub mod files;
 pub mod function;
 pub mod indexing;
+pub mod interop;
 pub mod interrupt;
 pub mod literal;
 pub mod methods;

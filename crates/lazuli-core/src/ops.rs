@@ -20,7 +20,7 @@ pub use shape::*;
 
 use crate::array::{Array, Op};
 use crate::trace;
-use lazuli_ir::{Aval, DType, Kind, Prim, Result, Scalar};
+use lazuli_ir::{Aval, DType, Error, Kind, Prim, Result, Scalar};
 use smallvec::SmallVec;
 
 /// Records a primitive; its outputs.
@@ -52,6 +52,22 @@ pub trait Operand {
     fn array(&self, beside: Option<DType>) -> Array;
     /// The dtype, unless it is weak.
     fn dtype(&self) -> Option<DType>;
+    /// The number, if it is one written in the program.
+    fn weak(&self) -> Option<Weak> {
+        None
+    }
+}
+
+/// An operand as an array beside one of `beside`.
+///
+/// # Errors
+/// If it is an integer that the dtype it takes cannot hold.
+#[track_caller]
+pub fn beside(op: &str, operand: &dyn Operand, beside: Option<DType>) -> Result<Array> {
+    match operand.weak() {
+        Some(number) => number.checked_scalar(op, number.dtype_beside(beside)).map(Array::scalar),
+        None => Ok(operand.array(beside)),
+    }
 }
 
 impl Operand for Array {
@@ -69,6 +85,9 @@ impl<T: Operand + ?Sized> Operand for &T {
     }
     fn dtype(&self) -> Option<DType> {
         (**self).dtype()
+    }
+    fn weak(&self) -> Option<Weak> {
+        (**self).weak()
     }
 }
 
@@ -105,6 +124,27 @@ impl Weak {
             Weak::Complex(re, im) => Scalar::c64(re, im),
         }
     }
+    /// As [`scalar`](Self::scalar).
+    ///
+    /// # Errors
+    /// If it is an integer outside the range of an integer `dtype`: it would wrap.
+    pub fn checked_scalar(self, op: &str, dtype: DType) -> Result<Scalar> {
+        if let (Weak::Int(v), true) = (self, dtype.is_integer()) {
+            let bits = 8 * dtype.itemsize() as u32;
+            let fits = match dtype.kind() {
+                Kind::Unsigned => v >= 0 && (bits == 64 || v >> bits == 0),
+                _ => bits == 64 || (v >> (bits - 1) == 0 || v >> (bits - 1) == -1),
+            };
+            if !fits {
+                let remedy = "cast the array with astype first, or give the number as an array of a wider dtype";
+                return Err(Error::value(
+                    op,
+                    format!("{v} does not fit {dtype}, the dtype of the array beside it: {remedy}"),
+                ));
+            }
+        }
+        Ok(self.scalar(dtype))
+    }
 }
 
 impl Operand for Weak {
@@ -114,6 +154,9 @@ impl Operand for Weak {
     fn dtype(&self) -> Option<DType> {
         None
     }
+    fn weak(&self) -> Option<Weak> {
+        Some(*self)
+    }
 }
 
 macro_rules! weak {
@@ -121,6 +164,7 @@ macro_rules! weak {
         impl Operand for $t {
             fn array(&self, beside: Option<DType>) -> Array { Weak::$variant(*self as $as).array(beside) }
             fn dtype(&self) -> Option<DType> { None }
+            fn weak(&self) -> Option<Weak> { Some(Weak::$variant(*self as $as)) }
         }
         impl From<$t> for Weak { fn from(v: $t) -> Weak { Weak::$variant(v as $as) } }
     )* };

@@ -3,11 +3,24 @@
 use crate::array::Array;
 use lazuli_ir::{DType, ErrorKind, Scalar};
 use std::fmt;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
-/// More elements than this are abbreviated, along each axis longer than twice [`EDGE`].
-const MANY: usize = 1000;
-/// How many are shown at each end of an abbreviated axis.
+/// How many elements are shown at each end of an axis that has more than twice as many.
 const EDGE: usize = 3;
+
+/// Decimal places of printed floats; [`SIGNIFICANT`] stands for six significant digits.
+static PRECISION: AtomicUsize = AtomicUsize::new(SIGNIFICANT);
+const SIGNIFICANT: usize = usize::MAX;
+
+/// Sets how many decimal places printed floats have, in the whole process; `None` for six significant digits.
+pub fn set_precision(places: Option<usize>) {
+    PRECISION.store(places.unwrap_or(SIGNIFICANT), Ordering::Relaxed);
+}
+
+/// How many decimal places printed floats have; `None` for six significant digits.
+pub fn precision() -> Option<usize> {
+    Some(PRECISION.load(Ordering::Relaxed)).filter(|&p| p != SIGNIFICANT)
+}
 
 /// `array([1, 2], dtype=float32)`.
 ///
@@ -40,13 +53,13 @@ pub fn format(a: &Array) -> lazuli_ir::Result<String> {
     let mut out = String::from("array(");
     let item = a.dtype().itemsize();
     let show = |i: usize| scalar(Scalar::from_bytes(a.dtype(), &bytes[i * item..(i + 1) * item]));
-    nested(&mut out, a.shape(), 0, a.size() > MANY, &show, 6);
+    nested(&mut out, a.shape(), 0, &show, 6);
     out += &format!(", dtype={})", a.dtype());
     Ok(out)
 }
 
 /// One axis and those inside it; depth is bounded by the rank.
-fn nested(out: &mut String, shape: &[usize], start: usize, short: bool, show: &dyn Fn(usize) -> String, indent: usize) {
+fn nested(out: &mut String, shape: &[usize], start: usize, show: &dyn Fn(usize) -> String, indent: usize) {
     let Some((&n, inner)) = shape.split_first() else {
         *out += &show(start);
         return;
@@ -59,28 +72,36 @@ fn nested(out: &mut String, shape: &[usize], start: usize, short: bool, show: &d
         if i > 0 {
             *out += &separator;
         }
-        if short && n > 2 * EDGE && i == EDGE {
+        if n > 2 * EDGE && i == EDGE {
             *out += "...";
             i = n - EDGE;
             continue;
         }
-        nested(out, inner, start + i * step, short, show, indent + 1);
+        nested(out, inner, start + i * step, show, indent + 1);
         i += 1;
     }
     out.push(']');
 }
 
-/// One number: floats with six significant digits, as C's `%g`.
+/// One number: floats with six significant digits, as C's `%g`, or with the decimal places of [`set_precision`].
 pub fn scalar(s: Scalar) -> String {
     match s.dtype {
         DType::Bool => if s.bits != 0 { "True" } else { "False" }.into(),
         DType::U64 => s.bits.to_string(),
         DType::C64 => {
             let im = s.imag();
-            format!("{}{}{}j", general(s.to_f64()), if im < 0.0 { "" } else { "+" }, general(im as f64))
+            format!("{}{}{}j", float(s.to_f64()), if im < 0.0 { "" } else { "+" }, float(im as f64))
         }
-        d if d.is_float() => general(s.to_f64()),
+        d if d.is_float() => float(s.to_f64()),
         _ => s.to_i64().to_string(),
+    }
+}
+
+/// A float as [`scalar`] writes it.
+fn float(v: f64) -> String {
+    match precision() {
+        Some(places) if v.is_finite() => format!("{v:.places$}"),
+        _ => general(v),
     }
 }
 

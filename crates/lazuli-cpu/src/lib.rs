@@ -26,3 +26,4 @@ mod tile;
 
 pub use cpu::Cpu;
 pub use isa::Isa;
+pub use memory::adopt;

@@ -6,7 +6,7 @@
 
 use crate::exec::last_error;
 use lazuli_kernel::backend::Memory;
-use lazuli_kernel::{Error, ErrorKind, MemoryStats, Result};
+use lazuli_kernel::{Buffer, Error, ErrorKind, MemoryStats, Result};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
@@ -22,7 +22,25 @@ const SMALL: usize = 2048;
 pub struct CpuMemory {
     block: Block,
     nbytes: usize,
-    allocator: Arc<Allocator>,
+    owner: Owner,
+}
+
+/// Whom a block goes back to.
+#[derive(Debug)]
+enum Owner {
+    Allocator(Arc<Allocator>),
+    /// Somebody outside; dropping this gives the memory back.
+    Foreign(#[allow(dead_code, reason = "held for its drop")] Box<dyn Any + Send + Sync>),
+}
+
+/// Memory of somebody outside as a buffer, which is read and never written. `owner` is dropped, on any thread, when the last handle goes.
+///
+/// # Safety
+/// From `start` on, `nbytes` bytes must be initialised and readable until `owner` is dropped, and `start` aligned to the elements that are
+/// read from it.
+pub unsafe fn adopt(start: NonNull<u8>, nbytes: usize, owner: Box<dyn Any + Send + Sync>) -> Buffer {
+    let block = Block { start, size: nbytes };
+    Buffer::new(Arc::new(CpuMemory { block, nbytes, owner: Owner::Foreign(owner) }))
 }
 
 // SAFETY: a `CpuMemory` owns its block; sharing one hands out an address only, and whoever reads or writes through it argues for itself.
@@ -31,7 +49,7 @@ unsafe impl Send for CpuMemory {}
 unsafe impl Sync for CpuMemory {}
 
 impl CpuMemory {
-    /// The address; valid while `self` lives. 64-byte aligned, `nbytes` long, initialised (to anything).
+    /// The address; valid while `self` lives. 64-byte aligned unless it is foreign, `nbytes` long, initialised (to anything).
     pub fn pointer(&self) -> *mut u8 {
         self.block.start.as_ptr()
     }
@@ -41,6 +59,9 @@ impl Memory for CpuMemory {
     fn nbytes(&self) -> usize {
         self.nbytes
     }
+    fn is_foreign(&self) -> bool {
+        matches!(self.owner, Owner::Foreign(_))
+    }
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -48,7 +69,9 @@ impl Memory for CpuMemory {
 
 impl Drop for CpuMemory {
     fn drop(&mut self) {
-        self.allocator.release(self.block);
+        if let Owner::Allocator(allocator) = &self.owner {
+            allocator.release(self.block);
+        }
     }
 }
 
@@ -108,7 +131,7 @@ impl Allocator {
     }
 
     pub fn allocate(self: &Arc<Self>, nbytes: usize) -> Result<CpuMemory> {
-        let memory = |block| CpuMemory { block, nbytes, allocator: self.clone() };
+        let memory = |block| CpuMemory { block, nbytes, owner: Owner::Allocator(self.clone()) };
         if nbytes == 0 {
             return Ok(memory(Block { start: NonNull::<Aligned>::dangling().cast(), size: 0 }));
         }

@@ -24,10 +24,11 @@ impl Aval {
     pub fn size(&self) -> usize {
         shape::size(&self.shape)
     }
-    /// Whether its bytes could be addressed at all: fewer than 2⁵⁶, so that sums of offsets and strides stay in range.
+    /// Whether its bytes could be addressed at all: fewer than 2⁴⁸, which no machine has and up to
+    /// which plans are verified.
     pub fn is_addressable(&self) -> bool {
         let bytes = self.shape.iter().try_fold(self.dtype.itemsize(), |n, &extent| n.checked_mul(extent.max(1)));
-        bytes.is_some_and(|n| n < 1 << 56)
+        bytes.is_some_and(|n| n < 1 << 48)
     }
     /// Bytes of a contiguous array of this aval.
     pub fn nbytes(&self) -> usize {

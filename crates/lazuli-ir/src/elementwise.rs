@@ -108,6 +108,7 @@ pub struct Row<const N: usize> {
 /// Declares the families from the table: the enum of ops, the row of each, the rules that follow.
 macro_rules! families {
     ($($(#[$meta:meta])* $family:ident[$n:literal] { $($variant:ident $name:ident $doc:literal {
+        example: [$($operand:literal),*] => $result:literal,
         accepts: $accepts:ident, gives: $gives:ident, partials: $partials:expr, real: $real:expr, complex: $complex:expr $(,)?
     })* })*) => { $(
         $(#[$meta])*

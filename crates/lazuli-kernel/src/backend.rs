@@ -26,6 +26,10 @@ pub struct Buffer {
 pub trait Memory: Any + Send + Sync + Debug {
     /// Usable size in bytes.
     fn nbytes(&self) -> usize;
+    /// Whether the memory belongs to somebody outside who may look at it: it is read and never written.
+    fn is_foreign(&self) -> bool {
+        false
+    }
     fn as_any(&self) -> &dyn Any;
 }
 
@@ -40,9 +44,10 @@ impl Buffer {
     pub fn memory<M: Memory>(&self) -> Option<&M> {
         self.memory.as_any().downcast_ref()
     }
-    /// Whether no other handle to this memory exists. Then whatever other threads did through theirs has happened before.
+    /// Whether no one else can see this memory: there is no other handle to it, and it belongs to nobody outside. Then whatever other threads
+    /// did through theirs has happened before.
     pub fn is_unique(&self) -> bool {
-        let unique = Arc::strong_count(&self.memory) == 1;
+        let unique = Arc::strong_count(&self.memory) == 1 && !self.memory.is_foreign();
         fence(Ordering::Acquire);
         unique
     }

@@ -8,9 +8,9 @@ pub type Shape = SmallVec<[usize; 4]>;
 /// Distance in elements between neighbours along each axis; negative after a flip, 0 where broadcast.
 pub type Strides = SmallVec<[isize; 4]>;
 
-/// Number of elements of a shape (1 for a scalar).
+/// Number of elements of a shape (1 for a scalar). A number beyond all memory stays one, so that it is not taken for another.
 pub fn size(shape: &[usize]) -> usize {
-    shape.iter().product()
+    shape.iter().fold(1, |n, &extent| n.saturating_mul(extent))
 }
 
 /// Strides of a row-contiguous (C order) array of this shape.

@@ -9,21 +9,31 @@ use lazuli_core::{Array, DType, Dim, Kind, Scalar, ops, shapeless};
 use lazuli_ir::{Binary, Unary};
 use pyo3::basic::CompareOp;
 use pyo3::conversion::FromPyObjectOwned;
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyList, PyTuple};
+use pyo3::types::{PyBytes, PyList, PyTuple};
 use std::sync::Mutex;
 
 /// An n-dimensional array, computed when its value is first needed.
 ///
 /// Args:
-///     val: numbers, nested lists or tuples of numbers, a numpy array, or anything with a buffer or `__array__`.
-///     dtype (Dtype, optional): of the elements; follows from the values by default (int32, float32, bool, complex64).
+///     val: numbers, nested lists or tuples of numbers and arrays, a numpy array, or anything with a buffer, DLPack or ``__array__``. Its
+///         elements are copied.
+///     dtype (Dtype, optional): of the elements. By default that of an array that is given (float32 for float64); of numbers bool, int32
+///         (int64 for those beyond its range), float32 or complex64, whichever holds all.
+///
+/// Raises:
+///     ValueError: lists of different lengths, or an integer beyond 64 bits. TypeError: something that is no number.
+///
+/// Numbers written in the program take the dtype of the array beside them if it can hold their kind: ``x + 1`` is in ``x``'s dtype. An
+/// integer that does not fit it is an error. Operands of two dtypes promote; shapes broadcast as in NumPy.
 ///
 /// Example:
 ///     >>> import lazuli.core as mx
 ///     >>> mx.array([1.0, 2.0]) + 1
 ///     array([2, 3], dtype=float32)
+///     >>> mx.array([[1, 2], [3, 4]])[:, 0]
+///     array([1, 3], dtype=int32)
 #[derive(Debug)]
 #[pyclass(name = "array", module = "lazuli.core", frozen, weakref)]
 pub struct PyArray {
@@ -105,7 +115,7 @@ impl PyArray {
         convert::to_array(val, dtype.map(|d| d.0)).map(PyArray::new)
     }
 
-    /// Extents of the axes: ints, or in a shapeless trace what stands for them.
+    /// Extents of the axes, a tuple: of ints, or in a shapeless trace of what stands for them.
     #[getter]
     fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let a = self.get();
@@ -114,6 +124,7 @@ impl PyArray {
             false => PyTuple::new(py, &a.aval().shape),
         }
     }
+    /// Type of the elements.
     #[getter]
     fn dtype(&self) -> PyDtype {
         PyDtype(self.get().dtype())
@@ -150,56 +161,104 @@ impl PyArray {
         let a = self.get();
         wrap(|| ops::swapaxes(&a, -1, -2))
     }
+    /// The real part: float32 for complex64, the array itself for other dtypes.
     #[getter]
     fn real(&self) -> PyResult<Self> {
         let a = self.get();
         wrap(|| ops::unary(Unary::Real, &a))
     }
+    /// The imaginary part: float32 for complex64, zeros for other dtypes.
     #[getter]
     fn imag(&self) -> PyResult<Self> {
         let a = self.get();
         wrap(|| ops::unary(Unary::Imag, &a))
     }
-    /// Functional updates: `x.at[idx].add(y)` gives `x` with `y` added at `idx`; where positions repeat, all of them count.
+    /// Functional updates: ``x.at[index].add(y)`` is a new array, ``x`` with ``y`` added at the index. Where positions repeat, all of
+    /// them count. Also ``subtract``, ``multiply``, ``divide``, ``maximum``, ``minimum``.
+    ///
+    /// Example:
+    ///     >>> import lazuli.core as mx
+    ///     >>> mx.zeros(3).at[mx.array([0, 0, 2])].add(1.0)
+    ///     array([2, 0, 1], dtype=float32)
     #[getter]
     fn at(slf: Py<Self>) -> indexing::At {
         indexing::At::new(slf)
     }
 
     /// The value of an array of one element, as a Python number.
+    ///
+    /// Raises:
+    ///     ValueError: the array has another number of elements, or is being traced and has no value.
+    ///
+    /// Example:
+    ///     >>> import lazuli.core as mx
+    ///     >>> mx.array([1.5]).item()
+    ///     1.5
     fn item<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let a = self.get();
         let s = run_detached(py, || a.try_item_scalar())?;
         number(py, s)
     }
     /// The elements as nested lists of Python numbers; a number for an array without axes.
+    ///
+    /// Example:
+    ///     >>> import lazuli.core as mx
+    ///     >>> mx.array([[1, 2], [3, 4]]).tolist()
+    ///     [[1, 2], [3, 4]]
     fn tolist<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let a = self.get();
         let bytes = run_detached(py, || a.try_to_bytes())?;
         nested(py, a.dtype(), a.shape(), &bytes)
     }
-    /// Conversion to another dtype.
+    /// The complex conjugate; arrays of other dtypes as they are.
+    ///
+    /// Example:
+    ///     >>> import lazuli.core as mx
+    ///     >>> mx.array([1 + 2j]).conj()
+    ///     array([1-2j], dtype=complex64)
+    #[pyo3(signature = (*, stream=None))]
+    fn conj(&self, stream: Option<convert::On>) -> PyResult<Self> {
+        let _ = stream;
+        let a = self.get();
+        wrap(|| ops::conjugate(&a))
+    }
+    /// Conversion to another dtype; the array itself if it has it. See ``mx.astype``.
+    ///
+    /// Example:
+    ///     >>> import lazuli.core as mx
+    ///     >>> mx.array([1.9, -1.9]).astype(mx.int32)
+    ///     array([1, -1], dtype=int32)
     #[pyo3(signature = (dtype, stream=None))]
-    fn astype(&self, dtype: PyDtype, stream: Option<&Bound<'_, PyAny>>) -> PyResult<Self> {
+    fn astype(&self, dtype: PyDtype, stream: Option<convert::On>) -> PyResult<Self> {
         let _ = stream;
         let a = self.get();
         wrap(|| ops::astype(&a, dtype.0))
     }
 
-    /// The diagonal of a matrix, or the matrix with a vector on its diagonal; see the function.
+    /// The diagonal of a matrix, or the matrix with a vector on its diagonal. See ``mx.diag``.
+    ///
+    /// Example:
+    ///     >>> import lazuli.core as mx
+    ///     >>> mx.array([[1, 2], [3, 4]]).diag()
+    ///     array([1, 4], dtype=int32)
     #[pyo3(signature = (k=0, *, stream=None))]
-    fn diag<'py>(slf: &Bound<'py, Self>, k: isize, stream: Option<&Bound<'py, PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+    fn diag<'py>(slf: &Bound<'py, Self>, k: isize, stream: Option<convert::On>) -> PyResult<Bound<'py, PyAny>> {
         let _ = stream;
         slf.py().import("lazuli.core")?.call_method1("diag", (slf, k))
     }
-    /// The elements (i, i + offset) of two axes, as the last axis; see the function.
+    /// The elements (i, i + offset) of two axes, as the last axis. See ``mx.diagonal``.
+    ///
+    /// Example:
+    ///     >>> import lazuli.core as mx
+    ///     >>> mx.array([[1, 2], [3, 4]]).diagonal(1)
+    ///     array([2], dtype=int32)
     #[pyo3(signature = (offset=0, axis1=0, axis2=1, stream=None))]
     fn diagonal<'py>(
         slf: &Bound<'py, Self>,
         offset: isize,
         axis1: isize,
         axis2: isize,
-        stream: Option<&Bound<'py, PyAny>>,
+        stream: Option<convert::On>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let _ = stream;
         slf.py().import("lazuli.core")?.call_method1("diagonal", (slf, offset, axis1, axis2))
@@ -300,10 +359,13 @@ impl PyArray {
     }
     fn __len__(&self) -> PyResult<usize> {
         let a = self.get();
-        a.dims().first().map(Dim::get).ok_or_else(|| PyTypeError::new_err("len() of an array without axes"))
+        let length = a.dims().first().map(Dim::get);
+        length.ok_or_else(|| PyTypeError::new_err("an array without axes has no len(): size is its number of elements"))
     }
     fn __iter__(slf: Py<Self>, py: Python<'_>) -> PyResult<Py<ArrayIterator>> {
-        let length = slf.borrow(py).__len__()?;
+        let length = slf.get().get().dims().first().map(Dim::get);
+        let length = length
+            .ok_or_else(|| PyTypeError::new_err("an array without axes can't be iterated over: item() is its value"))?;
         Py::new(py, ArrayIterator { array: slf.get().get(), next: 0.into(), length })
     }
     fn __contains__(&self, py: Python<'_>, value: Arg) -> PyResult<bool> {
@@ -327,16 +389,63 @@ impl PyArray {
     fn __format__(&self, py: Python<'_>, spec: &str) -> PyResult<String> {
         let a = self.get();
         if a.ndim() == 0 {
-            let value = self.item(py)?;
-            if spec.is_empty() {
-                return run_detached(py, || Ok(lazuli_core::print::scalar(a.try_item_scalar()?)));
-            }
-            return value.call_method1("__format__", (spec,))?.extract();
+            return self.item(py)?.call_method1("__format__", (spec,))?.extract();
         }
         match spec.is_empty() {
             true => self.__repr__(py),
-            false => Err(PyTypeError::new_err("only arrays without axes take a format: format the elements")),
+            false => Err(PyTypeError::new_err(format!(
+                "the format {spec:?} is for numbers, and this array has the shape {}: format its elements, or print within mx.printoptions(precision=...)",
+                lazuli_ir::shape::show(a.shape())
+            ))),
         }
+    }
+    /// As ``mx.round``: ``round(x, 2)``.
+    #[pyo3(signature = (ndigits=None))]
+    fn __round__<'py>(slf: &Bound<'py, Self>, ndigits: Option<i32>) -> PyResult<Bound<'py, PyAny>> {
+        slf.call_method1("round", (ndigits.unwrap_or(0),))
+    }
+    /// The bytes of the elements, row by row. (Python would ask integers for `__index__` before it asks for a buffer.)
+    fn __bytes__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
+        let a = self.get();
+        Ok(PyBytes::new(py, &run_detached(py, || a.try_to_bytes())?))
+    }
+    /// As a numpy array: for dtypes that buffers do not have (bfloat16), by way of float32.
+    #[pyo3(signature = (dtype=None, copy=None))]
+    fn __array__<'py>(
+        &self,
+        py: Python<'py>,
+        dtype: Option<&Bound<'py, PyAny>>,
+        copy: Option<bool>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let a = self.get();
+        let converts = a.dtype() == DType::BF16;
+        if converts && copy == Some(false) {
+            return Err(PyValueError::new_err(
+                "numpy has no bfloat16: the elements have to be converted, which copies",
+            ));
+        }
+        let a = if converts { run(|| ops::astype(&a, DType::F32))? } else { a };
+        let view = py.import("builtins")?.call_method1("memoryview", (Bound::new(py, PyArray::new(a))?,))?;
+        let make = if copy == Some(true) { "array" } else { "asarray" };
+        py.import("numpy")?.call_method1(make, (view, dtype))
+    }
+    /// The module whose functions take such arrays.
+    #[pyo3(signature = (*, api_version=None))]
+    fn __array_namespace__<'py>(
+        &self,
+        py: Python<'py>,
+        api_version: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyModule>> {
+        let _ = api_version;
+        py.import("lazuli.core")
+    }
+    /// Called for names that arrays do not have: the error says how Lazuli spells them.
+    fn __getattr__(slf: &Bound<'_, Self>, name: &str) -> PyResult<Py<PyAny>> {
+        let text = match name.starts_with("__") {
+            true => format!("'lazuli.core.array' object has no attribute '{name}'"),
+            false => slf.py().import("lazuli._spelling")?.call_method1("unknown_attribute", (name,))?.extract()?,
+        };
+        Err(PyAttributeError::new_err(text))
     }
     fn __copy__(&self) -> Self {
         PyArray::new(self.get())

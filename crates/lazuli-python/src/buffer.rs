@@ -1,7 +1,8 @@
-//! The buffer protocol: numpy arrays, memoryviews and the like in and out. One of the binding's two rooms with unsafe code.
+//! The buffer protocol: numpy arrays, memoryviews and the like in and out. One of the binding's rooms with unsafe code.
 
 use crate::array::PyArray;
 use crate::errors::run;
+use lazuli_core::interop::Lent;
 use lazuli_core::{Array, DType};
 use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::ffi;
@@ -25,16 +26,19 @@ pub fn from_buffer(v: &Bound<'_, PyAny>) -> PyResult<Option<Array>> {
     let bytes = view.bytes()?;
     let shape = view.shape();
     run(|| {
-        if let Some(to) = narrow {
-            // complex128 has no dtype here: rounded to complex64.
-            let parts: Vec<f32> =
-                bytes.chunks_exact(8).map(|b| f64::from_le_bytes(b.try_into().expect("8 bytes")) as f32).collect();
-            let bytes: Vec<u8> = parts.iter().flat_map(|p| p.to_le_bytes()).collect();
-            return Array::try_from_bytes(&bytes, to, &shape);
+        if narrow.is_some() {
+            return narrowed(&bytes, &shape);
         }
         Array::try_from_bytes(&bytes, dtype.0, &shape)
     })
     .map(Some)
+}
+
+/// An array of complex128 elements, which has no dtype here: rounded to complex64.
+pub fn narrowed(bytes: &[u8], shape: &[usize]) -> lazuli_core::Result<Array> {
+    let part = |b: &[u8]| f64::from_le_bytes(b.try_into().expect("8 bytes")) as f32;
+    let bytes: Vec<u8> = bytes.chunks_exact(8).flat_map(|b| part(b).to_le_bytes()).collect();
+    Array::try_from_bytes(&bytes, DType::C64, shape)
 }
 
 /// dtype of a struct format; the second is what it must be narrowed to.
@@ -129,7 +133,7 @@ impl Drop for View {
 
 /// What an exported buffer needs to stay alive: the array's memory and the arrays that the view points to.
 struct Export {
-    _array: Array,
+    _lent: Lent,
     shape: Vec<isize>,
     strides: Vec<isize>,
     format: CString,
@@ -172,12 +176,14 @@ unsafe fn export(slf: Bound<'_, PyArray>, view: *mut ffi::Py_buffer, flags: c_in
         lazuli_core::eval(std::slice::from_ref(&array))?;
         array.contiguous()
     })?;
-    let (pointer, layout) = run(|| contiguous.host_view())?;
+    let lent = run(|| contiguous.lend())?;
+    let layout = lent.layout.clone();
+    let pointer = lent.address as *mut u8;
     let export = Box::new(Export {
         shape: layout.shape.iter().map(|&n| n as isize).collect(),
         strides: layout.strides.iter().map(|&s| s * item).collect(),
         format: CString::new(format).expect("no NUL in a format"),
-        _array: contiguous,
+        _lent: lent,
     });
     // SAFETY: the caller gives a valid view. The pointers stored in it are to memory that `export` owns or keeps alive; it is freed in
     // `release`, which Python calls once for this view.

@@ -1,4 +1,4 @@
-//! From Python values to arrays: numbers, nested sequences, anything with a buffer or `__array__`.
+//! From Python values to arrays: numbers, nested sequences, anything with a buffer, DLPack or `__array__`.
 
 use crate::array::PyArray;
 use crate::dim::PyDim;
@@ -53,6 +53,12 @@ impl Operand for Arg {
             Arg::Weak(_) | Arg::Dim(_) => None,
         }
     }
+    fn weak(&self) -> Option<Weak> {
+        match self {
+            Arg::Array(_) | Arg::Dim(_) => None,
+            Arg::Weak(w) => Some(*w),
+        }
+    }
 }
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Arg {
@@ -64,10 +70,28 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Arg {
         if let Ok(d) = v.cast::<PyDim>() {
             return Ok(Arg::Dim(d.get().0.clone()));
         }
-        match weak(&v)? {
+        match weak(&v)?.map_or_else(|| foreign_integer(&v), |w| Ok(Some(w)))? {
             Some(w) => Ok(Arg::Weak(w)),
             None => Ok(Arg::Array(to_array(&v, None)?)),
         }
+    }
+}
+
+/// The integer that numpy's scalars are: beside an array they are numbers like Python's own.
+fn foreign_integer(v: &Bound<'_, PyAny>) -> PyResult<Option<Weak>> {
+    if v.hasattr("__index__")? && !v.hasattr("__len__")? {
+        return weak(&v.call_method0("__index__")?);
+    }
+    Ok(None)
+}
+
+/// The value of a `stream` argument: where work goes, which is checked; all of it goes to the CPU.
+pub struct On;
+
+impl<'a, 'py> FromPyObject<'a, 'py> for On {
+    type Error = PyErr;
+    fn extract(v: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        v.py().import("lazuli.core._devices")?.call_method1("_device", (&v,)).map(|_| On)
     }
 }
 
@@ -103,51 +127,106 @@ pub fn to_array(v: &Bound<'_, PyAny>, dtype: Option<DType>) -> PyResult<Array> {
         return from_sequence(v, dtype);
     }
     let array = if let Some(a) = crate::buffer::from_buffer(v)? {
-        // Doubles are numpy's default, not a choice: they become float32 unless asked for, as Python's floats do.
-        if a.dtype() == DType::F64 && dtype.is_none() { run(|| ops::astype(&a, DType::F32))? } else { a }
-    } else if v.hasattr("__array__")? {
-        let np = v.call_method0("__array__")?;
-        return to_array(&np, dtype);
+        a
     } else if v.hasattr("__mlx_array__")? {
         return to_array(&v.call_method0("__mlx_array__")?, dtype);
+    } else if v.hasattr("__dlpack__")? && v.hasattr("__dlpack_device__")? {
+        crate::dlpack::import(v, Some(true))?
+    } else if v.hasattr("__array__")? {
+        return to_array(&v.call_method0("__array__")?, dtype);
     } else {
         return Err(PyTypeError::new_err(format!(
-            "[array] cannot make an array of {}: give numbers, nested lists or tuples of them, a numpy array, or an object with a buffer or __array__",
+            "[array] cannot make an array of {}: give numbers, nested lists or tuples of them, a numpy array, or an object with a buffer, DLPack or __array__",
             v.get_type().name()?
         )));
     };
-    run(|| dtype.map_or(Ok(array.clone()), |d| ops::astype(&array, d)))
+    in_dtype(array, dtype)
+}
+
+/// An array that comes from outside, in the dtype asked for.
+fn in_dtype(array: Array, dtype: Option<DType>) -> PyResult<Array> {
+    // Doubles are numpy's default, not a choice: they become float32 unless asked for, as Python's floats do.
+    let default = if array.dtype() == DType::F64 { DType::F32 } else { array.dtype() };
+    run(|| ops::astype(&array, dtype.unwrap_or(default)))
+}
+
+/// asarray(a, dtype=None, *, copy=None)
+/// --
+///
+/// As an array: the array itself, or one made of the value.
+///
+/// Args:
+///     a: what ``mx.array`` takes. The memory of an object with DLPack (a numpy array, a tensor of PyTorch) is shared where it can be, see
+///         ``mx.from_dlpack``.
+///     dtype: by default as for ``mx.array``: float64 becomes float32.
+///     copy: True copies, False never does, None only if sharing is not possible.
+///
+/// Raises:
+///     ValueError: ``copy=False``, and a copy is needed.
+///
+/// Example:
+///     >>> import lazuli.core as mx
+///     >>> mx.asarray([1, 2], dtype=mx.float32)
+///     array([1, 2], dtype=float32)
+#[pyfunction]
+#[pyo3(signature = (a, dtype=None, *, copy=None), text_signature = None)]
+pub fn asarray(a: &Bound<'_, PyAny>, dtype: Option<PyDtype>, copy: Option<bool>) -> PyResult<PyArray> {
+    let dtype = dtype.map(|d| d.0);
+    let own = a.cast::<PyArray>().ok().map(|a| a.get().get());
+    let shared = match own {
+        Some(own) if copy != Some(true) => Some(own),
+        Some(own) => {
+            let bytes = crate::errors::run_detached(a.py(), || own.try_to_bytes())?;
+            Some(run(|| Array::try_from_bytes(&bytes, own.dtype(), own.shape()))?)
+        }
+        None if copy != Some(true) && a.hasattr("__dlpack__")? && a.hasattr("__dlpack_device__")? => {
+            Some(crate::dlpack::import(a, copy)?)
+        }
+        None => None,
+    };
+    let array = match &shared {
+        Some(array) if a.is_instance_of::<PyArray>() => run(|| ops::astype(array, dtype.unwrap_or(array.dtype())))?,
+        Some(array) => {
+            let converted = in_dtype(array.clone(), dtype)?;
+            // What is converted is a copy, and does not change when the memory outside does.
+            crate::errors::run_detached(a.py(), || lazuli_core::eval(std::slice::from_ref(&converted)))?;
+            converted
+        }
+        None => to_array(a, dtype)?,
+    };
+    if copy == Some(false) && shared.is_none_or(|shared| shared.dtype() != array.dtype()) {
+        return Err(PyValueError::new_err(
+            "[asarray] copy=False, but a copy is needed: the value has no memory to share, or another dtype",
+        ));
+    }
+    Ok(PyArray::new(array))
 }
 
 /// Nested lists and tuples of numbers, or of arrays of one shape.
 fn from_sequence(v: &Bound<'_, PyAny>, dtype: Option<DType>) -> PyResult<Array> {
     let mut shape = Vec::new();
-    let mut numbers = Vec::new();
-    let mut arrays = Vec::new();
-    gather(v, 0, &mut shape, &mut None, &mut numbers, &mut arrays)?;
-    if !arrays.is_empty() {
-        if !numbers.is_empty() {
-            return Err(PyValueError::new_err("[array] a list may hold numbers or arrays, not both"));
-        }
-        return stack(arrays, &shape, dtype);
-    }
+    let mut items = Vec::new();
+    gather(v, 0, &mut shape, &mut None, &mut items)?;
+    let beside = items.iter().filter_map(|v| v.dtype()).reduce(DType::promote);
     let dtype = dtype.unwrap_or_else(|| {
-        let found = numbers.iter().map(|w| w.dtype_beside(None)).reduce(DType::promote);
-        found.unwrap_or(DType::F32)
+        let found = items.iter().map(|v| v.weak().map_or(DType::Bool, |w| w.dtype_beside(beside))).chain(beside);
+        found.reduce(DType::promote).unwrap_or(DType::F32)
     });
-    let mut bytes = Vec::with_capacity(numbers.len() * dtype.itemsize());
-    for w in numbers {
+    if beside.is_some() {
+        return stack(&items, &shape, dtype);
+    }
+    let mut bytes = Vec::with_capacity(items.len() * dtype.itemsize());
+    for w in items.iter().filter_map(|v| v.weak()) {
         bytes.extend_from_slice(&w.scalar(dtype).to_bytes());
     }
     run(|| Array::try_from_bytes(&bytes, dtype, &shape))
 }
 
-/// Arrays found in nested lists of this shape, stacked.
-fn stack(arrays: Vec<Array>, shape: &[usize], dtype: Option<DType>) -> PyResult<Array> {
+/// Arrays and numbers found in nested lists of this shape, stacked.
+fn stack(items: &[Arg], shape: &[usize], dtype: DType) -> PyResult<Array> {
     run(|| {
-        let wide = arrays.iter().map(|a| a.dtype()).reduce(DType::promote).unwrap_or(DType::F32);
-        let arrays =
-            arrays.iter().map(|a| ops::astype(a, dtype.unwrap_or(wide))).collect::<lazuli_core::Result<Vec<_>>>()?;
+        let arrays = items.iter().map(|v| ops::astype(&v.array(Some(dtype)), dtype));
+        let arrays = arrays.collect::<lazuli_core::Result<Vec<_>>>()?;
         let stacked = ops::stack(&arrays, 0)?;
         let to: Vec<Extent> =
             shape.iter().map(|&n| n.into()).chain(arrays[0].dims().iter().map(Extent::from)).collect();
@@ -169,8 +248,7 @@ fn gather(
     depth: usize,
     shape: &mut Vec<usize>,
     leaves: &mut Option<usize>,
-    numbers: &mut Vec<Weak>,
-    arrays: &mut Vec<Array>,
+    items: &mut Vec<Arg>,
 ) -> PyResult<()> {
     if depth > MAX_DEPTH {
         return Err(PyValueError::new_err(format!("[array] lists are nested more than {MAX_DEPTH} deep")));
@@ -191,17 +269,17 @@ fn gather(
             if *leaves == Some(depth) {
                 return Err(beside(depth));
             }
-            gather(&item, depth + 1, shape, leaves, numbers, arrays)?;
+            gather(&item, depth + 1, shape, leaves, items)?;
             continue;
         }
         if shape.len() > depth + 1 {
             return Err(beside(depth));
         }
         *leaves = Some(depth);
-        match weak(&item)? {
-            Some(w) => numbers.push(w),
-            None => arrays.push(to_array(&item, None)?),
-        }
+        items.push(match weak(&item)? {
+            Some(w) => Arg::Weak(w),
+            None => Arg::Array(to_array(&item, None)?),
+        });
     }
     Ok(())
 }

@@ -4,10 +4,29 @@ use lazuli_core::{DType, Kind};
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 
-/// Type of the elements of an array.
-#[pyclass(name = "Dtype", module = "lazuli.core", frozen, eq, hash, from_py_object)]
+/// Type of the elements of an array: ``mx.bool_``, ``mx.uint8`` to ``mx.uint64``, ``mx.int8`` to ``mx.int64``, ``mx.float16``,
+/// ``mx.bfloat16``, ``mx.float32``, ``mx.float64``, ``mx.complex64``.
+///
+/// Example:
+///     >>> import lazuli.core as mx
+///     >>> mx.array([1.0]).dtype
+///     lazuli.core.float32
+///     >>> mx.float16.size
+///     2
+#[pyclass(name = "Dtype", module = "lazuli.core", frozen, eq, hash)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub struct PyDtype(pub DType);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for PyDtype {
+    type Error = PyErr;
+    fn extract(v: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if let Ok(d) = v.cast::<PyDtype>() {
+            return Ok(*d.get());
+        }
+        let text = v.py().import("lazuli._spelling")?.call_method1("no_dtype", (&v,))?;
+        Err(PyTypeError::new_err(text.extract::<String>()?))
+    }
+}
 
 #[pymethods]
 impl PyDtype {
@@ -32,7 +51,13 @@ pub fn _dtype(name: &str) -> PyResult<PyDtype> {
     found.map(PyDtype).ok_or_else(|| PyTypeError::new_err(format!("no dtype is named {name:?}")))
 }
 
-/// A family of dtypes: `issubdtype(float32, floating)`.
+/// A family of dtypes, for ``mx.issubdtype``: ``generic`` holds all, ``number`` all but bool, ``integer`` is ``signedinteger`` and
+/// ``unsignedinteger``, ``inexact`` is ``floating`` and ``complexfloating``.
+///
+/// Example:
+///     >>> import lazuli.core as mx
+///     >>> mx.issubdtype(mx.uint8, mx.integer)
+///     True
 #[pyclass(name = "DtypeCategory", module = "lazuli.core", frozen, eq, eq_int, hash)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[allow(non_camel_case_types)]
@@ -78,6 +103,11 @@ impl Category {
 }
 
 /// Whether a dtype (or category) belongs to a category, or is that dtype.
+///
+/// Example:
+///     >>> import lazuli.core as mx
+///     >>> mx.issubdtype(mx.float32, mx.floating), mx.issubdtype(mx.int8, mx.floating)
+///     (True, False)
 #[pyfunction]
 pub fn issubdtype(a: &Bound<'_, PyAny>, b: &Bound<'_, PyAny>) -> PyResult<bool> {
     if let Ok(d) = a.cast::<PyDtype>() {

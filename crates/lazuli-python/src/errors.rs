@@ -6,7 +6,7 @@ use pyo3::exceptions::{
 };
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyType;
+use pyo3::types::{PyDict, PyType};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
@@ -64,6 +64,18 @@ pub fn exception(e: Error) -> PyErr {
         ErrorKind::ShapeGuard => own("ShapeGuardError", text),
         _ => PyRuntimeError::new_err(text),
     }
+}
+
+/// The exception for arguments that a function does not have, which names what they are called here.
+pub fn unknown(function: &str, arguments: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
+    let Some(arguments) = arguments else { return Ok(()) };
+    // numpy's functions hand their arguments on to methods, this one among them: it asks for nothing.
+    if arguments.len() == 1 && arguments.get_item("out")?.is_some_and(|out| out.is_none()) {
+        return Ok(());
+    }
+    let text =
+        arguments.py().import("lazuli._spelling")?.call_method1("unknown_arguments", (function, arguments.keys()))?;
+    Err(PyTypeError::new_err(text.extract::<String>()?))
 }
 
 /// An exception of the package's own, defined in Python (one of them has two bases).

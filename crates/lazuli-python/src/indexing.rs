@@ -91,8 +91,7 @@ pub fn get(a: &Array, index: &Bound<'_, PyAny>) -> PyResult<Array> {
 
 /// `a` with the part that the index names replaced by, or combined with, a value.
 pub fn update(a: &Array, index: &Bound<'_, PyAny>, value: Arg, op: ScatterOp) -> PyResult<Array> {
-    use lazuli_core::Operand;
-    let value = value.array(Some(a.dtype()));
+    let value = run(|| ops::beside("index", &value, Some(a.dtype())))?;
     match parse(index)? {
         Index::Items(items) => run(|| ops::update(a, &items, &value, op)),
         Index::Mask(mask) => run(|| {
@@ -142,9 +141,8 @@ impl At {
     }
     /// The array with `value` subtracted at the index.
     fn subtract(&self, py: Python<'_>, value: Arg) -> PyResult<PyArray> {
-        use lazuli_core::Operand;
         let dtype = self.array.get().get().dtype();
-        let minus = run(|| ops::negative(&value.array(Some(dtype))))?;
+        let minus = run(|| ops::negative(&ops::beside("index", &value, Some(dtype))?))?;
         self.apply(py, Arg::Array(minus), ScatterOp::Add)
     }
     /// The array multiplied by `value` at the index.
@@ -153,9 +151,8 @@ impl At {
     }
     /// The array divided by `value` at the index.
     fn divide(&self, py: Python<'_>, value: Arg) -> PyResult<PyArray> {
-        use lazuli_core::Operand;
         let dtype = self.array.get().get().dtype();
-        let inverse = run(|| ops::reciprocal(&value.array(Some(dtype))))?;
+        let inverse = run(|| ops::reciprocal(&ops::beside("index", &value, Some(dtype))?))?;
         self.apply(py, Arg::Array(inverse), ScatterOp::Mul)
     }
     /// The larger of the array and `value` at the index.

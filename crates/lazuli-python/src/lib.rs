@@ -1,6 +1,6 @@
 //! The Python binding: converts and calls, nothing else. `python/lazuli` puts names and the parts that are Python on top.
 //!
-//! One room holds unsafe code: `buffer` (the buffer protocol). Every entry runs core code through [`errors::run`], which turns errors and panics into
+//! Two rooms hold unsafe code: `buffer` (the buffer protocol) and `dlpack`. Every entry runs core code through [`errors::run`], which turns errors and panics into
 //! exceptions; work that may take long releases the interpreter.
 //!
 //! Absent on purpose: operations of its own, caches of arrays, anything that Rust users would miss.
@@ -13,6 +13,7 @@ mod buffer;
 mod compile;
 mod convert;
 mod dim;
+mod dlpack;
 mod dtype;
 mod errors;
 mod indexing;
@@ -47,13 +48,14 @@ fn _lazuli(m: &Bound<'_, PyModule>) -> PyResult<()> {
     random::add_to(m)?;
     memory::add_to(m)?;
     for f in [
+        wrap_pyfunction!(convert::asarray, m)?,
+        wrap_pyfunction!(dlpack::from_dlpack, m)?,
         wrap_pyfunction!(dtype::_dtype, m)?,
         wrap_pyfunction!(dtype::issubdtype, m)?,
         wrap_pyfunction!(transforms::_value_and_grad, m)?,
         wrap_pyfunction!(transforms::vjp, m)?,
         wrap_pyfunction!(transforms::jvp, m)?,
         wrap_pyfunction!(transforms::_vmap, m)?,
-        wrap_pyfunction!(transforms::_custom, m)?,
         wrap_pyfunction!(transforms::eval, m)?,
         wrap_pyfunction!(transforms::async_eval, m)?,
         wrap_pyfunction!(transforms::synchronize, m)?,

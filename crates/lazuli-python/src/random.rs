@@ -1,16 +1,16 @@
 //! Random numbers with MLX's key semantics: an explicit `key`, or the implicit one in `random.state`.
 
 use crate::array::PyArray;
-use crate::convert::{Arg, ArrayLike, dtype_or};
+use crate::convert::{Arg, ArrayLike, On, dtype_or};
 use crate::dim::{Dims, OneExtent};
 use crate::dtype::PyDtype;
-use crate::errors::run;
+use crate::errors::{self, run};
 use lazuli_core::ops::random;
-use lazuli_core::{Array, DType, Extent, Extents, Operand, ops};
+use lazuli_core::{Array, DType, Extent, Extents, Operand, Weak, ops};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::PyList;
+use pyo3::types::{PyDict, PyList};
 
 /// The list that holds the implicit key; a compiled function captures it as state.
 static STATE: PyOnceLock<Py<PyList>> = PyOnceLock::new();
@@ -36,21 +36,36 @@ fn key_of(py: Python<'_>, key: Option<ArrayLike>) -> PyResult<Array> {
 }
 
 /// Sets the implicit key from a number.
+///
+/// Example:
+///     >>> import lazuli.core as mx
+///     >>> mx.random.seed(7)
 #[pyfunction]
 fn seed(py: Python<'_>, seed: u64) -> PyResult<()> {
     state(py)?.set_item(0, Bound::new(py, PyArray::new(random::key(seed)))?)
 }
 
-/// The key of a number: uint32 of shape (2,).
+/// The key of a number: uint32 of shape (2,). The same key gives the same numbers.
+///
+/// Example:
+///     >>> import lazuli.core as mx
+///     >>> mx.random.key(7)
+///     array([0, 7], dtype=uint32)
 #[pyfunction]
 fn key(seed: u64) -> PyArray {
     PyArray::new(random::key(seed))
 }
 
-/// `num` keys from one: uint32 of shape (num, 2).
+/// Keys from a key, independent of each other and of it: uint32 of shape (num, 2).
+///
+/// Example:
+///     >>> import lazuli.core as mx
+///     >>> first, second = mx.random.split(mx.random.key(0))
+///     >>> first.shape
+///     (2,)
 #[pyfunction]
 #[pyo3(signature = (key, num=2, stream=None))]
-fn split(key: ArrayLike, num: usize, stream: Option<&Bound<'_, PyAny>>) -> PyResult<PyArray> {
+fn split(key: ArrayLike, num: usize, stream: Option<On>) -> PyResult<PyArray> {
     let _ = stream;
     run(|| random::split(&key.0, num)).map(PyArray::new)
 }
@@ -73,13 +88,16 @@ fn shape_or(shape: Option<Dims>, params: &[&Arg]) -> PyResult<Vec<Extent>> {
 }
 
 macro_rules! samplers {
-    ($($(#[doc = $doc:literal])* fn $name:ident($($sig:tt)*) [$($arg:ident: $t:ty),*] |$key:ident| $body:block)*) => {
+    ($($(#[doc = $doc:literal])* fn $name:ident($($sig:tt)*) $text:literal [$($params:tt)*] |$key:ident| $body:block)*) => {
         $(
+            #[doc = concat!(stringify!($name), "(", $text, ", key=None, stream=None)\n--\n")]
             $(#[doc = $doc])*
             #[pyfunction]
-            #[pyo3(signature = ($($sig)*, key=None, stream=None))]
-            fn $name(py: Python<'_>, $($arg: $t,)* key: Option<ArrayLike>, stream: Option<&Bound<'_, PyAny>>) -> PyResult<PyArray> {
+            #[pyo3(signature = ($($sig)*, key=None, stream=None, **unknown), text_signature = None)]
+            #[allow(clippy::too_many_arguments)]
+            fn $name(py: Python<'_>, $($params)*, key: Option<ArrayLike>, stream: Option<On>, unknown: Option<&Bound<'_, PyDict>>) -> PyResult<PyArray> {
                 let _ = stream;
+                errors::unknown(stringify!($name), unknown)?;
                 let $key = &key_of(py, key)?;
                 let out: lazuli_core::Result<Array> = { $body };
                 run(|| out).map(PyArray::new)
@@ -92,33 +110,100 @@ macro_rules! samplers {
     };
 }
 
+/// A parameter of a distribution, or its default.
+fn or(value: Option<Arg>, default: f64) -> Arg {
+    value.unwrap_or(Arg::Weak(Weak::Float(default)))
+}
+
 samplers! {
-    /// Uniform numbers in [low, high).
-    fn uniform(low=Arg::Weak(lazuli_core::Weak::Float(0.0)), high=Arg::Weak(lazuli_core::Weak::Float(1.0)), shape=None, dtype=None)
-        [low: Arg, high: Arg, shape: Option<Dims>, dtype: Option<PyDtype>] |key| {
+    /// Numbers uniform in [low, high).
+    ///
+    /// Args:
+    ///     low, high: numbers or arrays that broadcast to the shape.
+    ///     shape: of the result; by default what the bounds broadcast to.
+    ///     dtype: a float dtype, float32 by default.
+    ///     key: of ``mx.random.key`` or ``split``; by default the implicit one, which moves on.
+    ///
+    /// Raises:
+    ///     ValueError: a negative extent, another dtype, or bounds that do not broadcast to the shape.
+    ///
+    /// Example:
+    ///     >>> import lazuli.core as mx
+    ///     >>> mx.random.uniform(shape=(2,), key=mx.random.key(0))
+    ///     array([0.216295, 0.804124], dtype=float32)
+    fn uniform(low=None, high=None, shape=None, dtype=None) "low=0, high=1, shape=None, dtype=None"
+        [low: Option<Arg>, high: Option<Arg>, shape: Option<Dims>, dtype: Option<PyDtype>] |key| {
+        let (low, high) = (or(low, 0.0), or(high, 1.0));
         let dims = shape_or(shape, &[&low, &high])?;
         random::uniform(&low, &high, &dims, dtype_or(dtype, DType::F32), key)
     }
-    /// Normal numbers with mean `loc` and standard deviation `scale`.
-    fn normal(shape=None, dtype=None, loc=None, scale=None)
+    /// Normal numbers with mean ``loc`` and standard deviation ``scale``.
+    ///
+    /// Args:
+    ///     shape: of the result; one number by default.
+    ///     dtype: a float dtype or complex64, float32 by default.
+    ///     loc, scale: numbers or arrays that broadcast to the shape; 0 and 1 by default.
+    ///     key: of ``mx.random.key`` or ``split``; by default the implicit one, which moves on.
+    ///
+    /// Example:
+    ///     >>> import lazuli.core as mx
+    ///     >>> mx.random.normal((2,), key=mx.random.key(0))
+    ///     array([-0.784766, 0.856445], dtype=float32)
+    fn normal(shape=None, dtype=None, loc=None, scale=None) "shape=None, dtype=None, loc=None, scale=None"
         [shape: Option<Dims>, dtype: Option<PyDtype>, loc: Option<Arg>, scale: Option<Arg>] |key| {
         let dims = extents(shape);
-        let loc = loc.unwrap_or(Arg::Weak(lazuli_core::Weak::Float(0.0)));
-        let scale = scale.unwrap_or(Arg::Weak(lazuli_core::Weak::Float(1.0)));
-        random::normal(&dims, dtype_or(dtype, DType::F32), &loc, &scale, key)
+        random::normal(&dims, dtype_or(dtype, DType::F32), or(loc, 0.0), or(scale, 1.0), key)
     }
-    /// Integers in [low, high).
-    fn randint(low, high, shape=None, dtype=None) [low: Arg, high: Arg, shape: Option<Dims>, dtype: Option<PyDtype>] |key| {
+    /// Integers uniform in [low, high).
+    ///
+    /// Args:
+    ///     low, high: numbers or arrays that broadcast to the shape.
+    ///     shape: of the result; by default what the bounds broadcast to.
+    ///     dtype: an integer dtype, int32 by default.
+    ///     key: of ``mx.random.key`` or ``split``; by default the implicit one, which moves on.
+    ///
+    /// Example:
+    ///     >>> import lazuli.core as mx
+    ///     >>> mx.random.randint(0, 10, (3,), key=mx.random.key(0))
+    ///     array([9, 3, 6], dtype=int32)
+    fn randint(low, high, shape=None, dtype=None) "low, high, shape=None, dtype=None"
+        [low: Arg, high: Arg, shape: Option<Dims>, dtype: Option<PyDtype>] |key| {
         let dims = shape_or(shape, &[&low, &high])?;
         random::randint(&low, &high, &dims, dtype_or(dtype, DType::I32), key)
     }
-    /// True with probability `p`.
-    fn bernoulli(p=Arg::Weak(lazuli_core::Weak::Float(0.5)), shape=None) [p: Arg, shape: Option<Dims>] |key| {
+    /// True with probability ``p``: bool.
+    ///
+    /// Args:
+    ///     p: a number or an array.
+    ///     shape: of the result; by default that of ``p``.
+    ///     key: of ``mx.random.key`` or ``split``; by default the implicit one, which moves on.
+    ///
+    /// Example:
+    ///     >>> import lazuli.core as mx
+    ///     >>> mx.random.bernoulli(mx.array([0.0, 1.0]))
+    ///     array([False, True], dtype=bool)
+    fn bernoulli(p=None, shape=None) "p=0.5, shape=None" [p: Option<Arg>, shape: Option<Dims>] |key| {
+        let p = or(p, 0.5);
         let dims = shape_or(shape, &[&p])?;
         random::bernoulli(&p, &dims, key)
     }
-    /// Positions drawn with probability softmax(logits) along an axis.
-    fn categorical(logits, axis=-1, shape=None, num_samples=None)
+    /// Positions (uint32) along an axis, drawn with probability softmax(logits).
+    ///
+    /// Args:
+    ///     logits: unnormalised logarithms of the probabilities.
+    ///     axis: the axis of the categories, which the result lacks.
+    ///     shape: of the result, to which the other axes of ``logits`` broadcast.
+    ///     num_samples: in place of ``shape``: how many draws, as a last axis.
+    ///     key: of ``mx.random.key`` or ``split``; by default the implicit one, which moves on.
+    ///
+    /// Raises:
+    ///     ValueError: both ``shape`` and ``num_samples`` are given.
+    ///
+    /// Example:
+    ///     >>> import lazuli.core as mx
+    ///     >>> mx.random.categorical(mx.array([0.0, 100.0]), num_samples=3)
+    ///     array([1, 1, 1], dtype=uint32)
+    fn categorical(logits, axis=-1, shape=None, num_samples=None) "logits, axis=-1, shape=None, num_samples=None"
         [logits: ArrayLike, axis: isize, shape: Option<Dims>, num_samples: Option<usize>] |key| {
         if shape.is_some() && num_samples.is_some() {
             return Err(PyValueError::new_err("[categorical] give shape or num_samples, not both"));
@@ -138,42 +223,84 @@ samplers! {
         };
         random::categorical(&logits, axis, num_samples, key)
     }
-    /// Standard Gumbel numbers.
-    fn gumbel(shape=None, dtype=None) [shape: Option<Dims>, dtype: Option<PyDtype>] |key| {
+    /// Standard Gumbel numbers, -log(-log(u)) for uniform u.
+    ///
+    /// Args:
+    ///     shape: of the result; one number by default.
+    ///     dtype: a float dtype, float32 by default.
+    ///     key: of ``mx.random.key`` or ``split``; by default the implicit one, which moves on.
+    ///
+    /// Example:
+    ///     >>> import lazuli.core as mx
+    ///     >>> mx.random.gumbel((2,), key=mx.random.key(0))
+    ///     array([-0.425993, 1.52325], dtype=float32)
+    fn gumbel(shape=None, dtype=None) "shape=None, dtype=None" [shape: Option<Dims>, dtype: Option<PyDtype>] |key| {
         random::gumbel(extents(shape), dtype_or(dtype, DType::F32), key)
     }
-    /// Laplace numbers.
-    fn laplace(shape=None, dtype=None, loc=Arg::Weak(lazuli_core::Weak::Float(0.0)), scale=Arg::Weak(lazuli_core::Weak::Float(1.0)))
-        [shape: Option<Dims>, dtype: Option<PyDtype>, loc: Arg, scale: Arg] |key| {
-        random::laplace(extents(shape), dtype_or(dtype, DType::F32), &loc, &scale, key)
+    /// Laplace numbers with mean ``loc`` and scale ``scale``.
+    ///
+    /// Args:
+    ///     shape: of the result; one number by default.
+    ///     dtype: a float dtype, float32 by default.
+    ///     loc, scale: numbers or arrays that broadcast to the shape.
+    ///     key: of ``mx.random.key`` or ``split``; by default the implicit one, which moves on.
+    ///
+    /// Example:
+    ///     >>> import lazuli.core as mx
+    ///     >>> mx.random.laplace((2,), key=mx.random.key(0))
+    ///     array([0.837963, -0.937127], dtype=float32)
+    fn laplace(shape=None, dtype=None, loc=None, scale=None) "shape=None, dtype=None, loc=0.0, scale=1.0"
+        [shape: Option<Dims>, dtype: Option<PyDtype>, loc: Option<Arg>, scale: Option<Arg>] |key| {
+        random::laplace(extents(shape), dtype_or(dtype, DType::F32), or(loc, 0.0), or(scale, 1.0), key)
     }
-    /// Normal numbers cut off outside [lower, upper].
-    fn truncated_normal(lower, upper, shape=None, dtype=None) [lower: Arg, upper: Arg, shape: Option<Dims>, dtype: Option<PyDtype>] |key| {
+    /// Standard normal numbers cut off outside [lower, upper].
+    ///
+    /// Args:
+    ///     lower, upper: numbers or arrays that broadcast to the shape.
+    ///     shape: of the result; by default what the bounds broadcast to.
+    ///     dtype: a float dtype, float32 by default.
+    ///     key: of ``mx.random.key`` or ``split``; by default the implicit one, which moves on.
+    ///
+    /// Example:
+    ///     >>> import lazuli.core as mx
+    ///     >>> mx.random.truncated_normal(-1.0, 1.0, (2,), key=mx.random.key(0))
+    ///     array([-0.506315, 0.546452], dtype=float32)
+    fn truncated_normal(lower, upper, shape=None, dtype=None) "lower, upper, shape=None, dtype=None"
+        [lower: Arg, upper: Arg, shape: Option<Dims>, dtype: Option<PyDtype>] |key| {
         let dims = shape_or(shape, &[&lower, &upper])?;
         random::truncated_normal(&lower, &upper, &dims, dtype_or(dtype, DType::F32), key)
     }
-    /// A permutation of 0 ... n-1, or of an array along an axis.
-    fn permutation(x, axis=0) [x: &Bound<'_, PyAny>, axis: isize] |key| {
-        match x.extract::<OneExtent>() {
-            Ok(n) => random::permutation(n.0, key),
-            Err(_) => {
-                let a = x.extract::<ArrayLike>()?.0;
-                run(|| {
-                    let at = lazuli_ir::shape::normalize_axis("permutation", axis, a.ndim())?;
-                    Ok(ops::take(&a, &random::permutation(a.dim(at as isize), key)?, Some(axis)))
-                })?
-            }
+    /// A permutation of 0 ... x - 1 (uint32), or of an array along an axis.
+    ///
+    /// Args:
+    ///     x: a number, or an array.
+    ///     axis: along which to permute the array.
+    ///     key: of ``mx.random.key`` or ``split``; by default the implicit one, which moves on.
+    ///
+    /// Example:
+    ///     >>> import lazuli.core as mx
+    ///     >>> mx.random.permutation(5, key=mx.random.key(0))
+    ///     array([1, 2, 0, 4, 3], dtype=uint32)
+    fn permutation(x, axis=0) "x, axis=0" [x: &Bound<'_, PyAny>, axis: isize] |key| {
+        if let Ok(n) = x.extract::<OneExtent>() {
+            random::permutation(n.0, key)
+        } else {
+            let a = x.extract::<ArrayLike>()?.0;
+            run(|| {
+                let at = lazuli_ir::shape::normalize_axis("permutation", axis, a.ndim())?;
+                Ok(ops::take(&a, &random::permutation(a.dim(at as isize), key)?, Some(axis)))
+            })?
         }
     }
 }
 
 /// The functions of `lazuli.core.random`, in a module of their own.
 pub fn add_to(m: &Bound<'_, PyModule>) -> PyResult<()> {
-    let r = PyModule::new(m.py(), "random")?;
+    let r = PyModule::new(m.py(), "lazuli.core.random")?;
     add_samplers(&r)?;
     for f in [wrap_pyfunction!(seed, &r)?, wrap_pyfunction!(key, &r)?, wrap_pyfunction!(split, &r)?] {
         r.add_function(f)?;
     }
     r.add("state", state(m.py())?)?;
-    m.add_submodule(&r)
+    m.add("random", r)
 }

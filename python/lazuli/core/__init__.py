@@ -3,10 +3,11 @@
 Operations are lazy: they record what to do, and :func:`eval`, printing or reading a value runs it.
 
 Of MLX's functions these are absent so far: ``fft``, the decompositions of ``linalg``, convolutions, quantization,
-rules of ``vmap`` for a ``custom_function``, distributed work, and the export of functions.
+``custom_function`` and ``checkpoint``, distributed work, and the export of functions.
 """
 
 import math as _math
+from typing import Any as _Any
 
 from lazuli import _lazuli
 from lazuli._errors import LeakedTracerError, ShapeGuardError, TracerError
@@ -16,13 +17,19 @@ from lazuli.core import fast as fast
 from lazuli.core import linalg as linalg
 from lazuli.core import random as random
 from lazuli.core._devices import *  # noqa: F403
+from lazuli.core._dtypes import *  # noqa: F403
 from lazuli.core._einsum import *  # noqa: F403
 from lazuli.core._files import *  # noqa: F403
 from lazuli.core._functions import *  # noqa: F403
+from lazuli.core._ordering import *  # noqa: F403
+from lazuli.core._printing import *  # noqa: F403
 from lazuli.core._transforms import *  # noqa: F403
+from lazuli.core._windows import *  # noqa: F403
 
 array = _lazuli.array
 Dtype = _lazuli.Dtype
+ArrayLike = _Any
+"""What functions take as an array: an array, a number, nested lists of numbers, an object with a buffer, DLPack or ``__array__``."""
 
 e: float = _math.e
 pi: float = _math.pi
@@ -32,3 +39,9 @@ euler_gamma: float = 0.57721566490153286060651209008240243
 newaxis: None = None
 
 __all__ = [name for name in globals() if not name.startswith("_")]
+
+
+def __getattr__(name: str) -> _Any:
+    from lazuli import _spelling
+
+    raise AttributeError(_spelling.unknown_name(__name__, "mx", name, __all__, _spelling.FUNCTIONS))

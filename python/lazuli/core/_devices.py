@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Iterator
+from typing import Any
 
 __all__ = [
     "Device",
     "DeviceType",
     "Stream",
+    "StreamContext",
     "cpu",
     "default_device",
     "default_stream",
@@ -68,37 +68,80 @@ def _device(device: Any) -> Device:
 
 
 def default_device() -> Device:
-    """The device that runs work."""
+    """The device that runs work.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.default_device()
+        Device(cpu, 0)
+    """
     return Device()
 
 
 def set_default_device(device: Any) -> None:
-    """Sets the device that runs work; only the CPU is there."""
+    """Sets the device that runs work; only the CPU is there.
+
+    Raises:
+        ValueError: the device is not there.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.set_default_device(mx.cpu)
+    """
     _device(device)
 
 
 def default_stream(device: Any = cpu) -> Stream:
-    """The stream of a device that work goes to."""
+    """The stream of a device that work goes to.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.default_stream(mx.cpu)
+        Stream(Device(cpu, 0), 0)
+    """
     return Stream(_device(device))
 
 
 def set_default_stream(stream: Stream) -> None:
-    """Sets the stream that work goes to."""
+    """Sets the stream that work goes to.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.set_default_stream(mx.default_stream(mx.cpu))
+    """
     _device(stream)
 
 
 def new_stream(device: Any = cpu) -> Stream:
-    """A stream of a device. All of them share one queue."""
+    """A stream of a device. All of them share one queue.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.new_stream(mx.cpu).device
+        Device(cpu, 0)
+    """
     return Stream(_device(device))
 
 
-def device_count(type: DeviceType = cpu) -> int:
-    """How many devices of a kind there are."""
-    return 1 if type is cpu else 0
+def device_count(device_type: DeviceType = cpu) -> int:
+    """How many devices of a kind there are.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.device_count(mx.cpu)
+        1
+    """
+    return 1 if device_type is cpu else 0
 
 
 def is_available(device: Any) -> bool:
-    """Whether a device is there."""
+    """Whether a device is there.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.is_available(mx.cpu)
+        True
+    """
     try:
         _device(device)
     except ValueError:
@@ -106,8 +149,23 @@ def is_available(device: Any) -> bool:
     return True
 
 
-@contextmanager
-def stream(s: Any) -> Iterator[None]:
-    """Within this context work goes to a stream or device."""
-    _device(s)
-    yield
+class StreamContext:
+    """What ``mx.stream`` returns."""
+
+    def __init__(self, s: Any) -> None:
+        _device(s)
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *error: object) -> None: ...
+
+
+def stream(s: Any) -> StreamContext:
+    """Within this context work goes to a stream or device.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> with mx.stream(mx.cpu):
+        ...     x = mx.ones(2)
+    """
+    return StreamContext(s)

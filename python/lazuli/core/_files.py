@@ -129,12 +129,33 @@ def _savez(file: Any, args: tuple[array, ...], kwargs: dict[str, array], compres
 
 
 def savez(file: Any, *args: array, **kwargs: array) -> None:
-    """Writes arrays to an ``.npz`` file: positional ones as ``arr_0``, ``arr_1``, ..., the others by name."""
+    """Writes arrays to an ``.npz`` file: positional ones as ``arr_0``, ``arr_1``, ..., the others by name.
+
+    Args:
+        file: a path (the extension is added if it is missing) or a file open for writing bytes.
+
+    Example:
+        >>> import io, lazuli.core as mx
+        >>> file = io.BytesIO()
+        >>> mx.savez(file, mx.array([1]), b=mx.array([2]))
+        >>> _ = file.seek(0)
+        >>> mx.load(file)
+        {'arr_0': array([1], dtype=int32), 'b': array([2], dtype=int32)}
+    """
     _savez(file, args, kwargs, zipfile.ZIP_STORED)
 
 
 def savez_compressed(file: Any, *args: array, **kwargs: array) -> None:
-    """As :func:`savez`, compressed."""
+    """As :func:`savez`, compressed.
+
+    Example:
+        >>> import io, lazuli.core as mx
+        >>> file = io.BytesIO()
+        >>> mx.savez_compressed(file, a=mx.zeros(3))
+        >>> _ = file.seek(0)
+        >>> mx.load(file)["a"]
+        array([0, 0, 0], dtype=float32)
+    """
     _savez(file, args, kwargs, zipfile.ZIP_DEFLATED)
 
 
@@ -145,6 +166,14 @@ def save_safetensors(file: Any, arrays: dict[str, array], metadata: dict[str, st
         file: a path (the extension is added if it is missing) or a file open for writing bytes.
         arrays: by name, of any dtype.
         metadata: strings by name, kept with the arrays.
+
+    Example:
+        >>> import io, lazuli.core as mx
+        >>> file = io.BytesIO()
+        >>> mx.save_safetensors(file, {"w": mx.array([1.0], dtype=mx.bfloat16)})
+        >>> _ = file.seek(0)
+        >>> mx.load(file)
+        {'w': array([1], dtype=bfloat16)}
     """
     header: dict[str, Any] = {"__metadata__": metadata} if metadata else {}
     chunks, offset = [], 0
@@ -181,7 +210,7 @@ def _read_safetensors(file: BinaryIO) -> tuple[dict[str, array], dict[str, str]]
     return arrays, metadata
 
 
-def load(file: Any, format: str | None = None, return_metadata: bool = False) -> Any:
+def load(file: Any, /, format: str | None = None, return_metadata: bool = False, *, stream: Any = None) -> Any:
     """Reads a ``.npy``, ``.npz`` or ``.safetensors`` file.
 
     Args:
@@ -192,6 +221,17 @@ def load(file: Any, format: str | None = None, return_metadata: bool = False) ->
 
     Returns:
         An array (``.npy``) or a dict of arrays by name; with ``return_metadata`` a pair of it and a dict of strings.
+
+    Raises:
+        ValueError: the file is damaged, or of another format.
+
+    Example:
+        >>> import io, lazuli.core as mx
+        >>> file = io.BytesIO()
+        >>> mx.save(file, mx.array([1.5]))
+        >>> _ = file.seek(0)
+        >>> mx.load(file)
+        array([1.5], dtype=float32)
     """
     with _opened(file, "rb") as opened:
         if format is None:

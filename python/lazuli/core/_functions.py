@@ -12,11 +12,12 @@ from lazuli._lazuli import array
 __all__ = [
     "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "atleast_1d", "atleast_2d", "atleast_3d",
     "bitwise_left_shift", "bitwise_right_shift", "concat", "conj", "contiguous", "cumulative_prod", "cumulative_sum",
-    "degrees", "diag", "diagonal", "diff", "divmod", "empty", "empty_like", "finfo", "flip", "iinfo", "inner", "kron",
-    "logical_xor", "matrix_transpose", "median", "nan_to_num", "outer", "partition", "permute_dims", "positive", "pow",
-    "radians", "tensordot", "topk", "trace", "unstack", "vecdot",
+    "degrees", "diag", "diagonal", "diff", "divmod", "empty", "empty_like", "flip", "inner", "kron", "logical_xor",
+    "matrix_transpose", "nan_to_num", "outer", "permute_dims", "positive", "pow", "radians", "tensordot", "trace",
+    "trunc", "unstack", "vecdot",
 ]  # fmt: skip
 
+# The array API's names of functions of the binding.
 acos, acosh, asin, asinh = _c.arccos, _c.arccosh, _c.arcsin, _c.arcsinh
 atan, atan2, atanh = _c.arctan, _c.arctan2, _c.arctanh
 bitwise_left_shift, bitwise_right_shift = _c.left_shift, _c.right_shift
@@ -24,95 +25,259 @@ concat, conj, permute_dims, pow = _c.concatenate, _c.conjugate, _c.transpose, _c
 cumulative_prod, cumulative_sum = _c.cumprod, _c.cumsum
 
 
-def positive(a: array) -> array:
-    """The array itself."""
-    return +a
+def _as_array(op: str, value: Any) -> array:
+    """The array that a value is or converts to; an error names the function that asked."""
+    if isinstance(value, array):
+        return value
+    try:
+        return array(value)
+    except (TypeError, ValueError) as e:
+        raise type(e)(f"[{op}] {e}") from None
+
+
+def _axes(op: str, axis: int | Sequence[int] | None, ndim: int) -> list[int]:
+    """Axes counted from the first, each once; all of them for ``None``."""
+    if axis is None:
+        return list(range(ndim))
+    try:
+        axes = [axis.__index__()] if hasattr(axis, "__index__") else [k.__index__() for k in axis]
+    except (AttributeError, TypeError):
+        raise TypeError(f"[{op}] axis must be an int or a sequence of ints, not {axis!r}") from None
+    for k in axes:
+        if not -ndim <= k < ndim:
+            raise IndexError(f"[{op}] axis {k} is out of bounds for an array with {ndim} dimensions")
+    axes = [k % ndim for k in axes]
+    if len(set(axes)) != len(axes):
+        raise ValueError(f"[{op}] axes {axes} name one axis twice")
+    return axes
+
+
+def _axis(op: str, axis: int, ndim: int) -> int:
+    """One axis, counted from the first."""
+    if not hasattr(axis, "__index__"):
+        raise TypeError(f"[{op}] axis must be an int, not {axis!r}")
+    return _axes(op, axis, ndim)[0]
+
+
+def _part(a: array, axis: int, part: slice) -> array:
+    """A slice along one axis."""
+    return a[(slice(None),) * axis + (part,)]
+
+
+def positive(a: array, *, stream: Any = None) -> array:
+    """The array itself.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.positive(mx.array([-1, 2]))
+        array([-1, 2], dtype=int32)
+    """
+    return _as_array("positive", a)
 
 
 def contiguous(a: array, allow_col_major: bool = False, *, stream: Any = None) -> array:
-    """The array; it is laid out row by row when its memory is read."""
-    return a
+    """The array; it is laid out row by row when its memory is read.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.contiguous(mx.array([[1, 2], [3, 4]]).T)
+        array([[1, 3],
+               [2, 4]], dtype=int32)
+    """
+    return _as_array("contiguous", a)
 
 
 def empty(shape: int | Sequence[int], dtype: Any = None, *, stream: Any = None) -> array:
-    """An array of this shape whose elements may be anything (they are zeros)."""
+    """An array of this shape whose elements may be anything (they are zeros); float32 by default.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.empty((2, 3)).shape
+        (2, 3)
+    """
     return _c.zeros(shape, dtype)
 
 
 def empty_like(a: array, dtype: Any = None, *, stream: Any = None) -> array:
-    """An array of the shape of ``a`` whose elements may be anything (they are zeros)."""
-    return _c.full_like(a, 0, dtype)
+    """An array of the shape of ``a`` (and by default its dtype) whose elements may be anything (they are zeros).
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.empty_like(mx.array([1, 2])).dtype
+        lazuli.core.int32
+    """
+    return _c.zeros_like(a, dtype)
 
 
 def degrees(a: array, *, stream: Any = None) -> array:
-    """Radians to degrees."""
-    return a * (180.0 / math.pi)
+    """Radians to degrees, element by element; integers are converted to float32.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.degrees(mx.array([0.0, mx.pi]))
+        array([0, 180], dtype=float32)
+    """
+    return _as_array("degrees", a) * (180.0 / math.pi)
 
 
 def radians(a: array, *, stream: Any = None) -> array:
-    """Degrees to radians."""
-    return a * (math.pi / 180.0)
+    """Degrees to radians, element by element; integers are converted to float32.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.radians(mx.array([0.0, 180.0]))
+        array([0, 3.14159], dtype=float32)
+    """
+    return _as_array("radians", a) * (math.pi / 180.0)
 
 
-def divmod(a: Any, b: Any, *, stream: Any = None) -> tuple[array, array]:
-    """Quotient (rounded down) and remainder."""
-    return _c.floor_divide(a, b), _c.remainder(a, b)
+def trunc(a: array, *, stream: Any = None) -> array:
+    """The integral part: rounded towards 0, element by element; integers and bool are returned as they are.
+
+    Raises:
+        ValueError: the array is complex.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.trunc(mx.array([1.7, -1.7]))
+        array([1, -1], dtype=float32)
+    """
+    a = _as_array("trunc", a)
+    if not _c.issubdtype(a.dtype, _c.inexact):
+        return a
+    return _c.where(a < 0, _c.ceil(a), _c.floor(a))
+
+
+def divmod(a: Any, b: Any, stream: Any = None) -> list[array]:
+    """Quotients, rounded down, and remainders of arrays or numbers whose shapes broadcast.
+
+    Returns:
+        list[array]: ``[floor_divide(a, b), remainder(a, b)]``.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.divmod(mx.array([7, -7]), 2)
+        [array([3, -4], dtype=int32), array([1, 1], dtype=int32)]
+    """
+    return [_c.floor_divide(a, b), _c.remainder(a, b)]
 
 
 def logical_xor(a: Any, b: Any, *, stream: Any = None) -> array:
-    """Whether exactly one of the two is true."""
-    return _c.not_equal(_c.array(a).astype(_c.bool_), _c.array(b).astype(_c.bool_))
+    """Whether exactly one of the two is not 0, element by element: bool. The shapes broadcast.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.logical_xor(mx.array([True, True]), mx.array([True, False]))
+        array([False, True], dtype=bool)
+    """
+    a, b = (_as_array("logical_xor", v).astype(_c.bool_) for v in (a, b))
+    return _c.not_equal(a, b)
 
 
 def matrix_transpose(a: array, *, stream: Any = None) -> array:
-    """The last two axes swapped."""
-    return a.swapaxes(-1, -2)
+    """The last two axes swapped.
+
+    Raises:
+        IndexError: the array has fewer than 2 dimensions.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.matrix_transpose(mx.zeros((5, 2, 3))).shape
+        (5, 3, 2)
+    """
+    return _as_array("matrix_transpose", a).swapaxes(-1, -2)
 
 
 def flip(a: array, axis: int | Sequence[int] | None = None, *, stream: Any = None) -> array:
-    """Elements in reverse order along axes (all of them by default)."""
-    axes = range(a.ndim) if axis is None else [axis] if isinstance(axis, int) else axis
-    index = [slice(None)] * a.ndim
-    for k in axes:
-        index[k] = slice(None, None, -1)
-    return a[tuple(index)]
+    """Elements in reverse order along axes (all of them by default).
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.flip(mx.array([[1, 2], [3, 4]]), axis=1)
+        array([[2, 1],
+               [4, 3]], dtype=int32)
+    """
+    a = _as_array("flip", a)
+    for k in _axes("flip", axis, a.ndim):
+        a = _part(a, k, slice(None, None, -1))
+    return a
 
 
-def _at_least(n: int, a: array) -> array:
-    if a.ndim >= n:
-        return a
-    shape = {0: (1,) * n, 1: (1, *a.shape, 1)[: n] if n > 1 else a.shape, 2: (*a.shape, 1)}[a.ndim]
-    return a.reshape(shape)
+def _at_least(n: int, values: tuple[Any, ...]) -> Any:
+    def one(value: Any) -> array:
+        a = _as_array(f"atleast_{n}d", value)
+        if a.ndim >= n:
+            return a
+        return a.reshape({0: (1,) * n, 1: (1, *a.shape, 1)[:n], 2: (*a.shape, 1)}[a.ndim])
+
+    return one(values[0]) if len(values) == 1 else tuple(one(v) for v in values)
 
 
-def atleast_1d(*arrays: array, stream: Any = None) -> Any:
-    """Arrays with at least one axis."""
-    out = [_at_least(1, a) for a in arrays]
-    return out[0] if len(out) == 1 else out
+def atleast_1d(*arys: array, stream: Any = None) -> Any:
+    """Arrays with at least one axis: one array, or a tuple of them for several.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.atleast_1d(mx.array(1))
+        array([1], dtype=int32)
+    """
+    return _at_least(1, arys)
 
 
-def atleast_2d(*arrays: array, stream: Any = None) -> Any:
-    """Arrays with at least two axes."""
-    out = [_at_least(2, a) for a in arrays]
-    return out[0] if len(out) == 1 else out
+def atleast_2d(*arys: array, stream: Any = None) -> Any:
+    """Arrays with at least two axes, a vector as a row: one array, or a tuple of them for several.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.atleast_2d(mx.array([1, 2])).shape
+        (1, 2)
+    """
+    return _at_least(2, arys)
 
 
-def atleast_3d(*arrays: array, stream: Any = None) -> Any:
-    """Arrays with at least three axes."""
-    out = [_at_least(3, a) for a in arrays]
-    return out[0] if len(out) == 1 else out
+def atleast_3d(*arys: array, stream: Any = None) -> Any:
+    """Arrays with at least three axes: one array, or a tuple of them for several.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.atleast_3d(mx.array([1, 2])).shape
+        (1, 2, 1)
+    """
+    return _at_least(3, arys)
 
 
-def unstack(a: array, axis: int = 0, *, stream: Any = None) -> list[array]:
-    """The parts along an axis, without it."""
-    return [part.squeeze(axis) for part in a.split(a.shape[axis], axis)]
+def unstack(x: array, *, axis: int = 0, stream: Any = None) -> tuple[array, ...]:
+    """The parts along an axis, without it.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.unstack(mx.array([[1, 2], [3, 4]]))
+        (array([1, 2], dtype=int32), array([3, 4], dtype=int32))
+    """
+    x = _as_array("unstack", x)
+    k = _axis("unstack", axis, x.ndim)
+    return tuple(part.squeeze(k) for part in x.split(x.shape[k], k)) if x.shape[k] else ()
 
 
-def diagonal(a: array, offset: int = 0, axis1: int = 0, axis2: int = 1, *, stream: Any = None) -> array:
-    """The elements (i, i + offset) of two axes, as the last axis."""
+def diagonal(a: array, offset: int = 0, axis1: int = 0, axis2: int = 1, stream: Any = None) -> array:
+    """The elements (i, i + offset) of two axes, as the last axis.
+
+    Raises:
+        ValueError: the array has fewer than 2 dimensions, or the axes are the same.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.diagonal(mx.array([[1, 2], [3, 4]]))
+        array([1, 4], dtype=int32)
+    """
+    a = _as_array("diagonal", a)
     if a.ndim < 2:
         raise ValueError(f"[diagonal] needs at least 2 dimensions, not {a.ndim}")
-    a = _c.moveaxis(_c.moveaxis(a, axis1, -1), axis2 - (axis2 > axis1 >= 0) if axis2 >= 0 else axis2, -1)
+    first, second = _axis("diagonal", axis1, a.ndim), _axis("diagonal", axis2, a.ndim)
+    if first == second:
+        raise ValueError(f"[diagonal] axis1 and axis2 are both axis {first}")
+    kept = [k for k in range(a.ndim) if k not in (first, second)]
+    a = a.transpose([*kept, first, second])
     n, m = a.shape[-2:]
     length = max(0, min(n, m - offset) if offset >= 0 else min(n + offset, m))
     i = _c.arange(length)
@@ -120,7 +285,18 @@ def diagonal(a: array, offset: int = 0, axis1: int = 0, axis2: int = 1, *, strea
 
 
 def diag(a: array, k: int = 0, *, stream: Any = None) -> array:
-    """The diagonal of a matrix, or the matrix with a vector on its diagonal."""
+    """The k-th diagonal of a matrix, or the matrix with a vector on its k-th diagonal and zeros elsewhere.
+
+    Raises:
+        ValueError: the array has neither 1 nor 2 dimensions.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.diag(mx.array([1, 2]))
+        array([[1, 0],
+               [0, 2]], dtype=int32)
+    """
+    a = _as_array("diag", a)
     if a.ndim == 2:
         return diagonal(a, k)
     if a.ndim != 1:
@@ -131,46 +307,99 @@ def diag(a: array, k: int = 0, *, stream: Any = None) -> array:
 
 
 def trace(a: array, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, *, stream: Any = None) -> array:
-    """The sum of a diagonal."""
-    out = diagonal(a, offset, axis1, axis2).sum(-1)
-    return out if dtype is None else out.astype(dtype)
+    """The sum of a diagonal, as ``diagonal`` finds it; in ``dtype``, by default that of ``a``.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.trace(mx.array([[1, 2], [3, 4]]))
+        array(5, dtype=int32)
+    """
+    a = diagonal(a, offset, axis1, axis2)
+    return a.astype(a.dtype if dtype is None else dtype).sum(-1)
 
 
 def diff(a: array, n: int = 1, axis: int = -1, *, stream: Any = None) -> array:
-    """Differences of neighbours along an axis, ``n`` times."""
+    """Differences of neighbours along an axis, ``n`` times; the axis is ``n`` shorter.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.diff(mx.array([1, 4, 9, 16]))
+        array([3, 5, 7], dtype=int32)
+    """
+    a = _as_array("diff", a)
+    if n < 0:
+        raise ValueError(f"[diff] n is a number of times, not {n}")
+    k = _axis("diff", axis, a.ndim)
     for _ in range(n):
-        upper, lower = [slice(None)] * a.ndim, [slice(None)] * a.ndim
-        upper[axis], lower[axis] = slice(1, None), slice(None, -1)
-        a = a[tuple(upper)] - a[tuple(lower)]
+        a = _part(a, k, slice(1, None)) - _part(a, k, slice(None, -1))
     return a
 
 
 def outer(a: array, b: array, *, stream: Any = None) -> array:
-    """All products of elements of two arrays, as a matrix."""
-    return a.reshape(-1, 1) * b.reshape(1, -1)
+    """All products of elements of two arrays, as a matrix of shape (a.size, b.size).
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.outer(mx.array([1, 2]), mx.array([1, 10]))
+        array([[1, 10],
+               [2, 20]], dtype=int32)
+    """
+    return _as_array("outer", a).reshape(-1, 1) * _as_array("outer", b).reshape(1, -1)
 
 
 def inner(a: array, b: array, *, stream: Any = None) -> array:
-    """Sum of products over the last axes."""
+    """Sum of products over the last axes; the product where one of the arrays has no axes.
+
+    Raises:
+        ValueError: the last axes differ, or the arrays are of integers.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.inner(mx.array([1.0, 2.0]), mx.array([3.0, 4.0]))
+        array(11, dtype=float32)
+    """
+    a, b = _as_array("inner", a), _as_array("inner", b)
     return tensordot(a, b, axes=([-1], [-1])) if a.ndim and b.ndim else a * b
 
 
-def vecdot(a: array, b: array, axis: int = -1, *, stream: Any = None) -> array:
-    """Sum of conjugate(a) * b along an axis."""
-    return (_c.conjugate(a) * b).sum(axis)
+def vecdot(a: array, b: array, /, *, axis: int = -1, stream: Any = None) -> array:
+    """Sum of conjugate(a) * b along an axis; the other axes broadcast.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.vecdot(mx.array([[1, 2], [3, 4]]), mx.array([1, 10]))
+        array([21, 43], dtype=int32)
+    """
+    return (_c.conjugate(_as_array("vecdot", a)) * _as_array("vecdot", b)).sum(axis)
 
 
-def tensordot(a: array, b: array, axes: Any = 2, *, stream: Any = None) -> array:
+def tensordot(a: array, b: array, axes: int | Sequence[Any] = 2, *, stream: Any = None) -> array:
     """Sum of products over pairs of axes.
 
     Args:
-        axes: a number n (the last n axes of ``a`` with the first n of ``b``), or two lists of axes.
+        a, b: arrays of floats or complex numbers.
+        axes: a number n (the last n axes of ``a`` with the first n of ``b``), or a pair of axes or lists of axes.
+
+    Returns:
+        array: with the other axes of ``a``, then those of ``b``.
+
+    Raises:
+        ValueError: paired axes have different extents.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.tensordot(mx.ones((2, 3, 4)), mx.ones((3, 4, 5)), axes=2).shape
+        (2, 5)
     """
+    a, b = _as_array("tensordot", a), _as_array("tensordot", b)
     if isinstance(axes, int):
+        if not 0 <= axes <= min(a.ndim, b.ndim):
+            raise ValueError(f"[tensordot] {axes} axes of arrays with {a.ndim} and {b.ndim} dimensions")
         left, right = list(range(a.ndim - axes, a.ndim)), list(range(axes))
     else:
-        left, right = ([x] if isinstance(x, int) else list(x) for x in axes)
-        left, right = [x % a.ndim for x in left], [x % b.ndim for x in right]
+        if len(axes) != 2:
+            raise ValueError(f"[tensordot] axes is a number or a pair, not {axes!r}")
+        left, right = _axes("tensordot", axes[0], a.ndim), _axes("tensordot", axes[1], b.ndim)
     if [a.shape[i] for i in left] != [b.shape[j] for j in right]:
         raise ValueError(f"[tensordot] axes {left} of {a.shape} and {right} of {b.shape} have different extents")
     keep_a = [i for i in range(a.ndim) if i not in left]
@@ -188,7 +417,14 @@ def _matrix(a: array, rows: int) -> array:
 
 
 def kron(a: array, b: array, *, stream: Any = None) -> array:
-    """The Kronecker product."""
+    """The Kronecker product: every element of ``a`` times the whole of ``b``, as blocks.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.kron(mx.array([[1, 2]]), mx.array([1, 10]))
+        array([[1, 10, 2, 20]], dtype=int32)
+    """
+    a, b = _as_array("kron", a), _as_array("kron", b)
     rank = max(a.ndim, b.ndim)
     x, y = (v.reshape((1,) * (rank - v.ndim) + v.shape) for v in (a, b))
     left = [n for s in x.shape for n in (s, 1)]
@@ -199,73 +435,22 @@ def kron(a: array, b: array, *, stream: Any = None) -> array:
     return out
 
 
-def nan_to_num(a: array, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None, *, stream: Any = None) -> array:
-    """NaN replaced by ``nan``, infinities by the largest finite numbers or the values given."""
+def nan_to_num(
+    a: Any, nan: float = 0, posinf: float | None = None, neginf: float | None = None, *, stream: Any = None
+) -> array:
+    """NaN replaced by ``nan``, infinities by the largest finite numbers of the dtype or the values given.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.nan_to_num(mx.array([mx.nan, mx.inf, 1.0]), posinf=9.0)
+        array([0, 9, 1], dtype=float32)
+    """
+    from lazuli.core._dtypes import finfo
+
+    a = _as_array("nan_to_num", a)
     if not _c.issubdtype(a.dtype, _c.floating):
         return a
     info = finfo(a.dtype)
     a = _c.where(_c.isnan(a), nan, a)
     a = _c.where(a == math.inf, info.max if posinf is None else posinf, a)
     return _c.where(a == -math.inf, info.min if neginf is None else neginf, a)
-
-
-def partition(a: array, kth: int, axis: int | None = -1, *, stream: Any = None) -> array:
-    """Elements along an axis such that those before position ``kth`` are not larger (they are sorted)."""
-    return _c.sort(a, axis)
-
-
-def topk(a: array, k: int, axis: int | None = -1, *, stream: Any = None) -> array:
-    """The ``k`` largest elements along an axis, ascending."""
-    if axis is None:
-        a, axis = a.reshape(-1), -1
-    index = [slice(None)] * a.ndim
-    index[axis] = slice(-k, None) if k else slice(0, 0)
-    return _c.sort(a, axis)[tuple(index)]
-
-
-def median(a: array, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
-    """The middle element along axes; the mean of two for an even number."""
-    axes = list(range(a.ndim)) if axis is None else [axis] if isinstance(axis, int) else list(axis)
-    axes = [k % a.ndim for k in axes]
-    kept = [k for k in range(a.ndim) if k not in axes]
-    flat = a.transpose(kept + axes).reshape([a.shape[k] for k in kept] + [-1])
-    ordered, n = _c.sort(flat, -1), flat.shape[-1]
-    out = _c.mean(ordered[..., (n - 1) // 2 : n // 2 + 1], -1)
-    return out.reshape([1 if k in axes else a.shape[k] for k in range(a.ndim)]) if keepdims else out
-
-
-class finfo:
-    """Limits of a float dtype: ``min``, ``max``, ``eps``, ``smallest_normal``."""
-
-    _BITS = {"float16": (10, 5), "bfloat16": (7, 8), "float32": (23, 8), "float64": (52, 11), "complex64": (23, 8)}
-
-    def __init__(self, dtype: Any) -> None:
-        name = repr(dtype).split(".")[-1]
-        if name not in self._BITS:
-            raise ValueError(f"[finfo] {dtype} is not a float dtype")
-        mantissa, exponent = self._BITS[name]
-        top = 2 ** (exponent - 1)
-        self.dtype = dtype
-        self.max = (2.0 - 2.0**-mantissa) * 2.0 ** (top - 1)
-        self.min = -self.max
-        self.eps = 2.0**-mantissa
-        self.smallest_normal = 2.0 ** (2 - top)
-
-    def __repr__(self) -> str:
-        return f"finfo(min={self.min}, max={self.max}, dtype={self.dtype})"
-
-
-class iinfo:
-    """Limits of an integer dtype: ``min``, ``max``."""
-
-    def __init__(self, dtype: Any) -> None:
-        if not _c.issubdtype(dtype, _c.integer):
-            raise ValueError(f"[iinfo] {dtype} is not an integer dtype")
-        bits = 8 * dtype.size
-        signed = _c.issubdtype(dtype, _c.signedinteger)
-        self.dtype = dtype
-        self.min = -(2 ** (bits - 1)) if signed else 0
-        self.max = 2 ** (bits - signed) - 1
-
-    def __repr__(self) -> str:
-        return f"iinfo(min={self.min}, max={self.max}, dtype={self.dtype})"

@@ -1,4 +1,4 @@
-"""Linear algebra: ``norm``. Absent so far: the decompositions and what needs them (``svd``, ``qr``, ``inv``, ``solve``, ``eigh``, ...)."""
+"""Linear algebra: ``norm`` and ``cross``. Absent so far: the decompositions and what needs them (``svd``, ``qr``, ``inv``, ``solve``, ``eigh``, ...)."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 from lazuli import _lazuli as _c
 from lazuli._lazuli import array
+from lazuli.core._functions import _as_array, _axes, _axis
 
-__all__ = ["norm"]
+__all__ = ["cross", "norm"]
 
 
 def norm(
@@ -39,9 +40,10 @@ def norm(
         >>> mx.linalg.norm(mx.array([3.0, 4.0]))
         array(5, dtype=float32)
     """
+    a = _as_array("linalg.norm", a)
     if not _c.issubdtype(a.dtype, _c.inexact):
         a = a.astype(_c.float32)
-    axes = list(range(a.ndim)) if axis is None else [axis] if isinstance(axis, int) else list(axis)
+    axes = _axes("linalg.norm", axis, a.ndim)
     if ord is None or (ord == "fro" and len(axes) == 2):
         magnitude = _c.abs(a) if a.dtype == _c.complex64 else a
         return _c.sqrt(_c.square(magnitude).sum(axes, keepdims))
@@ -49,7 +51,7 @@ def norm(
         return _vector(_c.abs(a), ord, axes[0], keepdims)
     if len(axes) != 2:
         raise ValueError(f"[linalg.norm] ord={ord!r} needs one axis (vectors) or two (matrices), not {len(axes)}")
-    return _matrix(_c.abs(a), ord, [k % a.ndim for k in axes], keepdims)
+    return _matrix(_c.abs(a), ord, axes, keepdims)
 
 
 def _vector(magnitude: array, ord: Any, axis: int, keepdims: bool) -> array:
@@ -77,3 +79,35 @@ def _matrix(magnitude: array, ord: Any, axes: list[int], keepdims: bool) -> arra
     sums = magnitude.sum(summed, True)
     out = sums.max(kept, True) if ord > 0 else sums.min(kept, True)
     return out if keepdims else out.squeeze(axes)
+
+
+def cross(a: array, b: array, axis: int = -1, *, stream: Any = None) -> array:
+    """The cross product of vectors along an axis; the other axes broadcast.
+
+    Args:
+        a, b: arrays with extent 3 or 2 along the axis; the third component of vectors of two is 0.
+        axis: the axis.
+
+    Returns:
+        array: with extent 3 along the axis; without the axis if both have two components: then it is the third.
+
+    Raises:
+        ValueError: vectors of another length.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.linalg.cross(mx.array([1.0, 0.0, 0.0]), mx.array([0.0, 1.0, 0.0]))
+        array([0, 0, 1], dtype=float32)
+    """
+    a, b = _as_array("linalg.cross", a), _as_array("linalg.cross", b)
+    i, j = _axis("linalg.cross", axis, a.ndim), _axis("linalg.cross", axis, b.ndim)
+    n, m = a.shape[i], b.shape[j]
+    if n not in (2, 3) or m not in (2, 3):
+        raise ValueError(f"[linalg.cross] vectors have 2 or 3 components, not {n} and {m}")
+    x, y = ([v.squeeze(k) for v in v_.split(v_.shape[k], k)] for v_, k in ((a, i), (b, j)))
+    third = x[0] * y[1] - x[1] * y[0]
+    if n == m == 2:
+        return third
+    zero = _c.zeros_like(third)
+    (x0, x1, x2), (y0, y1, y2) = (v if len(v) == 3 else [*v, zero] for v in (x, y))
+    return _c.stack([x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, third], axis)

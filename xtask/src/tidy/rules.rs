@@ -37,7 +37,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("crates/lazuli-cpu/src/pool.rs", "the thread pool"),
     ("crates/lazuli-cpu/src/tile.rs", "calls of generated code"),
     ("crates/lazuli-python/src/buffer.rs", "Python's buffer protocol"),
-    ("crates/lazuli-python/src/buffer.rs", "Python's buffer protocol"),
+    ("crates/lazuli-python/src/dlpack.rs", "DLPack"),
 ];
 
 /// Which crates of this workspace a crate may be built on.

@@ -1,6 +1,6 @@
 //! The elementwise functions: from the op table, one function per row.
 
-use super::{Operand, apply};
+use super::{Operand, apply, beside};
 use crate::array::Array;
 use lazuli_ir::prims::Cast;
 use lazuli_ir::{Accepts, Binary, DType, Error, Prim, Result, Ternary, Unary};
@@ -22,32 +22,34 @@ fn lift(accepts: Accepts, dtype: DType) -> DType {
 /// Applies a row of one operand.
 #[track_caller]
 pub fn unary(op: Unary, a: &Array) -> Result<Array> {
+    // A truth value is no number: its negation is `logical_not`.
+    if a.dtype() == DType::Bool && op.row().accepts == Accepts::Number {
+        let remedy = "take logical_not, or cast with astype first";
+        return Err(Error::value(op.row().name, format!("is not defined on bool: {remedy}")));
+    }
     apply(op, &[&astype(a, lift(op.row().accepts, a.dtype()))?])
 }
 
 /// Applies a row of two operands, promoted to one dtype.
 #[track_caller]
 pub fn binary(op: Binary, a: impl Operand, b: impl Operand) -> Result<Array> {
-    let (a, b) = promoted(&a, &b);
+    let (a, b) = promoted(op.row().name, &a, &b)?;
     let dtype = lift(op.row().accepts, a.dtype());
     apply(op, &[&astype(&a, dtype)?, &astype(&b, dtype)?])
 }
 
 /// Both operands in the dtype they promote to.
 #[track_caller]
-pub fn promoted(a: &dyn Operand, b: &dyn Operand) -> (Array, Array) {
-    let (x, y) = (a.array(b.dtype()), b.array(a.dtype()));
+pub fn promoted(op: &str, a: &dyn Operand, b: &dyn Operand) -> Result<(Array, Array)> {
+    let (x, y) = (beside(op, a, b.dtype())?, beside(op, b, a.dtype())?);
     let dtype = x.dtype().promote(y.dtype());
-    let cast = |a: Array| {
-        if a.dtype() == dtype { a } else { apply(Cast { dtype }, &[&a]).expect("a cast of any dtype to any other") }
-    };
-    (cast(x), cast(y))
+    Ok((astype(&x, dtype)?, astype(&y, dtype)?))
 }
 
 /// `a` where the condition holds, `b` elsewhere; the three broadcast. The condition is cast to bool.
 #[track_caller]
 pub fn select(condition: impl Operand, a: impl Operand, b: impl Operand) -> Result<Array> {
-    let (a, b) = promoted(&a, &b);
+    let (a, b) = promoted(Ternary::Select.row().name, &a, &b)?;
     let condition = astype(&condition.array(None), DType::Bool)?;
     apply(Ternary::Select, &[&condition, &a, &b])
 }

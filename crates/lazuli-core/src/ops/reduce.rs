@@ -127,7 +127,7 @@ pub fn argsort(a: &Array, at: Option<isize>) -> Result<Array> {
 /// Product of matrices in the last two axes; the axes before them broadcast. A vector is a row on the left and a column on the right.
 #[track_caller]
 pub fn matmul(a: &Array, b: &Array) -> Result<Array> {
-    let (x, y) = promoted(a, b);
+    let (x, y) = promoted("matmul", a, b)?;
     if x.ndim() == 0 || y.ndim() == 0 {
         return Err(Error::value("matmul", "operands need at least one dimension: multiply by a scalar with *"));
     }

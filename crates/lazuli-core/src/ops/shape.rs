@@ -200,7 +200,8 @@ pub fn split(a: &Array, n: usize, at: isize) -> Result<Vec<Array>> {
 
 fn halves(a: &Array, n: usize, axis: usize) -> Result<Vec<Array>> {
     let extent = a.extent(axis);
-    if n == 0 || !extent.is_multiple_of(n) {
+    // An axis without elements can be cut into any number of parts, but not into more than there is memory for.
+    if n == 0 || !extent.is_multiple_of(n) || n > extent.max(1 << 16) {
         return Err(Error::value(
             "split",
             format!("an axis of extent {extent} can't be cut into {n} equal parts: give the indices to cut at"),
@@ -255,7 +256,9 @@ fn tiled(a: &Array, reps: &[usize]) -> Result<Array> {
     times.extend(reps);
     let pairs: Vec<isize> = dims.iter().flat_map(|&n| [1, n as isize]).collect();
     let to: Vec<usize> = times.iter().zip(&dims).flat_map(|(&t, &n)| [t, n]).collect();
-    let out: Vec<isize> = times.iter().zip(&dims).map(|(&t, &n)| (t * n) as isize).collect();
+    // Beyond all memory: the result says so.
+    let product = |(&t, &n): (&usize, &usize)| t.saturating_mul(n).min(isize::MAX as usize) as isize;
+    let out: Vec<isize> = times.iter().zip(&dims).map(product).collect();
     reshape(&broadcast_to(&reshape(a, &pairs)?, &to)?, &out)
 }
 

@@ -17,7 +17,6 @@ mod line;
 mod ops;
 pub mod product;
 mod select;
-mod skip;
 
 use crate::isa::Isa;
 use asm::Asm;
@@ -64,17 +63,8 @@ pub fn generate(kernel: &Kernel, isa: Isa, stream: bool) -> Result<Image> {
 
     let tail_table = 64 * lower.pool.len();
     let entry = tail_table + 64;
-    let mut emitter = Emitter {
-        asm: Asm::new(entry),
-        isa,
-        kernel,
-        layout,
-        info,
-        part: Part::Uniform,
-        tail_table,
-        stream,
-        landing: None,
-    };
+    let mut emitter =
+        Emitter { asm: Asm::new(entry), isa, kernel, layout, info, part: Part::Uniform, tail_table, stream };
     emitter.function(
         [(lines[0], &allocations[0]), (lines[1], &allocations[1]), (lines[2], &allocations[2])],
         &pinned.constants,

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import lazuli.core as mx
+from lazuli._spelling import METHODS
 from lazuli.nn.configuration import Configured
 from lazuli.utils import tree_flatten, tree_unflatten
 
@@ -75,7 +76,8 @@ class Module(Configured, dict):
         # Called only when the usual look-up has failed.
         if key in self:
             return self[key]
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {key!r}")
+        text = f"{type(self).__name__!r} object has no attribute {key!r}"
+        raise AttributeError(f"{text}: use {METHODS[key]}" if key in METHODS else text)
 
     def __setattr__(self, key: str, value: Any) -> None:
         if isinstance(getattr(type(self), key, None), property):

@@ -41,7 +41,7 @@ class Linear(Module):
 
     def __init__(self, input_dims: int, output_dims: int, bias: bool = True) -> None:
         super().__init__()
-        k = math.sqrt(1 / input_dims)
+        k = math.sqrt(1 / max(input_dims, 1))
         self.weight = mx.random.uniform(low=-k, high=k, shape=(output_dims, input_dims))
         if bias:
             self.bias = mx.random.uniform(low=-k, high=k, shape=(output_dims,))

@@ -18,7 +18,7 @@ __all__ = ["GRU", "LSTM", "RNN"]
 
 
 def _uniform(hidden_size: int, *shape: int) -> mx.array:
-    k = 1 / math.sqrt(hidden_size)
+    k = 1 / math.sqrt(max(hidden_size, 1))
     return mx.random.uniform(low=-k, high=k, shape=shape)
 
 
