@@ -197,6 +197,8 @@ PATTERNS = {
     "n,key": lambda f, x: f(x.shape[0], key=mx.random.key(1)),
     "qkv": lambda f, x: f(x[None, None], x[None, None], x[None, None], scale=0.5),
     "rope": lambda f, x: f(mx.concatenate([x, x], -1)[None], 4, traditional=False, base=100.0, scale=1.0, offset=0),
+    "x,start": lambda f, x: f(x, mx.array([0, 1]), (0, 1), (1, 2)),
+    "x,x,start": lambda f, x: f(x, x[:1, :2], mx.array([0, 1]), (0, 1)),
     "x,w,eps": lambda f, x: f(x, x[0], 1e-5),
     "x,w,b,eps": lambda f, x: f(x, x[0], x[-1], 1e-5),
 }
@@ -208,7 +210,8 @@ NOT_SWEPT = {
     "value_and_grad", "load", "save", "savez", "savez_compressed", "save_safetensors", "issubdtype", "result_type", "finfo", "iinfo", "default_device",
     "set_default_device", "default_stream", "set_default_stream", "new_stream", "stream", "get_active_memory", "get_peak_memory", "get_cache_memory",
     "reset_peak_memory", "set_memory_limit", "set_cache_limit", "set_wired_limit", "clear_cache", "set_compile_mode", "get_compile_mode", "compile_stats",
-    "export_to_dot", "compile_disabled", "compile_mode", "seed", "is_available", "device_count", "device_info", "dtype", "DtypeCategory",
+    "export_to_dot", "compile_disabled", "compile_mode", "seed", "is_available", "device_count", "device_info", "dtype", "DtypeCategory", "from_dlpack",
+    "get_printoptions", "set_printoptions", "printoptions", "can_cast", "isdtype",
 }
 
 
@@ -240,12 +243,18 @@ OF_SHAPES = [p for p in PATTERNS if "shape" in p or p.split(",")[0] == "n" or p.
 
 # Iterating over an array, or counting out its elements in Python, reads its extents.
 READ = {
+    # Whether a vector has two components or three decides what its cross product is.
+    mx.linalg: {f"cross({p})" for p in ("*x", "int,int", "row,row", "x,(1,2)", "x,indices", "x,indices,0", "x,row", "x,x")},
     mx: {
         *(f"{f}({p})" for f in ("concat", "concatenate") for p in ("bool", "complex", "int", "x", "x,-1", "x,0", "x,axis=-1", "x,axis=0")),
-        *(f"{f}({p})" for f in ("stack", "unstack") for p in ("bool", "complex", "int", "row", "x", "x,-1", "x,0", "x,1", "x,axis=-1", "x,axis=0")),
+        *(f"{f}({p})" for f in ("stack", "unstack") for p in ("bool", "complex", "int", "row", "x", "x,axis=-1", "x,axis=0")),
+        *(f"stack({p})" for p in ("x,-1", "x,0", "x,1")),
         *(f"{f}({p})" for f in ("diag", "diagonal", "trace") for p in ("bool", "complex", "int", "x", "x,-1", "x,0", "x,1")),
-        "diag(row)", "diagonal(x,0,1)", "trace(x,0,1)", "einsum(ij,jk)", "einsum(ij,x,x)",
-        *(f"median({p})" for p in ("bool", "int", "row", "x", "x,(1,2)", "x,-1", "x,0", "x,0,1", "x,1", "x,axis=(0, 1)", "x,axis=-1", "x,axis=0", "x,keepdims")),
+        "diag(row)", "einsum(ij,jk)", "einsum(ij,x,x)",
+        *(f"{f}({p})" for f in ("diagonal", "trace") for p in ("[x,x]", "[x,x],1")),
+        *(f"as_strided({p})" for p in ("[x,x]", "bool", "complex", "int", "row", "x", "x,(1,2)")),
+        *(f"unique({p})" for p in ("[x,x],1", "x,0", "x,0,1", "x,1")), "searchsorted(*x)", "searchsorted(row,row)",
+        *(f"median({p})" for p in ("[x,x]", "[x,x],1", "bool", "int", "row", "x", "x,-1", "x,0", "x,0,1", "x,1", "x,axis=(0, 1)", "x,axis=-1", "x,axis=0", "x,keepdims")),
     },
 }
 TAKE_EXTENTS = {

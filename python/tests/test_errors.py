@@ -1,0 +1,201 @@
+"""Bad arguments to every public function: always a Python exception of a fitting type with a text, never a crash or a wrong type.
+
+The arguments are drawn from a fixed seed. What a function may do with arguments that make sense by accident is not tested here.
+"""
+
+import inspect
+import math
+import random
+import types
+
+import pytest
+
+import lazuli.core as mx
+import lazuli.nn as nn
+import lazuli.optimizers as optim
+import lazuli.utils
+
+FITTING = (TypeError, ValueError, IndexError, NotImplementedError, OverflowError, MemoryError, RecursionError, BufferError, OSError, AttributeError, KeyError)
+
+# Functions that change the process or the disk, or run what they are given for long.
+LEFT_OUT = {"save", "savez", "savez_compressed", "save_safetensors", "load", "set_default_device", "set_default_stream", "set_cache_limit",
+            "set_printoptions", "seed", "enable_compile", "disable_compile", "set_compile_mode", "compile_mode", "printoptions"}  # fmt: skip
+
+
+def recursive():
+    loop = []
+    loop.append(loop)
+    return loop
+
+
+class Hostile:
+    """Raises whatever is asked of it."""
+
+    def __getattr__(self, name):
+        if name.startswith("__"):
+            raise AttributeError(name)
+        raise ValueError("hostile")
+
+    def __len__(self):
+        raise ValueError("hostile")
+
+
+class LyingBuffer:
+    def __array__(self, *args, **kwargs):
+        return "not an array"
+
+
+def bad_values():
+    return [
+        None, "a", b"abc", "", object(), Hostile(), LyingBuffer(), recursive(), {"a": recursive()}, {}, (), [], [[]], {1, 2}, range(3), ...,
+        slice(None), True, -1, 0, 2**31, 2**40, 2**63, -(2**63), 2**70, -(2**70), 1e308, -1e308, math.nan, math.inf, -0.0, 1 + 2j, int, float,
+        "float32", mx.float32, mx.bool_, mx.complex64, mx.floating, mx.cpu, lambda x: x, print, mx, type, NotImplemented,
+        mx.array(1.0), mx.array(True), mx.array([1, 2, 3]), mx.array([[1.0, 2.0], [3.0, mx.nan]]), mx.zeros((0, 3)), mx.array([1 + 2j]),
+        mx.zeros((1, 1, 1, 1, 1)), mx.array([1, 2], dtype=mx.uint8), mx.array([1.0], dtype=mx.bfloat16), mx.array([2**40]),
+        (1, 2), (-1, -1), (0, 0), (2**40, 2**40), (1,) * 70, [1.5], ["a"], [None], [[1, 2], [3]], [mx.array(1), "a"], (5,), [mx.array([1]), mx.array([1, 2])],
+    ]  # fmt: skip
+
+
+def functions():
+    packages = {"mx": mx, "mx.random": mx.random, "mx.linalg": mx.linalg, "mx.fast": mx.fast, "nn.losses": nn.losses, "nn.init": nn.init, "utils": lazuli.utils}
+    for prefix, package in packages.items():
+        for name, value in vars(package).items():
+            ours = (getattr(value, "__module__", None) or "").startswith("lazuli")
+            if not name.startswith("_") and callable(value) and not isinstance(value, types.ModuleType) and ours and name not in LEFT_OUT:
+                if not (inspect.isclass(value) and (issubclass(value, Exception) or value.__name__ in ("array", "Dtype"))) or value is mx.array:
+                    yield f"{prefix}.{name}", value
+    for prefix, package in {"nn": nn, "optim": optim}.items():
+        for name, value in vars(package).items():
+            if inspect.isclass(value) or inspect.isfunction(value):
+                yield f"{prefix}.{name}", value
+    for name in dir(mx.array):
+        method = getattr(mx.array, name)
+        if callable(method) and name not in ("__class__", "__init_subclass__", "__subclasshook__", "__new__", "__getattr__", "__getattribute__"):
+            yield f"array.{name}", method
+
+
+FUNCTIONS = dict(functions())
+
+
+def touch(value):
+    """Runs what a result stands for."""
+    if isinstance(value, mx.array) and value.size < 1e6:
+        value.tolist()
+    elif isinstance(value, (list, tuple)):
+        for v in value[:8]:
+            touch(v) if v is not value else None
+
+
+def attempt(name, function, args, kwargs):
+    try:
+        touch(function(*args, **kwargs))
+    except FITTING as e:
+        assert "panicked" not in str(e) and "bug in Lazuli" not in str(e), f"{name}{args}{kwargs}: {e}"
+    except RuntimeError as e:
+        pytest.fail(f"{name}{args}{kwargs}: {e}")
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_bad_arguments(name):
+    function = FUNCTIONS[name]
+    draw = random.Random(name)
+    mx.random.seed(0)
+    for _ in range(40):
+        values = bad_values()
+        args = [draw.choice(values) for _ in range(draw.choice([0, 1, 1, 2, 2, 2, 3, 3, 4, 5]))]
+        if name.startswith("array.") and draw.random() < 0.9:
+            args = [draw.choice([v for v in values if isinstance(v, mx.array)]), *args[1:]]
+        kwargs = {}
+        if draw.random() < 0.3:
+            kwargs[draw.choice(["axis", "dtype", "shape", "keepdims", "stream", "dim", "nonsense", "a", "k", "key"])] = draw.choice(values)
+        if too_large(args) or too_large(kwargs.values()):
+            continue
+        attempt(name, function, args, kwargs)
+
+
+def too_large(values):
+    """Whether values ask for more work than a test should do, without being wrong."""
+    return any(isinstance(v, (int, float)) and not isinstance(v, bool) and 2**20 < abs(v) < 2**62 for v in values)
+
+
+HUGE = {
+    "zeros": lambda: mx.zeros((2**40, 2**40)),
+    "zeros, a product that wraps": lambda: mx.zeros((2**32, 2**32)),
+    "zeros, beyond memory": lambda: mx.eval(mx.zeros((2**44,)) + 1),
+    "ones, negative": lambda: mx.ones((-1, 2)),
+    "arange": lambda: mx.arange(0, 1e30),
+    "arange, NaN": lambda: mx.arange(mx.nan),
+    "eye": lambda: mx.eval(mx.eye(2**31, 2**31)),
+    "linspace": lambda: mx.eval(mx.linspace(0, 1, 2**50)),
+    "broadcast": lambda: mx.broadcast_to(mx.array(1), (2**62, 2**62)),
+    "tile": lambda: mx.tile(mx.ones((1000,)), (2**60, 2**60)),
+    "repeat": lambda: mx.repeat(mx.ones((1000,)), 2**62),
+    "pad": lambda: mx.pad(mx.ones((10,)), (2**62, 2**62)),
+    "uniform": lambda: mx.random.uniform(shape=(2**40, 2**40)),
+    "axis": lambda: mx.sum(mx.ones(3), axis=2**40),
+    "reshape": lambda: mx.reshape(mx.ones(4), (2**40, 2**40)),
+    "index": lambda: mx.ones(3)[2**62],
+    "index, wide": lambda: mx.ones(3)[2**70],
+    "slice": lambda: mx.ones(3)[:: -(2**63)].tolist(),
+    "depth": lambda: mx.array(nested(1000)),
+    "itself": lambda: mx.array(recursive()),
+    "tree": lambda: mx.eval(recursive()),
+}
+
+
+def nested(depth):
+    out = []
+    for _ in range(depth):
+        out = [out]
+    return out
+
+
+@pytest.mark.parametrize("case", HUGE)
+def test_sizes_beyond_reason(case):
+    try:
+        HUGE[case]()
+    except (ValueError, MemoryError, IndexError, OverflowError, RecursionError) as e:
+        assert str(e)
+
+
+def test_a_long_chain():
+    x = mx.array(0.0)
+    for _ in range(200_000):
+        x = x + 1
+    assert x.item() == 200_000
+    x = mx.array(0.0)
+    for _ in range(200_000):
+        x = x + 1
+    del x
+
+
+def test_errors_name_the_function():
+    cases = {
+        "[add]": lambda: mx.ones(2) + mx.ones(3),
+        "[matmul]": lambda: mx.ones((2, 3)) @ mx.ones((2, 3)),
+        "[reshape]": lambda: mx.ones(6).reshape(4, 2),
+        "[concatenate]": lambda: mx.concatenate([mx.ones((2, 3)), mx.ones((3, 2))]),
+        "[flip]": lambda: mx.flip(mx.ones(2), 3),
+        "[flip] ": lambda: mx.flip("a"),
+        "[tensordot]": lambda: mx.tensordot(mx.ones((2, 3)), mx.ones((2, 3)), 1),
+        "[take_along_axis]": lambda: mx.take_along_axis(mx.ones(2), mx.array([0.5]), 0),
+        "[negative]": lambda: -mx.array([True]),
+    }
+    for text, call in cases.items():
+        with pytest.raises((TypeError, ValueError, IndexError)) as e:
+            call()
+        assert str(e.value).startswith(text.strip()), str(e.value)
+
+
+def test_integers_do_not_wrap_silently():
+    x = mx.array([1, 2], dtype=mx.uint8)
+    for call in (
+        lambda: x + 300, lambda: x * -1, lambda: 256 - x, lambda: mx.maximum(x, 1000), lambda: mx.where(True, x, -5), lambda: x == 300,
+        lambda: mx.full_like(x, 256), lambda: mx.full(2, 256, mx.uint8), lambda: x.at[0].add(300), lambda: mx.clip(x, 0, 300),
+        lambda: x.__setitem__(0, 300), lambda: x.__iadd__(300), lambda: mx.array([1]) + 2**31, lambda: mx.pad(x, 1, constant_values=300),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="does not fit"):
+            call()
+    assert (x + 255).tolist() == [0, 1]
+    assert (mx.array([1], dtype=mx.int64) + 2**40).tolist() == [2**40 + 1]
+    assert (mx.array([1.0]) + 2**40).item() == 2**40

@@ -1,0 +1,189 @@
+"""Arrays among Python's and numpy's values: conversions, operators, protocols."""
+
+import copy
+import math
+import pickle
+
+import pytest
+
+import lazuli.core as mx
+
+np = pytest.importorskip("numpy")
+
+DTYPES = ["bool_", "uint8", "int16", "uint32", "int64", "float16", "bfloat16", "float32", "float64", "complex64"]
+
+
+def same(a, b):
+    return a.dtype == b.dtype and a.shape == b.shape and a.tolist() == b.tolist()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_copies_and_pickles(dtype):
+    x = mx.array([[0, 1, 2], [3, 4, 5]]).astype(getattr(mx, dtype)).T
+    for y in (copy.copy(x), copy.deepcopy(x), pickle.loads(pickle.dumps(x)), copy.deepcopy({"a": [x]})["a"][0]):
+        assert y is not x and same(x, y)
+    y = copy.deepcopy(x)
+    y[0] = 0
+    assert x.tolist() != y.tolist() or dtype == "bool_"
+    assert pickle.loads(pickle.dumps(x.dtype)) == x.dtype
+
+
+@pytest.mark.parametrize("dtype", [d for d in DTYPES if d != "bfloat16"])
+def test_numpy_sees_the_elements(dtype):
+    x = mx.array([[0, 1, 2], [3, 4, 5]]).astype(getattr(mx, dtype))
+    for y in (np.asarray(x), np.array(x), np.asarray(x.T).T, np.asarray(memoryview(x))):
+        assert y.dtype == getattr(np, dtype) and y.tolist() == x.tolist()
+    assert bytes(x) == np.array(x).tobytes()
+    assert same(mx.array(np.array(x)), x.astype(mx.float32) if dtype == "float64" else x)
+
+
+def test_numbers():
+    assert (int(mx.array(3.7)), float(mx.array([[2]])), complex(mx.array(1)), bool(mx.array([0.0]))) == (3, 2.0, 1 + 0j, False)
+    assert [10, 20, 30][mx.array(1)] == 20 and list(range(5))[mx.array(1) : mx.array(3)] == [1, 2]
+    assert same(round(mx.array(2.5)), mx.array(2.0)) and abs(round(mx.array(1.256), 2).item() - 1.26) < 1e-6
+    assert f"{mx.array(3.14159):.2f}" == "3.14" and f"{mx.array(7):03d}" == "007" and f"{mx.array([1, 2])}" == "array([1, 2], dtype=int32)"
+    assert f"{mx.array(0.5)}" == "0.5" and f"{mx.array(True)}" == "True"
+    assert math.sqrt(mx.array(4.0)) == 2.0 and math.isnan(mx.array(math.nan))
+    assert np.zeros(mx.array(3)).shape == (3,)
+    for bad, error in ((lambda: float(mx.array([1, 2])), ValueError), (lambda: [1][mx.array(0.0)], TypeError), (lambda: f"{mx.array([1.0]):.2f}", TypeError),
+                       (lambda: len(mx.array(1)), TypeError), (lambda: list(mx.array(1)), TypeError), (lambda: bool(mx.array([])), ValueError)):  # fmt: skip
+        with pytest.raises(error):
+            bad()
+
+
+def test_containers():
+    x = mx.array([[1, 2], [3, 4]])
+    assert [row.tolist() for row in x] == [[1, 2], [3, 4]] and len(x) == 2
+    a, b = x
+    assert a.tolist() == [1, 2]
+    assert 3 in x and 7 not in x
+    assert {x: 1}[x] == 1 and hash(x) != hash(mx.array([[1, 2], [3, 4]]))
+    assert (x == x).tolist() == [[True, True], [True, True]] and (x == "a") is False and (x != None) is True  # noqa: E711
+    with pytest.raises(TypeError):
+        x < "a"
+
+
+def test_operators_between_numpy_and_lazuli():
+    x, n = mx.array([1.0, 2.0]), np.array([3.0, 4.0], dtype=np.float32)
+    for z in (x + n, n + x, x * n, n * x, n - x, n @ x, x @ n, n < x, np.float32(2) * x, np.int64(2) * x, x / np.float64(2), n // x, n**x):
+        assert isinstance(z, mx.array)
+    assert (n - x).tolist() == [2, 2] and (np.float64(2) / x).dtype == mx.float32
+    # numpy's scalars are numbers: they do not widen an array.
+    i = mx.array([1, 2])
+    assert (i * np.int64(2)).dtype == mx.int32 and (np.int64(2) * i).dtype == mx.int32 and (i * np.float64(2)).dtype == mx.float32
+    n += x
+    assert isinstance(n, np.ndarray) or isinstance(n, mx.array)
+    assert np.sin(x).tolist() == pytest.approx([math.sin(1), math.sin(2)])
+    assert np.add(x, 1).tolist() == [2, 3] and np.sum(x) == 3 and np.max(x) == 2 and np.allclose(x, [1, 2])
+
+
+def test_what_arrays_are_made_of():
+    f = mx.array
+    for value, dtype, shape in [
+        (np.arange(3), mx.int64, (3,)), (np.arange(3.0), mx.float32, (3,)), (np.float64(1.5), mx.float32, ()), (np.int8(1), mx.int8, ()),
+        (np.array([1j]), mx.complex64, (1,)), (np.array([True]), mx.bool_, (1,)), ([np.arange(2), np.arange(2)], mx.int64, (2, 2)),
+        ([f(1), 2], mx.int32, (2,)), ([f(1), 2.5], mx.float32, (2,)), ([f(1.0).astype(mx.float16), 2], mx.float16, (2,)),
+        ([[1, True], [2.5, 3]], mx.float32, (2, 2)), ([2**40, 1], mx.int64, (2,)), ([], mx.float32, (0,)), ([[]], mx.float32, (1, 0)),
+        (b"abc", mx.uint8, (3,)), (memoryview(b"abc"), mx.uint8, (3,)), (bytearray(b"ab"), mx.uint8, (2,)), ((1, 2), mx.int32, (2,)),
+    ]:  # fmt: skip
+        x = f(value)
+        assert (x.dtype, x.shape) == (dtype, shape), value
+    assert mx.arange(2**33, 2**33 + 2).tolist() == [2**33, 2**33 + 1]
+    for value in ("abc", None, {}, {1, 2}, object(), np.array(["a"]), np.array([None])):
+        with pytest.raises(TypeError, match="array"):
+            f(value)
+    for value in ([1, [2]], [[1, 2], [3]], 2**64):
+        with pytest.raises(ValueError):
+            f(value)
+
+
+UPDATES = {
+    "int": (1, 9), "slice": (slice(1, 3), 9), "step": (slice(None, None, 2), [9, 8, 7]), "backwards": (slice(None, None, -1), [0, 1, 2, 3, 4, 5]),
+    "list": ([0, 2], [9, 8]), "mask": ("mask", 9), "ellipsis": (..., 9), "negative": (-1, 9), "empty": (slice(3, 3), 9),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", UPDATES)
+def test_updates_in_place(case):
+    index, value = UPDATES[case]
+    want, got = np.arange(6), mx.arange(6)
+    kept, alias = got + 0, got
+    if index == "mask":
+        want[want % 2 == 0] = value
+        got[got % 2 == 0] = value
+    else:
+        want[index] = value
+        got[index] = mx.array(value)
+    assert got.tolist() == want.tolist() and alias is got and kept.tolist() == [0, 1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("name,call", [("add", np.add), ("subtract", np.subtract), ("multiply", np.multiply), ("maximum", np.maximum), ("minimum", np.minimum)])
+def test_updates_at_an_index(name, call):
+    want, x = np.arange(6), mx.arange(6)
+    y = getattr(x.at[mx.array([1, 1, 4])], name)(2)
+    call.at(want, [1, 1, 4], 2)
+    assert y.tolist() == want.tolist() and x.tolist() == list(range(6))
+
+
+def test_in_place_operators():
+    x = y = mx.array([4.0, 9.0])
+    for operator in ("+=", "-=", "*=", "/=", "//=", "%=", "**="):
+        a, b = mx.array([7.0, 9.0]), np.array([7.0, 9.0], dtype=np.float32)
+        names = {"a": a, "b": b}
+        exec(f"a {operator} 2.0; b {operator} 2.0", names)
+        assert names["a"] is a and names["a"].tolist() == names["b"].tolist(), operator
+    x += 1
+    assert y is x and y.tolist() == [5, 10]
+
+
+def test_masks_cannot_choose():
+    x = mx.arange(4)
+    for index in (x > 1, [True, False, True, False], (x > 1, 0)):
+        with pytest.raises(IndexError, match="mask"):
+            x[index]
+
+
+def test_printing():
+    for text, x in {
+        "array([0, 1, 2, 3, 4, 5], dtype=int32)": mx.arange(6),
+        "array([0, 1, 2, ..., 4, 5, 6], dtype=int32)": mx.arange(7),
+        "array([[0, 1],\n       [2, 3],\n       [4, 5],\n       ...,\n       [8, 9],\n       [10, 11],\n       [12, 13]], dtype=int32)": mx.arange(14).reshape(7, 2),
+        "array([True, False], dtype=bool)": mx.array([True, False]),
+        "array([], dtype=float32)": mx.array([]),
+        "array(1+2j, dtype=complex64)": mx.array(1 + 2j),
+        "array([0.333333, 1e-07, 1e+10, nan, -inf], dtype=float32)": mx.array([1 / 3, 1e-7, 1e10, math.nan, -math.inf]),
+    }.items():
+        assert repr(x) == str(x) == text
+    with mx.printoptions(precision=3):
+        assert repr(mx.array([1 / 3, 100.5])) == "array([0.333, 100.500], dtype=float32)"
+    assert repr(mx.array([1 / 3])) == "array([0.333333], dtype=float32)"
+
+
+def test_the_new_functions_against_numpy():
+    a = np.array([3.0, 1.0, 2.0, 2.0, np.nan], dtype=np.float32)
+    s, v = np.sort(a), np.array([[0.0, 2.0, 5.0], [np.nan, 1.0, 2.5]], dtype=np.float32)
+    for side in ("left", "right"):
+        assert mx.searchsorted(mx.array(s), mx.array(v), side).tolist() == np.searchsorted(s, v, side).tolist()
+    assert mx.searchsorted(mx.array([]), mx.array(v)).tolist() == np.searchsorted([], v).tolist()
+    n = np.random.default_rng(0).integers(0, 9, (5, 6))
+    values, index, inverse, counts = np.unique(n, return_index=True, return_inverse=True, return_counts=True)
+    got = mx.unique(mx.array(n), len(values), True, True, True)
+    for x, want in zip(got, (values, index, inverse, counts)):
+        assert x.tolist() == want.reshape(x.shape).tolist()
+    more = mx.unique(mx.array(n), len(values) + 2, True, True, True, fill_value=-1)
+    assert more[0].tolist() == [*values.tolist(), -1, -1] and more[3].tolist() == [*counts.tolist(), 0, 0]
+    assert mx.unique(mx.array(n), 2).tolist() == values[:2].tolist()
+    for name in ("hanning", "hamming", "blackman", "bartlett"):
+        for m in (0, 1, 2, 5, 8):
+            assert np.allclose(np.array(getattr(mx, name)(m)), getattr(np, name)(m), atol=1e-6), (name, m)
+    assert mx.trunc(mx.array([1.5, -1.5, -0.2])).tolist() == [1, -1, -0.0] and mx.trunc(mx.array([True])).dtype == mx.bool_
+    p, q = np.array([[1.0, 2, 3], [4, 5, 6]]), np.array([[7.0, 8, 10], [1, 0, 2]])
+    assert mx.linalg.cross(mx.array(p), mx.array(q)).tolist() == np.cross(p, q).tolist()
+    assert mx.linalg.cross(mx.array(p.T), mx.array(q.T), axis=0).tolist() == np.cross(p.T, q.T, axis=0).tolist()
+    assert mx.count_nonzero(mx.array(n), axis=1).tolist() == np.count_nonzero(n, axis=1).tolist()
+    assert mx.slice(mx.array(n), mx.array([4, 1]), (0, 1), (2, 3)).tolist() == n[3:5, 1:4].tolist()
+    assert mx.linspace(0, 1, 4, endpoint=False).tolist() == [0, 0.25, 0.5, 0.75]
+    assert [x.tolist() for x in mx.minmax(mx.array(n), axis=0)] == [n.min(0).tolist(), n.max(0).tolist()]
+    assert mx.as_strided(mx.arange(6), (4,), (-1,), 4).tolist() == [4, 3, 2, 1]
+    with pytest.raises(ValueError):
+        mx.as_strided(mx.arange(6), (4,), (2,))
