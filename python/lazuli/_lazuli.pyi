@@ -111,6 +111,9 @@ def _print_precision() -> array:
 def _set_print_precision(precision: ArrayLike) -> array:
     """Sets them."""
 
+def _custom(fun: Callable[..., Any], args: ArrayLike, kwargs: ArrayLike, vjp: ArrayLike | None = None, jvp: ArrayLike | None = None, recompute: bool = False) -> Any:
+    """Calls `fun` as one that is computed again by its derivative (`recompute`), or one with derivatives of its own."""
+
 def _value_and_grad(fun: Callable[..., Any], argnums: ArrayLike, argnames: ArrayLike, args: ArrayLike, kwargs: ArrayLike) -> tuple[Any, list[Any]]:
     """The value of `fun` and the gradients of the chosen arguments (a list per argument and one per name).
 

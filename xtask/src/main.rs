@@ -63,8 +63,8 @@ const COMMANDS: &[Command] = &[
     },
     Command {
         name: "ulp",
-        arguments: "[NAME ...] [--step N]",
-        summary: "measure the errors of the elementary functions over all float32 inputs",
+        arguments: "[NAME ...] [--step N] [--isa NAME]",
+        summary: "measure the errors of the elementary functions in machine code over all float32 inputs",
         run: ulp,
     },
 ];
@@ -101,8 +101,7 @@ fn usage() -> String {
 }
 
 fn ulp(arguments: &[String]) -> Result {
-    let mut sweep =
-        steps::cargo(&["run", "--quiet", "--release", "--package", "lazuli-kernel", "--example", "ulp", "--"]);
+    let mut sweep = steps::cargo(&["run", "--quiet", "--release", "--package", "lazuli-cpu", "--example", "ulp", "--"]);
     steps::step("sweep the elementary functions, which takes long without names or a step", sweep.args(arguments))
 }
 

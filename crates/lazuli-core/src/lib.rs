@@ -12,6 +12,7 @@
 pub mod array;
 pub mod backend;
 pub mod compile;
+pub mod custom;
 pub mod differentiate;
 pub mod dim;
 pub mod element;

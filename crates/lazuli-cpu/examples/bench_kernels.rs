@@ -123,6 +123,7 @@ fn maps(cpu: &Cpu) {
         time(cpu, &format!("gelu {n}"), step(map(gelu)), &[n], n);
         time(cpu, &format!("exp {n}"), step(map(math::exp)), &[n], n);
         time(cpu, &format!("chain {n}"), step(map(chain)), &[n], n);
+        time(cpu, &format!("sin {n}"), step(map(math::sin)), &[n], n);
     }
 }
 

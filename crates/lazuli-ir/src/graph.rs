@@ -58,17 +58,20 @@ pub struct Meta {
     pub location: Location,
     pub stream: u32,
     pub effect: Effect,
+    /// How many times what this computes is being computed again, to save keeping it (checkpointing): equations of different numbers are not
+    /// the same, however equal they look.
+    pub again: u32,
 }
 
 impl PartialEq for Meta {
     fn eq(&self, other: &Self) -> bool {
-        self.stream == other.stream && self.effect == other.effect
+        (self.stream, self.effect, self.again) == (other.stream, other.effect, other.again)
     }
 }
 impl Eq for Meta {}
 impl std::hash::Hash for Meta {
     fn hash<H: std::hash::Hasher>(&self, h: &mut H) {
-        (self.stream, self.effect).hash(h)
+        (self.stream, self.effect, self.again).hash(h)
     }
 }
 

@@ -105,7 +105,7 @@ impl Inliner<'_> {
                 Some((_, outer)) => {
                     let known = e.meta.location != Location::UNKNOWN;
                     let location = if known { e.meta.location } else { outer.location };
-                    Meta { location, effect: e.meta.effect, ..outer }
+                    Meta { location, effect: e.meta.effect, again: outer.again.max(e.meta.again), ..outer }
                 }
             };
             if let (true, Prim::Call(inner)) = (self.expand, &e.prim) {

@@ -5,11 +5,12 @@ use crate::graph::{Atom, Effect, Equation, Graph, Meta, Var};
 use crate::location::Location;
 use crate::param::Params;
 use crate::prim::Prim;
-use crate::prims::Call;
+use crate::prims::{Call, Derivative};
 use crate::print::HEADER;
 use lazuli_kernel::{DType, Error, Result, Shape};
 use std::collections::HashMap;
 use std::str::FromStr;
+use std::sync::Arc;
 
 impl FromStr for Graph {
     type Err = Error;
@@ -197,8 +198,9 @@ impl<'a> Parser<'a> {
             for mark in self.until(&['}', '\n']).split(',') {
                 match mark.split_once('=') {
                     Some(("stream", n)) => meta.stream = n.parse().map_err(|_| self.expected("a stream's number"))?,
+                    Some(("again", n)) => meta.again = n.parse().map_err(|_| self.expected("a number"))?,
                     None if mark == "ordered" => meta.effect = Effect::Ordered,
-                    _ => return Err(self.expected("'stream=n' or 'ordered'")),
+                    _ => return Err(self.expected("'stream=n', 'again=n' or 'ordered'")),
                 }
             }
             self.need("}")?;
@@ -215,8 +217,20 @@ impl<'a> Parser<'a> {
                     return Err(self.expected(&format!("calls nested at most {DEEPEST} deep")));
                 }
                 let graph = self.graph()?;
+                let mut rule = |word: &str| -> Result<Option<Arc<Graph>>> {
+                    self.blanks();
+                    Ok(if self.eat(word) { Some(Arc::new(self.graph()?)) } else { None })
+                };
+                let (vjp, jvp) = (rule("vjp ")?, rule("jvp ")?);
+                let derivative = match (params_read.read::<String>("derivative").as_deref(), vjp, jvp) {
+                    (None, None, None) => Derivative::Body,
+                    (Some("recompute"), None, None) => Derivative::Recompute,
+                    (Some("custom"), vjp, jvp) => Derivative::Custom { vjp, jvp },
+                    (Some("pullback"), Some(vjp), None) => Derivative::Pullback { vjp },
+                    _ => return Err(self.expected("the rules that the derivative names")),
+                };
                 self.depth -= 1;
-                Call::new(name, graph).into()
+                Call { derivative, ..Call::new(name, graph) }.into()
             }
             _ => Prim::parse(name, &params_read).filter(|p| p.params() == params).ok_or_else(unknown)?,
         };

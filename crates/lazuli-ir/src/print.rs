@@ -165,12 +165,19 @@ impl<'a> Printer<'a> {
         if e.meta.effect == Effect::Ordered {
             marks.push("ordered".to_owned());
         }
+        if e.meta.again != 0 {
+            marks.push(format!("again={}", e.meta.again));
+        }
         if !marks.is_empty() {
             write!(f, " {{{}}}", marks.join(","))?;
         }
         if let Prim::Call(call) = &e.prim {
             write!(f, " with ")?;
             Printer::new(&call.graph, self.locations, self.depth + 1, None).graph(f)?;
+            for (rule, graph) in call.derivative.rules() {
+                write!(f, " {rule} ")?;
+                Printer::new(graph, self.locations, self.depth + 1, None).graph(f)?;
+            }
         }
         Ok(())
     }

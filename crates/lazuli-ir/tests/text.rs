@@ -57,6 +57,34 @@ fn prints_and_parses() {
 }
 
 #[test]
+fn derivatives_of_calls_survive_the_round_trip() {
+    let text = "\
+graph v1 (a: f32[2]) {
+  b: f32[2] = call[name=f,derivative=custom] a with (a: f32[2]) {
+    b: f32[2] = sin a
+    return b
+  } vjp (a: f32[2], b: f32[2], c: f32[2]) {
+    d: f32[2] = cos a
+    e: f32[2] = multiply b d
+    return e
+  } jvp (a: f32[2], b: f32[2]) {
+    return b
+  }
+  c: f32[2] = call[name=g,derivative=recompute] b {again=1} with (a: f32[2]) {
+    b: f32[2] = exp a
+    return b
+  }
+  return c
+}";
+    let graph: Graph = text.parse().unwrap();
+    graph.verify().unwrap();
+    assert_eq!(graph.to_string(), text);
+    // The rules follow the shapes of the operands.
+    let wider = graph.rebind(&[[3].into_iter().collect()]).unwrap().to_string();
+    assert_eq!(wider, text.replace("f32[2]", "f32[3]"));
+}
+
+#[test]
 fn names_go_on_after_z() {
     let mut b = Builder::new();
     let mut a = b.input(f32(&[])).into();
@@ -95,7 +123,7 @@ fn wrong_text_is_refused() {
     check("b: f32[2] = negative[axis=1] a", "[parse] there is no primitive 'negative' with parameters [axis=1]");
     check("a: f32[2] = negative a", "[parse] 'a' is defined twice");
     check("b: f33[2] = negative a", "[parse] 'f33[2]' is not a dtype with extents such as f32[2,3]");
-    check("b: f32[2] = negative a {fast}", "[parse] line 2: expected 'stream=n' or 'ordered', found '}'");
+    check("b: f32[2] = negative a {fast}", "[parse] line 2: expected 'stream=n', 'again=n' or 'ordered', found '}'");
     check("b: f32[2] = negative a", "[parse] line 3: expected a name, found '}'");
     let e = "graph v2 () {}".parse::<Graph>().unwrap_err();
     assert_eq!(

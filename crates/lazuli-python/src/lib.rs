@@ -56,6 +56,7 @@ fn _lazuli(m: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(transforms::vjp, m)?,
         wrap_pyfunction!(transforms::jvp, m)?,
         wrap_pyfunction!(transforms::_vmap, m)?,
+        wrap_pyfunction!(transforms::_custom, m)?,
         wrap_pyfunction!(transforms::eval, m)?,
         wrap_pyfunction!(transforms::async_eval, m)?,
         wrap_pyfunction!(transforms::synchronize, m)?,

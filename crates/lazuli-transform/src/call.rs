@@ -35,6 +35,5 @@ pub(crate) fn emit(b: &mut Builder, name: &str, mut graph: Graph, inputs: &[Atom
         graph.inputs = kept;
         graph = crate::prune(graph);
     }
-    let call = Call::new(name, graph);
-    Ok(b.equation(call, &operands, &[])?.into_iter().map(Atom::from).collect())
+    Ok(b.equation(Call::new(name, graph), &operands, &[])?.into_iter().map(Atom::from).collect())
 }

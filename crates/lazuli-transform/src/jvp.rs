@@ -1,11 +1,11 @@
 //! Forward mode.
 
 use crate::env::Env;
-use crate::linearize::{Residual, linearize};
+use crate::linearize::{Residual, linearize_for};
 use crate::{call, check_differentiable, declare, prune, zeros};
 use lazuli_ir::prim::Primals;
-use lazuli_ir::prims::Call;
-use lazuli_ir::{Atom, Builder, Effect, Graph, Meta, Prim, Result};
+use lazuli_ir::prims::{Broadcast, Call, Derivative};
+use lazuli_ir::{Atom, Aval, Builder, Dim, Effect, Error, Graph, Meta, Prim, Result, Scalar};
 use smallvec::SmallVec;
 
 /// Values and directional derivatives. Inputs: the arguments, a tangent for each argument in `wrt` (in that order, of its shape and dtype), the
@@ -24,7 +24,7 @@ pub fn jvp(graph: &Graph, wrt: &[usize]) -> Result<Graph> {
     for (&i, t) in wrt.iter().zip(directions) {
         tangents[i] = Some(t);
     }
-    let (mut outputs, tangents) = push_forward(&mut b, graph, &primals, &tangents)?;
+    let (mut outputs, tangents) = push_forward(&mut b, graph, &primals, &tangents, Mode::Forward)?;
     b.meta = Meta::default();
     for (&out, t) in graph.outputs.iter().zip(tangents) {
         outputs.push(match t {
@@ -35,12 +35,22 @@ pub fn jvp(graph: &Graph, wrt: &[usize]) -> Result<Graph> {
     Ok(prune(b.finish(outputs)))
 }
 
+/// What becomes of the tangents.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// They are computed.
+    Forward,
+    /// Their equations are transposed, and not run.
+    Reverse,
+}
+
 /// Adds the equations of a graph and those of their jvp rules. Returns the outputs and their tangents (`None` is zero).
 pub(crate) fn push_forward(
     b: &mut Builder,
     graph: &Graph,
     primals: &[Atom],
     tangents: &[Option<Atom>],
+    mode: Mode,
 ) -> Result<(Vec<Atom>, Vec<Option<Atom>>)> {
     let mut values = Env::new(graph, primals.iter().map(|&a| Some(a)));
     let mut moved = Env::new(graph, tangents.iter().copied());
@@ -54,7 +64,7 @@ pub(crate) fn push_forward(
         let inputs = values.inputs(e);
         let results = if let Prim::Call(call) = &e.prim {
             b.meta = e.meta;
-            let (outputs, results) = call_jvp(b, call, &inputs, &tangents)?;
+            let (outputs, results) = call_jvp(b, call, &inputs, &tangents, mode)?;
             for (&v, out) in e.outputs.iter().zip(outputs) {
                 values.set(v, out);
             }
@@ -84,10 +94,25 @@ fn call_jvp(
     call: &Call,
     inputs: &[Atom],
     tangents: &[Option<Atom>],
+    mode: Mode,
 ) -> Result<(Vec<Atom>, Vec<Option<Atom>>)> {
+    match (&call.derivative, mode) {
+        (Derivative::Custom { vjp: Some(_), .. }, Mode::Reverse)
+        | (Derivative::Custom { jvp: Some(_), .. }, Mode::Forward) => {
+            return custom_jvp(b, call, inputs, tangents, mode);
+        }
+        (Derivative::Recompute, Mode::Reverse) => return recomputing_jvp(b, call, inputs, tangents),
+        (Derivative::Pullback { .. }, _) => {
+            return Err(Error::internal(
+                "call",
+                "the pullback of a custom vjp is transposed before it is differentiated",
+            ));
+        }
+        _ => {}
+    }
     let body = call::body(b, call, inputs)?;
     let wrt: Vec<usize> = (0..inputs.len()).filter(|&k| tangents[k].is_some()).collect();
-    let parts = linearize(&body, &wrt)?;
+    let parts = linearize_for(&body, &wrt, mode)?;
     let mut outputs = call::emit(b, &call.name, parts.forward, inputs)?;
     b.meta.effect = Effect::None;
     let mut operands: Vec<Atom> = Vec::new();
@@ -101,4 +126,87 @@ fn call_jvp(
     let results = call::emit(b, &format!("{}_jvp", call.name), parts.linear, &operands)?;
     outputs.truncate(body.outputs.len());
     Ok((outputs, parts.tangents.iter().map(|t| t.map(|k| results[k])).collect()))
+}
+
+/// The call as it is, and its tangents by a rule of its own: its jvp, or what its vjp is the transpose of.
+fn custom_jvp(
+    b: &mut Builder,
+    call: &Call,
+    inputs: &[Atom],
+    tangents: &[Option<Atom>],
+    mode: Mode,
+) -> Result<(Vec<Atom>, Vec<Option<Atom>>)> {
+    let avals: Vec<Aval> = inputs.iter().map(|&a| b.aval(a)).collect();
+    let call = call.rebind(&avals.iter().collect::<Vec<_>>())?;
+    let outputs: Vec<Atom> = b.equation(call.clone(), inputs, &[])?.into_iter().map(Atom::from).collect();
+    let Derivative::Custom { vjp, jvp } = &call.derivative else { unreachable!("the caller looked") };
+    let primals = match (mode, vjp, jvp) {
+        (Mode::Reverse, Some(vjp), _) => vjp.outputs.len(),
+        (_, _, Some(jvp)) => jvp.inputs.len() - inputs.len(),
+        _ => unreachable!("the caller looked"),
+    };
+    if tangents[..primals].iter().all(Option::is_none) {
+        return Ok((outputs.clone(), vec![None; outputs.len()]));
+    }
+    b.meta.effect = Effect::None;
+    let mut operands = inputs.to_vec();
+    if mode == Mode::Reverse {
+        operands.extend(&outputs);
+    }
+    for (tangent, aval) in tangents[..primals].iter().zip(&avals) {
+        operands.push(match tangent {
+            Some(t) => *t,
+            None => zeros(b, aval)?,
+        });
+    }
+    let results = match (mode, vjp, jvp) {
+        (Mode::Reverse, Some(vjp), _) => {
+            let stub = Call::new(format!("{}_jvp", call.name), stub(b, &operands, &outputs)?);
+            let pullback = Call { derivative: Derivative::Pullback { vjp: vjp.clone() }, ..stub };
+            b.equation(pullback, &operands, &[])?.into_iter().map(Atom::from).collect()
+        }
+        (_, _, Some(jvp)) => call::emit(b, &format!("{}_jvp", call.name), Graph::clone(jvp), &operands)?,
+        _ => unreachable!("the caller looked"),
+    };
+    let has_tangent = |&a: &Atom| b.dtype(a).is_inexact();
+    let differentiable: Vec<bool> = outputs.iter().map(has_tangent).collect();
+    let results = results.into_iter().zip(differentiable).map(|(t, yes)| yes.then_some(t)).collect();
+    Ok((outputs, results))
+}
+
+/// A body that gives zeros of the avals of `outputs`: it stands for one that is not run.
+fn stub(b: &Builder, operands: &[Atom], outputs: &[Atom]) -> Result<Graph> {
+    let mut inner = Builder::new();
+    for &a in operands {
+        inner.input(b.aval(a));
+    }
+    let mut zeros = Vec::new();
+    for &out in outputs {
+        let aval = b.aval(out);
+        let shape = aval.shape.iter().map(|&n| Dim::Known(n)).collect();
+        zeros.push(inner.op(Broadcast { shape }, &[Scalar::zero(aval.dtype).into()])?);
+    }
+    Ok(inner.finish(zeros))
+}
+
+/// The call as it is, and one that computes the body again on its way to the tangents: transposed, it happens when cotangents arrive.
+fn recomputing_jvp(
+    b: &mut Builder,
+    call: &Call,
+    inputs: &[Atom],
+    tangents: &[Option<Atom>],
+) -> Result<(Vec<Atom>, Vec<Option<Atom>>)> {
+    let outputs: Vec<Atom> = b.equation(call.clone(), inputs, &[])?.into_iter().map(Atom::from).collect();
+    let body = call::body(b, call, inputs)?;
+    let mut inner = Builder::new();
+    let primals = declare(&mut inner, &body, &body.inputs);
+    let directions: Vec<Option<Atom>> = tangents.iter().map(|t| t.map(|t| inner.input(b.aval(t)).into())).collect();
+    let (_, results) = push_forward(&mut inner, &body, &primals, &directions, Mode::Reverse)?;
+    let graph = prune(inner.finish(results.iter().copied().flatten().collect()));
+    let operands: Vec<Atom> = inputs.iter().copied().chain(tangents.iter().flatten().copied()).collect();
+    b.meta.effect = Effect::None;
+    b.meta.again += 1;
+    let found = b.equation(Call::new(format!("{}_jvp", call.name), graph), &operands, &[])?;
+    let mut found = found.into_iter().map(Atom::from);
+    Ok((outputs, results.iter().map(|t| t.and_then(|_| found.next())).collect()))
 }

@@ -1,6 +1,6 @@
 //! The split of a jvp into what is computed from primals and what is linear in tangents.
 
-use crate::jvp::push_forward;
+use crate::jvp::{Mode, push_forward};
 use crate::{check_differentiable, declare, prune};
 use lazuli_ir::{Atom, Builder, Graph, Result, Var};
 
@@ -28,8 +28,13 @@ pub enum Residual {
 
 /// Splits the jvp of a graph with respect to the arguments `wrt`. The linear part, given tangents of these arguments, has the tangents of the outputs.
 pub fn linearize(graph: &Graph, wrt: &[usize]) -> Result<Linearized> {
+    linearize_for(graph, wrt, Mode::Forward)
+}
+
+/// The same, for a linear part that will be run, or one that will be transposed.
+pub(crate) fn linearize_for(graph: &Graph, wrt: &[usize], mode: Mode) -> Result<Linearized> {
     check_differentiable("linearize", graph, wrt)?;
-    let (joint, tangents) = joint(graph, wrt)?;
+    let (joint, tangents) = joint(graph, wrt, mode)?;
     let linear = dependents(&joint, graph.inputs.len());
     let is_linear = |a: Atom| a.var().is_some_and(|v| linear[v.0 as usize]);
 
@@ -100,14 +105,14 @@ pub fn linearize(graph: &Graph, wrt: &[usize]) -> Result<Linearized> {
 }
 
 /// The jvp of a graph in one: inputs are its own, then tangents of `wrt`; outputs its own. With the tangents of the outputs.
-pub(crate) fn joint(graph: &Graph, wrt: &[usize]) -> Result<(Graph, Vec<Option<Atom>>)> {
+pub(crate) fn joint(graph: &Graph, wrt: &[usize], mode: Mode) -> Result<(Graph, Vec<Option<Atom>>)> {
     let mut b = Builder::new();
     let primals = declare(&mut b, graph, &graph.inputs);
     let mut tangents = vec![None; graph.inputs.len()];
     for &i in wrt {
         tangents[i] = Some(b.input(graph.avals[graph.inputs[i].0 as usize].clone()).into());
     }
-    let (outputs, tangents) = push_forward(&mut b, graph, &primals, &tangents)?;
+    let (outputs, tangents) = push_forward(&mut b, graph, &primals, &tangents, mode)?;
     Ok((b.finish(outputs), tangents))
 }
 

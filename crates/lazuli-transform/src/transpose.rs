@@ -4,8 +4,8 @@ use crate::call;
 use crate::env::Env;
 use crate::{declare, prune};
 use lazuli_ir::prim::{Tangents, TransposeCx};
-use lazuli_ir::prims::Call;
-use lazuli_ir::{Atom, Aval, Builder, Effect, Graph, Meta, Prim, Result, Var};
+use lazuli_ir::prims::{Call, Derivative};
+use lazuli_ir::{Atom, Aval, Builder, Effect, Error, Graph, Meta, Prim, Result, Var};
 use smallvec::SmallVec;
 
 /// The transpose of a graph in its inputs that `linear` names (together). Inputs: the others, then cotangents of the outputs. Outputs: cotangents of the
@@ -97,6 +97,9 @@ fn call_transpose(
     avals: &[Aval],
     cotangents: &[Option<Atom>],
 ) -> Result<Tangents> {
+    if let Derivative::Pullback { vjp } = &call.derivative {
+        return pullback(b, call, vjp, inputs, cotangents);
+    }
     let rebound = call.rebind(&avals.iter().collect::<Vec<_>>())?;
     let body = &rebound.graph;
     let mut inner = Builder::new();
@@ -111,4 +114,32 @@ fn call_transpose(
     let name = format!("{}_vjp", call.name.strip_suffix("_jvp").unwrap_or(&call.name));
     let mut outputs = call::emit(b, &name, graph, &operands)?.into_iter();
     Ok(results.iter().map(|r| r.and_then(|_| outputs.next())).collect())
+}
+
+/// Cotangents by the vjp that a function states for itself.
+fn pullback(
+    b: &mut Builder,
+    call: &Call,
+    vjp: &Graph,
+    inputs: &[Option<Atom>],
+    cotangents: &[Option<Atom>],
+) -> Result<Tangents> {
+    // The function's inputs and outputs, then the tangents.
+    let (primals, outputs) = (vjp.outputs.len(), cotangents.len());
+    let given = inputs.len() - primals;
+    let Some(known) = inputs[..given].iter().copied().collect::<Option<Vec<Atom>>>() else {
+        return Err(Error::internal("call", "a custom vjp is linear in its tangents only"));
+    };
+    let mut operands = known[..given - outputs].to_vec();
+    for (ct, &out) in cotangents.iter().zip(&call.graph.outputs) {
+        operands.push(match ct {
+            Some(ct) => *ct,
+            None => crate::zeros(b, &call.graph.aval(out))?,
+        });
+    }
+    operands.extend(&known[given - outputs..]);
+    let name = format!("{}_vjp", call.name.strip_suffix("_jvp").unwrap_or(&call.name));
+    let results = call::emit(b, &name, vjp.clone(), &operands)?;
+    let linear = inputs[given..].iter().map(Option::is_none).zip(results).map(|(linear, ct)| linear.then_some(ct));
+    Ok(std::iter::repeat_n(None, given).chain(linear).collect())
 }

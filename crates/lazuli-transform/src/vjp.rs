@@ -1,5 +1,6 @@
 //! Reverse mode.
 
+use crate::jvp::Mode;
 use crate::linearize::joint;
 use crate::transpose::pull_back;
 use crate::{check_differentiable, declare, prune, zeros};
@@ -51,7 +52,7 @@ pub fn grad(graph: &Graph, wrt: &[usize]) -> Result<Graph> {
 }
 
 fn reverse(graph: &Graph, wrt: &[usize], cotangents: impl FnOnce(&mut Builder) -> Vec<Option<Atom>>) -> Result<Graph> {
-    let (mut joint, tangents) = joint(graph, wrt)?;
+    let (mut joint, tangents) = joint(graph, wrt, Mode::Reverse)?;
     let mut b = Builder::new();
     let arguments = graph.arguments();
     let mut inputs: Vec<Option<Atom>> = declare(&mut b, graph, arguments).into_iter().map(Some).collect();

@@ -3,9 +3,10 @@
 use crate::env::Env;
 use crate::{call, prune};
 use lazuli_ir::prim::VmapCx;
-use lazuli_ir::prims::{Call, Transpose, broadcast_to};
+use lazuli_ir::prims::{Call, Derivative, Reduce, ReduceOp, Transpose, broadcast_to};
 use lazuli_ir::{Atom, Aval, Builder, Error, Graph, Meta, Prim, Result, Shape, shape};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
+use std::sync::Arc;
 
 /// The extent of the batch and the avals of single points of it, for arguments of these avals mapped over `in_axes` (`None`: the whole argument for every
 /// point; negative axes count from the end). What a function is traced with before [`vmap`].
@@ -192,11 +193,69 @@ fn call_vmap(
             aval
         })
         .collect();
-    let body = call.rebind(&points.iter().collect::<Vec<_>>())?.graph;
+    let call = call.rebind(&points.iter().collect::<Vec<_>>())?;
+    let body = &call.graph;
     let mut inner = Builder::new();
     let inner_inputs: Vec<Atom> = inputs.iter().map(|&a| inner.input(b.aval(a)).into()).collect();
-    let results = vectorise(&mut inner, &body, &inner_inputs, batched, size)?;
+    let results = vectorise(&mut inner, body, &inner_inputs, batched, size)?;
+    if call.derivative != Derivative::Body {
+        // One rule for all points: every output has the batch.
+        let mut outputs = Vec::with_capacity(results.len());
+        for (out, is_batched) in results {
+            outputs.push(if is_batched { out } else { stretch(&mut inner, out, size)? });
+        }
+        let derivative = batched_derivative(&call, batched, size)?;
+        let call = Call { derivative, ..Call::new(call.name.clone(), prune(inner.finish(outputs))) };
+        return Ok(b.equation(call, inputs, &[])?.into_iter().map(|v| (v.into(), true)).collect());
+    }
     let graph = prune(inner.finish(results.iter().map(|r| r.0).collect()));
     let outputs = call::emit(b, &call.name, graph, inputs)?;
     Ok(outputs.into_iter().zip(results).map(|(out, (_, flag))| (out, flag)).collect())
+}
+
+/// The derivative of a call over a batch, all of whose outputs have the batch, as has every input that says so.
+fn batched_derivative(call: &Call, batched: &[bool], size: usize) -> Result<Derivative> {
+    let over = |rule: &Graph, more: &[bool]| -> Result<(Builder, Vec<(Atom, bool)>)> {
+        let flags: Vec<bool> = batched.iter().chain(more).copied().collect();
+        let mut b = Builder::new();
+        let mut inputs = Vec::with_capacity(flags.len());
+        for (mut aval, &batched) in rule.input_avals().into_iter().zip(&flags) {
+            if batched {
+                aval.shape.insert(0, size);
+            }
+            inputs.push(b.input(aval).into());
+        }
+        let results = vectorise(&mut b, rule, &inputs, &flags, size)?;
+        Ok((b, results))
+    };
+    let Derivative::Custom { vjp, jvp } = &call.derivative else { return Ok(call.derivative.clone()) };
+    let vjp = match vjp {
+        None => None,
+        Some(rule) => {
+            let (mut b, results) = over(rule, &vec![true; 2 * call.graph.outputs.len()])?;
+            let mut outputs = Vec::new();
+            for ((ct, is_batched), &wanted) in results.into_iter().zip(batched) {
+                let all = if is_batched { ct } else { stretch(&mut b, ct, size)? };
+                // What is one for all points takes the sum of their cotangents.
+                outputs.push(match wanted {
+                    true => all,
+                    false => b.op(Reduce { op: ReduceOp::Sum, axes: smallvec![0], keepdims: false }, &[all])?,
+                });
+            }
+            Some(Arc::new(prune(b.finish(outputs))))
+        }
+    };
+    let jvp = match jvp {
+        None => None,
+        Some(rule) => {
+            let primals = rule.inputs.len() - batched.len();
+            let (mut b, results) = over(rule, &batched[..primals])?;
+            let mut outputs = Vec::new();
+            for (t, is_batched) in results {
+                outputs.push(if is_batched { t } else { stretch(&mut b, t, size)? });
+            }
+            Some(Arc::new(prune(b.finish(outputs))))
+        }
+    };
+    Ok(Derivative::Custom { vjp, jvp })
 }

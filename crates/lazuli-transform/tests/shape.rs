@@ -1,6 +1,6 @@
 //! What the transforms promise of the graphs they return, without running them: signatures, errors, size, order.
 
-use lazuli_ir::prims::{Call, Cast, Reduce, ReduceOp, Transpose};
+use lazuli_ir::prims::{Call, Cast, Derivative, Reduce, ReduceOp, Transpose};
 use lazuli_ir::{Atom, Aval, Builder, DType, Graph, Location, Prim, Result, Unary};
 use lazuli_transform::{grad, jvp, linearize, prune, unbatch, vjp, vmap};
 
@@ -102,6 +102,53 @@ fn linearize_keeps_nonlinear_work_out_of_the_linear_part() {
     assert_eq!(signature(&parts.forward), "f32[2] -> f32[2] f32[2] f32[2] (0 constants)");
     assert_eq!(signature(&parts.linear), "f32[2] f32[2] f32[2] -> f32[2] (0 constants)");
     assert!(parts.linear.equations.iter().all(|e| e.prim.name() == "multiply"));
+}
+
+/// A function of one array that is a call of sin then exp, differentiated so.
+fn called(derivative: Derivative) -> Graph {
+    let body = build(&[f32s(&[4])], 0, |b, v| {
+        let y = b.unary(Unary::Sin, v[0])?;
+        Ok(vec![b.unary(Unary::Exp, y)?])
+    });
+    build(&[f32s(&[4])], 0, |b, v| {
+        let y = b.op(Call { derivative, ..Call::new("f", body) }, v)?;
+        Ok(vec![sum(b, y)?])
+    })
+}
+
+#[test]
+fn a_checkpoint_is_computed_again() {
+    let sines = |g: &Graph| {
+        let flat = lazuli_compile::simplify(&grad(g, &[0]).unwrap());
+        flat.equations.iter().filter(|e| e.prim.name() == "sin").map(|e| e.meta.again).collect::<Vec<_>>()
+    };
+    assert_eq!(sines(&called(Derivative::Body)), [0]);
+    // Not the same as the sine of the function's own value, and after it.
+    assert_eq!(sines(&called(Derivative::Recompute)), [0, 1]);
+    // Only the arguments are kept.
+    let d = grad(&called(Derivative::Recompute), &[0]).unwrap();
+    let calls = d.equations.iter().filter(|e| matches!(e.prim, Prim::Call(_)));
+    assert_eq!(calls.map(|e| e.outputs.len()).collect::<Vec<_>>(), [1, 1]);
+}
+
+#[test]
+fn custom_rules_take_the_place_of_derivatives() {
+    let rule = |inputs: &[Aval], op: Unary| build(inputs, 0, |b, v| Ok(vec![b.unary(op, v[1])?]));
+    let custom = Derivative::Custom {
+        vjp: Some(rule(&[f32s(&[4]), f32s(&[4]), f32s(&[4])], Unary::Floor).into()),
+        jvp: Some(rule(&[f32s(&[4]), f32s(&[4])], Unary::Ceil).into()),
+    };
+    let g = called(custom);
+    let ops = |g: &Graph| {
+        let flat = lazuli_compile::simplify(g);
+        flat.equations.iter().map(|e| e.prim.name()).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(ops(&grad(&g, &[0]).unwrap()), "sin exp sum expand_dims broadcast_to floor");
+    assert_eq!(ops(&jvp(&g, &[0]).unwrap()), "sin exp ceil sum sum");
+    let batched = vmap(&grad(&g, &[0]).unwrap(), &[Some(0)], &[Some(0), Some(0)], 3).unwrap();
+    assert!(ops(&batched).contains("floor") && !ops(&batched).contains("cos"), "{}", ops(&batched));
+    let of_batch = vjp(&vmap(&g, &[Some(0)], &[Some(0)], 3).unwrap(), &[0]).unwrap();
+    assert!(ops(&of_batch).contains("floor") && !ops(&of_batch).contains("cos"), "{}", ops(&of_batch));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 Operations are lazy: they record what to do, and :func:`eval`, printing or reading a value runs it.
 
 Of MLX's functions these are absent so far: ``fft``, the decompositions of ``linalg``, convolutions, quantization,
-``custom_function`` and ``checkpoint``, distributed work, and the export of functions.
+rules of ``vmap`` for a ``custom_function``, distributed work, and the export of functions.
 """
 
 import math as _math

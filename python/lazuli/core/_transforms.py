@@ -11,7 +11,7 @@ from lazuli import _lazuli
 
 R = TypeVar("R")
 
-__all__ = ["compile_disabled", "compile_mode", "grad", "value_and_grad", "vmap"]
+__all__ = ["checkpoint", "compile_disabled", "compile_mode", "custom_function", "grad", "value_and_grad", "vmap"]
 
 
 def value_and_grad(
@@ -112,3 +112,71 @@ def compile_mode(mode: str) -> Iterator[None]:
 def compile_disabled() -> Any:
     """Within this context compiled functions run as plain ones."""
     return compile_mode("disabled")
+
+
+def checkpoint(fun: Callable[..., R]) -> Callable[..., R]:
+    """Returns ``fun`` as a function that keeps none of its intermediate values for gradients: reverse mode
+    computes them again from the arguments, which takes less memory and more time.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.grad(mx.checkpoint(lambda x: mx.exp(mx.sin(x))))(mx.array(0.0))
+        array(1, dtype=float32)
+    """
+
+    @functools.wraps(fun)
+    def wrapper(*args: Any, **kwargs: Any) -> R:
+        return _lazuli._custom(fun, args, kwargs, recompute=True)
+
+    return wrapper
+
+
+class custom_function:
+    """A function with derivatives of its own, as a decorator.
+
+    The rule of reverse mode is set with :meth:`vjp`, that of forward mode with :meth:`jvp`. What has no rule is derived
+    from the operations of the function. Over a batch (:func:`vmap`) both the function and its rules are batched.
+    Rules are traced when the function is called within a transformation.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> @mx.custom_function
+        ... def f(x, y):
+        ...     return mx.sin(x) * y
+        >>> @f.vjp
+        ... def f_vjp(primals, cotangent, output):
+        ...     x, y = primals
+        ...     return cotangent * mx.cos(x) * y, cotangent * mx.sin(x)
+        >>> mx.grad(f)(mx.array(0.0), mx.array(2.0))
+        array(2, dtype=float32)
+    """
+
+    def __init__(self, fun: Callable[..., Any]) -> None:
+        functools.update_wrapper(self, fun)
+        self._fun = fun
+        self._vjp: Callable[..., Any] | None = None
+        self._jvp: Callable[..., Any] | None = None
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Calls the function on arrays and trees of arrays; keyword arguments have no derivative by a rule."""
+        return _lazuli._custom(self._fun, args, kwargs, vjp=self._vjp, jvp=self._jvp)
+
+    def vjp(self, rule: Callable[..., Any]) -> custom_function:
+        """Sets the rule of reverse mode, a decorator.
+
+        Args:
+            rule: called with the primals (a tuple of the positional arguments, or the only one itself), the cotangents
+                and the outputs (both like what the function returns); returns cotangents like the primals.
+        """
+        self._vjp = rule
+        return self
+
+    def jvp(self, rule: Callable[..., Any]) -> custom_function:
+        """Sets the rule of forward mode, a decorator.
+
+        Args:
+            rule: called with the primals and their tangents (each a tuple, or the only one itself); returns
+                tangents like what the function returns.
+        """
+        self._jvp = rule
+        return self

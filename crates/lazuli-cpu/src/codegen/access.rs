@@ -4,6 +4,7 @@ use super::block::Layout;
 use super::line::{At, Class, Lanes, MOp, Op, Place, UniformSource, V, Widen, Width};
 use super::ops::X;
 use super::select::{Lower, Val};
+use super::skip::{Entry, schedule};
 use lazuli_kernel::{DType, Inner, Inst, Nest, Scalar, Store, Value};
 
 /// How elements of a dtype become lanes (bf16 needs a shift after that).
@@ -57,14 +58,21 @@ impl Lower<'_> {
         self.masked = masked;
         self.tail_masks = [None; 3];
         let mut values: Vec<Vec<Option<Val>>> = vec![uniform.to_vec(); copies];
-        for i in 0..kernel.body.len() {
-            if uniform[i].is_some() {
-                continue;
-            }
-            for (copy, values) in values.iter_mut().enumerate() {
-                self.copy = copy;
-                let value = self.compute(i, self.types[i], values);
-                values[i] = Some(value);
+        for entry in schedule(kernel, |i| uniform[i].is_some()) {
+            match entry {
+                Entry::Inst(i) => {
+                    for (copy, values) in values.iter_mut().enumerate() {
+                        self.copy = copy;
+                        let value = self.compute(i, self.types[i], values);
+                        values[i] = Some(value);
+                    }
+                }
+                Entry::Skip { condition, when } => {
+                    let of_copy = |values: &Vec<Option<Val>>| values[condition.0 as usize].expect("defined before").0;
+                    let conditions: Vec<V> = values.iter().map(of_copy).collect();
+                    self.push(Op::Skip { when }, None, &conditions, None);
+                }
+                Entry::Land => self.push(Op::Land, None, &[], None),
             }
         }
         let Nest::Map { stores } = &kernel.nest else { unreachable!("only maps are generated") };

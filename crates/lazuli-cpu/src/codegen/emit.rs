@@ -42,6 +42,8 @@ pub struct Emitter<'a> {
     pub tail_table: usize,
     /// Whether operands are far larger than the caches.
     pub stream: bool,
+    /// Where the skip at hand goes.
+    pub landing: Option<Label>,
 }
 
 /// Registers that allocation may use, by class.
@@ -171,6 +173,11 @@ impl Emitter<'_> {
                 let code = if on { Code::VEX_Kxnorw_kr_kr_kr } else { Code::VEX_Kxorw_kr_kr_kr };
                 self.asm.vector(code, &[k, k, k], None, None);
             }
+            Op::Skip { when } => self.skip(when, op, allocation),
+            Op::Land => {
+                let label = self.landing.take().expect("a skip comes before");
+                self.asm.place(label);
+            }
             Op::TailMask { part } => self.tail_mask(part, dst),
             Op::Load { at, widen, disp, half, double } => {
                 let mask = op.src.first().map(|&v| self.in_register(v, allocation, 1));
@@ -281,6 +288,35 @@ impl Emitter<'_> {
             let mask = self.vector_register(mask, Kind::F);
             self.asm.vector(code, &[Arg::Reg(d), Arg::Reg(no), yes, Arg::Reg(mask)], None, None);
         }
+    }
+
+    fn skip(&mut self, when: bool, op: &MOp, allocation: &Allocation) {
+        let label = self.asm.label();
+        self.landing = Some(label);
+        // All of them in one register, which is scratch if there are several.
+        let mut all = self.in_register(op.src[0], allocation, 0);
+        let scratch = self.scratch_of(self.info[op.src[0].0 as usize].class, 0);
+        for &v in &op.src[1..] {
+            let next = self.in_register(v, allocation, 1);
+            let (base, code) = match (self.wide(), when) {
+                (true, true) => (Register::K0, Code::VEX_Kandw_kr_kr_kr),
+                (true, false) => (Register::K0, Code::VEX_Korw_kr_kr_kr),
+                (false, true) => (Register::YMM0, Code::VEX_Vpand_ymm_ymm_ymmm256),
+                (false, false) => (Register::YMM0, Code::VEX_Vpor_ymm_ymm_ymmm256),
+            };
+            let args = [scratch, all, next].map(|n| Arg::Reg(base + n as u32));
+            self.asm.vector(code, &args, None, None);
+            all = scratch;
+        }
+        if self.wide() {
+            let k = Register::K0 + all as u32;
+            self.asm.rr(Code::VEX_Kortestw_kr_kr, k, k);
+            // Carry: all ones. Zero: none.
+            return self.asm.jump(if when { Code::Jb_rel32_64 } else { Code::Je_rel32_64 }, label);
+        }
+        self.asm.rr(Code::VEX_Vmovmskps_r32_ymm, Register::EAX, Register::YMM0 + all as u32);
+        self.asm.ri(Code::Cmp_rm32_imm32, Register::EAX, if when { 0xFF } else { 0 });
+        self.asm.jump(Code::Je_rel32_64, label);
     }
 
     fn tail_mask(&mut self, part: u8, dst: u8) {

@@ -143,6 +143,11 @@ pub enum Op {
         axis: u32,
     },
     Lanes(Lanes),
+    /// Jumps to the next `Land` if all lanes of all sources, which are bools, are `when`.
+    Skip {
+        when: bool,
+    },
+    Land,
 }
 
 #[derive(Debug, Clone)]

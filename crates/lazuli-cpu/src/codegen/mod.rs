@@ -17,6 +17,7 @@ mod line;
 mod ops;
 pub mod product;
 mod select;
+mod skip;
 
 use crate::isa::Isa;
 use asm::Asm;
@@ -63,8 +64,17 @@ pub fn generate(kernel: &Kernel, isa: Isa, stream: bool) -> Result<Image> {
 
     let tail_table = 64 * lower.pool.len();
     let entry = tail_table + 64;
-    let mut emitter =
-        Emitter { asm: Asm::new(entry), isa, kernel, layout, info, part: Part::Uniform, tail_table, stream };
+    let mut emitter = Emitter {
+        asm: Asm::new(entry),
+        isa,
+        kernel,
+        layout,
+        info,
+        part: Part::Uniform,
+        tail_table,
+        stream,
+        landing: None,
+    };
     emitter.function(
         [(lines[0], &allocations[0]), (lines[1], &allocations[1]), (lines[2], &allocations[2])],
         &pinned.constants,

@@ -11,8 +11,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
-/// Runs a Graph on the inputs: how a derived op (softmax, layer norm) is recorded. Eager fuses inside it, never across; `compile` inlines it, and so
-/// do the transforms, which is why it states no derivative of its own.
+/// Runs a Graph on the inputs: how a derived op (softmax, layer norm), a checkpointed function and one with derivatives of its own are recorded. Eager fuses
+/// inside it, never across; `compile` inlines it whatever its derivative is, so that it never stands in the way of fusion.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Call {
     pub name: Arc<str>,
@@ -20,6 +20,7 @@ pub struct Call {
     pub graph: Arc<Graph>,
     /// What makes the body for other shapes, where that is more than running the shape rules again.
     pub rule: Option<Rule>,
+    pub derivative: Derivative,
 }
 
 /// Makes a graph for inputs of given avals: of a body that depends on their extents in ways that no parameter states, such as the derivative
@@ -45,14 +46,48 @@ impl std::hash::Hash for Rule {
     }
 }
 
+/// How a call is differentiated. Graphs of rules have no constants either: what a rule needs besides is among the call's inputs.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub enum Derivative {
+    /// Through the body; what the derivative needs of it is kept.
+    #[default]
+    Body,
+    /// Through the body, which reverse mode computes again from the inputs: nothing else is kept (a checkpoint).
+    Recompute,
+    /// Reverse mode by `vjp` (inputs: those of the call, a cotangent for each output, the outputs; outputs: a cotangent for each of the call's first inputs, the
+    /// primals), forward mode by `jvp` (inputs: those of the call, a tangent for each primal; outputs: tangents of the outputs). The one that is missing goes through the
+    /// body. What comes after the primals has no derivative.
+    Custom { vjp: Option<Arc<Graph>>, jvp: Option<Arc<Graph>> },
+    /// The tangents of a call with a `vjp` of its own, in the middle of reverse mode: inputs are those of the call, its outputs, and tangents, in which it is
+    /// linear; it is transposed, never run, and its body gives zeros.
+    Pullback { vjp: Arc<Graph> },
+}
+
+impl Derivative {
+    /// Its graphs, by name.
+    pub fn rules(&self) -> impl Iterator<Item = (&'static str, &Arc<Graph>)> {
+        let (vjp, jvp) = match self {
+            Derivative::Body | Derivative::Recompute => (None, None),
+            Derivative::Custom { vjp, jvp } => (vjp.as_ref(), jvp.as_ref()),
+            Derivative::Pullback { vjp } => (Some(vjp), None),
+        };
+        vjp.map(|g| ("vjp", g)).into_iter().chain(jvp.map(|g| ("jvp", g)))
+    }
+}
+
 impl Call {
     /// A call of this graph, which has no constants.
     pub fn new(name: impl Into<Arc<str>>, graph: impl Into<Arc<Graph>>) -> Call {
-        Call { name: name.into(), graph: graph.into(), rule: None }
+        Call { name: name.into(), graph: graph.into(), rule: None, derivative: Derivative::Body }
     }
     /// A call whose body `rule` makes for each binding of shapes; these are the first.
     pub fn ruled(name: impl Into<Arc<str>>, rule: Arc<dyn GraphRule>, inputs: &[&Aval]) -> Result<Call> {
-        Ok(Call { name: name.into(), graph: rule.graph(inputs)?.into(), rule: Some(Rule(rule)) })
+        Ok(Call {
+            name: name.into(),
+            graph: rule.graph(inputs)?.into(),
+            rule: Some(Rule(rule)),
+            derivative: Derivative::Body,
+        })
     }
     /// The body for inputs of these avals.
     pub fn body(&self, inputs: &[&Aval]) -> Result<Cow<'_, Graph>> {
@@ -61,16 +96,30 @@ impl Call {
         }
         Ok(Cow::Owned(Arc::unwrap_or_clone(self.rebind(inputs)?.graph)))
     }
-    /// The same call for inputs of these avals: the body's shape rules run again, or its rule makes another.
+    /// The same call for inputs of these avals: the body's shape rules run again, or its rule makes another; those of the derivative too.
     pub fn rebind(&self, inputs: &[&Aval]) -> Result<Call> {
+        let shapes: Vec<Shape> = inputs.iter().map(|a| a.shape.clone()).collect();
         let graph = match &self.rule {
             Some(rule) => rule.0.graph(inputs)?,
-            None => {
-                let shapes: Vec<Shape> = inputs.iter().map(|a| a.shape.clone()).collect();
-                self.graph.rebind(&shapes)?
-            }
+            None => self.graph.rebind(&shapes)?,
         };
-        Ok(Call { name: self.name.clone(), graph: graph.into(), rule: self.rule.clone() })
+        let rebound = |rule: &Arc<Graph>, more: Vec<Aval>| {
+            let shapes: Vec<Shape> = shapes.iter().cloned().chain(more.into_iter().map(|a| a.shape)).collect();
+            rule.rebind(&shapes).map(Arc::new)
+        };
+        let derivative = match &self.derivative {
+            Derivative::Custom { vjp, jvp } => {
+                let outputs = [graph.output_avals(), graph.output_avals()].concat();
+                let vjp = vjp.as_ref().map(|g| rebound(g, outputs)).transpose()?;
+                let tangents = |g: &Arc<Graph>| {
+                    let primals = g.inputs.len() - self.graph.inputs.len();
+                    inputs[..primals].iter().map(|&a| a.clone()).collect()
+                };
+                Derivative::Custom { vjp, jvp: jvp.as_ref().map(|g| rebound(g, tangents(g))).transpose()? }
+            }
+            other => other.clone(),
+        };
+        Ok(Call { name: self.name.clone(), graph: graph.into(), rule: self.rule.clone(), derivative })
     }
     /// Whether the inputs of the body are of these avals.
     pub fn fits(&self, inputs: &[&Aval]) -> bool {
@@ -83,7 +132,13 @@ impl Primitive for Call {
         "call"
     }
     fn params(&self) -> String {
-        format!("name={}", self.name)
+        let derivative = match self.derivative {
+            Derivative::Body => "",
+            Derivative::Recompute => ",derivative=recompute",
+            Derivative::Custom { .. } => ",derivative=custom",
+            Derivative::Pullback { .. } => ",derivative=pullback",
+        };
+        format!("name={}{derivative}", self.name)
     }
     fn arity(&self) -> Arity {
         Arity::Exactly(self.graph.inputs.len())

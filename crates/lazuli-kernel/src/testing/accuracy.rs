@@ -64,7 +64,7 @@ pub const EDGES: [f32; 24] = [
 ];
 
 /// Stores f(x) and, for f32, the f64 function of the same operands, for `n` points.
-fn plan(function: &Function, dtype: DType, n: usize) -> Plan {
+pub fn plan(function: &Function, dtype: DType, n: usize) -> Plan {
     let mut e = Emit::new();
     let operands: Vec<Value> = (0..function.arity()).map(|_| e.input(dtype)).collect();
     let emit = |e: &mut Emit, v: &[Value]| match function.emit {
@@ -121,6 +121,11 @@ pub fn measure_f32(backend: &dyn Backend, function: &Function, points: &[[f32; 2
     let mut worst = Worst::default();
     let limit = 2f64.powi(128);
     for ((&p, got), want) in points.iter().zip(got).zip(want) {
+        // Rounded correctly: at most half a unit, which is not worth the arithmetic once as much was seen.
+        if worst.ulp >= 0.5 && got.to_bits() == (want as f32).to_bits() {
+            worst.points += 1;
+            continue;
+        }
         let operands = [p[0] as f64, if function.arity() == 2 { p[1] as f64 } else { 0.0 }];
         let scale = scale(function, operands, want);
         let zero = got == 0.0 || scale == 0.0;

@@ -1,18 +1,22 @@
-//! Measures the errors of the elementary functions over all f32 inputs (of one argument; pairs are drawn at random).
+//! Measures the errors of the elementary functions, as machine code of each instruction set that the processor has, over all f32 inputs (of one argument; pairs
+//! are drawn at random).
 //!
-//!     cargo run --release -p lazuli-kernel --example ulp -- [NAME ...] [--step N]
+//!     cargo run --release -p lazuli-cpu --example ulp -- [NAME ...] [--step N] [--isa avx512|avx2|interpreter]
 //!
-//! `--step N` visits every Nth bit pattern, and 2³²/N pairs. Results are judged as `lazuli_kernel::testing::accuracy` says. Fails if a function
+//! `--step N` visits every Nth bit pattern, and 2³²/N pairs. At every 1,000th chunk of points the interpreter must give the same bits. Results are judged as `lazuli_kernel::testing::accuracy` says. Fails if a function
 //! exceeds the error that its table states.
 
+use lazuli_cpu::{Cpu, Isa};
 use lazuli_kernel::math::{FUNCTIONS, Function};
-use lazuli_kernel::testing::Rng;
-use lazuli_kernel::testing::accuracy::{Worst, measure_f32};
-use lazuli_kernel::{Backend, Interpreter};
+use lazuli_kernel::testing::accuracy::{Worst, measure_f32, plan};
+use lazuli_kernel::testing::{Rng, check_backends};
+use lazuli_kernel::{DType, Interpreter};
 use std::process::ExitCode;
 use std::time::Instant;
 
 const CHUNK: u64 = 1 << 16;
+/// One chunk in so many goes to the interpreter as well.
+const COMPARED: u64 = 1000;
 
 /// Points number `first..first + CHUNK` of a sweep.
 fn points(function: &Function, first: u64, step: u64) -> Vec<[f32; 2]> {
@@ -37,13 +41,27 @@ fn points(function: &Function, first: u64, step: u64) -> Vec<[f32; 2]> {
     }
 }
 
-fn sweep(backend: &dyn Backend, function: &Function, step: u64) -> Worst {
+/// Asserts that the interpreter gives the same bits.
+fn compare(cpu: &Cpu, function: &Function, points: &[[f32; 2]]) {
+    let operand = |i: usize| points.iter().flat_map(|p| p[i].to_le_bytes()).collect();
+    let inputs: Vec<Vec<u8>> = (0..function.arity()).map(operand).collect();
+    let plan = plan(function, DType::F32, points.len());
+    check_backends(&Interpreter::default(), cpu, &plan, &inputs).unwrap_or_else(|e| panic!("{}: {e}", function.name));
+}
+
+fn sweep(isa: Isa, function: &Function, step: u64) -> Worst {
     let total = (1u64 << 32).div_ceil(step);
     let threads = std::thread::available_parallelism().map_or(1, |n| n.get()) as u64;
     let part = |thread: u64| {
+        // One backend a thread: those of one stream would wait for one another.
+        let cpu = Cpu::with_isa_and_threads(isa, 1).expect("the instruction set is there");
         let mut worst = Worst::default();
         for first in (thread * CHUNK..total).step_by((threads * CHUNK) as usize) {
-            let found = measure_f32(backend, function, &points(function, first, step));
+            let points = points(function, first, step);
+            if isa != Isa::Interpreter && (first / CHUNK).is_multiple_of(COMPARED) {
+                compare(&cpu, function, &points);
+            }
+            let found = measure_f32(&cpu, function, &points);
             worst = worst.merge(found.unwrap_or_else(|e| panic!("{e}")));
         }
         worst
@@ -57,6 +75,7 @@ fn sweep(backend: &dyn Backend, function: &Function, step: u64) -> Worst {
 fn main() -> ExitCode {
     let mut step = 1;
     let mut names = Vec::new();
+    let mut sets = vec![Isa::Avx512, Isa::Avx2];
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         if argument == "--step" {
@@ -66,6 +85,16 @@ fn main() -> ExitCode {
                 return ExitCode::FAILURE;
             };
             step = n;
+        } else if argument == "--isa" {
+            sets = match arguments.next().as_deref() {
+                Some("avx512") => vec![Isa::Avx512],
+                Some("avx2") => vec![Isa::Avx2],
+                Some("interpreter") => vec![Isa::Interpreter],
+                _ => {
+                    eprintln!("--isa takes avx512, avx2 or interpreter");
+                    return ExitCode::FAILURE;
+                }
+            };
         } else if FUNCTIONS.iter().any(|f| f.name == argument) {
             names.push(argument);
         } else {
@@ -76,16 +105,22 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     }
-    let backend = Interpreter::default();
+    sets.retain(|isa| isa.is_available());
+    if sets.is_empty() {
+        eprintln!("this processor has none of the instruction sets asked for");
+        return ExitCode::FAILURE;
+    }
     let mut code = ExitCode::SUCCESS;
-    for function in FUNCTIONS.iter().filter(|f| names.is_empty() || names.iter().any(|n| n == f.name)) {
+    let wanted = FUNCTIONS.iter().filter(|f| names.is_empty() || names.iter().any(|n| n == f.name));
+    for (function, &isa) in wanted.flat_map(|f| sets.iter().map(move |isa| (f, isa))) {
         let start = Instant::now();
-        let Worst { ulp, operands: [x, y], got, want, points } = sweep(&backend, function, step);
+        let Worst { ulp, operands: [x, y], got, want, points } = sweep(isa, function, step);
         let at = if function.arity() == 1 { format!("{x:e}") } else { format!("({x:e}, {y:e})") };
         let verdict = if ulp <= function.max_ulp_f32 { "" } else { "  EXCEEDS the documented error" };
         println!(
-            "{:<10} {ulp:.4} ULP (documented {}) at {at}: got {got:e}, want {want:e}; {points} points in {:.0} s{verdict}",
+            "{:<10} {:<14} {ulp:.4} ULP (documented {}) at {at}: got {got:e}, want {want:e}; {points} points in {:.0} s{verdict}",
             function.name,
+            isa.name(),
             function.max_ulp_f32,
             start.elapsed().as_secs_f64()
         );

@@ -1,0 +1,177 @@
+//! Functions with derivatives of their own, and functions whose values reverse mode computes again.
+//!
+//! Both are recorded as one call that holds the function's graph and, traced at the same time, those of its rules. What a function or a rule reaches through its closure
+//! is passed to the call. A compiled function inlines the call like any other, so that neither stands in the way of fusion. Where nothing is
+//! traced, the function is simply called. Absent: rules of vmap; a call over a batch takes the batched function and batched rules.
+
+use crate::array::{Array, Op};
+use crate::ops;
+use crate::trace::{self, Cut, Trace};
+use lazuli_ir::prims::{Call, Derivative};
+use lazuli_ir::{Error, Graph, Result, Var, shape};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// From primals, cotangents of the outputs, and outputs to a cotangent for each primal.
+pub type Vjp<'a> = &'a dyn Fn(&[Array], &[Array], &[Array]) -> Result<Vec<Array>>;
+/// From primals and a tangent for each of them to tangents of the outputs.
+pub type Jvp<'a> = &'a dyn Fn(&[Array], &[Array]) -> Result<Vec<Array>>;
+
+/// The outputs of `f`, which is differentiated by these rules: in reverse mode by `vjp`, in forward mode by `jvp`, and through its own operations where the rule
+/// is not given. Arrays that `f` reaches through its closure have no derivative by a rule.
+///
+/// ```
+/// use lazuli_core::{Array, array, custom, grad};
+/// // The gradient of |x|² as if it were that of 3x.
+/// let f = |x: &Array| {
+///     let vjp = |_: &[Array], cotangents: &[Array], _: &[Array]| Ok(vec![&cotangents[0] * 3.0]);
+///     custom::custom_function("f", &[x.clone()], |x| Ok(vec![x[0].square()]), Some(&vjp), None).unwrap().remove(0)
+/// };
+/// assert_eq!(f(&array(2.0)).item::<f32>(), 4.0);
+/// assert_eq!(grad(f)(&array(2.0)).item::<f32>(), 3.0);
+/// ```
+///
+/// # Errors
+/// Those of `f` and the rules; and where a rule gives another number of arrays, or other shapes, than there are primals (outputs).
+#[track_caller]
+pub fn custom_function(
+    name: &str,
+    inputs: &[Array],
+    f: impl FnOnce(&[Array]) -> Result<Vec<Array>>,
+    vjp: Option<Vjp>,
+    jvp: Option<Jvp>,
+) -> Result<Vec<Array>> {
+    if !is_recorded(inputs) || vjp.is_none() && jvp.is_none() {
+        return f(inputs);
+    }
+    let n = inputs.len();
+    let body = traced(name, inputs, &[], f)?;
+    let outputs = body.graph.output_avals();
+    let placeholders = |avals: &[lazuli_ir::Aval]| {
+        let trace = Trace::begin(name, "custom_function");
+        avals.iter().map(|a| trace.placeholder(a.clone())).collect::<Vec<_>>()
+    };
+    let vjp = match vjp {
+        None => None,
+        Some(rule) => {
+            let more = placeholders(&[outputs.clone(), outputs.clone()].concat());
+            Some(traced(name, inputs, &more, |a| {
+                let (cotangents, values) = a[n..].split_at(outputs.len());
+                agree("vjp", "a cotangent for each input", rule(&a[..n], cotangents, values)?, inputs)
+            })?)
+        }
+    };
+    let jvp = match jvp {
+        None => None,
+        Some(rule) => {
+            let like = placeholders(&outputs);
+            Some(traced(name, inputs, inputs, |a| {
+                agree("jvp", "a tangent for each output", rule(&a[..n], &a[n..])?, &like)
+            })?)
+        }
+    };
+    // Every graph takes the inputs, then all constants, its own among them, then what else its rule is given.
+    let mut constants: Vec<Array> = Vec::new();
+    let cuts = [Some(body), vjp, jvp];
+    let starts: Vec<usize> = cuts
+        .iter()
+        .map(|cut| {
+            let start = constants.len();
+            constants.extend(cut.iter().flat_map(|c| c.constants.iter().cloned()));
+            start
+        })
+        .collect();
+    let mut graphs =
+        cuts.into_iter().zip(starts).map(|(cut, start)| cut.map(|c| Arc::new(with_all(c, n, start, &constants))));
+    let mut next = || graphs.next().flatten();
+    let (body, vjp, jvp) = (next(), next(), next());
+    let body = body.ok_or_else(|| Error::internal("custom_function", "the function has no graph"))?;
+    let call = Call { derivative: Derivative::Custom { vjp, jvp }, ..Call::new(name, body) };
+    Ok(record(call, inputs, constants))
+}
+
+/// The outputs of `f`, which reverse mode computes again from the inputs when it needs values on the way to them: less memory for more time.
+///
+/// ```
+/// use lazuli_core::{Array, array, custom, grad};
+/// let f = |x: &Array| custom::checkpoint("f", &[x.clone()], |x| Ok(vec![x[0].sin().exp()])).unwrap().remove(0);
+/// assert_eq!(grad(f)(&array(0.0)).item::<f32>(), 1.0);
+/// ```
+///
+/// # Errors
+/// Those of `f`.
+#[track_caller]
+pub fn checkpoint(name: &str, inputs: &[Array], f: impl FnOnce(&[Array]) -> Result<Vec<Array>>) -> Result<Vec<Array>> {
+    if !is_recorded(inputs) {
+        return f(inputs);
+    }
+    let body = traced(name, inputs, &[], f)?;
+    let graph = Graph { constants: 0, ..body.graph };
+    let call = Call { derivative: Derivative::Recompute, ..Call::new(name, graph) };
+    Ok(record(call, inputs, body.constants))
+}
+
+/// Whether somebody may ask for the derivative.
+fn is_recorded(inputs: &[Array]) -> bool {
+    trace::is_tracing() || inputs.iter().any(Array::is_traced)
+}
+
+/// What `f` does on stand-ins of these arrays.
+fn traced(name: &str, inputs: &[Array], more: &[Array], f: impl FnOnce(&[Array]) -> Result<Vec<Array>>) -> Result<Cut> {
+    let trace = Trace::begin(name, "custom_function");
+    let holes: Vec<Array> = inputs.iter().chain(more).map(|a| trace.placeholder(a.aval().clone())).collect();
+    let outputs = f(&holes)?;
+    trace::cut(&holes, &outputs)
+}
+
+/// The arrays, in the dtypes of `like`, if they are as many and of the same shapes.
+fn agree(rule: &str, what: &str, arrays: Vec<Array>, like: &[Array]) -> Result<Vec<Array>> {
+    if arrays.len() != like.len() {
+        let (got, want) = (arrays.len(), like.len());
+        return Err(Error::value(
+            "custom_function",
+            format!("the {rule} gave {got} arrays for {want}: it must give {what}"),
+        ));
+    }
+    let check = |(k, (a, like)): (usize, (Array, &Array))| {
+        if a.shape() != like.shape() {
+            let (got, want) = (shape::show(a.shape()), shape::show(like.shape()));
+            let message = format!("array {k} of the {rule} has shape {got}, not {want}: it must give {what}");
+            return Err(Error::value("custom_function", message));
+        }
+        ops::astype(&a, like.dtype())
+    };
+    arrays.into_iter().zip(like).enumerate().map(check).collect()
+}
+
+/// The graph of a cut, whose own constants are `constants[start..]`, with the first `n` inputs, all constants, and then the other inputs.
+fn with_all(cut: Cut, n: usize, start: usize, constants: &[Array]) -> Graph {
+    let Cut { mut graph, constants: own } = cut;
+    let arguments: Vec<Var> = graph.arguments().to_vec();
+    let own_vars = graph.inputs.split_off(arguments.len());
+    let mut all: Vec<Var> = Vec::with_capacity(constants.len());
+    for (k, constant) in constants.iter().enumerate() {
+        all.push(match k.checked_sub(start).filter(|&k| k < own.len()) {
+            Some(k) => own_vars[k],
+            None => {
+                graph.avals.push(constant.aval().clone());
+                Var(graph.avals.len() as u32 - 1)
+            }
+        });
+    }
+    graph.inputs = arguments[..n].iter().chain(&all).chain(&arguments[n..]).copied().collect();
+    graph.constants = 0;
+    graph
+}
+
+#[track_caller]
+fn record(call: Call, inputs: &[Array], constants: Vec<Array>) -> Vec<Array> {
+    let avals: SmallVec<[_; 1]> = call.graph.output_avals().into();
+    let n = avals.len() as u32;
+    if n == 0 {
+        return Vec::new();
+    }
+    let operands = inputs.iter().cloned().chain(constants).collect();
+    let out = Array::pending(Op::Prim(call.into()), operands, SmallVec::new(), avals, trace::meta());
+    (0..n).map(|k| out.sibling(k)).collect()
+}
