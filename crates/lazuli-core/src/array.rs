@@ -215,9 +215,11 @@ impl Array {
         shapeless::read_all(self);
         &self.aval().shape
     }
+    /// The dtype of the elements.
     pub fn dtype(&self) -> DType {
         self.aval().dtype
     }
+    /// How many axes there are.
     pub fn ndim(&self) -> usize {
         if self.is_traced() {
             shapeless::read_rank();
@@ -235,6 +237,7 @@ impl Array {
     pub fn nbytes(&self) -> usize {
         self.size() * self.dtype().itemsize()
     }
+    /// Where in the program the array was made, if that was within a trace.
     pub fn location(&self) -> Location {
         self.node.meta.location
     }

@@ -222,7 +222,9 @@ impl Operand for Dim {
 /// An extent that an operation is asked for: a number (−1 for one that follows, where the operation says so), or a [`Dim`].
 #[derive(Debug, Clone)]
 pub enum Extent {
+    /// A number.
     Known(isize),
+    /// The extent of an array's axis.
     Of(Dim),
 }
 
@@ -258,6 +260,7 @@ impl Extent {
 /// # Ok::<(), lazuli_core::Error>(())
 /// ```
 pub trait Extents {
+    /// The extents, in order.
     fn extents(&self) -> Vec<Extent>;
 }
 

@@ -8,6 +8,7 @@
 //! Absent on purpose: rules of primitives (`lazuli-ir`), kernels (`lazuli-compile`, the backends), modules and optimizers
 //! (`lazuli-nn`), anything of Python.
 #![forbid(unsafe_code)]
+#![warn(missing_docs)]
 
 pub mod array;
 pub mod backend;

@@ -9,6 +9,7 @@ use lazuli_ir::{Error, Result, shape};
 ///
 /// `f64` is left out so that `1.0` is a `float32`, the default: see [`Array::from_slice`] for other dtypes.
 pub trait Literal {
+    /// The type of the numbers.
     type Element: Element;
     /// The shape, told by the first of each list.
     fn shape(&self, into: &mut Vec<usize>);

@@ -94,9 +94,13 @@ impl<T: Operand + ?Sized> Operand for &T {
 /// A number written in the program.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub enum Weak {
+    /// Takes any dtype.
     Bool(bool),
+    /// Takes any dtype but bool; int32 by itself, int64 where it does not fit.
     Int(i64),
+    /// Takes float dtypes and complex64; float32 by itself.
     Float(f64),
+    /// Real and imaginary part: complex64.
     Complex(f32, f32),
 }
 
@@ -116,6 +120,7 @@ impl Weak {
             _ => default,
         }
     }
+    /// The number as a scalar of this dtype.
     pub fn scalar(self, dtype: DType) -> Scalar {
         match self {
             Weak::Bool(v) => Scalar::from_i64(dtype, v as i64),

@@ -151,6 +151,7 @@ impl Program {
         })
     }
 
+    /// The name of the function.
     pub fn name(&self) -> &str {
         &self.name
     }

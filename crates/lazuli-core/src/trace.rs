@@ -71,7 +71,9 @@ pub(crate) fn meta() -> Meta {
 /// A graph cut out of what was recorded, and the arrays of its constant inputs.
 #[derive(Debug)]
 pub struct Cut {
+    /// Its last inputs are the constants.
     pub graph: Graph,
+    /// What the function reached beside its inputs.
     pub constants: Vec<Array>,
 }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 /// Values of `f`, and a number of its cotangents pulled back.
 #[derive(Debug)]
 pub struct Pulled {
+    /// What the function returned.
     pub outputs: Vec<Array>,
     /// One per input.
     pub cotangents: Vec<Array>,

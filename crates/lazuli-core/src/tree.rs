@@ -13,7 +13,9 @@ use std::hash::{Hash, Hasher};
 /// What a visit meets.
 #[derive(Debug)]
 pub enum Leaf<'a> {
+    /// An array.
     Array(&'a Array),
+    /// A constant.
     Constant(Constant),
     /// A container begins: its kind, and its length (or variant).
     Open(&'static str, usize),
@@ -55,6 +57,7 @@ pub const FIXED: &str = "fixed";
 
 /// What a mutable visit meets: the same arrays, and the constants that may be changed; nothing of the structure.
 pub enum LeafMut<'a> {
+    /// An array.
     Array(&'a mut Array),
     /// A constant, whose type the visitor may ask for.
     Constant(&'a mut dyn Any),

@@ -226,3 +226,83 @@ fn modules_of_one_name_and_structure_are_told_apart() {
     check(&apply(&one, &array(3.0)), &[6.0]);
     check(&apply(&Sequential { layers: vec![other()] }, &array(3.0)), &[1.5]);
 }
+
+#[test]
+fn random_numbers_are_fresh_where_their_state_is_captured() {
+    random::seed(5);
+    let constant = compile(|x: &Array| x + random::uniform([2]));
+    let x = array([0.0, 0.0]);
+    let first = constant(&x).to_vec::<f32>();
+    assert_eq!(constant(&x).to_vec::<f32>(), first, "drawn at the trace");
+    let after = random::uniform([2]).to_vec::<f32>();
+    random::seed(5);
+    assert_eq!(random::uniform([2]).to_vec::<f32>(), first);
+    assert_eq!(random::uniform([2]).to_vec::<f32>(), after, "the thread's key moved on once");
+
+    let fresh = compile(|rng: &mut random::State, x: &Array| x + random::using(rng, || random::uniform([2])));
+    let mut rng = random::State::new(5);
+    assert_eq!(fresh(&mut rng, &x).to_vec::<f32>(), first);
+    assert_eq!(fresh(&mut rng, &x).to_vec::<f32>(), after);
+    assert_eq!(fresh.traces(), 1);
+    assert_eq!(compile(|rng: &mut random::State| rng.uniform([2]))(&mut random::State::new(5)).to_vec::<f32>(), first);
+
+    // A panic within `using` leaves the thread's own key.
+    random::seed(5);
+    let lost = lazuli::catch(|| Ok(random::using(&mut random::State::new(9), || array([1.0, 2.0]) + array([1.0; 3]))));
+    assert!(lost.is_err());
+    assert_eq!(random::uniform([2]).to_vec::<f32>(), first);
+}
+
+#[test]
+fn a_placeholder_that_leaks_is_told_from_a_value_read_too_early() {
+    use std::sync::{Arc, Mutex};
+    let kept = Arc::new(Mutex::new(None));
+    let leak = compile({
+        let kept = kept.clone();
+        move |x: &Array| {
+            *kept.lock().unwrap() = Some(x.clone());
+            x + 1.0
+        }
+    });
+    check(&leak(&array(1.0)), &[2.0]);
+    let leaked = kept.lock().unwrap().take().unwrap();
+    assert_eq!(leaked.try_to_vec::<f32>().unwrap_err().kind(), ErrorKind::LeakedTracer);
+    let early = compile(|x: &Array| x * x.item::<f32>());
+    assert_eq!(early.try_call(&array(1.0)).unwrap_err().kind(), ErrorKind::TracedRead);
+    let mismatch = compile(|x: &Array, y: &Array| x + y);
+    assert_eq!(mismatch.try_call(&array([1.0; 2]), &array([1.0; 3])).unwrap_err().kind(), ErrorKind::Value);
+}
+
+#[test]
+fn fallible_functions_are_transformed_into_fallible_ones() {
+    let root = |x: &Array| if x.item::<f32>() < 0.0 { Err(Error::value("root", "negative")) } else { Ok(x.sqrt()) };
+    let slope = grad(root);
+    check(&slope(&array(4.0)).unwrap(), &[0.25]);
+    assert_eq!(slope(&array(-1.0)).unwrap_err().message(), "negative");
+    let refused = vmap(|_: &Array| -> Result<Array> { Err(Error::value("f", "refused")) });
+    assert!(refused(&array([1.0])).is_err());
+    let by = lazuli::grad_all(|x: &Array, y: &Array, n: &Array| x * y * n);
+    let (x, y, n) = by(&array(2.0), &array(3.0), &array(1));
+    check(&x, &[3.0]);
+    check(&y, &[2.0]);
+    assert_eq!(n.to_vec::<i32>(), [0]);
+    let vector = lazuli::catch(|| Ok(grad(|x: &Array| x * 2.0)(&array([1.0, 2.0])))).unwrap_err();
+    assert!(
+        vector.message().contains("gradient is that of a scalar") && vector.location().unwrap().contains("page.rs")
+    );
+}
+
+#[test]
+fn derivatives_of_trees_with_several_arguments() {
+    let f = |(x, y): &(Array, Vec<Array>)| (x * &y[0], x.sin());
+    let at = (array(2.0), vec![array(3.0)]);
+    let ((z, _), (dx, dy)) = lazuli::vjp(f, &at, &(array(1.0), array(0.0)));
+    check(&z, &[6.0]);
+    check(&dx, &[3.0]);
+    check(&dy[0], &[2.0]);
+    let ((_, s), (dz, ds)) = lazuli::jvp(f, &at, &(array(1.0), vec![array(0.5)]));
+    check(&s, &[2f32.sin()]);
+    check(&dz, &[4.0]);
+    check(&ds, &[2f32.cos()]);
+    assert!(lazuli::try_vjp(f, &at, &(array([1.0]), array(0.0))).is_err());
+}

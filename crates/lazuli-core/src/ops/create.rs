@@ -12,10 +12,12 @@ use lazuli_ir::{Binary, DType, Error, Result, Scalar};
 pub fn full(shape: impl Extents, value: Scalar) -> Result<Array> {
     super::broadcast_to(&Array::scalar(value), shape)
 }
+/// Zeros of this shape.
 #[track_caller]
 pub fn zeros(shape: impl Extents, dtype: DType) -> Result<Array> {
     full(shape, Scalar::zero(dtype))
 }
+/// Ones of this shape.
 #[track_caller]
 pub fn ones(shape: impl Extents, dtype: DType) -> Result<Array> {
     full(shape, Scalar::one(dtype))

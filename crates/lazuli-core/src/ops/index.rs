@@ -11,6 +11,7 @@ use lazuli_kernel::ScatterOp;
 /// One entry of an index.
 #[derive(Debug, Clone)]
 pub enum Item {
+    /// One position, which may count from the end; the axis is dropped.
     Int(isize),
     /// `start:stop:step`.
     Slice(Bound),

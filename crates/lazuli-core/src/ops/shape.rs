@@ -78,6 +78,7 @@ pub fn transpose(a: &Array, order: Option<&[isize]>) -> Result<Array> {
     apply(Transpose { axes }, &[a])
 }
 
+/// Two axes in each other's place.
 #[track_caller]
 pub fn swapaxes(a: &Array, x: isize, y: isize) -> Result<Array> {
     let (x, y) = (axis("swapaxes", x, a.ndim())?, axis("swapaxes", y, a.ndim())?);
