@@ -43,6 +43,12 @@ fn sum(vector_axis: u32) -> Kernel {
     Kernel { rank: 2, vector_axis, params: vec![], operands: e.operands, body: e.insts, nest }
 }
 
+/// out[i, j] = in[j, i]
+fn transposed() -> Kernel {
+    let kernel = "kernel rank 2 vector 1 (in f32 strided, out f32 unit) { %0 = load 0 map { store 1 <- %0 } }";
+    kernel.parse().expect("a kernel as text")
+}
+
 fn gelu(e: &mut Emit, x: Value) -> Value {
     let scale = e.f32(std::f32::consts::FRAC_1_SQRT_2);
     let scaled = e.mul(x, scale);
@@ -112,6 +118,7 @@ fn main() {
     let cpu = Cpu::new();
     println!("{:?}", cpu.features());
     maps(&cpu);
+    transposes(&cpu);
     reductions(&cpu);
     products(&cpu);
 }
@@ -124,6 +131,13 @@ fn maps(cpu: &Cpu) {
         time(cpu, &format!("exp {n}"), step(map(math::exp)), &[n], n);
         time(cpu, &format!("chain {n}"), step(map(chain)), &[n], n);
         time(cpu, &format!("sin {n}"), step(map(math::sin)), &[n], n);
+    }
+}
+
+fn transposes(cpu: &Cpu) {
+    for n in [256, 4096] {
+        let side = n as isize;
+        time(cpu, &format!("transpose {n}"), launch(transposed(), &[n, n], [&[1, side], &[side, 1]]), &[n * n], n * n);
     }
 }
 

@@ -52,7 +52,13 @@ pub struct Tile {
     template: Vec<u64>,
     /// Whether operand `o` has no elements and is read at computed positions only.
     empty: Vec<bool>,
+    /// Whether neighbours along the vector axis lie on cache lines of their own in some operand.
+    scattered: bool,
 }
+
+/// Elements of a row that are gone through before the next row, where each is on a cache line of its own: the lines stay in the first-level cache for the
+/// rows that need their other elements.
+const SCATTERED: usize = 64;
 
 /// One operand of a tile.
 #[derive(Debug, Clone)]
@@ -93,7 +99,10 @@ impl Tile {
                 kernel.body.iter().any(|i| matches!(*i, Inst::LoadAt { operand, .. } if operand == o as u32));
             empty.push(operand.len == 0 && looked_up && !kernel.body.contains(&Inst::Load(o as u32)));
         }
-        Ok(Self { streaming, extents: extents.into(), vector_axis, strides, template, empty, function })
+        let along = |o: usize| operands[o].strides.get(vector_axis).map_or(0, |s| s.unsigned_abs());
+        let far = |(o, d): (usize, &lazuli_kernel::Operand)| along(o) * d.dtype.itemsize() >= 64;
+        let scattered = kernel.operands.iter().enumerate().any(far);
+        Ok(Self { streaming, extents: extents.into(), vector_axis, strides, template, empty, scattered, function })
     }
 
     pub fn function(&self) -> &Arc<Function> {
@@ -156,8 +165,20 @@ impl Tile {
             Some(f) if self.can_stream(bases, strides, part) => f,
             _ => &self.function,
         };
-        let layout = function.layout;
         let rank = self.extents.len();
+        if self.scattered
+            && part.count[self.vector_axis] > SCATTERED
+            && part.count.iter().filter(|&&n| n > 1).count() > 1
+        {
+            let (start, count) = (part.start[self.vector_axis], part.count[self.vector_axis]);
+            for first in (0..count).step_by(SCATTERED) {
+                let piece = part.with(self.vector_axis, start + first, SCATTERED.min(count - first));
+                // SAFETY: a part of the caller's.
+                unsafe { self.run_with(strides, bases, &piece) };
+            }
+            return;
+        }
+        let layout = function.layout;
         // Rows step along the last axis that is not the vectors' and has more than one index.
         let row_axis = (0..rank).rev().find(|&a| a != self.vector_axis && part.count[a] > 1);
         let n = part.count.get(self.vector_axis).map_or(1, |&n| n as u64);

@@ -1,7 +1,7 @@
 //! Selection of loads, stores, loop counters and run-time scalars, and of whole lines.
 
 use super::block::Layout;
-use super::line::{At, Class, Lanes, MOp, Op, Place, UniformSource, V, Widen, Width};
+use super::line::{At, Class, GatherFrom, Lanes, MOp, Op, Place, UniformSource, V, Widen, Width};
 use super::ops::X;
 use super::select::{Lower, Val};
 use super::skip::{Entry, schedule};
@@ -199,6 +199,10 @@ impl Lower<'_> {
         let first = (self.copy * self.isa.lanes()) as i32;
         // AVX2 has masked loads of 32 and 64 bits only.
         let by_lanes = o.inner != Inner::Unit || (self.masked && !self.wide() && size < 4);
+        if self.wide() && o.inner == Inner::Strided && size >= 4 {
+            let distances = self.distances(operand);
+            return self.gather(operand, GatherFrom::Lane(first), distances);
+        }
         if by_lanes {
             let strided = o.inner != Inner::Unit;
             self.push(Op::Lanes(Lanes::Gather { operand, size: size as u32, strided, first }), None, &[], None);
@@ -234,6 +238,43 @@ impl Lower<'_> {
         }
     }
 
+    /// Elements of 32 or 64 bits at these distances.
+    fn gather(&mut self, operand: u32, from: GatherFrom, distances: Val) -> Val {
+        let size = self.kernel.operands[operand as usize].dtype.itemsize() as u32;
+        let double = size == 8;
+        let all = self.halves(|s, h| {
+            let distance = if h == 0 { distances.0 } else { distances.1.unwrap_or(distances.0) };
+            let op = Op::Gather { operand, from, half: h as u8, double, scale: size };
+            s.op(op, Class::Vector, &[distance], None)
+        });
+        match all.1 {
+            Some(high) if !double => Val(self.xi(X::Join, &[all.0, high], 1), None),
+            _ => all,
+        }
+    }
+
+    /// Bytes from the first lane of a strided operand to each, in the uniform line.
+    fn distances(&mut self, operand: u32) -> Val {
+        if let Some(&(_, v)) = self.distances.iter().find(|&&(o, _)| o == operand) {
+            return v;
+        }
+        let stride = self.uniform(UniformSource::Block(Layout::of(self.kernel).stride(operand)), DType::I64);
+        self.in_uniform = true;
+        let lanes = self.isa.lanes() / 2;
+        let distances = self.halves(|s, h| {
+            let mut lane = [0; 64];
+            for (i, bytes) in lane.chunks_exact_mut(8).enumerate() {
+                bytes.copy_from_slice(&((h * lanes + i) as u64).to_le_bytes());
+            }
+            let lane = s.pool(lane);
+            s.x(X::MulQ, &[stride.0, lane])
+        });
+        self.in_uniform = false;
+        let distances = self.make_global(distances);
+        self.distances.push((operand, distances));
+        distances
+    }
+
     fn load_at(&mut self, operand: u32, index: Val, mask: Option<V>) -> Val {
         let d = self.kernel.operands[operand as usize].dtype;
         let layout = Layout::of(self.kernel);
@@ -256,9 +297,13 @@ impl Lower<'_> {
         } else {
             mask
         };
-        self.stage_out(0, clamped);
-        self.push(Op::Lanes(Lanes::Lookup { operand, size: d.itemsize() as u32 }), None, &[], None);
-        let value = self.load_from(At::Stage(1), d, 0);
+        let value = if self.wide() && d.itemsize() >= 4 {
+            self.gather(operand, GatherFrom::Operand, clamped)
+        } else {
+            self.stage_out(0, clamped);
+            self.push(Op::Lanes(Lanes::Lookup { operand, size: d.itemsize() as u32 }), None, &[], None);
+            self.load_from(At::Stage(1), d, 0)
+        };
         match mask {
             None => value,
             Some(m) if d == DType::Bool => Val(self.mask_and(m, value.0), None),

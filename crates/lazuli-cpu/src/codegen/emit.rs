@@ -7,7 +7,7 @@
 
 use super::asm::{Arg, Asm, Label, mem, mem_index};
 use super::block::{self, Layout};
-use super::line::{Allocation, At, Class, MOp, Op, Place, UniformSource, V, VInfo, Widen, Width};
+use super::line::{Allocation, At, Class, GatherFrom, MOp, Op, Place, UniformSource, V, VInfo, Widen, Width};
 use super::ops::{Kind, X};
 use crate::isa::Isa;
 use iced_x86::{Code, Instruction, MemoryOperand, Register};
@@ -172,6 +172,10 @@ impl Emitter<'_> {
                 let k = Arg::Reg(Register::K0 + dst as u32);
                 let code = if on { Code::VEX_Kxnorw_kr_kr_kr } else { Code::VEX_Kxorw_kr_kr_kr };
                 self.asm.vector(code, &[k, k, k], None, None);
+            }
+            Op::Gather { operand, from, half, double, scale } => {
+                let index = self.in_register(op.src[0], allocation, 1);
+                self.gather(operand, from, half, double, scale, dst, index);
             }
             Op::Skip { when } => self.skip(when, op, allocation),
             Op::Land => {
@@ -433,6 +437,38 @@ impl Emitter<'_> {
         let live = self.live(at, half, double).map(|k| (k, false));
         let value = Arg::Reg(self.vector_register(value, kind));
         self.asm.vector(code, &[to, value], None, live);
+    }
+
+    #[allow(clippy::too_many_arguments)]
+    fn gather(&mut self, operand: u32, from: GatherFrom, half: u8, double: bool, scale: u32, dst: u8, index: u8) {
+        let k = Register::K1;
+        let base = match from {
+            GatherFrom::Operand => self.pointer(operand),
+            GatherFrom::Lane(first) => {
+                // The second half follows at once.
+                if half == 0 {
+                    self.row_position(operand, scale, true, first);
+                }
+                Register::R9
+            }
+        };
+        match self.live(At::Operand(operand), half, true) {
+            Some(live) if from != GatherFrom::Operand => self.asm.rr(Code::VEX_Kmovw_kr_km16, k, live),
+            _ => self.asm.vector(Code::VEX_Kxnorw_kr_kr_kr, &[k, k, k].map(Arg::Reg), None, None),
+        }
+        // Into scratch: the result's register may be that of the distances, which the processor refuses.
+        let scratch = self.vector_register(self.scratch(0), Kind::F);
+        let xor = Code::EVEX_Vpxord_zmm_k1z_zmm_zmmm512b32;
+        self.asm.vector(xor, &[Arg::Reg(scratch); 3], None, None);
+        let (code, kind) = match double {
+            true => (Code::EVEX_Vgatherqpd_zmm_k1_vm64z, Kind::F),
+            false => (Code::EVEX_Vgatherqps_ymm_k1_vm64z, Kind::H),
+        };
+        let to = self.vector_register(self.scratch(0), kind);
+        let scale = if from == GatherFrom::Operand { scale } else { 1 };
+        let place = mem_index(base, self.vector_register(index, Kind::F), scale, 0);
+        self.asm.vector(code, &[Arg::Reg(to), Arg::Mem(place)], None, Some((k, false)));
+        self.copy_vector(dst, self.scratch(0));
     }
 
     /// All lanes from a general register.

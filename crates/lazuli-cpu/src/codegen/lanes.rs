@@ -52,7 +52,7 @@ impl Emitter<'_> {
     }
 
     /// `r9`: address of the operand's element at lane `first`; `rdx`: bytes to the next.
-    fn row_position(&mut self, operand: u32, size: u32, strided: bool, first: i32) {
+    pub fn row_position(&mut self, operand: u32, size: u32, strided: bool, first: i32) {
         if strided {
             let stride = mem(Register::RDI, self.layout.stride(operand) as i64);
             self.asm.rm(Code::Mov_r64_rm64, Register::RDX, stride);

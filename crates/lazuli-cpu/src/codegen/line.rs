@@ -75,6 +75,15 @@ pub enum UniformSource {
     Operand(u32),
 }
 
+/// What a gather counts from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GatherFrom {
+    /// The operand's first element that may be looked up. Any position may be read.
+    Operand,
+    /// The operand's element at this lane of the row; live lanes are read.
+    Lane(i32),
+}
+
 /// Work done lane by lane in general registers, on elements in staging areas; as many lanes as are live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lanes {
@@ -143,6 +152,14 @@ pub enum Op {
         axis: u32,
     },
     Lanes(Lanes),
+    /// AVX-512: 8 elements of 32 or (`double`) 64 bits, at the distances in src0 (64 bits, in units of `scale` bytes) from where `from` says.
+    Gather {
+        operand: u32,
+        from: GatherFrom,
+        half: u8,
+        double: bool,
+        scale: u32,
+    },
     /// Jumps to the next `Land` if all lanes of all sources, which are bools, are `when`.
     Skip {
         when: bool,

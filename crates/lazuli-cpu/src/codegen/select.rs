@@ -49,6 +49,8 @@ pub struct Lower<'k> {
     pub tail_masks: [Option<V>; 3],
     /// Scalars already read by the uniform line.
     pub uniforms: Vec<(UniformSource, DType, Val)>,
+    /// Bytes from the first lane of strided operands to each.
+    pub distances: Vec<(u32, Val)>,
     /// Greatest position of operands read at computed ones.
     pub last_positions: Vec<(u32, V)>,
 }
@@ -70,6 +72,7 @@ impl<'k> Lower<'k> {
             copy: 0,
             tail_masks: [None; 3],
             uniforms: Vec::new(),
+            distances: Vec::new(),
             last_positions: Vec::new(),
         }
     }
