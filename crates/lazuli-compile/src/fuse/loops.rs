@@ -8,9 +8,11 @@ pub(super) type Mask = u64;
 
 /// Bytes of the longest row that is worth keeping in the cache: a share of a second-level cache of 1 MiB. Longer ones go through memory.
 const ROW_BYTES: usize = 256 << 10;
-/// Rows side by side at least, where neighbours in memory are those of other rows: what one line of the cache holds.
-const ACROSS: usize = 16;
-/// Fewest rows that are divided over threads.
+/// Rows side by side, where neighbours in memory are those of other rows: fewer at a time are walked slowly.
+const ACROSS: usize = 256;
+const LEAST_ACROSS: usize = 16;
+/// Fewest points of rows side by side that are divided over threads, and fewest rows one by one.
+const MANY_ACROSS: usize = 1024;
 const MANY: usize = 32;
 /// Points that are not worth dividing.
 const FEW: usize = 1 << 16;
@@ -96,11 +98,14 @@ impl Loop {
         } else {
             (axes, kept) = (Axes(smallvec![kept_size, n]), 1);
         }
-        let last = (0..space.len()).rfind(|&a| space[a] != 1);
-        let across = if last.is_some_and(|a| !reduced.contains(&a)) { ACROSS.min(kept_size) } else { 1 };
+        // Neighbours in memory: of the same row, or of so many others.
+        let inner: usize = (0..space.len()).rev().take_while(|a| !reduced.contains(a)).map(|a| space[a]).product();
+        let (across, least, many) =
+            if inner == 1 { (1, 1, MANY) } else { (inner.min(ACROSS), LEAST_ACROSS, MANY_ACROSS) };
         let bytes = n.saturating_mul(across).saturating_mul(itemsize);
-        let divides = kept_size >= MANY * across || n.saturating_mul(kept_size) <= FEW;
-        Self { axes, kept: Some(kept), is_row: n > 0 && bytes <= ROW_BYTES && divides }
+        let divides = kept_size >= many || n.saturating_mul(kept_size) <= FEW;
+        let wide_enough = across >= least || n.saturating_mul(kept_size) <= FEW;
+        Self { axes, kept: Some(kept), is_row: n > 0 && bytes <= ROW_BYTES && divides && wide_enough }
     }
 
     /// How often a value is computed that depends on these axes: once for each row, or else for each run of the last axis, that it is the same along.

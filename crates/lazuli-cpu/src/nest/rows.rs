@@ -21,8 +21,9 @@ use std::sync::Arc;
 
 /// Bytes that the rows of one go should take, with all that is read and kept of them.
 const ROWS_BYTES: usize = 96 << 10;
-/// Fewest rows side by side, however long they are: what one line of the cache holds.
-const LEAST_ACROSS: usize = 16;
+/// The same, and the fewest rows, of rows side by side: narrow boxes are walked slowly.
+const ACROSS_BYTES: usize = 256 << 10;
+const LEAST_ACROSS: usize = 64;
 
 pub struct Rows {
     passes: Vec<Pass>,
@@ -46,7 +47,9 @@ pub struct Rows {
 struct Pass {
     scalars: Option<Map>,
     points: Option<Map>,
-    accumulators: Vec<usize>,
+    /// Accumulators whose elements lie in an operand, and in a buffer.
+    direct: Vec<usize>,
+    buffered: Vec<usize>,
 }
 
 struct Map {
@@ -89,9 +92,9 @@ impl Rows {
         let moves = |o: &usize| (kept..extents.len()).any(|a| operands[*o].strides[a] != 0);
         let own = (0..operands.len()).filter(moves).map(|o| kernel.operands[o].dtype.itemsize());
         let bytes: usize = own.chain(buffers.iter().map(|d| d.itemsize())).sum::<usize>().max(1);
-        let least = if across { LEAST_ACROSS } else { 1 };
+        let (budget, least) = if across { (ACROSS_BYTES, LEAST_ACROSS) } else { (ROWS_BYTES, 1) };
         let last = if kept == 0 { 1 } else { extents[kept - 1] };
-        let together = (ROWS_BYTES / (bytes * n.max(1))).max(least).clamp(1, last.max(1));
+        let together = (budget / (bytes * n.max(1))).max(least).clamp(1, last.max(1));
 
         let layout = Layout { extents, kept, across, together, n };
         let types = kernel.dtypes();
@@ -116,11 +119,10 @@ impl Rows {
         };
         let n_passes = passes.len();
         let passes = passes.into_iter().enumerate().map(|(i, pass)| {
-            Ok(Pass {
-                scalars: bind(pass.scalars, false)?,
-                points: bind(pass.points, stream && i + 1 == n_passes)?,
-                accumulators: pass.accumulators,
-            })
+            let is_direct = |a: &usize| matches!(accumulators[*a].elements, Source::Launch(_));
+            let (direct, buffered) = pass.accumulators.into_iter().partition(is_direct);
+            let points = bind(pass.points, stream && i + 1 == n_passes)?;
+            Ok(Pass { scalars: bind(pass.scalars, false)?, points, direct, buffered })
         });
         let passes = passes.collect::<Result<Vec<Pass>>>()?;
         let epilogue = bind(epilogue, false)?;
@@ -201,10 +203,8 @@ impl Rows {
                 // SAFETY: passed on; the scalars have a place for each row of the part.
                 unsafe { map.run(self, bases, &over_rows, memory) };
             }
-            let (direct, buffered): (Vec<usize>, Vec<usize>) =
-                pass.accumulators.iter().partition(|&&a| matches!(self.accumulators[a].elements, Source::Launch(_)));
             // What is combined as it lies in an operand goes first: the last pass may store over that.
-            for a in direct {
+            for &a in &pass.direct {
                 // SAFETY: passed on.
                 unsafe { self.combine(a, bases, part, count, memory) };
             }
@@ -212,7 +212,7 @@ impl Rows {
                 // SAFETY: passed on; the buffers have a place for each point of the part.
                 unsafe { map.run(self, bases, part, memory) };
             }
-            for a in buffered {
+            for &a in &pass.buffered {
                 // SAFETY: passed on.
                 unsafe { self.combine(a, bases, part, count, memory) };
             }
