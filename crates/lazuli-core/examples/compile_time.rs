@@ -7,7 +7,7 @@
 use lazuli_compile::{Options, compile_watched, simplify};
 use lazuli_core::trace::{self, Trace};
 use lazuli_core::{Array, Aval, DType, backend, transform};
-use lazuli_kernel::Layout;
+use lazuli_kernel::{Layout, Step};
 use std::time::Instant;
 
 /// A function of about `n` operations: shapes of its inputs, and itself.
@@ -136,11 +136,14 @@ fn run(case: &Case, n: usize) -> (Vec<(&'static str, f64)>, String) {
     let mut stages = Vec::new();
     let compiled = compile_watched(&graph, &layouts, &options, &mut |stage| lap(&mut stages, stage)).expect("a plan");
     times.extend(stages.into_iter().filter(|(stage, _)| !["simplify", "inline"].contains(stage)));
+    let steps = &compiled.plan.steps;
+    let kernels = steps.iter().map(|s| if let Step::Launch { bindings, .. } = s { bindings.len() } else { 1 });
     let what = format!(
-        "{} equations, {} simplified, {} steps",
+        "{} equations, {} simplified, {} kernels and library calls in {} steps",
         cut.graph.equations.len(),
         graph.equations.len(),
-        compiled.plan.steps.len()
+        kernels.sum::<usize>(),
+        steps.len()
     );
     let again = compiled.plan.clone();
     lap(&mut times, "");
