@@ -102,6 +102,9 @@ class DtypeCategory:
     signedinteger: DtypeCategory
     unsignedinteger: DtypeCategory
 
+def _custom(fun: Callable[..., Any], args: ArrayLike, kwargs: ArrayLike, vjp: ArrayLike | None = None, jvp: ArrayLike | None = None, recompute: ArrayLike = False) -> array:
+    """Calls `fun` as one that is computed again by its derivative (`recompute`), or one with derivatives of its own."""
+
 def _dtype(name: ArrayLike) -> Dtype:
     """The dtype of this name (`"float32"`)."""
 
@@ -110,9 +113,6 @@ def _print_precision() -> array:
 
 def _set_print_precision(precision: ArrayLike) -> array:
     """Sets them."""
-
-def _custom(fun: Callable[..., Any], args: ArrayLike, kwargs: ArrayLike, vjp: ArrayLike | None = None, jvp: ArrayLike | None = None, recompute: bool = False) -> Any:
-    """Calls `fun` as one that is computed again by its derivative (`recompute`), or one with derivatives of its own."""
 
 def _value_and_grad(fun: Callable[..., Any], argnums: ArrayLike, argnames: ArrayLike, args: ArrayLike, kwargs: ArrayLike) -> tuple[Any, list[Any]]:
     """The value of `fun` and the gradients of the chosen arguments (a list per argument and one per name).
@@ -1526,6 +1526,9 @@ class fast:
             bias: of shape (n,), or None for zeros.
             eps: added to the variance, so that rows of one value stay finite.
     
+        Raises:
+            ValueError: ``x`` is not of floats, or the weight or the bias has another length.
+    
         Example:
             >>> import lazuli.core as mx
             >>> mx.fast.layer_norm(mx.array([1.0, 3.0]), eps=0.0)
@@ -1539,6 +1542,9 @@ class fast:
             x: floats, of shape (..., n).
             weight: of shape (n,), or None for ones.
             eps: added to the mean, so that rows of zeros stay finite.
+    
+        Raises:
+            ValueError: ``x`` is not of floats, or the weight has another length.
     
         Example:
             >>> import lazuli.core as mx

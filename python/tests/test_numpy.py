@@ -143,6 +143,28 @@ def test_masks_cannot_choose():
             x[index]
 
 
+NOTHING = {
+    "softmax": lambda x: mx.softmax(x, -1), "rms_norm": lambda x: mx.fast.rms_norm(x), "layer_norm": lambda x: mx.fast.layer_norm(x),
+    "layer_norm with weights": lambda x: mx.fast.layer_norm(x, mx.ones(x.shape[-1]), mx.ones(x.shape[-1])), "centred": lambda x: x - x.mean(-1, keepdims=True),
+    "scaled": lambda x: x / (1 + x.sum(-1, keepdims=True)), "cumsum": lambda x: mx.cumsum(x, -1), "sort": lambda x: mx.sort(x, -1), "product": lambda x: x @ x.T @ x,
+    "sum": lambda x: x.sum(-1), "var": lambda x: x.var(0), "reshape": lambda x: x.reshape(x.shape[::-1]), "take": lambda x: mx.take(x, mx.array([], dtype=mx.int32), 0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NOTHING)
+@pytest.mark.parametrize("shape", [(0,), (0, 3), (3, 0), (0, 0), (2, 0, 3)], ids=str)
+@pytest.mark.parametrize("compiled", [False, True])
+def test_arrays_without_elements(name, shape, compiled):
+    f = mx.compile(NOTHING[name]) if compiled else NOTHING[name]
+    for x in (mx.zeros(shape), mx.array(np.zeros(shape, np.float32))):
+        try:
+            y = f(x)
+        except ValueError:  # what has no value for them
+            assert name == "take" or (name in ("softmax", "product") and (shape[-1] == 0 or len(shape) != 2))
+        else:
+            assert np.asarray(y).shape == y.shape and y.size <= 4
+
+
 def test_printing():
     for text, x in {
         "array([0, 1, 2, 3, 4, 5], dtype=int32)": mx.arange(6),

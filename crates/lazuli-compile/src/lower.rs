@@ -223,6 +223,14 @@ impl<'a> Lowerer<'a> {
     /// are reduced or something is stored there.
     fn reduce(&mut self, group: &Group) -> Result<()> {
         let graph = self.graph;
+        if group.stores.iter().all(|&v| self.aval(v).size() == 0) {
+            // Nothing is computed, and indices of nothing would not tell apart what is.
+            for &v in &group.stores {
+                let place = self.fresh(self.aval(v));
+                self.places.set(v, place);
+            }
+            return Ok(());
+        }
         let Lowering::Reduce { axes, .. } = self.lowering(group.anchors[0]) else { unreachable!("the caller looked") };
         let space: Shape = self.input_aval(group.anchors[0], 0).shape;
         let is_reduced = |axis: usize| axes.contains(&axis);

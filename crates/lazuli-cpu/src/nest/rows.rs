@@ -198,8 +198,10 @@ impl Rows {
     unsafe fn unit(&self, bases: &[usize], part: &Part, count: usize, memory: &mut Memory) {
         let mut over_rows = part.clone();
         over_rows.count[self.kept..].fill(1);
+        // Rows without elements have nothing to compute at points, nor memory to load from.
+        let has_points = self.n > 0;
         for pass in &self.passes {
-            if let Some(map) = &pass.scalars {
+            if let Some(map) = pass.scalars.as_ref().filter(|_| has_points) {
                 // SAFETY: passed on; the scalars have a place for each row of the part.
                 unsafe { map.run(self, bases, &over_rows, memory) };
             }
@@ -208,7 +210,7 @@ impl Rows {
                 // SAFETY: passed on.
                 unsafe { self.combine(a, bases, part, count, memory) };
             }
-            if let Some(map) = &pass.points {
+            if let Some(map) = pass.points.as_ref().filter(|_| has_points) {
                 // SAFETY: passed on; the buffers have a place for each point of the part.
                 unsafe { map.run(self, bases, part, memory) };
             }

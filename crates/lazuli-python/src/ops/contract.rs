@@ -4,6 +4,7 @@ use crate::array::{PyArray, wrap};
 use crate::convert::{ArrayLike, On};
 use crate::errors;
 use lazuli_core::{Array, ops};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -44,6 +45,17 @@ functions! { add_functions;
     }
 }
 
+/// An error unless an array is of floats.
+fn floats(op: &str, x: &Array) -> PyResult<()> {
+    match x.dtype().is_float() {
+        true => Ok(()),
+        false => Err(PyValueError::new_err(format!(
+            "[{op}] is defined on floats, not on {}: cast with astype first",
+            x.dtype()
+        ))),
+    }
+}
+
 /// rms_norm(x, weight=None, eps=1e-5, *, stream=None)
 /// --
 ///
@@ -54,6 +66,9 @@ functions! { add_functions;
 ///     weight: of shape (n,), or None for ones.
 ///     eps: added to the mean, so that rows of zeros stay finite.
 ///
+/// Raises:
+///     ValueError: ``x`` is not of floats, or the weight has another length.
+///
 /// Example:
 ///     >>> import lazuli.core as mx
 ///     >>> mx.fast.rms_norm(mx.array([3.0, 4.0]), mx.array([1.0, 2.0]), eps=0.0)
@@ -62,6 +77,7 @@ functions! { add_functions;
 #[pyo3(signature = (x, weight=None, eps=1e-5, *, stream=None), text_signature = None)]
 fn rms_norm(x: ArrayLike, weight: Option<ArrayLike>, eps: f64, stream: Option<On>) -> PyResult<PyArray> {
     let _ = stream;
+    floats("rms_norm", &x.0)?;
     wrap(|| ops::rms_norm(&x.0, weight.as_ref().map(|w| &w.0), eps))
 }
 
@@ -75,6 +91,9 @@ fn rms_norm(x: ArrayLike, weight: Option<ArrayLike>, eps: f64, stream: Option<On
 ///     weight: of shape (n,), or None for ones.
 ///     bias: of shape (n,), or None for zeros.
 ///     eps: added to the variance, so that rows of one value stay finite.
+///
+/// Raises:
+///     ValueError: ``x`` is not of floats, or the weight or the bias has another length.
 ///
 /// Example:
 ///     >>> import lazuli.core as mx
@@ -90,6 +109,7 @@ fn layer_norm(
     stream: Option<On>,
 ) -> PyResult<PyArray> {
     let _ = stream;
+    floats("layer_norm", &x.0)?;
     wrap(|| ops::layer_norm(&x.0, weight.as_ref().map(|w| &w.0), bias.as_ref().map(|b| &b.0), eps))
 }
 
