@@ -36,16 +36,26 @@ class ArrayIterator:
         """Implement next(self)."""
 
 class CompiledFunction:
-    """A compiled function."""
+    """A function that `compile` made: it is called as the function itself is.
+
+    Its name, signature, documentation and attributes are the function's; `__wrapped__` is the function."""
     def __call__(self, /, *args: Any, **kwargs: Any) -> array:
         """Call self as a function."""
+    def __copy__(self, /) -> array:
+        ...
+    def __deepcopy__(self, /, _memo: ArrayLike) -> array:
+        """As functions are: the same object."""
     def __get__(self, instance: ArrayLike, owner: ArrayLike | None = None, /) -> array:
         """Return an attribute of instance, which is of type owner."""
+    def __reduce__(self, /) -> array:
+        """By name, as functions are pickled, if the name leads to this object; else by the function that it compiles."""
     def __repr__(self, /) -> str:
         """Return repr(self)."""
     def to_dot(self, /, *args: Any, fused: ArrayLike = True, **kwargs: Any) -> str:
         """Prints what a call with these arguments runs in Graphviz's DOT language: its kernels and library calls, or with
         `fused=False` the graph as traced. The function has to have been called with such arguments before."""
+    def why(self, /) -> array:
+        """Why the function was traced last: what differed from the call before, as pairs of text and remedy. Empty for the first trace."""
 
 class Dim(int):
     """An extent of an array of a shapeless trace; it behaves as an int."""
@@ -111,8 +121,20 @@ def _dtype(name: ArrayLike) -> Dtype:
 def _print_precision() -> array:
     """Decimal places of printed floats; -1 for six significant digits."""
 
+def _register_tree_node(*args: Any, **kwargs: Any) -> None:
+    """Makes a class a node of trees; see `register_tree_node`."""
+
+def _replace_compile_scope(mode: str) -> str | None:
+    """Sets the mode of this thread alone, or with `None` leaves it to the process; returns what it was."""
+
 def _set_print_precision(precision: ArrayLike) -> array:
     """Sets them."""
+
+def _tree_node_build(like: ArrayLike, aux: ArrayLike, children: ArrayLike) -> Any:
+    """An object of the registered class of `like`, from its parts."""
+
+def _tree_node_parts(v: ArrayLike) -> tuple[tuple[Any, ...], Any] | None:
+    """The children of an object of a registered class and what else it is made of, or `None`."""
 
 def _value_and_grad(fun: Callable[..., Any], argnums: ArrayLike, argnames: ArrayLike, args: ArrayLike, kwargs: ArrayLike) -> tuple[Any, list[Any]]:
     """The value of `fun` and the gradients of the chosen arguments (a list per argument and one per name).
@@ -1191,16 +1213,26 @@ def clip(a: ArrayLike, a_min: ArrayLike | None = None, a_max: ArrayLike | None =
         >>> mx.clip(mx.array([-2, 0, 5]), 0, 3)
         array([0, 0, 3], dtype=int32)"""
 
-def compile(fun: Callable[P, R], inputs: Any = None, outputs: Any = None, shapeless: bool | Literal["auto"] = False) -> Callable[P, R]:
-    """Returns a compiled version of `fun`: the first call with arguments of new shapes, dtypes or constants traces the function, simplifies and fuses what it
-    did, and generates code; later calls run that.
+def compile(fun: Callable[P, R], inputs: Any = None, outputs: Any = None, shapeless: bool | Literal["auto"] = False, *, traced_scalars: bool = False, cache_size: int | None = None) -> Callable[P, R]:
+    """Returns a compiled version of `fun`: the first call with arguments of new structure, shapes, dtypes or constants traces the function, simplifies and
+    fuses what it did, and generates code; later calls run that.
+
+    Arrays that the function reaches other than through its arguments and captures are constants, side effects happen at the trace. Items that it
+    replaces in an argument that is a list or dict (`d['w'] = ...`) are such a side effect; updates of an argument array in place happen at every call.
 
     Args:
         fun: a function of arrays, constants, and trees of them.
-        inputs: a list or dict of arrays that the function reads besides its arguments. Their values at each call are used.
-        outputs: a list or dict that the function updates. It is updated at each call.
+        inputs: a tree of arrays (lists, dicts, a module's state, `mx.random.state`) that the function reads besides its arguments. Their values at each
+            call are used.
+        outputs: a tree that the function updates. It is updated at each call.
         shapeless: do not retrace when only shapes change. What the function read of its arguments' shapes is checked: where a
             number or the outcome of a comparison differs, the call raises ``ShapeGuardError``, or with "auto" retraces.
+        traced_scalars: pass Python numbers among the arguments as arrays, `x` as `mx.array(x)`: another number is no reason for another trace.
+        cache_size: how many traces of the function are kept; what was used least recently goes. Default: 1,024.
+
+    Raises:
+        ValueError: when called, for an argument that is neither an array nor a constant; if the function reads the value of an array (`TracerError`); if it
+            reaches an argument's array other than through the argument; if it updates arrays of a module, an optimizer or the like that are not in `outputs`.
 
     Example:
         >>> import lazuli.core as mx
@@ -1337,6 +1369,14 @@ def cumsum(a: ArrayLike, axis: int | Sequence[int] | None = None, *, reverse: bo
         array([1, 3, 6], dtype=int32)
         >>> mx.cumsum(mx.array([1, 2, 3]), reverse=True, inclusive=False)
         array([5, 3, 0], dtype=int32)"""
+
+def describe(x: ArrayLike) -> str:
+    """What is known of an array without running anything: its shape and dtype, and where its value stands. Safe at any time, while tracing too.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.describe(mx.array([1.0, 2.0]))
+        'array of shape (2,), float32, evaluated'"""
 
 def device_info(d: ArrayLike | None = None) -> dict[str, Any]:
     """Name, instruction set and threads of a device (by default the default one): a dict.
@@ -1675,7 +1715,7 @@ def get_cache_memory() -> int:
         True"""
 
 def get_compile_mode() -> str:
-    """How much of the compiler runs."""
+    """How much of the compiler runs on this thread."""
 
 def get_peak_memory() -> int:
     """The most bytes that arrays took since the process began or the last ``reset_peak_memory``.
@@ -2315,6 +2355,24 @@ def put_along_axis(a: ArrayLike, indices: ArrayLike, values: ArrayLike, axis: in
 
 class random:
     @staticmethod
+    class RandomState:
+        """The implicit key of the calling thread, as a tree of one array that a compiled function captures.
+    
+        Each thread has a key of its own, that of seed 0 until `seed` is called on it."""
+        def __delitem__(self, key: array, /) -> array:
+            """Delete self[key]."""
+        def __getitem__(self, key: array, /) -> array:
+            """Return self[key]."""
+        def __len__(self, /) -> int:
+            """Return len(self)."""
+        def __reduce__(self, /) -> array:
+            """Pickles and copies are of the calling thread's state as well."""
+        def __repr__(self, /) -> str:
+            """Return repr(self)."""
+        def __setitem__(self, key: array, value: ArrayLike, /) -> None:
+            """Set self[key] to value."""
+    
+    @staticmethod
     def bernoulli(p: ArrayLike = 0.5, shape: Shape | None = None, key: array | None = None, stream: Any = None) -> array:
         """True with probability ``p``: bool.
     
@@ -2431,7 +2489,7 @@ class random:
     
     @staticmethod
     def seed(seed: int) -> None:
-        """Sets the implicit key from a number.
+        """Sets the calling thread's implicit key from a number.
     
         Example:
             >>> import lazuli.core as mx
@@ -2447,7 +2505,7 @@ class random:
             >>> first.shape
             (2,)"""
     
-    state: list[array]
+    state: RandomState
     
     @staticmethod
     def truncated_normal(lower: ArrayLike, upper: ArrayLike, shape: Shape | None = None, dtype: Dtype | None = None, key: array | None = None, stream: Any = None) -> array:
@@ -2653,7 +2711,7 @@ def set_cache_limit(limit: int) -> int:
         1048576"""
 
 def set_compile_mode(mode: str) -> None:
-    """Sets how much of the compiler runs: "disabled", "no_simplify", "no_fuse" or "enabled"."""
+    """Sets how much of the compiler runs, for the whole process: "disabled", "no_simplify", "no_fuse", "enabled" or "verify"."""
 
 def set_memory_limit(limit: int) -> array:
     """Limits the memory that arrays may take, in bytes; returns the old limit. What would need more raises ``MemoryError``, and leaves arrays as

@@ -1,6 +1,7 @@
 """Functions on trees: nested lists, tuples and dictionaries of values.
 
-A *leaf* is whatever is not a list, a tuple or a dictionary (``None`` is a leaf); an empty container
+A *leaf* is whatever is not a list, a tuple, a dictionary or an object of a class registered with
+``lazuli.core.register_tree_node``, whose children are numbered (``None`` is a leaf); an empty container
 is a tree without leaves. A path names a leaf by its keys and indices joined with dots
 (``"layers.0.weight"``), which is also the name of a parameter in a weight file.
 
@@ -15,6 +16,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from itertools import zip_longest
 from typing import Any
+
+from lazuli import _lazuli
 
 __all__ = [
     "tree_flatten",
@@ -62,6 +65,10 @@ def tree_map(fn: Callable[..., Any], tree: Any, *rest: Any, is_leaf: IsLeaf | No
             key: tree_map(fn, child, *(r[key] for r in rest), is_leaf=is_leaf)
             for key, child in tree.items()
         }
+    if (parts := _lazuli._tree_node_parts(tree)) is not None:
+        others = [_lazuli._tree_node_parts(r)[0] for r in rest]
+        mapped = (tree_map(fn, *children, is_leaf=is_leaf) for children in zip(parts[0], *others))
+        return _lazuli._tree_node_build(tree, parts[1], tuple(mapped))
     return fn(tree, *rest)
 
 
@@ -106,6 +113,13 @@ def tree_map_with_path(
             )
             for key, child in tree.items()
         }
+    if (parts := _lazuli._tree_node_parts(tree)) is not None:
+        others = [_lazuli._tree_node_parts(r)[0] for r in rest]
+        mapped = (
+            tree_map_with_path(fn, *children, is_leaf=is_leaf, path=below(i))
+            for i, children in enumerate(zip(parts[0], *others))
+        )
+        return _lazuli._tree_node_build(tree, parts[1], tuple(mapped))
     return fn(path, tree, *rest)
 
 
@@ -140,6 +154,8 @@ def tree_flatten(
             children = enumerate(tree)
         elif isinstance(tree, dict):
             children = tree.items()
+        elif (parts := _lazuli._tree_node_parts(tree)) is not None:
+            children = enumerate(parts[0])
         if children is not None:
             for key, child in children:
                 tree_flatten(child, f"{prefix}.{key}", is_leaf, destination)

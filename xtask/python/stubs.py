@@ -78,6 +78,8 @@ RESULTS = {
     "__hash__": "int", "__repr__": "str", "__format__": "str", "__contains__": "bool", "__setitem__": "None",
     "__getstate__": "Any", "__setstate__": "None", "__getnewargs__": "Any", "to_dot": "str", "__dlpack__": "Any",
     "__dlpack_device__": "tuple[int, int]", "__buffer__": "memoryview", "__release_buffer__": "None",
+    "describe": "str", "_replace_compile_scope": "str | None", "_register_tree_node": "None",
+    "_tree_node_parts": "tuple[tuple[Any, ...], Any] | None", "_tree_node_build": "Any",
 }  # fmt: skip
 
 PROPERTIES = {
@@ -87,8 +89,8 @@ PROPERTIES = {
 
 WRITTEN = {
     "compile": "def compile(fun: Callable[P, R], inputs: Any = None, outputs: Any = None, "
-    'shapeless: bool | Literal["auto"] = False)'
-    " -> Callable[P, R]:",
+    'shapeless: bool | Literal["auto"] = False, *, '
+    "traced_scalars: bool = False, cache_size: int | None = None) -> Callable[P, R]:",
 }
 
 

@@ -241,6 +241,33 @@ impl Array {
     pub fn location(&self) -> Location {
         self.node.meta.location
     }
+    /// What is known of the array without running anything: shape, dtype, and where its value stands.
+    ///
+    /// ```
+    /// assert_eq!(lazuli_core::array([1.0, 2.0]).describe(), "array of shape (2,), float32, evaluated");
+    /// ```
+    pub fn describe(&self) -> String {
+        let at = |place: Location| if place == Location::UNKNOWN { String::new() } else { format!(" at {place}") };
+        let value = match &*self.node.state() {
+            State::Done { .. } => "evaluated".to_owned(),
+            State::Running(..) => "being evaluated".to_owned(),
+            State::Hole(hole) => hole.describe(),
+            State::Pending(record) => {
+                let what = match &record.op {
+                    Op::Prim(prim) => format!("{} is to be run", prim.name()),
+                    Op::Program(program) => format!("a call of '{}' is to be run", program.name()),
+                    Op::Literal(_) => "a number of the program".to_owned(),
+                    Op::Alias => "an input of a transformation".to_owned(),
+                };
+                format!("not evaluated: {what}{}", at(self.location()))
+            }
+        };
+        let traced = match self.node.traced && !matches!(&*self.node.state(), State::Hole(_)) {
+            true => ", depends on what is or was traced",
+            false => "",
+        };
+        format!("array of shape {}, {}, {value}{traced}", shape::show(&self.aval().shape), self.dtype())
+    }
     /// A number that tells live arrays apart: two handles have one id if they are of the same result.
     pub fn id(&self) -> (usize, u32) {
         (Arc::as_ptr(&self.node) as usize, self.index)
@@ -361,27 +388,39 @@ fn positions(layout: &Layout) -> impl Iterator<Item = isize> + '_ {
 }
 
 impl Hole {
-    /// The error of reading a value that isn't there.
-    pub(crate) fn error(&self) -> Error {
+    fn describe(&self) -> String {
+        let past = if self.live.load(std::sync::atomic::Ordering::Relaxed) { "" } else { ", which is over" };
+        format!("a placeholder without a value in the trace of '{}' by {}{past}", self.function, self.transform)
+    }
+    /// The error of reading a value that isn't there, for the sake of `wanted`.
+    pub(crate) fn error(&self, wanted: &[Array]) -> Error {
         let (f, t) = (&self.function, self.transform);
+        let at = |place: Location| if place == Location::UNKNOWN { String::new() } else { format!(" at {place}") };
         if self.live.load(std::sync::atomic::Ordering::Relaxed) {
-            Error::new(
-                ErrorKind::TracedRead,
-                t,
-                format!(
-                    "the value of an array was read while '{f}' was being traced by {t}, where arrays have no values: return it as an output, \
-                     use `where` in place of a branch, or turn compilation off with disable_compile() to look at it"
-                ),
-            )
-        } else {
-            Error::new(
-                ErrorKind::LeakedTracer,
-                t,
-                format!(
-                    "this array is a placeholder that '{f}' left behind when it was traced by {t}: it has no value. Return it as an output, \
-                     or capture the state that holds it with inputs= and outputs="
-                ),
-            )
+            let read = crate::trace::current_read();
+            let how = read.map_or(String::new(), |r| format!(" with {}", r.how));
+            let remedy = read.map_or(
+                "return it as an output, use `where` in place of a branch, or turn compilation off with disable_compile() to look at it",
+                |r| r.remedy,
+            );
+            // Without a front end that knows the line, the array's own says where to look.
+            let place = match crate::trace::place() {
+                Location::UNKNOWN => {
+                    wanted.first().map_or(String::new(), |a| at(a.location()).replacen(" at", " made at", 1))
+                }
+                place => at(place),
+            };
+            let message = format!(
+                "'{f}' reads the value of an array{how}{place}, but arrays have no values while {t} traces the function: {remedy}"
+            );
+            return Error::new(ErrorKind::TracedRead, t, message);
         }
+        let made = wanted.iter().find(|a| a.is_traced()).map(|a| at(a.location()));
+        let made = made.filter(|m| !m.is_empty()).map_or(String::new(), |m| format!(", made{m}"));
+        let message = format!(
+            "this array was left behind by '{f}' when {t} traced it{made}: it has no value. Return it from '{f}', or capture the state that \
+             holds it with outputs="
+        );
+        Error::new(ErrorKind::LeakedTracer, t, message)
     }
 }

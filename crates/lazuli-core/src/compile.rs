@@ -1,18 +1,18 @@
 //! `compile` for Rust: a cache of traced programs in front of a function of trees.
 //!
-//! A call is read into tokens: the structure of its state and arguments, each constant by type and bits, each array by dtype and
-//! shape. Calls with equal tokens share a trace; lists are compared in full, hashes only find candidates. The function runs on
-//! stand-ins, and on a copy of the state, so an error or a panic leaves the caller's state alone. No lock is held while it runs.
+//! A call is read into tokens: the mode, the structure of its state and arguments, each constant by type and bits, each array by
+//! dtype and shape, and which arrays are one. Calls with equal tokens share a trace. The function runs on stand-ins, and on a copy
+//! of the state, so an error or a panic leaves the caller's state alone. No lock is held while it runs.
 
 use crate::array::Array;
+use crate::cache::{self, Cache, Change};
 use crate::function::{self, Function, Output};
-use crate::program::Program;
+use crate::program::{Program, Recorded};
 use crate::shapeless::{self, Scope};
-use crate::switch;
+use crate::switch::{self, CompileMode};
 use crate::trace::Trace;
 use crate::tree::{self, Constant, Leaf, Tree};
-use lazuli_compile::Options;
-use lazuli_ir::{Aval, DType, Error, ErrorKind, Location, Result, Scalar};
+use lazuli_ir::{Aval, DType, ErrorKind, Location, Result, Scalar};
 use smallvec::SmallVec;
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
@@ -21,11 +21,11 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 
-/// How many signatures a function keeps.
-const CACHE_SIZE: usize = 1024;
-
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Token {
+    Mode(CompileMode),
+    /// The state or an argument begins; its name.
+    Part(Part),
     Array(Aval),
     /// Of a shapeless function: dtype, and of each axis whether its extent is 0, 1 or more.
     Ranked(DType, SmallVec<[u8; 4]>),
@@ -33,9 +33,81 @@ enum Token {
     AnyRank(DType),
     /// Marks the keys of a shapeless function; the number tells traces of one key apart.
     Shapeless(usize),
+    /// The array that an earlier leaf is.
+    Same(usize),
     Constant(Constant),
     Open(&'static str, usize),
     Close,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Part {
+    State,
+    Argument(usize),
+}
+
+impl cache::Token for Token {
+    /// `argument 0`, and behind it the position in each container on the way: `state.0.2`.
+    fn paths(key: &[Self]) -> Vec<String> {
+        let mut part = String::from("the mode");
+        let mut at: Vec<usize> = Vec::new();
+        let place = |part: &str, at: &[usize]| at.iter().fold(part.to_owned(), |path, i| format!("{path}.{i}"));
+        key.iter()
+            .map(|token| {
+                if let Token::Part(p) = token {
+                    part = match p {
+                        Part::State => "the state".into(),
+                        Part::Argument(i) => format!("argument {i}"),
+                    };
+                }
+                let path = place(&part, &at);
+                match token {
+                    Token::Open(..) => at.push(0),
+                    Token::Close => {
+                        at.pop();
+                    }
+                    _ => {}
+                }
+                if !matches!(token, Token::Open(..))
+                    && let Some(last) = at.last_mut()
+                {
+                    *last += 1;
+                }
+                path
+            })
+            .collect()
+    }
+    fn changed(&self, new: &Self, path: &str) -> Vec<Change> {
+        match (self, new) {
+            (Token::Array(a), Token::Array(b)) => {
+                cache::array_changes(path, (a.dtype, &a.shape), (b.dtype, &b.shape), "")
+            }
+            (Token::Constant(a), Token::Constant(b)) => {
+                vec![Change::new(path, a, b).remedy("pass it as an Array")]
+            }
+            (a, b) => vec![Change::new(path, a, b)],
+        }
+    }
+    fn is_structure(&self) -> bool {
+        matches!(self, Token::Part(_) | Token::Open(..) | Token::Close)
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Token::Mode(mode) => f.write_str(mode.name()),
+            Token::Part(_) => f.write_str("another argument"),
+            Token::Array(aval) => write!(f, "an array {aval}"),
+            Token::Ranked(d, s) => write!(f, "an array of {d} with {} axes, extents {s:?} (2 is 2 or more)", s.len()),
+            Token::AnyRank(d) => write!(f, "an array of {d}"),
+            Token::Shapeless(n) => write!(f, "shapeless trace {n}"),
+            Token::Same(_) => f.write_str("an array that occurs before"),
+            Token::Constant(c) => c.fmt(f),
+            Token::Open(kind, n) => write!(f, "{kind} of {n}"),
+            Token::Close => f.write_str("the end of a container"),
+        }
+    }
 }
 
 /// A traced call: the program, and trees into which its outputs go.
@@ -47,17 +119,12 @@ struct Entry {
     state: Option<Box<dyn Any + Send + Sync>>,
 }
 
-#[derive(Default)]
-struct Cache {
-    entries: Mutex<HashMap<Vec<Token>, Arc<Entry>>>,
-}
-
 /// Name and cache of a compiled function.
 #[doc(hidden)]
 pub struct Shared {
     name: String,
     place: Location,
-    cache: Arc<Cache>,
+    cache: Arc<Cache<Token, Entry>>,
     shapeless: AtomicU8,
 }
 
@@ -74,18 +141,15 @@ impl fmt::Debug for Shared {
 
 impl Shared {
     fn traces(&self) -> usize {
-        self.cache.entries.lock().unwrap_or_else(|e| e.into_inner()).len()
-    }
-    fn find(&self, key: &[Token]) -> Option<Arc<Entry>> {
-        self.cache.entries.lock().unwrap_or_else(|e| e.into_inner()).get(key).cloned()
+        self.cache.len()
     }
     /// A trace that holds for these shapes. `None` if a new one has to be made; the error if there is one that does not hold, and `mode` has it
     /// reported.
-    fn find_shapeless(&self, key: &[Token], arrays: &[Array], mode: u8) -> Result<Option<Arc<Entry>>> {
+    fn find_shapeless(&self, call: &Call, mode: u8) -> Result<Option<Arc<Entry>>> {
         for any_rank in [true, false] {
             for n in 0.. {
-                let Some(entry) = self.find(&blurred(key, any_rank, n)) else { break };
-                match entry.program.admit(arrays) {
+                let Some(entry) = self.cache.get(&blurred(&call.key, any_rank, n)) else { break };
+                match entry.program.admit(&call.arrays) {
                     Ok(()) => return Ok(Some(entry)),
                     Err(e) if mode == AUTO && e.kind() == ErrorKind::ShapeGuard => {}
                     Err(e) => return Err(e),
@@ -97,17 +161,8 @@ impl Shared {
     /// The first key of these arguments that no trace has.
     fn free_key(&self, key: &[Token], any_rank: bool) -> Vec<Token> {
         let keys = (0..).map(|n| blurred(key, any_rank, n));
-        let mut free = keys.skip_while(|key| self.find(key).is_some());
+        let mut free = keys.skip_while(|key| self.cache.get(key).is_some());
         free.next().expect("there are more numbers than traces")
-    }
-    fn insert(&self, key: Vec<Token>, entry: Arc<Entry>) {
-        let mut entries = self.cache.entries.lock().unwrap_or_else(|e| e.into_inner());
-        if entries.len() >= CACHE_SIZE
-            && let Some(any) = entries.keys().next().cloned()
-        {
-            entries.remove(&any);
-        }
-        entries.insert(key, entry);
     }
 }
 
@@ -185,6 +240,30 @@ impl<C: ?Sized> Compiled<C> {
         self.shared.shapeless.store(AUTO, Ordering::Relaxed);
         self
     }
+    /// The same function, of which this many traces are kept (1,024 by default). What was used least recently goes.
+    ///
+    /// ```
+    /// use lazuli_core::{Array, array, compile};
+    /// let f = compile(|x: &Array, n: &i32| x + *n).cache_size(1);
+    /// (0..3).for_each(|n| assert_eq!(f(&array(1.0), &n).item::<f32>(), 1.0 + n as f32));
+    /// assert_eq!(f.traces(), 1);
+    /// ```
+    pub fn cache_size(self, size: usize) -> Self {
+        self.shared.cache.set_capacity(size);
+        self
+    }
+    /// Why the latest trace was made: how its call differed from the one before it.
+    ///
+    /// ```
+    /// use lazuli_core::{Array, array, compile};
+    /// let f = compile(|x: &Array| x.exp());
+    /// f(&array([1.0, 2.0]));
+    /// f(&array([1.0, 2.0, 3.0]));
+    /// assert_eq!(f.latest_changes()[0].to_string(), "argument 0.shape[0] was 2, is 3");
+    /// ```
+    pub fn latest_changes(&self) -> Vec<Change> {
+        self.shared.cache.latest_changes()
+    }
     pub(crate) fn into_call(self) -> Arc<C> {
         self.call
     }
@@ -222,9 +301,11 @@ pub fn compile<M, F: Function<M>>(f: F) -> Compiled<F::Call> {
     Compiled { call: f.compiled(shared.clone()), shared }
 }
 
+type Caches = HashMap<TypeId, Arc<Cache<Token, Entry>>>;
+
 /// The cache of all functions of a type without data: they are one function.
-fn cache_of(function: TypeId) -> Arc<Cache> {
-    static CACHES: OnceLock<Mutex<HashMap<TypeId, Arc<Cache>>>> = OnceLock::new();
+fn cache_of(function: TypeId) -> Arc<Cache<Token, Entry>> {
+    static CACHES: OnceLock<Mutex<Caches>> = OnceLock::new();
     let mut caches = CACHES.get_or_init(Mutex::default).lock().unwrap_or_else(|e| e.into_inner());
     caches.entry(function).or_default().clone()
 }
@@ -246,19 +327,47 @@ impl Holes<'_> {
     }
 }
 
-fn read(tree: &dyn Tree, key: &mut Vec<Token>, arrays: &mut Vec<Array>) {
-    tree.visit(&mut |leaf| {
-        key.push(match leaf {
-            Leaf::Name(_) => return,
-            Leaf::Array(a) => {
-                arrays.push(a.clone());
-                Token::Array(a.aval().clone())
-            }
-            Leaf::Constant(c) => Token::Constant(c),
-            Leaf::Open(kind, n) => Token::Open(kind, n),
-            Leaf::Close => Token::Close,
+/// A call as read: its key and its arrays.
+struct Call {
+    key: Vec<Token>,
+    /// Every array leaf, in order.
+    arrays: Vec<Array>,
+    /// How many of them are the state's.
+    state: usize,
+}
+
+impl Call {
+    fn read(mode: CompileMode, state: Option<&dyn Tree>, arguments: &[&dyn Tree]) -> Call {
+        let mut call = Call { key: vec![Token::Mode(mode)], arrays: Vec::new(), state: 0 };
+        if let Some(state) = state {
+            call.add(Part::State, state);
+            call.state = call.arrays.len();
+        }
+        for (i, argument) in arguments.iter().enumerate() {
+            call.add(Part::Argument(i), *argument);
+        }
+        call
+    }
+    fn add(&mut self, part: Part, tree: &dyn Tree) {
+        self.key.push(Token::Part(part));
+        tree.visit(&mut |leaf| {
+            let token = match leaf {
+                Leaf::Array(a) => {
+                    let token = match self.arrays.iter().position(|earlier| earlier.id() == a.id()) {
+                        Some(place) => Token::Same(place),
+                        None => Token::Array(a.aval().clone()),
+                    };
+                    self.arrays.push(a.clone());
+                    token
+                }
+                Leaf::Name(_) => return,
+                Leaf::Constant(c) => Token::Constant(c),
+                Leaf::Open(kind, n) => Token::Open(kind, n),
+                Leaf::Close => Token::Close,
+            };
+            self.key.push(token);
         });
-    });
+    }
 }
 
 /// Calls a function through its cache. `run` runs it on the state given to it and, if there are holes, on stand-ins of the arguments.
@@ -268,8 +377,9 @@ pub(crate) fn call<S: Tree + Clone, O: Output>(
     arguments: &[&dyn Tree],
     run: &mut dyn FnMut(Option<&mut S>, Option<&mut Holes<'_>>) -> O,
 ) -> Result<O::Tree> {
+    let mode = switch::current_compile_mode();
     // Within a shapeless trace the function is a part of that: its own trace would take extents for numbers.
-    if !switch::compile_is_enabled() || shapeless::is_live() {
+    if mode == CompileMode::Disabled || shapeless::is_live() {
         let mut copy = state.as_deref().cloned();
         let out = run(copy.as_mut(), None).into_result()?;
         if let (Some(state), Some(new)) = (state, copy) {
@@ -277,25 +387,27 @@ pub(crate) fn call<S: Tree + Clone, O: Output>(
         }
         return Ok(out);
     }
-    let (mut key, mut arrays) = (Vec::new(), Vec::new());
-    if let Some(state) = state.as_deref() {
-        read(state, &mut key, &mut arrays);
-    }
-    arguments.iter().for_each(|a| read(*a, &mut key, &mut arrays));
-    let mode = shared.shapeless.load(Ordering::Relaxed);
-    let found = if mode == EXACT { shared.find(&key) } else { shared.find_shapeless(&key, &arrays, mode)? };
+    let call = Call::read(mode, state.as_deref().map(|s| s as &dyn Tree), arguments);
+    let shapeless = shared.shapeless.load(Ordering::Relaxed);
+    let found = match shapeless {
+        EXACT => shared.cache.get(&call.key),
+        _ => shared.find_shapeless(&call, shapeless)?,
+    };
     let entry = match found {
         Some(entry) => entry,
         None => {
-            let entry = Arc::new(trace(shared, state.as_deref(), &arrays, mode != EXACT, run)?);
-            if mode != EXACT {
-                key = shared.free_key(&key, entry.program.is_any_rank());
+            let entry = Arc::new(trace(shared, mode, shapeless != EXACT, state.as_deref(), &call, run)?);
+            if entry.program.is_symbolic() {
+                // What was traced within another trace may mention that trace's placeholders: it serves this call alone.
+                entry
+            } else if shapeless == EXACT {
+                insert(shared, call.key, entry)
+            } else {
+                insert(shared, shared.free_key(&call.key, entry.program.is_any_rank()), entry)
             }
-            shared.insert(key, entry.clone());
-            entry
         }
     };
-    let mut outputs = entry.program.call(&arrays)?.into_iter();
+    let mut outputs = entry.program.call(&call.arrays)?.into_iter();
     if let (Some(state), Some(new)) = (state, &entry.state) {
         let new = new.downcast_ref::<S>().expect("a function has one type of state");
         *state = tree::fill(new, &mut outputs);
@@ -304,12 +416,21 @@ pub(crate) fn call<S: Tree + Clone, O: Output>(
     Ok(tree::fill(output, &mut outputs))
 }
 
+fn insert(shared: &Shared, key: Vec<Token>, entry: Arc<Entry>) -> Arc<Entry> {
+    let inserted = shared.cache.insert(key, entry);
+    if let Some(warning) = inserted.warning {
+        eprintln!("warning: '{}', compiled at {}, keeps being traced: {warning}", shared.name, shared.place);
+    }
+    inserted.entry
+}
+
 /// Runs the function on placeholders.
 fn trace<S: Tree + Clone, O: Output>(
     shared: &Shared,
-    state: Option<&S>,
-    arguments: &[Array],
+    mode: CompileMode,
     shapeless: bool,
+    state: Option<&S>,
+    call: &Call,
     run: &mut dyn FnMut(Option<&mut S>, Option<&mut Holes<'_>>) -> O,
 ) -> Result<Entry> {
     let trace = Trace::begin(shared.name.clone(), "compile");
@@ -322,19 +443,12 @@ fn trace<S: Tree + Clone, O: Output>(
     let placeholders = holes.arrays;
     let facts = scope.map(Scope::end);
     drop(trace);
-    let (name, options) = (shared.name.clone(), Options { simplify: true, fuse: true });
-    let program = match facts {
-        None => Program::from_trace(name, &placeholders, &outputs, options)?,
-        Some(facts) => Program::from_shapeless_trace(name, &placeholders, &outputs, options, facts)?,
-    };
-    if program.constants().iter().any(|c| arguments.iter().any(|a| a.id() == c.id())) {
-        let message = format!(
-            "'{}' was given an array that it also captures (an uncaptured input): there it would be a constant. Use the argument, or \
-             make the other part of the state",
-            shared.name
-        );
-        return Err(Error::value("compile", message).at(shared.place.to_string()));
-    }
+    // A clone of the state that the function captured is a constant by the user's will; an argument is not.
+    let arguments = &call.arrays[call.state..];
+    let path = |i: usize| format!("array {i} of the arguments");
+    let recorded =
+        Recorded { name: shared.name.clone(), inputs: &placeholders, outputs: &outputs, arguments, path: &path, facts };
+    let program = Program::from_trace(recorded, mode.options()).map_err(|e| e.at(shared.place.to_string()))?;
     // What is kept need not keep the recorded graph alive.
     let nothing = Array::scalar(Scalar::bool(false));
     let state = state.map(|s| Box::new(tree::map(&s, |_| nothing.clone())) as _);

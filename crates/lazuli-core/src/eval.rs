@@ -3,7 +3,7 @@
 //! `eval` collects the cut of nodes that its arrays need and that no one has run, and claims them all under one lock, so that each
 //! node is run once; others wait for the claim. How claimed nodes are run is in `run`.
 
-use crate::array::{Array, Node, Record, State};
+use crate::array::{Array, Hole, Node, Record, State};
 use crate::backend;
 use crate::interrupt;
 use crate::run::run;
@@ -124,9 +124,11 @@ fn start(arrays: &[Array], mode: Mode) -> Result<()> {
         let lock = claims();
         let busy = collect(arrays, &mut claimed);
         drop(lock);
-        match busy? {
-            None => return run(&mut claimed, mode),
-            Some(other) => {
+        match busy {
+            // Not under the lock: the error asks the front end for the line.
+            Err(hole) => return Err(hole.error(arrays)),
+            Ok(None) => return run(&mut claimed, mode),
+            Ok(Some(other)) => {
                 drop(claimed);
                 other.wait()?;
             }
@@ -135,8 +137,8 @@ fn start(arrays: &[Array], mode: Mode) -> Result<()> {
 }
 
 /// Claims what has to be run for these arrays: a depth-first walk without recursion. Gives the claim of another thread that has to be
-/// waited for, if it meets one.
-fn collect(arrays: &[Array], claimed: &mut Claimed) -> Result<Option<Arc<Claim>>> {
+/// waited for, if it meets one, or the placeholder that it met.
+fn collect(arrays: &[Array], claimed: &mut Claimed) -> Result<Option<Arc<Claim>>, Arc<Hole>> {
     enum Visit {
         Enter(Arc<Node>),
         Leave(Arc<Node>, Arc<Record>),
@@ -162,7 +164,7 @@ fn collect(arrays: &[Array], claimed: &mut Claimed) -> Result<Option<Arc<Claim>>
                 continue;
             }
             State::Hole(hole) => {
-                met = Err(hole.error());
+                met = Err(hole.clone());
                 continue;
             }
             State::Pending(record) => record.clone(),

@@ -12,6 +12,7 @@
 
 pub mod array;
 pub mod backend;
+pub mod cache;
 pub mod compile;
 pub mod custom;
 pub mod differentiate;
@@ -57,5 +58,8 @@ pub use methods::{Axes, concatenate, keep, select, stack};
 pub use ops::{Operand, Weak};
 pub use program::{CompileStats, Program, compile_stats};
 pub use raise::catch;
-pub use switch::{compile_disabled, compile_is_enabled, disable_compile, enable_compile};
+pub use switch::{
+    CompileMode, compile_disabled, compile_is_enabled, compile_mode, current_compile_mode, disable_compile,
+    enable_compile, set_compile_mode,
+};
 pub use tree::Tree;

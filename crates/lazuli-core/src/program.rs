@@ -11,7 +11,7 @@ use crate::trace::{self, Trace};
 use lazuli_compile::Options;
 use lazuli_compile::dot::{self, Names};
 use lazuli_explain::Times;
-use lazuli_ir::{Aval, Graph, Prim, Result, Shape};
+use lazuli_ir::{Aval, Error, Graph, Prim, Result, Shape};
 use lazuli_kernel::Layout;
 use smallvec::SmallVec;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -36,6 +36,28 @@ pub struct Program {
     bindings: Mutex<Vec<Arc<Ready>>>,
     /// Of a shapeless program: the shapes that it holds for.
     guards: Option<Guards>,
+}
+
+/// What the trace of a function recorded.
+pub struct Recorded<'a> {
+    /// The function's name.
+    pub name: String,
+    /// The placeholders.
+    pub inputs: &'a [Array],
+    /// What was computed of them.
+    pub outputs: &'a [Array],
+    /// Arrays of the call that some placeholders stand for, which may not be reached otherwise.
+    pub arguments: &'a [Array],
+    /// What each of them is called.
+    pub path: &'a dyn Fn(usize) -> String,
+    /// What a shapeless trace read of its shapes: it is checked at each call, and the program holds for other shapes too.
+    pub facts: Option<Facts>,
+}
+
+impl std::fmt::Debug for Recorded<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Recorded").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// Counts of what compilation did in this process.
@@ -96,42 +118,39 @@ impl Program {
         let trace = Trace::begin(name.clone(), "compile");
         let holes: Vec<Array> = inputs.iter().map(|a| trace.placeholder(a.clone())).collect();
         let outputs = f(&holes)?;
-        Program::from_trace(name, &holes, &outputs, options)
+        drop(trace);
+        let path = |i: usize| format!("input {i}");
+        let recorded = Recorded { name, inputs: &holes, outputs: &outputs, arguments: &[], path: &path, facts: None };
+        Program::from_trace(recorded, options)
     }
 
-    /// The program from placeholders to what was computed of them.
-    pub fn from_trace(
-        name: impl Into<String>,
-        inputs: &[Array],
-        outputs: &[Array],
-        options: Options,
-    ) -> Result<Program> {
-        Program::build(name.into(), inputs, outputs, options, None)
-    }
-    /// The same for other shapes than those of the placeholders, too: what was read of them in the trace is checked at each call.
-    pub fn from_shapeless_trace(
-        name: impl Into<String>,
-        inputs: &[Array],
-        outputs: &[Array],
-        options: Options,
-        facts: Facts,
-    ) -> Result<Program> {
-        Program::build(name.into(), inputs, outputs, options, Some(facts))
-    }
-    fn build(
-        name: String,
-        inputs: &[Array],
-        outputs: &[Array],
-        options: Options,
-        facts: Option<Facts>,
-    ) -> Result<Program> {
+    /// The program of what a trace that is over recorded.
+    ///
+    /// # Errors
+    /// If the function reached one of the arguments other than through its arguments: directly, or as an input of a pending array. It
+    /// would be a constant there. And if a constant cannot be computed.
+    pub fn from_trace(recorded: Recorded<'_>, options: Options) -> Result<Program> {
+        let Recorded { name, inputs, outputs, arguments, path, facts } = recorded;
         count(&COUNTERS.traces);
         let cut = trace::cut(inputs, outputs)?;
+        if let Some(at) = trace::reached(&cut.constants, arguments) {
+            return Err(Error::value(
+                "compile",
+                format!(
+                    "{} of '{name}' is also reached through the function's closure (an uncaptured input), where it would be a constant: use the \
+                     argument there too, or pass the other as an argument or as captured state",
+                    path(at)
+                ),
+            ));
+        }
         let elementwise = |p: &Prim| matches!(p, Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_));
         let elementwise = || cut.graph.equations.iter().all(|e| elementwise(&e.prim));
         let guards = facts.map(|f| Guards::new(&name, inputs, f, elementwise())).transpose()?;
         // Constants that belong to an outer trace have no value; they stay symbolic.
-        let known: Vec<Array> = cut.constants.iter().filter(|a| !a.is_traced()).cloned().collect();
+        let known: Vec<Array> = match trace::is_tracing() {
+            true => cut.constants.iter().filter(|a| !a.is_traced()).cloned().collect(),
+            false => cut.constants.clone(),
+        };
         eval::eval(&known)?;
         if options.simplify {
             count(&COUNTERS.simplifications);
@@ -158,6 +177,10 @@ impl Program {
     /// The arrays that the function reached through its closure.
     pub fn constants(&self) -> &[Array] {
         &self.constants
+    }
+    /// Whether some constants have no value, because they belong to a trace around this one: such a program is of use within it alone.
+    pub fn is_symbolic(&self) -> bool {
+        trace::is_tracing() && self.constants.iter().any(Array::is_traced)
     }
     /// As traced.
     pub fn graph(&self) -> &Graph {
@@ -220,6 +243,11 @@ impl Program {
         let avals = self.output_avals(arguments)?;
         if avals.is_empty() {
             return Ok(Vec::new());
+        }
+        if self.constants.iter().any(Array::is_traced) {
+            // Constants of a trace around this one are inputs to it, which a node of this program would hide.
+            let inputs: Vec<Array> = arguments.iter().chain(&self.constants).cloned().collect();
+            return Ok(trace::replay(&self.graph_for(arguments)?, &inputs));
         }
         let n = avals.len() as u32;
         let out = Array::pending(Op::Program(self.clone()), arguments.into(), SmallVec::new(), avals, trace::meta());

@@ -7,7 +7,7 @@ use crate::array::{Array, Hole, Node, Op};
 use lazuli_ir::{Atom, Aval, Equation, Error, Graph, Location, Meta, Result, Var};
 use smallvec::SmallVec;
 use std::cell::Cell;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -55,6 +55,46 @@ pub fn is_tracing() -> bool {
 /// Sets how this thread finds the place of the user's code while tracing.
 pub fn set_locator(locate: Option<fn() -> Location>) {
     LOCATE.set(locate);
+}
+
+/// The place of the user's code, if a front end has said how to find it.
+pub fn place() -> Location {
+    LOCATE.get().map_or(Location::UNKNOWN, |locate| locate())
+}
+
+/// How a value is about to be read, and what to do instead while tracing: what the error names if there is no value.
+#[derive(Debug, Clone, Copy)]
+pub struct Read {
+    /// `bool()`, `print`.
+    pub how: &'static str,
+    /// What to write instead.
+    pub remedy: &'static str,
+}
+
+thread_local! {
+    static READ: Cell<Option<Read>> = const { Cell::new(None) };
+}
+
+/// Runs `f`, which reads a value.
+pub fn reading<T>(read: Read, f: impl FnOnce() -> T) -> T {
+    struct Leave(Option<Read>);
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            READ.set(self.0);
+        }
+    }
+    let _leave = Leave(READ.replace(Some(read)));
+    f()
+}
+
+pub(crate) fn current_read() -> Option<Read> {
+    READ.get()
+}
+
+/// Which of `arrays` depend on `inputs`, placeholders of a trace.
+pub fn depend(inputs: &[Array], arrays: &[Array]) -> Vec<bool> {
+    let found = dependents(inputs, arrays, Within::Dependent);
+    arrays.iter().map(|a| found.nodes.get(&Arc::as_ptr(&a.node)).copied().unwrap_or(false)).collect()
 }
 
 /// What a new equation carries: the user's place if a trace is live (nobody asks for it otherwise).
@@ -115,6 +155,28 @@ fn cut_out(inputs: &[Array], outputs: &[Array], within: Within) -> Result<Cut> {
     cutter.graph.constants = cutter.constants.len();
     cutter.graph.inputs.extend(cutter.constant_vars);
     Ok(Cut { graph: cutter.graph, constants: cutter.constants })
+}
+
+/// Which of `targets` one of `arrays` is, or needs in order to be computed.
+pub(crate) fn reached(arrays: &[Array], targets: &[Array]) -> Option<usize> {
+    let targets: HashMap<Key, usize> = targets.iter().map(key).zip(0..).collect();
+    if targets.is_empty() {
+        return None;
+    }
+    let mut seen: HashSet<*const Node> = HashSet::new();
+    let mut stack: Vec<Array> = arrays.to_vec();
+    while let Some(array) = stack.pop() {
+        if let Some(&at) = targets.get(&key(&array)) {
+            return Some(at);
+        }
+        if !array.is_evaluated()
+            && seen.insert(Arc::as_ptr(&array.node))
+            && let Some(record) = array.node.record()
+        {
+            stack.extend(record.inputs.iter().cloned());
+        }
+    }
+    None
 }
 
 type Key = (*const Node, u32);

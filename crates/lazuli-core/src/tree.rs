@@ -101,6 +101,30 @@ impl Constant {
     }
 }
 
+/// The value, where its type is one that users write down; another's is not known here.
+impl std::fmt::Display for Constant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        macro_rules! numbers {
+            ($($t:ty),*) => { $(
+                if self.of == TypeId::of::<$t>()
+                    && let Ok(bytes) = self.bytes[..].try_into()
+                {
+                    return write!(f, "{:?}", <$t>::from_le_bytes(bytes));
+                }
+            )* };
+        }
+        numbers!(u8, u16, u32, u64, usize, i8, i16, i32, i64, isize, f32, f64);
+        if self.of == TypeId::of::<bool>() {
+            return write!(f, "{}", self.bytes[..] != [0]);
+        }
+        if self.of == TypeId::of::<String>() || self.of == TypeId::of::<&'static str>() {
+            return write!(f, "{:?}", String::from_utf8_lossy(&self.bytes));
+        }
+        f.write_str("a constant")?;
+        self.bytes.iter().try_for_each(|b| write!(f, " {b:02x}"))
+    }
+}
+
 /// A structure of arrays and constants. Derive it for a struct whose fields are trees: `#[derive(Clone, Tree)]`.
 ///
 /// ```
@@ -206,8 +230,8 @@ constants! {
     i32 => |v| v.to_le_bytes();
     i64 => |v| v.to_le_bytes();
     isize => |v| v.to_le_bytes();
-    f32 => |v| v.to_bits().to_le_bytes();
-    f64 => |v| v.to_bits().to_le_bytes();
+    f32 => |v| if v.is_nan() { f32::NAN } else { *v }.to_le_bytes();
+    f64 => |v| if v.is_nan() { f64::NAN } else { *v }.to_le_bytes();
     String => |v| v.as_bytes();
     &'static str => |v| v.as_bytes();
 }

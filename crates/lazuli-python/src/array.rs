@@ -3,7 +3,8 @@
 use crate::convert::{self, Arg, number};
 use crate::dim::PyDim;
 use crate::dtype::PyDtype;
-use crate::errors::{run, run_detached};
+use crate::errors::{read_detached, run};
+use crate::frames;
 use crate::indexing;
 use lazuli_core::{Array, DType, Dim, Kind, Scalar, ops, shapeless};
 use lazuli_ir::{Binary, Unary};
@@ -39,18 +40,48 @@ use std::sync::Mutex;
 pub struct PyArray {
     /// What the object stands for now: an update in place (`x[0] = 1`) replaces it.
     inner: Mutex<Array>,
+    /// When it was made, in frames.
+    pub made: u64,
 }
 
 impl PyArray {
     pub fn new(a: Array) -> Self {
-        PyArray { inner: Mutex::new(a) }
+        PyArray { inner: Mutex::new(a), made: frames::now() }
     }
+    /// An object that counts as older than every frame.
+    pub fn older(a: Array) -> Self {
+        PyArray { inner: Mutex::new(a), made: 0 }
+    }
+    /// What the object stands for: while a function is traced, perhaps a placeholder.
     pub fn get(&self) -> Array {
+        if let Some(shown) = frames::look(self) {
+            return shown;
+        }
         self.inner.lock().unwrap_or_else(|e| e.into_inner()).clone()
     }
-    /// Replaces what the object stands for; returns what it stood for.
-    pub fn set(&self, a: Array) -> Array {
-        std::mem::replace(&mut *self.inner.lock().unwrap_or_else(|e| e.into_inner()), a)
+    /// Replaces what the object stands for: an update in place.
+    pub fn update(slf: &Bound<'_, PyArray>, a: Array) {
+        if let Some(a) = frames::update(slf, a) {
+            slf.get().set(a);
+        }
+    }
+    fn set(&self, a: Array) {
+        let old = std::mem::replace(&mut *self.inner.lock().unwrap_or_else(|e| e.into_inner()), a);
+        drop(old);
+    }
+}
+
+/// What is known of an array without running anything: its shape and dtype, and where its value stands. Safe at any time, while tracing too.
+///
+/// Example:
+///     >>> import lazuli.core as mx
+///     >>> mx.describe(mx.array([1.0, 2.0]))
+///     'array of shape (2,), float32, evaluated'
+#[pyfunction]
+pub fn describe(x: &Bound<'_, PyAny>) -> PyResult<String> {
+    match x.cast::<PyArray>() {
+        Ok(a) => Ok(a.get().get().describe()),
+        Err(_) => Ok(format!("no array: {}", x.get_type().name()?)),
     }
 }
 
@@ -83,10 +114,10 @@ macro_rules! operators {
             fn $reflected<'py>(slf: &Bound<'py, Self>, other: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
                 operate(slf, other, Binary::$op, true)
             }
-            fn $in_place(&self, other: Arg) -> PyResult<()> {
-                let a = self.get();
+            fn $in_place(slf: &Bound<'_, Self>, other: Arg) -> PyResult<()> {
+                let a = slf.get().get();
                 let out = run(|| ops::binary(Binary::$op, &a, &other))?;
-                self.set(out);
+                PyArray::update(slf, out);
                 Ok(())
             }
         )* }
@@ -196,7 +227,7 @@ impl PyArray {
     ///     1.5
     fn item<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let a = self.get();
-        let s = run_detached(py, || a.try_item_scalar())?;
+        let s = read_detached(py, "item()", || a.try_item_scalar())?;
         number(py, s)
     }
     /// The elements as nested lists of Python numbers; a number for an array without axes.
@@ -207,7 +238,7 @@ impl PyArray {
     ///     [[1, 2], [3, 4]]
     fn tolist<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let a = self.get();
-        let bytes = run_detached(py, || a.try_to_bytes())?;
+        let bytes = read_detached(py, "tolist()", || a.try_to_bytes())?;
         nested(py, a.dtype(), a.shape(), &bytes)
     }
     /// The complex conjugate; arrays of other dtypes as they are.
@@ -281,10 +312,10 @@ impl PyArray {
     ) -> PyResult<Bound<'py, PyAny>> {
         operate(slf, other, Binary::Power, true)
     }
-    fn __ipow__(&self, other: Arg, _modulo: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        let a = self.get();
+    fn __ipow__(slf: &Bound<'_, Self>, other: Arg, _modulo: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+        let a = slf.get().get();
         let out = run(|| ops::binary(Binary::Power, &a, &other))?;
-        self.set(out);
+        PyArray::update(slf, out);
         Ok(())
     }
     fn __matmul__(&self, other: convert::ArrayLike) -> PyResult<Self> {
@@ -295,10 +326,10 @@ impl PyArray {
         let a = self.get();
         wrap(|| ops::matmul(&other.0, &a))
     }
-    fn __imatmul__(&self, other: convert::ArrayLike) -> PyResult<()> {
-        let a = self.get();
+    fn __imatmul__(slf: &Bound<'_, Self>, other: convert::ArrayLike) -> PyResult<()> {
+        let a = slf.get().get();
         let out = run(|| ops::matmul(&a, &other.0))?;
-        self.set(out);
+        PyArray::update(slf, out);
         Ok(())
     }
     fn __neg__(&self) -> PyResult<Self> {
@@ -337,24 +368,24 @@ impl PyArray {
     }
 
     fn __bool__(&self, py: Python<'_>) -> PyResult<bool> {
-        let s = self.one(py, "bool")?;
+        let s = self.one(py, "bool()")?;
         Ok(if s.dtype == DType::C64 { s.to_f64() != 0.0 || s.imag() != 0.0 } else { s.to_f64() != 0.0 })
     }
     fn __float__(&self, py: Python<'_>) -> PyResult<f64> {
-        Ok(self.one(py, "float")?.to_f64())
+        Ok(self.one(py, "float()")?.to_f64())
     }
     fn __int__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        number(py, self.one(py, "int")?)?.call_method0("__int__")
+        number(py, self.one(py, "int()")?)?.call_method0("__int__")
     }
     fn __index__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let a = self.get();
         if !matches!(a.dtype().kind(), Kind::Signed | Kind::Unsigned | Kind::Bool) {
             return Err(PyTypeError::new_err(format!("an index must be of an integer dtype, not {}", a.dtype())));
         }
-        number(py, self.one(py, "index")?)?.call_method0("__int__")
+        number(py, self.one(py, "index()")?)?.call_method0("__int__")
     }
     fn __complex__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, pyo3::types::PyComplex>> {
-        let s = self.one(py, "complex")?;
+        let s = self.one(py, "complex()")?;
         Ok(pyo3::types::PyComplex::from_doubles(py, s.to_f64(), s.imag() as f64))
     }
     fn __len__(&self) -> PyResult<usize> {
@@ -370,26 +401,28 @@ impl PyArray {
     }
     fn __contains__(&self, py: Python<'_>, value: Arg) -> PyResult<bool> {
         let a = self.get();
-        let s = run_detached(py, || ops::any(&ops::equal(&a, value.into_array())?, None, false)?.try_item_scalar())?;
+        let s =
+            read_detached(py, "in", || ops::any(&ops::equal(&a, value.into_array())?, None, false)?.try_item_scalar())?;
         Ok(s.bits != 0)
     }
     fn __getitem__(&self, index: &Bound<'_, PyAny>) -> PyResult<Self> {
         indexing::get(&self.get(), index).map(PyArray::new)
     }
-    fn __setitem__(&self, index: &Bound<'_, PyAny>, value: Arg) -> PyResult<()> {
-        let out = indexing::update(&self.get(), index, value, lazuli_kernel::ScatterOp::Assign)?;
-        self.set(out);
+    fn __setitem__(slf: &Bound<'_, Self>, index: &Bound<'_, PyAny>, value: Arg) -> PyResult<()> {
+        let out = indexing::update(&slf.get().get(), index, value, lazuli_kernel::ScatterOp::Assign)?;
+        PyArray::update(slf, out);
         Ok(())
     }
 
     fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
         let a = self.get();
-        run_detached(py, || lazuli_core::print::format(&a))
+        read_detached(py, "print() or str()", || lazuli_core::print::format(&a))
     }
     fn __format__(&self, py: Python<'_>, spec: &str) -> PyResult<String> {
         let a = self.get();
         if a.ndim() == 0 {
-            return self.item(py)?.call_method1("__format__", (spec,))?.extract();
+            let s = read_detached(py, "format()", || a.try_item_scalar())?;
+            return number(py, s)?.call_method1("__format__", (spec,))?.extract();
         }
         match spec.is_empty() {
             true => self.__repr__(py),
@@ -407,7 +440,7 @@ impl PyArray {
     /// The bytes of the elements, row by row. (Python would ask integers for `__index__` before it asks for a buffer.)
     fn __bytes__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyBytes>> {
         let a = self.get();
-        Ok(PyBytes::new(py, &run_detached(py, || a.try_to_bytes())?))
+        Ok(PyBytes::new(py, &read_detached(py, "bytes()", || a.try_to_bytes())?))
     }
     /// As a numpy array: for dtypes that buffers do not have (bfloat16), by way of float32.
     #[pyo3(signature = (dtype=None, copy=None))]
@@ -455,7 +488,7 @@ impl PyArray {
     }
     fn __getstate__(&self, py: Python<'_>) -> PyResult<(Vec<usize>, &'static str, Py<PyAny>)> {
         let a = self.get();
-        let bytes = run_detached(py, || a.try_to_bytes())?;
+        let bytes = read_detached(py, "pickle", || a.try_to_bytes())?;
         Ok((a.shape().to_vec(), a.dtype().name(), pyo3::types::PyBytes::new(py, &bytes).into_any().unbind()))
     }
     fn __setstate__(&self, state: (Vec<usize>, String, Vec<u8>)) -> PyResult<()> {
@@ -476,7 +509,7 @@ impl PyArray {
 }
 
 impl PyArray {
-    fn one(&self, py: Python<'_>, what: &str) -> PyResult<Scalar> {
+    fn one(&self, py: Python<'_>, what: &'static str) -> PyResult<Scalar> {
         let a = self.get();
         // A value is read, which no trace has: its extents need no guard.
         if a.aval().size() != 1 {
@@ -486,7 +519,7 @@ impl PyArray {
                 a.aval().size()
             )));
         }
-        run_detached(py, || a.try_item_scalar())
+        read_detached(py, what, || a.try_item_scalar())
     }
 }
 

@@ -172,7 +172,7 @@ unsafe fn export(slf: Bound<'_, PyArray>, view: *mut ffi::Py_buffer, flags: c_in
         DType::C64 => "Zf",
     };
     let item = array.dtype().itemsize() as isize;
-    let contiguous = crate::errors::run_detached(slf.py(), || {
+    let contiguous = crate::errors::read_detached(slf.py(), "numpy or a buffer", || {
         lazuli_core::eval(std::slice::from_ref(&array))?;
         array.contiguous()
     })?;

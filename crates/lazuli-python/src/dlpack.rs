@@ -9,7 +9,7 @@
 //! interpreter drain.
 
 use crate::array::PyArray;
-use crate::errors::{run, run_detached};
+use crate::errors::{read_detached, run};
 use lazuli_core::interop::Lent;
 use lazuli_core::{Array, DType, backend};
 use lazuli_kernel::{Layout, shape};
@@ -466,7 +466,7 @@ impl PyArray {
         }
         let copied = copy.unwrap_or(!versioned);
         let array = self.get();
-        let array = run_detached(py, || {
+        let array = read_detached(py, "numpy or a buffer", || {
             lazuli_core::eval(std::slice::from_ref(&array))?;
             match copied {
                 true => Array::try_from_bytes(&array.try_to_bytes()?, array.dtype(), array.shape()),

@@ -1,5 +1,6 @@
 //! From errors and panics of Lazuli to Python exceptions.
 
+use lazuli_core::trace::{self, Read};
 use lazuli_core::{Error, ErrorKind, interrupt};
 use pyo3::exceptions::{
     PyIndexError, PyMemoryError, PyNotImplementedError, PyOSError, PyRuntimeError, PyTypeError, PyValueError,
@@ -41,6 +42,34 @@ fn signalled() -> bool {
             RAISED.set(Some(e));
             true
         }
+    }
+}
+
+/// As [`run_detached`], for the reading of a value, which is an error while tracing: `how` is what the user wrote.
+pub fn read_detached<T: Send>(
+    py: Python<'_>,
+    how: &'static str,
+    f: impl FnOnce() -> lazuli_core::Result<T> + Send,
+) -> PyResult<T> {
+    run_detached(py, || trace::reading(Read { how, remedy: remedy(how) }, f))
+}
+
+/// What to write instead, where values cannot be read.
+fn remedy(how: &str) -> &'static str {
+    match how {
+        "bool()" => "choose with mx.where(condition, a, b) instead of branching on a value",
+        "item()" | "tolist()" => "return the array and read its value outside",
+        "float()" | "int()" | "complex()" => {
+            "keep computing with the array, which ops take in place of a number, or return it and convert it outside"
+        }
+        "index()" => "index an array with it (x[i], mx.take), or pass the number as an argument of its own",
+        "in" => "write mx.any(x == value)",
+        "print() or str()" | "format()" => {
+            "return it and print it outside, see what is known of it with mx.describe(x), or turn compilation off with mx.disable_compile()"
+        }
+        "numpy or a buffer" => "convert it outside of the function, or use the operations of lazuli.core inside",
+        "eval()" | "async_eval()" => "leave the call out: what the function returns is evaluated outside",
+        _ => "do it outside of the function",
     }
 }
 

@@ -1,28 +1,44 @@
 //! What decides whether a call of a compiled function may reuse a trace.
 //!
-//! A call is read into a list of tokens: the structure of its arguments and captured trees, each constant by type and value, each array
-//! by dtype and shape, and which arrays are one. Two calls with equal tokens do the same thing. Lists are compared in full;
-//! hashes only find candidates.
+//! A call is read into a list of tokens: the mode, the structure of its arguments and captured trees, each constant by type and bits, each
+//! array by dtype and shape, and which leaves are one array object. Two calls with equal tokens do the same thing. Objects compared by
+//! identity enter by their address; whoever keeps a key has to see that they live ([`Identities`]).
 
 use crate::array::PyArray;
 use crate::convert::to_array;
 use crate::dtype::PyDtype;
+use crate::nodes;
+use crate::random::RandomState;
 use crate::tree::Level;
-use lazuli_core::{Array, DType, Shape};
+use lazuli_core::cache::{self, Change};
+use lazuli_core::{Array, CompileMode, DType, Shape};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyBytes, PyComplex, PyDict, PyEllipsis, PyFloat, PyInt, PyList, PySlice, PyString, PyTuple};
+use pyo3::types::{
+    PyBool, PyBytes, PyComplex, PyDict, PyEllipsis, PyFloat, PyInt, PyList, PySlice, PyString, PyTuple,
+    PyWeakrefReference,
+};
 use std::collections::HashMap;
+use std::fmt;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Token {
+    Mode(CompileMode),
+    Shapeless(&'static str),
+    /// `args`, `kwargs` or `inputs` begin.
+    Part(&'static str),
+    /// What follows is of a derived or registered class.
+    Class(usize),
+    /// The version of the attributes of the object that follows.
+    Version(u64),
     List(usize),
     Tuple(usize),
-    /// A tuple of a derived class, by the class.
-    Named(usize, usize),
+    /// Each entry is a key and a value.
     Dict(usize),
-    /// A dict of a derived class: the class, the number of entries, and the version of its attributes.
-    Object(usize, usize, u64),
+    /// What a registered class keeps besides its children, and this many children.
+    Node(usize),
+    /// Start, stop and step.
+    Slice,
     Key(Box<str>),
     /// A key that is no string, by its hash and text.
     OtherKey(isize, Box<str>),
@@ -33,7 +49,7 @@ pub enum Token {
     Ranked(DType, Box<[u8]>),
     /// Behind a shapeless key: a further trace for such arguments.
     Next,
-    /// The same array as an earlier leaf.
+    /// The array object that an earlier leaf is.
     Same(usize),
     None,
     Ellipsis,
@@ -45,8 +61,128 @@ pub enum Token {
     Text(Box<str>),
     Bytes(Box<[u8]>),
     DType(DType),
-    /// An object that is compared by identity; the cache keeps it alive.
+    /// An object that is compared by identity.
     Identity(usize),
+    /// A bound method: its object and its function.
+    Method(usize, usize),
+}
+
+impl Token {
+    /// How many children stand behind it.
+    fn children(&self) -> usize {
+        match self {
+            Token::List(n) | Token::Tuple(n) | Token::Dict(n) => *n,
+            Token::Node(n) => n + 1,
+            Token::Slice => 3,
+            _ => 0,
+        }
+    }
+    /// Whether it stands before something, and is no child itself.
+    fn is_prefix(&self) -> bool {
+        matches!(self, Token::Class(_) | Token::Version(_) | Token::Key(_) | Token::OtherKey(..))
+    }
+}
+
+impl cache::Token for Token {
+    fn paths(key: &[Self]) -> Vec<String> {
+        /// A container on the way: its path, itself, how many of its children were met, the key of the next.
+        struct Open<'a>(String, &'a Token, usize, Option<String>);
+        let mut part = "the mode";
+        let mut open: Vec<Open<'_>> = Vec::new();
+        let mut paths = Vec::with_capacity(key.len());
+        for token in key {
+            if let Token::Part(name) = token {
+                part = name;
+                open.clear();
+                paths.push(part.to_owned());
+                continue;
+            }
+            while open.last().is_some_and(|Open(_, of, met, _)| *met == of.children()) {
+                open.pop();
+            }
+            let path = match open.last_mut() {
+                None => part.to_owned(),
+                Some(Open(path, of, met, name)) => {
+                    match token {
+                        Token::Key(k) => *name = Some(format!("{path}['{k}']")),
+                        Token::OtherKey(_, k) => *name = Some(format!("{path}[{k}]")),
+                        _ => {}
+                    }
+                    let here = match (of, &name) {
+                        (Token::Dict(_), Some(name)) => name.clone(),
+                        (Token::Node(_), _) if *met == 0 => format!("{path}.aux"),
+                        (Token::Node(_), _) => format!("{path}[{}]", *met - 1),
+                        _ => format!("{path}[{met}]"),
+                    };
+                    *met += usize::from(!token.is_prefix());
+                    here
+                }
+            };
+            if token.children() > 0 {
+                open.push(Open(path.clone(), token, 0, None));
+            }
+            paths.push(path);
+        }
+        paths
+    }
+    fn changed(&self, new: &Self, path: &str) -> Vec<Change> {
+        match (self, new) {
+            (Token::Array(a, s), Token::Array(b, t)) => cache::array_changes(path, (*a, s), (*b, t), "shapeless=True"),
+            (a, b) if a.is_number() && b.is_number() => {
+                vec![Change::new(path, a, b).remedy("pass it as mx.array(…), or compile with traced_scalars=True")]
+            }
+            (a, b) => vec![Change::new(path, a, b).remedy(b.identity().unwrap_or_default())],
+        }
+    }
+    fn is_structure(&self) -> bool {
+        self.is_prefix() || self.children() > 0 || matches!(self, Token::Part(_))
+    }
+    fn identity(&self) -> Option<&'static str> {
+        let by_identity = matches!(self, Token::Identity(_) | Token::Method(..));
+        by_identity.then_some("it is compared by identity, make it once and pass the same object")
+    }
+}
+
+impl Token {
+    fn is_number(&self) -> bool {
+        matches!(self, Token::Bool(_) | Token::Int(_) | Token::BigInt(_) | Token::Float(_) | Token::Complex(..))
+    }
+}
+
+impl fmt::Display for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Token::Mode(m) => f.write_str(m.name()),
+            Token::Shapeless(s) => write!(f, "shapeless={s}"),
+            Token::Part(name) => f.write_str(name),
+            Token::Class(at) => write!(f, "an object of the class at {at:#x}"),
+            Token::Version(n) => write!(f, "a module or optimizer whose attributes are of version {n}"),
+            Token::List(n) => write!(f, "a list of {n}"),
+            Token::Tuple(n) => write!(f, "a tuple of {n}"),
+            Token::Dict(n) => write!(f, "a dict of {n}"),
+            Token::Node(n) => write!(f, "a registered node of {n}"),
+            Token::Slice => f.write_str("a slice"),
+            Token::Key(k) => write!(f, "the key '{k}'"),
+            Token::OtherKey(_, k) => write!(f, "the key {k}"),
+            Token::Array(d, s) => write!(f, "an array of shape {}, {d}", lazuli_ir::shape::show(s)),
+            Token::AnyArray(d) => write!(f, "an array of {d}"),
+            Token::Ranked(d, s) => write!(f, "an array of {d} with {} axes, extents {s:?} (2 is 2 or more)", s.len()),
+            Token::Next => f.write_str("a further trace, because a guard of another does not hold"),
+            Token::Same(_) => f.write_str("an array that is passed before"),
+            Token::None => f.write_str("None"),
+            Token::Ellipsis => f.write_str("..."),
+            Token::Bool(b) => f.write_str(if *b { "True" } else { "False" }),
+            Token::Int(i) => write!(f, "{i}"),
+            Token::BigInt(i) => f.write_str(i),
+            Token::Float(bits) => write!(f, "{:?}", f64::from_bits(*bits)),
+            Token::Complex(re, im) => write!(f, "({:?}+{:?}j)", f64::from_bits(*re), f64::from_bits(*im)),
+            Token::Text(s) => write!(f, "{s:?}"),
+            Token::Bytes(b) => write!(f, "{} bytes", b.len()),
+            Token::DType(d) => write!(f, "{d}"),
+            Token::Identity(at) => write!(f, "the object at {at:#x}"),
+            Token::Method(object, _) => write!(f, "a method of the object at {object:#x}"),
+        }
+    }
 }
 
 /// How arrays enter the key.
@@ -57,18 +193,53 @@ pub enum Shapes {
     Any,
 }
 
+/// Objects whose addresses are in a key, held weakly wherever that is possible.
+#[derive(Debug, Default)]
+pub struct Identities {
+    weak: Vec<Py<PyWeakrefReference>>,
+    pub strong: Vec<Py<PyAny>>,
+}
+
+impl Identities {
+    pub fn new(py: Python<'_>, objects: Vec<Py<PyAny>>) -> Identities {
+        let mut held = Identities::default();
+        for object in objects {
+            match PyWeakrefReference::new(object.bind(py)) {
+                Ok(weak) => held.weak.push(weak.unbind()),
+                Err(_) => held.strong.push(object),
+            }
+        }
+        held
+    }
+    /// Whether all of them live, so that an address in the key is still that of the object it was taken from.
+    pub fn live(&self, py: Python<'_>) -> bool {
+        self.weak.iter().all(|weak| weak.bind(py).upgrade().is_some())
+    }
+}
+
 /// A call as read: its key, and what it refers to.
 #[derive(Default)]
 pub struct Call {
     pub tokens: Vec<Token>,
-    /// Distinct arrays in order of appearance.
+    /// Distinct array objects in order of appearance, and what they stand for.
+    pub objects: Vec<Py<PyArray>>,
     pub arrays: Vec<Array>,
-    /// Every array object of the call, and which of the distinct arrays it stands for.
-    pub objects: Vec<(Py<PyArray>, usize)>,
     /// Objects compared by identity.
-    pub alive: Vec<Py<PyAny>>,
-    seen: HashMap<(usize, u32), usize>,
+    pub identities: Vec<Py<PyAny>>,
+    /// Where arrays are that were made of numbers, numpy arrays and the like, by the leaves' addresses.
+    pub made: HashMap<usize, usize>,
+    /// Numbers are read as arrays.
+    pub traced_scalars: bool,
+    /// Arrays, and leaves of unknown types, are read as identities.
+    pub by_identity: bool,
+    /// What is read is captured: the function sees the objects themselves, so none can be converted.
+    pub captured: bool,
+    /// Places of objects by address, once there are many.
+    pub places: HashMap<usize, usize>,
 }
+
+/// With fewer array objects than this, looking through them all is quickest.
+const FEW: usize = 12;
 
 impl Call {
     /// Reads one tree. `path` names it in errors: `args`, `inputs`.
@@ -79,102 +250,183 @@ impl Call {
         }
         let _level = Level::enter()?;
         if let Ok(list) = v.cast::<PyList>() {
-            self.tokens.push(Token::List(list.len()));
-            for (i, x) in list.iter().enumerate() {
-                self.read(&x, &|| format!("{}[{i}]", path()))?;
+            if !list.is_exact_instance_of::<PyList>() {
+                self.class(v);
             }
-            return Ok(());
+            self.tokens.push(Token::List(list.len()));
+            return self.read_all(list.iter(), path);
         }
         if let Ok(tuple) = v.cast::<PyTuple>() {
-            let token = match tuple.is_exact_instance_of::<PyTuple>() {
-                true => Token::Tuple(tuple.len()),
-                false => Token::Named(self.identity(tuple.get_type().as_any()), tuple.len()),
-            };
-            self.tokens.push(token);
-            for (i, x) in tuple.iter().enumerate() {
-                self.read(&x, &|| format!("{}[{i}]", path()))?;
+            if !tuple.is_exact_instance_of::<PyTuple>() {
+                self.class(v);
             }
-            return Ok(());
+            self.tokens.push(Token::Tuple(tuple.len()));
+            return self.read_all(tuple.iter(), path);
         }
         if let Ok(dict) = v.cast::<PyDict>() {
             return self.dict(v, dict, path);
         }
-        let token = match self.constant(v)? {
-            Some(token) => token,
-            None if v.hasattr("__array__")? => {
-                let a = Bound::new(v.py(), PyArray::new(to_array(v, None)?))?;
-                self.array(&a);
-                return Ok(());
-            }
-            None => {
-                let what = v.get_type().name()?;
-                return Err(PyValueError::new_err(format!(
-                    "[compile] {} is of type {what}: a compiled function takes arrays, numbers, strings and other constants, and lists, tuples \
-                     and dicts of them",
-                    path()
-                )));
-            }
-        };
-        self.tokens.push(token);
+        if self.traced_scalars && !self.captured && is_number(v) {
+            return self.convert(v);
+        }
+        if self.constant(v)? {
+            return Ok(());
+        }
+        if v.is_instance_of::<RandomState>() {
+            self.class(v);
+            self.tokens.push(Token::List(1));
+            self.array(&crate::random::key_object(v.py())?);
+            return Ok(());
+        }
+        if let Some(node) = nodes::find(v)? {
+            self.class(v);
+            self.tokens.push(Token::Node(node.children.len()));
+            let by_identity = std::mem::replace(&mut self.by_identity, true);
+            let aux = self.read(&node.aux, &|| format!("{}.aux", path()));
+            self.by_identity = by_identity;
+            aux?;
+            return self.read_all(node.children.iter(), path);
+        }
+        if self.by_identity {
+            self.identify(v);
+            return Ok(());
+        }
+        if v.hasattr("__array__")? {
+            return if self.captured { Err(refused(v, path())?) } else { self.convert(v) };
+        }
+        // Numbers and texts of derived classes: by class and value.
+        self.class(v);
+        if v.is_instance_of::<PyInt>() {
+            self.tokens.push(int(v)?);
+        } else if let Ok(f) = v.cast::<PyFloat>() {
+            self.tokens.push(float(f.value()));
+        } else if let Ok(s) = v.cast::<PyString>() {
+            self.tokens.push(Token::Text(s.to_string_lossy().into()));
+        } else {
+            return Err(refused(v, path())?);
+        }
         Ok(())
     }
 
+    fn read_all<'py>(
+        &mut self,
+        items: impl Iterator<Item = Bound<'py, PyAny>>,
+        path: &dyn Fn() -> String,
+    ) -> PyResult<()> {
+        items.enumerate().try_for_each(|(i, x)| self.read(&x, &|| format!("{}[{i}]", path())))
+    }
+
     fn array(&mut self, object: &Bound<'_, PyArray>) {
-        let a = object.get().get();
-        let next = self.arrays.len();
-        let place = *self.seen.entry(a.id()).or_insert(next);
-        self.objects.push((object.clone().unbind(), place));
-        if place < next {
-            self.tokens.push(Token::Same(place));
-            return;
+        if self.by_identity {
+            return self.identify(object.as_any());
         }
-        self.tokens.push(Token::Array(a.dtype(), a.shape().into()));
-        self.arrays.push(a);
+        let token = match self.place(object) {
+            Some(place) => Token::Same(place),
+            None => {
+                let a = object.get().get();
+                // Not `shape()`: within a shapeless trace that would be a reading of numbers.
+                let token = Token::Array(a.dtype(), a.aval().shape.clone());
+                if self.objects.len() == FEW {
+                    self.places = self.objects.iter().map(|o| o.as_ptr() as usize).zip(0..).collect();
+                }
+                if self.objects.len() >= FEW {
+                    self.places.insert(object.as_ptr() as usize, self.objects.len());
+                }
+                self.objects.push(object.clone().unbind());
+                self.arrays.push(a);
+                token
+            }
+        };
+        self.tokens.push(token);
+    }
+
+    /// Where an array object is among those of the call.
+    pub fn place(&self, object: &Bound<'_, PyArray>) -> Option<usize> {
+        let address = object.as_ptr();
+        match self.objects.len() {
+            0..=FEW => self.objects.iter().position(|o| o.as_ptr() == address),
+            _ => self.places.get(&(address as usize)).copied(),
+        }
+    }
+
+    /// Where each array object stands first: `args[0]['w']`.
+    pub fn paths(&self) -> Vec<String> {
+        let paths = <Token as cache::Token>::paths(&self.tokens);
+        paths.into_iter().zip(&self.tokens).filter(|(_, t)| matches!(t, Token::Array(..))).map(|(p, _)| p).collect()
+    }
+
+    /// A leaf that is traced as the array made of it.
+    fn convert(&mut self, v: &Bound<'_, PyAny>) -> PyResult<()> {
+        let a = Bound::new(v.py(), PyArray::new(to_array(v, None)?))?;
+        // An object that occurs twice is two arrays: what one of them is updated to, the other is not.
+        self.made.insert(v.as_ptr() as usize, self.objects.len());
+        self.array(&a);
+        Ok(())
     }
 
     /// Entries in the order of their keys, so that the order of insertion does not matter.
     fn dict(&mut self, v: &Bound<'_, PyAny>, dict: &Bound<'_, PyDict>, path: &dyn Fn() -> String) -> PyResult<()> {
-        let token = if dict.is_exact_instance_of::<PyDict>() {
-            Token::Dict(dict.len())
-        } else {
-            let version = v.getattr("_version").and_then(|n| n.extract()).unwrap_or(0);
-            Token::Object(self.identity(v.get_type().as_any()), dict.len(), version)
-        };
-        self.tokens.push(token);
+        if !dict.is_exact_instance_of::<PyDict>() {
+            self.class(v);
+            if let Ok(version) = v.getattr("_version").and_then(|n| n.extract()) {
+                self.tokens.push(Token::Version(version));
+            }
+        }
+        self.tokens.push(Token::Dict(dict.len()));
         for (name, key, value) in sorted(dict)? {
-            self.tokens.push(match key.cast::<PyString>() {
-                Ok(_) => Token::Key(name.as_str().into()),
-                Err(_) => Token::OtherKey(key.hash()?, name.as_str().into()),
-            });
-            self.read(&value, &|| format!("{}[{name:?}]", path()))?;
+            match key.cast::<PyString>() {
+                Ok(_) => {
+                    self.tokens.push(Token::Key(name.as_str().into()));
+                    self.read(&value, &|| format!("{}['{name}']", path()))?;
+                }
+                Err(_) => {
+                    self.tokens.push(Token::OtherKey(key.hash()?, name.as_str().into()));
+                    self.read(&value, &|| format!("{}[{name}]", path()))?;
+                }
+            }
         }
         Ok(())
     }
 
-    /// The token of an object compared by identity, which is kept alive so that its address stays its own.
-    fn identity(&mut self, v: &Bound<'_, PyAny>) -> usize {
-        self.alive.push(v.clone().unbind());
-        v.as_ptr() as usize
+    fn class(&mut self, v: &Bound<'_, PyAny>) {
+        let class = v.get_type().into_any();
+        self.tokens.push(Token::Class(class.as_ptr() as usize));
+        self.identities.push(class.unbind());
     }
 
-    fn constant(&mut self, v: &Bound<'_, PyAny>) -> PyResult<Option<Token>> {
-        Ok(Some(if v.is_none() {
-            Token::None
-        } else if v.is_instance_of::<PyBool>() {
-            Token::Bool(v.is_truthy()?)
-        } else if v.is_exact_instance_of::<PyInt>() {
-            match v.extract::<i64>() {
-                Ok(i) => Token::Int(i),
-                Err(_) => Token::BigInt(v.str()?.to_string().into()),
+    /// An object compared by identity.
+    pub fn identify(&mut self, v: &Bound<'_, PyAny>) {
+        self.tokens.push(Token::Identity(v.as_ptr() as usize));
+        self.identities.push(v.clone().unbind());
+    }
+
+    /// A callable: a bound method, which is a new object at each access, by its object and function; others by identity.
+    pub fn callable(&mut self, v: &Bound<'_, PyAny>) -> PyResult<()> {
+        match bound_method(v)? {
+            Some((object, function)) => {
+                self.tokens.push(Token::Method(object.as_ptr() as usize, function.as_ptr() as usize));
+                self.identities.extend([object.unbind(), function.unbind()]);
             }
-        } else if v.is_exact_instance_of::<PyFloat>() {
-            let f: f64 = v.extract()?;
-            // NaN equals NaN.
-            Token::Float(if f.is_nan() { f64::NAN.to_bits() } else { f.to_bits() })
+            None => self.identify(v),
+        }
+        Ok(())
+    }
+
+    /// Reads a leaf that is a constant by its own type; false for one that is not.
+    fn constant(&mut self, v: &Bound<'_, PyAny>) -> PyResult<bool> {
+        let token = if v.is_none() {
+            Token::None
+        } else if let Ok(b) = v.cast::<PyBool>() {
+            Token::Bool(b.is_true())
+        } else if v.is_exact_instance_of::<PyInt>() {
+            int(v)?
+        } else if let Ok(f) = v.cast_exact::<PyFloat>() {
+            float(f.value())
         } else if let Ok(c) = v.cast_exact::<PyComplex>() {
-            Token::Complex(c.real().to_bits(), c.imag().to_bits())
+            let bits = |x: f64| if x.is_nan() { f64::NAN.to_bits() } else { x.to_bits() };
+            Token::Complex(bits(c.real()), bits(c.imag()))
         } else if let Ok(s) = v.cast_exact::<PyString>() {
-            Token::Text(s.to_string().into())
+            Token::Text(s.to_string_lossy().into())
         } else if let Ok(b) = v.cast_exact::<PyBytes>() {
             Token::Bytes(b.as_bytes().into())
         } else if let Ok(d) = v.cast::<PyDtype>() {
@@ -182,21 +434,24 @@ impl Call {
         } else if v.is_instance_of::<PyEllipsis>() {
             Token::Ellipsis
         } else if let Ok(s) = v.cast::<PySlice>() {
-            // Three constants behind a mark of its own.
-            self.tokens.push(Token::Text("slice".into()));
+            self.tokens.push(Token::Slice);
             for part in ["start", "stop", "step"] {
-                let part = s.getattr(part)?;
-                match self.constant(&part)? {
-                    Some(t) => self.tokens.push(t),
-                    None => return Ok(None),
+                if !self.constant(&s.getattr(part)?)? {
+                    return Ok(false);
                 }
             }
-            Token::Ellipsis
-        } else if v.is_callable() || is_enum(v)? {
-            Token::Identity(self.identity(v))
+            return Ok(true);
+        } else if v.is_callable() {
+            self.callable(v)?;
+            return Ok(true);
+        } else if is_enum(v)? {
+            self.identify(v);
+            return Ok(true);
         } else {
-            return Ok(None);
-        }))
+            return Ok(false);
+        };
+        self.tokens.push(token);
+        Ok(true)
     }
 
     /// The tokens with arrays as `shapes` says.
@@ -213,17 +468,73 @@ impl Call {
     }
 }
 
+/// Object and function of a bound method.
+pub fn bound_method<'py>(v: &Bound<'py, PyAny>) -> PyResult<Option<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
+    static METHOD: pyo3::sync::PyOnceLock<Py<PyAny>> = pyo3::sync::PyOnceLock::new();
+    let py = v.py();
+    let method = METHOD.get_or_try_init(py, || Ok::<_, PyErr>(py.import("types")?.getattr("MethodType")?.unbind()))?;
+    if !v.get_type().is(method.bind(py)) {
+        return Ok(None);
+    }
+    Ok(Some((v.getattr("__self__")?, v.getattr("__func__")?)))
+}
+
+fn is_number(v: &Bound<'_, PyAny>) -> bool {
+    v.is_instance_of::<PyBool>()
+        || v.is_exact_instance_of::<PyInt>()
+        || v.is_exact_instance_of::<PyFloat>()
+        || v.is_exact_instance_of::<PyComplex>()
+}
+
+fn int(v: &Bound<'_, PyAny>) -> PyResult<Token> {
+    Ok(match v.extract::<i64>() {
+        Ok(i) => Token::Int(i),
+        // In hexadecimal: Python limits how many decimal digits it converts.
+        Err(_) => Token::BigInt(v.call_method1("__format__", ("x",))?.str()?.to_string().into()),
+    })
+}
+
+/// NaN equals NaN.
+fn float(f: f64) -> Token {
+    Token::Float(if f.is_nan() { f64::NAN.to_bits() } else { f.to_bits() })
+}
+
 fn is_enum(v: &Bound<'_, PyAny>) -> PyResult<bool> {
-    v.is_instance(&v.py().import("enum")?.getattr("Enum")?)
+    static ENUM: pyo3::sync::PyOnceLock<Py<PyAny>> = pyo3::sync::PyOnceLock::new();
+    let py = v.py();
+    let class = ENUM.get_or_try_init(py, || Ok::<_, PyErr>(py.import("enum")?.getattr("Enum")?.unbind()))?;
+    v.is_instance(class.bind(py))
+}
+
+/// The error of a leaf that is neither array nor constant.
+fn refused(v: &Bound<'_, PyAny>, path: String) -> PyResult<PyErr> {
+    let what = v.get_type().name()?;
+    let remedy = if v.hasattr("__array__")? {
+        "Make an array of it with mx.array: what is captured is used where it stands".to_owned()
+    } else if v.getattr("state").is_ok_and(|s| s.is_instance_of::<PyDict>()) {
+        "Capture its state in its place".to_owned()
+    } else {
+        format!(
+            "Make {what} a node of trees with mx.register_tree_node, or let the function reach the object through its closure"
+        )
+    };
+    Ok(PyValueError::new_err(format!(
+        "[compile] {path} is of type {what}: a compiled function takes arrays, numbers, strings and other constants, and lists, tuples and \
+         dicts of them. {remedy}"
+    )))
 }
 
 /// A key's text, the key, the value.
 type Entry<'py> = (String, Bound<'py, PyAny>, Bound<'py, PyAny>);
 
-/// Entries of a dict with their keys' texts, sorted by them.
+/// Entries of a dict with their keys' texts, sorted by them; of equal texts those of strings come first.
 fn sorted<'py>(dict: &Bound<'py, PyDict>) -> PyResult<Vec<Entry<'py>>> {
-    let entry = |(k, v): (Bound<'py, PyAny>, Bound<'py, PyAny>)| Ok((k.str()?.to_string(), k, v));
+    let entry = |(k, v): (Bound<'py, PyAny>, Bound<'py, PyAny>)| Ok((k.str()?.to_string_lossy().into_owned(), k, v));
     let mut entries = dict.iter().map(entry).collect::<PyResult<Vec<_>>>()?;
-    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    if !entries.is_sorted_by(|a, b| a.0 < b.0) {
+        entries.sort_by(|a, b| {
+            a.0.cmp(&b.0).then_with(|| b.1.is_instance_of::<PyString>().cmp(&a.1.is_instance_of::<PyString>()))
+        });
+    }
     Ok(entries)
 }

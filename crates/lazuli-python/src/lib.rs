@@ -16,10 +16,12 @@ mod dim;
 mod dlpack;
 mod dtype;
 mod errors;
+mod frames;
 mod indexing;
 mod key;
 mod location;
 mod memory;
+mod nodes;
 mod ops;
 mod random;
 mod transforms;
@@ -61,11 +63,16 @@ fn _lazuli(m: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(transforms::async_eval, m)?,
         wrap_pyfunction!(transforms::synchronize, m)?,
         wrap_pyfunction!(compile::compile, m)?,
-        wrap_pyfunction!(compile::disable_compile, m)?,
-        wrap_pyfunction!(compile::enable_compile, m)?,
-        wrap_pyfunction!(compile::set_compile_mode, m)?,
-        wrap_pyfunction!(compile::get_compile_mode, m)?,
+        wrap_pyfunction!(compile::switches::disable_compile, m)?,
+        wrap_pyfunction!(compile::switches::enable_compile, m)?,
+        wrap_pyfunction!(compile::switches::set_compile_mode, m)?,
+        wrap_pyfunction!(compile::switches::get_compile_mode, m)?,
+        wrap_pyfunction!(compile::switches::_replace_compile_scope, m)?,
         wrap_pyfunction!(compile::compile_stats, m)?,
+        wrap_pyfunction!(nodes::_register_tree_node, m)?,
+        wrap_pyfunction!(nodes::_tree_node_parts, m)?,
+        wrap_pyfunction!(nodes::_tree_node_build, m)?,
+        wrap_pyfunction!(array::describe, m)?,
     ] {
         m.add_function(f)?;
     }

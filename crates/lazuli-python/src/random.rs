@@ -7,17 +7,70 @@ use crate::dtype::PyDtype;
 use crate::errors::{self, run};
 use lazuli_core::ops::random;
 use lazuli_core::{Array, DType, Extent, Extents, Operand, Weak, ops};
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyIndexError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyList};
+use pyo3::types::PyDict;
+use std::cell::RefCell;
 
-/// The list that holds the implicit key; a compiled function captures it as state.
-static STATE: PyOnceLock<Py<PyList>> = PyOnceLock::new();
+thread_local! {
+    /// The object that holds the thread's key; drawing updates it in place.
+    static KEY: RefCell<Option<Py<PyArray>>> = const { RefCell::new(None) };
+}
 
-fn state(py: Python<'_>) -> PyResult<&Bound<'_, PyList>> {
-    let make = || Ok::<_, PyErr>(PyList::new(py, [Bound::new(py, PyArray::new(random::key(0)))?])?.unbind());
-    Ok(STATE.get_or_try_init(py, make)?.bind(py))
+/// The implicit key of the calling thread, as a tree of one array that a compiled function captures.
+///
+/// Each thread has a key of its own, that of seed 0 until `seed` is called on it.
+#[derive(Debug)]
+#[pyclass(name = "RandomState", module = "lazuli.core.random", frozen, sequence)]
+pub struct RandomState;
+
+#[pymethods]
+impl RandomState {
+    fn __len__(&self) -> usize {
+        1
+    }
+    fn __getitem__(&self, py: Python<'_>, index: isize) -> PyResult<PyArray> {
+        at(index)?;
+        // A copy: drawing updates the thread's own in place.
+        Ok(PyArray::new(key_object(py)?.get().get()))
+    }
+    fn __setitem__(&self, py: Python<'_>, index: isize, key: ArrayLike) -> PyResult<()> {
+        at(index)?;
+        if key.0.dtype() != DType::U32 || key.0.shape() != [2] {
+            return Err(PyValueError::new_err(format!(
+                "[random] a key is a uint32 array of shape (2,), not {}",
+                key.0.aval()
+            )));
+        }
+        PyArray::update(&key_object(py)?, key.0);
+        Ok(())
+    }
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        Ok(format!("[{}]", key_object(py)?.repr()?))
+    }
+    /// Pickles and copies are of the calling thread's state as well.
+    fn __reduce__<'py>(&self, py: Python<'py>) -> PyResult<&'static str> {
+        let _ = py;
+        Ok("state")
+    }
+}
+
+fn at(index: isize) -> PyResult<()> {
+    match index {
+        0 | -1 => Ok(()),
+        _ => Err(PyIndexError::new_err("random.state holds one key")),
+    }
+}
+
+/// The object that holds the calling thread's key.
+pub fn key_object(py: Python<'_>) -> PyResult<Bound<'_, PyArray>> {
+    if let Some(object) = KEY.with_borrow(|k| k.as_ref().map(|k| k.clone_ref(py))) {
+        return Ok(object.into_bound(py));
+    }
+    let object = Bound::new(py, PyArray::older(random::key(0)))?;
+    let old = KEY.replace(Some(object.clone().unbind()));
+    drop(old);
+    Ok(object)
 }
 
 /// The key given, or a fresh one; the implicit key moves on.
@@ -25,24 +78,23 @@ fn key_of(py: Python<'_>, key: Option<ArrayLike>) -> PyResult<Array> {
     if let Some(key) = key {
         return Ok(key.0);
     }
-    let state = state(py)?;
-    let Ok(now) = state.get_item(0).and_then(|a| Ok(a.cast_into::<PyArray>()?.get().get())) else {
-        return Err(PyValueError::new_err("[random] random.state must hold one key: call random.seed()"));
-    };
-    let keys = run(|| random::split(&now, 2))?;
+    let object = key_object(py)?;
+    crate::frames::draw(object.get());
+    let keys = run(|| random::split(&object.get().get(), 2))?;
     let row = |i| run(|| ops::get(&keys, &[ops::Item::Int(i)]));
-    state.set_item(0, Bound::new(py, PyArray::new(row(0)?))?)?;
+    PyArray::update(&object, row(0)?);
     row(1)
 }
 
-/// Sets the implicit key from a number.
+/// Sets the calling thread's implicit key from a number.
 ///
 /// Example:
 ///     >>> import lazuli.core as mx
 ///     >>> mx.random.seed(7)
 #[pyfunction]
 fn seed(py: Python<'_>, seed: u64) -> PyResult<()> {
-    state(py)?.set_item(0, Bound::new(py, PyArray::new(random::key(seed)))?)
+    PyArray::update(&key_object(py)?, random::key(seed));
+    Ok(())
 }
 
 /// The key of a number: uint32 of shape (2,). The same key gives the same numbers.
@@ -301,6 +353,7 @@ pub fn add_to(m: &Bound<'_, PyModule>) -> PyResult<()> {
     for f in [wrap_pyfunction!(seed, &r)?, wrap_pyfunction!(key, &r)?, wrap_pyfunction!(split, &r)?] {
         r.add_function(f)?;
     }
-    r.add("state", state(m.py())?)?;
+    r.add_class::<RandomState>()?;
+    r.add("state", Py::new(m.py(), RandomState)?)?;
     m.add("random", r)
 }

@@ -11,6 +11,8 @@ use pyo3::types::{PyDict, PyList, PyTuple};
 /// The name of a function, for messages.
 pub fn name_of(fun: &Bound<'_, PyAny>) -> String {
     let name = fun.getattr("__name__").and_then(|n| n.extract::<String>());
+    // A functools.partial has the name of what it calls.
+    let name = name.or_else(|_| fun.getattr("func")?.getattr("__name__")?.extract());
     name.or_else(|_| fun.get_type().name().map(|n| n.to_string())).unwrap_or_else(|_| "function".into())
 }
 
@@ -232,7 +234,7 @@ fn axes_of(template: &Template, axes: &Bound<'_, PyAny>, out: &mut Vec<Option<is
     let mismatch =
         || PyValueError::new_err("[vmap] in_axes must be an int, None, or a tree of them like the arguments");
     match template {
-        Template::List(items) | Template::Tuple(_, items) => {
+        Template::List(_, items) | Template::Tuple(_, items) | Template::Node(_, _, items) => {
             let axes: Vec<Bound<'_, PyAny>> = axes.try_iter().map_err(|_| mismatch())?.collect::<PyResult<_>>()?;
             if axes.len() != items.len() {
                 return Err(mismatch());
@@ -358,7 +360,7 @@ pub fn _custom<'py>(
 #[pyo3(signature = (*args))]
 pub fn eval(py: Python<'_>, args: &Bound<'_, PyTuple>) -> PyResult<()> {
     let arrays = tree_arrays(args)?;
-    crate::errors::run_detached(py, || lazuli_core::eval(&arrays))
+    crate::errors::read_detached(py, "eval()", || lazuli_core::eval(&arrays))
 }
 
 /// Starts computing all arrays of these trees and returns at once.
@@ -366,7 +368,7 @@ pub fn eval(py: Python<'_>, args: &Bound<'_, PyTuple>) -> PyResult<()> {
 #[pyo3(signature = (*args))]
 pub fn async_eval(py: Python<'_>, args: &Bound<'_, PyTuple>) -> PyResult<()> {
     let arrays = tree_arrays(args)?;
-    crate::errors::run_detached(py, || lazuli_core::async_eval(&arrays))
+    crate::errors::read_detached(py, "async_eval()", || lazuli_core::async_eval(&arrays))
 }
 
 fn tree_arrays(args: &Bound<'_, PyTuple>) -> PyResult<Vec<Array>> {

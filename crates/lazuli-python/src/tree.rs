@@ -1,23 +1,30 @@
 //! Trees of Python containers: what transformations and compiled functions take and return.
 //!
-//! Lists, tuples (named ones too) and dicts (a `Module` is one) are nodes, arrays are leaves, everything else is a constant leaf that is kept as is.
+//! Lists, tuples (named ones too), dicts (a `Module` is one) and objects of registered classes are nodes, arrays are leaves, everything
+//! else is a constant leaf that is kept as is.
 
 use crate::array::PyArray;
+use crate::nodes;
+use crate::random::RandomState;
 use lazuli_core::Array;
 use pyo3::exceptions::PyRecursionError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::types::{PyDict, PyList, PyTuple, PyType};
+use pyo3::{PyTraverseError, PyVisit};
 
 /// A tree with its arrays taken out, in order; [`fill`](Template::fill) puts others in.
 #[derive(Debug)]
 pub enum Template {
     Array,
     Leaf(Py<PyAny>),
-    List(Vec<Template>),
+    /// Of a derived class: an empty object of it.
+    List(Option<Py<PyAny>>, Vec<Template>),
     /// The type is kept: a named tuple is made anew by its `_make`.
-    Tuple(Option<Py<PyAny>>, Vec<Template>),
-    /// Keys in order of insertion, with the object itself if its type is not `dict` but derives from it (a `Module`).
+    Tuple(Option<Py<PyType>>, Vec<Template>),
+    /// Keys in order of insertion; of a derived class (a `Module`): an empty object of it with the same attributes.
     Dict(Option<Py<PyAny>>, Vec<(Py<PyAny>, Template)>),
+    /// An object of a registered class: what it is made of besides its children.
+    Node(Py<PyType>, Py<PyAny>, Vec<Template>),
 }
 
 /// What becomes of dicts of a derived class when a tree is built anew.
@@ -29,15 +36,40 @@ pub enum Kept {
     Contents,
 }
 
-/// An object like `object`, with other entries.
-pub fn twin<'py>(object: &Bound<'py, PyAny>, entries: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {
+/// An object of the class of `object`, a derived list or dict, with its attributes and without contents.
+pub fn shell<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let class = object.get_type();
+    let Ok(attributes) = object.getattr("__dict__") else {
+        // One of the standard library's, which may hide attributes (`defaultdict`): a copy keeps them.
+        let copy = object.py().import("copy")?.call_method1("copy", (object,))?;
+        copy.call_method0("clear")?;
+        return Ok(copy);
+    };
     let new = class.call_method1("__new__", (&class,))?;
-    new.cast::<PyDict>()?.update(entries.as_mapping())?;
-    if let Ok(attributes) = object.getattr("__dict__") {
-        new.getattr("__dict__")?.cast::<PyDict>()?.update(attributes.cast::<PyDict>()?.as_mapping())?;
+    if let Ok(own) = new.getattr("__dict__") {
+        own.cast::<PyDict>()?.update(attributes.cast::<PyDict>()?.as_mapping())?;
     }
     Ok(new)
+}
+
+/// An object like `object`, a derived dict, with these entries.
+pub fn twin<'py>(object: &Bound<'py, PyAny>, entries: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {
+    let new = shell(object)?;
+    // By the object's own assignment: an `OrderedDict` keeps an order of its own.
+    entries.iter().try_for_each(|(key, value)| new.set_item(key, value))?;
+    Ok(new)
+}
+
+/// An object like `object`, a derived list, with these items.
+pub fn list_twin<'py>(object: &Bound<'py, PyAny>, items: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyAny>> {
+    let new = shell(object)?;
+    new.cast::<PyList>()?.set_slice(0, 0, items)?;
+    Ok(new)
+}
+
+/// A tuple of this derived class.
+pub fn tuple_of<'py>(class: &Bound<'py, PyType>, items: Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
+    if class.hasattr("_make")? { class.call_method1("_make", (items,)) } else { class.call1((items,)) }
 }
 
 /// How deep trees may be nested: deeper ones, and those that contain themselves, would exhaust the stack.
@@ -87,21 +119,27 @@ pub fn map_arrays<'py>(
     }
     let _level = Level::enter()?;
     if let Ok(list) = v.cast::<PyList>() {
-        return Ok(Template::List(list.iter().map(|x| map_arrays(&x, see)).collect::<PyResult<_>>()?));
+        let items = list.iter().map(|x| map_arrays(&x, see)).collect::<PyResult<_>>()?;
+        let derived = (!list.is_exact_instance_of::<PyList>()).then(|| shell(v)).transpose()?;
+        return Ok(Template::List(derived.map(Bound::unbind), items));
     }
     if let Ok(tuple) = v.cast::<PyTuple>() {
-        let class = (!tuple.is_exact_instance_of::<PyTuple>()).then(|| tuple.get_type().into_any().unbind());
+        let class = (!tuple.is_exact_instance_of::<PyTuple>()).then(|| tuple.get_type().unbind());
         return Ok(Template::Tuple(class, tuple.iter().map(|x| map_arrays(&x, see)).collect::<PyResult<_>>()?));
     }
     if let Ok(dict) = v.cast::<PyDict>() {
-        let derived = (!dict.is_exact_instance_of::<PyDict>()).then(|| v.clone().unbind());
-        let entries = dict.iter().map(|(k, x)| Ok((k.unbind(), map_arrays(&x, see)?)));
-        return Ok(Template::Dict(derived, entries.collect::<PyResult<_>>()?));
+        let entries = dict.iter().map(|(k, x)| Ok((k.unbind(), map_arrays(&x, see)?))).collect::<PyResult<_>>()?;
+        let derived = (!dict.is_exact_instance_of::<PyDict>()).then(|| shell(v)).transpose()?;
+        return Ok(Template::Dict(derived.map(Bound::unbind), entries));
+    }
+    if let Some(node) = nodes::find(v)? {
+        let children = node.children.iter().map(|x| map_arrays(&x, see)).collect::<PyResult<_>>()?;
+        return Ok(Template::Node(v.get_type().unbind(), node.aux.unbind(), children));
     }
     Ok(Template::Leaf(v.clone().unbind()))
 }
 
-/// Calls `see` with every array object of a tree.
+/// Calls `see` with every array object of a tree; of the random state with the thread's key.
 pub fn visit<'py>(v: &Bound<'py, PyAny>, see: &mut dyn FnMut(&Bound<'py, PyArray>) -> PyResult<()>) -> PyResult<()> {
     if let Ok(a) = v.cast::<PyArray>() {
         return see(a);
@@ -116,7 +154,13 @@ pub fn visit<'py>(v: &Bound<'py, PyAny>, see: &mut dyn FnMut(&Bound<'py, PyArray
     if let Ok(dict) = v.cast::<PyDict>() {
         return dict.iter().try_for_each(|(_, x)| visit(&x, see));
     }
-    Ok(())
+    if v.is_instance_of::<RandomState>() {
+        return see(&crate::random::key_object(v.py())?);
+    }
+    match nodes::find(v)? {
+        Some(node) => node.children.iter().try_for_each(|x| visit(&x, see)),
+        None => Ok(()),
+    }
 }
 
 impl Template {
@@ -127,23 +171,25 @@ impl Template {
         kept: Kept,
         arrays: &mut dyn Iterator<Item = Array>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let mut all = |items: &[Template]| items.iter().map(|t| t.fill(py, kept, arrays)).collect::<PyResult<Vec<_>>>();
         Ok(match self {
             Template::Array => {
                 let a = arrays.next().expect("as many arrays as the template has places");
                 Bound::new(py, PyArray::new(a))?.into_any()
             }
             Template::Leaf(v) => v.bind(py).clone(),
-            Template::List(items) => {
-                let items = items.iter().map(|t| t.fill(py, kept, arrays)).collect::<PyResult<Vec<_>>>()?;
-                PyList::new(py, items)?.into_any()
+            Template::List(derived, items) => {
+                let list = PyList::new(py, all(items)?)?;
+                match derived {
+                    Some(object) if kept == Kept::Classes => list_twin(object.bind(py), &list)?,
+                    _ => list.into_any(),
+                }
             }
             Template::Tuple(class, items) => {
-                let items = items.iter().map(|t| t.fill(py, kept, arrays)).collect::<PyResult<Vec<_>>>()?;
-                let tuple = PyTuple::new(py, items)?;
+                let tuple = PyTuple::new(py, all(items)?)?;
                 match class {
                     None => tuple.into_any(),
-                    Some(c) if c.bind(py).hasattr("_make")? => c.bind(py).call_method1("_make", (tuple,))?,
-                    Some(c) => c.bind(py).call1((tuple,))?,
+                    Some(class) => tuple_of(class.bind(py), tuple)?,
                 }
             }
             Template::Dict(derived, entries) => {
@@ -156,6 +202,9 @@ impl Template {
                     _ => dict.into_any(),
                 }
             }
+            Template::Node(class, aux, children) => {
+                nodes::build(class.bind(py), aux.bind(py), PyTuple::new(py, all(children)?)?)?
+            }
         })
     }
     /// How many arrays it has places for.
@@ -163,8 +212,56 @@ impl Template {
         match self {
             Template::Array => 1,
             Template::Leaf(_) => 0,
-            Template::List(items) | Template::Tuple(_, items) => items.iter().map(Template::len).sum(),
+            Template::List(_, items) | Template::Tuple(_, items) | Template::Node(_, _, items) => {
+                items.iter().map(Template::len).sum()
+            }
             Template::Dict(_, entries) => entries.iter().map(|(_, t)| t.len()).sum(),
+        }
+    }
+    /// Whether it holds no object that could hold others: only arrays' places, plain containers, numbers, strings and the like.
+    pub fn is_plain(&self, py: Python<'_>) -> bool {
+        use pyo3::types::{PyBool, PyBytes, PyComplex, PyEllipsis, PyFloat, PyInt, PyString};
+        let plain = |v: &Bound<'_, PyAny>| {
+            v.is_none()
+                || v.is_exact_instance_of::<PyInt>()
+                || v.is_exact_instance_of::<PyFloat>()
+                || v.is_exact_instance_of::<PyString>()
+                || v.is_exact_instance_of::<PyBool>()
+                || v.is_exact_instance_of::<PyComplex>()
+                || v.is_exact_instance_of::<PyBytes>()
+                || v.is_exact_instance_of::<PyEllipsis>()
+                || v.is_exact_instance_of::<crate::dtype::PyDtype>()
+        };
+        match self {
+            Template::Array => true,
+            Template::Leaf(v) => plain(v.bind(py)),
+            Template::List(None, items) | Template::Tuple(_, items) => items.iter().all(|t| t.is_plain(py)),
+            Template::Dict(None, entries) => entries.iter().all(|(k, t)| plain(k.bind(py)) && t.is_plain(py)),
+            Template::List(Some(_), _) | Template::Dict(Some(_), _) | Template::Node(..) => false,
+        }
+    }
+    /// Shows a garbage collector the objects that it holds.
+    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self {
+            Template::Array => Ok(()),
+            Template::Leaf(v) => visit.call(v),
+            Template::List(object, items) => {
+                visit.call(object)?;
+                items.iter().try_for_each(|t| t.traverse(visit))
+            }
+            Template::Tuple(class, items) => {
+                visit.call(class)?;
+                items.iter().try_for_each(|t| t.traverse(visit))
+            }
+            Template::Dict(object, entries) => {
+                visit.call(object)?;
+                entries.iter().try_for_each(|(k, t)| visit.call(k).and_then(|()| t.traverse(visit)))
+            }
+            Template::Node(class, aux, children) => {
+                visit.call(class)?;
+                visit.call(aux)?;
+                children.iter().try_for_each(|t| t.traverse(visit))
+            }
         }
     }
 }

@@ -49,11 +49,11 @@
 #![warn(missing_docs)]
 
 pub use lazuli_core::{
-    Array, Axes, CompileStats, Compiled, DType, Differentiable, Element, Ellipsis, Error, ErrorKind, Function,
-    Mappable, NewAxis, Operand, Output, Result, Scalar, Tree, array, async_eval, catch, compile, compile_disabled,
-    compile_is_enabled, compile_stats, concatenate, disable_compile, enable_compile, files, grad, grad_all, jvp, keep,
-    ops, paths, random, select, stack, step, synchronize, tree, try_jvp, try_vjp, value_and_grad, vjp, vmap,
-    vmap_along, vmap_into,
+    Array, Axes, CompileMode, CompileStats, Compiled, DType, Differentiable, Element, Ellipsis, Error, ErrorKind,
+    Function, Mappable, NewAxis, Operand, Output, Result, Scalar, Tree, array, async_eval, catch, compile,
+    compile_disabled, compile_is_enabled, compile_mode, compile_stats, concatenate, disable_compile, enable_compile,
+    files, grad, grad_all, jvp, keep, ops, paths, random, select, set_compile_mode, stack, step, synchronize, tree,
+    try_jvp, try_vjp, value_and_grad, vjp, vmap, vmap_along, vmap_into,
 };
 pub use lazuli_derive::{Module, Tree};
 pub use lazuli_nn as nn;

@@ -10,7 +10,14 @@ import math as _math
 from typing import Any as _Any
 
 from lazuli import _lazuli
-from lazuli._errors import LeakedTracerError, ShapeGuardError, TracerError
+from lazuli._errors import (
+    CaptureWarning,
+    LeakedTracerError,
+    RecompileWarning,
+    ShapeGuardError,
+    TracerError,
+    VerificationError,
+)
 from lazuli._lazuli import *  # noqa: F403
 from lazuli._lazuli import _dtype as _dtype
 from lazuli.core import fast as fast
@@ -24,6 +31,7 @@ from lazuli.core._functions import *  # noqa: F403
 from lazuli.core._ordering import *  # noqa: F403
 from lazuli.core._printing import *  # noqa: F403
 from lazuli.core._transforms import *  # noqa: F403
+from lazuli.core._trees import *  # noqa: F403
 from lazuli.core._windows import *  # noqa: F403
 
 array = _lazuli.array

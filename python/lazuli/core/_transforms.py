@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import functools
+import importlib
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -100,18 +102,67 @@ def vmap(fun: Callable[..., R], in_axes: Any = 0, out_axes: Any = 0) -> Callable
 
 @contextmanager
 def compile_mode(mode: str) -> Iterator[None]:
-    """Within this context compiled functions run in ``mode``: "disabled", "no_simplify", "no_fuse" or "enabled"."""
-    before = _lazuli.get_compile_mode()
-    _lazuli.set_compile_mode(mode)
+    """Within this context, on this thread, compiled functions run in ``mode``.
+
+    Args:
+        mode: ``"enabled"``; ``"disabled"``, as plain functions; ``"no_simplify"`` or ``"no_fuse"``, without
+            that stage; ``"verify"``, each call fused, unfused and as a plain function, which raises
+            :class:`VerificationError` if the results differ.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> f = mx.compile(lambda x: mx.exp(-x))
+        >>> with mx.compile_mode("verify"):
+        ...     f(mx.array(0.0))
+        array(1, dtype=float32)
+    """
+    before = _lazuli._replace_compile_scope(mode)
     try:
         yield
     finally:
-        _lazuli.set_compile_mode(before)
+        _lazuli._replace_compile_scope(before)
 
 
 def compile_disabled() -> Any:
-    """Within this context compiled functions run as plain ones."""
+    """Within this context, on this thread, compiled functions run as plain ones."""
     return compile_mode("disabled")
+
+
+class _Doc:
+    """The documentation of a class if the class is asked, of the function if a compiled function is."""
+
+    def __init__(self, text: str | None) -> None:
+        self._text = text
+
+    def __get__(self, compiled: Any, owner: type) -> str | None:
+        return self._text if compiled is None else compiled.__wrapped__.__doc__
+
+
+_lazuli.CompiledFunction.__doc__ = _Doc(_lazuli.CompiledFunction.__doc__)  # type: ignore[assignment]
+
+
+def _reduce_compiled(compiled: Any, options: tuple[Any, bool, bool]) -> Any:
+    """How a compiled function is pickled: by name if the name leads to it, else by the function it compiles."""
+    fun = options[0]
+    module, name = getattr(fun, "__module__", None), getattr(fun, "__qualname__", None)
+    if isinstance(module, str) and isinstance(name, str):
+        found: Any = sys.modules.get(module)
+        for part in name.split("."):
+            found = getattr(found, part, None)
+        if found is compiled:
+            return _named, (module, name)
+    return _compile_again, options
+
+
+def _named(module: str, name: str) -> Any:
+    found: Any = importlib.import_module(module)
+    for part in name.split("."):
+        found = getattr(found, part)
+    return found
+
+
+def _compile_again(fun: Callable[..., Any], shapeless: bool, traced_scalars: bool) -> Any:
+    return _lazuli.compile(fun, shapeless=shapeless, traced_scalars=traced_scalars)
 
 
 def checkpoint(fun: Callable[..., R]) -> Callable[..., R]:

@@ -1,0 +1,516 @@
+//! The cache of traces that both front ends look calls up in.
+//!
+//! A call is known by a list of tokens. Look-up is by hash and confirmed by comparing lists in full, so equal hashes confuse nobody.
+//! A cache is bounded: what was used least recently goes. It also remembers what is needed to say why a call traced, and counts the
+//! values that one place of the key took, to name what keeps changing.
+//!
+//! Invariants: each operation takes one hash and a constant number of steps besides; no lock is held while an entry is dropped,
+//! since an entry may own objects of the user. Absent: what tokens mean (each front end has its own), and running anything.
+
+use lazuli_ir::{DType, shape};
+use smallvec::SmallVec;
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// How many signatures a function keeps unless it is told otherwise.
+pub const CACHE_SIZE: usize = 1024;
+
+/// After how many values of one place of the key a warning is due.
+const MANY: usize = 32;
+
+/// How many changes from one call to the next are of interest.
+const CHANGES: usize = 8;
+
+/// One part of what a call is known by.
+pub trait Token: Clone + Eq + Hash {
+    /// Where each token of a key stands in the call: `args[0]['w']`.
+    fn paths(key: &[Self]) -> Vec<String>;
+    /// How this token changed to `new` at `path`.
+    fn changed(&self, new: &Self, path: &str) -> Vec<Change>;
+    /// Whether the tokens that follow mean something else if this one differs.
+    fn is_structure(&self) -> bool;
+    /// For a token that stands for an object by its identity: how to have one trace for all of them.
+    fn identity(&self) -> Option<&'static str> {
+        None
+    }
+}
+
+/// A difference between the keys of two calls.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// What differs: `args[1]`, `args[0].shape[0]`.
+    pub what: String,
+    /// What it was in the call before.
+    pub old: String,
+    /// What it is now.
+    pub new: String,
+    /// How to have one trace for all its values, if there is a way.
+    pub remedy: &'static str,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} was {}, is {}", self.what, self.old, self.new)
+    }
+}
+
+impl Change {
+    /// A change without a remedy.
+    pub fn new(what: impl Into<String>, old: impl fmt::Display, new: impl fmt::Display) -> Change {
+        Change { what: what.into(), old: old.to_string(), new: new.to_string(), remedy: "" }
+    }
+    /// The same with a remedy.
+    pub fn remedy(self, remedy: &'static str) -> Change {
+        Change { remedy, ..self }
+    }
+}
+
+/// How an array in a call differs from the one before it.
+pub fn array_changes(
+    path: &str,
+    (old_dtype, old_shape): (DType, &[usize]),
+    (new_dtype, new_shape): (DType, &[usize]),
+    shape_remedy: &'static str,
+) -> Vec<Change> {
+    let mut changes = Vec::new();
+    if old_dtype != new_dtype {
+        changes.push(Change::new(format!("{path}.dtype"), old_dtype, new_dtype));
+    }
+    if old_shape.len() != new_shape.len() {
+        changes.push(Change::new(format!("{path}.shape"), shape::show(old_shape), shape::show(new_shape)));
+    } else {
+        for (axis, (old, new)) in old_shape.iter().zip(new_shape).enumerate().filter(|(_, (old, new))| old != new) {
+            changes.push(Change::new(format!("{path}.shape[{axis}]"), old, new).remedy(shape_remedy));
+        }
+    }
+    changes
+}
+
+/// How the key `new` differs from `old`.
+pub fn changes<T: Token>(old: &[T], new: &[T]) -> Vec<Change> {
+    let mut found = Vec::new();
+    let mut paths = None;
+    for (i, (a, b)) in old.iter().zip(new).enumerate().filter(|(_, (a, b))| a != b) {
+        let paths = paths.get_or_insert_with(|| T::paths(new));
+        found.extend(a.changed(b, &paths[i]));
+        if a.is_structure() || b.is_structure() || found.len() >= CHANGES {
+            break;
+        }
+    }
+    if found.is_empty() && old.len() != new.len() {
+        found.push(Change::new("the number of leaves", old.len(), new.len()));
+    }
+    found
+}
+
+/// What became of an entry that was put in.
+#[derive(Debug)]
+pub struct Inserted<E> {
+    /// The entry to use: the one put in, or one that another thread put in first.
+    pub entry: Arc<E>,
+    /// What keeps changing and what to do about it: once per cache, when it is due.
+    pub warning: Option<String>,
+}
+
+/// A bounded cache from lists of tokens to entries.
+pub struct Cache<T, E> {
+    inner: Mutex<Inner<T, E>>,
+}
+
+struct Inner<T, E> {
+    capacity: usize,
+    slots: Vec<Slot<T, E>>,
+    by_hash: HashMap<u64, SmallVec<[usize; 1]>, BuildHasherDefault<Passed>>,
+    /// The ends of the chain of slots by use; none if there are no slots.
+    newest: Option<usize>,
+    oldest: Option<usize>,
+    /// Why the latest trace was made.
+    latest: Vec<Change>,
+    taken: HashMap<String, Taken>,
+    warned: bool,
+}
+
+/// The values that one place of the key took.
+#[derive(Default)]
+struct Taken {
+    values: HashSet<String>,
+    remedy: &'static str,
+}
+
+struct Slot<T, E> {
+    hash: u64,
+    key: Box<[T]>,
+    entry: Arc<E>,
+    newer: Option<usize>,
+    older: Option<usize>,
+}
+
+impl<T, E> fmt::Debug for Cache<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Cache").field("len", &self.len()).finish_non_exhaustive()
+    }
+}
+
+impl<T, E> Default for Cache<T, E> {
+    fn default() -> Self {
+        Cache::new(CACHE_SIZE)
+    }
+}
+
+impl<T, E> Cache<T, E> {
+    /// A cache that keeps `capacity` entries, one at least.
+    pub fn new(capacity: usize) -> Self {
+        let inner = Inner {
+            capacity: capacity.max(1),
+            slots: Vec::new(),
+            by_hash: HashMap::default(),
+            newest: None,
+            oldest: None,
+            latest: Vec::new(),
+            taken: HashMap::new(),
+            warned: false,
+        };
+        Cache { inner: Mutex::new(inner) }
+    }
+    fn lock(&self) -> MutexGuard<'_, Inner<T, E>> {
+        // No operation below can panic half-way through a change.
+        self.inner.lock().unwrap_or_else(|e| e.into_inner())
+    }
+    /// Keeps at most `capacity` entries from now on, one at least.
+    pub fn set_capacity(&self, capacity: usize) {
+        let mut inner = self.lock();
+        inner.capacity = capacity.max(1);
+        let removed = inner.shrink(capacity.max(1));
+        drop(inner);
+        drop(removed);
+    }
+    /// How many entries there are.
+    pub fn len(&self) -> usize {
+        self.lock().slots.len()
+    }
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+    /// Why the latest entry was not found: how its key differed from that of the call before it. Empty for the first.
+    pub fn latest_changes(&self) -> Vec<Change> {
+        self.lock().latest.clone()
+    }
+    /// All entries, or nothing if the cache is in use: for garbage collectors, which must not wait.
+    pub fn try_entries(&self) -> Vec<Arc<E>> {
+        self.inner.try_lock().map_or_else(|_| Vec::new(), |inner| inner.slots.iter().map(|s| s.entry.clone()).collect())
+    }
+    /// Forgets all entries.
+    pub fn clear(&self) {
+        let mut inner = self.lock();
+        inner.by_hash.clear();
+        (inner.newest, inner.oldest) = (None, None);
+        let slots = std::mem::take(&mut inner.slots);
+        drop(inner);
+        drop(slots);
+    }
+}
+
+impl<T: Token, E> Cache<T, E> {
+    /// The entry of a key, which is now the one used last.
+    pub fn get(&self, key: &[T]) -> Option<Arc<E>> {
+        let hash = hash_of(key);
+        let mut inner = self.lock();
+        let slot = inner.find(hash, key)?;
+        inner.use_now(slot);
+        Some(inner.slots[slot].entry.clone())
+    }
+
+    /// Puts an entry in, unless there is one of this key already: the first to finish a trace wins.
+    pub fn insert(&self, key: Vec<T>, entry: Arc<E>) -> Inserted<E> {
+        let hash = hash_of(&key);
+        let mut inner = self.lock();
+        if let Some(slot) = inner.find(hash, &key) {
+            inner.use_now(slot);
+            return Inserted { entry: inner.slots[slot].entry.clone(), warning: None };
+        }
+        let warning = inner.compare(&key);
+        let room = inner.capacity - 1;
+        let removed = inner.shrink(room);
+        let slot = inner.slots.len();
+        inner.slots.push(Slot { hash, key: key.into(), entry: entry.clone(), newer: None, older: None });
+        inner.by_hash.entry(hash).or_default().push(slot);
+        inner.link(slot);
+        drop(inner);
+        drop(removed);
+        Inserted { entry, warning }
+    }
+
+    /// Forgets the entry of a key in which an object that stood there by its identity has died: the key means another object now.
+    pub fn forget_dead(&self, key: &[T]) {
+        let mut inner = self.lock();
+        let slot = inner.find(hash_of(key), key);
+        let removed = inner.remove(slot);
+        for (token, what) in key.iter().zip(T::paths(key)) {
+            if let (false, Some(remedy)) = (inner.warned, token.identity()) {
+                let taken = inner.taken.entry(what).or_default();
+                let another = format!("object {}", taken.values.len());
+                taken.values.insert(another);
+                taken.remedy = remedy;
+            }
+        }
+        drop(inner);
+        drop(removed);
+    }
+}
+
+impl<T, E> Inner<T, E> {
+    /// Puts a slot that is in no chain at its newest end.
+    fn link(&mut self, slot: usize) {
+        let newest = self.newest.replace(slot);
+        self.slots[slot].older = newest;
+        self.slots[slot].newer = None;
+        match newest {
+            Some(newest) => self.slots[newest].newer = Some(slot),
+            None => self.oldest = Some(slot),
+        }
+    }
+    fn unlink(&mut self, slot: usize) {
+        let (newer, older) = (self.slots[slot].newer, self.slots[slot].older);
+        match newer {
+            Some(newer) => self.slots[newer].older = older,
+            None => self.newest = older,
+        }
+        match older {
+            Some(older) => self.slots[older].newer = newer,
+            None => self.oldest = newer,
+        }
+    }
+    fn use_now(&mut self, slot: usize) {
+        if self.newest != Some(slot) {
+            self.unlink(slot);
+            self.link(slot);
+        }
+    }
+    /// Takes the oldest slots out until `room` are left.
+    fn shrink(&mut self, room: usize) -> Vec<Slot<T, E>> {
+        let excess = self.slots.len().saturating_sub(room);
+        (0..excess).filter_map(|_| self.remove(self.oldest)).collect()
+    }
+    /// Takes a slot out; the last one moves into its place.
+    fn remove(&mut self, slot: Option<usize>) -> Option<Slot<T, E>> {
+        let slot = slot?;
+        self.unlink(slot);
+        let last = self.slots.len() - 1;
+        let (mine, its) = (self.slots[slot].hash, self.slots[last].hash);
+        if let Some(bucket) = self.by_hash.get_mut(&mine) {
+            bucket.retain(|s| *s != slot);
+            if bucket.is_empty() {
+                self.by_hash.remove(&mine);
+            }
+        }
+        if last != slot {
+            if let Some(moved) = self.by_hash.get_mut(&its).and_then(|b| b.iter_mut().find(|s| **s == last)) {
+                *moved = slot;
+            }
+            let (newer, older) = (self.slots[last].newer, self.slots[last].older);
+            match newer {
+                Some(newer) => self.slots[newer].older = Some(slot),
+                None => self.newest = Some(slot),
+            }
+            match older {
+                Some(older) => self.slots[older].newer = Some(slot),
+                None => self.oldest = Some(slot),
+            }
+        }
+        Some(self.slots.swap_remove(slot))
+    }
+}
+
+impl<T: Token, E> Inner<T, E> {
+    fn find(&self, hash: u64, key: &[T]) -> Option<usize> {
+        self.by_hash.get(&hash)?.iter().copied().find(|&s| *self.slots[s].key == *key)
+    }
+
+    /// Notes how a new key differs from the one used last, and what took its many values, if that has to be said now.
+    fn compare(&mut self, key: &[T]) -> Option<String> {
+        self.latest = self.newest.map_or_else(Vec::new, |newest| changes(&self.slots[newest].key, key));
+        if self.warned {
+            return None;
+        }
+        for change in &self.latest {
+            let taken = self.taken.entry(change.what.clone()).or_default();
+            if taken.values.is_empty() {
+                taken.values.insert(change.old.clone());
+            }
+            taken.values.insert(change.new.clone());
+            taken.remedy = change.remedy;
+        }
+        let (what, Taken { values, remedy }) = self.taken.iter().find(|(_, taken)| taken.values.len() >= MANY)?;
+        let told = format!("{what} took {} values", values.len());
+        let warning = if remedy.is_empty() { told } else { format!("{told}: {remedy}") };
+        self.warned = true;
+        self.taken.clear();
+        Some(warning)
+    }
+}
+
+fn hash_of<T: Hash>(key: &[T]) -> u64 {
+    let mut hasher = Folded(0);
+    key.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// A fast hash of short keys: multiplication by 2⁶⁴/φ (Knuth, The Art of Computer Programming, 6.4). It need not resist an adversary:
+/// keys are compared in full.
+struct Folded(u64);
+
+impl Folded {
+    fn add(&mut self, word: u64) {
+        let product = u128::from(self.0.rotate_left(23) ^ word) * 0x9E37_79B9_7F4A_7C15;
+        self.0 = product as u64 ^ (product >> 64) as u64;
+    }
+}
+
+impl Hasher for Folded {
+    fn write(&mut self, bytes: &[u8]) {
+        for chunk in bytes.chunks(8) {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            self.add(u64::from_le_bytes(word) ^ (chunk.len() as u64) << 56);
+        }
+    }
+    fn write_u8(&mut self, n: u8) {
+        self.add(u64::from(n) + 1);
+    }
+    fn write_u32(&mut self, n: u32) {
+        self.add(u64::from(n) + 1);
+    }
+    fn write_u64(&mut self, n: u64) {
+        self.add(n.wrapping_add(1));
+    }
+    fn write_usize(&mut self, n: usize) {
+        self.add((n as u64).wrapping_add(1));
+    }
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+/// The hash of a number that is a hash already.
+#[derive(Default)]
+struct Passed(u64);
+
+impl Hasher for Passed {
+    fn write(&mut self, _: &[u8]) {
+        unreachable!("the keys of the table are u64")
+    }
+    fn write_u64(&mut self, n: u64) {
+        self.0 = n;
+    }
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A token whose hash says little, so that different keys meet in one bucket.
+    #[derive(Debug, Clone, PartialEq, Eq)]
+    struct Number(i64);
+
+    impl Hash for Number {
+        fn hash<H: Hasher>(&self, h: &mut H) {
+            (self.0 % 3).hash(h);
+        }
+    }
+
+    impl Token for Number {
+        fn paths(key: &[Self]) -> Vec<String> {
+            (0..key.len()).map(|i| format!("args[{i}]")).collect()
+        }
+        fn changed(&self, new: &Self, path: &str) -> Vec<Change> {
+            vec![Change::new(path, self.0, new.0).remedy("pass it as an array")]
+        }
+        fn is_structure(&self) -> bool {
+            false
+        }
+    }
+
+    fn key(n: i64) -> Vec<Number> {
+        vec![Number(7), Number(n)]
+    }
+
+    #[test]
+    fn finds_what_was_put_in_whatever_the_hashes() {
+        let cache = Cache::new(100);
+        for n in 0..100 {
+            assert!(cache.get(&key(n)).is_none());
+            assert_eq!(*cache.insert(key(n), Arc::new(n)).entry, n);
+        }
+        assert!((0..100).all(|n| cache.get(&key(n)).is_some_and(|e| *e == n)));
+        // The first to finish wins.
+        assert_eq!(*cache.insert(key(5), Arc::new(-1)).entry, 5);
+        (0..100).step_by(2).for_each(|n| cache.forget_dead(&key(n)));
+        assert_eq!(cache.len(), 50);
+        assert!((0..100).all(|n| cache.get(&key(n)).is_some() == (n % 2 == 1)));
+        cache.clear();
+        assert!(cache.is_empty() && cache.get(&key(1)).is_none());
+        assert_eq!(*cache.insert(key(1), Arc::new(9)).entry, 9);
+    }
+
+    /// Against a list that is kept in order of use.
+    #[test]
+    fn the_least_recently_used_goes() {
+        let cache = Cache::new(7);
+        let mut model: Vec<i64> = Vec::new();
+        let mut random = 1u64;
+        for _ in 0..5_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let n = (random >> 60) as i64;
+            let known = model.iter().position(|m| *m == n);
+            match (random >> 50) % 4 {
+                0 => {
+                    cache.forget_dead(&key(n));
+                    known.map(|i| model.remove(i));
+                }
+                1 => {
+                    assert_eq!(cache.get(&key(n)).map(|e| *e), known.map(|_| n));
+                    if let Some(i) = known {
+                        model.remove(i);
+                        model.push(n);
+                    }
+                }
+                _ => {
+                    cache.insert(key(n), Arc::new(n));
+                    known.map(|i| model.remove(i));
+                    if model.len() == 7 {
+                        model.remove(0);
+                    }
+                    model.push(n);
+                }
+            }
+            assert_eq!(cache.len(), model.len());
+        }
+        assert!(model.iter().all(|n| cache.get(&key(*n)).is_some()));
+    }
+
+    #[test]
+    fn says_why_and_warns_once() {
+        let cache = Cache::new(1000);
+        assert!(cache.insert(key(0), Arc::new(0)).warning.is_none());
+        assert_eq!(cache.latest_changes(), []);
+        let warnings: Vec<_> = (1..100).filter_map(|n| cache.insert(key(n), Arc::new(n)).warning).collect();
+        assert_eq!(warnings, ["args[1] took 32 values: pass it as an array"]);
+        assert_eq!(cache.latest_changes()[0].to_string(), "args[1] was 98, is 99");
+    }
+
+    #[test]
+    fn changes_of_arrays_are_named_by_axis() {
+        let show = |old: &[usize], new: &[usize]| -> Vec<String> {
+            let changes = array_changes("args[0]", (DType::F32, old), (DType::F32, new), "shapeless=True");
+            changes.iter().map(Change::to_string).collect()
+        };
+        assert_eq!(show(&[2, 3], &[4, 3]), ["args[0].shape[0] was 2, is 4"]);
+        assert_eq!(show(&[2, 3], &[2]), ["args[0].shape was (2, 3), is (2,)"]);
+    }
+}

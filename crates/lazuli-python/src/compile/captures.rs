@@ -1,0 +1,331 @@
+//! Captured trees: what they were before a trace, what a call does to them.
+//!
+//! Captured containers are the user's own and stay the same objects. A trace runs on them; afterwards each place of an output capture is
+//! compared with what stood there before, which gives an [`Edit`] that later calls repeat.
+
+use crate::array::PyArray;
+use crate::frames;
+use crate::nodes;
+use crate::random::RandomState;
+use crate::tree::{self, Kept, Level, Template};
+use lazuli_core::Array;
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+use pyo3::{PyTraverseError, PyVisit};
+use std::collections::HashMap;
+
+/// Shallow copies of containers, and of the attributes of those that have some.
+#[derive(Default)]
+pub struct Snapshot(HashMap<usize, Copies>);
+
+struct Copies {
+    container: Py<PyAny>,
+    items: Py<PyAny>,
+    attributes: Option<Py<PyDict>>,
+}
+
+impl Snapshot {
+    /// Copies every list, dict and object of a registered class in a tree.
+    pub fn add(&mut self, tree: &Bound<'_, PyAny>) -> PyResult<()> {
+        let mut todo = vec![tree.clone()];
+        while let Some(v) = todo.pop() {
+            if self.contains(&v) || v.is_instance_of::<PyArray>() {
+                continue;
+            }
+            if let Ok(list) = v.cast::<PyList>() {
+                todo.extend(list.iter());
+            } else if let Ok(dict) = v.cast::<PyDict>() {
+                todo.extend(dict.values().iter());
+            } else if let Ok(tuple) = v.cast::<PyTuple>() {
+                todo.extend(tuple.iter());
+                continue;
+            } else if let Some(node) = nodes::find(&v)? {
+                todo.extend(node.children.iter());
+            } else {
+                continue;
+            }
+            self.add_one(&v)?;
+        }
+        Ok(())
+    }
+    /// Copies one container.
+    pub fn add_one(&mut self, v: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = v.py();
+        let items = if let Ok(list) = v.cast::<PyList>() {
+            PyList::new(py, list.iter())?.into_any()
+        } else if let Ok(dict) = v.cast::<PyDict>() {
+            copy_of(dict)?.into_any()
+        } else {
+            PyTuple::empty(py).into_any()
+        };
+        let attributes = match v.getattr("__dict__").map(|d| d.cast_into::<PyDict>()) {
+            Ok(Ok(attributes)) => Some(copy_of(&attributes)?.unbind()),
+            _ => None,
+        };
+        let copies = Copies { container: v.clone().unbind(), items: items.unbind(), attributes };
+        self.0.insert(v.as_ptr() as usize, copies);
+        Ok(())
+    }
+    pub fn contains(&self, container: &Bound<'_, PyAny>) -> bool {
+        self.0.contains_key(&(container.as_ptr() as usize))
+    }
+    fn items<'py>(&self, container: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
+        self.0.get(&(container.as_ptr() as usize)).map(|c| c.items.bind(container.py()).clone())
+    }
+    /// Puts everything back.
+    pub fn restore(&self, py: Python<'_>) -> PyResult<()> {
+        for copies in self.0.values() {
+            let (container, items) = (copies.container.bind(py), copies.items.bind(py));
+            if let Ok(list) = container.cast::<PyList>() {
+                list.set_slice(0, list.len(), items)?;
+            } else if let Ok(dict) = container.cast::<PyDict>() {
+                dict.clear();
+                dict.update(items.cast::<PyDict>()?.as_mapping())?;
+            }
+            if let Some(attributes) = &copies.attributes {
+                let now = container.getattr("__dict__")?.cast_into::<PyDict>()?;
+                now.clear();
+                now.update(attributes.bind(py).as_mapping())?;
+            }
+        }
+        Ok(())
+    }
+    /// Array objects that stand in the copied containers now and did not before, with the place of each: its container, its key.
+    pub fn replaced<'py>(&self, py: Python<'py>) -> PyResult<Vec<Replaced<'py>>> {
+        let mut found = Vec::new();
+        let mut see = |container: &Bound<'py, PyAny>, key: Bound<'py, PyAny>, now: &Bound<'py, PyAny>| {
+            // A container that was not copied is new: its arrays stand in the same place as far as names go.
+            if self.contains(now) {
+                return Ok(());
+            }
+            tree::visit(now, &mut |array| {
+                let (container, key) = (container.clone(), key.clone());
+                found.push(Replaced { container, key, array: array.clone() });
+                Ok(())
+            })
+        };
+        for copies in self.0.values() {
+            let (container, items) = (copies.container.bind(py), copies.items.bind(py));
+            if let (Ok(list), Ok(before)) = (container.cast::<PyList>(), items.cast::<PyList>()) {
+                for (i, now) in list.iter().enumerate() {
+                    if !before.get_item(i).is_ok_and(|b| b.is(&now)) {
+                        see(container, i.into_pyobject(py)?.into_any(), &now)?;
+                    }
+                }
+            } else if let (Ok(dict), Ok(before)) = (container.cast::<PyDict>(), items.cast::<PyDict>()) {
+                for (key, now) in dict.iter() {
+                    if !before.get_item(&key)?.is_some_and(|b| b.is(&now)) {
+                        see(container, key, &now)?;
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// An array object in a place where another one stood.
+pub struct Replaced<'py> {
+    pub container: Bound<'py, PyAny>,
+    pub key: Bound<'py, PyAny>,
+    pub array: Bound<'py, PyArray>,
+}
+
+fn copy_of<'py>(dict: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyDict>> {
+    let copy = PyDict::new(dict.py());
+    copy.update(dict.as_mapping())?;
+    Ok(copy)
+}
+
+/// What a call does to one place of a captured tree.
+#[derive(Debug)]
+pub enum Edit {
+    Nothing,
+    /// Updates the array object that stands there.
+    Update,
+    /// Puts in something new: an array, a constant, a container that was not there.
+    Put(Template),
+    /// Items of a list that keeps its length, of a tuple.
+    Items(Vec<Edit>),
+    /// All items of a list whose length changed.
+    Refill(Template),
+    /// Entries of a dict, and keys that go.
+    Entries(Vec<(Py<PyAny>, Edit)>, Vec<Py<PyAny>>),
+    /// Gives an object of a registered class the attributes of a new one.
+    Become(Template),
+}
+
+impl Edit {
+    /// What became of `v`, which stands where `before` stood; new arrays go to `outputs`.
+    pub fn of(
+        v: &Bound<'_, PyAny>,
+        before: Option<&Bound<'_, PyAny>>,
+        saved: &Snapshot,
+        outputs: &mut Vec<Array>,
+    ) -> PyResult<Edit> {
+        let same = before.is_some_and(|b| b.is(v));
+        if let (true, Ok(array)) = (same, v.cast::<PyArray>()) {
+            return Ok(Edit::updated(array, outputs));
+        }
+        let _level = Level::enter()?;
+        if same && v.is_instance_of::<RandomState>() {
+            return Ok(Edit::updated(&crate::random::key_object(v.py())?, outputs));
+        }
+        if same && let Ok(tuple) = v.cast::<PyTuple>() {
+            let items = tuple.iter().map(|x| Edit::of(&x, Some(&x), saved, outputs)).collect::<PyResult<_>>()?;
+            return Ok(Edit::items(items));
+        }
+        let items = if same { saved.items(v) } else { None };
+        let Some(items) = items else {
+            let constant = same && !v.is_instance_of::<PyDict>() && !v.is_instance_of::<PyList>();
+            return if constant { Ok(Edit::Nothing) } else { tree::flatten(v, outputs).map(Edit::Put) };
+        };
+        if let Ok(list) = v.cast::<PyList>() {
+            let before = items.cast::<PyList>()?;
+            if list.len() != before.len() {
+                return tree::flatten(v, outputs).map(Edit::Refill);
+            }
+            let pairs = list.iter().zip(before.iter());
+            return Ok(Edit::items(
+                pairs.map(|(x, b)| Edit::of(&x, Some(&b), saved, outputs)).collect::<PyResult<_>>()?,
+            ));
+        }
+        if let Ok(dict) = v.cast::<PyDict>() {
+            let before = items.cast::<PyDict>()?;
+            let mut entries = Vec::new();
+            for (key, x) in dict.iter() {
+                match Edit::of(&x, before.get_item(&key)?.as_ref(), saved, outputs)? {
+                    Edit::Nothing => {}
+                    edit => entries.push((key.unbind(), edit)),
+                }
+            }
+            let mut gone = Vec::new();
+            for key in before.keys() {
+                if !dict.contains(&key)? {
+                    gone.push(key.unbind());
+                }
+            }
+            return Ok(if entries.is_empty() && gone.is_empty() {
+                Edit::Nothing
+            } else {
+                Edit::Entries(entries, gone)
+            });
+        }
+        tree::flatten(v, outputs).map(Edit::Become)
+    }
+
+    fn updated(array: &Bound<'_, PyArray>, outputs: &mut Vec<Array>) -> Edit {
+        if !frames::is_updated(array.get()) {
+            return Edit::Nothing;
+        }
+        outputs.push(array.get().get());
+        Edit::Update
+    }
+
+    fn items(items: Vec<Edit>) -> Edit {
+        if items.iter().all(|e| matches!(e, Edit::Nothing)) { Edit::Nothing } else { Edit::Items(items) }
+    }
+
+    /// Does it to a tree, with these arrays.
+    pub fn apply(&self, v: &Bound<'_, PyAny>, arrays: &mut dyn Iterator<Item = Array>) -> PyResult<()> {
+        let py = v.py();
+        match self {
+            Edit::Nothing => {}
+            Edit::Update => {
+                let new = arrays.next().expect("one output per update");
+                match v.cast::<PyArray>() {
+                    Ok(array) => PyArray::update(array, new),
+                    Err(_) if v.is_instance_of::<RandomState>() => {
+                        PyArray::update(&crate::random::key_object(py)?, new)
+                    }
+                    Err(_) => return Err(moved(v, "an array")),
+                }
+            }
+            Edit::Put(_) => return Err(moved(v, "a container around it")),
+            Edit::Items(items) => {
+                if let Ok(tuple) = v.cast::<PyTuple>() {
+                    for (x, edit) in tuple.iter().zip(items) {
+                        edit.apply(&x, arrays)?;
+                    }
+                    return Ok(());
+                }
+                let list = v.cast::<PyList>().map_err(|_| moved(v, "a list"))?;
+                if list.len() != items.len() {
+                    return Err(moved(v, &format!("a list of {}", items.len())));
+                }
+                for (i, edit) in items.iter().enumerate() {
+                    match edit {
+                        Edit::Nothing => {}
+                        Edit::Put(t) => list.set_item(i, t.fill(py, Kept::Classes, arrays)?)?,
+                        edit => edit.apply(&list.get_item(i)?, arrays)?,
+                    }
+                }
+            }
+            Edit::Refill(template) => {
+                let list = v.cast::<PyList>().map_err(|_| moved(v, "a list"))?;
+                list.set_slice(0, list.len(), &template.fill(py, Kept::Classes, arrays)?)?;
+            }
+            Edit::Entries(entries, gone) => {
+                let dict = v.cast::<PyDict>().map_err(|_| moved(v, "a dict"))?;
+                for (key, edit) in entries {
+                    let key = key.bind(py);
+                    match edit {
+                        Edit::Put(t) => dict.set_item(key, t.fill(py, Kept::Classes, arrays)?)?,
+                        edit => {
+                            let now =
+                                dict.get_item(key)?.ok_or_else(|| moved(v, &format!("a dict with the key {key}")))?;
+                            edit.apply(&now, arrays)?;
+                        }
+                    }
+                }
+                for key in gone {
+                    if dict.contains(key)? {
+                        dict.del_item(key)?;
+                    }
+                }
+            }
+            Edit::Become(template) => become_like(v, &template.fill(py, Kept::Classes, arrays)?)?,
+        }
+        Ok(())
+    }
+
+    /// Shows a garbage collector the objects that it holds.
+    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self {
+            Edit::Nothing | Edit::Update => Ok(()),
+            Edit::Put(t) | Edit::Refill(t) | Edit::Become(t) => t.traverse(visit),
+            Edit::Items(items) => items.iter().try_for_each(|e| e.traverse(visit)),
+            Edit::Entries(entries, gone) => {
+                entries.iter().try_for_each(|(k, e)| visit.call(k).and_then(|()| e.traverse(visit)))?;
+                gone.iter().try_for_each(|k| visit.call(k))
+            }
+        }
+    }
+}
+
+fn moved(v: &Bound<'_, PyAny>, was: &str) -> PyErr {
+    let now = v.get_type().name().map_or_else(|_| "something else".to_owned(), |n| n.to_string());
+    PyValueError::new_err(format!(
+        "[compile] outputs= had {was} when the function was traced and has a {now} now: give it in inputs= as well, so that its structure is \
+         looked at in every call"
+    ))
+}
+
+/// Copies the attributes of `new` into `object`, of the same registered class.
+fn become_like(object: &Bound<'_, PyAny>, new: &Bound<'_, PyAny>) -> PyResult<()> {
+    if let (Ok(Ok(own)), Ok(Ok(attributes))) = (
+        object.getattr("__dict__").map(|d| d.cast_into::<PyDict>()),
+        new.getattr("__dict__").map(|d| d.cast_into::<PyDict>()),
+    ) {
+        return own.update(attributes.as_mapping());
+    }
+    let slots = object.py().import("copyreg")?.getattr("_slotnames")?.call1((object.get_type(),))?;
+    for name in slots.try_iter()? {
+        let name = name?.cast_into::<pyo3::types::PyString>()?;
+        if new.hasattr(&name)? {
+            object.setattr(&name, new.getattr(&name)?)?;
+        }
+    }
+    Ok(())
+}

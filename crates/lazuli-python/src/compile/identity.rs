@@ -1,0 +1,81 @@
+//! Which functions are one: they share a cache of traces, however often they are compiled.
+//!
+//! A function is itself (`is`), a bound method is its object and its function, a `functools.partial` is its contents. Caches are found by
+//! addresses; what stands there is held weakly and the cache goes when it dies, so a recycled address finds nothing.
+
+use super::Cache;
+use crate::key::{Call, Token};
+use pyo3::prelude::*;
+use pyo3::types::{PyCFunction, PyDict, PyTuple, PyWeakrefReference};
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+
+struct Known {
+    number: u64,
+    /// Of all objects whose addresses are in the key; each takes the entry away when it dies.
+    _weak: Vec<Py<PyWeakrefReference>>,
+    cache: Arc<Cache>,
+}
+
+static NUMBER: AtomicU64 = AtomicU64::new(0);
+
+fn known() -> MutexGuard<'static, HashMap<Vec<Token>, Known>> {
+    static KNOWN: OnceLock<Mutex<HashMap<Vec<Token>, Known>>> = OnceLock::new();
+    KNOWN.get_or_init(Mutex::default).lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// The cache of a function.
+pub fn cache_of(fun: &Bound<'_, PyAny>) -> PyResult<Arc<Cache>> {
+    let py = fun.py();
+    let mut call = Call { by_identity: true, ..Call::default() };
+    identify(fun, &mut call)?;
+    if let Some(found) = known().get(&call.tokens) {
+        return Ok(found.cache.clone());
+    }
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let mut weak = Vec::new();
+    for object in &call.identities {
+        let tokens = call.tokens.clone();
+        let forget = move |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
+            let mut known = known();
+            let gone = match known.get(&tokens) {
+                Some(found) if found.number == number => known.remove(&tokens),
+                _ => None,
+            };
+            drop(known);
+            drop(gone);
+        };
+        let callback = PyCFunction::new_closure(py, None, None, forget)?;
+        match PyWeakrefReference::new_with(object.bind(py), callback) {
+            Ok(reference) => weak.push(reference.unbind()),
+            // It cannot be told from what comes to stand at its address later.
+            Err(_) => return Ok(Arc::default()),
+        }
+    }
+    let cache: Arc<Cache> = Arc::default();
+    let new = Known { number, _weak: weak, cache: cache.clone() };
+    let mut known = known();
+    if let Some(found) = known.get(&call.tokens) {
+        let first = found.cache.clone();
+        drop(known);
+        drop(new);
+        return Ok(first);
+    }
+    known.insert(call.tokens, new);
+    Ok(cache)
+}
+
+fn identify(fun: &Bound<'_, PyAny>, call: &mut Call) -> PyResult<()> {
+    static PARTIAL: pyo3::sync::PyOnceLock<Py<PyAny>> = pyo3::sync::PyOnceLock::new();
+    let py = fun.py();
+    let partial =
+        PARTIAL.get_or_try_init(py, || Ok::<_, PyErr>(py.import("functools")?.getattr("partial")?.unbind()))?;
+    if !fun.get_type().is(partial.bind(py)) {
+        return call.callable(fun);
+    }
+    call.tokens.push(Token::Part("partial"));
+    identify(&fun.getattr("func")?, call)?;
+    call.read(&fun.getattr("args")?, &|| "args".into())?;
+    call.read(&fun.getattr("keywords")?, &|| "keywords".into())
+}

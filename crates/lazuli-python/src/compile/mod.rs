@@ -1,0 +1,412 @@
+//! `compile`: the compiled function as Python sees it, and the path of a call.
+//!
+//! Files by purpose: `identity` (which functions share a cache), `trace` (running a function on placeholders), `captures` (trees that a
+//! function reads and updates besides its arguments), `entry` (a traced call), `switches`, `verify`. The key is in [`crate::key`].
+//!
+//! Invariants: no lock is held while the user's code runs; a cache that outlives the compiled object holds no object of the user's that
+//! could hold the function ([`Entry::is_plain`]).
+
+mod captures;
+mod entry;
+mod identity;
+pub mod switches;
+mod trace;
+
+use crate::array::PyArray;
+use crate::errors::{exception, run};
+use crate::key::{Call, Shapes, Token};
+use crate::transforms::name_of;
+use crate::tree::Kept;
+use entry::Entry;
+use lazuli_core::{Array, CompileMode, ErrorKind, cache, shapeless, switch};
+use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+use std::sync::Arc;
+
+type Cache = cache::Cache<Token, Entry>;
+
+/// A function that `compile` made: it is called as the function itself is.
+///
+/// Its name, signature, documentation and attributes are the function's; `__wrapped__` is the function.
+#[derive(Debug)]
+#[pyclass(name = "CompiledFunction", module = "lazuli.core", weakref)]
+pub struct Compiled {
+    /// None once the garbage collector has cleared it.
+    held: Option<Held>,
+    shapeless: Shapeless,
+    traced_scalars: bool,
+    /// Traces that all that `compile` makes of the function share.
+    shared: Arc<Cache>,
+    /// Traces of this object alone: those with captures, or whose results hold objects of the user's.
+    own: Arc<Cache>,
+}
+
+/// What happens where only shapes differ from those of a trace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shapeless {
+    /// A trace for each.
+    No,
+    /// The trace is used again; an error if what it read of its shapes does not hold.
+    Yes,
+    /// The trace is used again, or another made if that would be an error.
+    Auto,
+}
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Shapeless {
+    type Error = PyErr;
+    fn extract(v: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        match v.extract::<&str>() {
+            Ok("auto") => Ok(Shapeless::Auto),
+            Ok(_) => Err(PyValueError::new_err("[compile] shapeless is True, False or \"auto\"")),
+            Err(_) if v.is_truthy()? => Ok(Shapeless::Yes),
+            Err(_) => Ok(Shapeless::No),
+        }
+    }
+}
+
+impl Shapeless {
+    /// As the user writes it.
+    fn show(self) -> &'static str {
+        match self {
+            Shapeless::No => "False",
+            Shapeless::Yes => "True",
+            Shapeless::Auto => "\"auto\"",
+        }
+    }
+}
+
+#[derive(Debug)]
+struct Held {
+    fun: Py<PyAny>,
+    inputs: Option<Py<PyAny>>,
+    outputs: Option<Py<PyAny>>,
+}
+
+/// Returns a compiled version of `fun`: the first call with arguments of new structure, shapes, dtypes or constants traces the function, simplifies and
+/// fuses what it did, and generates code; later calls run that.
+///
+/// Arrays that the function reaches other than through its arguments and captures are constants, side effects happen at the trace. Items that it
+/// replaces in an argument that is a list or dict (`d['w'] = ...`) are such a side effect; updates of an argument array in place happen at every call.
+///
+/// Args:
+///     fun: a function of arrays, constants, and trees of them.
+///     inputs: a tree of arrays (lists, dicts, a module's state, `mx.random.state`) that the function reads besides its arguments. Their values at each
+///         call are used.
+///     outputs: a tree that the function updates. It is updated at each call.
+///     shapeless: do not retrace when only shapes change. What the function read of its arguments' shapes is checked: where a
+///         number or the outcome of a comparison differs, the call raises ``ShapeGuardError``, or with "auto" retraces.
+///     traced_scalars: pass Python numbers among the arguments as arrays, `x` as `mx.array(x)`: another number is no reason for another trace.
+///     cache_size: how many traces of the function are kept; what was used least recently goes. Default: 1,024.
+///
+/// Raises:
+///     ValueError: when called, for an argument that is neither an array nor a constant; if the function reads the value of an array (`TracerError`); if it
+///         reaches an argument's array other than through the argument; if it updates arrays of a module, an optimizer or the like that are not in `outputs`.
+///
+/// Example:
+///     >>> import lazuli.core as mx
+///     >>> f = mx.compile(lambda x, y: mx.exp(-x) + y)
+///     >>> f(mx.array(1.0), mx.array(2.0))
+///     array(2.36788, dtype=float32)
+#[pyfunction]
+#[pyo3(
+    signature = (fun, inputs=None, outputs=None, shapeless=None, *, traced_scalars=false, cache_size=None),
+    text_signature = "(fun, inputs=None, outputs=None, shapeless=False, *, traced_scalars=False, cache_size=None)"
+)]
+pub fn compile(
+    fun: &Bound<'_, PyAny>,
+    inputs: Option<Py<PyAny>>,
+    outputs: Option<Py<PyAny>>,
+    shapeless: Option<Shapeless>,
+    traced_scalars: bool,
+    cache_size: Option<usize>,
+) -> PyResult<Compiled> {
+    let shapeless = shapeless.unwrap_or(Shapeless::No);
+    if !fun.is_callable() {
+        return Err(PyTypeError::new_err(format!(
+            "[compile] the first argument must be callable, not {}",
+            fun.get_type().name()?
+        )));
+    }
+    // Captured trees belong to this object, so its traces do too.
+    let own: Arc<Cache> = Arc::default();
+    let shared = if inputs.is_some() || outputs.is_some() { own.clone() } else { identity::cache_of(fun)? };
+    if let Some(size) = cache_size {
+        shared.set_capacity(size);
+        own.set_capacity(size);
+    }
+    let held = Held { fun: fun.clone().unbind(), inputs, outputs };
+    Ok(Compiled { held: Some(held), shapeless, traced_scalars, shared, own })
+}
+
+#[pymethods]
+impl Compiled {
+    #[pyo3(signature = (*args, **kwargs))]
+    fn __call__<'py>(
+        &self,
+        args: &Bound<'py, PyTuple>,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let py = args.py();
+        let held = self.held()?;
+        let mode = switch::current_compile_mode();
+        // Within a shapeless trace the function is a part of that: its own trace would take extents for numbers.
+        if mode == CompileMode::Disabled || shapeless::is_live() {
+            return held.fun.bind(py).call(args, kwargs);
+        }
+        let (mut call, arguments) = self.read(held, mode, args, kwargs)?;
+        let (entry, outputs) = match self.find(py, &call)? {
+            Some(entry) => {
+                let outputs = run(|| entry.program.call(&call.arrays))?;
+                (entry, outputs)
+            }
+            None => self.trace(held, &arguments, &mut call, mode)?,
+        };
+        finish(py, held, &entry, &call, outputs)
+    }
+
+    /// Prints what a call with these arguments runs in Graphviz's DOT language: its kernels and library calls, or with
+    /// `fused=False` the graph as traced. The function has to have been called with such arguments before.
+    #[pyo3(signature = (*args, fused=true, **kwargs))]
+    fn to_dot<'py>(
+        &self,
+        args: &Bound<'py, PyTuple>,
+        fused: bool,
+        kwargs: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<String> {
+        let held = self.held()?;
+        let (call, _) = self.read(held, switch::current_compile_mode(), args, kwargs)?;
+        match self.find(args.py(), &call)? {
+            Some(entry) => run(|| entry.program.to_dot(fused)),
+            None => Err(PyValueError::new_err(format!(
+                "[to_dot] '{}' was not called with such arguments yet: call it once before",
+                name_of(held.fun.bind(args.py()))
+            ))),
+        }
+    }
+
+    /// Why the function was traced last: what differed from the call before, as pairs of text and remedy. Empty for the first trace.
+    fn why(&self) -> Vec<(String, &'static str)> {
+        let cache = if self.shared.is_empty() { &self.own } else { &self.shared };
+        cache.latest_changes().into_iter().map(|c| (c.to_string(), c.remedy)).collect()
+    }
+
+    fn __get__<'py>(
+        slf: Bound<'py, Self>,
+        object: &Bound<'py, PyAny>,
+        _class: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        if object.is_none() {
+            return Ok(slf.into_any());
+        }
+        slf.py().import("types")?.getattr("MethodType")?.call1((slf, object))
+    }
+    /// Attributes of the function: its name, signature, and those of the user's.
+    fn __getattr__<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
+        let fun = self.held()?.fun.bind(py);
+        if name == "__wrapped__" {
+            return Ok(fun.clone());
+        }
+        // What makes a method or a wrapper recognisable as such is not passed on.
+        let special = name.starts_with("__") && name.ends_with("__");
+        if special && !PASSED_ON.contains(&name) {
+            return Err(PyAttributeError::new_err(format!("'CompiledFunction' object has no attribute '{name}'")));
+        }
+        fun.getattr(name)
+    }
+    fn __repr__(&self, py: Python<'_>) -> PyResult<String> {
+        let held = self.held()?;
+        let mut own = self.own.len();
+        if !Arc::ptr_eq(&self.own, &self.shared) {
+            own += self.shared.len();
+        }
+        let traces = if own == 1 { "1 trace".into() } else { format!("{own} traces") };
+        let shapeless = if self.shapeless == Shapeless::No { "" } else { ", shapeless" };
+        Ok(format!("<compiled {}{}, {traces}{shapeless}>", name_of(held.fun.bind(py)), signature(held.fun.bind(py))))
+    }
+    fn __copy__(slf: Py<Self>) -> Py<Self> {
+        slf
+    }
+    /// As functions are: the same object.
+    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
+        slf
+    }
+    /// By name, as functions are pickled, if the name leads to this object; else by the function that it compiles.
+    fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let this = slf.borrow();
+        let held = this.held()?;
+        if held.inputs.is_some() || held.outputs.is_some() {
+            return Err(PyTypeError::new_err(format!(
+                "[compile] '{}' captures state (inputs=, outputs=), which a pickle would part from what the function uses: pickle the state, and compile \
+                 the function where it is loaded",
+                name_of(held.fun.bind(py))
+            )));
+        }
+        let shapeless = match this.shapeless {
+            Shapeless::Auto => "auto".into_pyobject(py)?.into_any(),
+            other => (other == Shapeless::Yes).into_pyobject(py)?.to_owned().into_any(),
+        };
+        let options = (held.fun.bind(py), shapeless, this.traced_scalars);
+        py.import("lazuli.core._transforms")?.getattr("_reduce_compiled")?.call1((slf, options))
+    }
+    fn __traverse__(&self, visit: pyo3::PyVisit<'_>) -> Result<(), pyo3::PyTraverseError> {
+        if let Some(held) = &self.held {
+            visit.call(&held.fun)?;
+            visit.call(&held.inputs)?;
+            visit.call(&held.outputs)?;
+        }
+        self.own.try_entries().iter().try_for_each(|entry| entry.traverse(&visit))
+    }
+    fn __clear__(&mut self) {
+        self.held = None;
+        self.own = Arc::default();
+    }
+}
+
+/// Special attributes that a compiled function has of its function.
+const PASSED_ON: &[&str] = &[
+    "__name__",
+    "__qualname__",
+    "__annotations__",
+    "__signature__",
+    "__defaults__",
+    "__kwdefaults__",
+    "__type_params__",
+];
+
+/// The signature of a function, for people.
+fn signature(fun: &Bound<'_, PyAny>) -> String {
+    let text = fun.py().import("inspect").and_then(|m| m.call_method1("signature", (fun,))?.str()?.extract());
+    text.unwrap_or_default()
+}
+
+/// The arguments of a call, as against what is captured.
+struct Arguments<'a, 'py> {
+    args: &'a Bound<'py, PyTuple>,
+    kwargs: Option<&'a Bound<'py, PyDict>>,
+    /// How many of the call's array objects they hold.
+    arrays: usize,
+    /// Where among the call's array objects those are that are captured.
+    captured: Vec<usize>,
+}
+
+impl Compiled {
+    fn held(&self) -> PyResult<&Held> {
+        self.held
+            .as_ref()
+            .ok_or_else(|| PyRuntimeError::new_err("[compile] this compiled function was garbage collected"))
+    }
+
+    /// The arrays and the key of a call.
+    fn read<'a, 'py>(
+        &self,
+        held: &Held,
+        mode: CompileMode,
+        args: &'a Bound<'py, PyTuple>,
+        kwargs: Option<&'a Bound<'py, PyDict>>,
+    ) -> PyResult<(Call, Arguments<'a, 'py>)> {
+        let mut call = Call { traced_scalars: self.traced_scalars, ..Call::default() };
+        // What is verified is what runs when compilation is enabled.
+        let mode = if mode == CompileMode::Verify { CompileMode::Enabled } else { mode };
+        let head = [
+            Token::Mode(mode),
+            Token::Shapeless(self.shapeless.show()),
+            Token::Bool(self.traced_scalars),
+            Token::Part("args"),
+        ];
+        call.tokens.extend(head);
+        call.read(args.as_any(), &|| "args".into())?;
+        if let Some(kwargs) = kwargs {
+            call.tokens.push(Token::Part("kwargs"));
+            call.read(kwargs.as_any(), &|| "kwargs".into())?;
+        }
+        let arrays = call.arrays.len();
+        let mut captured = Vec::new();
+        if let Some(inputs) = &held.inputs {
+            let inputs = inputs.bind(args.py());
+            call.tokens.push(Token::Part("inputs"));
+            call.captured = true;
+            let first = call.tokens.len();
+            call.read(inputs, &|| "inputs".into())?;
+            captured.extend(arrays..call.arrays.len());
+            // Objects that are arguments too.
+            captured.extend(call.tokens[first..].iter().filter_map(|t| match t {
+                Token::Same(place) if *place < arrays => Some(*place),
+                _ => None,
+            }));
+        }
+        Ok((call, Arguments { args, kwargs, arrays, captured }))
+    }
+
+    fn find(&self, py: Python<'_>, call: &Call) -> PyResult<Option<Arc<Entry>>> {
+        if self.shapeless == Shapeless::No {
+            return Ok(self.find_key(py, &call.tokens));
+        }
+        for shapes in [Shapes::Any, Shapes::Ranked] {
+            let mut key = call.key(shapes);
+            while let Some(entry) = self.find_key(py, &key) {
+                match entry.program.admit(&call.arrays) {
+                    Ok(()) => return Ok(Some(entry)),
+                    Err(e) if self.shapeless == Shapeless::Auto && e.kind() == ErrorKind::ShapeGuard => {
+                        key.push(Token::Next);
+                    }
+                    Err(e) => return Err(exception(e)),
+                }
+            }
+        }
+        Ok(None)
+    }
+
+    fn find_key(&self, py: Python<'_>, key: &[Token]) -> Option<Arc<Entry>> {
+        for cache in [&self.shared, &self.own] {
+            if let Some(entry) = cache.get(key) {
+                if entry.identities.live(py) {
+                    return Some(entry);
+                }
+                cache.forget_dead(key);
+            }
+            if Arc::ptr_eq(&self.shared, &self.own) {
+                break;
+            }
+        }
+        None
+    }
+}
+
+/// Makes of the outputs of a call what the function returned, and does what it did to captured trees and to arguments.
+fn finish<'py>(
+    py: Python<'py>,
+    held: &Held,
+    entry: &Entry,
+    call: &Call,
+    outputs: Vec<Array>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let mut outputs = outputs.into_iter();
+    let result = entry.result.fill(py, Kept::Classes, &mut outputs)?;
+    if let (Some(edit), Some(tree)) = (&entry.captured, &held.outputs) {
+        edit.apply(tree.bind(py), &mut outputs)?;
+    }
+    for &place in &entry.updated {
+        let new = outputs.next().expect("one output per updated argument");
+        PyArray::update(call.objects[place].bind(py), new);
+    }
+    Ok(result)
+}
+
+/// Counts of what compilation has done in this process: traces, simplifications, plans, kernels, hits.
+#[pyfunction]
+pub fn compile_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
+    let s = lazuli_core::compile_stats();
+    let d = PyDict::new(py);
+    for (name, n) in [
+        ("traces", s.traces),
+        ("simplifications", s.simplifications),
+        ("plans", s.plans),
+        ("kernels", s.kernels),
+        ("hits", s.hits),
+    ] {
+        d.set_item(name, n)?;
+    }
+    Ok(d)
+}

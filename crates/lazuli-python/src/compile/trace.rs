@@ -1,0 +1,304 @@
+//! Tracing: the function runs on placeholders, and what it did becomes an entry of the cache.
+//!
+//! Arguments are rebuilt around placeholders; captured array objects stand for placeholders on this thread alone (see
+//! [`crate::frames`]). Whatever goes wrong, captured containers are as they were before and nothing is cached.
+
+use super::captures::{Edit, Replaced, Snapshot};
+use super::entry::Entry;
+use super::{Arguments, Cache, Compiled, Held, Shapeless};
+use crate::array::PyArray;
+use crate::errors::{exception, run};
+use crate::frames::{Scope, Seen};
+use crate::key::{Call, Identities, Shapes, Token};
+use crate::location;
+use crate::nodes;
+use crate::transforms::name_of;
+use crate::tree;
+use lazuli_core::program::Recorded;
+use lazuli_core::trace::{self, Trace};
+use lazuli_core::{Array, CompileMode, Program, shapeless};
+use pyo3::exceptions::PyValueError;
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyList, PyTuple};
+use std::sync::Arc;
+
+impl Compiled {
+    /// Traces the function for a call, and calls what came of it.
+    pub(super) fn trace(
+        &self,
+        held: &Held,
+        arguments: &Arguments<'_, '_>,
+        call: &mut Call,
+        mode: CompileMode,
+    ) -> PyResult<(Arc<Entry>, Vec<Array>)> {
+        let py = arguments.args.py();
+        let mut saved = Snapshot::default();
+        let mut watched = Watched::default();
+        for tree in held.outputs.iter().chain(&held.inputs) {
+            saved.add(tree.bind(py))?;
+        }
+        watched.find(held, py)?;
+        let traced = self.run(held, arguments, call, mode, &saved, &watched);
+        traced.inspect_err(|_| {
+            // The error at hand is the one to report.
+            let _ = watched.saved.restore(py);
+            let _ = saved.restore(py);
+        })
+    }
+
+    fn run(
+        &self,
+        held: &Held,
+        arguments: &Arguments<'_, '_>,
+        call: &mut Call,
+        mode: CompileMode,
+        saved: &Snapshot,
+        watched: &Watched,
+    ) -> PyResult<(Arc<Entry>, Vec<Array>)> {
+        let py = arguments.args.py();
+        let fun = held.fun.bind(py);
+        let name = name_of(fun);
+        location::locate();
+        let trace = Trace::begin(name.clone(), "compile");
+        let shapes = (self.shapeless != Shapeless::No).then(shapeless::Scope::begin);
+        let frame = Scope::enter();
+        let holes: Vec<Array> = call.arrays.iter().map(|a| trace.placeholder(a.aval().clone())).collect();
+        let mut filler = Filler { call, holes: &holes, wrappers: (0..arguments.arrays).map(|_| None).collect() };
+        let new_args = filler.rebuild(arguments.args.as_any())?.cast_into::<PyTuple>()?;
+        let new_kwargs = arguments.kwargs.map(|k| filler.rebuild(k.as_any())).transpose()?;
+        let wrappers = filler.wrappers;
+        for &place in &arguments.captured {
+            frame.stand(call.objects[place].bind(py), holes[place].clone());
+        }
+        let before = held.outputs.as_ref().map(|o| arrays_in(o.bind(py))).transpose()?.unwrap_or_default();
+        let is_output = |object: &Py<PyArray>| before.iter().any(|(o, _)| o.is(object));
+
+        let kwargs = new_kwargs.as_ref().map(|k| k.cast::<PyDict>()).transpose()?;
+        let value = fun.call(new_args, kwargs)?;
+
+        let mut outputs = Vec::new();
+        let result = tree::flatten(&value, &mut outputs)?;
+        drop(value);
+        let captured = match &held.outputs {
+            Some(o) => Some(Edit::of(o.bind(py), Some(o.bind(py)), saved, &mut outputs)?),
+            None => None,
+        };
+        let mut updated = Vec::new();
+        for (place, wrapper) in wrappers.iter().enumerate() {
+            if let Some(now) = wrapper.as_ref().map(|w| w.get().get())
+                && now.id() != holes[place].id()
+            {
+                updated.push(place);
+                outputs.push(now);
+            }
+        }
+        let replaced = watched.saved.replaced(py)?;
+        let (seen, mut drew) = frame.finish();
+        let facts = shapes.map(shapeless::Scope::end);
+        drop(trace);
+        let mut outside: Vec<Seen> = seen.into_iter().filter(|s| !is_output(&s.object)).collect();
+        // A captured key that is not among the outputs stays where it is.
+        if let Some(key) = outside.iter().position(|s| is_captured_key(s.object.bind(py), arguments, call)) {
+            outside.remove(key);
+            drew = true;
+        }
+        watched.refuse(&name, &holes, &replaced, &outside)?;
+
+        let path = |place: usize| call.paths().swap_remove(place);
+        let recorded = Recorded {
+            name: name.clone(),
+            inputs: &holes,
+            outputs: &outputs,
+            arguments: &call.arrays[..arguments.arrays],
+            path: &path,
+            facts,
+        };
+        let program = run(|| Program::from_trace(recorded, mode.options()))?;
+        if drew {
+            let text = format!(
+                "[compile] '{name}' draws random numbers without capturing mx.random.state: they are the same at every call. Give it in inputs= and \
+                 in outputs=, or pass a key as an argument"
+            );
+            location::warn(py, "CaptureWarning", text)?;
+        }
+        warn_of_constants(py, &name, &program, &before)?;
+        // What remains are side effects of the trace: an array outside was given a value.
+        for seen in outside {
+            PyArray::update(seen.object.bind(py), seen.now);
+        }
+
+        let program = Arc::new(program);
+        let outputs = program.call(&call.arrays).map_err(exception)?;
+        let identities = Identities::new(py, std::mem::take(&mut call.identities));
+        let symbolic = program.is_symbolic();
+        let entry = Arc::new(Entry { program, result, captured, updated, identities });
+        // What was traced within another trace may mention that trace's placeholders: it serves this call alone.
+        if !symbolic {
+            let cache = if entry.is_plain(py) { &self.shared } else { &self.own };
+            let key = free_key(cache, self.shapeless, call, entry.program.is_any_rank());
+            let inserted = cache.insert(key, entry.clone());
+            // If another thread was first, its entry stays; these outputs are of our own.
+            if let Some(warning) = inserted.warning {
+                location::warn(py, "RecompileWarning", format!("[compile] '{name}' keeps being traced: {warning}"))?;
+            }
+        }
+        Ok((entry, outputs))
+    }
+}
+
+/// The key of a new trace: the first that none has.
+fn free_key(cache: &Cache, shapeless: Shapeless, call: &Call, any_rank: bool) -> Vec<Token> {
+    if shapeless == Shapeless::No {
+        return call.key(Shapes::Exact);
+    }
+    let mut key = call.key(if any_rank { Shapes::Any } else { Shapes::Ranked });
+    while cache.get(&key).is_some() {
+        key.push(Token::Next);
+    }
+    key
+}
+
+/// Warns of arrays that the function updates and also reads, without having captured them as inputs.
+fn warn_of_constants(
+    py: Python<'_>,
+    name: &str,
+    program: &Program,
+    outputs: &[(Bound<'_, PyArray>, String)],
+) -> PyResult<()> {
+    let constants = program.constants();
+    let is_read = |o: &Bound<'_, PyArray>| {
+        let id = o.get().get().id();
+        constants.iter().any(|c| c.id() == id)
+    };
+    let Some((_, path)) = outputs.iter().find(|(o, _)| is_read(o)) else { return Ok(()) };
+    let text = format!(
+        "[compile] '{name}' reads {path} without capturing it in inputs=: every call starts from the value that it has now. Give the same tree in \
+         inputs="
+    );
+    location::warn(py, "CaptureWarning", text)
+}
+
+/// Whether an object is the thread's random key and is captured.
+fn is_captured_key(object: &Bound<'_, PyArray>, arguments: &Arguments<'_, '_>, call: &Call) -> bool {
+    let py = object.py();
+    crate::random::key_object(py).is_ok_and(|key| key.is(object))
+        && arguments.captured.iter().any(|&place| call.objects[place].bind(py).is(object))
+}
+
+/// The array objects of an output capture, and where they stand.
+fn arrays_in<'py>(v: &Bound<'py, PyAny>) -> PyResult<Vec<(Bound<'py, PyArray>, String)>> {
+    let mut call = Call { captured: true, tokens: vec![Token::Part("outputs")], ..Call::default() };
+    call.read(v, &|| "outputs".into())?;
+    let paths = call.paths();
+    Ok(call.objects.into_iter().map(|o| o.into_bound(v.py())).zip(paths).collect())
+}
+
+/// Modules and optimizers that the function can reach, and the containers of input captures.
+#[derive(Default)]
+struct Watched {
+    saved: Snapshot,
+    /// Finds names of what it changed.
+    names: Option<Py<PyAny>>,
+}
+
+impl Watched {
+    fn find(&mut self, held: &Held, py: Python<'_>) -> PyResult<()> {
+        let mut captured = Snapshot::default();
+        if let Some(outputs) = &held.outputs {
+            captured.add(outputs.bind(py))?;
+        }
+        let watch = py.import("lazuli._reach")?.getattr("Reach")?.call1((&held.fun, &held.inputs))?;
+        for container in watch.call_method0("containers")?.try_iter()? {
+            let container = container?;
+            if !captured.contains(&container) {
+                self.saved.add_one(&container)?;
+            }
+        }
+        self.names = Some(watch.unbind());
+        Ok(())
+    }
+
+    /// The error of array state that the function changed without capturing it.
+    fn refuse(&self, name: &str, holes: &[Array], replaced: &[Replaced<'_>], outside: &[Seen]) -> PyResult<()> {
+        let new: Vec<Array> =
+            replaced.iter().map(|r| r.array.get().get()).chain(outside.iter().map(|s| s.now.clone())).collect();
+        let depend = trace::depend(holes, &new);
+        let count = depend.iter().filter(|d| **d).count();
+        let Some(first) = depend.iter().position(|d| *d) else { return Ok(()) };
+        let Some(names) = &self.names else { return Ok(()) };
+        Python::attach(|py| {
+            let names = names.bind(py);
+            let (what, remedy): (String, String) = match replaced.get(first) {
+                Some(r) => names.call_method1("name_of_item", (&r.container, &r.key))?.extract()?,
+                None => {
+                    let seen = &outside[first - replaced.len()];
+                    names.call_method1("name_of_array", (&seen.object, seen.at.to_string()))?.extract()?
+                }
+            };
+            let others = match count {
+                1 => String::new(),
+                n => format!(" (and {} more)", n - 1),
+            };
+            Err(PyValueError::new_err(format!(
+                "[compile] {what}{others} is updated in '{name}', which has not captured it as an output: {remedy}. It was put back"
+            )))
+        })
+    }
+}
+
+/// Builds arguments anew around placeholders: one wrapper per distinct array object.
+struct Filler<'a> {
+    call: &'a Call,
+    holes: &'a [Array],
+    wrappers: Vec<Option<Py<PyArray>>>,
+}
+
+impl Filler<'_> {
+    fn rebuild<'py>(&mut self, v: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = v.py();
+        let place = match v.cast::<PyArray>() {
+            Ok(a) => self.call.place(a),
+            Err(_) => self.call.made.get(&(v.as_ptr() as usize)).copied(),
+        };
+        if let Some(place) = place {
+            let wrapper = match &self.wrappers[place] {
+                Some(w) => w.clone_ref(py),
+                None => {
+                    let w = Py::new(py, PyArray::new(self.holes[place].clone()))?;
+                    self.wrappers[place] = Some(w.clone_ref(py));
+                    w
+                }
+            };
+            return Ok(wrapper.into_bound(py).into_any());
+        }
+        if let Ok(list) = v.cast::<PyList>() {
+            let items = PyList::new(py, list.iter().map(|x| self.rebuild(&x)).collect::<PyResult<Vec<_>>>()?)?;
+            return match list.is_exact_instance_of::<PyList>() {
+                true => Ok(items.into_any()),
+                false => tree::list_twin(v, &items),
+            };
+        }
+        if let Ok(tuple) = v.cast::<PyTuple>() {
+            let items = PyTuple::new(py, tuple.iter().map(|x| self.rebuild(&x)).collect::<PyResult<Vec<_>>>()?)?;
+            return match tuple.is_exact_instance_of::<PyTuple>() {
+                true => Ok(items.into_any()),
+                false => tree::tuple_of(&tuple.get_type(), items),
+            };
+        }
+        if let Ok(dict) = v.cast::<PyDict>() {
+            let entries = PyDict::new(py);
+            for (k, x) in dict.iter() {
+                entries.set_item(k, self.rebuild(&x)?)?;
+            }
+            return match dict.is_exact_instance_of::<PyDict>() {
+                true => Ok(entries.into_any()),
+                false => tree::twin(v, &entries),
+            };
+        }
+        if let Some(node) = nodes::find(v)? {
+            let children = node.children.iter().map(|x| self.rebuild(&x)).collect::<PyResult<Vec<_>>>()?;
+            return nodes::build(&v.get_type(), &node.aux, PyTuple::new(py, children)?);
+        }
+        Ok(v.clone())
+    }
+}

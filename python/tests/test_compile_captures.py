@@ -1,0 +1,391 @@
+"""Captured trees, and what functions return."""
+
+import collections
+import dataclasses
+from functools import partial
+from typing import NamedTuple
+
+import pytest
+
+import lazuli.core as mx
+import lazuli.nn as nn
+import lazuli.optimizers as optim
+from lazuli.utils import tree_flatten, tree_map, tree_unflatten
+
+X = mx.array([1.0, 2.0])
+
+
+def traces():
+    return mx.compile_stats()["traces"]
+
+
+class Pair(NamedTuple):
+    a: object
+    b: object
+
+
+class MyList(list):
+    pass
+
+
+class MyTuple(tuple):
+    pass
+
+
+class Row(dict):
+    pass
+
+
+# ---- results -----------------------------------------------------------------------------------
+
+
+RESULTS = {
+    "nothing": lambda x: None,
+    "no arrays": lambda x: (1, "a", 2.5, [True, {}], ()),
+    "an input as is": lambda x: x,
+    "the same array twice": lambda x: (lambda y: (y, [y]))(x + 1),
+    "a constant array": lambda x: mx.zeros((2,)),
+    "a named tuple": lambda x: Pair(x + 1, {"b": Pair(x, None)}),
+    "a derived tuple": lambda x: MyTuple((x, 1)),
+    "a derived list": lambda x: MyList([x, 1]),
+    "a derived dict": lambda x: Row(x=x, n=1),
+    "an ordered dict": lambda x: collections.OrderedDict(b=x, a=x + 1),
+    "a defaultdict": lambda x: collections.defaultdict(list, {"x": x}),
+    "dtypes, slices and the like": lambda x: (mx.float32, slice(1), ..., b"x", 1 << 70),
+}
+
+
+@pytest.mark.parametrize("what", RESULTS)
+def test_what_a_function_returns_comes_back(what):
+    f = RESULTS[what]
+    compiled = mx.compile(f)
+    for x in (X, X + 1):
+        got, expected = compiled(x), f(x)
+        assert type(got) is type(expected)
+        assert repr(got) == repr(expected)
+        if isinstance(expected, collections.defaultdict):
+            assert got["more"] == []
+
+
+def test_results_are_new_containers_at_every_call():
+    compiled = mx.compile(lambda x: {"x": [x]})
+    first, second = compiled(X), compiled(X)
+    first["x"].append(1)
+    assert len(second["x"]) == 1 and len(compiled(X)["x"]) == 1
+
+
+# ---- captures ------------------------------------------------------------------------------------
+
+
+def run_both(make):
+    """What a function with state does compiled, and plain: its results and its state, over a few calls."""
+    logs = []
+    for compiled in (False, True):
+        step, state, show = make()
+        if compiled:
+            step = mx.compile(step, inputs=state, outputs=state)
+        log = []
+        for n in range(4):
+            result = step(mx.array(float(n)))
+            log.append((repr(result), show()))
+        logs.append(log)
+    assert logs[1] == logs[0]
+
+
+def update_in_list():
+    state = [mx.array(1.0), [mx.array(2.0)]]
+
+    def step(x):
+        state[0] = state[0] + x
+        state[1][0] = state[0] * 2
+        return state[1][0]
+
+    return step, state, lambda: repr(state)
+
+
+def update_in_place():
+    state = {"w": mx.array([1.0, 2.0]), "same": mx.array([5.0])}
+    alias = state["w"]
+
+    def step(x):
+        state["w"] += x
+        state["w"][0] = x
+        return state["w"].sum()
+
+    return step, state, lambda: repr((state, alias, state["w"] is alias))
+
+
+def growing():
+    state = {"history": []}
+
+    def step(x):
+        state["history"].append(x * 2)
+        return len(state["history"])
+
+    return step, state, lambda: repr(state)
+
+
+def shrinking():
+    state = {"queue": [mx.array(float(n)) for n in range(6)], "gone": mx.array(0.0)}
+
+    def step(x):
+        state.pop("gone", None)
+        return state["queue"].pop(0) + x
+
+    return step, state, lambda: repr(state)
+
+
+def constants():
+    state = {"n": 0, "name": "a", "w": mx.array(1.0)}
+
+    def step(x):
+        state["n"] += 1
+        state["name"] = "b"
+        state["w"] = state["w"] * state["n"]
+        return state["n"]
+
+    return step, state, lambda: repr(state)
+
+
+def swap():
+    state = [mx.array(1.0), mx.array(2.0)]
+    first, second = state
+
+    def step(x):
+        state[0], state[1] = state[1], state[0] + x
+        return state[0]
+
+    return step, state, lambda: repr((state, first, second))
+
+
+def in_a_tuple():
+    state = ([mx.array(1.0)], {"b": mx.array(2.0)})
+
+    def step(x):
+        state[0][0] = state[0][0] + state[1]["b"]
+        state[1]["b"] = x
+        return None
+
+    return step, state, lambda: repr(state)
+
+
+def new_containers():
+    state = {}
+
+    def step(x):
+        state.setdefault("deep", {"list": [x]})
+        state["deep"] = {"list": [*state["deep"]["list"][-1:], x]}
+        return len(state["deep"]["list"])
+
+    return step, state, lambda: repr(state)
+
+
+def a_single_array():
+    state = mx.array([1.0, 1.0])
+
+    def step(x):
+        nonlocal state
+        state *= 2
+        return state + x
+
+    return step, [state], lambda: repr(state)
+
+
+def a_module():
+    model = nn.Sequential(nn.Linear(1, 2), nn.BatchNorm(2))
+    model.layers[0].weight = mx.array([[1.0], [2.0]])
+    model.layers[0].bias = mx.array([0.0, 1.0])
+
+    def step(x):
+        out = model(mx.stack([x, x + 1]).reshape(2, 1))
+        model.layers[0].bias = model.layers[0].bias * 0.5
+        return out
+
+    return step, model.state, lambda: repr(tree_flatten(model.state))
+
+
+def an_optimizer():
+    model, optimizer = nn.Linear(1, 1), optim.Adam(0.1)
+    model.weight, model.bias = mx.array([[1.0]]), mx.array([0.5])
+
+    def step(x):
+        loss, grads = nn.value_and_grad(model, lambda x: (model(x) ** 2).sum())(x.reshape(1, 1))
+        optimizer.update(model, grads)
+        return loss
+
+    return step, [model.state, optimizer.state], lambda: repr(tree_flatten([model.state, optimizer.state]))
+
+
+def the_random_state():
+    mx.random.seed(11)
+    state = [mx.random.state, {"sum": mx.array(0.0)}]
+
+    def step(x):
+        state[1]["sum"] = state[1]["sum"] + mx.random.normal() * x
+        return mx.random.uniform()
+
+    return step, state, lambda: repr((state[1], mx.random.state[0]))
+
+
+STATES = [
+    update_in_list,
+    update_in_place,
+    growing,
+    shrinking,
+    constants,
+    swap,
+    in_a_tuple,
+    new_containers,
+    a_single_array,
+    a_module,
+    an_optimizer,
+    the_random_state,
+]
+
+
+@pytest.mark.parametrize("make", STATES)
+def test_a_compiled_function_does_to_its_state_what_the_function_does(make):
+    run_both(make)
+
+
+def test_state_that_grows_costs_one_more_trace():
+    step, state, _ = an_optimizer()
+    compiled = mx.compile(step, inputs=state, outputs=state)
+    counts = []
+    for n in range(4):
+        before = traces()
+        compiled(mx.array(1.0))
+        counts.append(traces() - before)
+    assert counts == [1, 1, 0, 0]
+
+
+def test_outputs_without_inputs_start_from_the_traced_value():
+    state = []
+
+    @partial(mx.compile, outputs=state)
+    def here(x):
+        state.append(x)
+        return len(state)
+
+    assert here(X) == 1 and here(X + 1) == 1
+    assert len(state) == 1 and state[0].tolist() == [2, 3]
+
+
+def test_an_array_that_is_an_argument_and_captured():
+    w = mx.array(2.0)
+    state = {"w": w}
+    compiled = mx.compile(lambda x: x * state["w"], inputs=state)
+    assert compiled(w).item() == 4
+    assert compiled(mx.array(3.0)).item() == 6
+
+
+def test_tied_arrays_stay_tied():
+    w = mx.array(2.0)
+    state = {"a": w, "b": w}
+
+    def step(x):
+        state["a"] += x
+        return state["b"]
+
+    compiled = mx.compile(step, inputs=state, outputs=state)
+    assert compiled(mx.array(1.0)).item() == 3
+    assert compiled(mx.array(1.0)).item() == 4
+    assert state["a"] is state["b"]
+
+
+def test_an_output_capture_that_changed_its_structure_is_an_error():
+    state = {"x": [mx.array(0.0)]}
+
+    def step(x):
+        state["x"][0] = x
+
+    compiled = mx.compile(step, outputs=state)
+    compiled(X)
+    state["x"] = []
+    with pytest.raises(ValueError, match="a list of 1.*inputs="):
+        compiled(X)
+
+
+# ---- nodes of the user's -------------------------------------------------------------------------------
+
+
+@mx.register_tree_node
+@dataclasses.dataclass
+class State:
+    w: mx.array
+    scale: float = 2.0
+
+
+@mx.register_tree_node
+@dataclasses.dataclass(frozen=True, slots=True)
+class Frozen:
+    w: mx.array
+
+
+class Point:
+    def __init__(self, x, y, name):
+        self.x, self.y, self.name = x, y, name
+
+    def __repr__(self):
+        return f"Point({self.x}, {self.y}, {self.name!r})"
+
+
+mx.register_tree_node(Point, lambda p: ([p.x, p.y], p.name), lambda name, xy: Point(*xy, name))
+
+
+def test_registered_classes_are_nodes_of_arguments_and_results():
+    @mx.compile
+    def here(p, s, f):
+        return Point(p.y, p.x * s.scale, p.name + "!"), State(s.w + 1, 3.0), Frozen(f.w)
+
+    args = Point(X, X + 1, "p"), State(X), Frozen(X)
+    for _ in range(2):
+        assert repr(here(*args)) == repr(here.__wrapped__(*args))
+    before = traces()
+    here(Point(X, X, "p"), State(X), Frozen(X))  # one array in all places
+    here(*args)
+    assert traces() == before + 1
+    here(Point(X, X + 1, "q"), State(X), Frozen(X))
+    here(args[0], State(X, 3.0), Frozen(X))
+    assert traces() == before + 3
+    assert repr(here(args[0], State(X, 3.0), Frozen(X))) == repr(here.__wrapped__(args[0], State(X, 3.0), Frozen(X)))
+
+
+def test_registered_classes_are_nodes_of_transformations_and_utilities():
+    state = State(X, 3.0)
+    grads = mx.grad(lambda s: (s.w**2).sum() * s.scale)(state)
+    assert repr(grads) == repr(State(X * 6, 3.0))
+    mapped = mx.vmap(lambda p: p.x + p.y)(Point(X, X, "p"))
+    assert mapped.tolist() == [2, 4]
+    mx.eval([state, Point(X * 2, X, "p")])
+    assert repr(tree_map(lambda x: x * 2, Point(1, [2], "p"))) == "Point(2, [4], 'p')"
+    assert tree_flatten({"p": Point(1, [2], "n")}) == [("p.0", 1), ("p.1.0", 2)]
+    assert tree_unflatten([("a", 1)]) == {"a": 1}
+
+
+def test_registered_classes_can_be_captured():
+    state, frozen = State(mx.array(1.0)), Frozen(mx.array(1.0))
+    captured = {"s": state, "f": [frozen]}
+
+    def step(x):
+        state.w = state.w + x
+        captured["f"][0] = Frozen(captured["f"][0].w * 2)
+        return state.w
+
+    compiled = mx.compile(step, inputs=captured, outputs=captured)
+    assert [compiled(mx.array(1.0)).item() for _ in range(3)] == [2, 3, 4]
+    assert state.w.item() == 4 and captured["s"] is state
+    assert captured["f"][0].w.item() == 8
+
+
+def test_what_registration_refuses():
+    class Plain:
+        pass
+
+    with pytest.raises(TypeError, match="Plain.*no dataclass"):
+        mx.register_tree_node(Plain)
+    with pytest.raises(TypeError, match="both"):
+        mx.register_tree_node(Plain, lambda p: ((), None))
+    mx.register_tree_node(Plain, lambda p: 3, lambda aux, children: Plain())
+    with pytest.raises(TypeError, match="flatten of Plain must return a pair"):
+        mx.compile(lambda p: None)(Plain())

@@ -1,0 +1,415 @@
+"""Compiled functions as objects: what they look like, what they keep alive, threads, recursion, transformations."""
+
+import copy
+import functools
+import gc
+import inspect
+import pickle
+import threading
+import weakref
+
+import pytest
+
+import lazuli.core as mx
+import lazuli.nn as nn
+
+X = mx.array([1.0, 2.0])
+
+
+def traces():
+    return mx.compile_stats()["traces"]
+
+
+def free(*references):
+    gc.collect()
+    return [r() is None for r in references] == [True] * len(references)
+
+
+# ---- looks -------------------------------------------------------------------------------------
+
+
+@mx.compile
+def documented(x, scale: float = 2.0):
+    """Scales."""
+    return x * scale
+
+
+class Scaler:
+    def __init__(self, scale):
+        self.scale = scale
+
+    @mx.compile
+    def alone(self):
+        """A method of an array."""
+        return self + 1
+
+    def times(self, x):
+        return x * self.scale
+
+
+def test_a_compiled_function_looks_like_the_function():
+    assert documented.__name__ == "documented"
+    assert documented.__qualname__ == "documented"
+    assert documented.__doc__ == "Scales."
+    assert str(inspect.signature(documented)) == "(x, scale: float = 2.0)"
+    assert documented.__annotations__ == {"scale": float}
+    assert documented.__wrapped__(X).tolist() == [2, 4]
+    assert not hasattr(documented, "__self__")
+    with pytest.raises(AttributeError):
+        documented.nothing
+    documented(X)
+    assert repr(documented).startswith("<compiled documented(x, scale: float = 2.0), ")
+    assert "trace" in repr(documented)
+
+
+def test_attributes_of_the_function_are_there():
+    def here(x):
+        return x
+
+    here.mark = 3
+    assert mx.compile(here).mark == 3
+    wrapped = functools.wraps(mx.compile(here))(lambda x: x)
+    assert wrapped.__name__ == "here"
+
+
+def test_a_compiled_function_is_a_method():
+    class Owner:
+        pass
+
+    Owner.alone = Scaler.alone
+    bound = mx.compile(lambda self, x: x + 1).__get__(Owner(), Owner)
+    assert inspect.ismethod(bound)
+    assert Scaler.alone(X).tolist() == [2, 3]
+
+
+def test_an_object_that_is_no_tree_is_no_argument():
+    class Owner:
+        @mx.compile
+        def method(self, x):
+            return x
+
+    with pytest.raises(ValueError, match=r"args\[0\] is of type Owner"):
+        Owner().method(X)
+
+
+def test_copies_are_the_function_itself():
+    assert copy.copy(documented) is documented
+    assert copy.deepcopy({"f": documented})["f"] is documented
+
+
+def plain(x):
+    return x + 1
+
+
+def test_pickles_are_by_name_or_by_the_function():
+    loaded = pickle.loads(pickle.dumps(mx.compile(plain, shapeless=True)))
+    assert loaded(X).tolist() == [2, 3] and "shapeless" in repr(loaded)
+    state = [X]
+    with pytest.raises(TypeError, match="captures state"):
+        pickle.dumps(mx.compile(plain, inputs=state))
+
+
+def test_what_is_not_callable_is_refused():
+    with pytest.raises(TypeError, match="must be callable, not int"):
+        mx.compile(3)
+
+
+# ---- what is kept alive ----------------------------------------------------------------------------
+
+
+def test_compiled_objects_and_functions_are_freed():
+    def here(x):
+        return x + 1
+
+    compiled = mx.compile(here)
+    compiled(X)
+    references = weakref.ref(here), weakref.ref(compiled)
+    del here, compiled
+    assert free(*references)
+
+
+def test_the_cache_keeps_a_function_and_its_constants_no_longer_than_the_function():
+    class Big(nn.Module):
+        pass
+
+    def make():
+        model = Big()
+        model.w = mx.zeros((1000,)) + 1
+        mx.eval(model.w)
+
+        def here(x):
+            return x + model.w
+
+        return model, here
+
+    gc.collect()
+    before = mx.get_active_memory()
+    model, here = make()
+    mx.compile(here)(mx.array(1.0))
+    references = weakref.ref(model), weakref.ref(here)
+    assert mx.get_active_memory() >= before + 4000
+    del model, here
+    assert free(*references)
+    assert mx.get_active_memory() < before + 4000
+
+
+def test_results_that_hold_the_function_are_no_leak():
+    def make():
+        model = nn.Linear(2, 2)
+
+        @mx.compile
+        def here(x):
+            return {"out": model(x), "model": model, "self": here}
+
+        here(X)
+        return weakref.ref(model), weakref.ref(here), weakref.ref(here.__wrapped__)
+
+    assert free(*make())
+
+
+def test_captured_modules_are_freed():
+    class Trainer:
+        def __init__(self):
+            self.model = nn.Linear(2, 2)
+            self.step = mx.compile(self._step, inputs=self.model.state, outputs=self.model.state)
+
+        def _step(self, x):
+            self.model.bias = self.model.bias + x
+            return self.model.bias
+
+    def make():
+        trainer = Trainer()
+        trainer.step(X)
+        return weakref.ref(trainer), weakref.ref(trainer.model), weakref.ref(trainer.step)
+
+    assert free(*make())
+
+
+def test_cycles_through_captures_are_collected():
+    def make():
+        state = {"w": X}
+        compiled = mx.compile(lambda x: x + state["w"], inputs=(state,))
+        state["me"] = (compiled,)
+        return weakref.ref(compiled)
+
+    assert free(make())
+
+
+def test_arguments_compared_by_identity_are_not_kept():
+    compiled = mx.compile(lambda x, f: f(x))
+
+    def local(x):
+        return x * 2
+
+    compiled(X, local)
+    reference = weakref.ref(local)
+    del local
+    assert free(reference)
+    before = traces()
+    compiled(X, lambda x: x)
+    assert traces() == before + 1
+
+
+def test_bound_methods_do_not_keep_their_object():
+    scaler = Scaler(2.0)
+    assert mx.compile(scaler.times)(X).tolist() == [2, 4]
+    reference = weakref.ref(scaler)
+    del scaler
+    assert free(reference)
+
+
+# ---- captures ---------------------------------------------------------------------------------------
+
+
+def test_recursion_inlines():
+    @mx.compile
+    def power(x, n):
+        return x if n == 1 else x * power(x, n - 1)
+
+    assert power(mx.array(2.0), 5).item() == 32
+
+
+def test_re_entrancy_inlines():
+    @mx.compile
+    def inner(x):
+        return mx.exp(x) + 1
+
+    @mx.compile
+    def outer(x):
+        return inner(x) * inner(x * 2)
+
+    expected = (mx.exp(X) + 1) * (mx.exp(X * 2) + 1)
+    assert mx.array_equal(outer(X), expected)
+    assert outer.to_dot(X).count("Compiled") == 1
+
+
+def test_what_closes_over_an_outer_trace_is_not_kept():
+    holder = []
+
+    @mx.compile
+    def inner(x):
+        return x * holder[-1]
+
+    @mx.compile
+    def outer(x, y):
+        holder.append(y)
+        return inner(x)
+
+    assert outer(X, mx.array(3.0)).tolist() == [3, 6]
+    assert outer(X, mx.array(4.0)).tolist() == [4, 8]
+    holder.append(mx.array(5.0))
+    assert inner(X).tolist() == [5, 10]
+    with pytest.raises(mx.LeakedTracerError):
+        holder.pop()
+        mx.eval(mx.compile(lambda x: x * holder[-1])(X))
+
+
+def test_gradients_flow_to_what_a_compiled_function_closes_over():
+    holder = []
+
+    @mx.compile
+    def inner(x):
+        return x * holder[-1]
+
+    def loss(w):
+        holder.append(w)
+        return inner(X).sum()
+
+    for n in (1.0, 2.0):
+        value, grad = mx.value_and_grad(loss)(mx.array(n))
+        assert (value.item(), grad.item()) == (3 * n, 3)
+
+
+# ---- transformations -----------------------------------------------------------------------------------
+
+
+def counted():
+    calls = []
+
+    @mx.compile
+    def here(x, n=2):
+        calls.append(1)
+        return (mx.sin(x) * n).sum()
+
+    return here, calls
+
+
+TRANSFORMS = {
+    "grad": lambda f: mx.grad(f)(X),
+    "value_and_grad": lambda f: mx.value_and_grad(f)(X)[1],
+    "vjp": lambda f: mx.vjp(f, [X], [mx.array(1.0)])[1][0],
+    "jvp": lambda f: mx.jvp(f, [X], [X])[1][0],
+    "vmap": lambda f: mx.vmap(f)(mx.stack([X, X])),
+    "grad of grad": lambda f: mx.grad(lambda x: mx.grad(f)(x).sum())(X),
+    "vmap of grad": lambda f: mx.vmap(mx.grad(f))(mx.stack([X, X])),
+    "within a function": lambda f: f(f(X) * X),
+}
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_transformations_use_the_cached_graph(name):
+    # MLX runs the Python code at every call of a transformed function.
+    here, calls = counted()
+    transform = TRANSFORMS[name]
+    expected = transform(here.__wrapped__)
+    calls.clear()
+    results = [transform(here) for _ in range(3)]
+    assert len(calls) == 1
+    assert all(mx.array_equal(r, expected) for r in results)
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_a_compiled_transformation_traces_once(name):
+    here, calls = counted()
+    plain = here.__wrapped__
+    transform = TRANSFORMS[name]
+    if name == "within a function":
+        compiled = mx.compile(lambda x: plain(plain(x) * x))
+    else:
+        compiled = mx.compile(mx.grad(plain))
+    compiled(X)
+    runs = len(calls)
+    assert runs <= 2
+    [compiled(X * i) for i in range(4)]
+    assert len(calls) == runs
+    del transform
+
+
+# ---- threads ---------------------------------------------------------------------------------------------
+
+
+def in_threads(n, f):
+    results, errors = [None] * n, []
+
+    def run(i):
+        try:
+            results[i] = f(i)
+        except BaseException as e:  # noqa: BLE001
+            errors.append(e)
+
+    threads = [threading.Thread(target=run, args=(i,)) for i in range(n)]
+    [t.start() for t in threads]
+    [t.join(60) for t in threads]
+    assert not errors, errors
+    return results
+
+
+def test_a_trace_belongs_to_the_function_not_to_the_thread():
+    compiled = mx.compile(lambda x: x + 1)
+    compiled(X)
+    before = traces()
+    assert in_threads(4, lambda i: compiled(X).tolist()) == [[2, 3]] * 4
+    assert traces() == before
+
+
+def test_concurrent_first_calls_may_both_trace():
+    barrier = threading.Barrier(2)
+
+    @mx.compile
+    def here(x):
+        barrier.wait(30)  # would hang if a lock were held while the function runs
+        return x + 1
+
+    assert in_threads(2, lambda i: here(X).tolist()) == [[2, 3]] * 2
+    assert here(X).tolist() == [2, 3]
+    assert "1 trace" in repr(here)
+
+
+def test_concurrent_traces_do_not_see_each_others_placeholders():
+    state = {"w": mx.array(2.0)}
+    barrier = threading.Barrier(3)
+
+    def here(x):
+        barrier.wait(30)
+        y = x * state["w"]
+        barrier.wait(30)
+        return y
+
+    compiled = mx.compile(here, inputs=state)
+
+    def look(i):
+        if i < 2:
+            return compiled(mx.array(float(i))).item()
+        barrier.wait(30)
+        seen = state["w"].item()  # a placeholder only to the threads that trace
+        barrier.wait(30)
+        return seen
+
+    assert in_threads(3, look) == [0, 2, 2]
+
+
+def test_random_state_is_the_calling_threads():
+    mx.random.seed(5)
+    compiled = mx.compile(
+        lambda x: x + mx.random.uniform(), inputs=mx.random.state, outputs=mx.random.state
+    )
+    first = [compiled(mx.array(0.0)).item() for _ in range(2)]
+
+    def run(i):
+        mx.random.seed(5)
+        return [compiled(mx.array(0.0)).item() for _ in range(2)]
+
+    assert in_threads(2, run) == [first, first]
+    third = compiled(mx.array(0.0)).item()
+    mx.random.seed(5)
+    assert [mx.random.uniform().item() for _ in range(3)] == [*first, third]
