@@ -13,7 +13,7 @@ Shape = int | Sequence[int]
 
 class ArrayAt:
     """`x.at`: functional updates that count every one of repeated positions."""
-    def __getitem__(self, key: array, /) -> array:
+    def __getitem__(self, index: Any, /) -> ArrayAt:
         """Return self[key]."""
     def add(self, /, value: ArrayLike) -> array:
         """The array with `value` added at the index."""
@@ -438,12 +438,13 @@ class array:
         ...
     def __deepcopy__(self, /, _memo: ArrayLike) -> array:
         ...
-    def __delitem__(self, key: array, /) -> array:
+    def __delitem__(self, index: Any, /) -> None:
         """Delete self[key]."""
     def __dlpack__(self, /, *, stream: Any = None, max_version: ArrayLike | None = None, dl_device: ArrayLike | None = None, copy: ArrayLike | None = None) -> Any:
         """The array as a DLPack capsule, for ``from_dlpack`` of other frameworks; computes the value first.
 
         The memory is shared and marked read-only, which takes a capsule with a version (``max_version=(1, 0)`` or newer); without one it is copied.
+        Not everybody heeds the mark: PyTorch lets a program write to the tensor, which changes the array. ``copy=True`` is safe from that.
 
         Args:
             stream: ignored: the value is there when this returns.
@@ -463,7 +464,7 @@ class array:
     def __format__(self, /, spec: ArrayLike) -> str:
         ...
     def __ge__(self, other: Any, /) -> array: ...
-    def __getitem__(self, key: array, /) -> array:
+    def __getitem__(self, index: Any, /) -> array:
         """Return self[key]."""
     def __getnewargs__(self, /) -> Any:
         """What `pickle` calls to make the object before its state is set."""
@@ -558,7 +559,7 @@ class array:
         """Return value/self."""
     def __rxor__(self, value: ArrayLike, /) -> array:
         """Return value^self."""
-    def __setitem__(self, key: array, value: ArrayLike, /) -> None:
+    def __setitem__(self, index: Any, value: ArrayLike, /) -> None:
         """Set self[key] to value."""
     def __setstate__(self, /, state: ArrayLike) -> None:
         ...
@@ -2359,9 +2360,9 @@ class random:
         """The implicit key of the calling thread, as a tree of one array that a compiled function captures.
     
         Each thread has a key of its own, that of seed 0 until `seed` is called on it."""
-        def __delitem__(self, key: array, /) -> array:
+        def __delitem__(self, index: Any, /) -> None:
             """Delete self[key]."""
-        def __getitem__(self, key: array, /) -> array:
+        def __getitem__(self, index: Any, /) -> RandomState:
             """Return self[key]."""
         def __len__(self, /) -> int:
             """Return len(self)."""
@@ -2369,7 +2370,7 @@ class random:
             """Pickles and copies are of the calling thread's state as well."""
         def __repr__(self, /) -> str:
             """Return repr(self)."""
-        def __setitem__(self, key: array, value: ArrayLike, /) -> None:
+        def __setitem__(self, index: Any, value: ArrayLike, /) -> None:
             """Set self[key] to value."""
     
     @staticmethod

@@ -94,6 +94,14 @@ WRITTEN = {
 }
 
 
+# Methods of classes, where the names of parameters do not tell their types.
+METHODS = {
+    "__getitem__": "def __getitem__(self, index: Any, /) -> {cls}:",
+    "__setitem__": "def __setitem__(self, index: Any, value: ArrayLike, /) -> None:",
+    "__delitem__": "def __delitem__(self, index: Any, /) -> None:",
+}
+
+
 def parameter(p: inspect.Parameter) -> str:
     """One parameter with its type."""
     text = {p.VAR_POSITIONAL: "*", p.VAR_KEYWORD: "**"}.get(p.kind, "") + p.name
@@ -136,8 +144,8 @@ def documented(indent: str, doc: str | None) -> str:
     return f'{indent}    """{text.strip()}"""\n'
 
 
-def function(name: str, value: object, indent: str = "") -> str:
-    head = WRITTEN.get(name) if not indent else None
+def function(name: str, value: object, indent: str = "", cls: str = "") -> str:
+    head = METHODS.get(name, "").format(cls=cls) if indent else WRITTEN.get(name)
     head = head or f"def {name}({parameters(value)}) -> {RESULTS.get(name, 'array')}:"
     return f"{indent}{head}\n{documented(indent, getattr(value, '__doc__', None))}"
 
@@ -168,7 +176,7 @@ def klass(name: str, cls: type) -> str:
             elif member == "__hash__":
                 body.append("    def __hash__(self) -> int: ...\n")
             else:
-                body.append(function(member, value, "    "))
+                body.append(function(member, value, "    ", name))
     return "".join(body)
 
 

@@ -15,7 +15,8 @@ pub fn from_buffer(v: &Bound<'_, PyAny>) -> PyResult<Option<Array>> {
     if unsafe { ffi::PyObject_CheckBuffer(v.as_ptr()) } == 0 {
         return Ok(None);
     }
-    let view = View::new(v)?;
+    // Some have a buffer for most of their dtypes: other ways in are tried then.
+    let Ok(view) = View::new(v) else { return Ok(None) };
     let Some(dtype) = dtype_of(view.format(), view.raw.itemsize as usize) else {
         return Err(PyTypeError::new_err(format!(
             "[array] elements of format {:?} have no dtype here: cast the source to one of the numeric types",

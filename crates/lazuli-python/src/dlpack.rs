@@ -435,6 +435,7 @@ impl PyArray {
     /// The array as a DLPack capsule, for ``from_dlpack`` of other frameworks; computes the value first.
     ///
     /// The memory is shared and marked read-only, which takes a capsule with a version (``max_version=(1, 0)`` or newer); without one it is copied.
+    /// Not everybody heeds the mark: PyTorch lets a program write to the tensor, which changes the array. ``copy=True`` is safe from that.
     ///
     /// Args:
     ///     stream: ignored: the value is there when this returns.

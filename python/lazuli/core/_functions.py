@@ -210,11 +210,11 @@ def _at_least(n: int, values: tuple[Any, ...]) -> Any:
             return a
         return a.reshape({0: (1,) * n, 1: (1, *a.shape, 1)[:n], 2: (*a.shape, 1)}[a.ndim])
 
-    return one(values[0]) if len(values) == 1 else tuple(one(v) for v in values)
+    return one(values[0]) if len(values) == 1 else [one(v) for v in values]
 
 
 def atleast_1d(*arys: array, stream: Any = None) -> Any:
-    """Arrays with at least one axis: one array, or a tuple of them for several.
+    """Arrays with at least one axis: one array, or a list of them for several.
 
     Example:
         >>> import lazuli.core as mx
@@ -225,7 +225,7 @@ def atleast_1d(*arys: array, stream: Any = None) -> Any:
 
 
 def atleast_2d(*arys: array, stream: Any = None) -> Any:
-    """Arrays with at least two axes, a vector as a row: one array, or a tuple of them for several.
+    """Arrays with at least two axes, a vector as a row: one array, or a list of them for several.
 
     Example:
         >>> import lazuli.core as mx
@@ -236,7 +236,7 @@ def atleast_2d(*arys: array, stream: Any = None) -> Any:
 
 
 def atleast_3d(*arys: array, stream: Any = None) -> Any:
-    """Arrays with at least three axes: one array, or a tuple of them for several.
+    """Arrays with at least three axes: one array, or a list of them for several.
 
     Example:
         >>> import lazuli.core as mx

@@ -7,20 +7,26 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from lazuli import _lazuli
 
+P = ParamSpec("P")
 R = TypeVar("R")
 
 __all__ = ["checkpoint", "compile_disabled", "compile_mode", "custom_function", "grad", "value_and_grad", "vmap"]
 
 
+def _function(op: str, fun: Any) -> None:
+    if not callable(fun):
+        raise TypeError(f"[{op}] takes a function, not {type(fun).__name__}")
+
+
 def value_and_grad(
-    fun: Callable[..., Any],
+    fun: Callable[P, R],
     argnums: int | Sequence[int] | None = None,
     argnames: str | Sequence[str] = (),
-) -> Callable[..., tuple[Any, Any]]:
+) -> Callable[P, tuple[R, Any]]:
     """Returns a function that computes the value of ``fun`` and its gradient.
 
     Args:
@@ -34,11 +40,17 @@ def value_and_grad(
         positional ones are a tuple; with ``argnames`` the gradients are a pair of those by position and a dict
         of those by name.
 
+    Raises:
+        TypeError: ``fun`` is no function.
+        ValueError: when called: an argument to differentiate is not there, or is of integers. (A gradient in integers
+            would be rounded to 0; MLX returns such.)
+
     Example:
         >>> import lazuli.core as mx
         >>> mx.value_and_grad(lambda x: (x * x).sum())(mx.array([1.0, 2.0]))
         (array(5, dtype=float32), array([2, 4], dtype=float32))
     """
+    _function("grad", fun)
     names = [argnames] if isinstance(argnames, str) else list(argnames)
     if argnums is None:
         argnums = [] if names else 0
@@ -48,7 +60,7 @@ def value_and_grad(
         raise ValueError("[grad] nothing to differentiate: give argnums or argnames")
 
     @functools.wraps(fun)
-    def wrapper(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> tuple[R, Any]:
         value, gradients = _lazuli._value_and_grad(fun, numbers, names, args, kwargs)
         by_position, by_name = gradients[: len(numbers)], gradients[len(numbers) :]
         positional = None if not numbers else by_position[0] if single else tuple(by_position)
@@ -58,10 +70,10 @@ def value_and_grad(
 
 
 def grad(
-    fun: Callable[..., Any],
+    fun: Callable[P, Any],
     argnums: int | Sequence[int] | None = None,
     argnames: str | Sequence[str] = (),
-) -> Callable[..., Any]:
+) -> Callable[P, Any]:
     """Returns a function that computes the gradient of ``fun``; see :func:`value_and_grad`.
 
     Example:
@@ -72,13 +84,13 @@ def grad(
     both = value_and_grad(fun, argnums, argnames)
 
     @functools.wraps(fun)
-    def wrapper(*args: Any, **kwargs: Any) -> Any:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> Any:
         return both(*args, **kwargs)[1]
 
     return wrapper
 
 
-def vmap(fun: Callable[..., R], in_axes: Any = 0, out_axes: Any = 0) -> Callable[..., R]:
+def vmap(fun: Callable[P, R], in_axes: Any = 0, out_axes: Any = 0) -> Callable[P, R]:
     """Returns ``fun`` over a batch: mapped along an axis of its arguments, without a loop.
 
     Args:
@@ -92,9 +104,10 @@ def vmap(fun: Callable[..., R], in_axes: Any = 0, out_axes: Any = 0) -> Callable
         >>> mx.vmap(lambda x: x.sum())(mx.ones((3, 4)))
         array([4, 4, 4], dtype=float32)
     """
+    _function("vmap", fun)
 
     @functools.wraps(fun)
-    def wrapper(*args: Any, **kwargs: Any) -> R:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         return _lazuli._vmap(fun, in_axes, out_axes, args, kwargs)
 
     return wrapper
@@ -165,7 +178,7 @@ def _compile_again(fun: Callable[..., Any], shapeless: bool, traced_scalars: boo
     return _lazuli.compile(fun, shapeless=shapeless, traced_scalars=traced_scalars)
 
 
-def checkpoint(fun: Callable[..., R]) -> Callable[..., R]:
+def checkpoint(fun: Callable[P, R]) -> Callable[P, R]:
     """Returns ``fun`` as a function that keeps none of its intermediate values for gradients: reverse mode
     computes them again from the arguments, which takes less memory and more time.
 
@@ -174,9 +187,10 @@ def checkpoint(fun: Callable[..., R]) -> Callable[..., R]:
         >>> mx.grad(mx.checkpoint(lambda x: mx.exp(mx.sin(x))))(mx.array(0.0))
         array(1, dtype=float32)
     """
+    _function("checkpoint", fun)
 
     @functools.wraps(fun)
-    def wrapper(*args: Any, **kwargs: Any) -> R:
+    def wrapper(*args: P.args, **kwargs: P.kwargs) -> R:
         return _lazuli._custom(fun, args, kwargs, recompute=True)
 
     return wrapper
