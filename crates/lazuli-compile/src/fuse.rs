@@ -102,6 +102,8 @@ struct Placement {
     class: Class,
     /// Instructions spent so far on computing more than once.
     spent: u32,
+    /// It goes into what is computed along a row, so that reductions behind it have to be done first.
+    along_row: bool,
 }
 
 #[derive(Debug)]
@@ -134,14 +136,6 @@ impl Kernel {
     }
 }
 
-/// A kernel needs a value.
-#[derive(Debug, Clone, Copy)]
-struct Demand {
-    at: Placement,
-    /// Some of what needs it is computed at more points than the value has: those of a row.
-    along_row: bool,
-}
-
 struct Fuser<'a> {
     graph: &'a Graph,
     regions: &'a [u32],
@@ -159,12 +153,15 @@ struct Fuser<'a> {
     stored: Vec<bool>,
     /// Of each variable: the least height of the kernel that stores it.
     floors: Vec<u32>,
+    /// Of each variable: the kernel that stores it, so far as there is one.
+    writers: Vec<u32>,
     /// The class that an index of a class becomes for an operand of another shape.
     classes: Map<(Class, u32, Shape), u32>,
     /// Of each class of other indices: the loop axes that they depend on.
     bases: Vec<Mask>,
     reasons: Vec<(Var, &'static str)>,
     last_effect: u32,
+    has_effects: bool,
 }
 
 /// Producer of an input of the graph.
@@ -210,10 +207,12 @@ impl<'a> Fuser<'a> {
             placements: vec![SmallVec::new(); graph.equations.len()],
             stored,
             floors: vec![0; n],
+            writers: vec![NONE; n],
             classes: Map::default(),
             bases: Vec::new(),
             reasons: Vec::new(),
             last_effect: 0,
+            has_effects: graph.equations.iter().any(|e| e.meta.effect == Effect::Ordered),
         }
     }
 
@@ -272,23 +271,24 @@ impl<'a> Fuser<'a> {
     }
 
     /// Where a variable is needed: one entry for each kernel and class.
-    fn demands(&mut self, v: Var) -> SmallVec<[Demand; 2]> {
-        let mut demands: SmallVec<[Demand; 2]> = SmallVec::new();
+    fn demands(&mut self, v: Var) -> SmallVec<[Placement; 2]> {
+        let mut demands: SmallVec<[Placement; 2]> = SmallVec::new();
         let range = self.starts[v.0 as usize] as usize..self.starts[v.0 as usize + 1] as usize;
         for u in range {
             let user = self.users[u];
             for p in 0..self.placements[user as usize].len() {
-                let Placement { kernel, class: of_user, spent } = self.placements[user as usize][p];
+                let Placement { kernel, class: of_user, spent, along_row } = self.placements[user as usize][p];
                 let kernel = self.find(kernel);
                 let class = self.operand_class(user, v, kernel, of_user);
                 let kept = self.kernel(kernel).nest.as_ref().and_then(|nest| nest.kept);
-                let along_row = kept.is_some_and(|kept| self.base(of_user) & !kept != 0) && self.is_pointwise(user);
-                match demands.iter_mut().find(|d| d.at.kernel == kernel && d.at.class == class) {
+                let within = kept.is_none_or(|kept| self.base(of_user) & !kept == 0) || !self.is_pointwise(user);
+                let along_row = along_row || !within;
+                match demands.iter_mut().find(|d| d.kernel == kernel && d.class == class) {
                     Some(d) => {
-                        d.at.spent = d.at.spent.max(spent);
+                        d.spent = d.spent.max(spent);
                         d.along_row |= along_row;
                     }
-                    None => demands.push(Demand { at: Placement { kernel, class, spent }, along_row }),
+                    None => demands.push(Placement { kernel, class, spent, along_row }),
                 }
             }
         }
@@ -367,6 +367,12 @@ impl<'a> Fuser<'a> {
         self.placements[i as usize].push(p);
     }
 
+    /// Stores a variable in a kernel.
+    fn store(&mut self, kernel: u32, v: Var) {
+        self.kernels[kernel as usize].group.stores.push(v);
+        self.writers[v.0 as usize] = kernel;
+    }
+
     /// Whether a kernel has room for an equation more.
     fn has_room(&self, kernel: u32, e: &Equation, cost: u32) -> bool {
         let k = self.kernel(kernel);
@@ -409,7 +415,7 @@ impl<'a> Fuser<'a> {
         }
         let demands = self.demands(v);
         let many = demands.len() > MOST_VIEWS;
-        for d in demands.into_iter().map(|d| d.at) {
+        for d in demands {
             let regroup = regroups(&e.prim) && !same_points(self.shape(v), self.shape(source));
             let k = self.kernel(d.kernel);
             let splits = k.is_map() && k.stores_at(d.class);
@@ -459,7 +465,7 @@ impl<'a> Fuser<'a> {
 
     fn pointwise(&mut self, i: u32, e: &Equation) {
         let v = e.outputs[0];
-        let mut demands: SmallVec<[Placement; 2]> = self.demands(v).into_iter().map(|d| d.at).collect();
+        let mut demands = self.demands(v);
         let far: SmallVec<[u32; 2]> = demands.iter().map(|d| d.kernel).filter(|&k| !self.is_near(i, k)).collect();
         for kernel in far {
             let above = self.kernel(kernel).height + 1;
@@ -487,14 +493,14 @@ impl<'a> Fuser<'a> {
                 let nest = Loop::map(self.shape(v));
                 let own = Class::On(nest.axes.all());
                 let kernel = self.new_kernel(i, Some(nest), self.shape(v), self.above(v, &demands));
-                demands = smallvec![Placement { kernel, class: own, spent: 0 }];
+                demands = smallvec![Placement { kernel, class: own, spent: 0, along_row: false }];
                 kernel
             }
         };
         let here = demands.into_iter().filter(|d| self.find(d.kernel) == kernel);
         let placements: SmallVec<[Placement; 2]> = here.map(|d| Placement { kernel, ..d }).collect();
         placements.into_iter().for_each(|p| self.place(i, p, cost));
-        self.kernels[kernel as usize].group.stores.push(v);
+        self.store(kernel, v);
     }
 
     fn stores_at(&self, d: &Placement) -> bool {
@@ -572,28 +578,27 @@ impl<'a> Fuser<'a> {
         };
         let nest = Loop::reduction(&space, &axes, itemsize);
         let demands = self.demands(v);
-        let placements: SmallVec<[Placement; 2]> = demands.iter().map(|d| d.at).collect();
-        let joined = self.join_rows(&demands, self.height_for(v, &placements), i, e, &nest);
+        let joined = self.join_rows(&demands, self.height_for(v, &demands), i, e, &nest);
         let own = Class::On(nest.axes.all());
         let kernel = match joined {
             Some(kernel) => kernel,
-            None => self.new_kernel(i, Some(nest), self.shape(v), self.above(v, &placements)),
+            None => self.new_kernel(i, Some(nest), self.shape(v), self.above(v, &demands)),
         };
-        let read_elsewhere = demands.iter().any(|d| self.find(d.at.kernel) != kernel);
+        let read_elsewhere = demands.iter().any(|d| self.find(d.kernel) != kernel);
         if self.stored[v.0 as usize] || read_elsewhere || joined.is_none() {
             if joined.is_none() && !demands.is_empty() && !self.stored[v.0 as usize] {
                 self.reasons.push((v, "it is needed at other points than the reduction gives"));
             }
-            self.kernels[kernel as usize].group.stores.push(v);
+            self.store(kernel, v);
         }
         self.kernels[kernel as usize].group.anchors.push(i);
-        self.place(i, Placement { kernel, class: own, spent: 0 }, 1);
+        self.place(i, Placement { kernel, class: own, spent: 0, along_row: false }, 1);
     }
 
     /// An anchor by itself.
     fn closed(&mut self, i: u32, e: &Equation) {
         let v = e.outputs[0];
-        let demands: SmallVec<[Placement; 2]> = self.demands(v).into_iter().map(|d| d.at).collect();
+        let demands = self.demands(v);
         let height = e.outputs.iter().map(|&v| self.above(v, &demands)).max().unwrap_or(0);
         let library = matches!(lowering(self.graph, i), Lowering::Library(_));
         let kernel = self.new_kernel(i, None, self.shape(v), height);
@@ -601,8 +606,8 @@ impl<'a> Fuser<'a> {
             operands(e).for_each(|u| self.require(u, height + 1, "a library routine reads it"));
         }
         self.kernels[kernel as usize].group.anchors.push(i);
-        self.kernels[kernel as usize].group.stores.extend(e.outputs.iter().copied());
-        self.place(i, Placement { kernel, class: Class::On(0), spent: 0 }, 1);
+        e.outputs.iter().for_each(|&v| self.store(kernel, v));
+        self.place(i, Placement { kernel, class: Class::On(0), spent: 0, along_row: false }, 1);
     }
 }
 

@@ -96,6 +96,21 @@ fn rows_take_the_maps_around_them() {
 }
 
 #[test]
+fn rows_come_before_what_else_needs_their_results() {
+    // The mean of losses, and its gradient.
+    let body = format!(
+        "{SOFTMAX}l: f32[4,1] = log t\nr: f32[4,1] = add l m\ng: f32[4,1] = take_along_axis[axis=1] a b\n\
+         d: f32[4,1] = subtract r g\nz: f32[] = sum[axes=(0,1),keepdims=false] d\ny: f32[4,8] = divide e t\nreturn z y"
+    );
+    let want = ["max subtract exp sum divide", "log add take_along_axis subtract sum"];
+    check("a: f32[4,8], b: i32[4,1]", &body, &want);
+    // So do the kernels that they read from.
+    let body = "w: f32[4,8] = matmul b c\nm: f32[4,1] = max[axes=(1),keepdims=true] a\ny: f32[4,8] = subtract a m\n\
+                x: f32[4,8] = add y w\nz: f32[] = sum[axes=(0,1),keepdims=false] m\nreturn z x";
+    check("a: f32[4,8], b: f32[4,2], c: f32[2,8]", body, &["matmul", "max subtract add", "sum"]);
+}
+
+#[test]
 fn rows_stay_in_the_cache_and_divide_over_threads() {
     let centred = |rows: usize, n: usize| {
         let (shape, row) = (format!("f32[{rows},{n}]"), format!("f32[{rows},1]"));
@@ -113,6 +128,10 @@ fn rows_stay_in_the_cache_and_divide_over_threads() {
         let (inputs, body) = centred(rows, n);
         check(&inputs, &body, kernels);
     }
+    // Nor do reductions of long rows wait for one another in one kernel, however many steps lie between them.
+    let body = "s: f32[1,1] = sum[axes=(1),keepdims=true] a\nm: f32[1,1] = multiply s 0.5:f32\nc: f32[1,1000000] = subtract a m\n\
+                q: f32[1,1000000] = square c\nv: f32[1,1] = sum[axes=(1),keepdims=true] q\nreturn v";
+    check("a: f32[1,1000000]", body, &["sum", "multiply subtract square sum"]);
     let columns = |n: usize, columns: usize| {
         let (shape, row) = (format!("f32[{n},{columns}]"), format!("f32[1,{columns}]"));
         let body = format!("m: {row} = max[axes=(0),keepdims=true] a\ns: {shape} = subtract a m\nreturn s");

@@ -92,7 +92,7 @@ fn rows(rng: &mut Rng) -> Graph {
         let (x, r) = (late(rng, &points), late(rng, &results));
         let dtype = b.dtype(x);
         let made: Result<()> = (|| {
-            match rng.below(12) {
+            match rng.below(14) {
                 0..4 => {
                     let op = rng.pick(&[ReduceOp::Sum, ReduceOp::Sum, ReduceOp::Max, ReduceOp::Min, ReduceOp::Prod]);
                     let whole = broadcast_to(&mut b, x, &shape)?;
@@ -119,6 +119,13 @@ fn rows(rng: &mut Rng) -> Graph {
                     results.push(b.op(GatherAxis { axis: axes[0] }, &[whole, indices])?);
                 }
                 10 => points.push(b.cast(x, rng.pick(&[DType::F32, DType::F16, DType::BF16]))?),
+                // What is no part of a row: a total of results, and a library routine.
+                11 if rng.once_in(2) => {
+                    let all = (0..rank).collect();
+                    let total = b.op(Reduce { op: ReduceOp::Sum, axes: all, keepdims: true }, &[r])?;
+                    results.push(broadcast_to(&mut b, total, &of_rows)?);
+                }
+                11 if rng.once_in(2) => points.push(b.op(Sort { axis: b.rank(x) - 1 }, &[x])?),
                 _ => {
                     let r = b.cast(r, dtype)?;
                     points.push(b.binary(rng.pick(&[Binary::Sub, Binary::Mul, Binary::Div, Binary::Eq]), x, r)?);

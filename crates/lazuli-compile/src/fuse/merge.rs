@@ -1,7 +1,7 @@
 //! Kernels become one: those that could store a value that all of them need, those that a reduction joins, and siblings that read the same array.
 
 use super::loops::{Fit, Loop, fit, spread};
-use super::{Class, Demand, Fuser, Kernel, LIFTED, MOST_INSTRUCTIONS, MOST_OPERANDS, Placement, SMALL};
+use super::{Class, Fuser, Kernel, LIFTED, MOST_INSTRUCTIONS, MOST_OPERANDS, NONE, Placement, SMALL};
 use super::{operands, same_points};
 use crate::hash::Map;
 use crate::lower::lowering;
@@ -32,7 +32,10 @@ impl Fuser<'_> {
         for d in demands.iter() {
             let d = Placement { kernel: self.find(d.kernel), ..*d };
             match merged.iter_mut().find(|m| m.kernel == d.kernel && m.class == d.class) {
-                Some(m) => m.spent = m.spent.max(d.spent),
+                Some(m) => {
+                    m.spent = m.spent.max(d.spent);
+                    m.along_row |= d.along_row;
+                }
                 None => merged.push(d),
             }
         }
@@ -175,45 +178,84 @@ impl Fuser<'_> {
         None
     }
 
-    /// The highest kernels that need the result of a reduction, made one that contains it.
+    /// Whether the kernel that needs the result of a reduction could contain that.
+    fn takes_row(&self, demand: &Placement, nest: &Loop) -> bool {
+        let k = self.kernel(demand.kernel);
+        let (Some(own), Class::On(mask), Some(kept)) = (&k.nest, demand.class, nest.kept) else { return false };
+        k.group.shapes.is_empty()
+            && match own.kept {
+                None if own.axes.are_those(&nest.axes, kept) => mask == own.axes.all(),
+                None => nest.is_row && own.axes == nest.axes && mask == kept,
+                Some(k) => {
+                    let in_time = !demand.along_row || nest.is_row && own.is_row;
+                    own.axes == nest.axes && k == kept && mask == kept && in_time
+                }
+            }
+    }
+
+    /// Raises a kernel to a height, and above it those that store what it reads.
+    fn raise(&mut self, kernel: u32, height: u32) {
+        let mut pending = vec![(kernel, height)];
+        while let Some((kernel, height)) = pending.pop() {
+            let kernel = self.find(kernel);
+            if self.kernel(kernel).height >= height {
+                continue;
+            }
+            self.kernels[kernel as usize].height = height;
+            let reads: SmallVec<[Var; 8]> = self.kernel(kernel).reads.iter().map(|&v| self.source(v)).collect();
+            for v in reads {
+                let v = v.0 as usize;
+                if self.stored[v] {
+                    self.floors[v] = self.floors[v].max(height + 1);
+                }
+                if self.writers[v] != NONE {
+                    pending.push((self.writers[v], height + 1));
+                }
+            }
+        }
+    }
+
+    /// What is in memory where a variable is read: itself, or what it is a view of.
+    fn source(&self, mut v: Var) -> Var {
+        while self.writers[v.0 as usize] == NONE
+            && let Some(e) = self.graph.equations.get(self.producers[v.0 as usize] as usize)
+            && let (true, &[Atom::Var(of)]) = (e.prim.is_view() && !self.stored[v.0 as usize], &e.inputs[..])
+        {
+            v = of;
+        }
+        v
+    }
+
+    /// The highest kernels that need the result of a reduction, made one that contains it. If some of them cannot be, the rest is raised above those.
     pub(super) fn join_rows(
         &mut self,
-        demands: &[Demand],
+        demands: &[Placement],
         height: u32,
         i: u32,
         e: &Equation,
         nest: &Loop,
     ) -> Option<u32> {
-        let kept = nest.kept.expect("a reduction");
         let mut kernels: SmallVec<[u32; 2]> = SmallVec::new();
-        for Demand { at, along_row } in demands {
-            let k = self.kernel(at.kernel);
-            if k.height != height {
-                continue;
-            }
-            let own = k.nest.as_ref()?;
-            let fits = match (own.kept, at.class) {
-                (None, Class::On(mask)) if own.axes.are_those(&nest.axes, kept) => mask == own.axes.all(),
-                (None, Class::On(mask)) => nest.is_row && own.axes == nest.axes && mask == kept,
-                (Some(k), Class::On(mask)) => {
-                    own.axes == nest.axes && k == kept && mask == kept && (!along_row || nest.is_row && own.is_row)
-                }
-                _ => false,
-            };
-            if !fits || !k.group.shapes.is_empty() || !self.is_near(i, at.kernel) {
-                return None;
-            }
-            if !kernels.contains(&at.kernel) {
-                kernels.push(at.kernel);
+        let mut others: SmallVec<[u32; 2]> = SmallVec::new();
+        for demand in demands.iter().filter(|d| self.kernel(d.kernel).height == height) {
+            let side =
+                if self.takes_row(demand, nest) && self.is_near(i, demand.kernel) { &mut kernels } else { &mut others };
+            if !side.contains(&demand.kernel) {
+                side.push(demand.kernel);
             }
         }
+        kernels.retain(|k| !others.contains(k));
         let &first = kernels.first()?;
         let total = |f: fn(&Kernel) -> usize| kernels.iter().map(|&k| f(self.kernel(k))).sum::<usize>();
         let fits = total(|k| k.instructions as usize) < MOST_INSTRUCTIONS as usize
             && total(|k| k.reads.len() + k.group.stores.len()) < MOST_OPERANDS
             && self.has_room(first, e, 1);
-        if !fits {
+        if !fits || !others.is_empty() && self.has_effects {
             return None;
+        }
+        // None of the others is needed by these, or it would be higher.
+        if !others.is_empty() {
+            kernels.iter().for_each(|&k| self.raise(k, height + 1));
         }
         for &k in &kernels {
             let own = self.kernel(k).nest.clone()?;

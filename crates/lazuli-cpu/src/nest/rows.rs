@@ -25,6 +25,9 @@ const ROWS_BYTES: usize = 96 << 10;
 const ACROSS_BYTES: usize = 256 << 10;
 const LEAST_ACROSS: usize = 64;
 
+/// Elements of a row that is too short for vectors along it.
+const SHORT: usize = 16;
+
 pub struct Rows {
     passes: Vec<Pass>,
     epilogue: Option<Map>,
@@ -79,7 +82,10 @@ impl Rows {
         let Nest::Rows { accumulators, .. } = &kernel.nest else { unreachable!("the caller has rows") };
         let kept = extents.len() - kernel.reduced() as usize;
         let n: usize = extents[kept..].iter().product();
-        let across = (kernel.vector_axis as usize) < kept;
+        // Short rows side by side as well: their elements are gathered once, and then fill whole vectors.
+        let is_short = n <= SHORT && kept > 0 && extents[kept - 1] >= LEAST_ACROSS;
+        let across = is_short || (kernel.vector_axis as usize) < kept;
+        let vector_axis = if across { kept - 1 } else { kernel.vector_axis as usize };
         let dense = row_strides(extents, kept);
         // A bool in memory may be any byte.
         let contiguous = |o: u32| {
@@ -87,8 +93,7 @@ impl Rows {
             let fits = (0..dense.len()).all(|a| extents[kept + a] == 1 || strides[a] == dense[a]);
             !across && fits && kernel.operands[o as usize].dtype != DType::Bool
         };
-        let Passes { passes, epilogue, buffers, scalars, elements } =
-            plan(launch, kernel.vector_axis as usize, contiguous);
+        let Passes { passes, epilogue, buffers, scalars, elements } = plan(launch, vector_axis, contiguous);
         let moves = |o: &usize| (kept..extents.len()).any(|a| operands[*o].strides[a] != 0);
         let own = (0..operands.len()).filter(moves).map(|o| kernel.operands[o].dtype.itemsize());
         let bytes: usize = own.chain(buffers.iter().map(|d| d.itemsize())).sum::<usize>().max(1);
