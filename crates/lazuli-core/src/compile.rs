@@ -10,8 +10,9 @@ use crate::function::{self, Function, Output};
 use crate::program::{Program, Recorded};
 use crate::shapeless::{self, Scope};
 use crate::switch::{self, CompileMode};
-use crate::trace::Trace;
+use crate::trace::{self, Trace};
 use crate::tree::{self, Constant, Leaf, Tree};
+use crate::{random, verify};
 use lazuli_ir::{Aval, DType, ErrorKind, Location, Result, Scalar};
 use smallvec::SmallVec;
 use std::any::{Any, TypeId};
@@ -387,6 +388,9 @@ pub(crate) fn call<S: Tree + Clone, O: Output>(
         }
         return Ok(out);
     }
+    // What is verified is what runs when compilation is enabled.
+    let verifies = mode == CompileMode::Verify && !trace::is_tracing();
+    let mode = if mode == CompileMode::Verify { CompileMode::Enabled } else { mode };
     let call = Call::read(mode, state.as_deref().map(|s| s as &dyn Tree), arguments);
     let shapeless = shared.shapeless.load(Ordering::Relaxed);
     let found = match shapeless {
@@ -401,19 +405,44 @@ pub(crate) fn call<S: Tree + Clone, O: Output>(
                 // What was traced within another trace may mention that trace's placeholders: it serves this call alone.
                 entry
             } else if shapeless == EXACT {
-                insert(shared, call.key, entry)
+                insert(shared, call.key.clone(), entry)
             } else {
                 insert(shared, shared.free_key(&call.key, entry.program.is_any_rank()), entry)
             }
         }
     };
-    let mut outputs = entry.program.call(&call.arrays)?.into_iter();
+    let mut outputs = if verifies {
+        verified(&entry.program, state.as_deref(), &call, run)?.into_iter()
+    } else {
+        entry.program.call(&call.arrays)?.into_iter()
+    };
     if let (Some(state), Some(new)) = (state, &entry.state) {
         let new = new.downcast_ref::<S>().expect("a function has one type of state");
         *state = tree::fill(new, &mut outputs);
     }
     let output = entry.output.downcast_ref::<O::Tree>().expect("a function has one type of result");
     Ok(tree::fill(output, &mut outputs))
+}
+
+/// Runs the function plainly, on a copy of the state and with the thread's random key put back afterwards, and the program fused and unfused.
+fn verified<S: Tree + Clone, O: Output>(
+    program: &Arc<Program>,
+    state: Option<&S>,
+    call: &Call,
+    run: &mut dyn FnMut(Option<&mut S>, Option<&mut Holes<'_>>) -> O,
+) -> Result<Vec<Array>> {
+    let key = random::state();
+    let mut copy = state.cloned();
+    let output = run(copy.as_mut(), None).into_result();
+    random::set_state(key);
+    let mut plain = copy.as_ref().map(tree::arrays).unwrap_or_default();
+    let states = plain.len();
+    plain.extend(tree::arrays(&output?));
+    let path = |i: usize| match i.checked_sub(states) {
+        None => format!("array {i} of the state"),
+        Some(i) => format!("array {i} of the result"),
+    };
+    verify::verify(program, &call.arrays, &plain, &path)
 }
 
 fn insert(shared: &Shared, key: Vec<Token>, entry: Arc<Entry>) -> Arc<Entry> {

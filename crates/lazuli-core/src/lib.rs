@@ -39,6 +39,7 @@ pub mod switch;
 pub mod trace;
 pub mod transform;
 pub mod tree;
+pub mod verify;
 
 pub use array::Array;
 pub use compile::{Compiled, compile};

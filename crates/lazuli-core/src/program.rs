@@ -11,7 +11,7 @@ use crate::trace::{self, Trace};
 use lazuli_compile::Options;
 use lazuli_compile::dot::{self, Names};
 use lazuli_explain::Times;
-use lazuli_ir::{Aval, Error, Graph, Prim, Result, Shape};
+use lazuli_ir::{Atom, Aval, Error, Graph, Prim, Result, Shape};
 use lazuli_kernel::Layout;
 use smallvec::SmallVec;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -122,6 +122,23 @@ impl Program {
         let path = |i: usize| format!("input {i}");
         let recorded = Recorded { name, inputs: &holes, outputs: &outputs, arguments: &[], path: &path, facts: None };
         Program::from_trace(recorded, options)
+    }
+
+    /// A program of the same traced graph, perhaps with other outputs, that runs by other stages. It holds for the shapes that it is called with.
+    pub(crate) fn with(&self, outputs: Option<Vec<Atom>>, options: Options) -> Result<Program> {
+        let mut traced = self.traced.clone();
+        traced.outputs = outputs.unwrap_or(traced.outputs);
+        let simplified = if options.simplify { lazuli_compile::simplify(&traced) } else { traced.clone() };
+        Ok(Program {
+            name: self.name.clone(),
+            traced,
+            simplified,
+            constants: self.constants.clone(),
+            options,
+            times: self.times,
+            bindings: Mutex::default(),
+            guards: None,
+        })
     }
 
     /// The program of what a trace that is over recorded.

@@ -23,6 +23,8 @@ pub enum ErrorKind {
     LeakedTracer,
     /// A guard of a shapeless trace failed (`ShapeGuardError`, a `ValueError`).
     ShapeGuard,
+    /// In the mode that verifies, a compiled call gave something else than the plain function (`VerificationError`, a `RuntimeError`).
+    Verification,
     /// No memory (`MemoryError`).
     Memory,
     /// Something this build or device cannot do (`NotImplementedError`).

@@ -91,6 +91,7 @@ pub fn exception(e: Error) -> PyErr {
         ErrorKind::TracedRead => own("TracerError", text),
         ErrorKind::LeakedTracer => own("LeakedTracerError", text),
         ErrorKind::ShapeGuard => own("ShapeGuardError", text),
+        ErrorKind::Verification => own("VerificationError", text),
         _ => PyRuntimeError::new_err(text),
     }
 }

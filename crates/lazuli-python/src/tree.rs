@@ -218,6 +218,35 @@ impl Template {
             Template::Dict(_, entries) => entries.iter().map(|(_, t)| t.len()).sum(),
         }
     }
+    /// Whether two trees have one structure and equal constants.
+    pub fn is_like(&self, other: &Template, py: Python<'_>) -> PyResult<bool> {
+        let all = |a: &[Template], b: &[Template]| {
+            let mut like = a.len() == b.len();
+            for (a, b) in a.iter().zip(b) {
+                like = like && a.is_like(b, py)?;
+            }
+            PyResult::Ok(like)
+        };
+        match (self, other) {
+            (Template::Array, Template::Array) => Ok(true),
+            (Template::Leaf(a), Template::Leaf(b)) => {
+                let (a, b) = (a.bind(py), b.bind(py));
+                // A NaN is not equal to itself, but one object is.
+                Ok(a.is(b) || a.get_type().is(b.get_type()) && (a.eq(b)? || a.ne(a)? && b.ne(b)?))
+            }
+            (Template::List(_, a), Template::List(_, b)) => all(a, b),
+            (Template::Tuple(_, a), Template::Tuple(_, b)) => all(a, b),
+            (Template::Node(c, _, a), Template::Node(d, _, b)) => Ok(c.is(d) && all(a, b)?),
+            (Template::Dict(_, a), Template::Dict(_, b)) => {
+                let mut like = a.len() == b.len();
+                for ((k, a), (l, b)) in a.iter().zip(b) {
+                    like = like && k.bind(py).eq(l)? && a.is_like(b, py)?;
+                }
+                Ok(like)
+            }
+            _ => Ok(false),
+        }
+    }
     /// Whether it holds no object that could hold others: only arrays' places, plain containers, numbers, strings and the like.
     pub fn is_plain(&self, py: Python<'_>) -> bool {
         use pyo3::types::{PyBool, PyBytes, PyComplex, PyEllipsis, PyFloat, PyInt, PyString};

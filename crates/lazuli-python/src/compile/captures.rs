@@ -25,6 +25,15 @@ struct Copies {
     attributes: Option<Py<PyDict>>,
 }
 
+impl Copies {
+    fn restore_attributes(&self, py: Python<'_>) -> PyResult<()> {
+        let Some(attributes) = &self.attributes else { return Ok(()) };
+        let now = self.container.bind(py).getattr("__dict__")?.cast_into::<PyDict>()?;
+        now.clear();
+        now.update(attributes.bind(py).as_mapping())
+    }
+}
+
 impl Snapshot {
     /// Copies every list, dict and object of a registered class in a tree.
     pub fn add(&mut self, tree: &Bound<'_, PyAny>) -> PyResult<()> {
@@ -75,6 +84,11 @@ impl Snapshot {
     }
     /// Puts everything back.
     pub fn restore(&self, py: Python<'_>) -> PyResult<()> {
+        self.restore_items(py)?;
+        self.0.values().try_for_each(|copies| copies.restore_attributes(py))
+    }
+    /// Puts the items of lists and dicts back, and what objects of registered classes are made of.
+    pub fn restore_items(&self, py: Python<'_>) -> PyResult<()> {
         for copies in self.0.values() {
             let (container, items) = (copies.container.bind(py), copies.items.bind(py));
             if let Ok(list) = container.cast::<PyList>() {
@@ -82,11 +96,8 @@ impl Snapshot {
             } else if let Ok(dict) = container.cast::<PyDict>() {
                 dict.clear();
                 dict.update(items.cast::<PyDict>()?.as_mapping())?;
-            }
-            if let Some(attributes) = &copies.attributes {
-                let now = container.getattr("__dict__")?.cast_into::<PyDict>()?;
-                now.clear();
-                now.update(attributes.bind(py).as_mapping())?;
+            } else {
+                copies.restore_attributes(py)?;
             }
         }
         Ok(())

@@ -11,6 +11,7 @@ mod entry;
 mod identity;
 pub mod switches;
 mod trace;
+mod verify;
 
 use crate::array::PyArray;
 use crate::errors::{exception, run};
@@ -155,13 +156,17 @@ impl Compiled {
             return held.fun.bind(py).call(args, kwargs);
         }
         let (mut call, arguments) = self.read(held, mode, args, kwargs)?;
-        let (entry, outputs) = match self.find(py, &call)? {
+        let (entry, mut outputs) = match self.find(py, &call)? {
             Some(entry) => {
                 let outputs = run(|| entry.program.call(&call.arrays))?;
                 (entry, outputs)
             }
             None => self.trace(held, &arguments, &mut call, mode)?,
         };
+        // Within a trace there are no values to compare.
+        if mode == CompileMode::Verify && !lazuli_core::trace::is_tracing() {
+            outputs = verify::verify(held, &arguments, &call, &entry)?;
+        }
         finish(py, held, &entry, &call, outputs)
     }
 

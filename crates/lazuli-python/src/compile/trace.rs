@@ -32,18 +32,16 @@ impl Compiled {
         mode: CompileMode,
     ) -> PyResult<(Arc<Entry>, Vec<Array>)> {
         let py = arguments.args.py();
-        let mut saved = Snapshot::default();
-        let mut watched = Watched::default();
-        for tree in held.outputs.iter().chain(&held.inputs) {
-            saved.add(tree.bind(py))?;
+        let watched = Watched::of(held, py)?;
+        match self.run(held, arguments, call, mode, &watched) {
+            // The call does to the outputs what the trace did, as every later call will.
+            Ok(traced) => watched.outputs.restore_items(py).map(|()| traced),
+            Err(e) => {
+                // The error at hand is the one to report.
+                let _ = watched.restore(py);
+                Err(e)
+            }
         }
-        watched.find(held, py)?;
-        let traced = self.run(held, arguments, call, mode, &saved, &watched);
-        traced.inspect_err(|_| {
-            // The error at hand is the one to report.
-            let _ = watched.saved.restore(py);
-            let _ = saved.restore(py);
-        })
     }
 
     fn run(
@@ -52,7 +50,6 @@ impl Compiled {
         arguments: &Arguments<'_, '_>,
         call: &mut Call,
         mode: CompileMode,
-        saved: &Snapshot,
         watched: &Watched,
     ) -> PyResult<(Arc<Entry>, Vec<Array>)> {
         let py = arguments.args.py();
@@ -63,10 +60,9 @@ impl Compiled {
         let shapes = (self.shapeless != Shapeless::No).then(shapeless::Scope::begin);
         let frame = Scope::enter();
         let holes: Vec<Array> = call.arrays.iter().map(|a| trace.placeholder(a.aval().clone())).collect();
-        let mut filler = Filler { call, holes: &holes, wrappers: (0..arguments.arrays).map(|_| None).collect() };
+        let mut filler = Filler::new(call, &holes, arguments.arrays);
         let new_args = filler.rebuild(arguments.args.as_any())?.cast_into::<PyTuple>()?;
         let new_kwargs = arguments.kwargs.map(|k| filler.rebuild(k.as_any())).transpose()?;
-        let wrappers = filler.wrappers;
         for &place in &arguments.captured {
             frame.stand(call.objects[place].bind(py), holes[place].clone());
         }
@@ -80,19 +76,11 @@ impl Compiled {
         let result = tree::flatten(&value, &mut outputs)?;
         drop(value);
         let captured = match &held.outputs {
-            Some(o) => Some(Edit::of(o.bind(py), Some(o.bind(py)), saved, &mut outputs)?),
+            Some(o) => Some(Edit::of(o.bind(py), Some(o.bind(py)), &watched.outputs, &mut outputs)?),
             None => None,
         };
-        let mut updated = Vec::new();
-        for (place, wrapper) in wrappers.iter().enumerate() {
-            if let Some(now) = wrapper.as_ref().map(|w| w.get().get())
-                && now.id() != holes[place].id()
-            {
-                updated.push(place);
-                outputs.push(now);
-            }
-        }
-        let replaced = watched.saved.replaced(py)?;
+        let updated = filler.updated(&mut outputs);
+        let replaced = watched.reached.replaced(py)?;
         let (seen, mut drew) = frame.finish();
         let facts = shapes.map(shapeless::Scope::end);
         drop(trace);
@@ -193,29 +181,37 @@ fn arrays_in<'py>(v: &Bound<'py, PyAny>) -> PyResult<Vec<(Bound<'py, PyArray>, S
     Ok(call.objects.into_iter().map(|o| o.into_bound(v.py())).zip(paths).collect())
 }
 
-/// Modules and optimizers that the function can reach, and the containers of input captures.
-#[derive(Default)]
-struct Watched {
-    saved: Snapshot,
+/// State as it was before the function ran: captured trees, and modules and optimizers that the function can reach.
+pub(super) struct Watched {
+    pub outputs: Snapshot,
+    inputs: Snapshot,
+    /// What the function reaches, or captures as inputs, besides the outputs.
+    reached: Snapshot,
     /// Finds names of what it changed.
-    names: Option<Py<PyAny>>,
+    names: Py<PyAny>,
 }
 
 impl Watched {
-    fn find(&mut self, held: &Held, py: Python<'_>) -> PyResult<()> {
-        let mut captured = Snapshot::default();
-        if let Some(outputs) = &held.outputs {
-            captured.add(outputs.bind(py))?;
+    pub fn of(held: &Held, py: Python<'_>) -> PyResult<Watched> {
+        let [mut outputs, mut inputs, mut reached] = std::array::from_fn(|_| Snapshot::default());
+        if let Some(tree) = &held.outputs {
+            outputs.add(tree.bind(py))?;
+        }
+        if let Some(tree) = &held.inputs {
+            inputs.add(tree.bind(py))?;
         }
         let watch = py.import("lazuli._reach")?.getattr("Reach")?.call1((&held.fun, &held.inputs))?;
         for container in watch.call_method0("containers")?.try_iter()? {
             let container = container?;
-            if !captured.contains(&container) {
-                self.saved.add_one(&container)?;
+            if !outputs.contains(&container) {
+                reached.add_one(&container)?;
             }
         }
-        self.names = Some(watch.unbind());
-        Ok(())
+        Ok(Watched { outputs, inputs, reached, names: watch.unbind() })
+    }
+    /// Puts everything back.
+    pub fn restore(&self, py: Python<'_>) -> PyResult<()> {
+        [&self.reached, &self.inputs, &self.outputs].into_iter().try_for_each(|s| s.restore(py))
     }
 
     /// The error of array state that the function changed without capturing it.
@@ -225,9 +221,8 @@ impl Watched {
         let depend = trace::depend(holes, &new);
         let count = depend.iter().filter(|d| **d).count();
         let Some(first) = depend.iter().position(|d| *d) else { return Ok(()) };
-        let Some(names) = &self.names else { return Ok(()) };
         Python::attach(|py| {
-            let names = names.bind(py);
+            let names = self.names.bind(py);
             let (what, remedy): (String, String) = match replaced.get(first) {
                 Some(r) => names.call_method1("name_of_item", (&r.container, &r.key))?.extract()?,
                 None => {
@@ -247,14 +242,32 @@ impl Watched {
 }
 
 /// Builds arguments anew around placeholders: one wrapper per distinct array object.
-struct Filler<'a> {
+pub(super) struct Filler<'a> {
     call: &'a Call,
-    holes: &'a [Array],
+    /// What is put in each array's place.
+    arrays: &'a [Array],
     wrappers: Vec<Option<Py<PyArray>>>,
 }
 
-impl Filler<'_> {
-    fn rebuild<'py>(&mut self, v: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+impl<'a> Filler<'a> {
+    /// For a call whose first `n` array objects are its arguments'.
+    pub fn new(call: &'a Call, arrays: &'a [Array], n: usize) -> Self {
+        Filler { call, arrays, wrappers: (0..n).map(|_| None).collect() }
+    }
+    /// Arguments that were updated in place, by their places; their new arrays go to `outputs`.
+    pub fn updated(&self, outputs: &mut Vec<Array>) -> Vec<usize> {
+        let mut updated = Vec::new();
+        for (place, wrapper) in self.wrappers.iter().enumerate() {
+            if let Some(now) = wrapper.as_ref().map(|w| w.get().get())
+                && now.id() != self.arrays[place].id()
+            {
+                updated.push(place);
+                outputs.push(now);
+            }
+        }
+        updated
+    }
+    pub fn rebuild<'py>(&mut self, v: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = v.py();
         let place = match v.cast::<PyArray>() {
             Ok(a) => self.call.place(a),
@@ -264,7 +277,7 @@ impl Filler<'_> {
             let wrapper = match &self.wrappers[place] {
                 Some(w) => w.clone_ref(py),
                 None => {
-                    let w = Py::new(py, PyArray::new(self.holes[place].clone()))?;
+                    let w = Py::new(py, PyArray::new(self.arrays[place].clone()))?;
                     self.wrappers[place] = Some(w.clone_ref(py));
                     w
                 }

@@ -1,0 +1,63 @@
+//! The mode "verify": a call fused, unfused and as a plain function.
+//!
+//! The plain run sees the call's own values, but what it does to arrays in place it does within a frame that is dropped, and captured
+//! containers are put back: state and random keys move on once, by what the compiled call does.
+
+use super::captures::Edit;
+use super::entry::Entry;
+use super::trace::{Filler, Watched};
+use super::{Arguments, Held};
+use crate::errors::{exception, run};
+use crate::frames::Scope;
+use crate::key::Call;
+use crate::transforms::name_of;
+use crate::tree;
+use lazuli_core::{Array, verify};
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyTuple};
+
+/// Runs the function plainly and the entry's program fused and unfused; returns what the fused run gave.
+pub fn verify(held: &Held, arguments: &Arguments<'_, '_>, call: &Call, entry: &Entry) -> PyResult<Vec<Array>> {
+    let py = arguments.args.py();
+    let watched = Watched::of(held, py)?;
+    let plain = plain(held, arguments, call, entry, &watched);
+    watched.restore(py)?;
+    let plain = plain?;
+    let results = entry.result.len();
+    let path = |i: usize| {
+        if i < results { format!("array {i} of the result") } else { format!("updated array {}", i - results) }
+    };
+    let name = name_of(held.fun.bind(py));
+    match plain {
+        Some(plain) => run(|| verify::verify(&entry.program, &call.arrays, &plain, &path)),
+        None => Err(exception(verify::impure(&name, "it returns or updates something else".into()))),
+    }
+}
+
+/// What the function gives: none if that is of another structure than when it was traced.
+fn plain(
+    held: &Held,
+    arguments: &Arguments<'_, '_>,
+    call: &Call,
+    entry: &Entry,
+    watched: &Watched,
+) -> PyResult<Option<Vec<Array>>> {
+    let py = arguments.args.py();
+    let _frame = Scope::enter();
+    let mut filler = Filler::new(call, &call.arrays, arguments.arrays);
+    let args = filler.rebuild(arguments.args.as_any())?.cast_into::<PyTuple>()?;
+    let kwargs = arguments.kwargs.map(|k| filler.rebuild(k.as_any())).transpose()?;
+    let kwargs = kwargs.as_ref().map(|k| k.cast::<PyDict>()).transpose()?;
+    let value = held.fun.bind(py).call(args, kwargs)?;
+    let mut outputs = Vec::new();
+    let result = tree::flatten(&value, &mut outputs)?;
+    let captured = match &held.outputs {
+        Some(o) => Some(Edit::of(o.bind(py), Some(o.bind(py)), &watched.outputs, &mut outputs)?),
+        None => None,
+    };
+    let updated = filler.updated(&mut outputs);
+    let same = result.is_like(&entry.result, py)?
+        && updated == entry.updated
+        && captured.is_some() == entry.captured.is_some();
+    Ok(same.then_some(outputs))
+}
