@@ -13,7 +13,7 @@ use super::reduce::halve;
 use super::{Bound, Context, PARALLEL, Scratch, cost_per_point, row_strides};
 use crate::kernels::Function;
 use crate::tile::{Bases, Operand, Part, Tile};
-use lazuli_kernel::{DType, Nest, Result, Role};
+use lazuli_kernel::{DType, Nest, Result};
 use passes::{Passes, Source, plan};
 use smallvec::SmallVec;
 use std::ops::Range;
@@ -79,7 +79,7 @@ enum How {
 impl Rows {
     pub fn new(launch: &Bound<'_>) -> Result<Self> {
         let Bound { kernel, extents, operands, .. } = launch;
-        let Nest::Rows { accumulators, .. } = &kernel.nest else { unreachable!("the caller has rows") };
+        let Nest::Rows { accumulators, stores, .. } = &kernel.nest else { unreachable!("the caller has rows") };
         let kept = extents.len() - kernel.reduced() as usize;
         let n: usize = extents[kept..].iter().product();
         // Short rows side by side as well: their elements are gathered once, and then fill whole vectors.
@@ -117,7 +117,7 @@ impl Rows {
             State { dtype, how, elements, pitch: if kept > 0 { strides[kept - 1] } else { 0 }, strides }
         };
         let accumulators: Vec<State> = accumulators.iter().zip(&elements).map(state).collect();
-        let written = kernel.operands.iter().filter(|o| o.role != Role::In).map(|o| o.dtype.itemsize()).sum::<usize>();
+        let written: usize = stores.iter().map(|s| kernel.operands[s.operand as usize].dtype.itemsize()).sum();
         let stream = extents.iter().product::<usize>().saturating_mul(written) >= STREAM_BYTES;
         let bind = |map: Option<passes::Map>, stream: bool| -> Result<Option<Map>> {
             map.map(|map| layout.bind(launch, map, stream)).transpose()
@@ -125,8 +125,9 @@ impl Rows {
         let n_passes = passes.len();
         let passes = passes.into_iter().enumerate().map(|(i, pass)| {
             let is_direct = |a: &usize| matches!(accumulators[*a].elements, Source::Launch(_));
-            let (direct, buffered) = pass.accumulators.into_iter().partition(is_direct);
-            let points = bind(pass.points, stream && i + 1 == n_passes)?;
+            let (direct, buffered): (Vec<usize>, Vec<usize>) = pass.accumulators.into_iter().partition(is_direct);
+            // Not what is in a buffer: that is read again at once.
+            let points = bind(pass.points, stream && i + 1 == n_passes && buffered.is_empty())?;
             Ok(Pass { scalars: bind(pass.scalars, false)?, points, direct, buffered })
         });
         let passes = passes.collect::<Result<Vec<Pass>>>()?;
