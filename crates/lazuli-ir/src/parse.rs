@@ -114,7 +114,8 @@ impl<'a> Parser<'a> {
     fn graph(&mut self) -> Result<Graph> {
         let (mut graph, mut names) = (Graph::default(), HashMap::new());
         self.need("(")?;
-        let mut first_constant = None;
+        self.skip();
+        let mut first_constant = self.eat(";").then_some(0);
         loop {
             self.skip();
             if self.eat(")") {
