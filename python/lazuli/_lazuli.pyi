@@ -51,6 +51,27 @@ class CompiledFunction:
         """By name, as functions are pickled, if the name leads to this object; else by the function that it compiles."""
     def __repr__(self, /) -> str:
         """Return repr(self)."""
+    def explain(self, /, *args: Any, **kwargs: Any) -> array:
+        """Says what a call with these arguments runs, and why: the graph at each stage, the kernels and the operations fused into each, what separates
+        them, constants, costs and times. Nothing is computed; the function is traced if it was not called with such arguments before.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> f = mx.compile(lambda x: mx.exp(-x) + 1)
+            >>> f.explain(mx.ones((3,))).summary
+            '1 kernel, 3 ops fused, 1 trace, 0 constants'"""
+    def lower(self, /, *args: Any, **kwargs: Any) -> array:
+        """What a call with these arguments runs, as text: the graph, the plan of kernels and library calls, and the machine code of each step. Nothing
+        is computed.
+
+        Example:
+            >>> import lazuli.core as mx
+            >>> print(mx.compile(lambda x: mx.exp(-x)).lower(mx.ones((3,))).graph)
+            graph v1 (a: f32[3]) {
+              b: f32[3] = negative a
+              c: f32[3] = exp b
+              return c
+            }"""
     def to_dot(self, /, *args: Any, fused: ArrayLike = True, **kwargs: Any) -> str:
         """Prints what a call with these arguments runs in Graphviz's DOT language: its kernels and library calls, or with
         `fused=False` the graph as traced. The function has to have been called with such arguments before."""
@@ -112,11 +133,67 @@ class DtypeCategory:
     signedinteger: DtypeCategory
     unsignedinteger: DtypeCategory
 
+class Explanation:
+    """What a call of a compiled function runs, and why. `print` shows all of it, a notebook a page with the graph before and after fusion."""
+    def __repr__(self, /) -> str:
+        """Return repr(self)."""
+    def __str__(self, /) -> array:
+        """Return str(self)."""
+    def _repr_html_(self, /) -> array:
+        """The page in a frame of its own, so that its styles and the notebook's leave each other alone."""
+    @property
+    def cause(self) -> Any: ...
+    @property
+    def constants(self) -> Any: ...
+    @property
+    def kernels(self) -> Any: ...
+    @property
+    def summary(self) -> Any: ...
+    def to_dot(self, /, fused: ArrayLike = True) -> str:
+        """In Graphviz's DOT language: the kernels and library calls, or with `fused=False` the operations as traced."""
+    def to_html(self, /, file: ArrayLike | None = None) -> array:
+        """One HTML page, which needs no network: the graph before and after fusion, each kernel with its operations, source lines and code. Written to
+        `file` if one is given; returned as text."""
+
+class ImportedFunction:
+    """A function that was read from a file. It is called with arrays, by position and by name, or with one tuple and one dict of them, and
+    gives a tuple of arrays."""
+    def __call__(self, /, *args: Any, **kwargs: Any) -> array:
+        """Call self as a function."""
+    def __repr__(self, /) -> str:
+        """Return repr(self)."""
+    @property
+    def metadata(self) -> Any: ...
+
+class Lowered:
+    """What a call of a compiled function runs, as text."""
+    def __repr__(self, /) -> str:
+        """Return repr(self)."""
+    def __str__(self, /) -> array:
+        """Return str(self)."""
+    def as_text(self, /) -> array:
+        """All of it."""
+    @property
+    def code(self) -> Any: ...
+    @property
+    def graph(self) -> Any: ...
+    @property
+    def plan(self) -> Any: ...
+
 def _custom(fun: Callable[..., Any], args: ArrayLike, kwargs: ArrayLike, vjp: ArrayLike | None = None, jvp: ArrayLike | None = None, recompute: ArrayLike = False) -> array:
     """Calls `fun` as one that is computed again by its derivative (`recompute`), or one with derivatives of its own."""
 
 def _dtype(name: ArrayLike) -> Dtype:
     """The dtype of this name (`"float32"`)."""
+
+def _export_save(file: ArrayLike, traces: ArrayLike, metadata: ArrayLike) -> array:
+    """Writes traces to a file."""
+
+def _export_trace(fun: Callable[..., Any], args: ArrayLike, kwargs: ArrayLike, shapeless: ArrayLike) -> array:
+    """Traces a function on placeholders like these arrays."""
+
+def _import_function(file: ArrayLike) -> array:
+    """Reads a function from a file."""
 
 def _print_precision() -> array:
     """Decimal places of printed floats; -1 for six significant digits."""

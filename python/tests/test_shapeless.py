@@ -210,7 +210,7 @@ NOT_SWEPT = {
     "value_and_grad", "load", "save", "savez", "savez_compressed", "save_safetensors", "issubdtype", "result_type", "finfo", "iinfo", "default_device",
     "set_default_device", "default_stream", "set_default_stream", "new_stream", "stream", "get_active_memory", "get_peak_memory", "get_cache_memory",
     "reset_peak_memory", "set_memory_limit", "set_cache_limit", "set_wired_limit", "clear_cache", "set_compile_mode", "get_compile_mode", "compile_stats",
-    "export_to_dot", "compile_disabled", "compile_mode", "seed", "is_available", "device_count", "device_info", "dtype", "DtypeCategory", "from_dlpack",
+    "export_to_dot", "export_function", "exporter", "import_function", "compile_disabled", "compile_mode", "seed", "is_available", "device_count", "device_info", "dtype", "DtypeCategory", "from_dlpack",
     "get_printoptions", "set_printoptions", "printoptions", "can_cast", "isdtype",
 }
 

@@ -105,6 +105,14 @@ pub fn changes<T: Token>(old: &[T], new: &[T]) -> Vec<Change> {
     found
 }
 
+/// Changes as one sentence: why a trace was made.
+pub fn cause_of(changes: &[Change]) -> String {
+    match changes {
+        [] => "for the first call".into(),
+        changes => changes.iter().map(Change::to_string).collect::<Vec<_>>().join("; "),
+    }
+}
+
 /// What became of an entry that was put in.
 #[derive(Debug)]
 pub struct Inserted<E> {

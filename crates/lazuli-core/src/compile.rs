@@ -5,8 +5,10 @@
 //! of the state, so an error or a panic leaves the caller's state alone. No lock is held while it runs.
 
 use crate::array::Array;
-use crate::cache::{self, Cache, Change};
+use crate::cache::{self, Cache, Change, cause_of};
+use crate::explain;
 use crate::function::{self, Function, Output};
+use crate::log;
 use crate::program::{Program, Recorded};
 use crate::shapeless::{self, Scope};
 use crate::switch::{self, CompileMode};
@@ -411,6 +413,7 @@ pub(crate) fn call<S: Tree + Clone, O: Output>(
             }
         }
     };
+    explain::note(&entry.program, &call.arrays, || (cause_of(&shared.cache.latest_changes()), shared.cache.len()));
     let mut outputs = if verifies {
         verified(&entry.program, state.as_deref(), &call, run)?.into_iter()
     } else {
@@ -447,6 +450,7 @@ fn verified<S: Tree + Clone, O: Output>(
 
 fn insert(shared: &Shared, key: Vec<Token>, entry: Arc<Entry>) -> Arc<Entry> {
     let inserted = shared.cache.insert(key, entry);
+    log::traced(&shared.name, &shared.cache.latest_changes());
     if let Some(warning) = inserted.warning {
         eprintln!("warning: '{}', compiled at {}, keeps being traced: {warning}", shared.name, shared.place);
     }
@@ -471,12 +475,20 @@ fn trace<S: Tree + Clone, O: Output>(
     outputs.extend(tree::arrays(&output));
     let placeholders = holes.arrays;
     let facts = scope.map(Scope::end);
+    let time = trace.elapsed();
     drop(trace);
     // A clone of the state that the function captured is a constant by the user's will; an argument is not.
     let arguments = &call.arrays[call.state..];
     let path = |i: usize| format!("array {i} of the arguments");
-    let recorded =
-        Recorded { name: shared.name.clone(), inputs: &placeholders, outputs: &outputs, arguments, path: &path, facts };
+    let recorded = Recorded {
+        name: shared.name.clone(),
+        inputs: &placeholders,
+        outputs: &outputs,
+        arguments,
+        path: &path,
+        facts,
+        time,
+    };
     let program = Program::from_trace(recorded, mode.options()).map_err(|e| e.at(shared.place.to_string()))?;
     // What is kept need not keep the recorded graph alive.
     let nothing = Array::scalar(Scalar::bool(false));

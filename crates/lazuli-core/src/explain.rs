@@ -1,11 +1,14 @@
 //! What a program was compiled to, and why: made on request, never on the path of a call.
 
+use crate::array::Array;
 use crate::backend;
 use crate::program::Program;
 use lazuli_compile::Options;
-use lazuli_explain::{Constant, Explanation, Times};
-use lazuli_ir::{Aval, Location, Result, Shape};
+pub use lazuli_explain::{Constant, Explanation, Times};
+use lazuli_ir::{Aval, Error, Location, Result, Shape};
 use lazuli_kernel::Layout;
+use std::cell::RefCell;
+use std::sync::Arc;
 use std::time::Instant;
 
 /// What the front end knows of a traced call.
@@ -35,7 +38,7 @@ pub fn explain(program: &Program, arguments: &[Aval], call: Call) -> Result<Expl
     let lowered = Instant::now();
     let executable = backend::default().prepare(compiled.plan.clone())?;
     let times = Times { lower: lowered - begin, generate: lowered.elapsed(), ..program.times() };
-    let name = |(i, c): (usize, &crate::Array)| match c.location() {
+    let name = |(i, c): (usize, &Array)| match c.location() {
         Location::UNKNOWN => format!("constant {i}"),
         at => format!("constant {i}, made at {at}"),
     };
@@ -56,4 +59,40 @@ pub fn explain(program: &Program, arguments: &[Aval], call: Call) -> Result<Expl
         compiled,
         times,
     })
+}
+
+/// The first call of a compiled function that somebody waits for.
+#[derive(Default)]
+enum Wanted {
+    #[default]
+    Nothing,
+    AnyCall,
+    Called(Arc<Program>, Vec<Aval>, Call),
+}
+
+thread_local! {
+    static WANTED: RefCell<Wanted> = const { RefCell::new(Wanted::Nothing) };
+}
+
+/// Tells whoever waits for it ([`explain_call`]) that a compiled function is called; `why` says why it was traced, and how many traces there are.
+pub(crate) fn note(program: &Arc<Program>, arguments: &[Array], why: impl FnOnce() -> (String, usize)) {
+    WANTED.with_borrow_mut(|wanted| {
+        if matches!(wanted, Wanted::AnyCall) {
+            let (cause, traces) = why();
+            let avals = arguments.iter().map(|a| a.aval().clone()).collect();
+            *wanted = Wanted::Called(program.clone(), avals, Call { cause, traces, arguments: Vec::new() });
+        }
+    });
+}
+
+/// Explains the first call of a compiled function that `f` makes. Calls are lazy, so that nothing is computed.
+pub(crate) fn explain_call<T>(f: impl FnOnce() -> Result<T>) -> Result<Explanation> {
+    let before = WANTED.replace(Wanted::AnyCall);
+    let result = f();
+    let wanted = WANTED.replace(before);
+    result?;
+    match wanted {
+        Wanted::Called(program, avals, call) => explain(&program, &avals, call),
+        _ => Err(Error::value("explain", "compilation is turned off: there is nothing to explain")),
+    }
 }

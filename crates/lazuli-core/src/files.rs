@@ -5,7 +5,7 @@
 use crate::array::Array;
 use lazuli_ir::{DType, Error, ErrorKind, Result};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::path::Path;
 
 /// The type of a dtype's elements in a file.
@@ -28,7 +28,7 @@ fn in_file(dtype: DType) -> Dtype {
     }
 }
 
-fn io(op: &str, file: &Path, error: impl std::fmt::Display) -> Error {
+pub(crate) fn io(op: &str, file: &Path, error: impl std::fmt::Display) -> Error {
     Error::new(ErrorKind::Io, op, format!("{}: {error}", file.display()))
 }
 
@@ -48,8 +48,22 @@ fn io(op: &str, file: &Path, error: impl std::fmt::Display) -> Error {
 /// # Errors
 /// If the file cannot be written, two arrays have one name, or an array has no value.
 pub fn save_safetensors(file: impl AsRef<Path>, arrays: impl IntoIterator<Item = (String, Array)>) -> Result<()> {
-    let (op, file) = ("save_safetensors", file.as_ref());
-    let arrays: Vec<(String, Array)> = arrays.into_iter().collect();
+    save_with("save_safetensors", file.as_ref(), arrays.into_iter().collect(), None)
+}
+
+/// The arrays of a file and their names.
+///
+/// # Errors
+/// If the file cannot be read, is damaged, or has elements of a type that arrays do not have.
+pub fn load_safetensors(file: impl AsRef<Path>) -> Result<Vec<(String, Array)>> {
+    Ok(load_with("load_safetensors", file.as_ref())?.0)
+}
+
+/// Texts by name that stand beside the arrays of a file.
+pub(crate) type Metadata = HashMap<String, String>;
+
+/// Writes arrays and texts.
+pub(crate) fn save_with(op: &str, file: &Path, arrays: Vec<(String, Array)>, metadata: Option<Metadata>) -> Result<()> {
     crate::eval::eval(&arrays.iter().map(|(_, a)| a.clone()).collect::<Vec<_>>())?;
     let (mut names, mut bytes) = (HashSet::new(), Vec::with_capacity(arrays.len()));
     for (name, a) in &arrays {
@@ -63,17 +77,14 @@ pub fn save_safetensors(file: impl AsRef<Path>, arrays: impl IntoIterator<Item =
         let view = TensorView::new(in_file(a.dtype()), a.shape().to_vec(), bytes).map_err(|e| io(op, file, e))?;
         views.push((name, view));
     }
-    let text = safetensors::serialize(views, None).map_err(|e| io(op, file, e))?;
+    let text = safetensors::serialize(views, metadata).map_err(|e| io(op, file, e))?;
     std::fs::write(file, text).map_err(|e| io(op, file, e))
 }
 
-/// The arrays of a file and their names.
-///
-/// # Errors
-/// If the file cannot be read, is damaged, or has elements of a type that arrays do not have.
-pub fn load_safetensors(file: impl AsRef<Path>) -> Result<Vec<(String, Array)>> {
-    let (op, file) = ("load_safetensors", file.as_ref());
+/// The arrays and texts of a file.
+pub(crate) fn load_with(op: &str, file: &Path) -> Result<(Vec<(String, Array)>, Metadata)> {
     let bytes = std::fs::read(file).map_err(|e| io(op, file, e))?;
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| io(op, file, e))?;
     let tensors = SafeTensors::deserialize(&bytes).map_err(|e| io(op, file, e))?;
     let mut arrays = Vec::new();
     for (name, view) in tensors.iter() {
@@ -82,5 +93,5 @@ pub fn load_safetensors(file: impl AsRef<Path>) -> Result<Vec<(String, Array)>> 
             dtype.ok_or_else(|| io(op, file, format!("'{name}' is of {:?}, which is no dtype", view.dtype())))?;
         arrays.push((name.to_owned(), Array::try_from_bytes(view.data(), dtype, view.shape())?));
     }
-    Ok(arrays)
+    Ok((arrays, header.metadata().clone().unwrap_or_default()))
 }

@@ -5,8 +5,10 @@
 //! always inferred. Absent: more than five arguments (use a tuple), generic closures, differentiation (see [`crate::differentiate`]).
 
 use crate::compile::{Compiled, Shared, call};
+use crate::explain::explain_call;
 use crate::raise::must;
 use crate::tree::Tree;
+use lazuli_explain::Explanation;
 use lazuli_ir::{Error, Location, Result};
 use std::sync::Arc;
 
@@ -150,6 +152,13 @@ macro_rules! functions {
             pub fn try_call(&self, $($a: &$A),*) -> Result<O::Tree> {
                 crate::catch(|| (**self)($($a),*).into_result())
             }
+            /// What a call with these arguments runs, and why; nothing is computed.
+            ///
+            /// # Errors
+            /// As [`try_call`](Self::try_call).
+            pub fn explain(&self, $($a: &$A),*) -> Result<Explanation> {
+                explain_call(|| self.try_call($($a),*))
+            }
         }
         impl<S: Tree + Clone, O: Output, $($A: Tree + Clone),*> Compiled<dyn Fn(&mut S, $(&$A),*) -> O + Send + Sync> {
             /// Calls the function; what would be a panic over an array's shape, dtype or missing value is an error, which leaves the
@@ -160,6 +169,13 @@ macro_rules! functions {
             /// operations in it.
             pub fn try_call(&self, state: &mut S, $($a: &$A),*) -> Result<O::Tree> {
                 crate::catch(|| (**self)(state, $($a),*).into_result())
+            }
+            /// What a call with this state and these arguments runs, and why; nothing is computed, and the state stays as it is.
+            ///
+            /// # Errors
+            /// As [`try_call`](Self::try_call).
+            pub fn explain(&self, state: &S, $($a: &$A),*) -> Result<Explanation> {
+                explain_call(|| self.try_call(&mut state.clone(), $($a),*))
             }
         }
     )* };

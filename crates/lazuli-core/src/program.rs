@@ -5,6 +5,8 @@
 use crate::array::{Array, Op, Value};
 use crate::backend;
 use crate::eval;
+use crate::explain::Call;
+use crate::log::{self, Topic};
 use crate::run::Ready;
 use crate::shapeless::{Facts, Guards};
 use crate::trace::{self, Trace};
@@ -16,7 +18,7 @@ use lazuli_kernel::Layout;
 use smallvec::SmallVec;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// How many bindings of layouts a program keeps code for.
 const BINDINGS: usize = 64;
@@ -52,6 +54,8 @@ pub struct Recorded<'a> {
     pub path: &'a dyn Fn(usize) -> String,
     /// What a shapeless trace read of its shapes: it is checked at each call, and the program holds for other shapes too.
     pub facts: Option<Facts>,
+    /// How long the trace took.
+    pub time: Duration,
 }
 
 impl std::fmt::Debug for Recorded<'_> {
@@ -118,9 +122,11 @@ impl Program {
         let trace = Trace::begin(name.clone(), "compile");
         let holes: Vec<Array> = inputs.iter().map(|a| trace.placeholder(a.clone())).collect();
         let outputs = f(&holes)?;
+        let time = trace.elapsed();
         drop(trace);
         let path = |i: usize| format!("input {i}");
-        let recorded = Recorded { name, inputs: &holes, outputs: &outputs, arguments: &[], path: &path, facts: None };
+        let (inputs, outputs) = (&holes[..], &outputs[..]);
+        let recorded = Recorded { name, inputs, outputs, arguments: &[], path: &path, facts: None, time };
         Program::from_trace(recorded, options)
     }
 
@@ -147,7 +153,7 @@ impl Program {
     /// If the function reached one of the arguments other than through its arguments: directly, or as an input of a pending array. It
     /// would be a constant there. And if a constant cannot be computed.
     pub fn from_trace(recorded: Recorded<'_>, options: Options) -> Result<Program> {
-        let Recorded { name, inputs, outputs, arguments, path, facts } = recorded;
+        let Recorded { name, inputs, outputs, arguments, path, facts, time } = recorded;
         count(&COUNTERS.traces);
         let cut = trace::cut(inputs, outputs)?;
         if let Some(at) = trace::reached(&cut.constants, arguments) {
@@ -169,22 +175,25 @@ impl Program {
             false => cut.constants.clone(),
         };
         eval::eval(&known)?;
+        let mut program = Program::of_graph(name, cut.graph, cut.constants, options, guards);
+        program.times.trace = time;
+        Ok(program)
+    }
+    /// The program of a graph and the arrays of its constants.
+    pub(crate) fn of_graph(
+        name: String,
+        traced: Graph,
+        constants: Vec<Array>,
+        options: Options,
+        guards: Option<Guards>,
+    ) -> Program {
         if options.simplify {
             count(&COUNTERS.simplifications);
         }
         let begin = Instant::now();
-        let simplified = if options.simplify { lazuli_compile::simplify(&cut.graph) } else { cut.graph.clone() };
+        let simplified = if options.simplify { lazuli_compile::simplify(&traced) } else { traced.clone() };
         let times = Times { simplify: begin.elapsed(), ..Times::default() };
-        Ok(Program {
-            name,
-            traced: cut.graph,
-            simplified,
-            constants: cut.constants,
-            options,
-            times,
-            bindings: Mutex::default(),
-            guards,
-        })
+        Program { name, traced, simplified, constants, options, times, bindings: Mutex::default(), guards }
     }
 
     /// The name of the function.
@@ -236,6 +245,9 @@ impl Program {
         Ok(if self.options.simplify { lazuli_compile::simplify(&graph) } else { graph })
     }
 
+    pub(crate) fn guards(&self) -> Option<&Guards> {
+        self.guards.as_ref()
+    }
     /// Whether a shapeless program holds for arguments of any rank.
     pub fn is_any_rank(&self) -> bool {
         self.guards.as_ref().is_some_and(|g| g.any_rank)
@@ -290,6 +302,10 @@ impl Program {
             layouts.push(constant.force()?.layout.clone());
         }
         let ready = Arc::new(Ready::new(&graph, layouts, &Options { simplify: false, ..self.options })?);
+        if log::wants(Topic::Kernels) {
+            let avals = graph.arguments().iter().map(|&v| graph.aval(v.into())).collect::<Vec<_>>();
+            log::kernels(&crate::explain::explain(self, &avals, Call::default())?);
+        }
         let mut known = bindings();
         known.insert(0, ready.clone());
         known.truncate(BINDINGS);

@@ -30,6 +30,17 @@ pub(crate) enum Relation {
 }
 
 impl Relation {
+    const ALL: [Relation; 3] = [Relation::Equal, Relation::Less, Relation::LessEqual];
+    fn sign(self) -> &'static str {
+        match self {
+            Relation::Equal => "=",
+            Relation::Less => "<",
+            Relation::LessEqual => "<=",
+        }
+    }
+    fn of_sign(sign: &str) -> Option<Relation> {
+        Relation::ALL.into_iter().find(|r| r.sign() == sign)
+    }
     pub fn holds(self, order: Ordering) -> bool {
         match self {
             Relation::Equal => order.is_eq(),
@@ -256,6 +267,88 @@ pub(crate) struct Guards {
     /// Whether arguments may have other ranks than at the trace.
     pub any_rank: bool,
     bound: Mutex<HashMap<Box<[usize]>, Arc<Bound>>>,
+}
+
+/// Guards as text for a file: a line for the ranks, the shapes of the constants, one a test; then the graph.
+///
+/// ```text
+/// rank fixed
+/// constant 3 4
+/// test 0.1 = 3 true src/model.py:12
+/// graph v1 (…) { … }
+/// ```
+impl fmt::Display for Guards {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "rank {}", if self.any_rank { "any" } else { "fixed" })?;
+        for shape in &self.constants {
+            let extents: Vec<String> = shape.iter().map(|n| format!(" {n}")).collect();
+            writeln!(f, "constant{}", extents.concat())?;
+        }
+        let side = |s: Side<usize>| match s {
+            Side::Extent(k, axis) => format!("{k}.{axis}"),
+            Side::Number(n) => n.to_string(),
+        };
+        for Test { left, relation, right, outcome, location } in &self.tests {
+            let relation = relation.sign();
+            write!(f, "test {} {relation} {} {outcome}", side(*left), side(*right))?;
+            match location {
+                &Location::UNKNOWN => writeln!(f)?,
+                at => writeln!(f, " {at}")?,
+            }
+        }
+        write!(f, "{}", self.graph)
+    }
+}
+
+impl Guards {
+    /// Reads what was printed, for a function of this name.
+    pub fn parse(name: &str, text: &str) -> Result<Guards> {
+        let broken = |what: &str| Error::new(ErrorKind::Io, "guards", format!("cannot read '{what}'"));
+        let head = text.find("graph ").ok_or_else(|| broken("the guards: they have no graph"))?;
+        let graph: Graph = text[head..].parse()?;
+        let mut guards = Guards {
+            name: name.into(),
+            graph,
+            constants: Vec::new(),
+            tests: Vec::new(),
+            any_rank: false,
+            bound: Mutex::default(),
+        };
+        for line in text[..head].lines() {
+            let words: Vec<&str> = line.splitn(6, ' ').collect();
+            match words[..] {
+                ["rank", which] => guards.any_rank = which == "any",
+                ["constant", ..] => {
+                    let extents = line.split(' ').skip(1).map(|n| n.parse().map_err(|_| broken(line)));
+                    guards.constants.push(extents.collect::<Result<_>>()?);
+                }
+                ["test", left, relation, right, outcome, ref at @ ..] => {
+                    let side = |text: &str| guards.side(text).ok_or_else(|| broken(line));
+                    let place = at.first().and_then(|at| at.rsplit_once(':'));
+                    let location = place.and_then(|(file, n)| Some(Location::new(file, n.parse().ok()?)));
+                    guards.tests.push(Test {
+                        left: side(left)?,
+                        relation: Relation::of_sign(relation).ok_or_else(|| broken(line))?,
+                        right: side(right)?,
+                        outcome: outcome.parse().map_err(|_| broken(line))?,
+                        location: location.unwrap_or(Location::UNKNOWN),
+                    });
+                }
+                _ => return Err(broken(line)),
+            }
+        }
+        if guards.constants.len() != guards.graph.constants {
+            return Err(broken("the guards: their constants are not those of their graph"));
+        }
+        Ok(guards)
+    }
+    /// `0.1`, an extent of an array of the graph, or a number.
+    fn side(&self, text: &str) -> Option<Side<usize>> {
+        let Some((k, axis)) = text.split_once('.') else { return text.parse().ok().map(Side::Number) };
+        let (k, axis) = (k.parse::<usize>().ok()?, axis.parse::<usize>().ok()?);
+        let atom = *self.graph.outputs.get(k)?;
+        (axis < self.graph.aval(atom).rank()).then_some(Side::Extent(k, axis))
+    }
 }
 
 /// A binding of shapes for which all tests hold.

@@ -10,6 +10,7 @@ use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 thread_local! {
     /// How many traces are live on this thread.
@@ -22,17 +23,23 @@ thread_local! {
 #[derive(Debug)]
 pub struct Trace {
     hole: Arc<Hole>,
+    began: Instant,
 }
 
 impl Trace {
     /// Begins the trace of `function` by `transform` (names for messages).
     pub fn begin(function: impl Into<String>, transform: &'static str) -> Trace {
         DEPTH.set(DEPTH.get() + 1);
-        Trace { hole: Arc::new(Hole { function: function.into(), transform, live: AtomicBool::new(true) }) }
+        let hole = Hole { function: function.into(), transform, live: AtomicBool::new(true) };
+        Trace { hole: Arc::new(hole), began: Instant::now() }
     }
     /// A placeholder of this shape and dtype.
     pub fn placeholder(&self, aval: Aval) -> Array {
         Array::hole(aval, self.hole.clone())
+    }
+    /// How long it has been live.
+    pub fn elapsed(&self) -> Duration {
+        self.began.elapsed()
     }
     /// The same value, marked: under `grad` the values are there.
     pub fn mark(&self, array: &Array) -> Array {

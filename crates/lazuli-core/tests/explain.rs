@@ -1,7 +1,7 @@
 //! What explanations say, and that their page is whole.
 
 use lazuli_core::explain::{Call, explain};
-use lazuli_core::{Array, Aval, DType, Options, Program, Result, ops, transform};
+use lazuli_core::{Array, Aval, DType, Options, Program, Result, array, compile, compile_stats, ops, transform};
 
 const F: DType = DType::F32;
 
@@ -83,4 +83,25 @@ fn a_long_training_step_is_explained() {
         std::fs::write(std::path::Path::new(&folder).join("step.html"), e.to_html()).unwrap();
     }
     assert!(e.to_html().len() > 100_000);
+}
+
+#[test]
+fn compiled_functions_explain_their_calls_without_computing() {
+    let scale = array(3.0);
+    let f = compile(move |x: &Array| (x * &scale).exp());
+    let e = f.explain(&array([1.0, 2.0])).unwrap();
+    assert_eq!(e.summary(), "1 kernel, 2 ops fused, 1 trace, 1 constant");
+    assert_eq!(e.cause, "for the first call");
+    let e = f.explain(&array([1.0, 2.0, 3.0])).unwrap();
+    assert_eq!(e.traces, 2);
+    assert!(e.cause.contains("shape") && e.cause.contains('2') && e.cause.contains('3'), "{}", e.cause);
+    assert!(e.times.trace.as_nanos() > 0);
+
+    let push = compile(|seen: &mut Vec<Array>, x: &Array| seen.push(-x));
+    let seen = vec![];
+    assert_eq!(push.explain(&seen, &array(1.0)).unwrap().kernels().len(), 1);
+    assert!(seen.is_empty());
+    let before = compile_stats().traces;
+    push(&mut vec![], &array(1.0));
+    assert_eq!(compile_stats().traces, before, "the trace that was explained is the one that runs");
 }

@@ -16,6 +16,7 @@ mod dim;
 mod dlpack;
 mod dtype;
 mod errors;
+mod export;
 mod frames;
 mod indexing;
 mod key;
@@ -39,6 +40,8 @@ fn _lazuli(m: &Bound<'_, PyModule>) -> PyResult<()> {
     m.add_class::<dtype::PyDtype>()?;
     m.add_class::<dtype::Category>()?;
     m.add_class::<compile::Compiled>()?;
+    m.add_class::<compile::Explanation>()?;
+    m.add_class::<compile::Lowered>()?;
     for d in DType::ALL {
         let name = if d == DType::Bool { "bool_" } else { d.name() };
         m.add(name, dtype::PyDtype(d))?;
@@ -49,6 +52,7 @@ fn _lazuli(m: &Bound<'_, PyModule>) -> PyResult<()> {
     ops::add_to(m)?;
     random::add_to(m)?;
     memory::add_to(m)?;
+    export::add_to(m)?;
     for f in [
         wrap_pyfunction!(convert::asarray, m)?,
         wrap_pyfunction!(dlpack::from_dlpack, m)?,

@@ -3,7 +3,7 @@
 Operations are lazy: they record what to do, and :func:`eval`, printing or reading a value runs it.
 
 Of MLX's functions these are absent so far: ``fft``, the decompositions of ``linalg``, convolutions, quantization,
-rules of ``vmap`` for a ``custom_function``, distributed work, and the export of functions.
+rules of ``vmap`` for a ``custom_function``, and distributed work.
 """
 
 import math as _math
@@ -26,6 +26,7 @@ from lazuli.core import random as random
 from lazuli.core._devices import *  # noqa: F403
 from lazuli.core._dtypes import *  # noqa: F403
 from lazuli.core._einsum import *  # noqa: F403
+from lazuli.core._export import *  # noqa: F403
 from lazuli.core._files import *  # noqa: F403
 from lazuli.core._functions import *  # noqa: F403
 from lazuli.core._ordering import *  # noqa: F403

@@ -105,29 +105,31 @@ impl Snapshot {
     /// Array objects that stand in the copied containers now and did not before, with the place of each: its container, its key.
     pub fn replaced<'py>(&self, py: Python<'py>) -> PyResult<Vec<Replaced<'py>>> {
         let mut found = Vec::new();
-        let mut see = |container: &Bound<'py, PyAny>, key: Bound<'py, PyAny>, now: &Bound<'py, PyAny>| {
-            // A container that was not copied is new: its arrays stand in the same place as far as names go.
-            if self.contains(now) {
-                return Ok(());
-            }
-            tree::visit(now, &mut |array| {
-                let (container, key) = (container.clone(), key.clone());
-                found.push(Replaced { container, key, array: array.clone() });
-                Ok(())
-            })
-        };
+        let mut see =
+            |container: &Bound<'py, PyAny>, key: Bound<'py, PyAny>, now: &Bound<'py, PyAny>, existed: bool| {
+                // A container that was not copied is new: its arrays stand in the same place as far as names go.
+                if self.contains(now) {
+                    return Ok(());
+                }
+                tree::visit(now, &mut |array| {
+                    let (container, key) = (container.clone(), key.clone());
+                    found.push(Replaced { container, key, array: array.clone(), existed });
+                    Ok(())
+                })
+            };
         for copies in self.0.values() {
             let (container, items) = (copies.container.bind(py), copies.items.bind(py));
             if let (Ok(list), Ok(before)) = (container.cast::<PyList>(), items.cast::<PyList>()) {
                 for (i, now) in list.iter().enumerate() {
                     if !before.get_item(i).is_ok_and(|b| b.is(&now)) {
-                        see(container, i.into_pyobject(py)?.into_any(), &now)?;
+                        see(container, i.into_pyobject(py)?.into_any(), &now, i < before.len())?;
                     }
                 }
             } else if let (Ok(dict), Ok(before)) = (container.cast::<PyDict>(), items.cast::<PyDict>()) {
                 for (key, now) in dict.iter() {
-                    if !before.get_item(&key)?.is_some_and(|b| b.is(&now)) {
-                        see(container, key, &now)?;
+                    let old = before.get_item(&key)?;
+                    if !old.as_ref().is_some_and(|old| old.is(&now)) {
+                        see(container, key, &now, old.is_some())?;
                     }
                 }
             }
@@ -141,6 +143,8 @@ pub struct Replaced<'py> {
     pub container: Bound<'py, PyAny>,
     pub key: Bound<'py, PyAny>,
     pub array: Bound<'py, PyArray>,
+    /// Whether something else stood there before.
+    pub existed: bool,
 }
 
 fn copy_of<'py>(dict: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyDict>> {

@@ -8,6 +8,7 @@
 
 mod captures;
 mod entry;
+mod explain;
 mod identity;
 pub mod switches;
 mod trace;
@@ -19,6 +20,7 @@ use crate::key::{Call, Shapes, Token};
 use crate::transforms::name_of;
 use crate::tree::Kept;
 use entry::Entry;
+pub use explain::{Explanation, Lowered};
 use lazuli_core::{Array, CompileMode, ErrorKind, cache, shapeless, switch};
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -168,6 +170,49 @@ impl Compiled {
             outputs = verify::verify(held, &arguments, &call, &entry)?;
         }
         finish(py, held, &entry, &call, outputs)
+    }
+
+    /// Says what a call with these arguments runs, and why: the graph at each stage, the kernels and the operations fused into each, what separates
+    /// them, constants, costs and times. Nothing is computed; the function is traced if it was not called with such arguments before.
+    ///
+    /// Example:
+    ///     >>> import lazuli.core as mx
+    ///     >>> f = mx.compile(lambda x: mx.exp(-x) + 1)
+    ///     >>> f.explain(mx.ones((3,))).summary
+    ///     '1 kernel, 3 ops fused, 1 trace, 0 constants'
+    #[pyo3(signature = (*args, **kwargs))]
+    fn explain(&self, args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Explanation> {
+        let held = self.held()?;
+        let (mut call, arguments) = self.read(held, CompileMode::Enabled, args, kwargs)?;
+        let names = call.paths();
+        let entry = match self.find(args.py(), &call)? {
+            Some(entry) => entry,
+            None => self.trace(held, &arguments, &mut call, CompileMode::Enabled)?.0,
+        };
+        let cache = if self.own.is_empty() { &self.shared } else { &self.own };
+        let about = lazuli_core::explain::Call {
+            cause: cache::cause_of(&cache.latest_changes()),
+            traces: cache.len(),
+            arguments: names,
+        };
+        let avals: Vec<_> = call.arrays.iter().map(|a| a.aval().clone()).collect();
+        run(|| lazuli_core::explain(&entry.program, &avals, about)).map(Explanation::new)
+    }
+
+    /// What a call with these arguments runs, as text: the graph, the plan of kernels and library calls, and the machine code of each step. Nothing
+    /// is computed.
+    ///
+    /// Example:
+    ///     >>> import lazuli.core as mx
+    ///     >>> print(mx.compile(lambda x: mx.exp(-x)).lower(mx.ones((3,))).graph)
+    ///     graph v1 (a: f32[3]) {
+    ///       b: f32[3] = negative a
+    ///       c: f32[3] = exp b
+    ///       return c
+    ///     }
+    #[pyo3(signature = (*args, **kwargs))]
+    fn lower(&self, args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Lowered> {
+        self.explain(args, kwargs).map(Lowered::new)
     }
 
     /// Prints what a call with these arguments runs in Graphviz's DOT language: its kernels and library calls, or with

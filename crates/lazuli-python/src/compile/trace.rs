@@ -16,7 +16,7 @@ use crate::transforms::name_of;
 use crate::tree;
 use lazuli_core::program::Recorded;
 use lazuli_core::trace::{self, Trace};
-use lazuli_core::{Array, CompileMode, Program, shapeless};
+use lazuli_core::{Array, CompileMode, Program, log, shapeless};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
@@ -83,6 +83,7 @@ impl Compiled {
         let replaced = watched.reached.replaced(py)?;
         let (seen, mut drew) = frame.finish();
         let facts = shapes.map(shapeless::Scope::end);
+        let time = trace.elapsed();
         drop(trace);
         let mut outside: Vec<Seen> = seen.into_iter().filter(|s| !is_output(&s.object)).collect();
         // A captured key that is not among the outputs stays where it is.
@@ -90,6 +91,9 @@ impl Compiled {
             outside.remove(key);
             drew = true;
         }
+        // A seed that is set in the function is a side effect of the trace.
+        let random_key = crate::random::key_object(py)?;
+        let (seeded, outside): (Vec<Seen>, Vec<Seen>) = outside.into_iter().partition(|s| random_key.is(&s.object));
         watched.refuse(&name, &holes, &replaced, &outside)?;
 
         let path = |place: usize| call.paths().swap_remove(place);
@@ -100,6 +104,7 @@ impl Compiled {
             arguments: &call.arrays[..arguments.arrays],
             path: &path,
             facts,
+            time,
         };
         let program = run(|| Program::from_trace(recorded, mode.options()))?;
         if drew {
@@ -110,9 +115,8 @@ impl Compiled {
             location::warn(py, "CaptureWarning", text)?;
         }
         warn_of_constants(py, &name, &program, &before)?;
-        // What remains are side effects of the trace: an array outside was given a value.
-        for seen in outside {
-            PyArray::update(seen.object.bind(py), seen.now);
+        for seen in seeded {
+            PyArray::update(&random_key, seen.now);
         }
 
         let program = Arc::new(program);
@@ -125,6 +129,7 @@ impl Compiled {
             let cache = if entry.is_plain(py) { &self.shared } else { &self.own };
             let key = free_key(cache, self.shapeless, call, entry.program.is_any_rank());
             let inserted = cache.insert(key, entry.clone());
+            log::traced(&name, &cache.latest_changes());
             // If another thread was first, its entry stays; these outputs are of our own.
             if let Some(warning) = inserted.warning {
                 location::warn(py, "RecompileWarning", format!("[compile] '{name}' keeps being traced: {warning}"))?;
@@ -214,13 +219,18 @@ impl Watched {
         [&self.reached, &self.inputs, &self.outputs].into_iter().try_for_each(|s| s.restore(py))
     }
 
-    /// The error of array state that the function changed without capturing it.
+    /// The error of array state that the function changed without capturing it. State that it added, and that is the same whatever the arguments are,
+    /// is a side effect like others (a table made when first needed).
     fn refuse(&self, name: &str, holes: &[Array], replaced: &[Replaced<'_>], outside: &[Seen]) -> PyResult<()> {
         let new: Vec<Array> =
             replaced.iter().map(|r| r.array.get().get()).chain(outside.iter().map(|s| s.now.clone())).collect();
-        let depend = trace::depend(holes, &new);
-        let count = depend.iter().filter(|d| **d).count();
-        let Some(first) = depend.iter().position(|d| *d) else { return Ok(()) };
+        let changed: Vec<bool> = trace::depend(holes, &new)
+            .into_iter()
+            .enumerate()
+            .map(|(i, depends)| depends || replaced.get(i).is_none_or(|r| r.existed))
+            .collect();
+        let count = changed.iter().filter(|c| **c).count();
+        let Some(first) = changed.iter().position(|c| *c) else { return Ok(()) };
         Python::attach(|py| {
             let names = self.names.bind(py);
             let (what, remedy): (String, String) = match replaced.get(first) {

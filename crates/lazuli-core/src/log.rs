@@ -1,0 +1,47 @@
+//! What compilation does, told as it happens: `LAZULI_LOG=recompiles,kernels` in the environment.
+
+use crate::cache::{Change, cause_of};
+use lazuli_explain::Explanation;
+use std::sync::OnceLock;
+
+/// What can be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic {
+    /// Each trace of a compiled function, and why it was made.
+    Recompiles,
+    /// The kernels of each plan that is made.
+    Kernels,
+}
+
+const TOPICS: [(&str, Topic); 2] = [("recompiles", Topic::Recompiles), ("kernels", Topic::Kernels)];
+
+/// Whether the environment asks for it.
+pub fn wants(topic: Topic) -> bool {
+    static WANTED: OnceLock<Vec<Topic>> = OnceLock::new();
+    let wanted = || {
+        let text = std::env::var("LAZULI_LOG").unwrap_or_default();
+        let words: Vec<&str> = text.split(',').map(str::trim).filter(|w| !w.is_empty()).collect();
+        if let Some(unknown) = words.iter().find(|w| TOPICS.iter().all(|(name, _)| name != *w)) {
+            let known = TOPICS.map(|(name, _)| name).join(", ");
+            eprintln!("lazuli: LAZULI_LOG asks for '{unknown}', which is none of: {known}");
+        }
+        TOPICS.into_iter().filter(|(name, _)| words.contains(name)).map(|(_, topic)| topic).collect()
+    };
+    WANTED.get_or_init(wanted).contains(&topic)
+}
+
+/// Tells that a function was traced.
+pub fn traced(name: &str, changes: &[Change]) {
+    if wants(Topic::Recompiles) {
+        eprintln!("lazuli: traced '{name}': {}", cause_of(changes));
+    }
+}
+
+/// Tells what a plan consists of.
+pub fn kernels(e: &Explanation) {
+    eprintln!("lazuli: '{}' is {}", e.name, e.summary());
+    for kernel in e.kernels() {
+        let what = if kernel.library { "library call" } else { "kernel" };
+        eprintln!("lazuli:   {what}: {}", kernel.ops.join(" "));
+    }
+}

@@ -1,0 +1,110 @@
+//! What was compiled, as Python shows it: as text, as a page, in notebooks.
+
+use crate::errors::exception;
+use pyo3::exceptions::PyOSError;
+use pyo3::prelude::*;
+use std::path::PathBuf;
+
+/// What a call of a compiled function runs, and why. `print` shows all of it, a notebook a page with the graph before and after fusion.
+#[derive(Debug)]
+#[pyclass(module = "lazuli.core", frozen)]
+pub struct Explanation(lazuli_core::Explanation);
+
+impl Explanation {
+    pub fn new(explanation: lazuli_core::Explanation) -> Self {
+        Self(explanation)
+    }
+}
+
+#[pymethods]
+impl Explanation {
+    /// The first line: how many kernels, operations, traces and constants.
+    #[getter]
+    fn summary(&self) -> String {
+        self.0.summary()
+    }
+    /// Why the function was traced last.
+    #[getter]
+    fn cause(&self) -> &str {
+        &self.0.cause
+    }
+    /// Of each kernel or library call the names of the operations in it, in order.
+    #[getter]
+    fn kernels(&self) -> Vec<Vec<&'static str>> {
+        self.0.kernels().into_iter().map(|k| k.ops).collect()
+    }
+    /// Name, dtype with shape, and bytes of each array that the function reached other than through its arguments and captures.
+    #[getter]
+    fn constants(&self) -> Vec<(String, String, usize)> {
+        let one = |c: &lazuli_core::explain::Constant| (c.name.clone(), c.aval.to_string(), c.aval.nbytes());
+        self.0.constants.iter().map(one).collect()
+    }
+    /// In Graphviz's DOT language: the kernels and library calls, or with `fused=False` the operations as traced.
+    #[pyo3(signature = (fused=true))]
+    fn to_dot(&self, fused: bool) -> PyResult<String> {
+        self.0.to_dot(fused).map_err(exception)
+    }
+    /// One HTML page, which needs no network: the graph before and after fusion, each kernel with its operations, source lines and code. Written to
+    /// `file` if one is given; returned as text.
+    #[pyo3(signature = (file=None))]
+    fn to_html(&self, file: Option<PathBuf>) -> PyResult<String> {
+        let page = self.0.to_html();
+        if let Some(file) = file {
+            std::fs::write(&file, &page)
+                .map_err(|e| PyOSError::new_err(format!("[explain] {}: {e}", file.display())))?;
+        }
+        Ok(page)
+    }
+    fn __str__(&self) -> String {
+        self.0.to_string()
+    }
+    fn __repr__(&self) -> String {
+        format!("<{}: {}>", self.0.name, self.0.summary())
+    }
+    /// The page in a frame of its own, so that its styles and the notebook's leave each other alone.
+    fn _repr_html_(&self) -> String {
+        let page = self.0.to_html().replace('&', "&amp;").replace('"', "&quot;");
+        format!("<iframe srcdoc=\"{page}\" style=\"width: 100%; height: 640px; border: 1px solid #8884\"></iframe>")
+    }
+}
+
+/// What a call of a compiled function runs, as text.
+#[derive(Debug)]
+#[pyclass(module = "lazuli.core", frozen)]
+pub struct Lowered(Explanation);
+
+impl Lowered {
+    pub fn new(explanation: Explanation) -> Self {
+        Self(explanation)
+    }
+}
+
+#[pymethods]
+impl Lowered {
+    /// The simplified graph.
+    #[getter]
+    fn graph(&self) -> String {
+        self.0.0.lowered().to_string()
+    }
+    /// The kernels and library calls, and the memory that they work on.
+    #[getter]
+    fn plan(&self) -> String {
+        self.0.0.compiled.plan.to_string()
+    }
+    /// The machine code of each step: of each function in it, the kernel that it was generated from and its instructions.
+    #[getter]
+    fn code(&self) -> Vec<Vec<String>> {
+        self.0.0.code.clone()
+    }
+    /// All of it.
+    fn as_text(&self) -> String {
+        let code: Vec<String> = self.0.0.code.concat();
+        format!("{}\n\n{}\n\n{}", self.graph(), self.plan(), code.join("\n"))
+    }
+    fn __str__(&self) -> String {
+        self.as_text()
+    }
+    fn __repr__(&self) -> String {
+        format!("<lowered {}>", self.0.0.name)
+    }
+}

@@ -1,0 +1,155 @@
+"""Functions that travel through files: what is loaded does what was saved, and damage is an error."""
+
+import subprocess
+import sys
+
+import pytest
+
+import lazuli.core as mx
+import lazuli.nn as nn
+
+
+@pytest.fixture
+def file(tmp_path):
+    return tmp_path / "function.safetensors"
+
+
+def loaded(file, fun, *args, **kwargs):
+    mx.export_function(file, fun, *args, **kwargs)
+    return mx.import_function(file)
+
+
+def same(got, want):
+    want = want if isinstance(want, (tuple, list)) else (want,)
+    assert isinstance(got, tuple) and len(got) == len(want)
+    for g, w in zip(got, want):
+        assert g.dtype == w.dtype and g.shape == w.shape
+        assert mx.array_equal(g, w, equal_nan=True).item()
+
+
+SCALE = mx.array([0.5, 2.0])
+
+FUNCTIONS = {
+    "elementwise": (lambda x: mx.exp(-x) + 1.5, [mx.array([1.0, -2.0])]),
+    "constants": (lambda x: x * SCALE, [mx.array([1.0, -2.0])]),
+    "calls": (lambda x: mx.softmax(x, axis=-1), [mx.array([[1.0, -2.0], [0.0, 3.0]])]),
+    "matmul": (lambda x, y: x @ y, [mx.ones((2, 3)), mx.ones((3, 2))]),
+    "several results": (lambda x: (x, x + 1, [x][0]), [mx.array([1, 2])]),
+    "gathers": (lambda x, i: x[i] + x[:, ::-1][0], [mx.ones((4, 2)), mx.array([1, 2])]),
+    "a gradient": (mx.grad(lambda x: mx.sum(mx.sin(x) ** 2)), [mx.array([0.3, 0.4])]),
+    "random bits": (lambda x: x + mx.random.normal((2,), key=mx.random.key(3)), [mx.zeros((2,))]),
+    "complex": (lambda x: x * x, [mx.array([1 + 2j])]),
+    "nothing given": (lambda: mx.arange(3), []),
+    "an input as is": (lambda x: x, [mx.array(2.0)]),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_what_is_loaded_does_what_was_saved(name, file):
+    fun, args = FUNCTIONS[name]
+    same(loaded(file, fun, *args)(*args), fun(*args))
+
+
+def test_arguments_come_by_position_and_name_or_in_containers(file):
+    x, y = mx.array(1.0), mx.array(2.0)
+    f = loaded(file, lambda a, *, w: a - w, x, w=y)
+    for result in [f(x, w=y), f((x,), {"w": y}), f([x], {"w": y}), f((x,), w=y)]:
+        same(result, mx.array(-1.0))
+
+
+def test_several_traces_in_one_file(file):
+    with mx.exporter(file, lambda *xs: sum(xs), metadata="a sum") as export:
+        for n in (1, 2, 3):
+            export(*[mx.array(1)] * n)
+        export(mx.ones((2,)))
+    f, text = mx.import_function(file, return_metadata=True)
+    assert text == "a sum" and "4 traced" in repr(f)
+    same(f(mx.array(2), mx.array(3)), mx.array(5))
+    same(f(mx.array([2.0, 3.0])), mx.array([2.0, 3.0]))
+    with pytest.raises(ValueError, match=r"no trace fits \(f32\[3\]\); there are \(i32\[\]\), \(i32\[\], i32\[\]\)"):
+        f(mx.ones((3,)))
+    with pytest.raises(ValueError, match="is written"):
+        export(mx.array(1))
+
+
+def test_a_failed_block_writes_nothing(file):
+    with pytest.raises(RuntimeError, match="stop"), mx.exporter(file, lambda x: x) as export:
+        export(mx.array(1))
+        raise RuntimeError("stop")
+    assert not file.exists()
+
+
+def test_shapeless_traces_hold_for_other_extents(file):
+    f = loaded(file, lambda x: x - mx.mean(x, axis=-1, keepdims=True), mx.ones((2, 3)), shapeless=True)
+    x = mx.arange(20, dtype=mx.float32).reshape(4, 5)
+    same(f(x), x - mx.mean(x, axis=-1, keepdims=True))
+
+
+def test_shapeless_traces_keep_their_guards(file):
+    f = loaded(file, lambda x: x.reshape(x.shape[0] * x.shape[1], -1), mx.ones((2, 3, 4)), shapeless=True)
+    same(f(mx.ones((2, 3, 7))), mx.ones((6, 7)))
+    with pytest.raises(ValueError, match="no trace fits"):
+        f(mx.ones((5, 5, 3)))
+
+
+def test_what_is_loaded_is_transformed_and_compiled(file):
+    f = loaded(file, lambda x: mx.sum(x**3), mx.array([1.0, 2.0]))
+    x = mx.array([1.0, 2.0])
+    for got, want in [
+        (mx.grad(lambda x: f(x)[0])(x), 3 * x**2),
+        (mx.compile(lambda x: f(x)[0] * 2)(x), mx.array(18.0)),
+        (mx.vmap(lambda x: f(x)[0])(mx.ones((3, 2))), mx.full((3,), 2.0)),
+    ]:
+        same((got,), want)
+
+
+def test_a_model_is_loaded_without_its_code(file):
+    mx.random.seed(0)
+    model = nn.Sequential(nn.Linear(4, 8), nn.ReLU(), nn.LayerNorm(8), nn.Linear(8, 2))
+    x = mx.random.normal((3, 4))
+    mx.export_function(file, model, x)
+    code = (
+        "import sys, lazuli.core as mx\n"
+        "x = mx.array(eval(sys.argv[2]))\n"
+        "print(mx.import_function(sys.argv[1])(x)[0].tolist(), 'lazuli.nn' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(file), repr(x.tolist())], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == f"{model(x).tolist()} False\n"
+
+
+def test_damaged_files_are_errors(file, tmp_path):
+    mx.export_function(file, lambda x: x * SCALE, mx.ones((2,)))
+    whole = file.read_bytes()
+    for size in [0, 1, 7, 8, 9, len(whole) // 3, len(whole) // 2, len(whole) - 1]:
+        file.write_bytes(whole[:size])
+        with pytest.raises(OSError, match="import_function"):
+            mx.import_function(file)
+    for at in range(0, len(whole), 37):
+        file.write_bytes(whole[:at] + bytes([whole[at] ^ 0x15]) + whole[at + 1 :])
+        try:
+            mx.import_function(file)(mx.ones((2,)))
+        except (OSError, ValueError):
+            pass  # a changed digit may also be another function
+    with pytest.raises(OSError, match="import_function"):
+        mx.import_function(tmp_path / "absent")
+    mx.save_safetensors(str(file), {"w": mx.ones((2,))})
+    with pytest.raises(OSError, match="holds arrays, and no function"):
+        mx.import_function(file)
+
+
+WRONG = {
+    "a number": (lambda x: x, [1.0], "found float"),
+    "a dict as result": (lambda x: {"y": x}, [mx.array(1.0)], "found dict"),
+    "no function": (3, [mx.array(1.0)], "callable"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_cannot_be_exported_is_refused(name, file):
+    fun, args, message = WRONG[name]
+    with pytest.raises((ValueError, TypeError), match=message):
+        mx.export_function(file, fun, *args)
+    with pytest.raises(ZeroDivisionError):
+        mx.export_function(file, lambda x: x / (1 / 0), mx.array(1.0))
