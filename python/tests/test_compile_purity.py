@@ -309,7 +309,7 @@ def test_an_array_that_is_updated_in_place_outside_the_arguments_is_put_back_and
     same(hidden["deep"][0][0], [1])
 
 
-def test_an_update_that_does_not_depend_on_the_arguments_is_a_side_effect():
+def test_an_update_that_does_not_depend_on_the_arguments_is_refused_too():
     count = mx.array([0])
 
     @mx.compile
@@ -317,11 +317,25 @@ def test_an_update_that_does_not_depend_on_the_arguments_is_a_side_effect():
         count[0] = 7
         return x + 1
 
-    here(mx.array(1.0))
-    same(count, [7])
-    count[0] = 1
-    here(mx.array(1.0))
-    same(count, [1])
+    with pytest.raises(ValueError, match="count .in place.* is updated in 'here'"):
+        here(mx.array(1.0))
+    same(count, [0])
+
+
+def test_a_step_without_arguments_is_refused_as_others_are():
+    model = nn.Linear(2, 1)
+    optimizer = optim.SGD(learning_rate=0.1)
+    before = mx.array(model.weight)
+
+    @mx.compile
+    def step():
+        loss, grads = nn.value_and_grad(model, lambda m: mx.sum(m(mx.ones((1, 2)))))(model)
+        optimizer.update(model, grads)
+        return loss
+
+    with pytest.raises(ValueError, match=r"add .*state to outputs="):
+        step()
+    assert mx.array_equal(model.weight, before).item()
 
 
 def test_arrays_of_its_own_can_be_updated_in_place():
