@@ -89,8 +89,7 @@ def _variables(fun: Any) -> Iterator[tuple[str, Any]]:
     """What a function reaches by name, and what the functions among it reach."""
     seen: set[int] = set()
     todo: list[tuple[str, Any]] = [("", fun)]
-    while todo:
-        name, value = todo.pop()
+    for name, value in todo:  # which grows
         if id(value) in seen or isinstance(value, _IMMUTABLE):
             continue
         seen.add(id(value))
@@ -121,8 +120,9 @@ def _names_in(fun: types.FunctionType) -> Iterator[tuple[str, Any]]:
                 yield name, fun.__globals__[name]
 
 
-def _global_names(code: types.CodeType) -> set[str]:
-    names = set(code.co_names)
+def _global_names(code: types.CodeType) -> dict[str, None]:
+    """In the order in which the code names them."""
+    names = dict.fromkeys(code.co_names)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
             names |= _global_names(constant)

@@ -20,6 +20,8 @@ use std::collections::HashMap;
 pub struct Snapshot(HashMap<usize, Copies>);
 
 struct Copies {
+    /// How many were copied before.
+    number: usize,
     container: Py<PyAny>,
     items: Py<PyAny>,
     attributes: Option<Py<PyDict>>,
@@ -72,7 +74,8 @@ impl Snapshot {
             Ok(Ok(attributes)) => Some(copy_of(&attributes)?.unbind()),
             _ => None,
         };
-        let copies = Copies { container: v.clone().unbind(), items: items.unbind(), attributes };
+        let number = self.0.len();
+        let copies = Copies { number, container: v.clone().unbind(), items: items.unbind(), attributes };
         self.0.insert(v.as_ptr() as usize, copies);
         Ok(())
     }
@@ -102,7 +105,8 @@ impl Snapshot {
         }
         Ok(())
     }
-    /// Array objects that stand in the copied containers now and did not before, with the place of each: its container, its key.
+    /// Array objects that stand in the copied containers now and did not before, with the place of each: its container, its key. In the order in
+    /// which the containers were copied.
     pub fn replaced<'py>(&self, py: Python<'py>) -> PyResult<Vec<Replaced<'py>>> {
         let mut found = Vec::new();
         let mut see =
@@ -117,7 +121,9 @@ impl Snapshot {
                     Ok(())
                 })
             };
-        for copies in self.0.values() {
+        let mut all: Vec<&Copies> = self.0.values().collect();
+        all.sort_by_key(|copies| copies.number);
+        for copies in all {
             let (container, items) = (copies.container.bind(py), copies.items.bind(py));
             if let (Ok(list), Ok(before)) = (container.cast::<PyList>(), items.cast::<PyList>()) {
                 for (i, now) in list.iter().enumerate() {
