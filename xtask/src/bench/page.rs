@@ -171,7 +171,7 @@ fn plot(outcomes: &[Outcome]) -> Picture {
         x += 28.0 + text_width(11.0, name);
     }
     picture.text(
-        (left + width, 48.0),
+        (left + width, 26.0),
         Anchor::End,
         11.0,
         FAINT,
