@@ -646,6 +646,8 @@ class array:
         """Return self/value."""
     def __xor__(self, value: ArrayLike, /) -> array:
         """Return self^value."""
+    def _repr_html_(self, /) -> array:
+        """A table of the values, for notebooks."""
     def abs(self, /, *, stream: Any = None) -> array:
         """The function ``abs`` of the array, element by element: ``mx.abs(x)``, which says more.
 

@@ -33,6 +33,7 @@ pub mod ops;
 pub mod paths;
 pub mod print;
 pub mod program;
+mod progress;
 pub mod raise;
 pub mod random;
 mod run;

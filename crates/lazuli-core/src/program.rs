@@ -7,6 +7,7 @@ use crate::backend;
 use crate::eval;
 use crate::explain::Call;
 use crate::log::{self, Topic};
+use crate::progress;
 use crate::run::Ready;
 use crate::shapeless::{Facts, Guards};
 use crate::trace::{self, Trace};
@@ -155,6 +156,7 @@ impl Program {
     pub fn from_trace(recorded: Recorded<'_>, options: Options) -> Result<Program> {
         let Recorded { name, inputs, outputs, arguments, path, facts, time } = recorded;
         count(&COUNTERS.traces);
+        let _compiling = progress::begin(&name);
         let cut = trace::cut(inputs, outputs)?;
         if let Some(at) = trace::reached(&cut.constants, arguments) {
             return Err(Error::value(
@@ -190,6 +192,7 @@ impl Program {
         if options.simplify {
             count(&COUNTERS.simplifications);
         }
+        progress::stage("simplifying", traced.equations.len());
         let begin = Instant::now();
         let simplified = if options.simplify { lazuli_compile::simplify(&traced) } else { traced.clone() };
         let times = Times { simplify: begin.elapsed(), ..Times::default() };
@@ -296,11 +299,13 @@ impl Program {
         }
         drop(known);
         count(&COUNTERS.plans);
+        let _compiling = progress::begin(&self.name);
         let graph = self.bound(arguments.iter().map(|v| &v.layout.shape[..]))?;
         let mut layouts: Vec<Layout> = arguments.iter().map(|v| v.layout.clone()).collect();
         for constant in &self.constants {
             layouts.push(constant.force()?.layout.clone());
         }
+        progress::stage("fusing and generating code for", graph.equations.len());
         let ready = Arc::new(Ready::new(&graph, layouts, &Options { simplify: false, ..self.options })?);
         if log::wants(Topic::Kernels) {
             let avals = graph.arguments().iter().map(|&v| graph.aval(v.into())).collect::<Vec<_>>();

@@ -4,6 +4,7 @@
 //! result on the real arrays. What does not depend on the marked arrays becomes a constant of the graph.
 
 use crate::array::{Array, Hole, Node, Op};
+use crate::progress::{self, Compiling};
 use lazuli_ir::{Atom, Aval, Equation, Error, Graph, Location, Meta, Result, Var};
 use smallvec::SmallVec;
 use std::cell::Cell;
@@ -24,14 +25,18 @@ thread_local! {
 pub struct Trace {
     hole: Arc<Hole>,
     began: Instant,
+    /// Tells of a trace that takes long.
+    _compiling: Option<Compiling>,
 }
 
 impl Trace {
     /// Begins the trace of `function` by `transform` (names for messages).
     pub fn begin(function: impl Into<String>, transform: &'static str) -> Trace {
         DEPTH.set(DEPTH.get() + 1);
-        let hole = Hole { function: function.into(), transform, live: AtomicBool::new(true) };
-        Trace { hole: Arc::new(hole), began: Instant::now() }
+        let function = function.into();
+        let compiling = (transform == "compile").then(|| progress::begin(&function));
+        let hole = Hole { function, transform, live: AtomicBool::new(true) };
+        Trace { hole: Arc::new(hole), began: Instant::now(), _compiling: compiling }
     }
     /// A placeholder of this shape and dtype.
     pub fn placeholder(&self, aval: Aval) -> Array {
@@ -107,7 +112,11 @@ pub fn depend(inputs: &[Array], arrays: &[Array]) -> Vec<bool> {
 /// What a new equation carries: the user's place if a trace is live (nobody asks for it otherwise).
 #[track_caller]
 pub(crate) fn meta() -> Meta {
-    let location = match (is_tracing() && !crate::shapeless::is_making(), LOCATE.get()) {
+    let is_tracing = is_tracing();
+    if is_tracing {
+        progress::recorded();
+    }
+    let location = match (is_tracing && !crate::shapeless::is_making(), LOCATE.get()) {
         (false, _) => Location::UNKNOWN,
         (true, Some(locate)) => locate(),
         (true, None) => Location::caller(),

@@ -418,6 +418,10 @@ impl PyArray {
         let a = self.get();
         read_detached(py, "print() or str()", || lazuli_core::print::format(&a))
     }
+    /// A table of the values, for notebooks.
+    fn _repr_html_<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {
+        slf.py().import("lazuli._notebook")?.call_method1("view", (slf,))
+    }
     fn __format__(&self, py: Python<'_>, spec: &str) -> PyResult<String> {
         let a = self.get();
         if a.ndim() == 0 {

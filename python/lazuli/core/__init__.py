@@ -10,6 +10,7 @@ import math as _math
 from typing import Any as _Any
 
 from lazuli import _lazuli
+from lazuli import _traceback as _traceback
 from lazuli._errors import (
     CaptureWarning,
     LeakedTracerError,
@@ -34,6 +35,8 @@ from lazuli.core._printing import *  # noqa: F403
 from lazuli.core._transforms import *  # noqa: F403
 from lazuli.core._trees import *  # noqa: F403
 from lazuli.core._windows import *  # noqa: F403
+
+_traceback.install()
 
 array = _lazuli.array
 Dtype = _lazuli.Dtype

@@ -1,0 +1,69 @@
+"""Tracebacks that end where the user's program does.
+
+An uncaught exception is shown without the frames of Lazuli's own Python files, in scripts and in IPython; a note says so. ``LAZULI_TRACEBACK=full`` in the
+environment leaves all of them in. Exceptions that are caught are left alone: their tracebacks are whole.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import types
+from pathlib import Path
+from typing import Any
+
+PACKAGE = str(Path(__file__).resolve().parent) + os.sep
+NOTE = "(frames of Lazuli are left out: LAZULI_TRACEBACK=full shows them)"
+
+
+def is_ours(traceback: types.TracebackType) -> bool:
+    """Whether a frame is of the package."""
+    return traceback.tb_frame.f_code.co_filename.startswith(PACKAGE)
+
+
+def shorten(error: BaseException) -> BaseException:
+    """Leaves the package's frames out of the traceback of an exception, and of those that led to it."""
+    seen: set[int] = set()
+    todo: list[BaseException | None] = [error]
+    while todo:
+        one = todo.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        todo += [one.__cause__, one.__context__]
+        frames = []
+        traceback = one.__traceback__
+        while traceback is not None:
+            frames.append(traceback)
+            traceback = traceback.tb_next
+        users = [t for t in frames if not is_ours(t)]
+        if not users or len(users) == len(frames):
+            continue
+        short = None
+        for t in reversed(users):
+            short = types.TracebackType(short, t.tb_frame, t.tb_lasti, t.tb_lineno)
+        one.__traceback__ = short
+        if NOTE not in getattr(one, "__notes__", ()):
+            one.add_note(NOTE)
+    return error
+
+
+def install() -> None:
+    """Shortens what is shown of uncaught exceptions, from now on."""
+    if os.environ.get("LAZULI_TRACEBACK") == "full":
+        return
+    show = sys.excepthook
+
+    def excepthook(kind: type[BaseException], error: BaseException, traceback: types.TracebackType | None) -> Any:
+        short = shorten(error.with_traceback(traceback))
+        return show(kind, short, short.__traceback__)
+
+    sys.excepthook = excepthook
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    if shell is not None:
+
+        def custom(shell: Any, kind: Any, error: Any, traceback: Any, tb_offset: Any = None) -> None:
+            short = shorten(error.with_traceback(traceback))
+            shell.showtraceback((kind, short, short.__traceback__), tb_offset=tb_offset)
+
+        shell.set_custom_exc((Exception,), custom)
