@@ -39,8 +39,14 @@ pub fn traced(name: &str, changes: &[Change]) {
 
 /// Tells what a plan consists of.
 pub fn kernels(e: &Explanation) {
-    eprintln!("lazuli: '{}' is {}", e.name, e.summary());
-    for kernel in e.kernels() {
+    let kernels = e.kernels();
+    eprintln!(
+        "lazuli: '{}' is compiled to {} step{}",
+        e.name,
+        kernels.len(),
+        if kernels.len() == 1 { "" } else { "s" }
+    );
+    for kernel in kernels {
         let what = if kernel.library { "library call" } else { "kernel" };
         eprintln!("lazuli:   {what}: {}", kernel.ops.join(" "));
     }
