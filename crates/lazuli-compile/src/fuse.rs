@@ -25,6 +25,7 @@ use crate::hash::{Map, Set};
 use crate::lower::lowering;
 use cost::Costs;
 use lazuli_ir::{Atom, Effect, Equation, Graph, Lowering, Prim, Shape, Var, shape};
+use lazuli_kernel::ScatterOp;
 use loops::{Loop, Mask};
 use smallvec::{SmallVec, smallvec};
 
@@ -149,6 +150,8 @@ struct Fuser<'a> {
     merged: Vec<u32>,
     /// Of each equation.
     placements: Vec<SmallVec<[Placement; 1]>>,
+    /// Of each equation: it writes a part of an array, and is computed point by point on the way to its users.
+    passing: Vec<bool>,
     /// Of each variable: it has to lie in memory.
     stored: Vec<bool>,
     /// Of each variable: the least height of the kernel that stores it.
@@ -205,6 +208,7 @@ impl<'a> Fuser<'a> {
             kernels: Vec::new(),
             merged: Vec::new(),
             placements: vec![SmallVec::new(); graph.equations.len()],
+            passing: vec![false; graph.equations.len()],
             stored,
             floors: vec![0; n],
             writers: vec![NONE; n],
@@ -250,6 +254,10 @@ impl<'a> Fuser<'a> {
             Lowering::Pointwise if e.prim.is_view() => self.view(i, e),
             Lowering::Pointwise => self.pointwise(i, e),
             Lowering::Reduce { axes, .. } => self.reduce(i, e, axes),
+            Lowering::Update { op: ScatterOp::Assign } if self.is_passed_on(e.outputs[0]) => {
+                self.passing[i as usize] = true;
+                self.pointwise(i, e);
+            }
             _ => self.closed(i, e),
         }
         if e.meta.effect == Effect::Ordered {
@@ -303,6 +311,9 @@ impl<'a> Fuser<'a> {
         let broadcasts = match &e.prim {
             Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_) | Prim::Broadcast(_) => true,
             Prim::ScatterAxis(_) => self.is_pointwise(user),
+            Prim::SliceUpdate(_) => {
+                self.is_pointwise(user) && Atom::Var(v) == e.inputs[0] && Atom::Var(v) != e.inputs[1]
+            }
             Prim::GatherAxis(_) => Atom::Var(v) == e.inputs[1] && Atom::Var(v) != e.inputs[0],
             _ => false,
         };
@@ -330,7 +341,17 @@ impl<'a> Fuser<'a> {
     }
 
     fn is_pointwise(&self, equation: u32) -> bool {
-        lowering(self.graph, equation) == Lowering::Pointwise
+        self.passing[equation as usize] || lowering(self.graph, equation) == Lowering::Pointwise
+    }
+
+    /// Whether nobody wants a variable in memory: all its users compute with it point by point, or combine it.
+    fn is_passed_on(&self, v: Var) -> bool {
+        let users = &self.users[self.starts[v.0 as usize] as usize..self.starts[v.0 as usize + 1] as usize];
+        let passes_on = |&u: &u32| {
+            let of_points = matches!(lowering(self.graph, u), Lowering::Pointwise | Lowering::Reduce { .. });
+            of_points && !self.graph.equations[u as usize].prim.is_view()
+        };
+        !self.stored[v.0 as usize] && !users.is_empty() && users.iter().all(passes_on)
     }
 
     fn other(&mut self, key: (Class, u32, Shape)) -> Class {

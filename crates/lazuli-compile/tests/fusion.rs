@@ -163,6 +163,26 @@ fn what_another_row_needs_is_no_part_of_the_kernel() {
 }
 
 #[test]
+fn updates_of_a_part_pass_on_to_their_users() {
+    let update = "b: f32[4,8] = exp a\nc: f32[4,3] = slice[bounds=(:,1:4)] a\nd: f32[4,3] = add c 1.0:f32\n\
+                  e: f32[4,8] = slice_update[bounds=(:,1:4),op=assign] b d\n";
+    check("a: f32[4,8]", &format!("{update}f: f32[4,8] = negative e\nreturn f"), &["exp add slice_update negative"]);
+    let sum = format!("{update}f: f32[4] = sum[axes=(1),keepdims=false] e\nreturn f");
+    check("a: f32[4,8]", &sum, &["exp add slice_update sum"]);
+    // What has to lie in memory is written there.
+    check("a: f32[4,8]", &format!("{update}return e"), &["exp add slice_update"]);
+    let both = format!("{update}f: f32[4,8] = negative e\nreturn e f");
+    check("a: f32[4,8]", &both, &["exp add slice_update", "negative"]);
+}
+
+#[test]
+fn random_bits_are_computed_where_they_are_used() {
+    let body =
+        "b: u32[8] = random_bits[shape=(8),width=4] k\nc: f32[8] = astype[dtype=f32] b\nd: f32[8] = add a c\nreturn d";
+    check("a: f32[8], k: u32[2]", body, &["random_bits astype add"]);
+}
+
+#[test]
 fn a_circle_of_kernels_is_not_made() {
     // The last op needs both the map and a reduction of it.
     let body = |n: usize| {

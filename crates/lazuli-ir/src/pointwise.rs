@@ -47,6 +47,16 @@ pub fn select(e: &mut Emit, c: Value, a: Lane, b: Lane) -> Lane {
     }
 }
 
+/// Adds a comparison to a condition.
+pub fn and(cx: &mut dyn Pointwise, mask: &mut Option<Value>, op: BinaryOp, a: Value, b: Value) {
+    let e = cx.emit();
+    let holds = e.binary(op, a, b);
+    *mask = Some(match *mask {
+        Some(m) => e.and(m, holds),
+        None => holds,
+    });
+}
+
 /// An index of the output as an index of an operand that broadcasts to it.
 pub fn aligned(operand: &[usize], at: &[Ix]) -> Index {
     let skip = at.len() - operand.len();

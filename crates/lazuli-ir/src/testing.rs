@@ -188,6 +188,8 @@ const BLOCKS: &[&str] = &[
     "slice[bounds=(5:,:)] f32[3,4] -> f32[0,4]",
     "slice[bounds=(-2:,::2)] c64[3,4] -> c64[2,2]",
     "slice_update[bounds=(1:,:2),op=assign] f32[3,4] f32[2,2] -> f32[3,4]",
+    "slice_update[bounds=(::-2,:,1::3),op=assign] f32[5,2,6] f32[3,2,2] -> f32[5,2,6]",
+    "slice_update[bounds=(::-1,2:2),op=assign] c64[3,4] c64[3,0] -> c64[3,4]",
     "slice_update[bounds=(::-2,1:),op=add] f32[3,4] f32[2,3] -> f32[3,4]",
     "slice_update[bounds=(1:,:2),op=mul] f32[3,4] f32[2,2] -> f32[3,4]",
     "slice_update[bounds=(1:,:2),op=min] f32[3,4] f32[2,2] -> f32[3,4]",

@@ -4,12 +4,12 @@ use crate::aval::Aval;
 use crate::builder::Builder;
 use crate::graph::Atom;
 use crate::param::fields;
-use crate::pointwise::{Index, Ix, Lane, Pointwise, select};
+use crate::pointwise::{Index, Ix, Lane, Pointwise, and, select};
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::{
     Bound, Reduce, ReduceOp, Slice, check_alike, check_axis, cotangent, expand_dims, tangent_or_zeros, zeros,
 };
-use lazuli_kernel::{BinaryOp, DType, Error, Result, Scalar, Shape, Value, shape};
+use lazuli_kernel::{BinaryOp, DType, Error, Result, Scalar, Shape, shape};
 use smallvec::{SmallVec, smallvec};
 
 /// The array (input 0) with `low` copies of a value (input 1, a scalar of the same dtype) in front and `high` behind it along each axis.
@@ -118,16 +118,6 @@ impl Primitive for Pad {
         let value = cx.input(1, &[]);
         select(cx.emit(), mask, inside, value)
     }
-}
-
-/// Adds a comparison to a condition.
-fn and(cx: &mut dyn Pointwise, mask: &mut Option<Value>, op: BinaryOp, a: Value, b: Value) {
-    let e = cx.emit();
-    let holds = e.binary(op, a, b);
-    *mask = Some(match *mask {
-        Some(m) => e.and(m, holds),
-        None => holds,
-    });
 }
 
 impl Primitive for Concatenate {

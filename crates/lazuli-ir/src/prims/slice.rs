@@ -5,11 +5,11 @@ use crate::builder::Builder;
 use crate::elementwise::Binary;
 use crate::graph::Atom;
 use crate::param::{Param, fields};
-use crate::pointwise::{Ix, Lane, Pointwise};
+use crate::pointwise::{Index, Ix, Lane, Pointwise, and, select};
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::view::view_rules;
 use crate::prims::{check_alike, cotangent, tangent_or_zeros, zeros};
-use lazuli_kernel::{Error, Layout, Result, ScatterOp, Shape, shape};
+use lazuli_kernel::{BinaryOp, Error, Layout, Result, Scalar, ScatterOp, Shape, shape};
 use smallvec::{SmallVec, smallvec};
 
 /// `start:stop:step` along one axis, as in Python: negative positions count from the end, positions past an end are moved to it,
@@ -166,6 +166,37 @@ impl Primitive for SliceUpdate {
             ));
         }
         Ok(smallvec![target.clone()])
+    }
+    /// Of an assignment: the update within the slice, the target around it. For those who need no copy of the result in memory.
+    fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
+        let target: Shape = cx.input_shape(0).into();
+        let (mut index, mut mask) = (Index::new(), None);
+        for ((bound, &n), ix) in self.bounds.iter().zip(&target).zip(at) {
+            let (start, count) = bound.resolve(n);
+            // Steps from the start, forwards or backwards.
+            let steps = cx.affine(ix, bound.step.signum(), -bound.step.signum() * start as isize);
+            let stride = bound.step.unsigned_abs();
+            if stride == 1 && count == n {
+                index.push(steps);
+                continue;
+            }
+            let p = cx.position(&steps);
+            let (zero, end) = (cx.emit().i64(0), cx.number(Scalar::i64((count * stride) as i64)));
+            and(cx, &mut mask, BinaryOp::Ge, p, zero);
+            and(cx, &mut mask, BinaryOp::Lt, p, end);
+            if stride == 1 {
+                index.push(steps);
+                continue;
+            }
+            let stride = cx.number(Scalar::i64(stride as i64));
+            let rest = cx.emit().binary(BinaryOp::Rem, p, stride);
+            and(cx, &mut mask, BinaryOp::Eq, rest, zero);
+            index.push(Ix::Computed(cx.emit().div(p, stride)));
+        }
+        let Some(mask) = mask else { return cx.input(1, &index) };
+        let inside = cx.input_masked(1, &index, mask);
+        let around = cx.input(0, at);
+        select(cx.emit(), mask, inside, around)
     }
     fn jvp(&self, b: &mut Builder, primals: Primals, tangents: &[Option<Atom>]) -> Result<Tangents> {
         let (target, update) = (primals.inputs[0], primals.inputs[1]);
