@@ -7,9 +7,9 @@
 //!
 //! Only small launches are moved: a large one has nothing to gain, and finds its operands in the cache where it is.
 
-use crate::hash::{Map, WordHasher};
 use crate::lower::{BufferId, Program, Work};
 use crate::memory::touches;
+use lazuli_kernel::hash::{Map, WordHasher};
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;

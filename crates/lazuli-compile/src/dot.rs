@@ -7,8 +7,8 @@
 //! Absent: any layout or colour; that is Graphviz's.
 
 use crate::fuse::{Group, fuse};
-use crate::hash::{Map, Set};
 use lazuli_ir::{Atom, Equation, Graph, Prim, Result, Var};
+use lazuli_kernel::hash::{Map, Set};
 use std::fmt::Write;
 
 /// The names of a graph's inputs and outputs, in order; where one is missing or empty, one is made up.

@@ -21,11 +21,11 @@ mod loops;
 mod merge;
 mod order;
 
-use crate::hash::{Map, Set};
 use crate::lower::lowering;
 use cost::Costs;
 use lazuli_ir::{Atom, Effect, Equation, Graph, Lowering, Prim, Shape, Var, shape};
 use lazuli_kernel::ScatterOp;
+use lazuli_kernel::hash::{Map, Set};
 use loops::{Loop, Mask};
 use smallvec::{SmallVec, smallvec};
 

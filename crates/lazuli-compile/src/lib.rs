@@ -9,7 +9,6 @@
 mod beside;
 pub mod dot;
 mod fuse;
-pub mod hash;
 mod lower;
 mod memory;
 pub mod pipeline;

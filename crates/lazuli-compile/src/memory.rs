@@ -4,9 +4,9 @@
 //! time writes in place: the two share memory. Buffers that outlive the plan are outputs; all others are packed into the arena by best fit, at
 //! multiples of 64 bytes. Last, inputs are found whose memory an output could take over.
 
-use crate::hash::Map;
 use crate::lower::{BufferId, Operands, Place, Program, Work};
 use crate::pipeline::{OutputInfo, OutputSource};
+use lazuli_kernel::hash::Map;
 use lazuli_kernel::{Arg, Binding, DType, Inst, LibraryCall, Nest, Plan, Role, Slot, Step};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};

@@ -10,8 +10,8 @@
 mod fold;
 mod rules;
 
-use crate::hash::{Map, WordHasher};
 use lazuli_ir::{Atom, Aval, Effect, Equation, Graph, Meta, Var, prune};
+use lazuli_kernel::hash::{Map, WordHasher};
 use rules::{RULES, Rewrite};
 use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};

@@ -6,9 +6,9 @@
 use crate::array::{Array, Hole, Node, Op};
 use crate::progress::{self, Compiling};
 use lazuli_ir::{Atom, Aval, Equation, Error, Graph, Location, Meta, Result, Var};
+use lazuli_kernel::hash::{Map, Set};
 use smallvec::SmallVec;
 use std::cell::Cell;
-use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -175,11 +175,11 @@ fn cut_out(inputs: &[Array], outputs: &[Array], within: Within) -> Result<Cut> {
 
 /// Which of `targets` one of `arrays` is, or needs in order to be computed.
 pub(crate) fn reached(arrays: &[Array], targets: &[Array]) -> Option<usize> {
-    let targets: HashMap<Key, usize> = targets.iter().map(key).zip(0..).collect();
+    let targets: Map<Key, usize> = targets.iter().map(key).zip(0..).collect();
     if targets.is_empty() {
         return None;
     }
-    let mut seen: HashSet<*const Node> = HashSet::new();
+    let mut seen: Set<*const Node> = Set::default();
     let mut stack: Vec<Array> = arrays.to_vec();
     while let Some(array) = stack.pop() {
         if let Some(&at) = targets.get(&key(&array)) {
@@ -204,7 +204,7 @@ fn key(a: &Array) -> Key {
 struct Dependents {
     /// In an order in which they can run.
     order: Vec<Arc<Node>>,
-    nodes: HashMap<*const Node, bool>,
+    nodes: Map<*const Node, bool>,
 }
 
 /// The nodes that depend on the inputs: a depth-first walk without recursion, over nodes that some trace can reach.
@@ -213,7 +213,7 @@ fn dependents(inputs: &[Array], outputs: &[Array], within: Within) -> Dependents
         Enter(Arc<Node>),
         Leave(Arc<Node>),
     }
-    let mut found = Dependents { order: Vec::new(), nodes: HashMap::new() };
+    let mut found = Dependents { order: Vec::new(), nodes: Map::default() };
     for input in inputs {
         found.nodes.insert(Arc::as_ptr(&input.node), true);
     }
@@ -252,7 +252,7 @@ fn dependents(inputs: &[Array], outputs: &[Array], within: Within) -> Dependents
 #[derive(Default)]
 struct Cutter {
     graph: Graph,
-    known: HashMap<Key, Atom>,
+    known: Map<Key, Atom>,
     constants: Vec<Array>,
     constant_vars: Vec<Var>,
 }

@@ -4,8 +4,8 @@ use crate::codegen::block::Layout;
 use crate::codegen::{self, Image, product};
 use crate::exec::{Entry, ExecutableMemory};
 use crate::isa::Isa;
+use lazuli_kernel::hash::Map;
 use lazuli_kernel::{Kernel, Result};
-use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -24,9 +24,9 @@ pub struct Kernels {
     pub isa: Isa,
     memory: ExecutableMemory,
     /// By kernel, and whether its stores pass the caches by.
-    known: Mutex<HashMap<(Kernel, bool), Arc<Function>>>,
+    known: Mutex<Map<(Kernel, bool), Arc<Function>>>,
     /// The innermost loops of matrix products.
-    products: Mutex<HashMap<product::Shape, Entry>>,
+    products: Mutex<Map<product::Shape, Entry>>,
     generated: AtomicUsize,
 }
 
@@ -64,7 +64,7 @@ impl Kernels {
         self.generated.load(Ordering::Relaxed)
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<(Kernel, bool), Arc<Function>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Map<(Kernel, bool), Arc<Function>>> {
         self.known.lock().unwrap_or_else(|e| e.into_inner())
     }
 }

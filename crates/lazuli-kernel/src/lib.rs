@@ -11,6 +11,7 @@
 pub mod backend;
 pub mod dtype;
 pub mod error;
+pub mod hash;
 pub mod interp;
 pub mod ir;
 pub mod math;

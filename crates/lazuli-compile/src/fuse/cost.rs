@@ -1,7 +1,7 @@
 //! What an equation costs to compute at one point: the instructions that it emits.
 
-use crate::hash::Map;
 use lazuli_ir::{Atom, Equation, Graph, Index, Ix, Lane, Pointwise, Prim};
+use lazuli_kernel::hash::Map;
 use lazuli_kernel::{DType, Emit, Inst, Scalar, Value};
 
 /// Costs of the equations of one graph, each kind of operation measured once.

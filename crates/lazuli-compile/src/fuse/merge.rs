@@ -3,9 +3,9 @@
 use super::loops::{Fit, Loop, fit, spread};
 use super::{Class, Fuser, Kernel, LIFTED, MOST_INSTRUCTIONS, MOST_OPERANDS, NONE, Placement, SMALL};
 use super::{operands, same_points};
-use crate::hash::Map;
 use crate::lower::lowering;
 use lazuli_ir::{Atom, Equation, Lowering, Var, shape};
+use lazuli_kernel::hash::Map;
 use smallvec::{SmallVec, smallvec};
 
 /// How many values are looked at in search of a reduction.

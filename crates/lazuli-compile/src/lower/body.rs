@@ -4,13 +4,13 @@
 //! affine in the loop counters (constants and coefficients become an offset and strides, run-time numbers of the launch), one at a computed position
 //! otherwise. Where it does not, its primitive computes it on the spot from values of its operands. Each (variable, index) is written once.
 //!
-//! Pulling recurses to a fixed depth only: deeper down it notes what is missing, gives up, and begins again once that is known. So a
-//! chain of any length needs a bounded stack and linear time. What the abandoned attempt wrote is dead code, which
-//! [`finish`](super::finish) drops.
+//! Pulling recurses to a fixed depth only: deeper down it notes what is missing, gives up, and begins again once that is known. What is missing is written
+//! from its inputs on, as far as those are elementwise. So a chain of any length needs a bounded stack and linear time. What the
+//! abandoned attempt wrote is dead code, which [`finish`](super::finish) drops.
 
 use super::places::{BufferId, Place, Places};
-use crate::hash::Map;
-use lazuli_ir::{Atom, Graph, Index, Ix, Lane, Pointwise, Var};
+use lazuli_ir::{Atom, Graph, Index, Ix, Lane, Pointwise, Prim, Var};
+use lazuli_kernel::hash::Map;
 use lazuli_kernel::{BinaryOp, DType, Emit, Inner, Inst, Layout, Operand, Role, Scalar, Shape, Strides, Value};
 use smallvec::{SmallVec, smallvec};
 
@@ -74,12 +74,21 @@ impl Body {
     pub fn eval(&mut self, graph: &Graph, places: &mut Places, v: Var, at: &[Ix]) -> Lane {
         let lane = self.value(graph, places, v, at, None);
         let Some(first) = self.missing.take() else { return lane };
-        let mut stack = vec![(v, at.into()), first];
+        // Each with whether its operands have been looked at.
+        let mut stack: Vec<(Var, Index, bool)> = vec![(v, at.into(), true), (first.0, first.1, false)];
         loop {
-            let (v, at) = stack.last().expect("ends below when the last is popped").clone();
+            let (v, at, entered) = stack.last_mut().expect("ends below when the last is popped");
+            let (v, at) = (*v, at.clone());
+            if !std::mem::replace(entered, true) {
+                let inputs = self.wanted(graph, places, v, &at);
+                if !inputs.is_empty() {
+                    stack.extend(inputs.into_iter().map(|input| (input, at.clone(), false)));
+                    continue;
+                }
+            }
             let lane = self.value(graph, places, v, &at, None);
             match self.missing.take() {
-                Some(deeper) => stack.push(deeper),
+                Some((v, at)) => stack.push((v, at, false)),
                 None => {
                     stack.pop();
                     if stack.is_empty() {
@@ -88,6 +97,19 @@ impl Body {
                 }
             }
         }
+    }
+
+    /// What an elementwise equation needs at the index of its result, and does not lie in memory nor is known yet.
+    fn wanted(&self, graph: &Graph, places: &mut Places, v: Var, at: &Index) -> SmallVec<[Var; 3]> {
+        let equation = &graph.equations[places.producer(v) as usize];
+        if !matches!(equation.prim, Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_)) {
+            return SmallVec::new();
+        }
+        let aligned = |&input: &Var| graph.shape_of(input) == graph.shape_of(v);
+        let inputs = equation.inputs.iter().filter_map(|a| if let Atom::Var(v) = a { Some(*v) } else { None });
+        let mut inputs: SmallVec<[Var; 3]> = inputs.filter(aligned).collect();
+        inputs.retain(|input| places.of(graph, *input).is_none() && !self.known.contains_key(&(*input, at.clone())));
+        inputs
     }
 
     /// The value of an operand of an equation.

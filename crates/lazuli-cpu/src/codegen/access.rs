@@ -4,7 +4,7 @@ use super::block::Layout;
 use super::line::{At, Class, GatherFrom, Lanes, MOp, Op, Place, UniformSource, V, Widen, Width};
 use super::ops::X;
 use super::select::{Lower, Val};
-use super::skip::{Entry, schedule};
+use super::skip::Entry;
 use lazuli_kernel::{DType, Inner, Inst, Nest, Scalar, Store, Value};
 
 /// How elements of a dtype become lanes (bf16 needs a shift after that).
@@ -51,14 +51,22 @@ impl Lower<'_> {
         values
     }
 
-    /// The main line (several vectors, interleaved instruction by instruction) or the masked tail (one vector).
-    pub fn body_line(&mut self, uniform: &[Option<Val>], copies: usize, masked: bool, stream: bool) -> Vec<MOp> {
+    /// The main line (several vectors, interleaved instruction by instruction) or the masked tail (one vector), of a body in this order.
+    pub fn body_line(
+        &mut self,
+        uniform: &[Option<Val>],
+        order: &[Entry],
+        copies: usize,
+        masked: bool,
+        stream: bool,
+    ) -> Vec<MOp> {
         let kernel = self.kernel;
         self.line.clear();
+        self.line.reserve(2 * copies * order.len());
         self.masked = masked;
         self.tail_masks = [None; 3];
         let mut values: Vec<Vec<Option<Val>>> = vec![uniform.to_vec(); copies];
-        for entry in schedule(kernel, |i| uniform[i].is_some()) {
+        for &entry in order {
             match entry {
                 Entry::Inst(i) => {
                     for (copy, values) in values.iter_mut().enumerate() {

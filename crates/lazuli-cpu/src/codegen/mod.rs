@@ -42,11 +42,12 @@ pub fn generate(kernel: &Kernel, isa: Isa, stream: bool) -> Result<Image> {
     let mut lower = Lower::new(kernel, isa);
     let layout = block::Layout::of(kernel);
     let uniform = lower.uniform_values(&layout);
-    let tail_line = lower.body_line(&uniform, 1, true, stream);
+    let order = skip::schedule(kernel, |i| uniform[i].is_some());
+    let tail_line = lower.body_line(&uniform, &order, 1, true, stream);
 
-    let single = lower.body_line(&uniform, 1, false, stream);
+    let single = lower.body_line(&uniform, &order, 1, false, stream);
     let copies = choose_copies(&single, &lower, isa);
-    let main_line = if copies == 1 { single } else { lower.body_line(&uniform, copies, false, stream) };
+    let main_line = if copies == 1 { single } else { lower.body_line(&uniform, &order, copies, false, stream) };
     let uniform_line = std::mem::take(&mut lower.uniform_line);
 
     let pinned = pin_globals(&main_line, &mut lower, isa);

@@ -9,9 +9,9 @@
 use super::line::{Class, Lanes, MOp, Op, Place, UniformSource, V, VInfo};
 use super::ops::{Kind, X};
 use crate::isa::Isa;
+use lazuli_kernel::hash::Map;
 use lazuli_kernel::{BinaryOp, DType, Kernel, UnaryOp};
 use smallvec::SmallVec;
-use std::collections::HashMap;
 
 /// The registers of a value: the second only for 64-bit values (lanes of the upper half).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct Lower<'k> {
     pub info: Vec<VInfo>,
     /// The constants of the image, 64 bytes each.
     pub pool: Vec<[u8; 64]>,
-    constants: HashMap<[u8; 64], V>,
+    constants: Map<[u8; 64], V>,
     pub line: Vec<MOp>,
     pub uniform_line: Vec<MOp>,
     /// Slots of the frame taken by uniforms.
@@ -63,7 +63,7 @@ impl<'k> Lower<'k> {
             types: kernel.dtypes(),
             info: Vec::new(),
             pool: Vec::new(),
-            constants: HashMap::new(),
+            constants: Map::default(),
             line: Vec::new(),
             uniform_line: Vec::new(),
             uniform_slots: 0,

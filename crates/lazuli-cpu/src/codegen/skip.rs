@@ -5,6 +5,7 @@
 //! undefined, and only such selects see it. Spilled registers need no care at the jump: a spilled value lives in its slot from the start.
 
 use lazuli_kernel::{Inst, Kernel, Nest, Value};
+use std::collections::BinaryHeap;
 
 /// Fewest instructions that make a region: a mispredicted jump costs as much as some tens of them.
 const LEAST: usize = 24;
@@ -58,62 +59,97 @@ pub fn schedule(kernel: &Kernel, uniform: impl Fn(usize) -> bool) -> Vec<Entry> 
 
 fn regions(kernel: &Kernel, uniform: &impl Fn(usize) -> bool) -> Vec<Region> {
     let body = &kernel.body;
-    let mut users: Vec<Vec<usize>> = vec![Vec::new(); body.len()];
-    for (i, inst) in body.iter().enumerate() {
-        inst.uses().iter().for_each(|v| users[v.0 as usize].push(i));
+    let is_select = |inst: &Inst| matches!(inst, Inst::Select(c, ..) if !uniform(c.0 as usize));
+    let mut selects: Vec<(Value, usize)> = Vec::new();
+    for (i, inst) in body.iter().enumerate().filter(|(_, inst)| is_select(inst)) {
+        selects.push((inst.uses()[0], i));
     }
+    if selects.is_empty() || body.len() <= LEAST {
+        return Vec::new();
+    }
+    selects.sort();
     let mut stored = vec![false; body.len()];
     if let Nest::Map { stores } = &kernel.nest {
         stores.iter().for_each(|s| stored[s.value.0 as usize] = true);
     }
-    let mut conditions: Vec<Value> = body
-        .iter()
-        .filter_map(|inst| match inst {
-            Inst::Select(c, ..) if !uniform(c.0 as usize) => Some(*c),
-            _ => None,
-        })
-        .collect();
-    conditions.sort();
-    conditions.dedup();
-    let sides = conditions.into_iter().flat_map(|c| [(c, true), (c, false)]);
-    sides.filter_map(|(condition, when)| region(body, uniform, &users, &stored, condition, when)).collect()
+    let mut finder = Finder { body, users: Users::of(body), member: vec![0; body.len()], round: 0 };
+    // Loads share masks with one another, which must not be computed behind a jump.
+    let stays = |i: usize| uniform(i) || stored[i] || matches!(body[i], Inst::Load(_) | Inst::LoadAt { .. });
+    let of_one = selects.chunk_by(|a, b| a.0 == b.0);
+    let sides = of_one.flat_map(|selects| [(selects, true), (selects, false)]);
+    sides.filter_map(|(selects, when)| finder.region(selects, when, &stays)).collect()
 }
 
-/// What is needed only where the condition is not `when` in some lane.
-fn region(
-    body: &[Inst],
-    uniform: &impl Fn(usize) -> bool,
-    users: &[Vec<usize>],
-    stored: &[bool],
-    condition: Value,
-    when: bool,
-) -> Option<Region> {
-    // Whether the instruction is a select that ignores the value where the condition is `when`.
-    let ignores = |user: usize, value: Value| match body[user] {
-        Inst::Select(c, yes, no) if c == condition => {
-            let (seen, ignored) = if when { (yes, no) } else { (no, yes) };
-            ignored == value && seen != value && c != value
+/// Which instructions use each value.
+struct Users {
+    /// Where the users of each value begin in the list of all.
+    first: Vec<u32>,
+    all: Vec<u32>,
+}
+
+impl Users {
+    fn of(body: &[Inst]) -> Self {
+        let mut first = vec![0; body.len() + 1];
+        body.iter().flat_map(Inst::uses).for_each(|v| first[v.0 as usize + 1] += 1);
+        (1..first.len()).for_each(|i| first[i] += first[i - 1]);
+        let mut next = first.clone();
+        let mut all = vec![0; next[body.len()] as usize];
+        for (i, inst) in body.iter().enumerate() {
+            for v in inst.uses() {
+                let place = &mut next[v.0 as usize];
+                all[*place as usize] = i as u32;
+                *place += 1;
+            }
         }
-        _ => false,
-    };
-    let mut member = vec![false; body.len()];
-    let mut before = usize::MAX;
-    for i in (0..body.len()).rev() {
-        // Loads share masks with one another, which must not be computed behind a jump.
-        let stays = uniform(i) || stored[i] || users[i].is_empty();
-        if stays || matches!(body[i], Inst::Load(_) | Inst::LoadAt { .. }) {
-            continue;
-        }
-        let value = Value(i as u32);
-        if users[i].iter().all(|&user| member[user] || ignores(user, value)) {
-            member[i] = true;
-            let selects = users[i].iter().filter(|&&user| ignores(user, value));
-            before = selects.fold(before, |before, &user| before.min(user));
-        }
+        Self { first, all }
     }
-    let members: Vec<usize> = (0..body.len()).filter(|&i| member[i]).collect();
-    let fits = members.last().is_some_and(|&last| last < before);
-    (members.len() >= LEAST && fits).then_some(Region { condition, when, members, before })
+    fn of_value(&self, i: usize) -> &[u32] {
+        &self.all[self.first[i] as usize..self.first[i + 1] as usize]
+    }
+}
+
+struct Finder<'a> {
+    body: &'a [Inst],
+    users: Users,
+    /// The round in which an instruction was found to be a member.
+    member: Vec<u32>,
+    round: u32,
+}
+
+impl Finder<'_> {
+    /// What is needed only where the condition of these selects is not `when` in some lane.
+    fn region(&mut self, selects: &[(Value, usize)], when: bool, stays: &impl Fn(usize) -> bool) -> Option<Region> {
+        self.round += 1;
+        let (body, condition) = (self.body, selects[0].0);
+        // What a select with the condition ignores where that is `when`.
+        let ignored = |user: usize| match body[user] {
+            Inst::Select(c, yes, no) if c == condition => {
+                let (seen, ignored) = if when { (yes, no) } else { (no, yes) };
+                (seen != ignored && c != ignored).then_some(ignored)
+            }
+            _ => None,
+        };
+        // Users come before what they use.
+        let mut pending: BinaryHeap<u32> = selects.iter().filter_map(|s| ignored(s.1)).map(|v| v.0).collect();
+        let (mut members, mut before, mut last) = (Vec::new(), usize::MAX, u32::MAX);
+        while let Some(i) = pending.pop() {
+            let is_seen = std::mem::replace(&mut last, i) == i;
+            if is_seen || stays(i as usize) {
+                continue;
+            }
+            let ignores = |user: u32| ignored(user as usize) == Some(Value(i));
+            let users = self.users.of_value(i as usize);
+            if users.iter().all(|&user| self.member[user as usize] == self.round || ignores(user)) {
+                self.member[i as usize] = self.round;
+                members.push(i as usize);
+                before = users.iter().filter(|&&user| ignores(user)).fold(before, |b, &user| b.min(user as usize));
+                pending.extend(body[i as usize].uses().iter().map(|v| v.0));
+            }
+        }
+        members.reverse();
+        let fits = members.last().is_some_and(|&last| last < before);
+        (members.len() >= LEAST && fits).then_some(Region { condition, when, members, before })
+    }
 }
 
 #[cfg(test)]

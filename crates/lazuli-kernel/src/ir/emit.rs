@@ -2,8 +2,8 @@
 
 use super::{Accumulator, BinaryOp, Inner, Inst, Operand, Role, UnaryOp, Value};
 use crate::dtype::DType;
+use crate::hash::Map;
 use crate::scalar::Scalar;
-use std::collections::HashMap;
 
 /// Builds a straight line of instructions, giving equal instructions one value.
 ///
@@ -22,7 +22,7 @@ pub struct Emit {
     pub types: Vec<DType>,
     pub operands: Vec<Operand>,
     pub params: Vec<DType>,
-    known: HashMap<Inst, Value>,
+    known: Map<Inst, Value>,
     accumulators: Vec<DType>,
 }
 

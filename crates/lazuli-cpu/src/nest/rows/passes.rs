@@ -7,6 +7,7 @@
 
 use super::super::Bound;
 use lazuli_kernel::{DType, Inner, Inst, Kernel, Nest, Operand, Role, Store, Value};
+use std::collections::BinaryHeap;
 
 /// Instructions that are run again rather than buffered: about what a store and a load cost.
 const CHEAP: u32 = 4;
@@ -81,7 +82,7 @@ pub fn plan(launch: &Bound<'_>, vector_axis: usize, contiguous: impl Fn(u32) -> 
                 _ => roots.push((v, a)),
             }
         }
-        planner.drafts.push(Draft::new(launch.kernel.body.len()));
+        planner.drafts.push(Draft::default());
         let stored = stores.iter().filter(|_| stage == last_stage).map(|s| s.value.0 as usize);
         planner.walk(stage, roots.iter().map(|&(v, _)| v).chain(stored));
         for (v, a) in roots {
@@ -103,19 +104,35 @@ pub fn plan(launch: &Bound<'_>, vector_axis: usize, contiguous: impl Fn(u32) -> 
     Passes { passes, epilogue, buffers: types(&planner.buffered), scalars: types(&planner.hoisted), elements }
 }
 
-/// What one pass over the points does with each value of the body.
+/// What one pass over the points does.
+#[derive(Default)]
 struct Draft {
-    /// Computed here.
-    computed: Vec<bool>,
-    /// Read from the buffer that an earlier pass wrote, or from the scalars.
-    loaded: Vec<bool>,
+    /// The values that it has, the last of the body first, and where those come from that it does not compute: the
+    /// buffer that an earlier pass wrote, or the scalars.
+    values: Vec<(usize, Option<Source>)>,
     /// Values that are written to their buffers.
     kept: Vec<usize>,
 }
 
-impl Draft {
-    fn new(n: usize) -> Self {
-        Self { computed: vec![false; n], loaded: vec![false; n], kept: Vec::new() }
+/// Values of the body that are still to be looked at, the last first: users before what they use.
+#[derive(Default)]
+struct Pending {
+    values: BinaryHeap<usize>,
+}
+
+impl Pending {
+    fn next(&mut self) -> Option<usize> {
+        let v = self.values.pop()?;
+        while self.values.peek() == Some(&v) {
+            self.values.pop();
+        }
+        Some(v)
+    }
+}
+
+impl Extend<usize> for Pending {
+    fn extend<T: IntoIterator<Item = usize>>(&mut self, values: T) {
+        self.values.extend(values);
     }
 }
 
@@ -129,9 +146,11 @@ struct Planner<'a> {
     uniform: Vec<bool>,
     /// The first pass that computes a value.
     first: Vec<Option<usize>>,
-    /// Values with a buffer, and with a scalar, by number of that.
+    /// Values with a buffer, and with a scalar, by number of that; and the numbers by value.
     buffered: Vec<usize>,
     hoisted: Vec<usize>,
+    buffers: Vec<Option<u32>>,
+    scalars: Vec<Option<u32>>,
     drafts: Vec<Draft>,
 }
 
@@ -161,6 +180,8 @@ impl<'a> Planner<'a> {
             first: vec![None; kernel.body.len()],
             buffered: Vec::new(),
             hoisted: Vec::new(),
+            buffers: vec![None; kernel.body.len()],
+            scalars: vec![None; kernel.body.len()],
             drafts: Vec::new(),
         }
     }
@@ -174,70 +195,67 @@ impl<'a> Planner<'a> {
         self.inst(v).uses().is_empty()
     }
 
-    /// Instructions to compute each value again, given the buffers that there are.
-    fn costs(&self) -> Vec<u32> {
-        let mut costs: Vec<u32> = Vec::with_capacity(self.uniform.len());
-        for v in 0..self.uniform.len() {
-            let inst = self.inst(v);
-            let used = || inst.uses().iter().map(|u| costs[u.0 as usize]).fold(0, u32::saturating_add);
-            costs.push(match inst {
-                _ if self.uniform[v] || self.buffered.contains(&v) => 0,
+    fn uses(&self, v: usize) -> impl Iterator<Item = usize> + use<> {
+        self.inst(v).uses().into_iter().map(|u| u.0 as usize)
+    }
+
+    /// Whether it takes more than a few instructions to compute a value again, given the buffers that there are.
+    fn is_dear(&self, v: usize) -> bool {
+        // Each value looked at but the last costs something, so there are few.
+        let (mut cost, mut pending) = (0, smallvec::SmallVec::<[usize; 8]>::from_slice(&[v]));
+        while let Some(v) = pending.pop() {
+            cost += match self.inst(v) {
+                _ if self.uniform[v] || self.buffers[v].is_some() => continue,
                 Inst::Load(o) => match self.launch.operands[o as usize].strides.get(self.vector_axis) {
                     None | Some(0 | 1) => 0,
                     Some(_) => SCATTERED,
                 },
-                Inst::LoadAt { .. } => used().saturating_add(SCATTERED),
-                _ => used().saturating_add(1),
-            });
+                Inst::LoadAt { .. } => SCATTERED,
+                _ => 1,
+            };
+            if cost > CHEAP {
+                return true;
+            }
+            pending.extend(self.uses(v));
         }
-        costs
+        false
     }
 
     /// Decides how the pass of a stage comes by its roots.
     fn walk(&mut self, stage: usize, roots: impl Iterator<Item = usize>) {
-        let costs = self.costs();
-        let mut needed = vec![false; costs.len()];
-        roots.for_each(|v| needed[v] = true);
-        for v in (0..costs.len()).rev() {
-            if !needed[v] {
-                continue;
+        let mut pending = Pending::default();
+        pending.extend(roots);
+        while let Some(v) = pending.next() {
+            let before = self.first[v].filter(|&before| before < stage);
+            let source = if self.uniform[v] {
+                (!self.is_leaf(v)).then(|| Source::Scalar(self.scalar(v)))
+            } else {
+                let again = before.filter(|_| self.buffers[v].is_some() || self.is_dear(v));
+                again.map(|before| Source::Buffer(self.buffer(v, before)))
+            };
+            if source.is_none() {
+                self.first[v].get_or_insert(stage);
+                pending.extend(self.uses(v));
             }
-            if self.uniform[v] && !self.is_leaf(v) {
-                if !self.hoisted.contains(&v) {
-                    self.hoisted.push(v);
-                }
-                self.drafts[stage].loaded[v] = true;
-                continue;
-            }
-            match self.first[v] {
-                Some(before)
-                    if before < stage && !self.uniform[v] && (costs[v] > CHEAP || self.buffered.contains(&v)) =>
-                {
-                    self.buffer(v, before);
-                    self.drafts[stage].loaded[v] = true;
-                }
-                _ => {
-                    self.first[v].get_or_insert(stage);
-                    self.drafts[stage].computed[v] = true;
-                    self.inst(v).uses().iter().for_each(|u| needed[u.0 as usize] = true);
-                }
-            }
+            self.drafts[stage].values.push((v, source));
         }
     }
 
     /// The buffer of a value, which the pass of this stage writes if it is new.
     fn buffer(&mut self, v: usize, stage: usize) -> u32 {
-        let known = self.buffered.iter().position(|&b| b == v);
-        let number = known.unwrap_or_else(|| {
+        *self.buffers[v].get_or_insert_with(|| {
             self.buffered.push(v);
             self.drafts[stage].kept.push(v);
-            self.buffered.len() - 1
-        });
-        number as u32
+            self.buffered.len() as u32 - 1
+        })
     }
 
-    fn scalar(&self, v: usize) -> u32 {
-        self.hoisted.iter().position(|&h| h == v).expect("asked for by a pass") as u32
+    /// The scalar of a value.
+    fn scalar(&mut self, v: usize) -> u32 {
+        *self.scalars[v].get_or_insert_with(|| {
+            self.hoisted.push(v);
+            self.hoisted.len() as u32 - 1
+        })
     }
 
     fn points(&self, stage: usize, stores: &[&Store]) -> Option<Map> {
@@ -246,20 +264,14 @@ impl<'a> Planner<'a> {
             return None;
         }
         let mut writer = Writer::over_points(self);
-        for v in 0..self.uniform.len() {
-            if draft.loaded[v] {
-                let source = match self.uniform[v] {
-                    true => Source::Scalar(self.scalar(v)),
-                    false => Source::Buffer(self.buffered.iter().position(|&b| b == v).expect("it has one") as u32),
-                };
-                writer.load(v, source);
-            } else if draft.computed[v] {
-                writer.compute(v, self.inst(v));
+        for &(v, source) in draft.values.iter().rev() {
+            match source {
+                Some(source) => writer.load(v, source),
+                None => writer.compute(v, self.inst(v)),
             }
         }
         for &v in &draft.kept {
-            let buffer = self.buffered.iter().position(|&b| b == v).expect("it was just made");
-            writer.store(v, Source::Buffer(buffer as u32));
+            writer.store(v, Source::Buffer(self.buffers[v].expect("it was just made")));
         }
         for s in stores {
             writer.store(s.value.0 as usize, Source::Launch(s.operand));
@@ -271,22 +283,25 @@ impl<'a> Planner<'a> {
     fn scalars(&self, stage: u32) -> Option<Map> {
         let own = |v: &usize| self.stages[*v] == stage;
         let roots: Vec<usize> = self.hoisted.iter().copied().filter(own).collect();
-        let is_ready = |v: usize| self.stages[v] < stage && self.hoisted.contains(&v);
-        let mut needed = vec![false; self.uniform.len()];
-        roots.iter().for_each(|&v| needed[v] = true);
-        for v in (0..needed.len()).rev() {
-            if needed[v] && !is_ready(v) {
-                self.inst(v).uses().iter().for_each(|u| needed[u.0 as usize] = true);
+        let ready = |v: usize| self.scalars[v].filter(|_| self.stages[v] < stage).map(Source::Scalar);
+        let (mut pending, mut needed) = (Pending::default(), Vec::new());
+        pending.extend(roots.iter().copied());
+        while let Some(v) = pending.next() {
+            needed.push(v);
+            if ready(v).is_none() {
+                pending.extend(self.uses(v));
             }
         }
         let mut writer = Writer::over_rows(self);
-        for v in (0..needed.len()).filter(|&v| needed[v]) {
-            match is_ready(v) {
-                true => writer.load(v, Source::Scalar(self.scalar(v))),
-                false => writer.compute(v, self.inst(v)),
+        for &v in needed.iter().rev() {
+            match ready(v) {
+                Some(source) => writer.load(v, source),
+                None => writer.compute(v, self.inst(v)),
             }
         }
-        roots.iter().for_each(|&v| writer.store(v, Source::Scalar(self.scalar(v))));
+        for &v in &roots {
+            writer.store(v, Source::Scalar(self.scalars[v].expect("it is one of the scalars")));
+        }
         (!roots.is_empty()).then(|| writer.finish())
     }
 
@@ -311,8 +326,8 @@ struct Writer<'a> {
     sources: Vec<Source>,
     operands: Vec<Operand>,
     body: Vec<Inst>,
-    /// New numbers of values.
-    numbers: Vec<u32>,
+    /// The values that the instructions of the body compute, in ascending order.
+    values: Vec<usize>,
     stores: Vec<Store>,
 }
 
@@ -324,7 +339,6 @@ impl<'a> Writer<'a> {
         Self::new(planner, planner.kept.saturating_sub(1), true)
     }
     fn new(planner: &'a Planner<'a>, vector_axis: usize, over_rows: bool) -> Self {
-        let numbers = vec![u32::MAX; planner.types.len()];
         Self {
             planner,
             vector_axis,
@@ -332,7 +346,7 @@ impl<'a> Writer<'a> {
             sources: Vec::new(),
             operands: Vec::new(),
             body: Vec::new(),
-            numbers,
+            values: Vec::new(),
             stores: Vec::new(),
         }
     }
@@ -371,8 +385,14 @@ impl<'a> Writer<'a> {
     }
 
     fn push(&mut self, v: usize, inst: Inst) {
-        self.numbers[v] = self.body.len() as u32;
+        debug_assert!(self.values.last().is_none_or(|&last| last < v), "values come in order");
+        self.values.push(v);
         self.body.push(inst);
+    }
+
+    /// The new number of a value.
+    fn number(&self, v: usize) -> Value {
+        Value(self.values.binary_search(&v).expect("it was computed before its use") as u32)
     }
 
     fn load(&mut self, v: usize, source: Source) {
@@ -381,7 +401,7 @@ impl<'a> Writer<'a> {
     }
 
     fn compute(&mut self, v: usize, inst: Inst) {
-        let number = |v: Value| Value(self.numbers[v.0 as usize]);
+        let number = |v: Value| self.number(v.0 as usize);
         let inst = match inst {
             Inst::Load(o) => return self.load(v, Source::Launch(o)),
             Inst::Reduced(a) => return self.load(v, Source::Result(a)),
@@ -402,7 +422,7 @@ impl<'a> Writer<'a> {
     }
 
     fn store(&mut self, v: usize, to: Source) {
-        let value = Value(self.numbers[v]);
+        let value = self.number(v);
         let operand = self.operand(to, Role::Out);
         self.stores.push(Store { operand, value });
     }
