@@ -450,7 +450,7 @@ fn verified<S: Tree + Clone, O: Output>(
 
 fn insert(shared: &Shared, key: Vec<Token>, entry: Arc<Entry>) -> Arc<Entry> {
     let inserted = shared.cache.insert(key, entry);
-    log::traced(&shared.name, &shared.cache.latest_changes());
+    log::traced(&shared.name, || shared.cache.latest_changes());
     if let Some(warning) = inserted.warning {
         eprintln!("warning: '{}', compiled at {}, keeps being traced: {warning}", shared.name, shared.place);
     }

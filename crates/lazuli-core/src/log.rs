@@ -30,10 +30,10 @@ pub fn wants(topic: Topic) -> bool {
     WANTED.get_or_init(wanted).contains(&topic)
 }
 
-/// Tells that a function was traced.
-pub fn traced(name: &str, changes: &[Change]) {
+/// Tells that a function was traced, and why.
+pub fn traced(name: &str, changes: impl FnOnce() -> Vec<Change>) {
     if wants(Topic::Recompiles) {
-        eprintln!("lazuli: traced '{name}': {}", cause_of(changes));
+        eprintln!("lazuli: traced '{name}': {}", cause_of(&changes()));
     }
 }
 

@@ -10,7 +10,8 @@ pub struct Location(u32);
 
 #[derive(Default)]
 struct Interner {
-    ids: HashMap<(String, u32), u32>,
+    /// By file, then by line.
+    ids: HashMap<String, HashMap<u32, u32>>,
     places: Vec<(String, u32)>,
 }
 
@@ -25,12 +26,12 @@ impl Location {
 
     pub fn new(file: &str, line: u32) -> Self {
         let mut table = interner().lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(&id) = table.ids.get(&(file.to_owned(), line)) {
+        if let Some(&id) = table.ids.get(file).and_then(|lines| lines.get(&line)) {
             return Location(id);
         }
         table.places.push((file.to_owned(), line));
         let id = table.places.len() as u32;
-        table.ids.insert((file.to_owned(), line), id);
+        table.ids.entry(file.to_owned()).or_default().insert(line, id);
         Location(id)
     }
     /// The caller's place in Rust code.

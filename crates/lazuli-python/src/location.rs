@@ -1,7 +1,10 @@
 //! The user's place in a Python program: the innermost frame that is not Lazuli's own.
 
 use lazuli_core::{Location, trace};
+use pyo3::intern;
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyString;
 
 /// From here on, what this thread records while tracing carries Python places.
 pub fn locate() {
@@ -10,7 +13,7 @@ pub fn locate() {
 
 /// Issues a warning of the package's own at the user's line.
 pub fn warn(py: Python<'_>, category: &str, text: String) -> PyResult<()> {
-    let (file, line) = frame(py).unwrap_or_else(|| ("lazuli".into(), 1));
+    let (file, line) = frame(py).unwrap_or_else(|| (PyString::new(py, "lazuli"), 1));
     let category = py.import("lazuli._errors")?.getattr(category)?;
     py.import("warnings")?.call_method1("warn_explicit", (text, category, file, line))?;
     Ok(())
@@ -22,18 +25,19 @@ fn here() -> Location {
 }
 
 fn find(py: Python<'_>) -> Option<Location> {
-    frame(py).map(|(file, line)| Location::new(&file, line))
+    frame(py).and_then(|(file, line)| Some(Location::new(file.to_str().ok()?, line)))
 }
 
 /// File and line of the innermost frame that is the user's.
-fn frame(py: Python<'_>) -> Option<(String, u32)> {
-    let mut frame = py.import("sys").ok()?.call_method0("_getframe").ok()?;
+fn frame(py: Python<'_>) -> Option<(Bound<'_, PyString>, u32)> {
+    static INNERMOST: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let mut frame = INNERMOST.import(py, "sys", "_getframe").ok()?.call0().ok()?;
     loop {
-        let code = frame.getattr("f_code").ok()?;
-        let file: String = code.getattr("co_filename").ok()?.extract().ok()?;
-        if !file.contains("/lazuli/") && !file.ends_with("functools.py") {
-            return Some((file, frame.getattr("f_lineno").ok()?.extract().ok()?));
+        let code = frame.getattr(intern!(py, "f_code")).ok()?;
+        let file = code.getattr(intern!(py, "co_filename")).ok()?.cast_into::<PyString>().ok()?;
+        if file.to_str().is_ok_and(|f| !f.contains("/lazuli/") && !f.ends_with("functools.py")) {
+            return Some((file, frame.getattr(intern!(py, "f_lineno")).ok()?.extract().ok()?));
         }
-        frame = frame.getattr("f_back").ok().filter(|f| !f.is_none())?;
+        frame = frame.getattr(intern!(py, "f_back")).ok().filter(|f| !f.is_none())?;
     }
 }

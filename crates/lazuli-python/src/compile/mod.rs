@@ -1,7 +1,7 @@
 //! `compile`: the compiled function as Python sees it, and the path of a call.
 //!
 //! Files by purpose: `identity` (which functions share a cache), `trace` (running a function on placeholders), `captures` (trees that a
-//! function reads and updates besides its arguments), `entry` (a traced call), `switches`, `verify`. The key is in [`crate::key`].
+//! function reads and updates besides its arguments), `reach` (whether it can reach state beside those), `entry` (a traced call), `switches`, `verify`. The key is in [`crate::key`].
 //!
 //! Invariants: no lock is held while the user's code runs; a cache that outlives the compiled object holds no object of the user's that
 //! could hold the function ([`Entry::is_plain`]).
@@ -10,6 +10,7 @@ mod captures;
 mod entry;
 mod explain;
 mod identity;
+mod reach;
 pub mod switches;
 mod trace;
 mod verify;

@@ -5,7 +5,7 @@
 
 use super::captures::{Edit, Replaced, Snapshot};
 use super::entry::Entry;
-use super::{Arguments, Cache, Compiled, Held, Shapeless};
+use super::{Arguments, Cache, Compiled, Held, Shapeless, reach};
 use crate::array::PyArray;
 use crate::errors::{exception, run};
 use crate::frames::{Scope, Seen};
@@ -129,7 +129,7 @@ impl Compiled {
             let cache = if entry.is_plain(py) { &self.shared } else { &self.own };
             let key = free_key(cache, self.shapeless, call, entry.program.is_any_rank());
             let inserted = cache.insert(key, entry.clone());
-            log::traced(&name, &cache.latest_changes());
+            log::traced(&name, || cache.latest_changes());
             // If another thread was first, its entry stays; these outputs are of our own.
             if let Some(warning) = inserted.warning {
                 location::warn(py, "RecompileWarning", format!("[compile] '{name}' keeps being traced: {warning}"))?;
@@ -192,8 +192,14 @@ pub(super) struct Watched {
     inputs: Snapshot,
     /// What the function reaches, or captures as inputs, besides the outputs.
     reached: Snapshot,
-    /// Finds names of what it changed.
-    names: Py<PyAny>,
+    fun: Py<PyAny>,
+    /// Finds names of what it changed; none if there are no containers.
+    names: Option<Py<PyAny>>,
+}
+
+/// What finds the state that a function can reach, and its names.
+fn search<'py>(py: Python<'py>, fun: &Py<PyAny>, inputs: &Option<Py<PyAny>>) -> PyResult<Bound<'py, PyAny>> {
+    py.import("lazuli._reach")?.getattr("Reach")?.call1((fun, inputs))
 }
 
 impl Watched {
@@ -205,14 +211,18 @@ impl Watched {
         if let Some(tree) = &held.inputs {
             inputs.add(tree.bind(py))?;
         }
-        let watch = py.import("lazuli._reach")?.getattr("Reach")?.call1((&held.fun, &held.inputs))?;
-        for container in watch.call_method0("containers")?.try_iter()? {
-            let container = container?;
-            if !outputs.contains(&container) {
-                reached.add_one(&container)?;
+        let mut names = None;
+        if held.inputs.is_some() || reach::may_reach_state(held.fun.bind(py))? {
+            let search = search(py, &held.fun, &held.inputs)?;
+            for container in search.call_method0("containers")?.try_iter()? {
+                let container = container?;
+                if !outputs.contains(&container) {
+                    reached.add_one(&container)?;
+                }
             }
+            names = Some(search.unbind());
         }
-        Ok(Watched { outputs, inputs, reached, names: watch.unbind() })
+        Ok(Watched { outputs, inputs, reached, fun: held.fun.clone_ref(py), names })
     }
     /// Puts everything back.
     pub fn restore(&self, py: Python<'_>) -> PyResult<()> {
@@ -232,7 +242,10 @@ impl Watched {
         let count = changed.iter().filter(|c| **c).count();
         let Some(first) = changed.iter().position(|c| *c) else { return Ok(()) };
         Python::attach(|py| {
-            let names = self.names.bind(py);
+            let names = match &self.names {
+                Some(names) => names.bind(py).clone(),
+                None => search(py, &self.fun, &None)?,
+            };
             let (what, remedy): (String, String) = match replaced.get(first) {
                 Some(r) => names.call_method1("name_of_item", (&r.container, &r.key))?.extract()?,
                 None => {
