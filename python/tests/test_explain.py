@@ -68,6 +68,13 @@ def test_constants_and_places_are_named():
     assert f"test_explain.py:{line}" in str(e)
 
 
+@pytest.mark.parametrize("file", ["/projects/lazuli/train.py", "/projects/my_functools.py", "lazuli/nn/train.py"])
+def test_places_in_files_of_the_user_are_named_whatever_their_names(file):
+    scope = {}
+    exec(compile("def f(x):\n    return abs(x).exp()\n", file, "exec"), scope)
+    assert f"{file}:2" in str(mx.compile(scope["f"]).explain(mx.ones((5,))))
+
+
 def test_state_stays_as_it_is():
     step, arguments, state = training_step()
     before = [mx.array(a) for _, a in tree_flatten(state) if isinstance(a, mx.array)]

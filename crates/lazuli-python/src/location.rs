@@ -28,14 +28,36 @@ fn find(py: Python<'_>) -> Option<Location> {
     frame(py).and_then(|(file, line)| Some(Location::new(file.to_str().ok()?, line)))
 }
 
+/// Files whose frames are not the user's.
+struct Own {
+    /// The package's folder, as the names of its files begin.
+    folder: String,
+    /// Stands between the user and the package where a `partial` or a wrapper is called.
+    functools: String,
+}
+
+impl Own {
+    fn find(py: Python<'_>) -> PyResult<Own> {
+        let file_of = |module| py.import(module)?.getattr(intern!(py, "__file__"))?.extract::<String>();
+        let init = file_of("lazuli")?;
+        let folder = init.trim_end_matches(|c| c != '/' && c != '\\').to_owned();
+        Ok(Own { folder, functools: file_of("functools")? })
+    }
+    fn has(&self, file: &str) -> bool {
+        file.starts_with(&self.folder) || file == self.functools
+    }
+}
+
 /// File and line of the innermost frame that is the user's.
 fn frame(py: Python<'_>) -> Option<(Bound<'_, PyString>, u32)> {
     static INNERMOST: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    static OWN: PyOnceLock<Own> = PyOnceLock::new();
+    let own = OWN.get_or_try_init(py, || Own::find(py)).ok()?;
     let mut frame = INNERMOST.import(py, "sys", "_getframe").ok()?.call0().ok()?;
     loop {
         let code = frame.getattr(intern!(py, "f_code")).ok()?;
         let file = code.getattr(intern!(py, "co_filename")).ok()?.cast_into::<PyString>().ok()?;
-        if file.to_str().is_ok_and(|f| !f.contains("/lazuli/") && !f.ends_with("functools.py")) {
+        if file.to_str().is_ok_and(|f| !own.has(f)) {
             return Some((file, frame.getattr(intern!(py, "f_lineno")).ok()?.extract().ok()?));
         }
         frame = frame.getattr(intern!(py, "f_back")).ok().filter(|f| !f.is_none())?;
