@@ -15,7 +15,9 @@ use body::{Access, Body};
 use finish::finish;
 pub(crate) use finish::{Launch, Operands};
 use lazuli_ir::prim::{Library, ScatterPoint};
-use lazuli_ir::{Atom, Aval, Error, Graph, Index, Ix, Lane, Lowering, Result, Scalar, Shape, Var, shape};
+use lazuli_ir::{
+    Atom, Aval, Equation, Error, Graph, Index, Ix, Lane, Lowering, Prim, Result, Scalar, Shape, Var, shape,
+};
 use lazuli_kernel::{
     Accumulator, BinaryOp, Combine, DType, Inst, Layout, Nest, Role, ScanOp, ScatterOp, Store, Strides, Value,
 };
@@ -58,6 +60,8 @@ struct Lowerer<'a> {
     places: Places,
     buffers: Vec<usize>,
     work: Vec<Work>,
+    /// Found when first needed.
+    only_users: Option<Vec<Option<u32>>>,
 }
 
 impl<'a> Lowerer<'a> {
@@ -66,8 +70,13 @@ impl<'a> Lowerer<'a> {
             let message = format!("{} layouts for {} inputs", inputs.len(), graph.inputs.len());
             return Err(Error::internal("compile", message));
         }
-        let mut lowerer =
-            Self { graph, places: Places::new(graph), buffers: Vec::with_capacity(8), work: Vec::with_capacity(4) };
+        let mut lowerer = Self {
+            graph,
+            places: Places::new(graph),
+            buffers: Vec::with_capacity(8),
+            work: Vec::with_capacity(4),
+            only_users: None,
+        };
         for (&v, layout) in graph.inputs.iter().zip(inputs) {
             let aval = &graph.avals[v.0 as usize];
             if layout.shape != aval.shape {
@@ -475,19 +484,33 @@ impl<'a> Lowerer<'a> {
         let equation = &self.graph.equations[anchor as usize];
         let v = equation.outputs[0];
         let aval = self.aval(v);
-        let (a, b) = (self.materialise(equation.inputs[0])?, self.materialise(equation.inputs[1])?);
-        let place = self.fresh(aval);
-        let rank = aval.rank();
-        let (m, n) = (aval.shape[rank - 2], aval.shape[rank - 1]);
-        let k = a.layout.shape[a.layout.rank() - 1];
+        let (left, right) = (self.materialise(equation.inputs[0])?, self.materialise(equation.inputs[1])?);
+        // (ab)ᵀ = bᵀaᵀ, whose sums are of the same products in the same order.
+        let turned = self.is_read_transposed(v);
+        let (a, b) = if turned { (transposed(&right), transposed(&left)) } else { (left, right) };
+        let (rank, [m, k], [_, n]) = (aval.rank(), matrix(&a), matrix(&b));
         let batch: Shape = aval.shape[..rank - 2].into();
+        let product = self.fresh(&Aval::new(aval.dtype, batch.iter().copied().chain([m, n]).collect::<Shape>()));
         if aval.size() > 0 {
-            let (a, b) = (stretched(&a, &batch), stretched(&b, &batch));
-            let c = stretched(&place, &batch);
+            let [a, b, c] = [&a, &b, &product].map(|place| stretched(place, &batch));
             self.work.push(Work::Matmul { dtype: aval.dtype, batch, m, n, k, a, b, c });
         }
+        let place = if turned { transposed(&product) } else { product };
         self.places.set(v, place);
         Ok(())
+    }
+
+    /// Whether a product is needed as its transpose and in no other way, so that it had better lie in memory as that. The parts of complex numbers are
+    /// not summed in the same order either way.
+    fn is_read_transposed(&mut self, v: Var) -> bool {
+        let graph = self.graph;
+        let user = self.only_users.get_or_insert_with(|| only_users(graph))[v.0 as usize];
+        let Some(Equation { prim: Prim::Transpose(t), .. }) = user.and_then(|u| graph.equations.get(u as usize)) else {
+            return false;
+        };
+        let rank = t.axes.len();
+        let swaps = |(i, &axis): (usize, &usize)| axis == if i + 2 < rank { i } else { 2 * rank - 3 - i };
+        self.aval(v).dtype != DType::C64 && t.axes.iter().enumerate().all(swaps)
     }
 
     fn sort(&mut self, anchor: u32, axis: usize, indices: bool) -> Result<()> {
@@ -518,6 +541,39 @@ pub(crate) fn lowering(graph: &Graph, equation: u32) -> Lowering {
     let inputs: SmallVec<[&Aval; 3]> = inputs.iter().collect();
     let outputs: SmallVec<[&Aval; 1]> = e.outputs.iter().map(|v| &graph.avals[v.0 as usize]).collect();
     e.prim.lowering(&inputs, &outputs)
+}
+
+/// The equation that reads each variable, if it is one alone and the variable no output.
+fn only_users(graph: &Graph) -> Vec<Option<u32>> {
+    let mut users = vec![None; graph.avals.len()];
+    let mut read = vec![false; graph.avals.len()];
+    let mut note = |atom: &Atom, user: Option<u32>| {
+        if let Atom::Var(v) = atom {
+            let v = v.0 as usize;
+            users[v] = user.filter(|_| !read[v]);
+            read[v] = true;
+        }
+    };
+    for (i, e) in graph.equations.iter().enumerate() {
+        e.inputs.iter().for_each(|atom| note(atom, Some(i as u32)));
+    }
+    graph.outputs.iter().for_each(|atom| note(atom, None));
+    users
+}
+
+/// Rows and columns of a stack of matrices.
+fn matrix(place: &Place) -> [usize; 2] {
+    let shape = &place.layout.shape;
+    [shape[shape.len() - 2], shape[shape.len() - 1]]
+}
+
+/// The same numbers as their transposes.
+fn transposed(place: &Place) -> Place {
+    let mut place = place.clone();
+    let rank = place.layout.rank();
+    place.layout.shape.swap(rank - 2, rank - 1);
+    place.layout.strides.swap(rank - 2, rank - 1);
+    place
 }
 
 /// A stack of matrices seen with the batch axes of the product.

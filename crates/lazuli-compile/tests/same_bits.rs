@@ -1,9 +1,10 @@
 //! Fusing, simplifying and layouts never change a result: every primitive, and random programs, in all modes and bit for bit.
 
-use lazuli_compile::Options;
 use lazuli_compile::testing::{Host, run, run_with};
+use lazuli_compile::{Options, compile};
 use lazuli_ir::prims::*;
 use lazuli_ir::{Atom, Aval, Binary, Builder, DType, Dim, Graph, Result, Ternary, Unary};
+use lazuli_kernel::Layout;
 use lazuli_kernel::testing::Rng;
 use smallvec::{SmallVec, smallvec};
 
@@ -80,6 +81,30 @@ fn random_programs() {
         let graph = program(&mut rng);
         let inputs = lazuli_compile::testing::random_inputs(&graph, &mut rng, seed % 2 == 0);
         check(&format!("program {seed}"), &graph, &inputs, &mut rng);
+    }
+}
+
+/// A product that is read as its transpose alone is computed as that.
+#[test]
+fn transposed_products() {
+    let mut rng = Rng(7);
+    for dtype in ["f32", "f16", "f64", "c64"] {
+        for (batch, [m, k, n]) in
+            [("", [5, 7, 3]), ("2,", [3, 300, 4]), ("", [1, 9, 4]), ("", [4, 9, 1]), ("", [3, 0, 2])]
+        {
+            let axes = if batch.is_empty() { "1,0" } else { "0,2,1" };
+            let graph = format!(
+                "graph v1 (a: {dtype}[{batch}{m},{k}], b: {dtype}[{k},{n}]) {{\n  c: {dtype}[{batch}{m},{n}] = matmul a b\n  \
+                 d: {dtype}[{batch}{n},{m}] = transpose[axes=({axes})] c\n  e: {dtype}[{batch}{n},{m}] = negative d\n  return d e\n}}"
+            );
+            let graph: Graph = graph.parse().unwrap();
+            let inputs = lazuli_compile::testing::random_inputs(&graph, &mut rng, true);
+            check("a transposed product", &graph, &inputs, &mut rng);
+            let layouts: Vec<Layout> = inputs.iter().map(|h| Layout::row(h.aval.shape.clone())).collect();
+            let plan = compile(&graph, &layouts, &Options::COMPILE).unwrap().plan.to_string();
+            let (m, n) = if dtype == "c64" { (m, n) } else { (n, m) };
+            assert!(plan.contains(&format!(" m {m} n {n} k {k}\n")), "{plan}");
+        }
     }
 }
 
