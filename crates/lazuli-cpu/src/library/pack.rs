@@ -151,6 +151,62 @@ pub unsafe fn steps<T: Number>(a: Matrix, rows: Range<usize>, first: usize, to: 
     }
 }
 
+/// Side of the squares that are turned in registers.
+const SQUARE: usize = 8;
+
+/// Transposes a square of real numbers: from columns `pitch` elements apart to rows `width` numbers apart.
+///
+/// # Safety
+///
+/// The elements can be read.
+#[inline(always)]
+unsafe fn turn<T: Number>(from: *const T, pitch: isize, width: usize, to: &mut [T::Wide]) {
+    let to = &mut to[..(SQUARE - 1) * width + SQUARE];
+    #[cfg(target_arch = "x86_64")]
+    if T::SAME && size_of::<T>() == 4 {
+        // SAFETY: numbers of 32 bits as they lie in memory, eight of each column; generated code of this backend needs AVX2 already.
+        return unsafe { turn_words(from.cast(), pitch, width, to.as_mut_ptr().cast()) };
+    }
+    for j in 0..SQUARE {
+        for k in 0..SQUARE {
+            // SAFETY: the caller's.
+            to[k * width + j] = unsafe { from.offset(j as isize * pitch).add(k).read() }.entry(0, 0);
+        }
+    }
+}
+
+/// The same for numbers of 32 bits.
+///
+/// # Safety
+///
+/// The processor has AVX2; eight numbers can be read from each of eight columns, and written to each of eight rows.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+unsafe fn turn_words(from: *const f32, pitch: isize, width: usize, to: *mut f32) {
+    use std::arch::x86_64::*;
+    // SAFETY: the caller's.
+    let column = |j: isize| unsafe { _mm256_loadu_ps(from.offset(j * pitch)) };
+    let pairs = |a, b| [_mm256_unpacklo_ps(a, b), _mm256_unpackhi_ps(a, b)];
+    let fours = |a, b| [_mm256_shuffle_ps::<0x44>(a, b), _mm256_shuffle_ps::<0xEE>(a, b)];
+    // Of four columns: rows 0, 1, 2, 3 in the lower half, 4 more in the upper.
+    let half = |j: isize| {
+        let [a, b] = pairs(column(j), column(j + 1));
+        let [c, d] = pairs(column(j + 2), column(j + 3));
+        let ([p, q], [r, s]) = (fours(a, c), fours(b, d));
+        [p, q, r, s]
+    };
+    let (left, right) = (half(0), half(4));
+    for k in 0..4 {
+        let low = _mm256_permute2f128_ps::<0x20>(left[k], right[k]);
+        let high = _mm256_permute2f128_ps::<0x31>(left[k], right[k]);
+        // SAFETY: the caller's.
+        unsafe {
+            _mm256_storeu_ps(to.add(k * width), low);
+            _mm256_storeu_ps(to.add((k + 4) * width), high);
+        }
+    }
+}
+
 /// Packs `columns` of b over the steps of k from `first` on: as many as `to` holds, the columns' numbers of one step side by side, zeros after them up to
 /// `width`.
 ///
@@ -168,6 +224,25 @@ pub unsafe fn columns<T: Number>(b: Matrix, first: usize, columns: Range<usize>,
         for (k, to) in to.chunks_exact_mut(width).enumerate() {
             // SAFETY: the caller's.
             T::parts(unsafe { std::slice::from_raw_parts(b.at::<T>(first + k, columns.start), n) }, &mut to[..n]);
+        }
+        return;
+    }
+    if b.row == 1 && parts == 1 {
+        // Steps are neighbours in memory: squares of them are turned, then the rest goes one by one.
+        let square = |m: usize| m - m % SQUARE;
+        let (whole_steps, whole_columns) = (square(steps), square(n));
+        for j in (0..whole_columns).step_by(SQUARE) {
+            for k in (0..whole_steps).step_by(SQUARE) {
+                // SAFETY: the caller's.
+                unsafe { turn::<T>(b.at(first + k, columns.start + j), b.column, width, &mut to[k * width + j..]) };
+            }
+        }
+        for j in 0..n {
+            let from = if j < whole_columns { whole_steps } else { 0 };
+            for k in from..steps {
+                // SAFETY: the caller's.
+                to[k * width + j] = unsafe { b.at::<T>(first + k, columns.start + j).read() }.entry(0, 0);
+            }
         }
         return;
     }
