@@ -356,18 +356,32 @@ impl<T: Element, O: Operator<T>> Wide for Zip<'_, T, O> {
 
 struct ZipFour<'a, T, O>(&'a mut [T], [&'a [T]; 4], [usize; 4], PhantomData<O>);
 
+/// Elements that stay in registers from one operand to the next. Their number is a constant, so that they do, and nothing is checked per vector.
+const HELD: usize = 64;
+
 impl<T: Element, O: Operator<T>> Wide for ZipFour<'_, T, O> {
     type Output = ();
     #[inline(always)]
     fn compute(self) {
-        let line = 64 / size_of::<T>();
-        for (start, into) in self.0.chunks_mut(line).enumerate().map(|(k, into)| (k * line, into)) {
-            self.2.iter().for_each(|next| fetch(next + start * size_of::<T>()));
-            let [a, b, c, d] = self.1.map(|from| &from[start..start + into.len()]);
-            for (i, into) in into.iter_mut().enumerate() {
-                let two = O::apply(O::apply(*into, a[i]), b[i]);
-                *into = O::apply(O::apply(two, c[i]), d[i]);
+        let ZipFour(into, from, next, _) = self;
+        let n = into.len();
+        let from = from.map(|from| &from[..n]);
+        let (chunks, rest) = into.as_chunks_mut::<HELD>();
+        let whole = chunks.len() * HELD;
+        for (chunk, into) in chunks.iter_mut().enumerate() {
+            let bytes = chunk * size_of::<[T; HELD]>();
+            for next in next {
+                (0..size_of::<[T; HELD]>()).step_by(64).for_each(|byte| fetch(next + bytes + byte));
             }
+            let mut held = *into;
+            for from in from {
+                let (from, _) = from[chunk * HELD..].as_chunks::<HELD>();
+                held.iter_mut().zip(&from[0]).for_each(|(a, &b)| *a = O::apply(*a, b));
+            }
+            *into = held;
+        }
+        for from in from {
+            rest.iter_mut().zip(&from[whole..]).for_each(|(a, &b)| *a = O::apply(*a, b));
         }
     }
 }
