@@ -1,6 +1,7 @@
 //! The threads that kernels and library calls share.
 //!
-//! A call hands out task numbers from a counter; the caller works too. Workers spin briefly for the next call, then sleep. Results
+//! A call hands out task numbers from a counter; the caller works too. Workers spin briefly for the next call, and the caller for the last of
+//! them, then they sleep: to be woken takes longer than most calls do. Results
 //! never depend on the number of threads, because tasks are cut by shape alone or write apart. After a fork the child has no workers: the
 //! pool notices and starts afresh. A plan that is asked to stop stops between tasks.
 
@@ -10,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-/// Rounds of waiting before a worker sleeps: some tens of microseconds.
+/// Rounds of waiting before a thread sleeps: some tens of microseconds.
 const SPINS: usize = 1500;
 
 #[derive(Debug)]
@@ -29,6 +30,8 @@ struct Team {
     state: Mutex<State>,
     /// Counts jobs, so that spinning workers see a new one without the lock.
     epoch: AtomicUsize,
+    /// Workers inside the job. Changed under the lock, read without it by the caller that spins.
+    active: AtomicUsize,
     wake: Condvar,
     done: Condvar,
 }
@@ -36,9 +39,9 @@ struct Team {
 #[derive(Debug)]
 struct State {
     job: Option<Job>,
-    /// Workers inside the job.
-    active: usize,
     sleeping: usize,
+    /// Whether the caller sleeps until the last worker is out.
+    waiting: bool,
 }
 
 /// A running call, which outlives every worker that joined it.
@@ -76,6 +79,16 @@ impl Work<'_> {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(|e| e.into_inner())
+}
+
+/// Waits a moment for the condition to end.
+fn spin_while(condition: impl Fn() -> bool) {
+    for _ in 0..SPINS {
+        if !condition() {
+            return;
+        }
+        std::hint::spin_loop();
+    }
 }
 
 impl Pool {
@@ -117,16 +130,22 @@ impl Pool {
             let mut state = lock(&team.state);
             state.job = Some(job);
             team.epoch.fetch_add(1, Ordering::Release);
-            if state.sleeping > 0 {
+            let asleep = state.sleeping > 0;
+            drop(state);
+            if asleep {
                 team.wake.notify_all();
             }
         }
         work.run();
+        // From here on no worker joins.
+        lock(&team.state).job = None;
+        spin_while(|| team.active.load(Ordering::Acquire) > 0);
         let mut state = lock(&team.state);
-        state.job = None;
-        while state.active > 0 {
+        while team.active.load(Ordering::Acquire) > 0 {
+            state.waiting = true;
             state = team.done.wait(state).unwrap_or_else(|e| e.into_inner());
         }
+        state.waiting = false;
         drop(state);
         if let Some(payload) = work.panic.into_inner().unwrap_or_else(|e| e.into_inner()) {
             resume_unwind(payload);
@@ -146,8 +165,9 @@ impl Pool {
         let team: &'static Team = Box::leak(Box::new(Team {
             generation,
             busy: Mutex::new(()),
-            state: Mutex::new(State { job: None, active: 0, sleeping: 0 }),
+            state: Mutex::new(State { job: None, sleeping: 0, waiting: false }),
             epoch: AtomicUsize::new(0),
+            active: AtomicUsize::new(0),
             wake: Condvar::new(),
             done: Condvar::new(),
         }));
@@ -171,11 +191,7 @@ impl Team {
         let _floats = DefaultFloats::set();
         let mut seen = 0;
         loop {
-            let mut spins = 0;
-            while self.epoch.load(Ordering::Acquire) == seen && spins < SPINS {
-                std::hint::spin_loop();
-                spins += 1;
-            }
+            spin_while(|| self.epoch.load(Ordering::Acquire) == seen);
             let mut state = lock(&self.state);
             while self.epoch.load(Ordering::Acquire) == seen {
                 state.sleeping += 1;
@@ -184,13 +200,13 @@ impl Team {
             }
             seen = self.epoch.load(Ordering::Acquire);
             let Some(job) = state.job else { continue };
-            state.active += 1;
+            self.active.fetch_add(1, Ordering::Relaxed);
             drop(state);
             // SAFETY: counted as active while the job stood, so `run` waits for us before the work goes.
             unsafe { (*job.work).run() };
-            let mut state = lock(&self.state);
-            state.active -= 1;
-            if state.active == 0 {
+            let state = lock(&self.state);
+            let is_last = self.active.fetch_sub(1, Ordering::Release) == 1;
+            if is_last && state.waiting {
                 self.done.notify_one();
             }
         }
