@@ -218,27 +218,34 @@ fn background_work_runs_in_order() {
 #[test]
 fn running_out_of_memory_leaves_the_state_as_it_was() {
     let _alone = alone();
-    let step = compile(|(w, m): &mut (Array, Array), x: &Array| {
-        *m = &*m + x;
-        *w = &*w * 2.0f32;
-        // Not elementwise, so that it takes memory of its own.
-        x.reshape([SIDE, SIDE]).matmul(&x.reshape([SIDE, SIDE]))
-    });
-    let x = filled(1.0);
-    let mut state = (filled(3.0), filled(5.0));
-    let product = step(&mut state, &x);
-    let before = backend::default().memory().active;
-    let old = backend::default().set_memory_limit(before + BYTES / 2);
-    let all = [product, state.0.clone(), state.1.clone()];
-    drop(state);
-    let error = eval(&all).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Memory, "{error}");
-    assert_eq!(backend::default().memory().active, before);
-    let error = async_eval(&all).unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Memory, "{error}");
-    backend::default().set_memory_limit(old);
-    eval(&all).unwrap();
-    assert!(is(&all[1], 6.0) && is(&all[2], 6.0) && is(&all[0], SIDE as f32));
+    // Not elementwise, so that it takes memory of its own: for what it computes, or to work in (the second factor in panels, and rows to sort).
+    let square = |x: &Array| x.reshape([SIDE, SIDE]).matmul(&x.reshape([SIDE, SIDE]));
+    let thin =
+        |x: &Array| x.index(..2 * SIDE as i32).reshape([2, SIDE]).matmul(&x.reshape([SIDE, SIDE]).transpose([1, 0]));
+    let sorted = |x: &Array| x.sort(0).index(..2);
+    let all: [fn(&Array) -> Array; 3] = [square, thin, sorted];
+    for f in all {
+        let step = compile(move |(w, m): &mut (Array, Array), x: &Array| {
+            *m = &*m + x;
+            *w = &*w * 2.0f32;
+            f(x)
+        });
+        let x = filled(1.0);
+        let mut state = (filled(3.0), filled(5.0));
+        let result = step(&mut state, &x);
+        let before = backend::default().memory().active;
+        let old = backend::default().set_memory_limit(before + BYTES / 2);
+        let all = [result, state.0.clone(), state.1.clone()];
+        drop(state);
+        let error = eval(&all).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Memory, "{error}");
+        assert_eq!(backend::default().memory().active, before);
+        let error = async_eval(&all).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Memory, "{error}");
+        backend::default().set_memory_limit(old);
+        eval(&all).unwrap();
+        assert!(is(&all[1], 6.0) && is(&all[2], 6.0) && all[0].equal(f(&x)).all(()).item::<bool>());
+    }
 }
 
 static ASKED: AtomicBool = AtomicBool::new(false);

@@ -4,7 +4,7 @@ use crate::fork;
 use crate::isa::Isa;
 use crate::kernels::Kernels;
 use crate::library::Call;
-use crate::memory::{Allocator, CpuMemory};
+use crate::memory::{ALIGN, Allocator, CpuMemory};
 use crate::nest::{Context, Launches, cost_per_point};
 use crate::pool::Pool;
 use crate::stream::{self, Streams};
@@ -14,6 +14,7 @@ use lazuli_kernel::{
 };
 use smallvec::SmallVec;
 use std::any::Any;
+use std::ops::Range;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -53,7 +54,8 @@ use std::time::Duration;
 #[derive(Debug)]
 pub struct Cpu {
     kernels: Kernels,
-    context: Arc<Context>,
+    pool: Arc<Pool>,
+    allocator: Arc<Allocator>,
     streams: Arc<Streams>,
 }
 
@@ -85,15 +87,14 @@ impl Cpu {
     }
 
     fn build(isa: Isa, pool: Pool) -> Self {
-        let context = Arc::new(Context { pool, allocator: Allocator::new() });
         let streams = Arc::new(Streams::default());
         let weak: Weak<Streams> = Arc::downgrade(&streams);
         fork::before_fork(weak);
-        Self { kernels: Kernels::new(isa), context, streams }
+        Self { kernels: Kernels::new(isa), pool: Arc::new(pool), allocator: Allocator::new(), streams }
     }
 
     fn allocate(&self, nbytes: usize) -> Result<Buffer> {
-        Ok(Buffer::new(Arc::new(self.context.allocator.allocate(nbytes)?)))
+        Ok(Buffer::new(Arc::new(self.allocator.allocate(nbytes)?)))
     }
 
     /// Memory for each output, an input's that was given up and that the plan has a use for or fresh; and whether any was given up.
@@ -111,6 +112,8 @@ impl Cpu {
 struct Prepared {
     plan: Plan,
     steps: Vec<ReadyStep>,
+    /// Where in the memory of a run the steps work: behind what lies between steps, and so many bytes.
+    workspace: Range<usize>,
     cost: Duration,
 }
 
@@ -170,7 +173,8 @@ impl Executable for Interpreted {
 struct Places {
     inputs: SmallVec<[usize; 8]>,
     outputs: SmallVec<[usize; 4]>,
-    arena: usize,
+    /// Of the memory of the run.
+    memory: usize,
 }
 
 fn address(buffer: &Buffer) -> Result<usize> {
@@ -181,23 +185,26 @@ fn address(buffer: &Buffer) -> Result<usize> {
 }
 
 impl Prepared {
-    fn run(&self, places: &Places, cx: &Context) -> Result<()> {
+    fn run(&self, places: &Places, pool: &Pool) {
         let address = |slot: Slot| match slot {
             Slot::Input(n) => places.inputs[n as usize],
             Slot::Output(n) => places.outputs[n as usize],
-            Slot::Temp { offset, .. } => places.arena + offset,
+            Slot::Temp { offset, .. } => places.memory + offset,
         };
+        let Range { start, end } = self.workspace;
+        // SAFETY: memory of this run that is nobody else's.
+        let mut cx = unsafe { Context::new(pool, places.memory + start, end - start) };
         let stop = stream::stop_flag();
         for step in &self.steps {
             stream::stop_here(&stop);
             // SAFETY: `prepare` verified the plan: every access of every step is within its slot, no point of a step gets in the way of another,
             // and donated inputs are not read after they are overwritten. `enqueue` checked that the inputs are as large as the plan
-            // says, and allocated the outputs and the arena, which nobody else knows yet (a donated buffer was given up
+            // says, and allocated the outputs and the run's own memory, which nobody else knows yet (a donated buffer was given up
             // by its only user). Steps run one after another, and whoever called `enqueue` holds the buffers until they are done.
             unsafe {
                 match step {
-                    ReadyStep::Launch(launch) => launch.run(&address, cx)?,
-                    ReadyStep::Call(call) => call.run(&address, cx)?,
+                    ReadyStep::Launch(launch) => launch.run(&address, &mut cx.step()),
+                    ReadyStep::Call(call) => call.run(&address, &mut cx.step()),
                     ReadyStep::Copy { from, to, nbytes } => {
                         let (from, to) = (address(*from) as *const u8, address(*to) as *mut u8);
                         std::ptr::copy(from, to, *nbytes);
@@ -205,7 +212,6 @@ impl Prepared {
                 }
             }
         }
-        Ok(())
     }
 }
 
@@ -244,11 +250,19 @@ impl<'a> Ours<'a> {
             .or_else(|| any.downcast_ref().map(Ours::Interpreted))
             .ok_or_else(|| Error::internal("enqueue", "the executable is of another backend"))
     }
-    fn run(&self, places: &Places, cx: &Context) -> Result<()> {
+    /// Bytes that a run needs besides inputs and outputs.
+    fn memory(&self) -> usize {
         match self {
-            Ours::Prepared(prepared) => prepared.run(places, cx),
-            Ours::Interpreted(interpreted) => interpreted.run(places),
+            Ours::Prepared(prepared) => prepared.workspace.end,
+            Ours::Interpreted(_) => 0,
         }
+    }
+    fn run(&self, places: &Places, pool: &Pool) -> Result<()> {
+        match self {
+            Ours::Prepared(prepared) => prepared.run(places, pool),
+            Ours::Interpreted(interpreted) => interpreted.run(places)?,
+        }
+        Ok(())
     }
 }
 
@@ -273,7 +287,7 @@ impl Backend for Cpu {
         Features {
             name: "cpu".into(),
             architecture: self.kernels.isa.name().into(),
-            threads: self.context.pool.threads(),
+            threads: self.pool.threads(),
             host_memory: true,
         }
     }
@@ -285,18 +299,26 @@ impl Backend for Cpu {
             return Ok(Arc::new(Interpreted { interpreter, executable }));
         }
         plan.verify()?;
+        let threads = self.pool.threads();
         let ready = |step: &Step| {
             Ok(match step {
                 Step::Launch { kernel, bindings } => {
-                    ReadyStep::Launch(Launches::new(&self.kernels, kernel, bindings, self.context.pool.threads())?)
+                    ReadyStep::Launch(Launches::new(&self.kernels, kernel, bindings, threads)?)
                 }
-                Step::Call(call) => ReadyStep::Call(Call::new(&self.kernels, call)?),
+                Step::Call(call) => ReadyStep::Call(Call::new(&self.kernels, call, threads)?),
                 Step::Copy { from, to, nbytes } => ReadyStep::Copy { from: *from, to: *to, nbytes: *nbytes },
             })
         };
-        let steps = plan.steps.iter().map(ready).collect::<Result<_>>()?;
+        let steps: Vec<ReadyStep> = plan.steps.iter().map(ready).collect::<Result<_>>()?;
+        let need = steps.iter().map(|step| match step {
+            ReadyStep::Launch(launch) => launch.need(threads),
+            ReadyStep::Call(call) => call.need(threads).on(threads),
+            ReadyStep::Copy { .. } => 0,
+        });
+        let start = plan.arena.next_multiple_of(ALIGN);
+        let workspace = start..start.saturating_add(need.max().unwrap_or(0));
         let picoseconds = plan.steps.iter().fold(0, |sum: usize, step| sum.saturating_add(cost(step)));
-        Ok(Arc::new(Prepared { plan, steps, cost: Duration::from_nanos(picoseconds as u64 / 1000) }))
+        Ok(Arc::new(Prepared { plan, steps, workspace, cost: Duration::from_nanos(picoseconds as u64 / 1000) }))
     }
 
     fn enqueue(
@@ -312,26 +334,26 @@ impl Backend for Cpu {
         let plan = executable.plan();
         plan.verify_inputs(inputs)?;
         let (outputs, taken) = self.outputs(plan, inputs, donate)?;
-        let arena = match plan.arena {
+        let memory = match ours.memory() {
             0 => None,
-            nbytes => Some(self.context.allocator.allocate(nbytes)?),
+            nbytes => Some(self.allocator.allocate(nbytes)?),
         };
         let places = Places {
             inputs: inputs.iter().map(|b| address(b)).collect::<Result<_>>()?,
             outputs: outputs.iter().map(address).collect::<Result<_>>()?,
-            arena: arena.as_ref().map_or(0, |a| a.pointer() as usize),
+            memory: memory.as_ref().map_or(ALIGN, |m| m.pointer() as usize),
         };
         if mode == Mode::Wait
-            && let Some(result) = self.streams.run_now(after, || ours.run(&places, &self.context))
+            && let Some(result) = self.streams.run_now(after, || ours.run(&places, &self.pool))
         {
             let event = result.map_or_else(Event::failed, |()| Event::done());
             return Ok(Run { outputs, event });
         }
         let held: (Vec<Buffer>, SmallVec<[Buffer; 2]>) = (inputs.iter().copied().cloned().collect(), outputs.clone());
-        let (executable, context) = (executable.clone(), self.context.clone());
+        let (executable, pool) = (executable.clone(), self.pool.clone());
         let work = Box::new(move || {
-            let result = Ours::of(&*executable)?.run(&places, &context);
-            drop((arena, held));
+            let result = Ours::of(&*executable)?.run(&places, &pool);
+            drop((memory, held));
             result
         });
         // What overwrites an input runs to its end, or that would be lost.
@@ -344,7 +366,7 @@ impl Backend for Cpu {
     }
 
     fn upload(&self, bytes: &[u8]) -> Result<Buffer> {
-        let memory = self.context.allocator.allocate(bytes.len())?;
+        let memory = self.allocator.allocate(bytes.len())?;
         // SAFETY: fresh memory of that size, which nobody else knows yet.
         unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), memory.pointer(), bytes.len()) };
         Ok(Buffer::new(Arc::new(memory)))
@@ -366,19 +388,19 @@ impl Backend for Cpu {
     }
 
     fn memory(&self) -> MemoryStats {
-        self.context.allocator.stats()
+        self.allocator.stats()
     }
     fn reset_peak_memory(&self) {
-        self.context.allocator.reset_peak();
+        self.allocator.reset_peak();
     }
     fn clear_cache(&self) {
-        self.context.allocator.clear_cache();
+        self.allocator.clear_cache();
     }
     fn set_cache_limit(&self, nbytes: usize) -> usize {
-        self.context.allocator.set_cache_limit(nbytes)
+        self.allocator.set_cache_limit(nbytes)
     }
     fn set_memory_limit(&self, nbytes: usize) -> usize {
-        self.context.allocator.set_limit(nbytes)
+        self.allocator.set_limit(nbytes)
     }
     fn kernels_generated(&self) -> usize {
         self.kernels.generated()

@@ -54,9 +54,11 @@ struct Job {
 unsafe impl Send for Job {}
 
 struct Work<'a> {
-    task: &'a (dyn Fn(usize) + Sync),
+    task: &'a (dyn Fn(usize, usize) + Sync),
     tasks: usize,
     next: AtomicUsize,
+    /// How many threads have had a task.
+    threads: AtomicUsize,
     /// Set when the caller's plan should stop.
     stop: Option<Arc<AtomicBool>>,
     panic: Mutex<Option<Box<dyn std::any::Any + Send>>>,
@@ -64,12 +66,14 @@ struct Work<'a> {
 
 impl Work<'_> {
     fn run(&self) {
+        let mut number = None;
         loop {
             let k = self.next.fetch_add(1, Ordering::Relaxed);
             if k >= self.tasks || stream::is_stopped(&self.stop) {
                 return;
             }
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| (self.task)(k))) {
+            let thread = *number.get_or_insert_with(|| self.threads.fetch_add(1, Ordering::Relaxed));
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| (self.task)(thread, k))) {
                 lock(&self.panic).get_or_insert(payload);
                 self.next.store(self.tasks, Ordering::Relaxed);
             }
@@ -105,16 +109,17 @@ impl Pool {
         self.threads
     }
 
-    /// Calls `task(k)` for every `k` below `tasks`, on all threads; returns when all are done. Panics of tasks come out here.
-    pub fn run(&self, tasks: usize, task: &(dyn Fn(usize) + Sync)) {
+    /// Calls `task(thread, k)` for every `k` below `tasks`, on all threads; returns when all are done. The number of a thread, below
+    /// [`threads`](Self::threads) and below `tasks`, is its own during the call. Panics of tasks come out here.
+    pub fn run(&self, tasks: usize, task: &(dyn Fn(usize, usize) + Sync)) {
         if tasks <= 1 {
-            return (0..tasks).for_each(task);
+            return (0..tasks).for_each(|k| task(0, k));
         }
         let stop = stream::stop_flag();
         let alone = || {
             for k in 0..tasks {
                 stream::stop_here(&stop);
-                task(k);
+                task(0, k);
             }
         };
         if self.threads == 1 {
@@ -123,7 +128,14 @@ impl Pool {
         let team = self.team();
         // Another call has the workers, perhaps one further up this very stack.
         let Ok(_busy) = team.busy.try_lock() else { return alone() };
-        let work = Work { task, tasks, next: AtomicUsize::new(0), stop: stop.clone(), panic: Mutex::new(None) };
+        let work = Work {
+            task,
+            tasks,
+            next: AtomicUsize::new(0),
+            threads: AtomicUsize::new(0),
+            stop: stop.clone(),
+            panic: Mutex::new(None),
+        };
         // SAFETY: only the lifetime changes. The reference is withdrawn, and the workers inside waited for, before `work` goes.
         let job = Job { work: unsafe { std::mem::transmute::<*const Work<'_>, *const Work<'static>>(&work) } };
         {
@@ -223,7 +235,8 @@ mod tests {
             let pool = Pool::with_threads(threads);
             for tasks in [0, 1, 2, 7, 1000] {
                 let counts: Vec<AtomicUsize> = (0..tasks).map(|_| AtomicUsize::new(0)).collect();
-                pool.run(tasks, &|k| {
+                pool.run(tasks, &|thread, k| {
+                    assert!(thread < threads.min(tasks));
                     counts[k].fetch_add(1, Ordering::Relaxed);
                 });
                 assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1), "{tasks} tasks on {threads} threads");
@@ -235,13 +248,13 @@ mod tests {
     fn calls_may_nest_and_panic() {
         let pool = Pool::with_threads(3);
         let total = AtomicUsize::new(0);
-        pool.run(4, &|_| {
-            pool.run(4, &|_| {
+        pool.run(4, &|_, _| {
+            pool.run(4, &|_, _| {
                 total.fetch_add(1, Ordering::Relaxed);
             });
         });
         assert_eq!(total.load(Ordering::Relaxed), 16);
-        assert!(catch_unwind(AssertUnwindSafe(|| pool.run(8, &|k| assert!(k != 5)))).is_err());
-        pool.run(8, &|_| {});
+        assert!(catch_unwind(AssertUnwindSafe(|| pool.run(8, &|_, k| assert!(k != 5)))).is_err());
+        pool.run(8, &|_, _| {});
     }
 }

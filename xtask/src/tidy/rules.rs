@@ -29,6 +29,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("crates/lazuli-cpu/src/nest/fold.rs", "typed reads and writes of buffers"),
     ("crates/lazuli-cpu/src/nest/map.rs", "hands buffers to generated code"),
     ("crates/lazuli-cpu/src/nest/mod.rs", "hands buffers to generated code"),
+    ("crates/lazuli-cpu/src/nest/room.rs", "memory of the tasks at work"),
     ("crates/lazuli-cpu/src/nest/reduce.rs", "hands buffers to generated code"),
     ("crates/lazuli-cpu/src/nest/rows.rs", "hands buffers to generated code"),
     ("crates/lazuli-cpu/src/nest/scan.rs", "hands buffers to generated code"),

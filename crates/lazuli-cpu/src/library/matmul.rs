@@ -10,8 +10,8 @@ use super::{View, indices};
 use crate::codegen::product::{self, Block, max_rows};
 use crate::exec::Entry;
 use crate::kernels::{Function, Kernels};
-use crate::memory::CpuMemory;
-use crate::nest::{Context, Launch};
+use crate::memory::ALIGN;
+use crate::nest::{Context, Launch, Need, Room, Scratch};
 use half::{bf16, f16};
 use lazuli_kernel::{
     Accumulator, Arg, BinaryOp, Combine, DType, Emit, Inner, Inst, Kernel, MATMUL_BLOCK, Nest, Operand, Result, Role,
@@ -29,6 +29,34 @@ const MOST_PANELS: usize = 64;
 const PACK_PANELS: usize = 12;
 /// Tiles up to which it does not pay to pack b.
 const FEW_TILES: usize = 2;
+
+/// Runs the expression with `$t` as the number that a product of this dtype is of.
+macro_rules! with_number {
+    ($dtype:expr, $t:ident => $e:expr) => {
+        match $dtype {
+            DType::F64 => {
+                type $t = f64;
+                $e
+            }
+            DType::F32 => {
+                type $t = f32;
+                $e
+            }
+            DType::F16 => {
+                type $t = f16;
+                $e
+            }
+            DType::C64 => {
+                type $t = [f32; 2];
+                $e
+            }
+            _ => {
+                type $t = bf16;
+                $e
+            }
+        }
+    };
+}
 
 pub enum Matmul {
     /// With a vector, or over nothing.
@@ -84,9 +112,10 @@ impl Matmul {
         batch: &[usize],
         [m, n, k]: [usize; 3],
         [a, b, c]: [&Arg; 3],
+        threads: usize,
     ) -> Result<Self> {
         if dtype != DType::C64 && (m == 1 || n == 1 || k == 0) {
-            return Ok(Matmul::Vector(reduction(kernels, dtype, batch, [m, n, k], [a, b, c])?));
+            return Ok(Matmul::Vector(reduction(kernels, dtype, batch, [m, n, k], [a, b, c], threads)?));
         }
         let tiles = Tiles::of(m.max(1), max_rows(kernels.isa));
         let double = dtype == DType::F64;
@@ -109,19 +138,21 @@ impl Matmul {
     /// # Safety
     ///
     /// As for `Launch::run`.
-    pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, cx: &Context) -> Result<()> {
+    pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, cx: &mut Context<'_>) {
         // SAFETY: passed on.
         unsafe {
             match self {
                 Matmul::Vector(launch) => launch.run(address, cx),
-                Matmul::Matrix(product) => match product.dtype {
-                    DType::F64 => product.run::<f64>(address, cx),
-                    DType::F32 => product.run::<f32>(address, cx),
-                    DType::F16 => product.run::<f16>(address, cx),
-                    DType::C64 => product.run::<[f32; 2]>(address, cx),
-                    _ => product.run::<bf16>(address, cx),
-                },
+                Matmul::Matrix(product) => with_number!(product.dtype, T => product.run::<T>(address, cx)),
             }
+        }
+    }
+
+    /// The memory that it works in on at most so many threads.
+    pub fn need(&self, threads: usize) -> Need {
+        match self {
+            Matmul::Vector(launch) => launch.need(),
+            Matmul::Matrix(product) => with_number!(product.dtype, T => product.need::<T>(threads)),
         }
     }
 }
@@ -133,6 +164,7 @@ fn reduction(
     batch: &[usize],
     [m, n, k]: [usize; 3],
     [a, b, c]: [&Arg; 3],
+    threads: usize,
 ) -> Result<Launch> {
     let outer = batch.len();
     let (rank, extents) = (outer as u32 + 3, batch.iter().copied().chain([m, n, k]).collect::<Vec<_>>());
@@ -177,7 +209,7 @@ fn reduction(
         body: e.insts,
         nest: Nest::Reduce { axes: 1, accumulators, epilogue, stores },
     };
-    Launch::new(kernels, &kernel, &extents, &args, &[])
+    Launch::new(kernels, &kernel, &extents, &args, &[], threads)
 }
 
 /// b in panels: all of them packed, or the last one only, and the others where they lie.
@@ -189,9 +221,16 @@ struct Panels {
     lanes: usize,
     /// The first that is packed.
     first: usize,
-    packed: CpuMemory,
     /// Of the batch, 1 where b is broadcast.
     extents: Vec<usize>,
+}
+
+/// How the panels and tiles of a product are divided: so many parts down and across.
+#[derive(Clone, Copy)]
+struct Cut {
+    down: usize,
+    across: usize,
+    tasks: usize,
 }
 
 impl Panels {
@@ -208,14 +247,22 @@ impl Panels {
     }
     /// Where in the packed numbers of a matrix those of a panel begin.
     fn place(&self, panel: usize) -> usize {
-        2 * self.lanes * (panel - self.first) * self.depth
+        (2 * self.lanes * (panel - self.first)).saturating_mul(self.depth)
     }
     /// Packed numbers of one matrix.
     fn size(&self) -> usize {
         match self.number() {
             n if n == self.first => 0,
-            n => self.place(n - 1) + self.vectors(n - 1) * self.lanes * self.depth,
+            n => self.place(n - 1).saturating_add((self.vectors(n - 1) * self.lanes).saturating_mul(self.depth)),
         }
+    }
+    /// Whether a panel of c has to be converted, or is narrower than its vectors: it is computed apart.
+    fn is_apart<T: Number>(&self, panel: usize) -> bool {
+        !T::SAME || self.width(panel) < self.vectors(panel) * self.lanes
+    }
+    /// Numbers between rows of a, packed.
+    fn pitch(&self) -> usize {
+        MATMUL_BLOCK.min(self.depth) + 16
     }
     /// Which packed matrix belongs to this point of the batch.
     fn matrix(&self, at: &[usize]) -> usize {
@@ -224,10 +271,10 @@ impl Panels {
 }
 
 impl Product {
-    unsafe fn run<T: Number>(&self, address: &dyn Fn(Slot) -> usize, cx: &Context) -> Result<()> {
+    unsafe fn run<T: Number>(&self, address: &dyn Fn(Slot) -> usize, cx: &mut Context<'_>) {
         let matrices: usize = self.batch.iter().product();
         if matrices * self.m * self.n == 0 {
-            return Ok(());
+            return;
         }
         let bases = [&self.a, &self.b, &self.c].map(|v| address(v.slot));
         if self.k == 0 {
@@ -236,27 +283,73 @@ impl Product {
                 // SAFETY: the verifier proved that this matrix of c lies within its slot, in one piece.
                 unsafe { c.write_bytes(0, self.m * self.n * size_of::<T>()) };
             }
-            return Ok(());
+            return;
         }
-        // SAFETY: passed on.
-        let b = unsafe { self.pack_b::<T>(bases[1], cx)? };
-        let flops = 2 * self.m * b.columns * b.depth * matrices;
-        let wanted = (flops / TASK).clamp(1, 4 * cx.pool.threads());
-        let parts = wanted.div_ceil(matrices);
+        let b = self.panels::<T>();
+        let mut packed = self.packed::<T>(&b, cx.room());
+        // SAFETY: passed on; the memory holds all panels that are packed.
+        unsafe { self.pack_b::<T>(bases[1], &b, packed.address(), cx) };
+        let cut = self.cut(&b, cx.threads());
+        let bases = [bases[0], bases[1], packed.address(), bases[2]];
+        let each = self.task_memory::<T>(&b, cut);
+        cx.share(cut.tasks, matrices * cut.down * cut.across, each, &|units, room| {
+            let mut memory = room.take_bytes(each);
+            for unit in units {
+                let (matrix, part) = (unit / (cut.down * cut.across), unit % (cut.down * cut.across));
+                let (tiles, panels) = self.part_of(&b, cut, part);
+                // SAFETY: passed on; parts of c are disjoint, and the memory is enough for each.
+                unsafe { self.part::<T>(bases, matrix, tiles, panels, &b, memory.address()) };
+            }
+        })
+    }
+
+    /// The memory that it works in on at most so many threads.
+    fn need<T: Number>(&self, threads: usize) -> Need {
+        if self.batch.contains(&0) || self.m * self.n * self.k == 0 {
+            return Need::default();
+        }
+        let b = self.panels::<T>();
+        let cut = self.cut(&b, threads);
+        let shared = Room::measure(|room| self.packed::<T>(&b, room));
+        Need { shared, each: self.task_memory::<T>(&b, cut), tasks: cut.tasks }
+    }
+
+    /// How it is divided for so many threads.
+    fn cut(&self, b: &Panels, threads: usize) -> Cut {
+        let matrices: usize = self.batch.iter().product();
+        let flops = [self.m, b.columns, b.depth, matrices].iter().fold(2usize, |n, &f| n.saturating_mul(f));
+        let tasks = (flops / TASK).clamp(1, 4 * threads);
+        let parts = tasks.div_ceil(matrices);
         let (tiles, panels) = (self.tiles.number, b.number());
         let down = tiles.div_ceil(MOST_TILES).max(parts.min(tiles.div_ceil(2)));
-        let across = panels.div_ceil(MOST_PANELS).max(parts.div_ceil(down).min(panels));
-        cx.share(wanted, matrices * down * across, &|units| {
-            let mut scratch = Scratch::default();
-            for unit in units {
-                let (matrix, row, column) = (unit / (down * across), unit / across % down, unit % across);
-                let tiles = tiles * row / down..tiles * (row + 1) / down;
-                let panels = panels * column / across..panels * (column + 1) / across;
-                // SAFETY: passed on; parts of c are disjoint.
-                unsafe { self.part::<T>(bases, matrix, tiles, panels, &b, &mut scratch, cx)? };
-            }
-            Ok(())
-        })
+        Cut { down, across: panels.div_ceil(MOST_PANELS).max(parts.div_ceil(down).min(panels)), tasks }
+    }
+
+    /// The tiles and panels of a part of each matrix.
+    fn part_of(&self, b: &Panels, Cut { down, across, .. }: Cut, part: usize) -> (Range<usize>, Range<usize>) {
+        let (row, column) = (part / across, part % across);
+        let (tiles, panels) = (self.tiles.number, b.number());
+        (tiles * row / down..tiles * (row + 1) / down, panels * column / across..panels * (column + 1) / across)
+    }
+
+    /// Bytes that a part needs for a, packed, and for sums apart from c.
+    fn part_memory<T: Number>(&self, b: &Panels, tiles: &Range<usize>, panels: &Range<usize>) -> [usize; 2] {
+        let rows = self.tiles.first_row(tiles.end) - self.tiles.first_row(tiles.start);
+        let packed = if self.packs_a::<T>(panels) { b.pitch() } else { 0 };
+        let apart = panels.clone().filter(|&p| b.is_apart::<T>(p)).map(|p| b.vectors(p) * b.lanes).sum::<usize>();
+        [packed, apart].map(|width| (rows * width * size_of::<T::Wide>()).next_multiple_of(ALIGN))
+    }
+
+    /// The same for the part that needs most.
+    fn task_memory<T: Number>(&self, b: &Panels, cut: Cut) -> usize {
+        let parts = (0..cut.down * cut.across).map(|part| self.part_of(b, cut, part));
+        parts.map(|(tiles, panels)| self.part_memory::<T>(b, &tiles, &panels).iter().sum()).max().unwrap_or(0)
+    }
+
+    fn packs_a<T: Number>(&self, panels: &Range<usize>) -> bool {
+        let [row, column] = self.strides(&self.a);
+        let reads_in_place = T::SAME && (T::PARTS == 1 || column == 1);
+        !reads_in_place || panels.len() >= PACK_PANELS || row == 1 && panels.len() > 1
     }
 
     /// Strides of the matrix axes in elements.
@@ -265,26 +358,39 @@ impl Product {
         [view.strides[axes], view.strides[axes + 1]]
     }
 
-    unsafe fn pack_b<T: Number>(&self, base: usize, cx: &Context) -> Result<Panels> {
+    fn panels<T: Number>(&self) -> Panels {
         let (columns, depth, lanes) = (T::PARTS * self.n, T::PARTS * self.k, self.lanes);
         // Axes of the batch that b is broadcast along share their matrices.
         let extents: Vec<usize> =
             self.batch.iter().zip(&self.b.strides).map(|(&n, &s)| if s == 0 { 1 } else { n }).collect();
-        let matrices: usize = extents.iter().product();
-        let [row, column] = self.strides(&self.b);
+        let [_, column] = self.strides(&self.b);
         let lies_well = T::PARTS == 1 && T::SAME && column == 1 && self.tiles.number <= FEW_TILES;
         let first = if lies_well { columns / (2 * lanes) } else { 0 };
-        let mut b = Panels { columns, depth, lanes, first, packed: cx.allocator.allocate(0)?, extents };
-        b.packed = cx.allocator.allocate(matrices * b.size() * size_of::<T::Wide>())?;
-        let to = b.packed.pointer() as usize;
-        let (panels, blocks) = (b.number() - first, depth.div_ceil(MATMUL_BLOCK));
-        let tasks = (matrices * b.size() / (1 << 14)).clamp(1, 4 * cx.pool.threads());
-        cx.share(tasks, matrices * panels * blocks, &|units| {
+        Panels { columns, depth, lanes, first, extents }
+    }
+
+    /// Memory for the panels that are packed, of all matrices.
+    fn packed<'m, T: Number>(&self, b: &Panels, room: &mut Room<'m>) -> Scratch<'m> {
+        let matrices: usize = b.extents.iter().product();
+        room.take_bytes(b.size().saturating_mul(matrices).saturating_mul(size_of::<T::Wide>()))
+    }
+
+    /// Packs what is to be packed of b.
+    ///
+    /// # Safety
+    ///
+    /// `base` is that of b, and at `to` is memory for its packed panels.
+    unsafe fn pack_b<T: Number>(&self, base: usize, b: &Panels, to: usize, cx: &mut Context<'_>) {
+        let matrices: usize = b.extents.iter().product();
+        let [row, column] = self.strides(&self.b);
+        let (panels, blocks) = (b.number() - b.first, b.depth.div_ceil(MATMUL_BLOCK));
+        let tasks = (matrices * b.size() / (1 << 14)).clamp(1, 4 * cx.threads());
+        cx.share(tasks, matrices * panels * blocks, 0, &|units, _| {
             for unit in units {
                 let (matrix, panel, block) =
-                    (unit / (panels * blocks), first + unit / blocks % panels, unit % blocks * MATMUL_BLOCK);
-                let (across, left) = (b.vectors(panel) * lanes, panel * 2 * lanes);
-                let down = MATMUL_BLOCK.min(depth - block);
+                    (unit / (panels * blocks), b.first + unit / blocks % panels, unit % blocks * MATMUL_BLOCK);
+                let (across, left) = (b.vectors(panel) * b.lanes, panel * 2 * b.lanes);
+                let down = MATMUL_BLOCK.min(b.depth - block);
                 let place = matrix * b.size() + b.place(panel) + block * across;
                 let from = self.b.at(base, &indices(&b.extents, matrix));
                 let from = pack::Matrix { address: from, row, column };
@@ -294,41 +400,34 @@ impl Product {
                     pack::columns::<T>(from, block, left..left + b.width(panel), across, to);
                 }
             }
-            Ok(())
-        })?;
-        Ok(b)
+        });
     }
 
     /// Computes these tiles of these panels of one matrix.
-    #[allow(clippy::too_many_arguments)]
+    ///
+    /// # Safety
+    ///
+    /// Bases of a, b, packed b and c; at `memory` is memory for the part.
     unsafe fn part<T: Number>(
         &self,
-        bases: [usize; 3],
+        bases: [usize; 4],
         matrix: usize,
         tiles: Range<usize>,
         panels: Range<usize>,
         b: &Panels,
-        scratch: &mut Scratch,
-        cx: &Context,
-    ) -> Result<()> {
+        memory: usize,
+    ) {
         let size = size_of::<T::Wide>();
         let at = indices(&self.batch, matrix);
         let ([a_row, a_column], [b_row, _]) = (self.strides(&self.a), self.strides(&self.b));
         let (from_a, from_b) = (self.a.at(bases[0], &at), self.b.at(bases[1], &at));
-        let c = self.c.at(bases[2], &at);
-        let packed = b.packed.pointer() as usize + b.matrix(&at) * b.size() * size;
+        let c = self.c.at(bases[3], &at);
+        let packed = bases[2] + b.matrix(&at) * b.size() * size;
         let (top, bottom) = (self.tiles.first_row(tiles.start), self.tiles.first_row(tiles.end));
         let rows = bottom - top;
 
-        // Panels of c that must be converted, or are narrower than the vectors, are computed apart.
-        let apart = |panel: usize| !T::SAME || b.width(panel) < b.vectors(panel) * b.lanes;
-        let aside = panels.clone().filter(|&p| apart(p)).map(|p| rows * b.vectors(p) * b.lanes).sum::<usize>();
-        let aside = if aside == 0 { 0 } else { scratch.sums.at_least(aside * size, cx)? };
-        let reads_in_place = T::SAME && (T::PARTS == 1 || a_column == 1);
-        let pays = panels.len() >= PACK_PANELS || a_row == 1 && panels.len() > 1;
-        let packs_a = !reads_in_place || pays;
-        let (by_steps, pitch) = (a_row == 1 && T::PARTS == 1, MATMUL_BLOCK.min(b.depth) + 16);
-        let packed_a = if packs_a { scratch.a.at_least(rows * pitch * size, cx)? } else { 0 };
+        let (packs_a, by_steps, pitch) = (self.packs_a::<T>(&panels), a_row == 1 && T::PARTS == 1, b.pitch());
+        let (packed_a, aside) = (memory, memory + self.part_memory::<T>(b, &tiles, &panels)[0]);
 
         let tiles_here = tiles.len();
         for block in (0..b.depth).step_by(MATMUL_BLOCK) {
@@ -359,7 +458,7 @@ impl Product {
                 } else {
                     (offset::<T::Wide>(from_b, block as isize * b_row + left as isize), b_row as usize)
                 };
-                let (to_c, c_row) = if apart(panel) {
+                let (to_c, c_row) = if b.is_apart::<T>(panel) {
                     let place = next_aside;
                     next_aside += rows * width * size;
                     (place, width)
@@ -407,7 +506,7 @@ impl Product {
         }
 
         let mut next_aside = aside;
-        for panel in panels.filter(|&p| apart(p)) {
+        for panel in panels.filter(|&p| b.is_apart::<T>(p)) {
             let width = b.vectors(panel) * b.lanes;
             let left = panel * 2 * b.lanes;
             for i in 0..rows {
@@ -420,28 +519,6 @@ impl Product {
             }
             next_aside += rows * width * size;
         }
-        Ok(())
-    }
-}
-
-/// Buffers of a task, made when they are needed.
-#[derive(Default)]
-struct Scratch {
-    a: Grown,
-    sums: Grown,
-}
-
-#[derive(Default)]
-struct Grown(Option<CpuMemory>);
-
-impl Grown {
-    /// Address of so many bytes.
-    fn at_least(&mut self, nbytes: usize, cx: &Context) -> Result<usize> {
-        use lazuli_kernel::backend::Memory;
-        if self.0.as_ref().is_none_or(|memory| memory.nbytes() < nbytes) {
-            self.0 = Some(cx.allocator.allocate(nbytes)?);
-        }
-        Ok(self.0.as_ref().map_or(0, |memory| memory.pointer() as usize))
     }
 }
 

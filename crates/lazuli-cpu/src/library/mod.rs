@@ -5,7 +5,7 @@ mod pack;
 mod sort;
 
 use crate::kernels::{Function, Kernels};
-use crate::nest::Context;
+use crate::nest::{Context, Need};
 use lazuli_kernel::{Arg, DType, LibraryCall, Result, Slot};
 use std::sync::Arc;
 
@@ -16,10 +16,11 @@ pub enum Call {
 }
 
 impl Call {
-    pub fn new(kernels: &Kernels, call: &LibraryCall) -> Result<Self> {
+    /// For at most so many threads.
+    pub fn new(kernels: &Kernels, call: &LibraryCall, threads: usize) -> Result<Self> {
         Ok(match call {
             LibraryCall::Matmul { dtype, batch, m, n, k, a, b, c } => {
-                Call::Matmul(Box::new(matmul::Matmul::new(kernels, *dtype, batch, [*m, *n, *k], [a, b, c])?))
+                Call::Matmul(Box::new(matmul::Matmul::new(kernels, *dtype, batch, [*m, *n, *k], [a, b, c], threads)?))
             }
             LibraryCall::Sort { dtype, rows, n, indices, input, output } => {
                 Call::Sort(sort::Sort::new(*dtype, rows, *n, *indices, input, output))
@@ -32,16 +33,21 @@ impl Call {
     /// # Safety
     ///
     /// As for `Launch::run`.
-    pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, cx: &Context) -> Result<()> {
+    pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, cx: &mut Context<'_>) {
         // SAFETY: passed on.
         unsafe {
             match self {
                 Call::Matmul(matmul) => matmul.run(address, cx),
-                Call::Sort(sort) => {
-                    sort.run(address, cx);
-                    Ok(())
-                }
+                Call::Sort(sort) => sort.run(address, cx),
             }
+        }
+    }
+
+    /// The memory that it works in on at most so many threads.
+    pub fn need(&self, threads: usize) -> Need {
+        match self {
+            Call::Matmul(matmul) => matmul.need(threads),
+            Call::Sort(sort) => sort.need(threads),
         }
     }
 

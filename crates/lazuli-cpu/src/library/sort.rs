@@ -4,8 +4,8 @@
 //! their positions, which makes any sort a stable one. Rows are divided over the threads.
 
 use super::{View, indices};
-use crate::nest::Context;
 use crate::nest::fold::{Element, with_type};
+use crate::nest::{Context, Need, Room, Scratch};
 use half::{bf16, f16};
 use lazuli_kernel::{Arg, DType, Slot};
 
@@ -29,35 +29,53 @@ impl Sort {
     /// # Safety
     ///
     /// As for `Launch::run`.
-    pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, cx: &Context) {
+    pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, cx: &mut Context<'_>) {
         let rows: usize = self.rows.iter().product();
         if rows * self.n == 0 {
             return;
         }
         let (from, to) = (address(self.input.slot), address(self.output.slot));
-        let tasks = (rows * self.n / 4096).clamp(1, 8 * cx.pool.threads()).min(rows);
-        cx.pool.run(tasks, &|k| {
-            for row in rows * k / tasks..rows * (k + 1) / tasks {
+        cx.share(self.tasks(cx.threads()), rows, Room::measure(|room| self.memory(room)), &|rows, room| {
+            let mut memory = self.memory(room);
+            for row in rows {
                 let at = indices(&self.rows, row);
                 // SAFETY: passed on; each row is one task's.
-                unsafe { self.row(self.input.at(from, &at), self.output.at(to, &at)) };
+                unsafe { self.row(self.input.at(from, &at), self.output.at(to, &at), &mut memory) };
             }
         });
     }
 
-    unsafe fn row(&self, from: usize, to: usize) {
+    /// The memory that it works in on at most so many threads.
+    pub fn need(&self, threads: usize) -> Need {
+        Need { shared: 0, each: Room::measure(|room| self.memory(room)), tasks: self.tasks(threads) }
+    }
+
+    fn tasks(&self, threads: usize) -> usize {
+        let rows: usize = self.rows.iter().product();
+        (rows.saturating_mul(self.n) / 4096).clamp(1, 8 * threads)
+    }
+
+    /// A row of elements, and one of keys.
+    fn memory<'m>(&self, room: &mut Room<'m>) -> [Scratch<'m>; 2] {
+        let key = if self.is_narrow() { size_of::<u64>() } else { size_of::<u128>() };
+        [room.take(self.n, self.dtype), room.take_bytes(self.n.saturating_mul(key))]
+    }
+
+    /// # Safety
+    ///
+    /// As for [`run`](Self::run): rows of the input and of the output at these addresses.
+    unsafe fn row(&self, from: usize, to: usize, [values, keys]: &mut [Scratch<'_>; 2]) {
         let step = |view: &View| view.strides[self.rows.len()] * view.itemsize as isize;
         let (read_step, write_step) = (step(&self.input), step(&self.output));
         with_type!(self.dtype, T => {
-            let read = |i: usize| {
+            // Read whole before anything is written: the output may be the input's memory.
+            let values = values.bytes_mut(0, self.n * size_of::<T>()).of_mut::<T>();
+            for (i, value) in values.iter_mut().enumerate() {
                 let at = from.wrapping_add_signed(i as isize * read_step) as *const T;
                 // SAFETY: an element of the input's row.
-                unsafe { at.read() }
-            };
-            // Read whole before anything is written: the output may be the input's memory.
-            let values: Vec<T> = (0..self.n).map(read).collect();
-            let order = self.order(|i| values[i].bits());
-            for (i, &position) in order.iter().enumerate() {
+                *value = unsafe { at.read() };
+            }
+            let place = |i: usize, position: u32| {
                 let at = to.wrapping_add_signed(i as isize * write_step);
                 // SAFETY: an element of the output's row.
                 unsafe {
@@ -66,25 +84,36 @@ impl Sort {
                         false => (at as *mut T).write(values[position as usize]),
                     }
                 }
+            };
+            let bits = values.iter().map(|v| v.bits());
+            if self.is_narrow() {
+                let keys = keys.bytes_mut(0, self.n * size_of::<u64>()).of_mut::<u64>();
+                let numbered = bits.zip(0..).map(|(b, i): (u64, u64)| key(self.dtype, b) << 32 | i);
+                keys.iter_mut().zip(numbered).for_each(|(k, numbered)| *k = numbered);
+                keys.sort_unstable();
+                keys.iter().enumerate().for_each(|(i, &k)| place(i, k as u32));
+            } else {
+                // SAFETY: as many numbers, for which any bits are valid, in memory that is ours and aligned for them.
+                let keys = unsafe { std::slice::from_raw_parts_mut(keys.address() as *mut u128, self.n) };
+                let numbered = bits.zip(0..).map(|(b, i): (u64, u128)| self.wide_key(b) << 32 | i);
+                keys.iter_mut().zip(numbered).for_each(|(k, numbered)| *k = numbered);
+                keys.sort_unstable();
+                keys.iter().enumerate().for_each(|(i, &k)| place(i, k as u32));
             }
         })
     }
 
-    /// The positions in sorted order.
-    fn order(&self, bits: impl Fn(usize) -> u64) -> Vec<u32> {
-        let all = 0..self.n as u32;
-        if self.dtype.itemsize() <= 4 {
-            let mut keys: Vec<u64> = all.map(|i| key(self.dtype, bits(i as usize)) << 32 | i as u64).collect();
-            keys.sort_unstable();
-            return keys.into_iter().map(|k| k as u32).collect();
+    /// Whether keys are of at most 32 bits.
+    fn is_narrow(&self) -> bool {
+        self.dtype.itemsize() <= 4
+    }
+
+    /// A key of 65 bits.
+    fn wide_key(&self, bits: u64) -> u128 {
+        match self.dtype {
+            DType::C64 => complex_key(bits),
+            dtype => key(dtype, bits) as u128,
         }
-        let key = |b: u64| match self.dtype {
-            DType::C64 => complex_key(b),
-            dtype => (false, key(dtype, b)),
-        };
-        let mut keys: Vec<((bool, u64), u32)> = all.map(|i| (key(bits(i as usize)), i)).collect();
-        keys.sort_unstable();
-        keys.into_iter().map(|(_, i)| i).collect()
     }
 }
 
@@ -120,7 +149,7 @@ fn float_key(v: f32) -> u64 {
 }
 
 /// By real parts, then imaginary ones; behind all others where either is NaN.
-fn complex_key(bits: u64) -> (bool, u64) {
+fn complex_key(bits: u64) -> u128 {
     let (re, im) = (f32::from_bits(bits as u32), f32::from_bits((bits >> 32) as u32));
-    (re.is_nan() || im.is_nan(), float_key(re) << 32 | float_key(im))
+    ((re.is_nan() || im.is_nan()) as u128) << 64 | (float_key(re) << 32 | float_key(im)) as u128
 }

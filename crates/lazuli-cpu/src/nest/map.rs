@@ -36,7 +36,7 @@ impl Map {
     /// # Safety
     ///
     /// As for [`Launch::run`](super::Launch::run).
-    pub unsafe fn run(&self, bases: &[usize], cx: &Context) {
+    pub unsafe fn run(&self, bases: &[usize], cx: &Context<'_>) {
         // SAFETY: passed on.
         unsafe { run_parallel(&self.tile, bases, &Part::all(self.tile.extents()), cx) }
     }
@@ -47,10 +47,10 @@ impl Map {
 /// # Safety
 ///
 /// As for [`Tile::run`].
-pub unsafe fn run_parallel(tile: &Tile, bases: &[usize], part: &Part, cx: &Context) {
+pub unsafe fn run_parallel(tile: &Tile, bases: &[usize], part: &Part, cx: &Context<'_>) {
     let points: usize = part.count.iter().product();
     let cost = points.saturating_mul(cost_per_point(tile.kernel()));
-    let threads = cx.pool.threads();
+    let threads = cx.threads();
     if cost < PARALLEL || threads == 1 {
         // SAFETY: passed on.
         return unsafe { tile.run(bases, part) };
@@ -58,7 +58,7 @@ pub unsafe fn run_parallel(tile: &Tile, bases: &[usize], part: &Part, cx: &Conte
     // More tasks than threads, so that a thread that is held up does not hold up all; each still worth its start.
     let (tasks, own) = cut(tile, part, (cost / PARALLEL).clamp(threads, 8 * threads));
     // SAFETY: the boxes of the tasks are parts of the caller's, and disjoint; points of a map are independent.
-    cx.pool.run(tasks, &|k| unsafe { tile.run(bases, &own(k)) });
+    cx.run(tasks, &|k| unsafe { tile.run(bases, &own(k)) });
 }
 
 /// Disjoint boxes that make up a box: about `tasks` of them, if it has so many rows or so long ones. Their number, and each of them.

@@ -7,49 +7,19 @@
 pub mod fold;
 mod map;
 mod reduce;
+mod room;
 mod rows;
 mod scan;
 mod scatter;
 mod together;
 
+pub use room::{Context, Need, Room, Scratch};
 pub use together::Launches;
 
 use crate::kernels::{Function, Kernels};
-use crate::memory::{Allocator, CpuMemory};
-use crate::pool::Pool;
 use crate::tile::{Bases, Operand};
-use fold::Bytes;
-use lazuli_kernel::{Arg, DType, Inner, Kernel, Nest, Result, Role, Scalar, Slot, Store, Value};
+use lazuli_kernel::{Arg, Inner, Kernel, Nest, Result, Role, Scalar, Slot, Store, Value};
 use std::sync::Arc;
-
-/// What running a nest needs besides its memory.
-#[derive(Debug)]
-pub struct Context {
-    pub pool: Pool,
-    pub allocator: Arc<Allocator>,
-}
-
-impl Context {
-    /// Divides `units` of work into tasks for the threads; gives the first error.
-    pub fn share(
-        &self,
-        tasks: usize,
-        units: usize,
-        task: &(dyn Fn(std::ops::Range<usize>) -> Result<()> + Sync),
-    ) -> Result<()> {
-        let tasks = tasks.min(units);
-        if tasks <= 1 || self.pool.threads() == 1 {
-            return task(0..units);
-        }
-        let failure = std::sync::Mutex::new(None);
-        self.pool.run(tasks, &|k| {
-            if let Err(e) = task(units * k / tasks..units * (k + 1) / tasks) {
-                failure.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(e);
-            }
-        });
-        failure.into_inner().unwrap_or_else(|e| e.into_inner()).map_or(Ok(()), Err)
-    }
-}
 
 /// A launch made ready: functions generated, strides in bytes.
 pub struct Launch {
@@ -58,6 +28,7 @@ pub struct Launch {
     args: Vec<(Slot, usize)>,
     /// Rough cost, in picoseconds.
     cost: usize,
+    need: Need,
 }
 
 enum Work {
@@ -71,7 +42,15 @@ enum Work {
 }
 
 impl Launch {
-    pub fn new(kernels: &Kernels, kernel: &Kernel, extents: &[usize], args: &[Arg], params: &[Scalar]) -> Result<Self> {
+    /// For at most so many threads.
+    pub fn new(
+        kernels: &Kernels,
+        kernel: &Kernel,
+        extents: &[usize],
+        args: &[Arg],
+        params: &[Scalar],
+        threads: usize,
+    ) -> Result<Self> {
         let offset = |(arg, o): (&Arg, &lazuli_kernel::Operand)| (arg.slot, arg.offset * o.dtype.itemsize());
         let operands: Vec<Operand> =
             args.iter().map(|a| Operand { strides: a.strides.as_slice().into(), len: a.len }).collect();
@@ -92,7 +71,19 @@ impl Launch {
             }
         };
         let cost = extents.iter().product::<usize>().saturating_mul(cost_per_point(kernel));
-        Ok(Self { work, args: args.iter().zip(&kernel.operands).map(offset).collect(), cost })
+        let need = match &work {
+            Work::Nothing | Work::Map(_) => Need::default(),
+            Work::Reduce(reduce) => reduce.need(threads),
+            Work::Rows(rows) => rows.need(threads),
+            Work::Scan(scan) => scan.need(threads),
+            Work::Scatter(scatter) => scatter.need(),
+        };
+        Ok(Self { work, args: args.iter().zip(&kernel.operands).map(offset).collect(), cost, need })
+    }
+
+    /// The memory that it works in.
+    pub fn need(&self) -> Need {
+        self.need
     }
 
     /// The addresses of its arguments. `address` gives that of a slot.
@@ -105,7 +96,7 @@ impl Launch {
     /// # Safety
     ///
     /// As for [`run_at`](Self::run_at).
-    pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, cx: &Context) -> Result<()> {
+    pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, cx: &mut Context<'_>) {
         // SAFETY: passed on.
         unsafe { self.run_at(&self.bases(address), cx) }
     }
@@ -116,15 +107,12 @@ impl Launch {
     ///
     /// The launch is of a plan that `Plan::verify` accepted, the addresses are of memory as large as the plan says, and nothing else
     /// touches it meanwhile but to read what this launch only reads.
-    unsafe fn run_at(&self, bases: &[usize], cx: &Context) -> Result<()> {
+    unsafe fn run_at(&self, bases: &[usize], cx: &mut Context<'_>) {
         // SAFETY: passed on.
         unsafe {
             match &self.work {
-                Work::Nothing => Ok(()),
-                Work::Map(map) => {
-                    map.run(bases, cx);
-                    Ok(())
-                }
+                Work::Nothing => {}
+                Work::Map(map) => map.run(bases, cx),
                 Work::Reduce(reduce) => reduce.run(bases, cx),
                 Work::Rows(rows) => rows.run(bases, cx),
                 Work::Scan(scan) => scan.run(bases, cx),
@@ -186,43 +174,6 @@ impl Bound<'_> {
 /// Row-major strides, in elements, of the axes `from..` of a space.
 fn row_strides(extents: &[usize], from: usize) -> Vec<isize> {
     lazuli_kernel::shape::row_strides(&extents[from..]).to_vec()
-}
-
-/// A buffer of a nest's own.
-struct Scratch(CpuMemory);
-
-impl Scratch {
-    fn new(cx: &Context, elements: usize, dtype: DType) -> Result<Self> {
-        Ok(Self(cx.allocator.allocate(elements * dtype.itemsize())?))
-    }
-    fn address(&mut self) -> usize {
-        self.0.pointer() as usize
-    }
-    fn bytes(&self, from: usize, n: usize) -> &Bytes {
-        let all = lazuli_kernel::backend::Memory::nbytes(&self.0);
-        assert!(from + n <= all);
-        // SAFETY: within the buffer, which is initialised and which only `&mut self` gives out for writing.
-        Bytes::new(unsafe { std::slice::from_raw_parts(self.0.pointer().add(from), n) })
-    }
-    fn bytes_mut(&mut self, from: usize, n: usize) -> &mut Bytes {
-        let all = lazuli_kernel::backend::Memory::nbytes(&self.0);
-        assert!(from + n <= all);
-        // SAFETY: within the buffer, which is initialised and exclusively ours.
-        Bytes::new_mut(unsafe { std::slice::from_raw_parts_mut(self.0.pointer().add(from), n) })
-    }
-    /// Bytes `..at`, and the `n` after them.
-    fn split(&mut self, at: usize, n: usize) -> (&mut Bytes, &Bytes) {
-        self.bytes_mut(0, at + n).split(at)
-    }
-    /// Two ranges of `n` bytes that do not overlap.
-    fn two(&mut self, a: usize, b: usize, n: usize) -> (&mut Bytes, &Bytes) {
-        if a < b {
-            let (low, high) = self.bytes_mut(a, b + n - a).split(b - a);
-            (low.first(n), high)
-        } else {
-            unreachable!("blocks move towards the first")
-        }
-    }
 }
 
 /// Rough cost of evaluating a map's body once, in picoseconds.

@@ -7,7 +7,7 @@
 
 use super::fold::{BLOCK, Best, Bytes, Fold, NOTHING, PARTIALS, best_of, fold_of};
 use super::map::run_parallel;
-use super::{Bound, Context, PARALLEL, Scratch, boxes, cost_per_point, row_strides};
+use super::{Bound, Context, Need, PARALLEL, Room, Scratch, boxes, cost_per_point, row_strides};
 use crate::kernels::Function;
 use crate::tile::{Bases, Operand, Part, Tile};
 use lazuli_kernel::{Accumulator, DType, Inner, Inst, Kernel, Nest, Operand as Declared, Result, Role, Store, Value};
@@ -38,6 +38,15 @@ struct State {
     dtype: DType,
     how: How,
     from: From,
+}
+
+/// How much there is to reduce.
+struct Size {
+    points: usize,
+    /// Elements of each.
+    n: usize,
+    /// Blocks of each, at least one.
+    blocks: usize,
 }
 
 /// What is combined.
@@ -95,14 +104,10 @@ impl Reduce {
     /// # Safety
     ///
     /// As for [`Launch::run`](super::Launch::run).
-    pub unsafe fn run(&self, bases: &[usize], cx: &Context) -> Result<()> {
+    pub unsafe fn run(&self, bases: &[usize], cx: &mut Context<'_>) {
         let extents = &self.extents;
-        let (points, n) = (extents[..self.kept].iter().product(), extents[self.kept..].iter().product::<usize>());
-        let blocks = n.div_ceil(BLOCK).max(1);
-        let mut results = Vec::with_capacity(self.accumulators.len());
-        for state in &self.accumulators {
-            results.push(Results::new(cx, state, points, blocks)?);
-        }
+        let Size { points, n, blocks } = self.size();
+        let mut results = self.results(cx.room());
         if n == 0 {
             for (state, result) in self.accumulators.iter().zip(&mut results) {
                 state.begin(result, 0, points);
@@ -112,8 +117,8 @@ impl Reduce {
             // SAFETY: passed on; the tasks below write disjoint ranges of the results.
             unsafe {
                 match self.across {
-                    true => self.columns(bases, &shared, n, cx)?,
-                    false => self.rows(bases, &shared, points, n, cx)?,
+                    true => self.columns(bases, &shared, cx),
+                    false => self.rows(bases, &shared, cx),
                 }
             }
             for (state, result) in self.accumulators.iter().zip(&mut results) {
@@ -132,27 +137,87 @@ impl Reduce {
         part.count[self.kept..].fill(1);
         // SAFETY: the launch's own operands are valid by the caller's promise; the results hold an element for every kept point.
         unsafe { run_parallel(&self.epilogue, &all, &part, cx) };
-        Ok(())
     }
 
-    /// Splits `units` of so many points each over the threads.
-    fn split(
-        &self,
-        cx: &Context,
-        units: usize,
-        points: usize,
-        task: &(dyn Fn(usize, usize) -> Result<()> + Sync),
-    ) -> Result<()> {
-        let cost = units.saturating_mul(points).saturating_mul(self.cost);
-        let tasks = match cost {
-            0..PARALLEL => 1,
-            _ => (cost / PARALLEL).clamp(cx.pool.threads(), 8 * cx.pool.threads()),
+    /// The memory that it works in on at most so many threads.
+    pub fn need(&self, threads: usize) -> Need {
+        let shared = Room::measure(|room| self.results(room));
+        let each = match self.across {
+            true => Room::measure(|room| self.column_memory(room)),
+            false => Room::measure(|room| self.row_memory(room)),
         };
-        cx.share(tasks, units, &|units| task(units.start, units.end))
+        Need { shared, each, tasks: self.tasks(threads).1 }
     }
 
-    fn buffers(&self, cx: &Context, elements: usize) -> Result<Vec<Scratch>> {
-        self.buffered().map(|s| Scratch::new(cx, elements, s.dtype)).collect()
+    fn size(&self) -> Size {
+        let (kept, reduced) = self.extents.split_at(self.kept);
+        let n: usize = reduced.iter().product();
+        Size { points: kept.iter().product(), n, blocks: n.div_ceil(BLOCK).max(1) }
+    }
+
+    /// Units of work, and how many tasks they make on so many threads.
+    fn tasks(&self, threads: usize) -> (usize, usize) {
+        let Size { points, n, blocks } = self.size();
+        let (units, each) = match self.across {
+            true => (points / self.columns_of_all() * self.tiles() * blocks, BLOCK.min(n) * self.width()),
+            false => (points * blocks, n / blocks),
+        };
+        let tasks = match units.saturating_mul(each).saturating_mul(self.cost) {
+            0..PARALLEL => 1,
+            cost => (cost / PARALLEL).clamp(threads, 8 * threads),
+        };
+        (units, tasks.min(units.max(1)))
+    }
+
+    fn results<'m>(&self, room: &mut Room<'m>) -> Vec<Results<'m>> {
+        let Size { points, blocks, .. } = self.size();
+        self.accumulators.iter().map(|state| Results::new(room, state, points.saturating_mul(blocks))).collect()
+    }
+
+    fn buffers<'m>(&self, room: &mut Room<'m>, elements: usize) -> Vec<Scratch<'m>> {
+        self.buffered().map(|s| room.take(elements, s.dtype)).collect()
+    }
+
+    /// Short rows of neighbouring results that share a buffer.
+    fn rows_together(&self) -> usize {
+        let Size { n, blocks, .. } = self.size();
+        match self.extents[..self.kept].last() {
+            Some(&last) if blocks == 1 => (BLOCK / n.max(1)).clamp(1, last.max(1)),
+            _ => 1,
+        }
+    }
+
+    /// Buffers of a task that takes rows.
+    fn row_memory<'m>(&self, room: &mut Room<'m>) -> Vec<Scratch<'m>> {
+        let n = self.size().n;
+        self.buffers(room, BLOCK.max(n.min(BLOCK) * self.rows_together()))
+    }
+
+    /// Extent of the last kept axis.
+    fn columns_of_all(&self) -> usize {
+        self.extents[self.kept - 1]
+    }
+
+    /// Columns of a tile.
+    fn width(&self) -> usize {
+        self.columns_of_all().min(COLUMNS)
+    }
+
+    fn tiles(&self) -> usize {
+        self.columns_of_all().div_ceil(self.width())
+    }
+
+    /// Rows of a buffer of columns.
+    fn height(&self) -> usize {
+        let largest = self.accumulators.iter().map(|s| s.dtype.itemsize()).max().unwrap_or(8);
+        (ROWS_BYTES / (self.width() * largest)).clamp(1, PARTIALS)
+    }
+
+    /// Buffers and partials of a task that takes columns.
+    fn column_memory<'m>(&self, room: &mut Room<'m>) -> [Vec<Scratch<'m>>; 2] {
+        let width = self.width();
+        let buffers = self.buffers(room, self.height() * width);
+        [buffers, self.accumulators.iter().map(|state| room.take(PARTIALS * width, state.dtype)).collect()]
     }
 
     /// The accumulators that have a buffer, in the order of those.
@@ -172,7 +237,7 @@ impl Reduce {
     }
 
     /// Addresses for the body, such that the element at linear position `at` of the buffers' layout is their first.
-    fn body_bases(&self, bases: &[usize], buffers: &mut [Scratch], at: usize) -> Bases {
+    fn body_bases(&self, bases: &[usize], buffers: &mut [Scratch<'_>], at: usize) -> Bases {
         let mut all: Bases = bases.into();
         for (state, buffer) in self.buffered().zip(buffers) {
             all.push(buffer.address().wrapping_sub(at * state.dtype.itemsize()));
@@ -181,25 +246,25 @@ impl Reduce {
     }
 
     /// Vectors along the last reduced axis: units are blocks of one result, or results that fit in a block together.
-    unsafe fn rows(&self, bases: &[usize], results: &[Shared], points: usize, n: usize, cx: &Context) -> Result<()> {
+    unsafe fn rows(&self, bases: &[usize], results: &[Shared], cx: &mut Context<'_>) {
         let extents = &self.extents;
         let (kept, reduced) = extents.split_at(self.kept);
-        let blocks = n.div_ceil(BLOCK);
+        let Size { points, n, blocks } = self.size();
         let mut layout = vec![0; extents.len()];
         layout[self.kept..].copy_from_slice(&row_strides(extents, self.kept));
-        // Short rows of neighbouring results share a buffer.
-        let run = if blocks == 1 && self.kept > 0 { (BLOCK / n).clamp(1, kept[self.kept - 1]) } else { 1 };
+        let run = self.rows_together();
         if self.kept > 0 {
             layout[self.kept - 1] = n as isize;
         }
         let body = self.body.as_ref().map(|body| (body, self.body_strides(body, &layout)));
         let last = kept.last().copied().unwrap_or(1);
-        self.split(cx, points * blocks, n / blocks, &|from, to| {
-            let mut buffers = self.buffers(cx, BLOCK.max(n.min(BLOCK) * run))?;
-            let mut unit = from;
-            while unit < to {
+        let (units, tasks) = self.tasks(cx.threads());
+        cx.share(tasks, units, Room::measure(|room| self.row_memory(room)), &|units, room| {
+            let mut buffers = self.row_memory(room);
+            let mut unit = units.start;
+            while unit < units.end {
                 let (point, block) = (unit / blocks, unit % blocks);
-                let together = run.min(to - unit).min(last - point % last);
+                let together = run.min(units.end - unit).min(last - point % last);
                 let first = block * BLOCK;
                 let count = BLOCK.min(n - first);
                 // Kept axes but the last do not move the buffers.
@@ -246,29 +311,20 @@ impl Reduce {
                 }
                 unit += together;
             }
-            Ok(())
         })
     }
 
     /// Vectors along the last kept axis: units are blocks of column tiles.
-    unsafe fn columns(&self, bases: &[usize], results: &[Shared], n: usize, cx: &Context) -> Result<()> {
+    unsafe fn columns(&self, bases: &[usize], results: &[Shared], cx: &mut Context<'_>) {
         let extents = &self.extents;
         let (kept, reduced) = extents.split_at(self.kept);
-        let axis = self.kept - 1;
-        let columns = kept[axis];
-        let outer: usize = kept[..axis].iter().product();
-        let points = outer * columns;
-        let width = columns.min(COLUMNS);
-        let (tiles, blocks) = (columns.div_ceil(width), n.div_ceil(BLOCK));
-        let largest = self.accumulators.iter().map(|s| s.dtype.itemsize()).max().unwrap_or(8);
-        let height = (ROWS_BYTES / (width * largest)).clamp(1, PARTIALS);
-        self.split(cx, outer * tiles * blocks, BLOCK.min(n) * width, &|from, to| {
-            let mut buffers = self.buffers(cx, height * width)?;
-            let mut partials = Vec::with_capacity(self.accumulators.len());
-            for state in &self.accumulators {
-                partials.push(Scratch::new(cx, PARTIALS * width, state.dtype)?);
-            }
-            for unit in from..to {
+        let (axis, columns) = (self.kept - 1, self.columns_of_all());
+        let Size { points, n, blocks } = self.size();
+        let (width, tiles, height) = (self.width(), self.tiles(), self.height());
+        let (units, tasks) = self.tasks(cx.threads());
+        cx.share(tasks, units, Room::measure(|room| self.column_memory(room)), &|units, room| {
+            let [mut buffers, mut partials] = self.column_memory(room);
+            for unit in units {
                 let (block, tile, point) = (unit % blocks, unit / blocks % tiles, unit / blocks / tiles);
                 let (left, first) = (tile * width, block * BLOCK);
                 let across = width.min(columns - left);
@@ -383,7 +439,6 @@ impl Reduce {
                     }
                 }
             }
-            Ok(())
         })
     }
 }
@@ -420,7 +475,7 @@ unsafe fn operand<'a>(base: usize, at: isize, n: usize) -> &'a Bytes {
 
 /// Folds rows of `size` bytes by halving into the first. Rows beyond those used would be identities, which change no bit of a partial: it began as
 /// one, so that it is not −0.
-pub(super) fn halve(fold: &dyn Fold, partials: &mut Scratch, used: usize, size: usize) {
+pub(super) fn halve(fold: &dyn Fold, partials: &mut Scratch<'_>, used: usize, size: usize) {
     let mut used = used;
     let mut half = PARTIALS / 2;
     while half > 0 {
@@ -434,7 +489,7 @@ pub(super) fn halve(fold: &dyn Fold, partials: &mut Scratch, used: usize, size: 
 }
 
 impl State {
-    fn begin(&self, result: &mut Results, from: usize, n: usize) {
+    fn begin(&self, result: &mut Results<'_>, from: usize, n: usize) {
         let size = self.dtype.itemsize();
         let values = result.values.bytes_mut(from * size, n * size);
         match (&self.how, &mut result.positions) {
@@ -463,7 +518,7 @@ impl State {
     }
 
     /// Folds the results of blocks pairwise into those of the first.
-    fn fold_blocks(&self, result: &mut Results, points: usize, blocks: usize) {
+    fn fold_blocks(&self, result: &mut Results<'_>, points: usize, blocks: usize) {
         let size = points * self.dtype.itemsize();
         let mut left = blocks;
         while left > 1 {
@@ -492,9 +547,9 @@ impl State {
 }
 
 /// Values, and positions where those are tracked, of each block of each kept point: block by block.
-struct Results {
-    values: Scratch,
-    positions: Option<Scratch>,
+struct Results<'m> {
+    values: Scratch<'m>,
+    positions: Option<Scratch<'m>>,
     size: usize,
     elements: usize,
 }
@@ -507,15 +562,11 @@ struct Shared {
     elements: usize,
 }
 
-impl Results {
-    fn new(cx: &Context, state: &State, points: usize, blocks: usize) -> Result<Self> {
-        let elements = points * blocks;
-        let positions = match state.how {
-            How::Best(_) => Some(Scratch::new(cx, elements, DType::I64)?),
-            How::Fold(_) => None,
-        };
-        let values = Scratch::new(cx, elements, state.dtype)?;
-        Ok(Self { values, positions, size: state.dtype.itemsize(), elements })
+impl<'m> Results<'m> {
+    fn new(room: &mut Room<'m>, state: &State, elements: usize) -> Self {
+        let positions = matches!(state.how, How::Best(_)).then(|| room.take(elements, DType::I64));
+        let values = room.take(elements, state.dtype);
+        Self { values, positions, size: state.dtype.itemsize(), elements }
     }
     fn shared(&mut self) -> Shared {
         Shared {

@@ -10,13 +10,12 @@ mod passes;
 use super::fold::{BLOCK, Best, Bytes, Fold, PARTIALS, best_of, fold_of};
 use super::map::STREAM_BYTES;
 use super::reduce::halve;
-use super::{Bound, Context, PARALLEL, Scratch, cost_per_point, row_strides};
+use super::{Bound, Context, Need, PARALLEL, Room, Scratch, cost_per_point, row_strides};
 use crate::kernels::Function;
 use crate::tile::{Bases, Operand, Part, Tile};
 use lazuli_kernel::{DType, Nest, Result};
 use passes::{Passes, Source, plan};
 use smallvec::SmallVec;
-use std::ops::Range;
 use std::sync::Arc;
 
 /// Bytes that the rows of one go should take, with all that is read and kept of them.
@@ -99,7 +98,7 @@ impl Rows {
         let bytes: usize = own.chain(buffers.iter().map(|d| d.itemsize())).sum::<usize>().max(1);
         let (budget, least) = if across { (ACROSS_BYTES, LEAST_ACROSS) } else { (ROWS_BYTES, 1) };
         let last = if kept == 0 { 1 } else { extents[kept - 1] };
-        let together = (budget / (bytes * n.max(1))).max(least).clamp(1, last.max(1));
+        let together = (budget / bytes.saturating_mul(n.max(1))).max(least).clamp(1, last.max(1));
 
         let layout = Layout { extents, kept, across, together, n };
         let types = kernel.dtypes();
@@ -159,23 +158,16 @@ impl Rows {
     /// # Safety
     ///
     /// As for [`Launch::run`](super::Launch::run).
-    pub unsafe fn run(&self, bases: &[usize], cx: &Context) -> Result<()> {
-        let (last, outer) = match self.extents[..self.kept].split_last() {
-            Some((&last, outer)) => (last, outer.iter().product()),
-            None => (1, 1),
-        };
-        let rows: usize = last * outer;
-        let cost = (rows * self.n.max(1)).saturating_mul(self.cost);
-        let tasks = match cost {
-            0..PARALLEL => 1,
-            _ => (cost / PARALLEL).clamp(cx.pool.threads(), 8 * cx.pool.threads()).min(rows),
-        };
+    pub unsafe fn run(&self, bases: &[usize], cx: &mut Context<'_>) {
+        let (last, outer) = self.last_and_outer();
+        let (rows, tasks) = (last * outer, self.tasks(cx.threads()));
         // Fewer rows in one go where there would be too few goes for the threads.
         let least = if self.across { LEAST_ACROSS.min(self.together) } else { 1 };
         let together = if tasks > 1 { self.together.min(rows / tasks).max(least) } else { self.together };
         let goes = last.div_ceil(together);
-        let task = |units: Range<usize>| -> Result<()> {
-            let mut memory = Memory::new(self, cx)?;
+        let each = Room::measure(|room| Memory::new(self, room));
+        cx.share(tasks, outer * goes, each, &|units, room| {
+            let mut memory = Memory::new(self, room);
             for unit in units {
                 let (point, start) = (unit / goes, unit % goes * together);
                 let mut part = Part::all(&self.extents);
@@ -191,9 +183,29 @@ impl Rows {
                 // SAFETY: passed on; units are disjoint sets of rows, and rows are independent of one another.
                 unsafe { self.unit(bases, &part, count, &mut memory) };
             }
-            Ok(())
-        };
-        cx.share(tasks, outer * goes, &task)
+        });
+    }
+
+    /// The memory that it works in on at most so many threads.
+    pub fn need(&self, threads: usize) -> Need {
+        Need { shared: 0, each: Room::measure(|room| Memory::new(self, room)), tasks: self.tasks(threads) }
+    }
+
+    /// Extent of the last kept axis, and points of those before.
+    fn last_and_outer(&self) -> (usize, usize) {
+        match self.extents[..self.kept].split_last() {
+            Some((&last, outer)) => (last, outer.iter().product()),
+            None => (1, 1),
+        }
+    }
+
+    fn tasks(&self, threads: usize) -> usize {
+        let (last, outer) = self.last_and_outer();
+        let rows = last * outer;
+        match rows.saturating_mul(self.n.max(1)).saturating_mul(self.cost) {
+            0..PARALLEL => 1,
+            cost => (cost / PARALLEL).clamp(threads, 8 * threads).min(rows),
+        }
     }
 
     /// Takes `count` rows, those of the part, through all passes.
@@ -201,7 +213,7 @@ impl Rows {
     /// # Safety
     ///
     /// As for [`run`](Self::run); nobody else works on these rows.
-    unsafe fn unit(&self, bases: &[usize], part: &Part, count: usize, memory: &mut Memory) {
+    unsafe fn unit(&self, bases: &[usize], part: &Part, count: usize, memory: &mut Memory<'_>) {
         let mut over_rows = part.clone();
         over_rows.count[self.kept..].fill(1);
         // Rows without elements have nothing to compute at points, nor memory to load from.
@@ -236,7 +248,7 @@ impl Rows {
     /// # Safety
     ///
     /// As for [`unit`](Self::unit); the elements are there.
-    unsafe fn combine(&self, a: usize, bases: &[usize], part: &Part, count: usize, memory: &mut Memory) {
+    unsafe fn combine(&self, a: usize, bases: &[usize], part: &Part, count: usize, memory: &mut Memory<'_>) {
         let (state, n) = (&self.accumulators[a], self.n);
         let size = state.dtype.itemsize();
         let elements = match state.elements {
@@ -306,7 +318,7 @@ impl Rows {
 }
 
 /// Folds blocks of `size` bytes pairwise into the first.
-fn fold_blocks(fold: &dyn Fold, totals: &mut Scratch, blocks: usize, size: usize) {
+fn fold_blocks(fold: &dyn Fold, totals: &mut Scratch<'_>, blocks: usize, size: usize) {
     let mut left = blocks;
     while left > 1 {
         for pair in 0..left / 2 {
@@ -338,7 +350,7 @@ impl Map {
     /// # Safety
     ///
     /// As for [`Tile::run`]; the memory has a place for each point of the part.
-    unsafe fn run(&self, rows: &Rows, bases: &[usize], part: &Part, memory: &mut Memory) {
+    unsafe fn run(&self, rows: &Rows, bases: &[usize], part: &Part, memory: &mut Memory<'_>) {
         let start = if rows.kept > 0 { part.start[rows.kept - 1] } else { 0 };
         let address = |&source: &Source| match source {
             Source::Launch(o) => bases[o as usize],
@@ -404,37 +416,37 @@ impl Layout<'_> {
 }
 
 /// What one task works in.
-struct Memory {
-    buffers: Vec<Scratch>,
-    scalars: Vec<Scratch>,
-    results: Vec<Results>,
+struct Memory<'m> {
+    buffers: Vec<Scratch<'m>>,
+    scalars: Vec<Scratch<'m>>,
+    results: Vec<Results<'m>>,
     /// Of rows side by side.
-    partials: Option<Scratch>,
+    partials: Option<Scratch<'m>>,
 }
 
 /// Of one accumulator.
-struct Results {
+struct Results<'m> {
     /// One for each row, and for each block of it.
-    values: Scratch,
-    positions: Scratch,
+    values: Scratch<'m>,
+    positions: Scratch<'m>,
 }
 
-impl Memory {
-    fn new(rows: &Rows, cx: &Context) -> Result<Self> {
+impl<'m> Memory<'m> {
+    fn new(rows: &Rows, room: &mut Room<'m>) -> Self {
         let (together, n) = (rows.together, rows.n);
         let blocks = n.div_ceil(BLOCK).max(1);
         let largest = rows.accumulators.iter().map(|a| a.dtype.itemsize()).max().unwrap_or(1);
+        let buffers = rows.buffers.iter().map(|&d| room.take(together.saturating_mul(n), d)).collect();
+        let scalars = rows.scalars.iter().map(|&d| room.take(together, d)).collect();
         let result = |a: &State| {
             let positions = if matches!(a.how, How::Best(_)) { together } else { 0 };
-            let values = Scratch::new(cx, together * blocks, a.dtype)?;
-            Ok(Results { values, positions: Scratch::new(cx, positions, DType::I64)? })
+            Results {
+                values: room.take(together.saturating_mul(blocks), a.dtype),
+                positions: room.take(positions, DType::I64),
+            }
         };
-        let partials = || Scratch::new(cx, PARTIALS * together * largest, DType::U8);
-        Ok(Self {
-            buffers: rows.buffers.iter().map(|&d| Scratch::new(cx, together * n, d)).collect::<Result<_>>()?,
-            scalars: rows.scalars.iter().map(|&d| Scratch::new(cx, together, d)).collect::<Result<_>>()?,
-            results: rows.accumulators.iter().map(result).collect::<Result<_>>()?,
-            partials: rows.across.then(partials).transpose()?,
-        })
+        let results = rows.accumulators.iter().map(result).collect();
+        let partials = rows.across.then(|| room.take(PARTIALS * together * largest, DType::U8));
+        Self { buffers, scalars, results, partials }
     }
 }

@@ -4,7 +4,7 @@
 //! element in order; then the chunk is stored. Rows are independent, and divided over the threads.
 
 use super::fold::{Element, Operator, with_operator, with_type};
-use super::{Bound, Context, PARALLEL, Scratch, cost_per_point};
+use super::{Bound, Context, Need, PARALLEL, Room, Scratch, cost_per_point};
 use crate::kernels::Function;
 use crate::tile::{Bases, Operand, Part, Tile};
 use lazuli_kernel::{
@@ -68,26 +68,45 @@ impl Scan {
     /// # Safety
     ///
     /// As for [`Launch::run`](super::Launch::run).
-    pub unsafe fn run(&self, bases: &[usize], cx: &Context) -> Result<()> {
-        let extents = self.body.extents();
-        let (&n, outer) = extents.split_last().expect("a scan has an axis");
-        let rows: usize = outer.iter().product();
+    pub unsafe fn run(&self, bases: &[usize], cx: &mut Context<'_>) {
+        let (n, outer) = self.row_and_outer();
         if n == 0 {
-            return Ok(());
+            return;
         }
-        let cost = (rows * n).saturating_mul(cost_per_point(self.body.kernel()) + 1500);
-        let tasks = if cost < PARALLEL { 1 } else { (cost / PARALLEL).clamp(1, 8 * cx.pool.threads()).min(rows) };
-        cx.share(tasks, rows, &|rows| {
-            let mut buffer = Scratch::new(cx, CHUNK.min(n), self.dtype)?;
+        let each = Room::measure(|room| self.buffer(room));
+        cx.share(self.tasks(cx.threads()), outer.iter().product(), each, &|rows, room| {
+            let mut buffer = self.buffer(room);
             for row in rows {
                 // SAFETY: passed on; rows are independent, and each is one task's.
                 unsafe { self.row(bases, row, n, outer, &mut buffer) };
             }
-            Ok(())
         })
     }
 
-    unsafe fn row(&self, bases: &[usize], row: usize, n: usize, outer: &[usize], buffer: &mut Scratch) {
+    /// The memory that it works in on at most so many threads.
+    pub fn need(&self, threads: usize) -> Need {
+        Need { shared: 0, each: Room::measure(|room| self.buffer(room)), tasks: self.tasks(threads) }
+    }
+
+    /// Elements of a row, and extents of the axes before.
+    fn row_and_outer(&self) -> (usize, &[usize]) {
+        let (&n, outer) = self.body.extents().split_last().expect("a scan has an axis");
+        (n, outer)
+    }
+
+    fn tasks(&self, threads: usize) -> usize {
+        let points: usize = self.body.extents().iter().product();
+        match points.saturating_mul(cost_per_point(self.body.kernel()) + 1500) {
+            0..PARALLEL => 1,
+            cost => (cost / PARALLEL).clamp(1, 8 * threads),
+        }
+    }
+
+    fn buffer<'m>(&self, room: &mut Room<'m>) -> Scratch<'m> {
+        room.take(CHUNK.min(self.row_and_outer().0), self.dtype)
+    }
+
+    unsafe fn row(&self, bases: &[usize], row: usize, n: usize, outer: &[usize], buffer: &mut Scratch<'_>) {
         let rank = outer.len() + 1;
         let mut part = Part::all(self.body.extents());
         let mut rest = row;
@@ -121,7 +140,7 @@ impl Scan {
     }
 
     /// Replaces the elements of a chunk by running totals, going on from `total`; returns the new one.
-    fn chunk(&self, total: Option<u64>, buffer: &mut Scratch, count: usize) -> u64 {
+    fn chunk(&self, total: Option<u64>, buffer: &mut Scratch<'_>, count: usize) -> u64 {
         let bytes = buffer.bytes_mut(0, count * self.dtype.itemsize());
         let start = total.or(self.exclusive.then_some(self.identity));
         match &self.step {

@@ -3,7 +3,7 @@
 //! The body is evaluated into buffers of positions, values and masks; the updates are applied from there, one after another.
 
 use super::fold::{Operator, with_operator, with_type};
-use super::{Bound, Context, Scratch, boxes, row_strides};
+use super::{Bound, Context, Need, Room, Scratch, boxes, row_strides};
 use crate::kernels::Function;
 use crate::tile::{Bases, Part, Tile};
 use lazuli_kernel::{DType, Result, ScatterOp, Value};
@@ -53,21 +53,16 @@ impl Scatter {
     /// # Safety
     ///
     /// As for [`Launch::run`](super::Launch::run).
-    pub unsafe fn run(&self, bases: &[usize], cx: &Context) -> Result<()> {
+    pub unsafe fn run(&self, bases: &[usize], cx: &mut Context<'_>) {
         let extents = self.body.extents();
         let total: usize = extents.iter().product();
-        let chunk = CHUNK.min(total);
-        let dtypes = [DType::I64, self.dtype, DType::Bool];
-        let mut buffers = Vec::with_capacity(3);
-        for &dtype in &dtypes[..2 + self.masked as usize] {
-            buffers.push(Scratch::new(cx, chunk, dtype)?);
-        }
+        let mut buffers = self.buffers(cx.room());
         debug_assert_eq!(self.operands + buffers.len(), self.body.kernel().operands.len());
         let mut part = Part::all(extents);
         for first in (0..total).step_by(CHUNK) {
             let count = CHUNK.min(total - first);
             let mut all: Bases = bases.into();
-            for (buffer, dtype) in buffers.iter_mut().zip(dtypes) {
+            for (buffer, dtype) in buffers.iter_mut().zip(self.dtypes()) {
                 all.push(buffer.address().wrapping_sub(first * dtype.itemsize()));
             }
             boxes(extents, first, count, |start, counts, _| {
@@ -93,7 +88,22 @@ impl Scatter {
                 }
             });
         }
-        Ok(())
+    }
+
+    /// The memory that it works in.
+    pub fn need(&self) -> Need {
+        Need { shared: Room::measure(|room| self.buffers(room)), ..Need::default() }
+    }
+
+    /// Of positions, values and masks.
+    fn dtypes(&self) -> impl Iterator<Item = DType> {
+        [DType::I64, self.dtype, DType::Bool].into_iter().take(2 + self.masked as usize)
+    }
+
+    /// A chunk of each.
+    fn buffers<'m>(&self, room: &mut Room<'m>) -> Vec<Scratch<'m>> {
+        let chunk = CHUNK.min(self.body.extents().iter().product());
+        self.dtypes().map(|dtype| room.take(chunk, dtype)).collect()
     }
 }
 

@@ -4,12 +4,12 @@
 //! a large map is cut into parts. A large reduction, scan or scatter divides itself and has a region of its own.
 
 use super::map::cut;
-use super::{Context, Launch, PARALLEL, Work};
+use super::{Context, Launch, PARALLEL, Room, Work};
 use crate::kernels::{Function, Kernels};
 use crate::tile::{Bases, Part};
 use lazuli_kernel::{Binding, Kernel, Result, Slot};
 use std::ops::Range;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 /// The launches of one step.
 pub struct Launches {
@@ -17,6 +17,8 @@ pub struct Launches {
     launches: Vec<Launch>,
     alone: usize,
     tasks: Vec<Task>,
+    /// Bytes that a task works in.
+    each: usize,
 }
 
 enum Task {
@@ -27,11 +29,11 @@ enum Task {
 
 impl Launches {
     pub fn new(kernels: &Kernels, kernel: &Kernel, bindings: &[Binding], threads: usize) -> Result<Self> {
-        let ready = |b: &Binding| Launch::new(kernels, kernel, &b.extents, &b.args, &b.params);
+        let ready = |b: &Binding| Launch::new(kernels, kernel, &b.extents, &b.args, &b.params, threads);
         let mut launches: Vec<Launch> = bindings.iter().map(ready).collect::<Result<_>>()?;
         let total: usize = launches.iter().map(|l| l.cost).fold(0, usize::saturating_add);
         if launches.len() == 1 || threads == 1 || total < PARALLEL {
-            return Ok(Self { alone: launches.len(), launches, tasks: Vec::new() });
+            return Ok(Self { alone: launches.len(), launches, tasks: Vec::new(), each: 0 });
         }
         // As for a single map: more tasks than threads, each worth its start.
         let share = total / (total / PARALLEL).clamp(threads, 8 * threads);
@@ -56,7 +58,14 @@ impl Launches {
             }
         }
         tasks.extend((first < launches.len()).then_some(Task::Whole(first..launches.len())));
-        Ok(Self { launches, alone, tasks })
+        let each = launches[alone..].iter().map(|l| l.need().on(1)).max().unwrap_or(0);
+        Ok(Self { launches, alone, tasks, each })
+    }
+
+    /// Bytes that the step works in on so many threads.
+    pub fn need(&self, threads: usize) -> usize {
+        let alone = self.launches[..self.alone].iter().map(|l| l.need().on(threads)).max().unwrap_or(0);
+        alone.max(self.each * self.tasks.len().min(threads))
     }
 
     pub fn functions(&self) -> Vec<Arc<Function>> {
@@ -66,33 +75,28 @@ impl Launches {
     /// # Safety
     ///
     /// As for [`Launch::run`].
-    pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, cx: &Context) -> Result<()> {
+    pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, cx: &mut Context<'_>) {
         for launch in &self.launches[..self.alone] {
             // SAFETY: passed on.
-            unsafe { launch.run(address, cx)? };
+            unsafe { launch.run(address, &mut cx.step()) };
         }
         if self.tasks.is_empty() {
-            return Ok(());
+            return;
         }
         let bases: Vec<Bases> = self.launches[self.alone..].iter().map(|l| l.bases(address)).collect();
-        let failure = Mutex::new(None);
-        cx.pool.run(self.tasks.len(), &|k| {
-            let result = match &self.tasks[k] {
-                Task::Whole(range) => range.clone().try_for_each(|n| {
+        cx.run_in_rooms(self.tasks.len(), self.each, &|k, room: Room<'_>| match &self.tasks[k] {
+            Task::Whole(range) => {
+                let mut cx = Context::alone(room);
+                for n in range.clone() {
                     // SAFETY: bindings are independent, and each is in one task.
-                    unsafe { self.launches[n].run_at(&bases[n - self.alone], cx) }
-                }),
-                Task::Part(n, part) => {
-                    let Work::Map(map) = &self.launches[*n].work else { unreachable!("only maps are cut") };
-                    // SAFETY: the parts of a map are disjoint boxes of a launch, and points of a map are independent.
-                    unsafe { map.tile().run(&bases[n - self.alone], part) };
-                    Ok(())
+                    unsafe { self.launches[n].run_at(&bases[n - self.alone], &mut cx.step()) };
                 }
-            };
-            if let Err(e) = result {
-                failure.lock().unwrap_or_else(|e| e.into_inner()).get_or_insert(e);
+            }
+            Task::Part(n, part) => {
+                let Work::Map(map) = &self.launches[*n].work else { unreachable!("only maps are cut") };
+                // SAFETY: the parts of a map are disjoint boxes of a launch, and points of a map are independent.
+                unsafe { map.tile().run(&bases[n - self.alone], part) };
             }
         });
-        failure.into_inner().unwrap_or_else(|e| e.into_inner()).map_or(Ok(()), Err)
     }
 }
