@@ -1466,6 +1466,29 @@ def device_info(d: ArrayLike | None = None) -> dict[str, Any]:
         >>> sorted(mx.device_info())
         ['architecture', 'cache_memory', 'device_name', 'threads']"""
 
+def diag(a: ArrayLike, k: int = 0, *, stream: Any = None) -> array:
+    """The k-th diagonal of a matrix, or the matrix with a vector on its k-th diagonal and zeros elsewhere.
+
+    Raises:
+        ValueError: the array has neither 1 nor 2 dimensions.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.diag(mx.array([1, 2]))
+        array([[1, 0],
+               [0, 2]], dtype=int32)"""
+
+def diagonal(a: ArrayLike, offset: ArrayLike = 0, axis1: int = 0, axis2: int = 1, *, stream: Any = None) -> array:
+    """The elements (i, i + offset) of two axes, as the last axis.
+
+    Raises:
+        ValueError: the array has fewer than 2 dimensions, or the axes are the same.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.diagonal(mx.array([[1, 2], [3, 4]]))
+        array([1, 4], dtype=int32)"""
+
 def disable_compile() -> None:
     """Turns compilation off for the whole process: compiled functions run as plain ones, so that values can be looked at."""
 
@@ -2245,6 +2268,14 @@ def mean(a: ArrayLike, axis: int | Sequence[int] | None = None, keepdims: bool =
         >>> import lazuli.core as mx
         >>> mx.mean(mx.array([[1, 2], [3, 4]]), axis=0)
         array([2, 3], dtype=float32)"""
+
+def median(*args: Any, **kwargs: Any) -> array:
+    """The middle element along axes; the mean of two for an even number. Integers count as float32.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.median(mx.array([[1, 2], [7, 4]]))
+        array(3, dtype=float32)"""
 
 def meshgrid(*arrays: Sequence[ArrayLike], sparse: bool = False, indexing: str = 'xy', stream: Any = None) -> list[array]:
     """Grids of the coordinates along each of the one-dimensional inputs.
@@ -3129,6 +3160,14 @@ def tile(a: ArrayLike, reps: ArrayLike, *, stream: Any = None) -> array:
         >>> import lazuli.core as mx
         >>> mx.tile(mx.array([1, 2]), 2)
         array([1, 2, 1, 2], dtype=int32)"""
+
+def trace(a: ArrayLike, offset: ArrayLike = 0, axis1: int = 0, axis2: int = 1, dtype: Dtype | None = None, *, stream: Any = None) -> array:
+    """The sum of a diagonal, as ``diagonal`` finds it; in ``dtype``, by default that of ``a``.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> mx.trace(mx.array([[1, 2], [3, 4]]))
+        array(5, dtype=int32)"""
 
 def transpose(a: ArrayLike, axes: int | Sequence[int] | None = None, *, stream: Any = None) -> array:
     """Permutes the axes; reverses them by default.

@@ -9,10 +9,10 @@
 use crate::array::Array;
 use crate::files::{self, Metadata, io};
 use crate::program::{Program, Recorded};
-use crate::shapeless::{Guards, Scope};
+use crate::shapeless::{Guards, Scope, read_rule};
 use crate::trace::Trace;
 use lazuli_compile::Options;
-use lazuli_ir::{Aval, Error, ErrorKind, Graph, Result};
+use lazuli_ir::{Aval, Error, Graph, Result};
 use std::fmt::Write;
 use std::path::Path;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl Traced {
     /// ```
     ///
     /// # Errors
-    /// Those of `f`; and if a shapeless function makes parts of itself anew for each shape, which no file can hold.
+    /// Those of `f`.
     pub fn new(
         name: &str,
         positional: &[Array],
@@ -75,13 +75,6 @@ impl Traced {
             time,
         };
         let program = Program::from_trace(recorded, Options::COMPILE)?;
-        if shapeless && program.graph().is_remade() {
-            let message = format!(
-                "'{name}' computes something that is made anew for each shape (a gradient, or an operation that decides by extents), which a file \
-                 cannot hold: export it for each shape, without shapeless"
-            );
-            return Err(Error::new(ErrorKind::Unsupported, "export_function", message));
-        }
         let keywords = named.into_iter().map(|(name, _)| name.clone()).collect();
         Ok(Traced { program: Arc::new(program), positional: positional.len(), keywords })
     }
@@ -226,7 +219,7 @@ pub fn load(file: impl AsRef<Path>) -> Result<Exported> {
             texts.get(&key).ok_or_else(|| broken(format!("lacks '{key}'")))
         };
         let name = get("name")?.clone();
-        let graph: Graph = get("graph")?.parse().map_err(|e| broken(format!("trace {i}: {e}")))?;
+        let graph = Graph::parse(get("graph")?, &read_rule).map_err(|e| broken(format!("trace {i}: {e}")))?;
         graph.verify().map_err(|e| broken(format!("trace {i}: {e}")))?;
         let constant = |k: &str| {
             let name = format!("constant.{k}");

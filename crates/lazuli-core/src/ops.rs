@@ -3,8 +3,10 @@
 //! The methods and free functions that users call ([`crate::methods`]) panic at the caller's line with the same text. Operands of
 //! mixed dtypes promote; numbers written in the program are weak: they take the dtype of the array beside them.
 
+pub(crate) mod by_shape;
 mod create;
 mod derived;
+mod diagonal;
 mod elementwise;
 mod index;
 pub mod random;
@@ -13,6 +15,7 @@ mod shape;
 
 pub use create::*;
 pub use derived::*;
+pub use diagonal::*;
 pub use elementwise::*;
 pub use index::*;
 pub use reduce::*;

@@ -3,7 +3,7 @@
 //! While a shapeless trace is live on a thread, the extents of arrays that depend on its inputs may differ at later calls. What is
 //! done with an extent is one of these:
 //! - it is handed to an operation as a [`Dim`](crate::Dim): it becomes a shape operand, and shape rules run again;
-//! - an operation decides by it: the operation is recorded [`by_shape`], and its body is made again for each binding of shapes;
+//! - an operation decides by it: the operation is recorded [by shape](crate::ops::by_shape), and its body is made again for each binding of shapes;
 //! - its number is read ([`Array::shape`] and its like, [`Dim::get`](crate::Dim::get)) or compared: that is recorded as a test with the place of
 //!   the reader. The program runs only for shapes for which every test has the outcome it had.
 //!
@@ -11,7 +11,10 @@
 //! called meanwhile run as plain functions, as part of the trace. Absent: arrays of a live trace that other threads look at.
 
 use crate::array::{Array, Op};
+use crate::ops::by_shape::ByShape;
 use crate::trace::{self, Cut, Trace};
+use crate::transform::{Transform, Transformed};
+use lazuli_ir::param::Params;
 use lazuli_ir::prims::{Call, GraphRule};
 use lazuli_ir::{Aval, Error, ErrorKind, Graph, Location, Result, Shape};
 use smallvec::SmallVec;
@@ -205,25 +208,11 @@ pub(crate) fn read_rank() {
     });
 }
 
-/// `f` of these arrays, an operation that decides by their extents as numbers: in a shapeless trace it is recorded as one call whose body `f` makes anew
-/// for each binding of shapes. All arrays that it needs are among `inputs`.
-#[track_caller]
-pub fn by_shape(
-    name: &'static str,
-    inputs: &[&Array],
-    f: impl Fn(&[Array]) -> Result<Vec<Array>> + Send + Sync + 'static,
-) -> Result<Vec<Array>> {
-    if !inputs.iter().any(|a| is_symbolic(a)) {
-        return f(&inputs.iter().map(|&a| a.clone()).collect::<Vec<_>>());
-    }
-    record_rule(name, Arc::new(ByShape { name, f }), inputs)
-}
-
 /// Records a call of what a rule makes for each binding of shapes.
 #[track_caller]
-pub(crate) fn record_rule(name: &'static str, rule: Arc<dyn GraphRule>, inputs: &[&Array]) -> Result<Vec<Array>> {
+pub(crate) fn record_rule(rule: Arc<dyn GraphRule>, inputs: &[&Array]) -> Result<Vec<Array>> {
     let avals: SmallVec<[&Aval; 4]> = inputs.iter().map(|a| a.aval()).collect();
-    let call = Call::ruled(name, rule, &avals)?;
+    let call = Call::ruled(rule.name(), rule, &avals)?;
     let outputs: SmallVec<[Aval; 1]> = call.graph.output_avals().into();
     let n = outputs.len() as u32;
     let operands = inputs.iter().map(|&a| a.clone()).collect();
@@ -231,27 +220,27 @@ pub(crate) fn record_rule(name: &'static str, rule: Arc<dyn GraphRule>, inputs: 
     Ok((0..n).map(|k| out.sibling(k)).collect())
 }
 
-struct ByShape<F> {
+/// What `f` records for operands of these avals, whose numbers are numbers.
+pub(crate) fn made(
     name: &'static str,
-    f: F,
-}
-
-impl<F> fmt::Debug for ByShape<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ByShape({})", self.name)
+    inputs: &[&Aval],
+    f: impl FnOnce(&[Array]) -> Result<Vec<Array>>,
+) -> Result<Graph> {
+    let _making = Restore::enter(State::Making);
+    let inner = Trace::begin(name, "call");
+    let holes: Vec<Array> = inputs.iter().map(|&a| inner.placeholder(a.clone())).collect();
+    let Cut { graph, constants } = trace::cut_pending(&holes, &f(&holes)?)?;
+    match constants.is_empty() {
+        true => Ok(graph),
+        false => Err(Error::internal(name, "what is made for each binding of shapes holds an array")),
     }
 }
 
-impl<F: Fn(&[Array]) -> Result<Vec<Array>> + Send + Sync> GraphRule for ByShape<F> {
-    fn graph(&self, inputs: &[&Aval]) -> Result<Graph> {
-        let _making = Restore::enter(State::Making);
-        let inner = Trace::begin(self.name, "call");
-        let holes: Vec<Array> = inputs.iter().map(|&a| inner.placeholder(a.clone())).collect();
-        let Cut { graph, constants } = trace::cut_pending(&holes, &(self.f)(&holes)?)?;
-        match constants.is_empty() {
-            true => Ok(graph),
-            false => Err(Error::internal(self.name, "what is made for each binding of shapes holds an array")),
-        }
+/// The rule of this name: how calls of shapeless functions are read from files.
+pub(crate) fn read_rule(name: &str, params: &Params, source: Option<Graph>) -> Option<Arc<dyn GraphRule>> {
+    match source {
+        Some(graph) => Some(Arc::new(Transformed { transform: Transform::read(name, params)?, graph })),
+        None => Some(Arc::new(ByShape::read(name, params)?)),
     }
 }
 
@@ -305,7 +294,7 @@ impl Guards {
     pub fn parse(name: &str, text: &str) -> Result<Guards> {
         let broken = |what: &str| Error::new(ErrorKind::Io, "guards", format!("cannot read '{what}'"));
         let head = text.find("graph ").ok_or_else(|| broken("the guards: they have no graph"))?;
-        let graph: Graph = text[head..].parse()?;
+        let graph = Graph::parse(&text[head..], &read_rule)?;
         let mut guards = Guards {
             name: name.into(),
             graph,

@@ -5,9 +5,10 @@
 use crate::array::Array;
 use crate::shapeless::{self, is_symbolic};
 use crate::trace::{self, Cut, Trace};
+use lazuli_ir::param::{Param, Params, join};
 use lazuli_ir::prims::{Bound, GraphRule};
-use lazuli_ir::{Aval, Error, Graph, Result, Scalar, Shape, shape};
-use std::fmt;
+use lazuli_ir::{Aval, Error, Graph, Result, Scalar, shape};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// Values of `f`, and a number of its cotangents pulled back.
@@ -62,14 +63,9 @@ pub fn vjp(
             return Err(Error::value("vjp", format!("cotangent {i} has shape {a}, its output {b}: they must agree")));
         }
     }
-    let wrt: Vec<usize> = (0..primals.len()).collect();
-    let inputs: Vec<Array> = primals.iter().chain(&cts).chain(&cut.constants).cloned().collect();
-    // The graph's inputs are the primals and the constants; the cotangents stand between them.
-    let (first, between) = (primals.len(), cts.len());
-    let mut results = apply("vjp", cut.graph, &inputs, move |graph, avals| {
-        let point = graph.rebind(&without(avals, first, between))?;
-        lazuli_transform::vjp(&point, &wrt)
-    })?;
+    let operands: Vec<Array> = primals.iter().chain(&cts).chain(&cut.constants).cloned().collect();
+    let transform = Transform::Vjp { primals: primals.len(), cotangents: cts.len() };
+    let mut results = transform.apply(cut.graph, &operands)?;
     let cotangents = results.split_off(outputs.len());
     Ok(Pulled { outputs: results, cotangents })
 }
@@ -119,13 +115,8 @@ pub fn jvp(
         }
     }
     let cut = traced(name, "jvp", primals, f)?;
-    let wrt: Vec<usize> = (0..primals.len()).collect();
-    let inputs: Vec<Array> = primals.iter().chain(tangents).chain(&cut.constants).cloned().collect();
-    let (first, between) = (primals.len(), tangents.len());
-    let mut outputs = apply("jvp", cut.graph, &inputs, move |graph, avals| {
-        let point = graph.rebind(&without(avals, first, between))?;
-        lazuli_transform::jvp(&point, &wrt)
-    })?;
+    let operands: Vec<Array> = primals.iter().chain(tangents).chain(&cut.constants).cloned().collect();
+    let mut outputs = Transform::Jvp { primals: primals.len() }.apply(cut.graph, &operands)?;
     let tangents = outputs.split_off(outputs.len() / 2);
     Ok((outputs, tangents))
 }
@@ -166,15 +157,10 @@ pub fn vmap(
     let outputs = f(&holes)?;
     let cut = trace::cut(&holes, &outputs)?;
     drop(trace);
-    let out_axes = out_axes(outputs.len())?;
-    let whole = axes.iter().copied().chain(cut.constants.iter().map(|_| None)).collect::<Vec<Option<usize>>>();
-    let inputs: Vec<Array> = inputs.iter().chain(&cut.constants).cloned().collect();
-    apply("vmap", cut.graph, &inputs, move |graph, avals| {
-        let (size, points) = unbatch(avals, &whole)?;
-        let point = graph.rebind(&points.into_iter().map(|p| p.shape).collect::<Vec<_>>())?;
-        let axes: Vec<Option<isize>> = whole.iter().map(|a| a.map(|a| a as isize)).collect();
-        lazuli_transform::vmap(&point, &axes[..point.arguments().len()], &out_axes, size)
-    })
+    let out_axes = out_axes(outputs.len())?.into();
+    let in_axes = axes.iter().copied().chain(cut.constants.iter().map(|_| None)).collect();
+    let operands: Vec<Array> = inputs.iter().chain(&cut.constants).cloned().collect();
+    Transform::Vmap { in_axes, out_axes }.apply(cut.graph, &operands)
 }
 
 /// The extent of a batch that lies along these axes, and the avals of one point of it.
@@ -200,42 +186,118 @@ fn unbatch(avals: &[&Aval], axes: &[Option<usize>]) -> Result<(usize, Vec<Aval>)
     }
 }
 
-/// Transforms a graph for its operands and records the result; in a shapeless trace anew for each binding of shapes.
-#[track_caller]
-fn apply(
-    name: &'static str,
-    graph: Graph,
-    inputs: &[Array],
-    make: impl Fn(&Graph, &[&Aval]) -> Result<Graph> + Send + Sync + 'static,
-) -> Result<Vec<Array>> {
-    if inputs.iter().any(is_symbolic) {
-        let rule = Transformed { name, graph, make };
-        return shapeless::record_rule(name, Arc::new(rule), &inputs.iter().collect::<Vec<_>>());
+/// A transformation of a graph whose inputs are its first operands and its last ones.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Transform {
+    /// With respect to its first inputs, the primals. Cotangents of the outputs are operands between those and the others.
+    Vjp { primals: usize, cotangents: usize },
+    /// The same; tangents of the primals are operands between.
+    Jvp { primals: usize },
+    /// Operands and outputs with a batch along these axes.
+    Vmap { in_axes: SmallVec<[Option<usize>; 4]>, out_axes: SmallVec<[Option<isize>; 4]> },
+}
+
+impl Transform {
+    fn name(&self) -> &'static str {
+        match self {
+            Transform::Vjp { .. } => "vjp",
+            Transform::Jvp { .. } => "jvp",
+            Transform::Vmap { .. } => "vmap",
+        }
     }
-    let avals: Vec<&Aval> = inputs.iter().map(|a| a.aval()).collect();
-    Ok(trace::replay(&make(&graph, &avals)?, inputs))
-}
+    fn params(&self) -> String {
+        match self {
+            Transform::Vjp { primals, cotangents } => {
+                join(&[("primals", primals.show()), ("cotangents", cotangents.show())])
+            }
+            Transform::Jvp { primals } => join(&[("primals", primals.show())]),
+            Transform::Vmap { in_axes, out_axes } => {
+                join(&[("in_axes", in_axes.show()), ("out_axes", out_axes.show())])
+            }
+        }
+    }
+    /// The inverse of name and parameters.
+    pub fn read(name: &str, params: &Params) -> Option<Transform> {
+        Some(match name {
+            "vjp" => Transform::Vjp { primals: params.read("primals")?, cotangents: params.read("cotangents")? },
+            "jvp" => Transform::Jvp { primals: params.read("primals")? },
+            "vmap" => Transform::Vmap { in_axes: params.read("in_axes")?, out_axes: params.read("out_axes")? },
+            _ => return None,
+        })
+    }
 
-struct Transformed<F> {
-    name: &'static str,
-    graph: Graph,
-    make: F,
-}
+    /// The transformed graph for operands of these avals.
+    fn of(&self, graph: &Graph, operands: &[&Aval]) -> Result<Graph> {
+        let n = graph.inputs.len();
+        let fits = match self {
+            Transform::Vjp { primals, cotangents } => {
+                *primals <= n && *cotangents == graph.outputs.len() && operands.len() == n + cotangents
+            }
+            Transform::Jvp { primals } => *primals <= n && operands.len() == n + primals,
+            Transform::Vmap { in_axes, out_axes } => {
+                let within = |(axis, a): (&Option<usize>, &&Aval)| axis.is_none_or(|axis| axis < a.rank());
+                let axes = in_axes.len() == n && in_axes.iter().zip(operands).all(within);
+                axes && operands.len() == n && out_axes.len() == graph.outputs.len()
+            }
+        };
+        if !fits {
+            let message =
+                format!("[{}] does not fit a graph of {n} inputs and {} operands", self.params(), operands.len());
+            return Err(Error::internal(self.name(), message));
+        }
+        let point = |primals: usize, between: usize| {
+            let shapes = operands[..primals].iter().chain(&operands[primals + between..]).map(|a| a.shape.clone());
+            Ok::<_, Error>((graph.rebind(&shapes.collect::<Vec<_>>())?, (0..primals).collect::<Vec<_>>()))
+        };
+        match self {
+            &Transform::Vjp { primals, cotangents } => {
+                let (point, wrt) = point(primals, cotangents)?;
+                lazuli_transform::vjp(&point, &wrt)
+            }
+            &Transform::Jvp { primals } => {
+                let (point, wrt) = point(primals, primals)?;
+                lazuli_transform::jvp(&point, &wrt)
+            }
+            Transform::Vmap { in_axes, out_axes } => {
+                let (size, points) = unbatch(operands, in_axes)?;
+                let point = graph.rebind(&points.into_iter().map(|p| p.shape).collect::<Vec<_>>())?;
+                let axes: Vec<Option<isize>> = in_axes.iter().map(|a| a.map(|a| a as isize)).collect();
+                lazuli_transform::vmap(&point, &axes[..point.arguments().len()], out_axes, size)
+            }
+        }
+    }
 
-impl<F> fmt::Debug for Transformed<F> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Transformed({})", self.name)
+    /// Transforms a graph for its operands and records the result; in a shapeless trace anew for each binding of shapes.
+    #[track_caller]
+    fn apply(self, graph: Graph, operands: &[Array]) -> Result<Vec<Array>> {
+        if operands.iter().any(is_symbolic) {
+            let rule = Transformed { transform: self, graph };
+            return shapeless::record_rule(Arc::new(rule), &operands.iter().collect::<Vec<_>>());
+        }
+        let avals: Vec<&Aval> = operands.iter().map(|a| a.aval()).collect();
+        Ok(trace::replay(&self.of(&graph, &avals)?, operands))
     }
 }
 
-impl<F: Fn(&Graph, &[&Aval]) -> Result<Graph> + Send + Sync> GraphRule for Transformed<F> {
+/// A graph and what is made of it for each binding of shapes.
+#[derive(Debug)]
+pub(crate) struct Transformed {
+    pub transform: Transform,
+    pub graph: Graph,
+}
+
+impl GraphRule for Transformed {
     fn graph(&self, inputs: &[&Aval]) -> Result<Graph> {
         // Constants are operands like the others.
-        Ok(Graph { constants: 0, ..(self.make)(&self.graph, inputs)? })
+        Ok(Graph { constants: 0, ..self.transform.of(&self.graph, inputs)? })
     }
-}
-
-/// Shapes of all but `between` avals after the first ones.
-fn without(avals: &[&Aval], first: usize, between: usize) -> Vec<Shape> {
-    avals[..first].iter().chain(&avals[first + between..]).map(|a| a.shape.clone()).collect()
+    fn name(&self) -> &'static str {
+        self.transform.name()
+    }
+    fn params(&self) -> String {
+        self.transform.params()
+    }
+    fn source(&self) -> Option<&Graph> {
+        Some(&self.graph)
+    }
 }

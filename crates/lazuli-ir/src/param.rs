@@ -61,6 +61,15 @@ impl Param for usize {
     }
 }
 
+impl Param for isize {
+    fn show(&self) -> String {
+        self.to_string()
+    }
+    fn read(text: &str) -> Option<Self> {
+        text.parse().ok()
+    }
+}
+
 impl Param for bool {
     fn show(&self) -> String {
         self.to_string()
@@ -173,6 +182,6 @@ macro_rules! fields {
 pub(crate) use fields;
 
 /// `axes=(1,0),keepdims=false`.
-pub(crate) fn join(fields: &[(&str, String)]) -> String {
+pub fn join(fields: &[(&str, String)]) -> String {
     fields.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
 }

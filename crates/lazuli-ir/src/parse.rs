@@ -5,9 +5,10 @@ use crate::graph::{Atom, Effect, Equation, Graph, Meta, Var};
 use crate::location::Location;
 use crate::param::Params;
 use crate::prim::Prim;
-use crate::prims::{Call, Derivative};
+use crate::prims::{Call, Derivative, GraphRule, ReadRule};
 use crate::print::HEADER;
 use lazuli_kernel::{DType, Error, Result, Shape};
+use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::str::FromStr;
 use std::sync::Arc;
@@ -22,7 +23,14 @@ impl FromStr for Graph {
     /// # Ok::<(), lazuli_ir::Error>(())
     /// ```
     fn from_str(text: &str) -> Result<Graph> {
-        let mut p = Parser { text, at: 0, depth: 0 };
+        Graph::parse(text, &|_, _, _| None)
+    }
+}
+
+impl Graph {
+    /// Reads a graph; `rule` finds the rules of its calls, of which the IR knows none.
+    pub fn parse(text: &str, rule: &ReadRule) -> Result<Graph> {
+        let mut p = Parser { text, at: 0, depth: 0, rule };
         p.skip();
         if !p.eat(HEADER) {
             return Err(p.expected(&format!("'{HEADER}': the text of another version can't be read")));
@@ -62,6 +70,7 @@ struct Parser<'a> {
     text: &'a str,
     at: usize,
     depth: usize,
+    rule: &'a ReadRule,
 }
 
 impl<'a> Parser<'a> {
@@ -184,8 +193,8 @@ impl<'a> Parser<'a> {
             }
             false => "",
         };
-        let inputs = self.atoms(names)?.into();
-        let mut shapes = smallvec::SmallVec::new();
+        let inputs: SmallVec<[Atom; 3]> = self.atoms(names)?.into();
+        let mut shapes = SmallVec::new();
         if self.eat("|") {
             for atom in self.atoms(names)? {
                 match atom {
@@ -211,27 +220,8 @@ impl<'a> Parser<'a> {
         let params_read = Params::split(params).ok_or_else(unknown)?;
         let prim = match name {
             "call" => {
-                let name: String = params_read.read("name").ok_or_else(unknown)?;
-                self.need("with")?;
-                self.depth += 1;
-                if self.depth > DEEPEST {
-                    return Err(self.expected(&format!("calls nested at most {DEEPEST} deep")));
-                }
-                let graph = self.graph()?;
-                let mut rule = |word: &str| -> Result<Option<Arc<Graph>>> {
-                    self.blanks();
-                    Ok(if self.eat(word) { Some(Arc::new(self.graph()?)) } else { None })
-                };
-                let (vjp, jvp) = (rule("vjp ")?, rule("jvp ")?);
-                let derivative = match (params_read.read::<String>("derivative").as_deref(), vjp, jvp) {
-                    (None, None, None) => Derivative::Body,
-                    (Some("recompute"), None, None) => Derivative::Recompute,
-                    (Some("custom"), vjp, jvp) => Derivative::Custom { vjp, jvp },
-                    (Some("pullback"), Some(vjp), None) => Derivative::Pullback { vjp },
-                    _ => return Err(self.expected("the rules that the derivative names")),
-                };
-                self.depth -= 1;
-                Call { derivative, ..Call::new(name, graph) }.into()
+                let avals: Vec<Aval> = inputs.iter().map(|&a| graph.aval(a)).collect();
+                self.call(params, &params_read, &avals)?.into()
             }
             _ => Prim::parse(name, &params_read).filter(|p| p.params() == params).ok_or_else(unknown)?,
         };
@@ -249,13 +239,64 @@ impl<'a> Parser<'a> {
         }
         Ok(Equation { prim, inputs, shapes, outputs, meta })
     }
+    /// The body of a call, or the rule that makes it for these operands.
+    fn call(&mut self, text: &str, params: &Params, inputs: &[Aval]) -> Result<Call> {
+        let unknown = || Error::value("parse", format!("there is no primitive 'call' with parameters [{text}]"));
+        let name: String = params.read("name").ok_or_else(unknown)?;
+        self.need("with")?;
+        self.skip();
+        self.depth += 1;
+        if self.depth > DEEPEST {
+            return Err(self.expected(&format!("calls nested at most {DEEPEST} deep")));
+        }
+        let call = if self.rest().starts_with('(') {
+            let graph = self.graph()?;
+            let mut rule = |word: &str| -> Result<Option<Arc<Graph>>> {
+                self.blanks();
+                Ok(if self.eat(word) { Some(Arc::new(self.graph()?)) } else { None })
+            };
+            let (vjp, jvp) = (rule("vjp ")?, rule("jvp ")?);
+            let derivative = match (params.read::<String>("derivative").as_deref(), vjp, jvp) {
+                (None, None, None) => Derivative::Body,
+                (Some("recompute"), None, None) => Derivative::Recompute,
+                (Some("custom"), vjp, jvp) => Derivative::Custom { vjp, jvp },
+                (Some("pullback"), Some(vjp), None) => Derivative::Pullback { vjp },
+                _ => return Err(self.expected("the rules that the derivative names")),
+            };
+            Call { derivative, ..Call::new(name, graph) }
+        } else {
+            let rule = self.rule()?;
+            Call::ruled(name, rule, &inputs.iter().collect::<Vec<_>>())?
+        };
+        self.depth -= 1;
+        Ok(call)
+    }
+    /// `roll[shift=1,axis=0]`, and the graph that it transforms.
+    fn rule(&mut self) -> Result<Arc<dyn GraphRule>> {
+        let name = self.name()?;
+        self.need("[")?;
+        let params = self.until(&[']', '\n']);
+        self.need("]")?;
+        self.blanks();
+        let source = match self.rest().starts_with('(') {
+            true => {
+                let graph = self.graph()?;
+                graph.verify()?;
+                Some(graph)
+            }
+            false => None,
+        };
+        let read = Params::split(params).and_then(|read| (self.rule)(name, &read, source));
+        let found = read.filter(|rule| rule.params() == params);
+        found.ok_or_else(|| Error::value("parse", format!("there is no rule '{name}' with parameters [{params}]")))
+    }
     /// Operands up to the end of the line, or whatever is not an operand.
     fn atoms(&mut self, names: &HashMap<&'a str, Var>) -> Result<Vec<Atom>> {
         let mut out = Vec::new();
         loop {
             self.blanks();
             let rest = self.rest();
-            if rest.is_empty() || rest.starts_with(['\n', '\r', '|', '{', '}', '@']) || rest.starts_with("with (") {
+            if rest.is_empty() || rest.starts_with(['\n', '\r', '|', '{', '}', '@']) || begins_body(rest) {
                 return Ok(out);
             }
             let word = self.until(&[' ', '\t', '\n', '\r']);
@@ -269,4 +310,10 @@ impl<'a> Parser<'a> {
             });
         }
     }
+}
+
+/// Whether the body of a call stands here, or its rule; a variable may have any name.
+fn begins_body(rest: &str) -> bool {
+    let Some(rest) = rest.strip_prefix("with ") else { return false };
+    rest.trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_').starts_with(['(', '['])
 }

@@ -21,7 +21,7 @@ mod write;
 pub use along::{GatherAxis, ScatterAxis};
 pub use arg::{ArgOp, ArgReduce};
 pub use bitcast::Bitcast;
-pub use call::{Call, Derivative, GraphRule, Rule};
+pub use call::{Call, Derivative, GraphRule, ReadRule, Rule};
 pub use cast::Cast;
 pub use cumulative::Cumulative;
 pub use gather::{Gather, Scatter};

@@ -12,6 +12,13 @@
 //! }
 //! ```
 //!
+//! A call whose body a rule makes shows the rule in its place, with the graph that it transforms, if it does:
+//!
+//! ```text
+//!   d: f32[3] = call[name=roll] a with roll[shift=1,axis=0]
+//!   e: f32[3] = call[name=vjp] a b with vjp[primals=1,cotangents=1] (a: f32[3]) { … }
+//! ```
+//!
 //! Variables are named in the order of their definition; inputs after the `;` are constants; operands after the `|` are shape operands, to which `#0.1`
 //! (axis 1 of the first) refers; a stream or effect that is not the default stands in braces behind the operands. With `{:#}` each equation
 //! ends with its place in the user's program, ` @ file:line`.
@@ -19,6 +26,7 @@
 use crate::graph::{Atom, Effect, Equation, Graph, Var};
 use crate::location::Location;
 use crate::prim::Prim;
+use crate::prims::Rule;
 use std::fmt;
 
 /// First word of the text form, and its version.
@@ -173,7 +181,13 @@ impl<'a> Printer<'a> {
         }
         if let Prim::Call(call) = &e.prim {
             write!(f, " with ")?;
-            Printer::new(&call.graph, self.locations, self.depth + 1, None).graph(f)?;
+            let body = call.rule.as_ref().map_or(Some(&*call.graph), |rule| rule.0.source());
+            if let Some(Rule(rule)) = &call.rule {
+                write!(f, "{}[{}]{}", rule.name(), rule.params(), if body.is_some() { " " } else { "" })?;
+            }
+            if let Some(graph) = body {
+                Printer::new(graph, self.locations, self.depth + 1, None).graph(f)?;
+            }
             for (rule, graph) in call.derivative.rules() {
                 write!(f, " {rule} ")?;
                 Printer::new(graph, self.locations, self.depth + 1, None).graph(f)?;

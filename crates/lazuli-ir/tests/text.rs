@@ -1,6 +1,7 @@
 //! The text form: golden prints, what the parser refuses, what the verifier reports.
 
-use lazuli_ir::prims::{Call, Reduce, ReduceOp};
+use lazuli_ir::param::Params;
+use lazuli_ir::prims::{Call, GraphRule, Reduce, ReduceOp};
 use lazuli_ir::{Aval, Binary, Builder, DType, Effect, Graph, Location, Result, Scalar, Unary, Var};
 use smallvec::smallvec;
 use std::sync::Arc;
@@ -82,6 +83,65 @@ graph v1 (a: f32[2]) {
     // The rules follow the shapes of the operands.
     let wider = graph.rebind(&[[3].into_iter().collect()]).unwrap().to_string();
     assert_eq!(wider, text.replace("f32[2]", "f32[3]"));
+}
+
+/// Negates `times` times what its graph gives, or its operand.
+#[derive(Debug)]
+struct Negate(usize, Option<Graph>);
+
+impl GraphRule for Negate {
+    fn graph(&self, inputs: &[&Aval]) -> Result<Graph> {
+        let mut b = Builder::new();
+        let a = b.input(inputs[0].clone());
+        let mut out = match &self.1 {
+            None => a.into(),
+            Some(graph) => {
+                let graph = graph.rebind(&[inputs[0].shape.clone()])?;
+                b.op(Call::new("source", graph), &[a.into()])?
+            }
+        };
+        for _ in 0..self.0 {
+            out = b.neg(out)?;
+        }
+        Ok(b.finish(vec![out]))
+    }
+    fn name(&self) -> &'static str {
+        "negate"
+    }
+    fn params(&self) -> String {
+        format!("times={}", self.0)
+    }
+    fn source(&self) -> Option<&Graph> {
+        self.1.as_ref()
+    }
+}
+
+#[test]
+fn rules_of_calls_survive_the_round_trip() {
+    let text = "\
+graph v1 (with: f32[2]) {
+  b: f32[2] = call[name=f] with with negate[times=2]
+  c: f32[2] = call[name=g] b with negate[times=1] (a: f32[2]) {
+    b: f32[2] = sin a
+    return b
+  }
+  return c
+}";
+    let read = |name: &str, params: &Params, source: Option<Graph>| -> Option<Arc<dyn GraphRule>> {
+        (name == "negate").then_some(())?;
+        Some(Arc::new(Negate(params.read("times")?, source)))
+    };
+    let graph = Graph::parse(text, &read).unwrap();
+    graph.verify().unwrap();
+    assert_eq!(graph.to_string(), text.replace("with:", "a:").replace("with with", "a with"));
+    assert_eq!(Graph::parse(text, &read).unwrap(), graph);
+    let bodies = graph.rebind(&[[3].into_iter().collect()]).unwrap().inline_calls().unwrap().graph.to_string();
+    assert_eq!(bodies.matches("f32[3] = negative").count(), 3, "{bodies}");
+    for (from, to) in [("times", "time"), ("negate", "turn"), ("times=2", "times=two"), ("] with", "] =")] {
+        assert!(Graph::parse(&text.replacen(from, to, 1), &read).is_err(), "{from}");
+    }
+    let error = text.parse::<Graph>().unwrap_err().to_string();
+    assert!(error.contains("there is no rule 'negate' with parameters [times=2]"), "{error}");
 }
 
 #[test]

@@ -273,9 +273,9 @@ impl PyArray {
     ///     >>> mx.array([[1, 2], [3, 4]]).diag()
     ///     array([1, 4], dtype=int32)
     #[pyo3(signature = (k=0, *, stream=None))]
-    fn diag<'py>(slf: &Bound<'py, Self>, k: isize, stream: Option<convert::On>) -> PyResult<Bound<'py, PyAny>> {
+    fn diag(&self, k: isize, stream: Option<convert::On>) -> PyResult<Self> {
         let _ = stream;
-        slf.py().import("lazuli.core")?.call_method1("diag", (slf, k))
+        wrap(|| ops::diag(&self.get(), k))
     }
     /// The elements (i, i + offset) of two axes, as the last axis. See ``mx.diagonal``.
     ///
@@ -284,15 +284,9 @@ impl PyArray {
     ///     >>> mx.array([[1, 2], [3, 4]]).diagonal(1)
     ///     array([2], dtype=int32)
     #[pyo3(signature = (offset=0, axis1=0, axis2=1, stream=None))]
-    fn diagonal<'py>(
-        slf: &Bound<'py, Self>,
-        offset: isize,
-        axis1: isize,
-        axis2: isize,
-        stream: Option<convert::On>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+    fn diagonal(&self, offset: isize, axis1: isize, axis2: isize, stream: Option<convert::On>) -> PyResult<Self> {
         let _ = stream;
-        slf.py().import("lazuli.core")?.call_method1("diagonal", (slf, offset, axis1, axis2))
+        wrap(|| ops::diagonal(&self.get(), offset, axis1, axis2))
     }
 
     fn __pow__<'py>(

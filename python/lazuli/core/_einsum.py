@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 import string
 from collections import Counter
 from typing import Any
 
-from lazuli._lazuli import array
-from lazuli.core._functions import diagonal
+from lazuli._lazuli import array, broadcast_to, diagonal, expand_dims
 
 __all__ = ["einsum"]
 
@@ -75,21 +73,17 @@ def _contracted(a: array, x: str, b: array, y: str, needed: set[str]) -> tuple[a
     def matrices(v: array, labels: str, first: list[str], second: list[str]) -> array:
         order = batch + first + second
         v = v.transpose([labels.index(c) for c in order]) if order else v
-        wanted = [extent[c] for c in order]
-        if list(v.shape) != wanted:  # an axis of extent 1 stretches
-            v = v + _zeros(wanted, v.dtype)
-        sizes = [math.prod(extent[c] for c in part) for part in (first, second)]
-        return v.reshape([extent[c] for c in batch] + sizes)
+        v = broadcast_to(v, [extent[c] for c in order])  # an axis of extent 1 stretches
+        return _merged(_merged(v, len(batch) + len(first), len(second)), len(batch), len(first))
 
     out = matrices(a, x, rows, inner) @ matrices(b, y, inner, columns)
     labels = "".join(batch + rows + columns)
     return out.reshape([extent[c] for c in labels]), labels
 
 
-def _zeros(shape: list[int], dtype: Any) -> array:
-    from lazuli._lazuli import zeros
-
-    return zeros(shape, dtype)
+def _merged(v: array, start: int, n: int) -> array:
+    """``n`` axes from ``start`` on as one; a new one if there are none."""
+    return v.flatten(start, start + n - 1) if n else expand_dims(v, start)
 
 
 def einsum(subscripts: str, *operands: array, stream: Any = None) -> array:

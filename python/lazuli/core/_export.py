@@ -33,7 +33,6 @@ def export_function(
 
     Raises:
         ValueError: if an argument or a result is no array.
-        NotImplementedError: if a shapeless function decides by extents, which a file cannot hold.
         OSError: if the file cannot be written.
 
     Example:

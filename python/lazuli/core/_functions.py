@@ -12,8 +12,8 @@ from lazuli._lazuli import array
 __all__ = [
     "acos", "acosh", "asin", "asinh", "atan", "atan2", "atanh", "atleast_1d", "atleast_2d", "atleast_3d",
     "bitwise_left_shift", "bitwise_right_shift", "concat", "conj", "contiguous", "cumulative_prod", "cumulative_sum",
-    "degrees", "diag", "diagonal", "diff", "divmod", "empty", "empty_like", "flip", "inner", "kron", "logical_xor",
-    "matrix_transpose", "nan_to_num", "outer", "permute_dims", "positive", "pow", "radians", "tensordot", "trace",
+    "degrees", "diff", "divmod", "empty", "empty_like", "flip", "inner", "kron", "logical_xor",
+    "matrix_transpose", "nan_to_num", "outer", "permute_dims", "positive", "pow", "radians", "tensordot",
     "trunc", "unstack", "vecdot",
 ]  # fmt: skip
 
@@ -257,65 +257,6 @@ def unstack(x: array, *, axis: int = 0, stream: Any = None) -> tuple[array, ...]
     x = _as_array("unstack", x)
     k = _axis("unstack", axis, x.ndim)
     return tuple(part.squeeze(k) for part in x.split(x.shape[k], k)) if x.shape[k] else ()
-
-
-def diagonal(a: array, offset: int = 0, axis1: int = 0, axis2: int = 1, stream: Any = None) -> array:
-    """The elements (i, i + offset) of two axes, as the last axis.
-
-    Raises:
-        ValueError: the array has fewer than 2 dimensions, or the axes are the same.
-
-    Example:
-        >>> import lazuli.core as mx
-        >>> mx.diagonal(mx.array([[1, 2], [3, 4]]))
-        array([1, 4], dtype=int32)
-    """
-    a = _as_array("diagonal", a)
-    if a.ndim < 2:
-        raise ValueError(f"[diagonal] needs at least 2 dimensions, not {a.ndim}")
-    first, second = _axis("diagonal", axis1, a.ndim), _axis("diagonal", axis2, a.ndim)
-    if first == second:
-        raise ValueError(f"[diagonal] axis1 and axis2 are both axis {first}")
-    kept = [k for k in range(a.ndim) if k not in (first, second)]
-    a = a.transpose([*kept, first, second])
-    n, m = a.shape[-2:]
-    length = max(0, min(n, m - offset) if offset >= 0 else min(n + offset, m))
-    i = _c.arange(length)
-    return a[..., i + max(0, -offset), i + max(0, offset)]
-
-
-def diag(a: array, k: int = 0, *, stream: Any = None) -> array:
-    """The k-th diagonal of a matrix, or the matrix with a vector on its k-th diagonal and zeros elsewhere.
-
-    Raises:
-        ValueError: the array has neither 1 nor 2 dimensions.
-
-    Example:
-        >>> import lazuli.core as mx
-        >>> mx.diag(mx.array([1, 2]))
-        array([[1, 0],
-               [0, 2]], dtype=int32)
-    """
-    a = _as_array("diag", a)
-    if a.ndim == 2:
-        return diagonal(a, k)
-    if a.ndim != 1:
-        raise ValueError(f"[diag] takes a vector or a matrix, not {a.ndim} dimensions")
-    n = a.size + abs(k)
-    i = _c.arange(a.size)
-    return _c.zeros((n, n), a.dtype).at[i + max(0, -k), i + max(0, k)].add(a)
-
-
-def trace(a: array, offset: int = 0, axis1: int = 0, axis2: int = 1, dtype: Any = None, *, stream: Any = None) -> array:
-    """The sum of a diagonal, as ``diagonal`` finds it; in ``dtype``, by default that of ``a``.
-
-    Example:
-        >>> import lazuli.core as mx
-        >>> mx.trace(mx.array([[1, 2], [3, 4]]))
-        array(5, dtype=int32)
-    """
-    a = diagonal(a, offset, axis1, axis2)
-    return a.astype(a.dtype if dtype is None else dtype).sum(-1)
 
 
 def diff(a: array, n: int = 1, axis: int = -1, *, stream: Any = None) -> array:

@@ -7,9 +7,9 @@ from typing import Any
 
 from lazuli import _lazuli as _c
 from lazuli._lazuli import array
-from lazuli.core._functions import _as_array, _axes, _axis, _part
+from lazuli.core._functions import _as_array, _axis, _part
 
-__all__ = ["argpartition", "count_nonzero", "median", "minmax", "partition", "searchsorted", "topk", "unique"]
+__all__ = ["argpartition", "count_nonzero", "minmax", "partition", "searchsorted", "topk", "unique"]
 
 
 def _along(op: str, a: Any, axis: int | None) -> tuple[array, int]:
@@ -71,25 +71,6 @@ def topk(a: array, k: int, axis: int | None = -1, *, stream: Any = None) -> arra
     if k < 0 or k > n:
         raise ValueError(f"[topk] k={k} is out of bounds for an axis of extent {n}")
     return _part(_c.sort(a, axis), axis, slice(-k, None) if k else slice(0, 0))
-
-
-def median(
-    a: array, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None
-) -> array:
-    """The middle element along axes; the mean of two for an even number. Integers count as float32.
-
-    Example:
-        >>> import lazuli.core as mx
-        >>> mx.median(mx.array([[1, 2], [7, 4]]))
-        array(3, dtype=float32)
-    """
-    a = _as_array("median", a)
-    axes = _axes("median", axis, a.ndim)
-    kept = [k for k in range(a.ndim) if k not in axes]
-    flat = a.transpose(kept + axes).reshape([a.shape[k] for k in kept] + [-1])
-    ordered, n = _c.sort(flat, -1), flat.shape[-1]
-    out = _c.mean(ordered[..., (n - 1) // 2 : n // 2 + 1], -1)
-    return out.reshape([1 if k in axes else a.shape[k] for k in range(a.ndim)]) if keepdims else out
 
 
 def minmax(

@@ -1,9 +1,9 @@
 //! Arrays from nothing: constants, ranges, grids.
 
-use super::{astype, binary, record, select};
+use super::by_shape::ByShape;
+use super::{astype, binary, record};
 use crate::array::Array;
-use crate::dim::{Extent, Extents, Resolved};
-use crate::shapeless;
+use crate::dim::{Extents, Resolved};
 use lazuli_ir::prims::{Broadcast, Iota};
 use lazuli_ir::{Binary, DType, Error, Result, Scalar};
 
@@ -77,54 +77,13 @@ pub fn linspace(start: f64, stop: f64, n: usize, dtype: DType) -> Result<Array> 
     astype(&binary(Binary::Add, low, high)?, dtype)
 }
 
-/// Ones on the `k`-th diagonal of an (n, m) matrix, zeros elsewhere.
-#[track_caller]
-pub fn eye(n: impl Into<Extent>, m: impl Into<Extent>, k: isize, dtype: DType) -> Result<Array> {
-    let on = compare_diagonal(n.into(), m.into(), k, Binary::Eq)?;
-    astype(&on, dtype)
-}
-
-/// Ones on and below the `k`-th diagonal of an (n, m) matrix, zeros above.
-#[track_caller]
-pub fn tri(n: impl Into<Extent>, m: impl Into<Extent>, k: isize, dtype: DType) -> Result<Array> {
-    astype(&compare_diagonal(n.into(), m.into(), k, Binary::LessEqual)?, dtype)
-}
-
-/// Whether column `op` row + k.
-#[track_caller]
-fn compare_diagonal(n: Extent, m: Extent, k: isize, op: Binary) -> Result<Array> {
-    let rows = iota((n, 1), 0, DType::I32)?;
-    let columns = iota((1, m), 1, DType::I32)?;
-    binary(op, columns, binary(Binary::Add, rows, k as i64)?)
-}
-
-/// The last two axes with what lies above the `k`-th diagonal set to zero.
-#[track_caller]
-pub fn tril(a: &Array, k: isize) -> Result<Array> {
-    triangle(a, k, "tril", true)
-}
-/// The last two axes with what lies below the `k`-th diagonal set to zero.
-#[track_caller]
-pub fn triu(a: &Array, k: isize) -> Result<Array> {
-    triangle(a, k - 1, "triu", false)
-}
-#[track_caller]
-fn triangle(a: &Array, k: isize, name: &str, keep: bool) -> Result<Array> {
-    if a.ndim() < 2 {
-        return Err(Error::value(name, format!("needs at least 2 dimensions, not {}", a.ndim())));
-    }
-    let mask = compare_diagonal(a.dim(-2).into(), a.dim(-1).into(), k, Binary::LessEqual)?;
-    let zero = Array::scalar(Scalar::zero(a.dtype()));
-    if keep { select(mask, a, zero) } else { select(mask, zero, a) }
-}
-
 /// Grids of the coordinates along each of the one-dimensional inputs; `xy` swaps the first two axes, as in plots.
 #[track_caller]
 pub fn meshgrid(arrays: &[Array], sparse: bool, xy: bool) -> Result<Vec<Array>> {
-    shapeless::by_shape("meshgrid", &arrays.iter().collect::<Vec<_>>(), move |arrays| grids(arrays, sparse, xy))
+    ByShape::Meshgrid { sparse, xy }.apply(&arrays.iter().collect::<Vec<_>>())
 }
 
-fn grids(arrays: &[Array], sparse: bool, xy: bool) -> Result<Vec<Array>> {
+pub(crate) fn grids(arrays: &[Array], sparse: bool, xy: bool) -> Result<Vec<Array>> {
     let n = arrays.len();
     let place = |i: usize| if xy && n >= 2 && i < 2 { 1 - i } else { i };
     let mut full: Vec<usize> = vec![1; n];

@@ -1,5 +1,6 @@
 //! Functions composed of others and recorded as one call: eager fuses inside it, a compiled function inlines it.
 
+use super::by_shape::ByShape;
 use super::{astype, binary, max, reduce, select, sum, unary};
 use crate::array::{Array, Op};
 use crate::shapeless;
@@ -115,11 +116,10 @@ pub fn layer_norm(a: &Array, weight: Option<&Array>, bias: Option<&Array>, eps: 
 /// Whether the arrays have one shape and equal elements, as a bool scalar. NaN equals NaN if `equal_nan`.
 #[track_caller]
 pub fn array_equal(a: &Array, b: &Array, equal_nan: bool) -> Result<Array> {
-    Ok(shapeless::by_shape("array_equal", &[a, b], move |x| Ok(vec![same_elements(&x[0], &x[1], equal_nan)?]))?
-        .remove(0))
+    Ok(ByShape::ArrayEqual { equal_nan }.apply(&[a, b])?.remove(0))
 }
 
-fn same_elements(a: &Array, b: &Array, equal_nan: bool) -> Result<Array> {
+pub(crate) fn same_elements(a: &Array, b: &Array, equal_nan: bool) -> Result<Array> {
     if a.shape() != b.shape() {
         return Ok(Array::scalar(lazuli_ir::Scalar::bool(false)));
     }

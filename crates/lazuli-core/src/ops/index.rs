@@ -1,16 +1,17 @@
 //! Indexing as NumPy defines it: integers, slices, new axes, an ellipsis, and integer arrays that broadcast together.
 
+use super::by_shape::ByShape;
 use super::shape::{axis, broadcast_to, expand_dims, moveaxis, reshape, squeeze};
 use super::{apply, astype, create, record};
 use crate::array::Array;
-use crate::shapeless::by_shape;
+use lazuli_ir::param::Param;
 use lazuli_ir::prims::{Bound, Gather, GatherAxis, Scatter, ScatterAxis, SliceUpdate};
 use lazuli_ir::{DType, Dim, Error, Result, Shape, shape};
 use lazuli_kernel::ScatterOp;
 
 /// One entry of an index.
 #[derive(Debug, Clone)]
-pub enum Item {
+pub enum Item<A = Array> {
     /// One position, which may count from the end; the axis is dropped.
     Int(isize),
     /// `start:stop:step`.
@@ -20,7 +21,49 @@ pub enum Item {
     /// As many full slices as are missing.
     Ellipsis,
     /// Integer positions; several arrays broadcast together.
-    Array(Array),
+    Array(A),
+}
+
+/// `1`, `0:3`, `new`, `...`, `array`.
+impl Param for Item<()> {
+    fn show(&self) -> String {
+        match self {
+            Item::Int(i) => i.show(),
+            Item::Slice(bound) => bound.show(),
+            Item::NewAxis => "new".to_owned(),
+            Item::Ellipsis => "...".to_owned(),
+            Item::Array(()) => "array".to_owned(),
+        }
+    }
+    fn read(text: &str) -> Option<Self> {
+        Some(match text {
+            "new" => Item::NewAxis,
+            "..." => Item::Ellipsis,
+            "array" => Item::Array(()),
+            _ if text.contains(':') => Item::Slice(Bound::read(text)?),
+            _ => Item::Int(isize::read(text)?),
+        })
+    }
+}
+
+impl<A> Item<A> {
+    /// The same with what `f` says in place of an array.
+    fn map<'a, B>(&'a self, f: impl FnOnce(&'a A) -> B) -> Item<B> {
+        match self {
+            Item::Int(i) => Item::Int(*i),
+            Item::Slice(bound) => Item::Slice(*bound),
+            Item::NewAxis => Item::NewAxis,
+            Item::Ellipsis => Item::Ellipsis,
+            Item::Array(a) => Item::Array(f(a)),
+        }
+    }
+}
+
+/// Items with these arrays in order.
+pub(crate) fn filled(items: &[Item<()>], arrays: &[Array]) -> Vec<Item> {
+    let mut arrays = arrays.iter();
+    let mut next = |_: &()| arrays.next().cloned();
+    items.iter().map(|item| item.map(|none| next(none).expect("one per index array"))).collect()
 }
 
 /// An index brought into one form: per axis of the array, what is taken of it.
@@ -191,19 +234,11 @@ pub fn gather(a: &Array, indices: &[Array], axes: &[usize]) -> Result<Array> {
 pub fn update(a: &Array, items: &[Item], value: &Array, op: ScatterOp) -> Result<Array> {
     let indices = items.iter().filter_map(|i| if let Item::Array(i) = i { Some(i) } else { None });
     let inputs: Vec<&Array> = [a, value].into_iter().chain(indices).collect();
-    let items = items.to_vec();
-    let updated = move |x: &[Array]| {
-        let mut indices = x[2..].iter();
-        let item = |i: &Item| match i {
-            Item::Array(_) => Item::Array(indices.next().expect("one per index array").clone()),
-            other => other.clone(),
-        };
-        Ok(vec![updated(&x[0], &items.iter().map(item).collect::<Vec<_>>(), &x[1], op)?])
-    };
-    Ok(by_shape("index_update", &inputs, updated)?.remove(0))
+    let items = items.iter().map(|item| item.map(|_| ())).collect();
+    Ok(ByShape::IndexUpdate { items, op }.apply(&inputs)?.remove(0))
 }
 
-fn updated(a: &Array, items: &[Item], value: &Array, op: ScatterOp) -> Result<Array> {
+pub(crate) fn updated(a: &Array, items: &[Item], value: &Array, op: ScatterOp) -> Result<Array> {
     let plan = Plan::new(a, items)?;
     let value = astype(value, a.dtype())?;
     let target = result_shape(a, &plan)?;

@@ -1,9 +1,12 @@
 //! Reductions, running combinations, sorting and products of matrices.
 
-use super::shape::{axes, axis, expand_dims, reshape, squeeze};
-use super::{apply, astype, binary, promoted, record, unary};
+use super::by_shape::ByShape;
+use super::shape::{axes, axis, expand_dims, flatten, reshape, squeeze, transpose};
+use super::{apply, astype, binary, promoted, record, slice_axis, unary};
 use crate::array::Array;
-use lazuli_ir::prims::{ArgOp, ArgReduce, ArgSort, Cumulative, Matmul, NumberOfElements, Reduce, ReduceOp, Sort};
+use lazuli_ir::prims::{
+    ArgOp, ArgReduce, ArgSort, Bound, Cumulative, Matmul, NumberOfElements, Reduce, ReduceOp, Sort,
+};
 use lazuli_ir::{Binary, DType, Error, Result, Unary};
 use lazuli_kernel::ScanOp;
 
@@ -115,6 +118,28 @@ pub fn cumulative(op: ScanOp, a: &Array, at: Option<isize>, reverse: bool, inclu
 pub fn sort(a: &Array, at: Option<isize>) -> Result<Array> {
     let (a, at) = if let Some(at) = at { (a.clone(), at) } else { (reshape(a, [-1])?, 0) };
     apply(Sort { axis: axis("sort", at, a.ndim())? }, &[&a])
+}
+
+/// The middle element along axes (all of them if none are given), the mean of two for an even number; NaN if there is none. Integers count as float32.
+#[track_caller]
+pub fn median(a: &Array, over: Option<&[isize]>, keepdims: bool) -> Result<Array> {
+    let axes = axes("median", over, a.ndim())?;
+    let order = (0..a.ndim()).filter(|k| !axes.contains(k)).chain(axes.iter().copied());
+    let a = transpose(a, Some(&order.map(|k| k as isize).collect::<Vec<_>>()))?;
+    let rows = match axes.len() {
+        0 => expand_dims(&a, &[-1])?,
+        n => flatten(&a, -(n as isize), -1)?,
+    };
+    let out = ByShape::Median {}.apply(&[&rows])?.remove(0);
+    let axes: Vec<isize> = axes.iter().map(|&k| k as isize).collect();
+    if keepdims { expand_dims(&out, &axes) } else { Ok(out) }
+}
+
+/// The median of each row along the last axis.
+pub(crate) fn middle(a: &Array) -> Result<Array> {
+    let n = a.extent(a.ndim() - 1);
+    let middle = if n == 0 { Bound::range(0, 0) } else { Bound::range((n - 1) / 2, n / 2 + 1) };
+    mean(&slice_axis(&sort(a, Some(-1))?, -1, middle)?, Some(&[-1]), false)
 }
 
 /// The permutation (uint32) that sorts along an axis; stable.

@@ -1,9 +1,10 @@
 //! Views and rearrangements: the shapes change, the elements do not.
 
-use super::{apply, astype, record};
+use super::by_shape::ByShape;
+use super::{apply, astype, record, slice_axis};
 use crate::array::Array;
 use crate::dim::{Extents, Resolved};
-use crate::shapeless::{by_shape, is_symbolic};
+use crate::shapeless::is_symbolic;
 use lazuli_ir::prims::{
     Bitcast, Bound, Broadcast, Concatenate, ExpandDims, Flatten, Pad, Reshape, Slice, Squeeze, Transpose, Unflatten,
 };
@@ -129,13 +130,15 @@ pub fn broadcast_to(a: &Array, to: impl Extents) -> Result<Array> {
 /// All arrays stretched to the shape they broadcast to.
 #[track_caller]
 pub fn broadcast_arrays(arrays: &[Array]) -> Result<Vec<Array>> {
-    by_shape("broadcast_arrays", &arrays.iter().collect::<Vec<_>>(), |arrays| {
-        let mut common = lazuli_ir::Shape::new();
-        for a in arrays {
-            common = shape::broadcast("broadcast_arrays", &common, a.shape())?;
-        }
-        arrays.iter().map(|a| broadcast_to(a, &common)).collect()
-    })
+    ByShape::BroadcastArrays {}.apply(&arrays.iter().collect::<Vec<_>>())
+}
+
+pub(crate) fn stretched(arrays: &[Array]) -> Result<Vec<Array>> {
+    let mut common = lazuli_ir::Shape::new();
+    for a in arrays {
+        common = shape::broadcast("broadcast_arrays", &common, a.shape())?;
+    }
+    arrays.iter().map(|a| broadcast_to(a, &common)).collect()
 }
 
 /// The part of each axis that Python's `start:stop:step` names.
@@ -196,10 +199,10 @@ pub fn split_at(a: &Array, indices: &[isize], at: isize) -> Result<Vec<Array>> {
 #[track_caller]
 pub fn split(a: &Array, n: usize, at: isize) -> Result<Vec<Array>> {
     let axis = axis("split", at, a.ndim())?;
-    by_shape("split", &[a], move |a| halves(&a[0], n, axis))
+    ByShape::Split { parts: n, axis }.apply(&[a])
 }
 
-fn halves(a: &Array, n: usize, axis: usize) -> Result<Vec<Array>> {
+pub(crate) fn parts(a: &Array, n: usize, axis: usize) -> Result<Vec<Array>> {
     let extent = a.extent(axis);
     // An axis without elements can be cut into any number of parts, but not into more than there is memory for.
     if n == 0 || !extent.is_multiple_of(n) || n > extent.max(1 << 16) {
@@ -215,15 +218,43 @@ fn halves(a: &Array, n: usize, axis: usize) -> Result<Vec<Array>> {
 /// Adds `widths[i] = (before, after)` elements of `value` around each axis.
 #[track_caller]
 pub fn pad(a: &Array, widths: &[(usize, usize)], value: Scalar) -> Result<Array> {
-    if widths.len() != a.ndim() {
-        return Err(Error::value(
-            "pad",
-            format!("{} widths were given for an array of {} dimensions", widths.len(), a.ndim()),
-        ));
-    }
+    check_widths(a, widths)?;
     let low = widths.iter().map(|w| w.0).collect();
     let high = widths.iter().map(|w| w.1).collect();
     apply(Pad { low, high }, &[a, &Array::scalar(value)])
+}
+
+fn check_widths(a: &Array, widths: &[(usize, usize)]) -> Result<()> {
+    if widths.len() == a.ndim() {
+        return Ok(());
+    }
+    let message = format!("{} widths were given for an array of {} dimensions", widths.len(), a.ndim());
+    Err(Error::value("pad", message))
+}
+
+/// Adds copies of the elements at the ends of each axis: how many before and after it.
+#[track_caller]
+pub fn pad_edge(a: &Array, widths: &[(usize, usize)]) -> Result<Array> {
+    check_widths(a, widths)?;
+    let pad = |a: Array, (axis, &(low, high)): (usize, &(usize, usize))| match (low, high) {
+        (0, 0) => Ok(a),
+        _ => Ok(ByShape::PadEdge { axis, low, high }.apply(&[&a])?.remove(0)),
+    };
+    widths.iter().enumerate().try_fold(a.clone(), pad)
+}
+
+pub(crate) fn edges(a: &Array, axis: usize, low: usize, high: usize) -> Result<Array> {
+    let n = a.extent(axis);
+    if n == 0 {
+        return Err(Error::value("pad", format!("axis {axis} has no elements that could be repeated")));
+    }
+    let end = |from: usize, n: usize| {
+        let one = slice_axis(a, axis as isize, Bound::range(from, from + 1))?;
+        let mut to = a.shape().to_vec();
+        to[axis] = n;
+        broadcast_to(&one, &to[..])
+    };
+    concatenate(&[end(0, low)?, a.clone(), end(n - 1, high)?], axis as isize)
 }
 
 /// The same bytes as elements of another dtype; the last axis grows or shrinks with the item size.
@@ -245,11 +276,10 @@ pub fn repeat(a: &Array, repeats: usize, at: isize) -> Result<Array> {
 /// The whole array repeated `reps[i]` times along axis i.
 #[track_caller]
 pub fn tile(a: &Array, reps: &[usize]) -> Result<Array> {
-    let reps = reps.to_vec();
-    Ok(by_shape("tile", &[a], move |a| Ok(vec![tiled(&a[0], &reps)?]))?.remove(0))
+    Ok(ByShape::Tile { reps: reps.into() }.apply(&[a])?.remove(0))
 }
 
-fn tiled(a: &Array, reps: &[usize]) -> Result<Array> {
+pub(crate) fn tiled(a: &Array, reps: &[usize]) -> Result<Array> {
     let rank = a.ndim().max(reps.len());
     let mut dims = vec![1; rank - a.ndim()];
     dims.extend(a.shape());
@@ -267,10 +297,10 @@ fn tiled(a: &Array, reps: &[usize]) -> Result<Array> {
 #[track_caller]
 pub fn roll(a: &Array, shift: isize, at: isize) -> Result<Array> {
     let axis = axis("roll", at, a.ndim())?;
-    Ok(by_shape("roll", &[a], move |a| Ok(vec![rolled(&a[0], shift, axis)?]))?.remove(0))
+    Ok(ByShape::Roll { shift, axis }.apply(&[a])?.remove(0))
 }
 
-fn rolled(a: &Array, shift: isize, axis: usize) -> Result<Array> {
+pub(crate) fn rolled(a: &Array, shift: isize, axis: usize) -> Result<Array> {
     let n = a.extent(axis) as isize;
     if n == 0 || shift.rem_euclid(n) == 0 {
         return Ok(a.clone());

@@ -24,25 +24,36 @@ pub struct Call {
 }
 
 /// Makes a graph for inputs of given avals: of a body that depends on their extents in ways that no parameter states, such as the derivative
-/// of another graph.
+/// of another graph. Rules of one name and parameters that transform equal graphs are the same.
 pub trait GraphRule: fmt::Debug + Send + Sync {
     /// The body for inputs of these avals, without constants; dtypes and the number of outputs do not depend on the shapes.
     fn graph(&self, inputs: &[&Aval]) -> Result<Graph>;
+    fn name(&self) -> &'static str;
+    /// Parameters as those of a primitive: `shift=1,axis=0`.
+    fn params(&self) -> String;
+    /// The graph that it transforms, if it does.
+    fn source(&self) -> Option<&Graph> {
+        None
+    }
 }
 
-/// A shared [`GraphRule`], equal to itself only.
+/// Finds the rule of this name, with these parameters, that transforms this graph: the inverse of what a [`GraphRule`] says of itself.
+pub type ReadRule = dyn Fn(&str, &Params, Option<Graph>) -> Option<Arc<dyn GraphRule>>;
+
+/// A shared [`GraphRule`].
 #[derive(Debug, Clone)]
 pub struct Rule(pub Arc<dyn GraphRule>);
 
 impl PartialEq for Rule {
     fn eq(&self, other: &Self) -> bool {
-        Arc::ptr_eq(&self.0, &other.0)
+        let (a, b) = (&self.0, &other.0);
+        Arc::ptr_eq(a, b) || a.name() == b.name() && a.params() == b.params() && a.source() == b.source()
     }
 }
 impl Eq for Rule {}
 impl std::hash::Hash for Rule {
     fn hash<H: std::hash::Hasher>(&self, h: &mut H) {
-        Arc::as_ptr(&self.0).cast::<()>().hash(h);
+        self.0.name().hash(h);
     }
 }
 

@@ -209,6 +209,36 @@ functions! { add_functions;
     ///     array([[1, 2],
     ///            [0, 4]], dtype=int32)
     fn triu(x, k=0, *) [x: ArrayLike, k: isize] -> PyArray { wrap(|| ops::triu(&x.0, k)) }
+    /// The elements (i, i + offset) of two axes, as the last axis.
+    ///
+    /// Raises:
+    ///     ValueError: the array has fewer than 2 dimensions, or the axes are the same.
+    ///
+    /// Example:
+    ///     >>> import lazuli.core as mx
+    ///     >>> mx.diagonal(mx.array([[1, 2], [3, 4]]))
+    ///     array([1, 4], dtype=int32)
+    fn diagonal(a, offset=0, axis1=0, axis2=1, *) [a: ArrayLike, offset: isize, axis1: isize, axis2: isize] -> PyArray { wrap(|| ops::diagonal(&a.0, offset, axis1, axis2)) }
+    /// The k-th diagonal of a matrix, or the matrix with a vector on its k-th diagonal and zeros elsewhere.
+    ///
+    /// Raises:
+    ///     ValueError: the array has neither 1 nor 2 dimensions.
+    ///
+    /// Example:
+    ///     >>> import lazuli.core as mx
+    ///     >>> mx.diag(mx.array([1, 2]))
+    ///     array([[1, 0],
+    ///            [0, 2]], dtype=int32)
+    fn diag(a, k=0, *) [a: ArrayLike, k: isize] -> PyArray { wrap(|| ops::diag(&a.0, k)) }
+    /// The sum of a diagonal, as ``diagonal`` finds it; in ``dtype``, by default that of ``a``.
+    ///
+    /// Example:
+    ///     >>> import lazuli.core as mx
+    ///     >>> mx.trace(mx.array([[1, 2], [3, 4]]))
+    ///     array(5, dtype=int32)
+    fn trace(a, offset=0, axis1=0, axis2=1, dtype=None, *) [a: ArrayLike, offset: isize, axis1: isize, axis2: isize, dtype: Option<PyDtype>] -> PyArray {
+        wrap(|| ops::trace(&a.0, offset, axis1, axis2, dtype.map(|d| d.0)))
+    }
 }
 
 pub fn add_to(m: &Bound<'_, PyModule>) -> PyResult<()> {

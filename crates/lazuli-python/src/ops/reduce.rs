@@ -219,6 +219,13 @@ functions! { add_functions;
     ///     array([[0.5, 0.5],
     ///            [3.78351e-44, 1]], dtype=float32)
     fn softmax(a, axis=None, *, precise=False) [a: ArrayLike, axis: Option<Ints>, precise: bool] -> PyArray { wrap(|| ops::softmax(&a.0, axes(&axis), precise)) }
+    /// The middle element along axes; the mean of two for an even number. Integers count as float32.
+    ///
+    /// Example:
+    ///     >>> import lazuli.core as mx
+    ///     >>> mx.median(mx.array([[1, 2], [7, 4]]))
+    ///     array(3, dtype=float32)
+    fn median(a, axis=None, keepdims=false, *) [a: ArrayLike, axis: Option<Ints>, keepdims: bool] -> PyArray { wrap(|| ops::median(&a.0, axes(&axis), keepdims)) }
     /// Sorted along an axis, ascending, NaN last.
     ///
     /// Args:

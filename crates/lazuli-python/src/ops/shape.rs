@@ -6,7 +6,7 @@ use crate::array::{PyArray, spread, wrap};
 use crate::convert::{Arg, ArrayLike, Ints, On};
 use crate::dim::Dims;
 use crate::errors::{self, run};
-use lazuli_core::{Array, DType, Error, Result, Scalar, ops, shapeless};
+use lazuli_core::{Array, Error, Result, Scalar, ops};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -384,19 +384,7 @@ fn padded(a: &Array, pad_width: &Bound<'_, PyAny>, mode: &str, constant: Option<
             let value = constant.map_or(Ok(Scalar::zero(a.dtype())), |v| scalar("pad", &v, a.dtype()))?;
             wrap(|| ops::pad(a, &widths, value))
         }
-        "edge" => wrap(|| {
-            let mut out = a.clone();
-            for (axis, &(low, high)) in widths.iter().enumerate() {
-                let edges = move |a: &[Array]| {
-                    let n = a[0].shape()[axis] as f64;
-                    let at = ops::arange(-(low as f64), n + high as f64, 1.0, DType::I32)?;
-                    let at = ops::clip(&at, Some(&0i64), Some(&(n as i64 - 1)))?;
-                    Ok(vec![ops::take(&a[0], &at, Some(axis as isize))?])
-                };
-                out = shapeless::by_shape("pad", &[&out], edges)?.remove(0);
-            }
-            Ok(out)
-        }),
+        "edge" => wrap(|| ops::pad_edge(a, &widths)),
         _ => Err(PyValueError::new_err(format!("[pad] mode {mode:?} is not known: use \"constant\" or \"edge\""))),
     }
 }

@@ -154,9 +154,11 @@ class ALiBi(Module):
             offset: the position of the first query.
             dtype: of the result.
         """
-        queries = mx.arange(offset, q_sequence_length)
-        keys = mx.arange(0, k_sequence_length)
-        distance = mx.abs(queries[:, None] - keys[None, :]).astype(dtype)
+        return ALiBi._bias(q_sequence_length - offset, k_sequence_length, num_heads, offset, dtype)
+
+    @staticmethod
+    def _bias(queries: int, keys: int, num_heads: int, offset: int, dtype: mx.Dtype) -> mx.array:
+        distance = mx.abs((mx.arange(queries) + offset)[:, None] - mx.arange(keys)).astype(dtype)
         return (-distance * ALiBi.create_alibi_slope(num_heads, dtype))[None]
 
     def __call__(
@@ -164,9 +166,7 @@ class ALiBi(Module):
     ) -> mx.array:
         """Add the bias, and ``mask`` if given, to scores whose first query is at ``offset``."""
         heads, queries, keys = attention_scores.shape[1:]
-        bias = self.create_alibi_matrix(
-            queries + offset, keys, heads, offset, attention_scores.dtype
-        )
+        bias = self._bias(queries, keys, heads, offset, attention_scores.dtype)
         if mask is not None:
             bias = bias + mask
         return attention_scores + bias

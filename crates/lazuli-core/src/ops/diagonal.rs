@@ -1,0 +1,104 @@
+//! Diagonals: matrices made of them, elements on them, triangles beside them.
+
+use super::by_shape::ByShape;
+use super::create::iota;
+use super::shape::{axis, expand_dims, flatten, pad, transpose};
+use super::{astype, binary, select, slice_axis, sum};
+use crate::array::Array;
+use crate::dim::Extent;
+use lazuli_ir::prims::Bound;
+use lazuli_ir::{Binary, DType, Error, Result, Scalar};
+
+/// Ones on the `k`-th diagonal of an (n, m) matrix, zeros elsewhere.
+#[track_caller]
+pub fn eye(n: impl Into<Extent>, m: impl Into<Extent>, k: isize, dtype: DType) -> Result<Array> {
+    let on = compare_diagonal(n.into(), m.into(), k, Binary::Eq)?;
+    astype(&on, dtype)
+}
+
+/// Ones on and below the `k`-th diagonal of an (n, m) matrix, zeros above.
+#[track_caller]
+pub fn tri(n: impl Into<Extent>, m: impl Into<Extent>, k: isize, dtype: DType) -> Result<Array> {
+    astype(&compare_diagonal(n.into(), m.into(), k, Binary::LessEqual)?, dtype)
+}
+
+/// Whether column `op` row + k.
+#[track_caller]
+fn compare_diagonal(n: Extent, m: Extent, k: isize, op: Binary) -> Result<Array> {
+    let rows = iota((n, 1), 0, DType::I32)?;
+    let columns = iota((1, m), 1, DType::I32)?;
+    binary(op, columns, binary(Binary::Add, rows, k as i64)?)
+}
+
+/// The last two axes with what lies above the `k`-th diagonal set to zero.
+#[track_caller]
+pub fn tril(a: &Array, k: isize) -> Result<Array> {
+    triangle(a, k, "tril", true)
+}
+/// The last two axes with what lies below the `k`-th diagonal set to zero.
+#[track_caller]
+pub fn triu(a: &Array, k: isize) -> Result<Array> {
+    triangle(a, k - 1, "triu", false)
+}
+#[track_caller]
+fn triangle(a: &Array, k: isize, name: &str, keep: bool) -> Result<Array> {
+    if a.ndim() < 2 {
+        return Err(Error::value(name, format!("needs at least 2 dimensions, not {}", a.ndim())));
+    }
+    let mask = compare_diagonal(a.dim(-2).into(), a.dim(-1).into(), k, Binary::LessEqual)?;
+    let zero = Array::scalar(Scalar::zero(a.dtype()));
+    if keep { select(mask, a, zero) } else { select(mask, zero, a) }
+}
+
+/// The elements (i, i + `offset`) of two axes, as the last axis of the result.
+///
+/// # Errors
+/// If the array has fewer than 2 dimensions, or both axes are the same.
+#[track_caller]
+pub fn diagonal(a: &Array, offset: isize, axis1: isize, axis2: isize) -> Result<Array> {
+    if a.ndim() < 2 {
+        return Err(Error::value("diagonal", format!("needs at least 2 dimensions, not {}", a.ndim())));
+    }
+    let (first, second) = (axis("diagonal", axis1, a.ndim())?, axis("diagonal", axis2, a.ndim())?);
+    if first == second {
+        return Err(Error::value("diagonal", format!("axis1 and axis2 are both axis {first}")));
+    }
+    Ok(ByShape::Diagonal { offset, first, second }.apply(&[a])?.remove(0))
+}
+
+/// As a slice of the two axes in one.
+pub(crate) fn elements(a: &Array, offset: isize, first: usize, second: usize) -> Result<Array> {
+    let (n, m) = (a.extent(first) as isize, a.extent(second) as isize);
+    let (row, column) = (offset.min(0).saturating_neg(), offset.max(0));
+    let length = n.saturating_sub(row).min(m.saturating_sub(column)).max(0);
+    let kept = (0..a.ndim()).filter(|k| ![first, second].contains(k)).chain([first, second]);
+    let a = transpose(a, Some(&kept.map(|k| k as isize).collect::<Vec<_>>()))?;
+    let (start, step) = if length == 0 { (0, 1) } else { (row * m + column, m + 1) };
+    let stop = if length == 0 { 0 } else { start + (length - 1) * step + 1 };
+    slice_axis(&flatten(&a, -2, -1)?, -1, Bound { start: Some(start), stop: Some(stop), step })
+}
+
+/// The `k`-th diagonal of a matrix, or the matrix with a vector on its `k`-th diagonal and zeros elsewhere.
+///
+/// # Errors
+/// If the array has neither 1 nor 2 dimensions.
+#[track_caller]
+pub fn diag(a: &Array, k: isize) -> Result<Array> {
+    match a.ndim() {
+        1 => {
+            let zero = Scalar::zero(a.dtype());
+            let a = pad(a, &[(k.min(0).unsigned_abs(), k.max(0) as usize)], zero)?;
+            let on = compare_diagonal(a.dim(0).into(), a.dim(0).into(), k, Binary::Eq)?;
+            select(on, expand_dims(&a, &[1])?, Array::scalar(zero))
+        }
+        2 => diagonal(a, k, 0, 1),
+        n => Err(Error::value("diag", format!("takes a vector or a matrix, not {n} dimensions"))),
+    }
+}
+
+/// The sum of a [`diagonal`]; in `dtype`, by default that of the array.
+#[track_caller]
+pub fn trace(a: &Array, offset: isize, axis1: isize, axis2: isize, dtype: Option<DType>) -> Result<Array> {
+    let a = diagonal(a, offset, axis1, axis2)?;
+    sum(&astype(&a, dtype.unwrap_or(a.dtype()))?, Some(&[-1]), false)
+}

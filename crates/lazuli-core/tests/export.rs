@@ -1,0 +1,63 @@
+//! Functions in files: what is loaded does what was saved, for other extents too.
+
+use lazuli_core::export::{self, Traced};
+use lazuli_core::{Array, ErrorKind, Result, array, grad, ops, random};
+
+type Function = fn(&[Array]) -> Result<Vec<Array>>;
+
+const FUNCTIONS: &[(&str, Function)] = &[
+    ("elementwise", |x| Ok(vec![(-&x[0]).exp() + 1.5])),
+    ("reductions", |x| Ok(vec![ops::softmax(&x[0], Some(&[-1]), false)?, ops::mean(&x[0], None, false)?])),
+    ("a gradient", |x| Ok(vec![grad(|x: &Array| (x.sin() * x).mean(()))(&x[0])])),
+    ("operations that decide by extents", |x| Ok(vec![ops::roll(&x[0], 1, 0)?, ops::median(&x[0], Some(&[1]), true)?])),
+    ("diagonals", |x| {
+        let row = ops::squeeze(&ops::split(&x[0].index(..1), 1, 0)?[0], Some(&[0]))?;
+        Ok(vec![ops::diagonal(&x[0], -1, 0, 1)?, ops::diag(&row, 2)?, ops::trace(&x[0], 0, 0, 1, None)?])
+    }),
+];
+
+fn same(what: &str, got: &[Array], want: &[Array]) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    for (g, w) in got.iter().zip(want) {
+        assert_eq!(g.shape(), w.shape(), "{what}");
+        assert_eq!(g.to_vec::<f32>(), w.to_vec::<f32>(), "{what}");
+    }
+}
+
+#[test]
+fn what_is_loaded_does_what_was_saved() {
+    for (k, &(what, f)) in FUNCTIONS.iter().enumerate() {
+        for shapeless in [false, true] {
+            let file = std::env::temp_dir().join(format!("lazuli-export-{}-{k}-{shapeless}", std::process::id()));
+            let traced = Traced::new("f", &[random::normal([3, 5])], &[], shapeless, f).unwrap();
+            export::save(&file, &[traced], "text").unwrap();
+            let loaded = export::load(&file).unwrap();
+            std::fs::remove_file(&file).unwrap();
+            assert_eq!((loaded.metadata.as_str(), loaded.traces().len()), ("text", 1));
+            for shape in [[3, 5], [4, 2], [2, 7]] {
+                let x = [random::normal(shape)];
+                match loaded.call(&x, &[]) {
+                    Ok(got) => same(what, &got, &f(&x).unwrap()),
+                    Err(e) => {
+                        assert!(!shapeless && shape != [3, 5], "{what}: {e}");
+                        assert!(e.to_string().contains("no trace fits"), "{e}");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn damaged_files_are_errors() {
+    let file = std::env::temp_dir().join(format!("lazuli-export-damaged-{}", std::process::id()));
+    let traced = Traced::new("f", &[array([1.0, 2.0])], &[], true, |x| ops::split(&(&x[0] * 2.0), 2, 0)).unwrap();
+    export::save(&file, &[traced], "").unwrap();
+    let whole = std::fs::read(&file).unwrap();
+    for n in (0..whole.len()).step_by(7) {
+        std::fs::write(&file, &whole[..n]).unwrap();
+        assert_eq!(export::load(&file).unwrap_err().kind(), ErrorKind::Io);
+    }
+    std::fs::remove_file(&file).unwrap();
+    assert_eq!(export::load(&file).unwrap_err().kind(), ErrorKind::Io);
+}
