@@ -2269,7 +2269,7 @@ def mean(a: ArrayLike, axis: int | Sequence[int] | None = None, keepdims: bool =
         >>> mx.mean(mx.array([[1, 2], [3, 4]]), axis=0)
         array([2, 3], dtype=float32)"""
 
-def median(*args: Any, **kwargs: Any) -> array:
+def median(a: ArrayLike, axis: int | Sequence[int] | None = None, keepdims: bool = False, *, stream: Any = None) -> array:
     """The middle element along axes; the mean of two for an even number. Integers count as float32.
 
     Example:

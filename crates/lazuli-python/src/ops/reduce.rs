@@ -225,7 +225,7 @@ functions! { add_functions;
     ///     >>> import lazuli.core as mx
     ///     >>> mx.median(mx.array([[1, 2], [7, 4]]))
     ///     array(3, dtype=float32)
-    fn median(a, axis=None, keepdims=false, *) [a: ArrayLike, axis: Option<Ints>, keepdims: bool] -> PyArray { wrap(|| ops::median(&a.0, axes(&axis), keepdims)) }
+    fn median(a, axis=None, keepdims=False, *) [a: ArrayLike, axis: Option<Ints>, keepdims: bool] -> PyArray { wrap(|| ops::median(&a.0, axes(&axis), keepdims)) }
     /// Sorted along an axis, ascending, NaN last.
     ///
     /// Args:
