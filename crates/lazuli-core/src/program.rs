@@ -111,6 +111,13 @@ fn count(counter: &AtomicU64) {
     counter.fetch_add(1, Ordering::Relaxed);
 }
 
+fn simplified(traced: &Graph, options: Options) -> Graph {
+    let graph = if options.simplify { lazuli_compile::simplify(traced) } else { traced.clone() };
+    #[cfg(test)]
+    let graph = fault::in_simplified(graph, options);
+    graph
+}
+
 impl Program {
     /// Traces `f` on placeholders of these avals and simplifies what it did. Constants that are pending are evaluated.
     pub fn trace(
@@ -135,7 +142,7 @@ impl Program {
     pub(crate) fn with(&self, outputs: Option<Vec<Atom>>, options: Options) -> Result<Program> {
         let mut traced = self.traced.clone();
         traced.outputs = outputs.unwrap_or(traced.outputs);
-        let simplified = if options.simplify { lazuli_compile::simplify(&traced) } else { traced.clone() };
+        let simplified = simplified(&traced, options);
         Ok(Program {
             name: self.name.clone(),
             traced,
@@ -194,7 +201,7 @@ impl Program {
         }
         progress::stage("simplifying", traced.equations.len());
         let begin = Instant::now();
-        let simplified = if options.simplify { lazuli_compile::simplify(&traced) } else { traced.clone() };
+        let simplified = simplified(&traced, options);
         let times = Times { simplify: begin.elapsed(), ..Times::default() };
         Program { name, traced, simplified, constants, options, times, bindings: Mutex::default(), guards }
     }
@@ -245,7 +252,7 @@ impl Program {
             return rebound(&self.simplified, shapes, &self.constants);
         }
         let graph = rebound(&self.traced, shapes, &self.constants)?;
-        Ok(if self.options.simplify { lazuli_compile::simplify(&graph) } else { graph })
+        Ok(simplified(&graph, self.options))
     }
 
     pub(crate) fn guards(&self) -> Option<&Guards> {
@@ -325,4 +332,23 @@ fn rebound<'a>(graph: &Graph, shapes: impl Iterator<Item = &'a [usize]> + Clone,
     }
     let shapes: Vec<Shape> = shapes.map(Shape::from).chain(constants.iter().map(|c| c.aval().shape.clone())).collect();
     graph.rebind(&shapes)
+}
+
+/// A simplifier with a fault, for tests of what looks for faults.
+#[cfg(test)]
+pub(crate) mod fault {
+    use super::{Graph, Options};
+    use std::cell::Cell;
+
+    thread_local! {
+        /// What it does wrong, on this thread.
+        pub static FAULT: Cell<Option<fn(&mut Graph)>> = const { Cell::new(None) };
+    }
+
+    pub fn in_simplified(mut graph: Graph, options: Options) -> Graph {
+        if let (true, Some(fault)) = (options.simplify, FAULT.get()) {
+            fault(&mut graph);
+        }
+        graph
+    }
 }

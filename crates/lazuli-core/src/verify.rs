@@ -151,6 +151,8 @@ fn culprit(program: &Program, arguments: &[Array]) -> Result<Option<String>> {
 mod tests {
     use super::*;
     use crate::array;
+    use crate::program::fault;
+    use lazuli_ir::Unary;
 
     #[test]
     fn differences_are_counted_in_units_in_the_last_place() {
@@ -182,5 +184,29 @@ mod tests {
             assert!(error.message().contains(part), "{part}: {error}");
         }
         assert!(verify(&program, &inputs, &[], &path).is_err());
+    }
+
+    #[test]
+    fn a_fault_of_the_compiler_is_told_from_an_impure_function() {
+        let tangents = |graph: &mut Graph| {
+            for e in &mut graph.equations {
+                if e.prim == Unary::Sin.into() {
+                    e.prim = Unary::Tan.into();
+                }
+            }
+        };
+        let inputs = [array([1.0, 2.0])];
+        let f = |x: &[Array]| Ok(vec![&x[0] * 2.0f32, x[0].exp().sin() + 1.0f32]);
+        let plain = f(&inputs).unwrap();
+        fault::FAULT.set(Some(tangents));
+        let program = Program::trace("f", &[inputs[0].aval().clone()], Options::COMPILE, f).unwrap();
+        let error = verify(&Arc::new(program), &inputs, &plain, &|i| format!("output {i}")).unwrap_err();
+        fault::FAULT.set(None);
+        assert_eq!(error.kind(), ErrorKind::Verification);
+        for part in
+            ["a bug in Lazuli", "output 1 differs most at element", "ULP apart", "at fault is 'sin' at", "verify.rs:"]
+        {
+            assert!(error.message().contains(part), "{part}: {error}");
+        }
     }
 }
