@@ -31,6 +31,8 @@ const ROOMS: &[(&str, &str)] = &[
     ("crates/lazuli-cpu/src/nest/mod.rs", "hands buffers to generated code"),
     ("crates/lazuli-cpu/src/nest/room.rs", "memory of the tasks at work"),
     ("crates/lazuli-cpu/src/nest/reduce.rs", "hands buffers to generated code"),
+    ("crates/lazuli-cpu/src/nest/reduce/results.rs", "typed parts of buffers"),
+    ("crates/lazuli-cpu/src/nest/reduce/walk.rs", "hands buffers to generated code"),
     ("crates/lazuli-cpu/src/nest/rows.rs", "hands buffers to generated code"),
     ("crates/lazuli-cpu/src/nest/scan.rs", "hands buffers to generated code"),
     ("crates/lazuli-cpu/src/nest/scatter.rs", "hands buffers to generated code"),
