@@ -49,11 +49,23 @@ def reduction(name, formula):
     return Row(name, "formula", {"formula": formula, "shape": SQUARE}, ("read", 4 * 4096**2))
 
 
+def small(formula, *shape):
+    """A formula on so little that what a call costs decides."""
+    name = f"{formula.replace('_', ' ')} {'x'.join(map(str, shape))}"
+    return Row(name, "formula", {"formula": formula, "shape": shape})
+
+
 ROWS = [
     elementwise("gelu (32, 1000, 4096)", "gelu", GIGANTIC),
     elementwise("gelu 1M", "gelu", MILLION),
     elementwise("gelu 100k", "gelu", (100_000,)),
     elementwise("gelu 1k", "gelu", (1_000,)),
+    small("gelu", 1),
+    small("softmax", 64, 64),
+    small("layer_norm", 64, 64),
+    small("logsumexp", 16, 16),
+    small("sum_all", 1_000),
+    Row("matmul 64", "matmul", {"n": 64}),
     Row("exp(-x) + y, scalars", "scalars", limit=("scalars", None)),
     elementwise("chain30 100M", "chain30", (100_000_000,)),
     elementwise("chain30 1M", "chain30", MILLION),

@@ -152,6 +152,7 @@ pub fn run(arguments: &[String]) -> Result {
     if outcomes.is_empty() {
         return Err(Failure::new("no row's name contains that pattern"));
     }
+    println!("{}", page::losses(&outcomes));
     let folder = root().join(if pattern.is_none() { "docs" } else { "out" });
     page::write(&folder, &outcomes, &versions)
 }
@@ -253,6 +254,24 @@ mod tests {
         assert_eq!(entry("x", "y", &[3.0, 1.0, 2.0, 5.0, 4.0]).quartiles(), [2.0, 3.0, 4.0]);
         assert_eq!(entry("x", "y", &[1.0, 2.0]).quartiles(), [1.25, 1.5, 1.75]);
         assert_eq!(entry("x", "y", &[7.0]).quartiles(), [7.0; 3]);
+    }
+
+    #[test]
+    fn losses_are_told_from_noise() {
+        let row = |row: &str, eager: &[f64], compiled: &[f64]| Outcome {
+            row: row.to_owned(),
+            entries: vec![entry("lazuli", "eager", eager), entry("lazuli", "compiled", compiled)],
+            errors: vec![],
+        };
+        let rows = [
+            row("wins", &[2.0; 3], &[1.0; 3]),
+            row("ties", &[1.0; 3], &[1.05; 3]),
+            row("wavers", &[0.5, 1.0, 3.0], &[1.5, 2.0, 2.5]),
+            Outcome { row: "alone".to_owned(), entries: vec![entry("lazuli", "compiled", &[1.0])], errors: vec![] },
+        ];
+        assert!(page::losses(&rows).ends_with("on no row."));
+        let lost = page::losses(&[row("loses", &[1.0; 3], &[1.2; 3])]);
+        assert!(lost.ends_with("on: loses."), "{lost}");
     }
 
     #[test]

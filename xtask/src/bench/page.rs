@@ -43,6 +43,21 @@ fn summary(outcome: &Outcome) -> Vec<String> {
     ]
 }
 
+/// A sentence on the rows where Lazuli compiled is slower than eager beyond the noise: even its lower quartile is above the other's upper one, and
+/// more than a tenth lies between the medians.
+pub fn losses(outcomes: &[Outcome]) -> String {
+    let loses = |outcome: &&Outcome| {
+        let quartiles = |mode| outcome.find("lazuli", mode).map(Entry::quartiles);
+        let (Some(eager), Some(compiled)) = (quartiles("eager"), quartiles("compiled")) else { return false };
+        compiled[0] > eager[2] && compiled[1] > 1.1 * eager[1]
+    };
+    let rows: Vec<&str> = outcomes.iter().filter(loses).map(|outcome| outcome.row.as_str()).collect();
+    match rows.is_empty() {
+        true => "Compiled is slower than eager, beyond the noise, on no row.".to_owned(),
+        false => format!("Compiled is slower than eager, beyond the noise, on: {}.", rows.join(", ")),
+    }
+}
+
 pub fn terminal_header() -> String {
     terminal(&COLUMNS.iter().map(|(name, _)| (*name).to_owned()).collect::<Vec<_>>())
 }
@@ -104,6 +119,7 @@ fn page(outcomes: &[Outcome], versions: &[(&str, String)]) -> String {
     for outcome in outcomes {
         page += &cells(&summary(outcome));
     }
+    page += &format!("\n{}\n", losses(outcomes));
     page +=
         "\n## Every measurement\n\n| work | library | median | spread | samples |\n| --- | --- | --- | --- | --- |\n";
     for outcome in outcomes {
