@@ -183,6 +183,9 @@ class Lowered:
 def _custom(fun: Callable[..., Any], args: ArrayLike, kwargs: ArrayLike, vjp: ArrayLike | None = None, jvp: ArrayLike | None = None, recompute: ArrayLike = False) -> array:
     """Calls `fun` as one that is computed again by its derivative (`recompute`), or one with derivatives of its own."""
 
+def _debug_print(format: ArrayLike, values: ArrayLike) -> array:
+    """Prints a line: `format` with arrays in the place of `{0}`, `{1}`, …."""
+
 def _dtype(name: ArrayLike) -> Dtype:
     """The dtype of this name (`"float32"`)."""
 

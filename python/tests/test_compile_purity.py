@@ -73,7 +73,7 @@ READS = {
     "complex": (lambda x: complex(x.sum()), r"with complex\(\)", "keep computing"),
     "index": (lambda x: [1, 2][x.sum().astype(mx.int32)], r"with index\(\)", r"mx\.take"),
     "in": (lambda x: 1.0 in x, "with in", r"mx\.any"),
-    "print": (lambda x: print(x), "with print", r"mx\.describe.*disable_compile"),
+    "print": (lambda x: print(x), "with print", r"mx\.debug\.print.*mx\.describe.*disable_compile"),
     "repr": (lambda x: repr(x), "with print", "disable_compile"),
     "format": (lambda x: f"{x.sum():.2f}", r"with format\(\)", "disable_compile"),
     "numpy": (lambda x: np.array(x), "with numpy", "outside"),

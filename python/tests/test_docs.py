@@ -14,7 +14,7 @@ import lazuli.nn as nn
 import lazuli.optimizers as optim
 import lazuli.utils
 
-PACKAGES = [mx, mx.random, mx.linalg, mx.fast, nn, nn.init, nn.losses, optim, lazuli.utils]
+PACKAGES = [mx, mx.debug, mx.random, mx.linalg, mx.fast, nn, nn.init, nn.losses, optim, lazuli.utils]
 NAMES = {"mx": mx, "nn": nn, "optim": optim, **vars(lazuli.utils)}
 
 # Switches and waits: there is nothing that an example could show.

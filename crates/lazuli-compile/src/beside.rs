@@ -91,12 +91,18 @@ fn depths(work: &[Work], buffers: usize) -> Vec<u32> {
     chain(work.iter(), buffers)
 }
 
+/// The buffers that a step touches, and whether it writes them. To those, calls of the host add one that they all write: they stay in order.
+fn touched(work: &Work, buffers: usize) -> SmallVec<[(BufferId, bool); 8]> {
+    let outside = matches!(work, Work::Host { .. }).then_some((BufferId(buffers as u32), true));
+    touches(work).iter().map(|t| (t.array.buffer, t.writes)).chain(outside).collect()
+}
+
 /// One more than the largest number among the steps met before that this one conflicts with.
 fn chain<'a>(work: impl Iterator<Item = &'a Work>, buffers: usize) -> Vec<u32> {
     // Of each buffer: of its readers, of its writers.
-    let mut after: Vec<(u32, u32)> = vec![(0, 0); buffers];
+    let mut after: Vec<(u32, u32)> = vec![(0, 0); buffers + 1];
     let ranks = work.map(|w| {
-        let touched: SmallVec<[(BufferId, bool); 8]> = touches(w).iter().map(|t| (t.array.buffer, t.writes)).collect();
+        let touched = touched(w, buffers);
         let conflicts = |&(b, writes): &(BufferId, bool)| {
             let (readers, writers) = after[b.0 as usize];
             if writes { readers.max(writers) } else { writers }
@@ -121,22 +127,22 @@ fn ordered(work: &[Work], buffers: usize, into: &[usize]) -> Vec<usize> {
     let mut followers: Vec<Vec<usize>> = vec![Vec::new(); work.len()];
     let mut waits = vec![0u32; work.len()];
     // Of each buffer: its last writer, and the readers since.
-    let mut writer: Vec<Option<usize>> = vec![None; buffers];
-    let mut readers: Vec<SmallVec<[usize; 2]>> = vec![SmallVec::new(); buffers];
+    let mut writer: Vec<Option<usize>> = vec![None; buffers + 1];
+    let mut readers: Vec<SmallVec<[usize; 2]>> = vec![SmallVec::new(); buffers + 1];
     for (n, w) in work.iter().enumerate() {
         let this = into[n];
         let mut before: SmallVec<[usize; 8]> = SmallVec::new();
-        let touched = touches(w);
-        for t in &touched {
-            let b = t.array.buffer.0 as usize;
+        let touched = touched(w, buffers);
+        for &(BufferId(b), writes) in &touched {
+            let b = b as usize;
             before.extend(writer[b]);
-            if t.writes {
+            if writes {
                 before.extend(readers[b].iter().copied());
             }
         }
-        for t in &touched {
-            let b = t.array.buffer.0 as usize;
-            if t.writes {
+        for &(BufferId(b), writes) in &touched {
+            let b = b as usize;
+            if writes {
                 writer[b] = Some(this);
                 readers[b].clear();
             } else if readers[b].last() != Some(&this) {

@@ -132,6 +132,9 @@ impl Kernel {
             _ => false,
         }
     }
+    fn is_host(&self, graph: &Graph) -> bool {
+        self.group.anchors.iter().any(|&i| graph.equations[i as usize].outputs.is_empty())
+    }
     fn is_map(&self) -> bool {
         self.nest.as_ref().is_some_and(|nest| nest.kept.is_none())
     }
@@ -164,7 +167,8 @@ struct Fuser<'a> {
     bases: Vec<Mask>,
     reasons: Vec<(Var, &'static str)>,
     last_effect: u32,
-    has_effects: bool,
+    /// Whether anything reads what an equation with an effect gives, so that others wait for effects.
+    waits_for_effects: bool,
 }
 
 /// Producer of an input of the graph.
@@ -216,7 +220,10 @@ impl<'a> Fuser<'a> {
             bases: Vec::new(),
             reasons: Vec::new(),
             last_effect: 0,
-            has_effects: graph.equations.iter().any(|e| e.meta.effect == Effect::Ordered),
+            waits_for_effects: graph
+                .equations
+                .iter()
+                .any(|e| e.meta.effect == Effect::Ordered && !e.outputs.is_empty()),
         }
     }
 
@@ -258,6 +265,7 @@ impl<'a> Fuser<'a> {
                 self.passing[i as usize] = true;
                 self.pointwise(i, e);
             }
+            Lowering::Host => self.host(i, e),
             _ => self.closed(i, e),
         }
         if e.meta.effect == Effect::Ordered {
@@ -307,7 +315,9 @@ impl<'a> Fuser<'a> {
     fn operand_class(&mut self, user: u32, v: Var, kernel: u32, class: Class) -> Class {
         let graph: &'a Graph = self.graph;
         let e = &graph.equations[user as usize];
-        let (shape, out) = (self.shape(v), self.shape(e.outputs[0]));
+        // Nothing but a call of the host has no outputs.
+        let Some(&output) = e.outputs.first() else { return self.other((class, user, Shape::new())) };
+        let (shape, out) = (self.shape(v), self.shape(output));
         let broadcasts = match &e.prim {
             Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_) | Prim::Broadcast(_) => true,
             Prim::ScatterAxis(_) => self.is_pointwise(user),
@@ -506,6 +516,7 @@ impl<'a> Fuser<'a> {
                 Err(why) => self.reasons.push((v, why)),
             }
         }
+        self.raise_over_host(v, &demands, |f, d| f.stores_at(d));
         let height = self.height_for(v, &demands);
         let joined = self.join(&mut demands, height, i, e, cost);
         let kernel = match joined {
@@ -599,6 +610,7 @@ impl<'a> Fuser<'a> {
         };
         let nest = Loop::reduction(&space, &axes, itemsize);
         let demands = self.demands(v);
+        self.raise_over_host(v, &demands, |f, d| f.takes_row(d, &nest));
         let joined = self.join_rows(&demands, self.height_for(v, &demands), i, e, &nest);
         let own = Class::On(nest.axes.all());
         let kernel = match joined {
@@ -614,6 +626,15 @@ impl<'a> Fuser<'a> {
         }
         self.kernels[kernel as usize].group.anchors.push(i);
         self.place(i, Placement { kernel, class: own, spent: 0, along_row: false }, 1);
+    }
+
+    /// A call of the host: it reads what lies in memory, and nothing waits for it but the effects that follow.
+    fn host(&mut self, i: u32, e: &Equation) {
+        let height = self.last_effect + 1;
+        let kernel = self.new_kernel(i, None, &Shape::new(), height);
+        operands(e).for_each(|v| self.require(v, height + 1, "the host reads it"));
+        self.kernels[kernel as usize].group.anchors.push(i);
+        self.place(i, Placement { kernel, class: Class::On(0), spent: 0, along_row: false }, 1);
     }
 
     /// An anchor by itself.

@@ -17,5 +17,5 @@ mod simplify;
 pub mod testing;
 
 pub use pipeline::{Compiled, Options, OutputInfo, OutputSource, compile, compile_watched};
-pub use report::{Fused, Report};
+pub use report::{Fused, FusedKind, Report};
 pub use simplify::{rule_names, simplify};

@@ -8,6 +8,7 @@
 
 mod body;
 mod finish;
+mod outside;
 mod places;
 
 use crate::fuse::{Group, same_points};
@@ -15,22 +16,42 @@ use body::{Access, Body};
 use finish::finish;
 pub(crate) use finish::{Launch, Operands};
 use lazuli_ir::prim::{Library, ScatterPoint};
-use lazuli_ir::{
-    Atom, Aval, Equation, Error, Graph, Index, Ix, Lane, Lowering, Prim, Result, Scalar, Shape, Var, shape,
-};
+use lazuli_ir::{Atom, Aval, Error, Graph, Index, Ix, Lane, Lowering, Result, Scalar, Shape, Var, shape};
 use lazuli_kernel::{
-    Accumulator, BinaryOp, Combine, DType, Inst, Layout, Nest, Role, ScanOp, ScatterOp, Store, Strides, Value,
+    Accumulator, BinaryOp, Combine, DType, HostCall, Inst, Layout, Nest, Role, ScanOp, ScatterOp, Store, Value,
 };
 use places::Places;
 pub(crate) use places::{BufferId, Place};
 use smallvec::{SmallVec, smallvec};
+use std::sync::Arc;
 
 /// A step whose arrays are in buffers without an address.
 #[derive(Debug)]
 pub(crate) enum Work {
     Launch(Launch),
-    Matmul { dtype: DType, batch: Shape, m: usize, n: usize, k: usize, a: Operands, b: Operands, c: Operands },
-    Sort { dtype: DType, rows: Shape, n: usize, indices: bool, input: Operands, output: Operands },
+    Matmul {
+        dtype: DType,
+        batch: Shape,
+        m: usize,
+        n: usize,
+        k: usize,
+        a: Operands,
+        b: Operands,
+        c: Operands,
+    },
+    Sort {
+        dtype: DType,
+        rows: Shape,
+        n: usize,
+        indices: bool,
+        input: Operands,
+        output: Operands,
+    },
+    /// The arrays are row-contiguous: dtype, shape and where they begin.
+    Host {
+        call: Arc<dyn HostCall>,
+        args: Vec<(Aval, Operands)>,
+    },
 }
 
 /// A graph as steps over buffers. The graph's inputs are the first buffers.
@@ -116,6 +137,7 @@ impl<'a> Lowerer<'a> {
             Lowering::Update { op } => self.update(anchor, op),
             Lowering::Library(Library::Matmul) => self.matmul(anchor),
             Lowering::Library(Library::Sort { axis, indices }) => self.sort(anchor, axis, indices),
+            Lowering::Host => self.host(anchor),
             Lowering::Pointwise | Lowering::Call => Err(Error::internal(
                 equation.prim.name(),
                 "is no anchor of a group: pointwise equations are pulled, calls inlined before",
@@ -479,60 +501,6 @@ impl<'a> Lowerer<'a> {
         self.places.set(v, place);
         Ok(())
     }
-
-    fn matmul(&mut self, anchor: u32) -> Result<()> {
-        let equation = &self.graph.equations[anchor as usize];
-        let v = equation.outputs[0];
-        let aval = self.aval(v);
-        let (left, right) = (self.materialise(equation.inputs[0])?, self.materialise(equation.inputs[1])?);
-        // (ab)ᵀ = bᵀaᵀ, whose sums are of the same products in the same order.
-        let turned = self.is_read_transposed(v);
-        let (a, b) = if turned { (transposed(&right), transposed(&left)) } else { (left, right) };
-        let (rank, [m, k], [_, n]) = (aval.rank(), matrix(&a), matrix(&b));
-        let batch: Shape = aval.shape[..rank - 2].into();
-        let product = self.fresh(&Aval::new(aval.dtype, batch.iter().copied().chain([m, n]).collect::<Shape>()));
-        if aval.size() > 0 {
-            let [a, b, c] = [&a, &b, &product].map(|place| stretched(place, &batch));
-            self.work.push(Work::Matmul { dtype: aval.dtype, batch, m, n, k, a, b, c });
-        }
-        let place = if turned { transposed(&product) } else { product };
-        self.places.set(v, place);
-        Ok(())
-    }
-
-    /// Whether a product is needed as its transpose and in no other way, so that it had better lie in memory as that. The parts of complex numbers are
-    /// not summed in the same order either way.
-    fn is_read_transposed(&mut self, v: Var) -> bool {
-        let graph = self.graph;
-        let user = self.only_users.get_or_insert_with(|| only_users(graph))[v.0 as usize];
-        let Some(Equation { prim: Prim::Transpose(t), .. }) = user.and_then(|u| graph.equations.get(u as usize)) else {
-            return false;
-        };
-        let rank = t.axes.len();
-        let swaps = |(i, &axis): (usize, &usize)| axis == if i + 2 < rank { i } else { 2 * rank - 3 - i };
-        self.aval(v).dtype != DType::C64 && t.axes.iter().enumerate().all(swaps)
-    }
-
-    fn sort(&mut self, anchor: u32, axis: usize, indices: bool) -> Result<()> {
-        let equation = &self.graph.equations[anchor as usize];
-        let v = equation.outputs[0];
-        let aval = self.aval(v);
-        let from = self.materialise(equation.inputs[0])?;
-        let dtype = self.input_aval(anchor, 0).dtype;
-        let place = self.fresh(aval);
-        let axis_last = |place: &Place| {
-            let order = (0..aval.rank()).filter(|&a| a != axis).chain([axis]);
-            let strides = order.map(|a| place.layout.strides[a]).collect();
-            Operands { buffer: place.buffer, offset: place.layout.offset as usize, strides, len: 0 }
-        };
-        if aval.size() > 0 {
-            let rows = (0..aval.rank()).filter(|&a| a != axis).map(|a| aval.shape[a]).collect();
-            let (input, output) = (axis_last(&from), axis_last(&place));
-            self.work.push(Work::Sort { dtype, rows, n: aval.shape[axis], indices, input, output });
-        }
-        self.places.set(v, place);
-        Ok(())
-    }
 }
 
 pub(crate) fn lowering(graph: &Graph, equation: u32) -> Lowering {
@@ -541,51 +509,6 @@ pub(crate) fn lowering(graph: &Graph, equation: u32) -> Lowering {
     let inputs: SmallVec<[&Aval; 3]> = inputs.iter().collect();
     let outputs: SmallVec<[&Aval; 1]> = e.outputs.iter().map(|v| &graph.avals[v.0 as usize]).collect();
     e.prim.lowering(&inputs, &outputs)
-}
-
-/// The equation that reads each variable, if it is one alone and the variable no output.
-fn only_users(graph: &Graph) -> Vec<Option<u32>> {
-    let mut users = vec![None; graph.avals.len()];
-    let mut read = vec![false; graph.avals.len()];
-    let mut note = |atom: &Atom, user: Option<u32>| {
-        if let Atom::Var(v) = atom {
-            let v = v.0 as usize;
-            users[v] = user.filter(|_| !read[v]);
-            read[v] = true;
-        }
-    };
-    for (i, e) in graph.equations.iter().enumerate() {
-        e.inputs.iter().for_each(|atom| note(atom, Some(i as u32)));
-    }
-    graph.outputs.iter().for_each(|atom| note(atom, None));
-    users
-}
-
-/// Rows and columns of a stack of matrices.
-fn matrix(place: &Place) -> [usize; 2] {
-    let shape = &place.layout.shape;
-    [shape[shape.len() - 2], shape[shape.len() - 1]]
-}
-
-/// The same numbers as their transposes.
-fn transposed(place: &Place) -> Place {
-    let mut place = place.clone();
-    let rank = place.layout.rank();
-    place.layout.shape.swap(rank - 2, rank - 1);
-    place.layout.strides.swap(rank - 2, rank - 1);
-    place
-}
-
-/// A stack of matrices seen with the batch axes of the product.
-fn stretched(place: &Place, batch: &[usize]) -> Operands {
-    let layout = &place.layout;
-    let own = layout.rank() - 2;
-    let skip = batch.len() - own;
-    let mut strides: Strides = (0..batch.len())
-        .map(|i| if i < skip || layout.shape[i - skip] == 1 { 0 } else { layout.strides[i - skip] })
-        .collect();
-    strides.extend_from_slice(&layout.strides[own..]);
-    Operands { buffer: place.buffer, offset: layout.offset.max(0) as usize, strides, len: 0 }
 }
 
 /// Stores a number at an affine index of a place.

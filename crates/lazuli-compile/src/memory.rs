@@ -7,7 +7,7 @@
 use crate::lower::{BufferId, Operands, Place, Program, Work};
 use crate::pipeline::{OutputInfo, OutputSource};
 use lazuli_kernel::hash::Map;
-use lazuli_kernel::{Arg, Binding, DType, Inst, LibraryCall, Nest, Plan, Role, Slot, Step};
+use lazuli_kernel::{Arg, Binding, DType, HostArg, Inst, LibraryCall, Nest, Plan, Role, Slot, Step};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
@@ -115,6 +115,7 @@ pub(crate) fn touches(work: &Work) -> SmallVec<[Touch<'_>; 4]> {
         Work::Sort { dtype, input, output, .. } => {
             [library(input, false, *dtype), library(output, true, *dtype)].into_iter().collect()
         }
+        Work::Host { args, .. } => args.iter().map(|(aval, array)| library(array, false, aval.dtype)).collect(),
     }
 }
 
@@ -311,7 +312,9 @@ impl Arena {
 fn donations(work: &[Work], slots: &[Slot], inputs: &[usize], outputs: &[usize], returned: &[bool]) -> Vec<(u32, u32)> {
     let mut by_size: Map<usize, Vec<usize>> = Map::default();
     inputs.iter().enumerate().filter(|(i, _)| !returned[*i]).for_each(|(i, &n)| by_size.entry(n).or_default().push(i));
-    if !outputs.iter().any(|n| by_size.contains_key(n)) {
+    // A call of the host may fail when part of the plan is done: nothing may be lost then.
+    let may_fail = work.iter().any(|w| matches!(w, Work::Host { .. }));
+    if may_fail || !outputs.iter().any(|n| by_size.contains_key(n)) {
         return Vec::new();
     }
     let slot = |t: &Touch| slots[t.array.buffer.0 as usize];
@@ -389,5 +392,15 @@ fn step(work: Work, slots: &[Slot]) -> Step {
         Work::Sort { dtype, rows, n, indices, input, output } => {
             Step::Call(Box::new(LibraryCall::Sort { dtype, rows, n, indices, input: arg(input), output: arg(output) }))
         }
+        Work::Host { call, args } => Step::Host {
+            call,
+            args: args
+                .into_iter()
+                .map(|(aval, array)| {
+                    let Arg { slot, offset, .. } = arg(array);
+                    HostArg { slot, offset, dtype: aval.dtype, shape: aval.shape }
+                })
+                .collect(),
+        },
     }
 }

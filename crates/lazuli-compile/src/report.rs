@@ -14,6 +14,35 @@ pub struct Report {
     pub(crate) origins: Vec<SmallVec<[u32; 1]>>,
 }
 
+/// Who does the work of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FusedKind {
+    /// Generated code.
+    Kernel,
+    /// A library routine.
+    Library,
+    /// The host: an effect.
+    Host,
+}
+
+impl FusedKind {
+    fn of(lowering: &Lowering) -> FusedKind {
+        match lowering {
+            Lowering::Library(_) => FusedKind::Library,
+            Lowering::Host => FusedKind::Host,
+            _ => FusedKind::Kernel,
+        }
+    }
+    /// As people read it.
+    pub fn name(self) -> &'static str {
+        match self {
+            FusedKind::Kernel => "kernel",
+            FusedKind::Library => "library call",
+            FusedKind::Host => "host call",
+        }
+    }
+}
+
 /// One kernel or library call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Fused {
@@ -23,8 +52,8 @@ pub struct Fused {
     pub times: usize,
     /// Where in the user's program they come from, each place once, in order.
     pub locations: Vec<Location>,
-    /// Whether it is a library routine's work.
-    pub library: bool,
+    /// Whose work it is.
+    pub kind: FusedKind,
     /// The equations computed in it, by number, in order.
     pub members: Vec<u32>,
     /// What it leaves in memory.
@@ -67,12 +96,12 @@ impl Report {
                 joined.locations.extend(locations);
                 continue;
             }
-            let is_library = |&i: &u32| matches!(crate::lower::lowering(graph, i), Lowering::Library(_));
+            let kind = |&i: &u32| FusedKind::of(&crate::lower::lowering(graph, i));
             kernels.push(Fused {
                 ops: members().map(|e| e.prim.name()).collect(),
                 times: 1,
                 locations,
-                library: group.anchors.iter().any(is_library),
+                kind: group.anchors.first().map_or(FusedKind::Kernel, kind),
                 members: group.members.clone(),
                 stores: group.stores.to_vec(),
                 steps: steps.clone(),

@@ -240,6 +240,7 @@ fn check_steps(inputs: &str, body: &str, want: &[&str]) {
         Step::Launch { bindings, .. } => {
             bindings.iter().map(|b| lazuli_kernel::shape::show(&b.extents)).collect::<Vec<_>>().join(" ")
         }
+        Step::Host { .. } => "host".into(),
         _ => "library".into(),
     };
     let got: Vec<String> = plan.steps.iter().map(bindings).collect();
@@ -268,4 +269,26 @@ fn independent_kernels_of_one_structure_are_one_launch() {
     let chain =
         "b: f32[8,8] = matmul a a\nc: f32[8,8] = exp b\nd: f32[8,8] = matmul c c\ne: f32[8,8] = exp d\nreturn c e";
     check_steps("a: f32[8,8]", chain, &["library", "(64,)", "library", "(64,)"]);
+}
+
+#[test]
+fn what_is_printed_is_stored_on_the_way() {
+    let print = |v: &str| format!("debug_print[format=\"{{0}}\",batch=0] {v}\n");
+    // One kernel stores what is printed and what follows from it.
+    let chain = format!("b: f32[64] = exp a\n{}c: f32[64] = add b 1.0:f32\nd: f32[64] = sin c\nreturn d", print("b"));
+    check_steps("a: f32[64]", &chain, &["(64,)", "host"]);
+    // Softmax stays one kernel over rows, the maximum and the numerator stored besides.
+    let rows = format!(
+        "b: f32[8,1] = max[axes=(1),keepdims=true] a\n{}c: f32[8,16] = subtract a b\nd: f32[8,16] = exp c\n{}\
+         e: f32[8,1] = sum[axes=(1),keepdims=true] d\nf: f32[8,16] = divide d e\nreturn f",
+        print("b"),
+        print("d"),
+    );
+    check_steps("a: f32[8,16]", &rows, &["(8, 16)", "host", "host"]);
+    // What nobody reads is printed all the same; arguments as they lie, views copied.
+    let views = format!("b: f32[3,2] = transpose[axes=(1,0)] a\n{}{}return a", print("a"), print("b"));
+    check_steps("a: f32[2,3]", &views, &["host", "(3, 2)", "host"]);
+    // Independent kernels that are joined do not change the order of prints.
+    let joined = format!("c: f32[7] = exp a\n{}d: f32[9] = exp b\n{}return c d", print("c"), print("d"));
+    check_steps("a: f32[7], b: f32[9]", &joined, &["(7,) (9,)", "host", "host"]);
 }

@@ -126,8 +126,7 @@ fn run(case: &Case, n: usize) -> (Vec<(&'static str, f64)>, String) {
     let holes: Vec<Array> = shapes.iter().map(|s| live.placeholder(Aval::new(DType::F32, s.as_slice()))).collect();
     let outputs = (case.function)(n, &holes);
     lap(&mut times, "trace");
-    let cut = trace::cut(&holes, &outputs).expect("a graph");
-    drop(live);
+    let cut = trace::cut(&holes, &outputs, &live.end()).expect("a graph");
     lap(&mut times, "cut");
     let graph = simplify(&cut.graph);
     lap(&mut times, "simplify");

@@ -400,7 +400,7 @@ impl Hole {
             let read = crate::trace::current_read();
             let how = read.map_or(String::new(), |r| format!(" with {}", r.how));
             let remedy = read.map_or(
-                "return it as an output, use `where` in place of a branch, or turn compilation off with disable_compile() to look at it",
+                "return it as an output, print it with debug::print, use `select` in place of a branch, or turn compilation off with disable_compile()",
                 |r| r.remedy,
             );
             // Without a front end that knows the line, the array's own says where to look.

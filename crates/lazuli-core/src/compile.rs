@@ -436,7 +436,7 @@ fn verified<S: Tree + Clone, O: Output>(
 ) -> Result<Vec<Array>> {
     let key = random::state();
     let mut copy = state.cloned();
-    let output = run(copy.as_mut(), None).into_result();
+    let output = trace::silently(|| run(copy.as_mut(), None).into_result());
     random::set_state(key);
     let mut plain = copy.as_ref().map(tree::arrays).unwrap_or_default();
     let states = plain.len();
@@ -476,7 +476,7 @@ fn trace<S: Tree + Clone, O: Output>(
     let placeholders = holes.arrays;
     let facts = scope.map(Scope::end);
     let time = trace.elapsed();
-    drop(trace);
+    let effects = &trace.end();
     // A clone of the state that the function captured is a constant by the user's will; an argument is not.
     let arguments = &call.arrays[call.state..];
     let path = |i: usize| format!("array {i} of the arguments");
@@ -485,6 +485,7 @@ fn trace<S: Tree + Clone, O: Output>(
         inputs: &placeholders,
         outputs: &outputs,
         arguments,
+        effects,
         path: &path,
         facts,
         time,

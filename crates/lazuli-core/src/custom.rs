@@ -4,7 +4,7 @@
 //! is passed to the call. A compiled function inlines the call like any other, so that neither stands in the way of fusion. Where nothing is
 //! traced, the function is simply called. Absent: rules of vmap; a call over a batch takes the batched function and batched rules.
 
-use crate::array::{Array, Op};
+use crate::array::Array;
 use crate::ops;
 use crate::trace::{self, Cut, Trace};
 use lazuli_ir::prims::{Call, Derivative};
@@ -87,7 +87,7 @@ pub fn custom_function(
     let (body, vjp, jvp) = (next(), next(), next());
     let body = body.ok_or_else(|| Error::internal("custom_function", "the function has no graph"))?;
     let call = Call { derivative: Derivative::Custom { vjp, jvp }, ..Call::new(name, body) };
-    Ok(record(call, inputs, constants))
+    record(call, inputs, constants)
 }
 
 /// The outputs of `f`, which reverse mode computes again from the inputs when it needs values on the way to them: less memory for more time.
@@ -108,7 +108,7 @@ pub fn checkpoint(name: &str, inputs: &[Array], f: impl FnOnce(&[Array]) -> Resu
     let body = traced(name, inputs, &[], f)?;
     let graph = Graph { constants: 0, ..body.graph };
     let call = Call { derivative: Derivative::Recompute, ..Call::new(name, graph) };
-    Ok(record(call, inputs, body.constants))
+    record(call, inputs, body.constants)
 }
 
 /// Whether somebody may ask for the derivative.
@@ -121,7 +121,7 @@ fn traced(name: &str, inputs: &[Array], more: &[Array], f: impl FnOnce(&[Array])
     let trace = Trace::begin(name, "custom_function");
     let holes: Vec<Array> = inputs.iter().chain(more).map(|a| trace.placeholder(a.aval().clone())).collect();
     let outputs = f(&holes)?;
-    trace::cut(&holes, &outputs)
+    trace::cut(&holes, &outputs, &trace.end())
 }
 
 /// The arrays, in the dtypes of `like`, if they are as many and of the same shapes.
@@ -165,13 +165,10 @@ fn with_all(cut: Cut, n: usize, start: usize, constants: &[Array]) -> Graph {
 }
 
 #[track_caller]
-fn record(call: Call, inputs: &[Array], constants: Vec<Array>) -> Vec<Array> {
+fn record(call: Call, inputs: &[Array], constants: Vec<Array>) -> Result<Vec<Array>> {
     let avals: SmallVec<[_; 1]> = call.graph.output_avals().into();
     let n = avals.len() as u32;
-    if n == 0 {
-        return Vec::new();
-    }
     let operands = inputs.iter().cloned().chain(constants).collect();
-    let out = Array::pending(Op::Prim(call.into()), operands, SmallVec::new(), avals, trace::meta());
-    (0..n).map(|k| out.sibling(k)).collect()
+    let out = trace::record(call.into(), operands, SmallVec::new(), avals, trace::meta())?;
+    Ok((0..n).map(|k| out.sibling(k)).collect())
 }

@@ -10,7 +10,7 @@ use crate::run::run;
 use lazuli_ir::{Error, Result};
 use lazuli_kernel::{Mode, Stream};
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread::ThreadId;
 use std::time::Duration;
 
@@ -21,6 +21,27 @@ use std::time::Duration;
 pub fn eval(arrays: &[Array]) -> Result<()> {
     start(arrays, Mode::Wait)?;
     arrays.iter().filter_map(Array::value).try_for_each(|value| interrupt::wait(&value.event))
+}
+
+/// Runs a node for its effects, which happen before this returns. A front end's lock is given up meanwhile.
+pub(crate) fn happen(node: &Array) -> Result<()> {
+    let mut result = Ok(());
+    let mut run = || result = start(std::slice::from_ref(node), Mode::Wait);
+    match WAITER.get() {
+        Some(waiter) => waiter(&mut run),
+        None => run(),
+    }
+    result
+}
+
+/// Runs what it is given, in such a way that other threads can meanwhile do what that waits for.
+type Waiter = fn(&mut (dyn FnMut() + Send));
+
+static WAITER: OnceLock<Waiter> = OnceLock::new();
+
+/// Sets how a front end waits for effects, which may need its lock on another thread. Once for the process.
+pub fn set_waiter(waiter: Waiter) {
+    let _ = WAITER.set(waiter);
 }
 
 /// Starts computing the arrays and returns at once. An error of the computation is told to whoever reads a result.

@@ -3,6 +3,7 @@
 use crate::array::Array;
 use crate::backend;
 use crate::program::Program;
+use crate::trace;
 use lazuli_compile::Options;
 pub use lazuli_explain::{Constant, Explanation, Times};
 use lazuli_ir::{Aval, Error, Location, Result, Shape};
@@ -88,7 +89,7 @@ pub(crate) fn note(program: &Arc<Program>, arguments: &[Array], why: impl FnOnce
 /// Explains the first call of a compiled function that `f` makes. Calls are lazy, so that nothing is computed.
 pub(crate) fn explain_call<T>(f: impl FnOnce() -> Result<T>) -> Result<Explanation> {
     let before = WANTED.replace(Wanted::AnyCall);
-    let result = f();
+    let result = trace::silently(f);
     let wanted = WANTED.replace(before);
     result?;
     match wanted {

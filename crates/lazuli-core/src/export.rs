@@ -63,13 +63,14 @@ impl Traced {
         let outputs = f(&holes)?;
         let facts = scope.map(Scope::end);
         let time = trace.elapsed();
-        drop(trace);
+        let effects = &trace.end();
         let path = |i: usize| format!("argument {i}");
         let recorded = Recorded {
             name: name.to_owned(),
             inputs: &holes,
             outputs: &outputs,
             arguments: &[],
+            effects,
             path: &path,
             facts,
             time,

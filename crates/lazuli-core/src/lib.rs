@@ -15,6 +15,7 @@ pub mod backend;
 pub mod cache;
 pub mod compile;
 pub mod custom;
+pub mod debug;
 pub mod differentiate;
 pub mod dim;
 pub mod element;

@@ -47,7 +47,6 @@ pub fn kernels(e: &Explanation) {
         if kernels.len() == 1 { "" } else { "s" }
     );
     for kernel in kernels {
-        let what = if kernel.library { "library call" } else { "kernel" };
-        eprintln!("lazuli:   {what}: {}", kernel.ops.join(" "));
+        eprintln!("lazuli:   {}: {}", kernel.kind.name(), kernel.ops.join(" "));
     }
 }

@@ -10,11 +10,11 @@ use crate::log::{self, Topic};
 use crate::progress;
 use crate::run::Ready;
 use crate::shapeless::{Facts, Guards};
-use crate::trace::{self, Trace};
+use crate::trace::{self, Effects, Trace};
 use lazuli_compile::Options;
 use lazuli_compile::dot::{self, Names};
 use lazuli_explain::Times;
-use lazuli_ir::{Atom, Aval, Error, Graph, Prim, Result, Shape};
+use lazuli_ir::{Atom, Aval, Effect, Error, Graph, Prim, Result, Shape};
 use lazuli_kernel::Layout;
 use smallvec::SmallVec;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -51,7 +51,9 @@ pub struct Recorded<'a> {
     pub outputs: &'a [Array],
     /// Arrays of the call that some placeholders stand for, which may not be reached otherwise.
     pub arguments: &'a [Array],
-    /// What each of them is called.
+    /// What was done besides, in order.
+    pub effects: &'a Effects,
+    /// What each of the arguments is called.
     pub path: &'a dyn Fn(usize) -> String,
     /// What a shapeless trace read of its shapes: it is checked at each call, and the program holds for other shapes too.
     pub facts: Option<Facts>,
@@ -131,10 +133,10 @@ impl Program {
         let holes: Vec<Array> = inputs.iter().map(|a| trace.placeholder(a.clone())).collect();
         let outputs = f(&holes)?;
         let time = trace.elapsed();
-        drop(trace);
+        let effects = &trace.end();
         let path = |i: usize| format!("input {i}");
         let (inputs, outputs) = (&holes[..], &outputs[..]);
-        let recorded = Recorded { name, inputs, outputs, arguments: &[], path: &path, facts: None, time };
+        let recorded = Recorded { name, inputs, outputs, arguments: &[], effects, path: &path, facts: None, time };
         Program::from_trace(recorded, options)
     }
 
@@ -161,10 +163,10 @@ impl Program {
     /// If the function reached one of the arguments other than through its arguments: directly, or as an input of a pending array. It
     /// would be a constant there. And if a constant cannot be computed.
     pub fn from_trace(recorded: Recorded<'_>, options: Options) -> Result<Program> {
-        let Recorded { name, inputs, outputs, arguments, path, facts, time } = recorded;
+        let Recorded { name, inputs, outputs, arguments, effects, path, facts, time } = recorded;
         count(&COUNTERS.traces);
         let _compiling = progress::begin(&name);
-        let cut = trace::cut(inputs, outputs)?;
+        let cut = trace::cut(inputs, outputs, effects)?;
         if let Some(at) = trace::reached(&cut.constants, arguments) {
             return Err(Error::value(
                 "compile",
@@ -277,19 +279,25 @@ impl Program {
         Ok(if same { self.traced.output_avals().into() } else { self.graph_for(arguments)?.output_avals().into() })
     }
 
-    /// Calls the program: one lazy node with all its outputs.
+    /// Calls the program: one lazy node with all its outputs. If it has effects, they happen now; within a trace, whenever that runs.
     pub fn call(self: &Arc<Self>, arguments: &[Array]) -> Result<Vec<Array>> {
         let avals = self.output_avals(arguments)?;
-        if avals.is_empty() {
+        let effect = self.traced.effect();
+        if avals.is_empty() && effect == Effect::None {
             return Ok(Vec::new());
         }
-        if self.constants.iter().any(Array::is_traced) {
+        let silent = effect == Effect::Ordered && trace::is_silent() && !trace::is_tracing();
+        if silent || self.constants.iter().any(Array::is_traced) {
             // Constants of a trace around this one are inputs to it, which a node of this program would hide.
             let inputs: Vec<Array> = arguments.iter().chain(&self.constants).cloned().collect();
-            return Ok(trace::replay(&self.graph_for(arguments)?, &inputs));
+            let graph = self.graph_for(arguments)?;
+            return trace::replay(&if silent { graph.without_effects() } else { graph }, &inputs);
         }
         let n = avals.len() as u32;
         let out = Array::pending(Op::Program(self.clone()), arguments.into(), SmallVec::new(), avals, trace::meta());
+        if effect == Effect::Ordered {
+            trace::perform(&out)?;
+        }
         Ok((0..n).map(|k| out.sibling(k)).collect())
     }
 

@@ -280,6 +280,7 @@ fn execute(ready: &Ready, inputs: &[&Value], donate: &[bool], mode: Mode) -> Res
             None => after.push(value.event.clone()),
         }
     }
+    let has_effects = ready.executable.plan().has_effects();
     let watched = mode == Mode::Wait && interrupt::is_watched() && ready.executable.cost() > LONG;
     let how = if watched { Mode::Background } else { mode };
     let run = backend::default().enqueue(Stream::default(), &ready.executable, &buffers, donate, &after, how)?;
@@ -289,7 +290,8 @@ fn execute(ready: &Ready, inputs: &[&Value], donate: &[bool], mode: Mode) -> Res
         while run.event.wait_for(Duration::from_millis(50)).is_none() {
             let _ = interrupt::poll();
         }
-    } else if watched {
+    } else if watched || has_effects {
+        // Effects have happened when this returns.
         interrupt::wait(&run.event).inspect_err(|_| run.event.cancel())?;
     } else if !is_final && let Some(result) = run.event.poll() {
         result?;

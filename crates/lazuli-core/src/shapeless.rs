@@ -10,9 +10,9 @@
 //! So forgetting to think of shapeless traces costs generality, never correctness: numbers are guarded by default. Compiled functions that are
 //! called meanwhile run as plain functions, as part of the trace. Absent: arrays of a live trace that other threads look at.
 
-use crate::array::{Array, Op};
+use crate::array::Array;
 use crate::ops::by_shape::ByShape;
-use crate::trace::{self, Cut, Trace};
+use crate::trace::{self, Cut, Effects, Trace};
 use crate::transform::{Transform, Transformed};
 use lazuli_ir::param::Params;
 use lazuli_ir::prims::{Call, GraphRule};
@@ -216,7 +216,7 @@ pub(crate) fn record_rule(rule: Arc<dyn GraphRule>, inputs: &[&Array]) -> Result
     let outputs: SmallVec<[Aval; 1]> = call.graph.output_avals().into();
     let n = outputs.len() as u32;
     let operands = inputs.iter().map(|&a| a.clone()).collect();
-    let out = Array::pending(Op::Prim(call.into()), operands, SmallVec::new(), outputs, trace::meta());
+    let out = trace::record(call.into(), operands, SmallVec::new(), outputs, trace::meta())?;
     Ok((0..n).map(|k| out.sibling(k)).collect())
 }
 
@@ -370,7 +370,7 @@ impl Guards {
             tests.push(Test { left: side(left), relation, right: side(right), outcome, location });
         }
         let any_rank = elementwise && !facts.rank;
-        let cut = trace::cut(inputs, &arrays)?;
+        let cut = trace::cut(inputs, &arrays, &Effects::default())?;
         let constants = cut.constants.iter().map(|c| c.aval().shape.clone()).collect();
         Ok(Guards { name: name.into(), graph: cut.graph, constants, tests, any_rank, bound: Mutex::default() })
     }

@@ -4,11 +4,12 @@
 //! result on the real arrays. What does not depend on the marked arrays becomes a constant of the graph.
 
 use crate::array::{Array, Hole, Node, Op};
+use crate::eval;
 use crate::progress::{self, Compiling};
-use lazuli_ir::{Atom, Aval, Equation, Error, Graph, Location, Meta, Result, Var};
+use lazuli_ir::{Atom, Aval, Effect, Equation, Error, Graph, Location, Meta, Prim, Result, Var};
 use lazuli_kernel::hash::{Map, Set};
 use smallvec::SmallVec;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -16,8 +17,19 @@ use std::time::{Duration, Instant};
 thread_local! {
     /// How many traces are live on this thread.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
+    /// The live traces of this thread, the innermost last.
+    static LEVELS: RefCell<Vec<Level>> = const { RefCell::new(Vec::new()) };
     /// Finds the user's place in the program: set by a front end whose frames Rust cannot see.
     static LOCATE: Cell<Option<fn() -> Location>> = const { Cell::new(None) };
+}
+
+/// What a live trace has seen besides arrays.
+#[derive(Default)]
+struct Level {
+    /// Whether its inputs have values, unless a trace around it took them away.
+    has_values: bool,
+    /// What has effects, in order.
+    effects: Vec<Array>,
 }
 
 /// A live trace: placeholders that have no value.
@@ -32,7 +44,15 @@ pub struct Trace {
 impl Trace {
     /// Begins the trace of `function` by `transform` (names for messages).
     pub fn begin(function: impl Into<String>, transform: &'static str) -> Trace {
+        Trace::at(Level::default(), function, transform)
+    }
+    /// The same, of a function whose inputs are [marked](Self::mark): where no other trace is around it, what the function does happens at once.
+    pub fn begin_with_values(function: impl Into<String>, transform: &'static str) -> Trace {
+        Trace::at(Level { has_values: true, ..Level::default() }, function, transform)
+    }
+    fn at(level: Level, function: impl Into<String>, transform: &'static str) -> Trace {
         DEPTH.set(DEPTH.get() + 1);
+        LEVELS.with_borrow_mut(|levels| levels.push(level));
         let function = function.into();
         let compiling = (transform == "compile").then(|| progress::begin(&function));
         let hole = Hole { function, transform, live: AtomicBool::new(true) };
@@ -41,6 +61,11 @@ impl Trace {
     /// A placeholder of this shape and dtype.
     pub fn placeholder(&self, aval: Aval) -> Array {
         Array::hole(aval, self.hole.clone())
+    }
+    /// Ends it: what was recorded that has effects, in order, for [`cut`].
+    pub fn end(self) -> Effects {
+        let level = LEVELS.with_borrow_mut(|levels| levels.last_mut().map(std::mem::take));
+        Effects(level.map(|l| l.effects).unwrap_or_default())
     }
     /// How long it has been live.
     pub fn elapsed(&self) -> Duration {
@@ -56,7 +81,52 @@ impl Drop for Trace {
     fn drop(&mut self) {
         self.hole.live.store(false, Ordering::Relaxed);
         DEPTH.set(DEPTH.get() - 1);
+        let level = LEVELS.with_borrow_mut(Vec::pop);
+        drop(level);
     }
+}
+
+/// What a trace recorded that has effects, in order: it is part of the function whether its results are used or not.
+#[derive(Default)]
+pub struct Effects(Vec<Array>);
+
+impl std::fmt::Debug for Effects {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Effects").field("len", &self.0.len()).finish()
+    }
+}
+
+/// Notes that a node has an effect. While something is traced whose values are not there, it is part of that; else it happens now.
+pub(crate) fn perform(node: &Array) -> Result<()> {
+    let recorded = LEVELS.with_borrow_mut(|levels| {
+        let is_recorded = levels.iter().any(|l| !l.has_values);
+        if let (true, Some(level)) = (is_recorded, levels.last_mut()) {
+            level.effects.push(node.clone());
+        }
+        is_recorded
+    });
+    if recorded || SILENT.get() { Ok(()) } else { eval::happen(node) }
+}
+
+thread_local! {
+    static SILENT: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether effects that would happen now are left out.
+pub(crate) fn is_silent() -> bool {
+    SILENT.get()
+}
+
+/// Runs `f` without the effects that would happen in it.
+pub fn silently<T>(f: impl FnOnce() -> T) -> T {
+    struct Leave(bool);
+    impl Drop for Leave {
+        fn drop(&mut self) {
+            SILENT.set(self.0);
+        }
+    }
+    let _leave = Leave(SILENT.replace(true));
+    f()
 }
 
 /// Whether a trace is live on this thread.
@@ -105,7 +175,7 @@ pub(crate) fn current_read() -> Option<Read> {
 
 /// Which of `arrays` depend on `inputs`, placeholders of a trace.
 pub fn depend(inputs: &[Array], arrays: &[Array]) -> Vec<bool> {
-    let found = dependents(inputs, arrays, Within::Dependent);
+    let found = dependents(inputs, arrays, &Effects::default(), Within::Dependent);
     arrays.iter().map(|a| found.nodes.get(&Arc::as_ptr(&a.node)).copied().unwrap_or(false)).collect()
 }
 
@@ -133,14 +203,14 @@ pub struct Cut {
     pub constants: Vec<Array>,
 }
 
-/// The graph from `inputs` (marked arrays) to `outputs`. Calls of compiled functions are inlined.
-pub fn cut(inputs: &[Array], outputs: &[Array]) -> Result<Cut> {
-    cut_out(inputs, outputs, Within::Dependent)
+/// The graph from `inputs` (marked arrays) to `outputs`, with these effects. Calls of compiled functions are inlined.
+pub fn cut(inputs: &[Array], outputs: &[Array], effects: &Effects) -> Result<Cut> {
+    cut_out(inputs, outputs, effects, Within::Dependent)
 }
 
 /// The same with all that has not been run yet in the graph, whether it depends on the inputs or not.
 pub(crate) fn cut_pending(inputs: &[Array], outputs: &[Array]) -> Result<Cut> {
-    cut_out(inputs, outputs, Within::Pending)
+    cut_out(inputs, outputs, &Effects::default(), Within::Pending)
 }
 
 /// Which nodes become equations; the others are constants.
@@ -152,16 +222,17 @@ enum Within {
     Pending,
 }
 
-fn cut_out(inputs: &[Array], outputs: &[Array], within: Within) -> Result<Cut> {
+fn cut_out(inputs: &[Array], outputs: &[Array], effects: &Effects, within: Within) -> Result<Cut> {
     let mut cutter = Cutter::default();
     for input in inputs {
         let v = cutter.fresh(input.aval().clone());
         cutter.known.insert(key(input), v.into());
         cutter.graph.inputs.push(v);
     }
-    let dependent = dependents(inputs, outputs, within);
+    let dependent = dependents(inputs, outputs, effects, within);
+    let performed: Set<*const Node> = effects.0.iter().map(|a| Arc::as_ptr(&a.node)).collect();
     for node in &dependent.order {
-        cutter.node(node)?;
+        cutter.node(node, performed.contains(&Arc::as_ptr(node)))?;
     }
     let mut outs = Vec::with_capacity(outputs.len());
     for output in outputs {
@@ -207,8 +278,8 @@ struct Dependents {
     nodes: Map<*const Node, bool>,
 }
 
-/// The nodes that depend on the inputs: a depth-first walk without recursion, over nodes that some trace can reach.
-fn dependents(inputs: &[Array], outputs: &[Array], within: Within) -> Dependents {
+/// The nodes that depend on the inputs, and those with effects: a depth-first walk without recursion, over nodes that some trace can reach.
+fn dependents(inputs: &[Array], outputs: &[Array], effects: &Effects, within: Within) -> Dependents {
     enum Visit {
         Enter(Arc<Node>),
         Leave(Arc<Node>),
@@ -217,11 +288,16 @@ fn dependents(inputs: &[Array], outputs: &[Array], within: Within) -> Dependents
     for input in inputs {
         found.nodes.insert(Arc::as_ptr(&input.node), true);
     }
-    let mut stack: Vec<Visit> = outputs.iter().rev().map(|a| Visit::Enter(a.node.clone())).collect();
+    let performed: Set<*const Node> = effects.0.iter().map(|a| Arc::as_ptr(&a.node)).collect();
+    // Effects first: they are found, and run, in their order.
+    let mut stack: Vec<Visit> = effects.0.iter().chain(outputs).rev().map(|a| Visit::Enter(a.node.clone())).collect();
     while let Some(visit) = stack.pop() {
         match visit {
             Visit::Enter(node) => {
-                if !node.traced && within == Within::Dependent || found.nodes.contains_key(&Arc::as_ptr(&node)) {
+                let performed = performed.contains(&Arc::as_ptr(&node));
+                if !node.traced && !performed && within == Within::Dependent
+                    || found.nodes.contains_key(&Arc::as_ptr(&node))
+                {
                     continue;
                 }
                 found.nodes.insert(Arc::as_ptr(&node), false);
@@ -239,7 +315,7 @@ fn dependents(inputs: &[Array], outputs: &[Array], within: Within) -> Dependents
                     .iter()
                     .chain(&record.shapes)
                     .any(|a| found.nodes.get(&Arc::as_ptr(&a.node)).copied().unwrap_or(false));
-                if depends || within == Within::Pending {
+                if depends || within == Within::Pending || performed.contains(&Arc::as_ptr(&node)) {
                     found.nodes.insert(Arc::as_ptr(&node), true);
                     found.order.push(node);
                 }
@@ -276,7 +352,8 @@ impl Cutter {
         self.constant_vars.push(v);
         Ok(v.into())
     }
-    fn node(&mut self, node: &Arc<Node>) -> Result<()> {
+    /// Adds a node. If it has effects and is not `performed` here, they have happened already, and are left out.
+    fn node(&mut self, node: &Arc<Node>, performed: bool) -> Result<()> {
         let record = node.record().ok_or_else(|| Error::internal("trace", "a traced node lost its record"))?;
         let inputs = record.inputs.iter().map(|a| self.atom(a)).collect::<Result<SmallVec<[Atom; 3]>>>()?;
         let this = Arc::as_ptr(node);
@@ -299,14 +376,22 @@ impl Cutter {
                 for (k, &v) in outputs.iter().enumerate() {
                     self.known.insert((this, k as u32), v.into());
                 }
-                self.graph.equations.push(Equation { prim: prim.clone(), inputs, shapes, outputs, meta: node.meta });
+                let (prim, meta) = match performed {
+                    true => (prim.clone(), node.meta),
+                    false => (prim.without_effects(), Meta { effect: Effect::None, ..node.meta }),
+                };
+                self.graph.equations.push(Equation { prim, inputs, shapes, outputs, meta });
             }
             Op::Program(program) => {
                 let mut arguments: Vec<Atom> = inputs.to_vec();
                 for constant in program.constants() {
                     arguments.push(self.atom(constant)?);
                 }
-                let outputs = self.graph.splice(&program.graph_for(&record.inputs)?, &arguments)?;
+                let mut body = program.graph_for(&record.inputs)?;
+                if !performed {
+                    body = body.without_effects();
+                }
+                let outputs = self.graph.splice(&body, &arguments)?;
                 self.known.extend(outputs.into_iter().enumerate().map(|(k, atom)| ((this, k as u32), atom)));
             }
         }
@@ -314,8 +399,27 @@ impl Cutter {
     }
 }
 
+/// Records an operation; if it has an effect, that is noted or happens.
+pub(crate) fn record(
+    prim: Prim,
+    inputs: SmallVec<[Array; 2]>,
+    shapes: SmallVec<[Array; 1]>,
+    avals: SmallVec<[Aval; 1]>,
+    meta: Meta,
+) -> Result<Array> {
+    let effect = meta.effect.max(prim.effect());
+    let node = Array::pending(Op::Prim(prim), inputs, shapes, avals, Meta { effect, ..meta });
+    if effect == Effect::Ordered {
+        perform(&node)?;
+    }
+    Ok(node)
+}
+
 /// Records the equations of a graph on arrays: its arguments, then its constants. Shapes are those of the graph.
-pub fn replay(graph: &Graph, inputs: &[Array]) -> Vec<Array> {
+///
+/// # Errors
+/// Those of its effects, if they happen at once.
+pub fn replay(graph: &Graph, inputs: &[Array]) -> Result<Vec<Array>> {
     let mut arrays: Vec<Option<Array>> = vec![None; graph.avals.len()];
     for (v, a) in graph.inputs.iter().zip(inputs) {
         arrays[v.0 as usize] = Some(a.clone());
@@ -328,10 +432,10 @@ pub fn replay(graph: &Graph, inputs: &[Array]) -> Vec<Array> {
         let inputs = e.inputs.iter().map(|&a| get(&arrays, a)).collect();
         let shapes = e.shapes.iter().map(|&v| get(&arrays, v.into())).collect();
         let avals = e.outputs.iter().map(|v| graph.avals[v.0 as usize].clone()).collect();
-        let out = Array::pending(Op::Prim(e.prim.clone()), inputs, shapes, avals, e.meta);
+        let out = record(e.prim.clone(), inputs, shapes, avals, e.meta)?;
         for (k, v) in e.outputs.iter().enumerate() {
             arrays[v.0 as usize] = Some(out.sibling(k as u32));
         }
     }
-    graph.outputs.iter().map(|&a| get(&arrays, a)).collect()
+    Ok(graph.outputs.iter().map(|&a| get(&arrays, a)).collect())
 }

@@ -28,10 +28,10 @@ fn traced(
     inputs: &[Array],
     f: impl FnOnce(&[Array]) -> Result<Vec<Array>>,
 ) -> Result<Cut> {
-    let trace = Trace::begin(name, transform);
+    let trace = Trace::begin_with_values(name, transform);
     let marked: Vec<Array> = inputs.iter().map(|a| trace.mark(a)).collect();
     let outputs = f(&marked)?;
-    trace::cut(&marked, &outputs)
+    trace::cut(&marked, &outputs, &trace.end())
 }
 
 /// Outputs of `f` at `primals`, and the cotangents of the primals that `cotangents` of the outputs pull back to.
@@ -155,8 +155,7 @@ pub fn vmap(
     };
     let holes = std::iter::zip(inputs, &axes).zip(points).map(hole).collect::<Result<Vec<_>>>()?;
     let outputs = f(&holes)?;
-    let cut = trace::cut(&holes, &outputs)?;
-    drop(trace);
+    let cut = trace::cut(&holes, &outputs, &trace.end())?;
     let out_axes = out_axes(outputs.len())?.into();
     let in_axes = axes.iter().copied().chain(cut.constants.iter().map(|_| None)).collect();
     let operands: Vec<Array> = inputs.iter().chain(&cut.constants).cloned().collect();
@@ -275,7 +274,7 @@ impl Transform {
             return shapeless::record_rule(Arc::new(rule), &operands.iter().collect::<Vec<_>>());
         }
         let avals: Vec<&Aval> = operands.iter().map(|a| a.aval()).collect();
-        Ok(trace::replay(&self.of(&graph, &avals)?, operands))
+        trace::replay(&self.of(&graph, &avals)?, operands)
     }
 }
 

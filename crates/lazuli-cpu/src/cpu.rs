@@ -9,8 +9,8 @@ use crate::nest::{Context, Launches, cost_per_point};
 use crate::pool::Pool;
 use crate::stream::{self, Streams};
 use lazuli_kernel::{
-    Backend, Buffer, Error, Event, Executable, Features, Interpreter, LibraryCall, MemoryStats, Mode, Plan, Result,
-    Run, Slot, Step, Stream,
+    Backend, Buffer, Error, Event, Executable, Features, HostArg, HostArray, HostCall, Interpreter, LibraryCall,
+    MemoryStats, Mode, Plan, Result, Run, Slot, Step, Stream, host,
 };
 use smallvec::SmallVec;
 use std::any::Any;
@@ -121,6 +121,7 @@ enum ReadyStep {
     Launch(Launches),
     Call(Call),
     Copy { from: Slot, to: Slot, nbytes: usize },
+    Host { call: Arc<dyn HostCall>, args: Vec<HostArg> },
 }
 
 /// A verified plan for the interpreter, where no code can be generated.
@@ -147,7 +148,7 @@ impl Executable for Prepared {
         let functions = |step: &ReadyStep| match step {
             ReadyStep::Launch(launch) => launch.functions(),
             ReadyStep::Call(call) => call.functions(),
-            ReadyStep::Copy { .. } => vec![],
+            ReadyStep::Copy { .. } | ReadyStep::Host { .. } => vec![],
         };
         let code = |step| functions(step).iter().map(|f| format!("{}\n{}", f.kernel, f.disassemble())).collect();
         self.steps.iter().map(code).collect()
@@ -185,7 +186,8 @@ fn address(buffer: &Buffer) -> Result<usize> {
 }
 
 impl Prepared {
-    fn run(&self, places: &Places, pool: &Pool) {
+    /// An error is that of a call of the host; nothing else can fail.
+    fn run(&self, places: &Places, pool: &Pool) -> Result<()> {
         let address = |slot: Slot| match slot {
             Slot::Input(n) => places.inputs[n as usize],
             Slot::Output(n) => places.outputs[n as usize],
@@ -209,9 +211,22 @@ impl Prepared {
                         let (from, to) = (address(*from) as *const u8, address(*to) as *mut u8);
                         std::ptr::copy(from, to, *nbytes);
                     }
+                    ReadyStep::Host { call, args } => {
+                        let array = |a: &'_ HostArg| {
+                            let range = a.bytes();
+                            if range.is_empty() {
+                                return &[][..];
+                            }
+                            std::slice::from_raw_parts((address(a.slot) + range.start) as *const u8, range.len())
+                        };
+                        let arrays =
+                            args.iter().map(|a| HostArray { dtype: a.dtype, shape: &a.shape, bytes: array(a) });
+                        host::perform(&**call, &arrays.collect::<SmallVec<[HostArray<'_>; 4]>>())?;
+                    }
                 }
             }
         }
+        Ok(())
     }
 }
 
@@ -260,9 +275,8 @@ impl<'a> Ours<'a> {
     fn run(&self, places: &Places, pool: &Pool) -> Result<()> {
         match self {
             Ours::Prepared(prepared) => prepared.run(places, pool),
-            Ours::Interpreted(interpreted) => interpreted.run(places)?,
+            Ours::Interpreted(interpreted) => interpreted.run(places),
         }
-        Ok(())
     }
 }
 
@@ -279,6 +293,7 @@ fn cost(step: &Step) -> usize {
             LibraryCall::Sort { rows, n, .. } => product(&[5000, product(rows), *n]),
         },
         Step::Copy { nbytes, .. } => product(&[100, *nbytes]),
+        Step::Host { args, .. } => 1_000_000 + args.iter().map(|a| product(&[100, a.bytes().len()])).sum::<usize>(),
     }
 }
 
@@ -307,13 +322,14 @@ impl Backend for Cpu {
                 }
                 Step::Call(call) => ReadyStep::Call(Call::new(&self.kernels, call, threads)?),
                 Step::Copy { from, to, nbytes } => ReadyStep::Copy { from: *from, to: *to, nbytes: *nbytes },
+                Step::Host { call, args } => ReadyStep::Host { call: call.clone(), args: args.clone() },
             })
         };
         let steps: Vec<ReadyStep> = plan.steps.iter().map(ready).collect::<Result<_>>()?;
         let need = steps.iter().map(|step| match step {
             ReadyStep::Launch(launch) => launch.need(threads),
             ReadyStep::Call(call) => call.need(threads).on(threads),
-            ReadyStep::Copy { .. } => 0,
+            ReadyStep::Copy { .. } | ReadyStep::Host { .. } => 0,
         });
         let start = plan.arena.next_multiple_of(ALIGN);
         let workspace = start..start.saturating_add(need.max().unwrap_or(0));

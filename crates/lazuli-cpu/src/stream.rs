@@ -7,7 +7,7 @@ use crate::float_mode::DefaultFloats;
 use crate::fork::{self, Drain};
 use lazuli_kernel::backend::Completion;
 use lazuli_kernel::{Error, ErrorKind, Event, Result, Stream};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -103,6 +103,8 @@ impl Completion for Done {
 }
 
 thread_local! {
+    /// Whether this is a stream's thread.
+    static OF_STREAM: Cell<bool> = const { Cell::new(false) };
     /// Set when the plan that this thread runs should stop.
     static STOP: RefCell<Option<Arc<AtomicBool>>> = const { RefCell::new(None) };
 }
@@ -150,9 +152,10 @@ impl Streams {
         lock(&self.queues).entry((fork::generation(), stream)).or_default().clone()
     }
 
-    /// Runs the work on the caller's thread, if nothing is queued and what it comes after is done; else gives it back.
+    /// Runs the work on the caller's thread, if nothing is queued and what it comes after is done; else gives it back. What a call of the host runs
+    /// on a stream's own thread does not wait for that.
     pub fn run_now(&self, after: &[Event], work: impl FnOnce() -> Result<()>) -> Option<Result<()>> {
-        if self.unfinished.load(Ordering::Acquire) > 0 {
+        if self.unfinished.load(Ordering::Acquire) > 0 && !OF_STREAM.get() {
             return None;
         }
         for event in after {
@@ -203,6 +206,7 @@ impl Drain for Streams {
 
 impl Queue {
     fn work(&self, unfinished: &AtomicUsize) {
+        OF_STREAM.set(true);
         loop {
             let mut state = lock(&self.state);
             let Job { work, after, stoppable, done } = loop {

@@ -23,6 +23,7 @@ pub fn of(step: &Step) -> Cost {
         Step::Launch { kernel, bindings } => bindings.iter().map(|b| launch(kernel, b)).sum(),
         Step::Call(call) => library(call),
         Step::Copy { nbytes, .. } => Cost { nbytes: 2 * nbytes, operations: 0 },
+        Step::Host { args, .. } => Cost { nbytes: args.iter().map(|a| a.bytes().len()).sum(), operations: 0 },
     }
 }
 

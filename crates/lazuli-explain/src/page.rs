@@ -128,9 +128,14 @@ fn kernel(e: &Explanation, kernel: &lazuli_compile::Fused) -> String {
         texts.extend(e.code.get(s).into_iter().flatten().map(|code| strings(["machine code", code.as_str()])));
     }
     object(&[
-        ("title", string(if kernel.library { "Library call" } else { "Kernel" })),
+        ("title", string(&capital(kernel.kind.name()))),
         ("facts", list(facts)),
         ("ops", list(ops)),
         ("texts", list(texts)),
     ])
+}
+
+fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }

@@ -2,7 +2,7 @@
 
 use crate::cost::{self, Cost};
 use crate::{Explanation, Times};
-use lazuli_compile::Fused;
+use lazuli_compile::{Fused, FusedKind};
 use lazuli_ir::Location;
 use std::fmt::{Formatter, Result};
 use std::time::Duration;
@@ -14,11 +14,14 @@ pub fn counted(n: usize, one: &str) -> String {
 
 pub fn summary(e: &Explanation) -> String {
     let kernels = e.kernels();
-    let fused = kernels.iter().filter(|k| !k.library).map(|k| k.members.len()).sum();
-    let library = kernels.iter().filter(|k| k.library).count();
-    let mut parts = vec![counted(kernels.len() - library, "kernel"), format!("{} fused", counted(fused, "op"))];
-    if library > 0 {
-        parts.push(counted(library, "library call"));
+    let of = |kind: FusedKind| kernels.iter().filter(move |k| k.kind == kind);
+    let fused = of(FusedKind::Kernel).map(|k| k.members.len()).sum();
+    let mut parts = vec![counted(of(FusedKind::Kernel).count(), "kernel"), format!("{} fused", counted(fused, "op"))];
+    for kind in [FusedKind::Library, FusedKind::Host] {
+        match of(kind).count() {
+            0 => {}
+            n => parts.push(counted(n, kind.name())),
+        }
     }
     parts.push(counted(e.traces, "trace"));
     parts.push(counted(e.constants.len(), "constant"));
@@ -98,7 +101,7 @@ pub fn write(e: &Explanation, f: &mut Formatter<'_>) -> Result {
     let kernels = e.kernels();
     for (i, kernel) in kernels.iter().enumerate() {
         let Cost { nbytes, operations } = cost_of(e, kernel);
-        let what = if kernel.library { "library call" } else { "kernel" };
+        let what = kernel.kind.name();
         let times = if kernel.times == 1 { String::new() } else { format!(" × {}", kernel.times) };
         let ops = kernel.ops.join(" ");
         writeln!(f, "{what} {i}: {ops}{times}  ({}, {} operations)", bytes(nbytes), number(operations))?;

@@ -4,7 +4,7 @@
 
 use crate::Explanation;
 use crate::layout::{Layout, Size};
-use lazuli_compile::Fused;
+use lazuli_compile::{Fused, FusedKind};
 use lazuli_ir::{Atom, Equation, Graph, Prim, Text, Var};
 use std::collections::{BTreeMap, HashMap};
 
@@ -22,7 +22,7 @@ pub struct Node {
     pub names: Vec<String>,
     /// What it reads that no box makes, and what it gives back, in small type.
     pub notes: Vec<String>,
-    /// `op`, `kernel` or `library`.
+    /// `op`, `kernel`, `library` or `host`.
     pub kind: &'static str,
     /// The kernel that it is, or that it became part of.
     pub kernel: Option<usize>,
@@ -168,7 +168,11 @@ pub fn kernels(e: &Explanation, kernels: &[Fused]) -> View {
         view.nodes.push(Node {
             names,
             notes: reader.notes(&reads, &kernel.stores),
-            kind: if kernel.library { "library" } else { "kernel" },
+            kind: match kernel.kind {
+                FusedKind::Kernel => "kernel",
+                FusedKind::Library => "library",
+                FusedKind::Host => "host",
+            },
             kernel: Some(i),
         });
     }

@@ -60,13 +60,10 @@ impl Builder {
     }
     /// Adds an equation and returns its outputs.
     pub fn equation(&mut self, prim: impl Into<Prim>, inputs: &[Atom], shapes: &[Var]) -> Result<SmallVec<[Var; 1]>> {
-        let mut equation = Equation {
-            prim: prim.into(),
-            inputs: inputs.into(),
-            shapes: shapes.into(),
-            outputs: SmallVec::new(),
-            meta: self.meta,
-        };
+        let prim = prim.into();
+        let meta = Meta { effect: self.meta.effect.max(prim.effect()), ..self.meta };
+        let mut equation =
+            Equation { prim, inputs: inputs.into(), shapes: shapes.into(), outputs: SmallVec::new(), meta };
         let avals = self.graph.infer(&equation)?;
         equation.outputs = avals.into_iter().map(|a| self.graph.fresh(a)).collect();
         let outputs = equation.outputs.clone();

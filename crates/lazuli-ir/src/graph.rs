@@ -44,7 +44,7 @@ impl From<Scalar> for Atom {
 }
 
 /// Whether an equation may be dropped, merged or reordered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub enum Effect {
     #[default]
     None,
@@ -84,6 +84,13 @@ pub struct Equation {
     pub shapes: SmallVec<[Var; 1]>,
     pub outputs: SmallVec<[Var; 1]>,
     pub meta: Meta,
+}
+
+impl Equation {
+    /// The effect that it was given beyond that of its primitive.
+    pub fn stated_effect(&self) -> Effect {
+        if self.meta.effect > self.prim.effect() { self.meta.effect } else { Effect::None }
+    }
 }
 
 /// A program: inputs, equations, outputs.
@@ -140,6 +147,23 @@ impl Graph {
             }
         }
         Ok(graph)
+    }
+    /// What running it does besides computing its outputs.
+    pub fn effect(&self) -> Effect {
+        self.equations.iter().map(|e| e.meta.effect).max().unwrap_or_default()
+    }
+    /// The same program without its effects.
+    pub fn without_effects(&self) -> Graph {
+        let mut graph = self.clone();
+        if self.effect() == Effect::None {
+            return graph;
+        }
+        graph.equations.retain(|e| !matches!(e.prim, Prim::DebugPrint(_)));
+        for e in graph.equations.iter_mut().filter(|e| e.meta.effect == Effect::Ordered) {
+            e.prim = e.prim.without_effects();
+            e.meta.effect = Effect::None;
+        }
+        graph
     }
     /// Whether a call in it, or in the body of one, makes its body anew for other shapes: what was derived from this graph then holds for its own
     /// shapes only.

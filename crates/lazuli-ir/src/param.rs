@@ -5,6 +5,7 @@
 use crate::aval::Dim;
 use lazuli_kernel::{DType, ScatterOp};
 use smallvec::SmallVec;
+use std::sync::Arc;
 
 /// A type of parameter: `read(show(v)) == Some(v)`.
 pub trait Param: Sized {
@@ -32,11 +33,13 @@ impl<'a> Params<'a> {
     }
 }
 
-/// The entries between commas that are outside parentheses; none for the empty text.
+/// The entries between commas that are outside parentheses and quotes; none for the empty text.
 fn list(text: &str) -> Vec<&str> {
     let (mut depth, mut from, mut out) = (0, 0, Vec::new());
+    let mut outside = Outside::default();
     for (i, c) in text.char_indices() {
         match c {
+            c if !outside.sees(c) => {}
             '(' => depth += 1,
             ')' => depth -= 1,
             ',' if depth == 0 => {
@@ -94,6 +97,67 @@ impl Param for String {
     }
     fn read(text: &str) -> Option<Self> {
         Some(text.to_owned())
+    }
+}
+
+/// Any text, which stands between quotes: brackets and commas in it are its own.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Quoted(pub Arc<str>);
+
+impl Param for Quoted {
+    fn show(&self) -> String {
+        let escaped = |c: char| match c {
+            '"' | '\\' => format!("\\{c}"),
+            c if c.is_control() => c.escape_default().to_string(),
+            c => c.to_string(),
+        };
+        format!("\"{}\"", self.0.chars().map(escaped).collect::<String>())
+    }
+    fn read(text: &str) -> Option<Self> {
+        let mut rest = text.strip_prefix('"')?.strip_suffix('"')?.chars();
+        let mut out = String::new();
+        while let Some(c) = rest.next() {
+            out.push(match c {
+                '\\' => match rest.next()? {
+                    'n' => '\n',
+                    't' => '\t',
+                    'r' => '\r',
+                    'u' => {
+                        let code: String = rest.by_ref().take_while(|c| *c != '}').collect();
+                        char::from_u32(u32::from_str_radix(code.strip_prefix('{')?, 16).ok()?)?
+                    }
+                    c => c,
+                },
+                c => c,
+            });
+        }
+        Some(Quoted(out.into()))
+    }
+}
+
+/// How far the parameters reach at the beginning of a text: up to the bracket or line end that closes them, outside of quotes.
+pub(crate) fn extent(text: &str) -> usize {
+    let mut outside = Outside::default();
+    text.char_indices().find(|&(_, c)| outside.sees(c) && matches!(c, ']' | '\n')).map_or(text.len(), |(i, _)| i)
+}
+
+/// Tells what stands outside of quotes.
+#[derive(Default)]
+struct Outside {
+    quoted: bool,
+    escaped: bool,
+}
+
+impl Outside {
+    /// Whether the next character does.
+    fn sees(&mut self, c: char) -> bool {
+        let outside = !self.quoted;
+        match c {
+            '"' if !self.escaped => self.quoted = !self.quoted,
+            _ => {}
+        }
+        self.escaped = self.quoted && c == '\\' && !self.escaped;
+        outside && c != '"'
     }
 }
 

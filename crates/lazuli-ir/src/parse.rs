@@ -176,18 +176,24 @@ impl<'a> Parser<'a> {
     fn equation(&mut self, graph: &mut Graph, names: &mut HashMap<&'a str, Var>) -> Result<Equation> {
         // The outputs are not known to the right hand side, so they are defined in another table first.
         let (mut outputs, mut defined) = (smallvec::SmallVec::new(), HashMap::new());
-        loop {
-            outputs.push(self.definition(graph, &mut defined)?);
-            self.skip();
-            if !self.eat(",") {
-                break;
+        // An equation without outputs begins with the primitive's name.
+        let word =
+            self.text.len() - self.rest().trim_start_matches(|c: char| c.is_ascii_alphanumeric() || c == '_').len();
+        if self.text[word..].trim_start().starts_with(':') {
+            loop {
+                outputs.push(self.definition(graph, &mut defined)?);
+                self.skip();
+                if !self.eat(",") {
+                    break;
+                }
             }
+            self.need("=")?;
         }
-        self.need("=")?;
         let name = self.name()?;
         let params = match self.eat("[") {
             true => {
-                let text = self.until(&[']', '\n']);
+                let text = &self.rest()[..crate::param::extent(self.rest())];
+                self.at += text.len();
                 self.need("]")?;
                 text
             }
@@ -225,6 +231,7 @@ impl<'a> Parser<'a> {
             }
             _ => Prim::parse(name, &params_read).filter(|p| p.params() == params).ok_or_else(unknown)?,
         };
+        meta.effect = meta.effect.max(prim.effect());
         self.blanks();
         if self.eat("@") {
             let place = self.until(&['\n']).trim();

@@ -3,13 +3,14 @@
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
 use crate::elementwise::{Binary, Ternary, Unary};
-use crate::graph::{Atom, Var};
+use crate::graph::{Atom, Effect, Var};
 use crate::param::Params;
 use crate::pointwise::{Index, Ix, Lane, Pointwise};
 use crate::prims::*;
-use lazuli_kernel::{Combine, Error, Layout, Result, ScanOp, ScatterOp, Shape};
+use lazuli_kernel::{Combine, Error, HostCall, Layout, Result, ScanOp, ScatterOp, Shape};
 use smallvec::SmallVec;
 use std::fmt;
+use std::sync::Arc;
 
 /// Tangents (or cotangents) of several values; `None` is zero.
 pub type Tangents = SmallVec<[Option<Atom>; 2]>;
@@ -33,6 +34,8 @@ pub enum Lowering {
     Library(Library),
     /// The equations of its body.
     Call,
+    /// A call of the host with its inputs.
+    Host,
 }
 
 /// Library routines that primitives ask for.
@@ -190,6 +193,16 @@ pub trait Primitive: Clone + fmt::Debug + Eq + std::hash::Hash {
         None
     }
 
+    /// The call, for [`Lowering::Host`].
+    fn host_call(&self) -> Arc<dyn HostCall> {
+        unreachable!("{} is no call of the host", self.name())
+    }
+
+    /// What it does besides computing its outputs.
+    fn effect(&self) -> Effect {
+        Effect::None
+    }
+
     /// Whether the output is input 0 seen through another index map, and nothing else.
     fn is_view(&self) -> bool {
         false
@@ -247,6 +260,8 @@ macro_rules! prims {
             pub fn layout(&self, input: &Layout, output: &[usize]) -> Option<Layout> {
                 match self { $(Prim::$name(p) => p.layout(input, output)),* }
             }
+            pub fn host_call(&self) -> Arc<dyn HostCall> { match self { $(Prim::$name(p) => p.host_call()),* } }
+            pub fn effect(&self) -> Effect { match self { $(Prim::$name(p) => p.effect()),* } }
             pub fn is_view(&self) -> bool { match self { $(Prim::$name(p) => p.is_view()),* } }
         }
     };
@@ -255,10 +270,18 @@ macro_rules! prims {
 prims! {
     Unary, Binary, Ternary, Cast, Bitcast, Broadcast, ExpandDims, Squeeze, Transpose, Reshape, Flatten, Unflatten, Slice, SliceUpdate, Pad,
     Concatenate, Gather, Scatter, GatherAxis, ScatterAxis, Reduce, ArgReduce, Cumulative, Sort, ArgSort, Matmul, Iota, NumberOfElements,
-    RandomBits, Call,
+    RandomBits, DebugPrint, Call,
 }
 
 impl Prim {
+    /// The same without effects in the graphs that it holds.
+    pub fn without_effects(&self) -> Prim {
+        match self {
+            Prim::Call(call) => Call { graph: call.graph.without_effects().into(), ..call.clone() }.into(),
+            other => other.clone(),
+        }
+    }
+
     /// What no shape rule needs to check again: the number of operands, and that extents refer to shape operands that are there.
     fn check_operands(&self, inputs: &[&Aval], shapes: &[&Aval]) -> Result<()> {
         let (fits, want) = match self.arity() {

@@ -152,7 +152,10 @@ impl<'a> Printer<'a> {
         write!(f, "\n{}}}", "  ".repeat(self.depth))
     }
     fn equation(&self, f: &mut fmt::Formatter<'_>, e: &Equation) -> fmt::Result {
-        write!(f, "{} = {}", self.typed(&e.outputs), e.prim.name())?;
+        if !e.outputs.is_empty() {
+            write!(f, "{} = ", self.typed(&e.outputs))?;
+        }
+        write!(f, "{}", e.prim.name())?;
         let params = e.prim.params();
         if !params.is_empty() {
             write!(f, "[{params}]")?;
@@ -170,7 +173,7 @@ impl<'a> Printer<'a> {
         if e.meta.stream != 0 {
             marks.push(format!("stream={}", e.meta.stream));
         }
-        if e.meta.effect == Effect::Ordered {
+        if e.stated_effect() == Effect::Ordered {
             marks.push("ordered".to_owned());
         }
         if e.meta.again != 0 {

@@ -254,6 +254,8 @@ const BLOCKS: &[&str] = &[
     "matmul f32[4,3] f32[2,3,5] -> f32[2,4,5]",
     "matmul f32[2,1,3,4] f32[5,4,2] -> f32[2,5,3,2]",
     "matmul f16[3,4] f16[4,2] -> f16[3,2]",
+    "debug_print[format=\"{0},_[{1:.2f}]_\\\"{{}}\",batch=0] f32[2,3] f32[]",
+    "debug_print[format=\"{0!r}\",batch=1] i32[2]{-3..3}",
     "iota[dtype=f32,shape=(3,2),axis=0] -> f32[3,2]",
     "iota[dtype=i64,shape=(#0.1),axis=0] | f32[4,3] -> i64[3]",
     "number_of_elements[axes=(0,2),dtype=i32,inverted=false] | f32[4,3,5] -> i32[]",

@@ -71,6 +71,9 @@ impl Graph {
                 return Err(format!("its body takes {}, not {}", list(&call.graph.input_avals()), list(&operands)));
             }
         }
+        if e.meta.effect < e.prim.effect() {
+            return Err("it has an effect that it does not state".to_owned());
+        }
         let inferred = self.infer(e).map_err(|err| err.to_string())?;
         let stated: Option<Vec<Aval>> = e.outputs.iter().map(|v| self.avals.get(v.0 as usize).cloned()).collect();
         match stated {

@@ -3,7 +3,9 @@
 //! An error names its kind (which decides the exception that Python sees), the operation at fault, and a message
 //! that says what was wrong and what to do about it. It prints as `[op] message`.
 
+use std::any::Any;
 use std::fmt;
+use std::sync::Arc;
 
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -47,11 +49,12 @@ struct Inner {
     op: String,
     message: String,
     location: Option<String>,
+    cause: Option<Arc<dyn Any + Send + Sync>>,
 }
 
 impl Error {
     pub fn new(kind: ErrorKind, op: impl Into<String>, message: impl Into<String>) -> Self {
-        Self(Box::new(Inner { kind, op: op.into(), message: message.into(), location: None }))
+        Self(Box::new(Inner { kind, op: op.into(), message: message.into(), location: None, cause: None }))
     }
     pub fn value(op: impl Into<String>, message: impl Into<String>) -> Self {
         Self::new(ErrorKind::Value, op, message)
@@ -66,6 +69,15 @@ impl Error {
     pub fn at(mut self, location: impl Into<String>) -> Self {
         self.0.location.get_or_insert_with(|| location.into());
         self
+    }
+    /// The same error with what it stands for: a front end's own exception, which a host call raised.
+    pub fn caused_by(mut self, cause: impl Any + Send + Sync) -> Self {
+        self.0.cause = Some(Arc::new(cause));
+        self
+    }
+    /// What it stands for, if that is of this type.
+    pub fn cause<T: Any>(&self) -> Option<&T> {
+        self.0.cause.as_ref().and_then(|c| (**c).downcast_ref())
     }
     pub fn kind(&self) -> ErrorKind {
         self.0.kind

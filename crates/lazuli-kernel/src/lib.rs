@@ -12,6 +12,7 @@ pub mod backend;
 pub mod dtype;
 pub mod error;
 pub mod hash;
+pub mod host;
 pub mod interp;
 pub mod ir;
 pub mod math;
@@ -23,16 +24,18 @@ pub mod scalar_ops;
 pub mod shape;
 #[doc(hidden)]
 pub mod testing;
+pub mod text;
 mod verify;
 
 pub use backend::{Backend, Buffer, Event, Executable, Features, MemoryStats, Mode, Run, Stream};
 pub use dtype::{DType, Kind};
 pub use error::{Error, ErrorKind, Result};
+pub use host::{HostArray, HostCall};
 pub use interp::Interpreter;
 pub use ir::{
     Accumulator, BinaryOp, Combine, Emit, Inner, Inst, Kernel, Nest, Operand, Role, ScanOp, ScatterOp, Store, UnaryOp,
     Value,
 };
-pub use plan::{Arg, Binding, LibraryCall, MATMUL_BLOCK, Plan, Slot, Step};
+pub use plan::{Arg, Binding, HostArg, LibraryCall, MATMUL_BLOCK, Plan, Slot, Step};
 pub use scalar::Scalar;
 pub use shape::{Layout, Shape, Strides};

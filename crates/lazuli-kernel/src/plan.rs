@@ -5,9 +5,10 @@
 
 use crate::backend::Buffer;
 use crate::dtype::DType;
+use crate::host::HostCall;
 use crate::ir::Kernel;
 use crate::scalar::Scalar;
-use crate::shape::{Shape, Strides};
+use crate::shape::{self, Shape, Strides};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -44,6 +45,28 @@ pub enum Step {
     Call(Box<LibraryCall>),
     /// Copies `nbytes` from the start of one slot to another.
     Copy { from: Slot, to: Slot, nbytes: usize },
+    /// Asks the host to do something with arrays. Such steps happen once each, in their order; if one fails, the plan does.
+    Host { call: Arc<dyn HostCall>, args: Vec<HostArg> },
+}
+
+/// An array of a host call: row-contiguous, from an element of the slot on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostArg {
+    pub slot: Slot,
+    pub offset: usize,
+    pub dtype: DType,
+    pub shape: Shape,
+}
+
+impl HostArg {
+    /// Where its bytes lie in the slot; nowhere, if there are none.
+    pub fn bytes(&self) -> std::ops::Range<usize> {
+        let item = self.dtype.itemsize();
+        match shape::size(&self.shape) {
+            0 => 0..0,
+            n => self.offset * item..(self.offset + n) * item,
+        }
+    }
 }
 
 /// What a kernel runs on.
@@ -101,6 +124,11 @@ pub struct Plan {
 }
 
 impl Plan {
+    /// Whether it has effects beyond its outputs.
+    pub fn has_effects(&self) -> bool {
+        self.steps.iter().any(|step| matches!(step, Step::Host { .. }))
+    }
+
     /// For each output the input whose memory it takes over in a run: one that was given up, that the plan has a use for, and that shares its
     /// memory with no other input.
     pub fn taken(&self, inputs: &[&Buffer], donate: &[bool]) -> SmallVec<[Option<u32>; 4]> {

@@ -235,6 +235,13 @@ impl Display for Step {
             }
             Step::Call(call) => write!(f, "{call}"),
             Step::Copy { from, to, nbytes } => write!(f, "copy {to} <- {from}, {nbytes} bytes"),
+            Step::Host { call, args } => {
+                write!(f, "host {}", call.name())?;
+                for (i, a) in args.iter().enumerate() {
+                    write!(f, "\n  {i}: {} + {} {} {}", a.slot, a.offset, a.dtype.short_name(), shape::show(&a.shape))?;
+                }
+                Ok(())
+            }
         }
     }
 }

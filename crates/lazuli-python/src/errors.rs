@@ -29,6 +29,16 @@ pub fn run_detached<T: Send>(py: Python<'_>, f: impl FnOnce() -> lazuli_core::Re
     RAISED.take().map_or(result, Err)
 }
 
+/// Waits for effects, without the interpreter's lock, which they may need on another thread; and looks at signals.
+pub fn wait(run: &mut (dyn FnMut() + Send)) {
+    Python::attach(|py| {
+        py.detach(|| {
+            let _watch = interrupt::watch(signalled);
+            run();
+        });
+    });
+}
+
 thread_local! {
     /// What a signal handler raised while this thread waited.
     static RAISED: Cell<Option<PyErr>> = const { Cell::new(None) };
@@ -65,7 +75,7 @@ fn remedy(how: &str) -> &'static str {
         "index()" => "index an array with it (x[i], mx.take), or pass the number as an argument of its own",
         "in" => "write mx.any(x == value)",
         "print() or str()" | "format()" => {
-            "return it and print it outside, see what is known of it with mx.describe(x), or turn compilation off with mx.disable_compile()"
+            "print it with mx.debug.print(\"{}\", x), see what is known of it with mx.describe(x), or turn compilation off with mx.disable_compile()"
         }
         "numpy or a buffer" => "convert it outside of the function, or use the operations of lazuli.core inside",
         "eval()" | "async_eval()" => "leave the call out: what the function returns is evaluated outside",
@@ -80,6 +90,15 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> PyErr {
 
 /// The exception of an error's kind.
 pub fn exception(e: Error) -> PyErr {
+    // What Python raised within comes out as it was.
+    if let Some(raised) = e.cause::<PyErr>() {
+        return Python::attach(|py| raised.clone_ref(py));
+    }
+    if e.kind() == ErrorKind::Cancelled
+        && let Some(raised) = RAISED.take()
+    {
+        return raised;
+    }
     let text = e.to_string();
     match e.kind() {
         ErrorKind::Value => PyValueError::new_err(text),

@@ -12,6 +12,7 @@ mod array;
 mod buffer;
 mod compile;
 mod convert;
+mod debug;
 mod dim;
 mod dlpack;
 mod dtype;
@@ -33,6 +34,7 @@ use pyo3::prelude::*;
 
 #[pymodule]
 fn _lazuli(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    debug::install();
     m.add_class::<array::PyArray>()?;
     m.add_class::<array::ArrayIterator>()?;
     m.add_class::<indexing::At>()?;
@@ -77,6 +79,7 @@ fn _lazuli(m: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(nodes::_tree_node_parts, m)?,
         wrap_pyfunction!(nodes::_tree_node_build, m)?,
         wrap_pyfunction!(array::describe, m)?,
+        wrap_pyfunction!(debug::_debug_print, m)?,
     ] {
         m.add_function(f)?;
     }

@@ -201,7 +201,8 @@ fn recomputing_jvp(
     let mut inner = Builder::new();
     let primals = declare(&mut inner, &body, &body.inputs);
     let directions: Vec<Option<Atom>> = tangents.iter().map(|t| t.map(|t| inner.input(b.aval(t)).into())).collect();
-    let (_, results) = push_forward(&mut inner, &body, &primals, &directions, Mode::Reverse)?;
+    // What happened once does not happen again.
+    let (_, results) = push_forward(&mut inner, &body.without_effects(), &primals, &directions, Mode::Reverse)?;
     let graph = prune(inner.finish(results.iter().copied().flatten().collect()));
     let operands: Vec<Atom> = inputs.iter().copied().chain(tangents.iter().flatten().copied()).collect();
     b.meta.effect = Effect::None;

@@ -2,7 +2,7 @@
 
 use crate::jvp::{Mode, push_forward};
 use crate::{check_differentiable, declare, prune};
-use lazuli_ir::{Atom, Builder, Graph, Result, Var};
+use lazuli_ir::{Atom, Builder, Effect, Equation, Graph, Result, Var};
 
 /// A program and its derivative at a point that is not yet given.
 #[derive(Debug, Clone)]
@@ -52,7 +52,9 @@ pub(crate) fn linearize_for(graph: &Graph, wrt: &[usize], mode: Mode) -> Result<
     let mut needed: Vec<Var> = Vec::new();
     let mut linear_equations = Vec::new();
     for e in joint.equations.iter().rev() {
-        if !e.outputs.iter().any(|v| linear[v.0 as usize] && live[v.0 as usize]) {
+        let is_needed = e.outputs.iter().any(|v| linear[v.0 as usize] && live[v.0 as usize]);
+        let happens = depends(e, &linear) && e.meta.effect == Effect::Ordered;
+        if !is_needed && !happens {
             continue;
         }
         for v in e.inputs.iter().filter_map(|a| a.var()).chain(e.shapes.iter().copied()) {
@@ -86,12 +88,7 @@ pub(crate) fn linearize_for(graph: &Graph, wrt: &[usize], mode: Mode) -> Result<
         avals: joint.avals.clone(),
         inputs: primals.to_vec(),
         constants: graph.constants,
-        equations: joint
-            .equations
-            .iter()
-            .filter(|e| !e.outputs.iter().any(|v| linear[v.0 as usize]))
-            .cloned()
-            .collect(),
+        equations: joint.equations.iter().filter(|e| !depends(e, &linear)).cloned().collect(),
         outputs,
     };
     let linear = Graph {
@@ -121,9 +118,14 @@ pub(crate) fn dependents(graph: &Graph, first: usize) -> Vec<bool> {
     let mut depends = vec![false; graph.avals.len()];
     graph.inputs[first..].iter().for_each(|v| depends[v.0 as usize] = true);
     for e in &graph.equations {
-        if e.inputs.iter().filter_map(|a| a.var()).any(|v| depends[v.0 as usize]) {
+        if self::depends(e, &depends) {
             e.outputs.iter().for_each(|v| depends[v.0 as usize] = true);
         }
     }
     depends
+}
+
+/// Whether an equation reads one of these variables.
+fn depends(e: &Equation, variables: &[bool]) -> bool {
+    e.inputs.iter().filter_map(|a| a.var()).any(|v| variables[v.0 as usize])
 }

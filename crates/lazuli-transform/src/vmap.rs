@@ -153,7 +153,8 @@ fn vectorise(
             continue;
         }
         let inputs = values.inputs(e);
-        b.meta = e.meta;
+        // What the equation becomes states its own effects.
+        b.meta = Meta { effect: e.stated_effect(), ..e.meta };
         let results = if let Prim::Call(call) = &e.prim {
             call_vmap(b, call, &inputs, &batched, size)?
         } else {

@@ -41,7 +41,7 @@
 //! | index | [`Array::index`], [`Array::set`] |
 //! | transform functions | [`compile`], [`grad`], [`value_and_grad`], [`vjp`], [`jvp`], [`vmap`] |
 //! | build models | [`nn`], `#[derive(Tree)]`, `#[derive(Module)]` |
-//! | look at values | [`Array::item`], [`Array::to_vec`], `println!("{x}")` |
+//! | look at values | [`Array::item`], [`Array::to_vec`], `println!("{x}")`; in compiled functions [`debug::print`] |
 //! | see what was compiled | [`Compiled`]'s `explain`, [`Explanation`] |
 //! | read and write files | [`files`], [`nn::Parameters`]; functions: [`export`] |
 //!
@@ -55,9 +55,9 @@ mod guide;
 pub use lazuli_core::{
     Array, Axes, CompileMode, CompileStats, Compiled, DType, Differentiable, Element, Ellipsis, Error, ErrorKind,
     Explanation, Function, Mappable, NewAxis, Operand, Output, Result, Scalar, Tree, array, async_eval, catch, compile,
-    compile_disabled, compile_is_enabled, compile_mode, compile_stats, concatenate, disable_compile, enable_compile,
-    export, files, grad, grad_all, jvp, keep, ops, paths, random, select, set_compile_mode, stack, step, synchronize,
-    tree, try_jvp, try_vjp, value_and_grad, vjp, vmap, vmap_along, vmap_into,
+    compile_disabled, compile_is_enabled, compile_mode, compile_stats, concatenate, debug, disable_compile,
+    enable_compile, export, files, grad, grad_all, jvp, keep, ops, paths, random, select, set_compile_mode, stack,
+    step, synchronize, tree, try_jvp, try_vjp, value_and_grad, vjp, vmap, vmap_along, vmap_into,
 };
 pub use lazuli_derive::{Module, Tree};
 pub use lazuli_nn as nn;

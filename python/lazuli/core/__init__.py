@@ -21,6 +21,7 @@ from lazuli._errors import (
 )
 from lazuli._lazuli import *  # noqa: F403
 from lazuli._lazuli import _dtype as _dtype
+from lazuli.core import debug as debug
 from lazuli.core import fast as fast
 from lazuli.core import linalg as linalg
 from lazuli.core import random as random

@@ -1,6 +1,6 @@
 //! Kernels become one: those that could store a value that all of them need, those that a reduction joins, and siblings that read the same array.
 
-use super::loops::{Fit, Loop, fit, joined, spread};
+use super::loops::{Fit, Loop, fit, spread};
 use super::{Class, Fuser, Kernel, LIFTED, MOST_INSTRUCTIONS, MOST_OPERANDS, NONE, Placement, SMALL};
 use super::{operands, same_points};
 use crate::lower::lowering;
@@ -18,9 +18,7 @@ impl Fuser<'_> {
         let mergeable = |d: &Placement| self.stores_at(d) && self.can_merge(first.kernel, d.kernel);
         if demands.len() > 1 && demands.iter().all(mergeable) {
             let kernels: SmallVec<[u32; 2]> = demands.iter().map(|d| d.kernel).collect();
-            if self.fit_together(&kernels) {
-                self.merge_all(&kernels, demands);
-            }
+            self.merge_all(&kernels, demands);
         }
     }
 
@@ -62,9 +60,6 @@ impl Fuser<'_> {
             return None;
         }
         let kernels: SmallVec<[u32; 2]> = highest.iter().map(|d| d.kernel).collect();
-        if !self.fit_together(&kernels) {
-            return None;
-        }
         let into = self.merge_all(&kernels, demands);
         self.has_room(into, e, cost).then_some(into)
     }
@@ -89,21 +84,6 @@ impl Fuser<'_> {
                 && p.reads.len() + q.reads.len() + p.group.stores.len() + q.group.stores.len() <= MOST_OPERANDS
     }
 
-    /// Whether the loops of kernels that may each become one with the first may all become one: a map over the points of two reductions can join either,
-    /// but not both if they keep different axes.
-    fn fit_together(&self, kernels: &[u32]) -> bool {
-        let mut kernels = kernels.iter().map(|&k| self.find(k));
-        let Some(first) = kernels.next() else { return true };
-        let mut all = self.kernel(first).nest.clone();
-        kernels.filter(|&k| k != first).all(|k| {
-            all = match (&all, &self.kernel(k).nest) {
-                (Some(one), Some(other)) => joined(one, other).map(|(_, nest)| nest),
-                _ => None,
-            };
-            all.is_some()
-        })
-    }
-
     /// Merges two kernels that may be; demands of a value go along.
     fn merge(&mut self, a: u32, b: u32, demands: &mut [Placement]) -> u32 {
         let (a, b) = (self.find(a), self.find(b));
@@ -112,12 +92,13 @@ impl Fuser<'_> {
         }
         let nest = |k: u32| self.kernel(k).nest.clone().expect("kernels that may be merged have loops");
         let (one, other) = (nest(a), nest(b));
-        let (how, rows) = joined(&one, &other).expect("they may be merged");
-        match how {
+        let rows = if one.kept.is_some() { one.clone() } else { other.clone() };
+        match fit(&one, &other).expect("they may be merged") {
             Fit::Same => {}
             Fit::First => self.lift(a, &rows, demands),
             Fit::Second => self.lift(b, &rows, demands),
         }
+        let is_row = [&one, &other].iter().all(|nest| nest.kept.is_none() || nest.is_row);
         let larger = |k: &Kernel| k.group.members.len() + k.reads.len();
         let (into, from) = if larger(self.kernel(a)) >= larger(self.kernel(b)) { (a, b) } else { (b, a) };
         self.merged[from as usize] = into;
@@ -127,7 +108,7 @@ impl Fuser<'_> {
         let k = &mut self.kernels[into as usize];
         k.reads.extend(reads);
         k.instructions += instructions;
-        k.nest = Some(rows);
+        k.nest = Some(Loop { is_row: is_row && rows.is_row, ..rows });
         k.group.anchors.extend(group.anchors);
         k.group.stores.extend(group.stores);
         k.group.shapes.extend(group.shapes);
@@ -198,7 +179,7 @@ impl Fuser<'_> {
     }
 
     /// Whether the kernel that needs the result of a reduction could contain that.
-    fn takes_row(&self, demand: &Placement, nest: &Loop) -> bool {
+    pub(super) fn takes_row(&self, demand: &Placement, nest: &Loop) -> bool {
         let k = self.kernel(demand.kernel);
         let (Some(own), Class::On(mask), Some(kept)) = (&k.nest, demand.class, nest.kept) else { return false };
         k.group.shapes.is_empty()
@@ -231,6 +212,24 @@ impl Fuser<'_> {
                     pending.push((self.writers[v], height + 1));
                 }
             }
+        }
+    }
+
+    /// What the host reads may be stored by the highest of the kernels that need it too, if those `can`: they are raised above the host's call.
+    pub(super) fn raise_over_host(&mut self, v: Var, demands: &[Placement], can: impl Fn(&Self, &Placement) -> bool) {
+        let is_host = |d: &&Placement| self.kernel(d.kernel).is_host(self.graph);
+        if self.waits_for_effects || !demands.iter().any(|d| is_host(&d)) {
+            return;
+        }
+        let others = || demands.iter().filter(|d| !is_host(d));
+        let height = others().map(|d| self.kernel(d.kernel).height).max();
+        let highest: SmallVec<[Placement; 2]> =
+            others().filter(|d| Some(self.kernel(d.kernel).height) == height).copied().collect();
+        if highest.iter().all(|d| can(self, d)) {
+            let floor = self.floors[v.0 as usize];
+            highest.iter().for_each(|d| self.raise(d.kernel, floor));
+            // They read it, but not from memory.
+            self.floors[v.0 as usize] = floor;
         }
     }
 
@@ -269,7 +268,7 @@ impl Fuser<'_> {
         let fits = total(|k| k.instructions as usize) < MOST_INSTRUCTIONS as usize
             && total(|k| k.reads.len() + k.group.stores.len()) < MOST_OPERANDS
             && self.has_room(first, e, 1);
-        if !fits || !others.is_empty() && self.has_effects {
+        if !fits || !others.is_empty() && self.waits_for_effects {
             return None;
         }
         // None of the others is needed by these, or it would be higher.

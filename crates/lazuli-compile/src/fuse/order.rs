@@ -1,7 +1,7 @@
 //! The order in which kernels run: as near to that of the program as what they read from one another permits.
 
 use super::{Fuser, Group, NONE, Schedule};
-use lazuli_ir::{Atom, Var};
+use lazuli_ir::{Atom, Effect, Var};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -34,7 +34,22 @@ pub(super) fn ordered(fuser: Fuser) -> Schedule {
         waits[k] = before.len() as u32;
         before.into_iter().for_each(|w| readers[w as usize].push(k as u32));
     }
-    let last = |k: usize| kernels[k].group.stores.iter().map(|v| producers[v.0 as usize]).max().unwrap_or(0);
+    // Effects happen in their order.
+    let is_effect = |i: &&u32| graph.equations[**i as usize].meta.effect == Effect::Ordered;
+    let mut effects: Vec<(u32, u32)> = alive
+        .iter()
+        .flat_map(|&k| kernels[k].group.members.iter().filter(is_effect).map(move |&i| (i, k as u32)))
+        .collect();
+    effects.sort_unstable();
+    for pair in effects.windows(2).filter(|pair| pair[0].1 != pair[1].1) {
+        waits[pair[1].1 as usize] += 1;
+        readers[pair[0].1 as usize].push(pair[1].1);
+    }
+    let last = |k: usize| {
+        let group = &kernels[k].group;
+        let stores = group.stores.iter().map(|v| producers[v.0 as usize]);
+        stores.max().or_else(|| group.anchors.first().copied()).unwrap_or(0)
+    };
     let mut ready: BinaryHeap<Reverse<(u32, usize)>> =
         alive.iter().filter(|&&k| waits[k] == 0).map(|&k| Reverse((last(k), k))).collect();
     let mut order = Vec::with_capacity(alive.len());

@@ -4,7 +4,7 @@ use super::by_shape::ByShape;
 use super::{astype, binary, max, reduce, select, sum, unary};
 use crate::array::{Array, Op};
 use crate::shapeless;
-use crate::trace::{self, Trace};
+use crate::trace::{self, Effects, Trace};
 use lazuli_ir::prims::{Call, ReduceOp};
 use lazuli_ir::{Binary, DType, Result, Unary};
 use smallvec::SmallVec;
@@ -21,7 +21,7 @@ pub fn call(name: &str, inputs: &[&Array], f: impl FnOnce(&[Array]) -> Result<Ve
         let inner = Trace::begin(name, "call");
         let holes: Vec<Array> = inputs.iter().map(|a| inner.placeholder(a.aval().clone())).collect();
         let outputs = f(&holes)?;
-        trace::cut(&holes, &outputs)?
+        trace::cut(&holes, &outputs, &Effects::default())?
     };
     let avals: SmallVec<[_; 1]> = cut.graph.output_avals().into();
     let n = avals.len() as u32;

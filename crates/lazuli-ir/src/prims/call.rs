@@ -2,7 +2,7 @@
 
 use crate::aval::Aval;
 use crate::builder::Builder;
-use crate::graph::{Atom, Graph};
+use crate::graph::{Atom, Effect, Graph};
 use crate::param::Params;
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
 use lazuli_kernel::{Error, Result, Shape};
@@ -180,5 +180,8 @@ impl Primitive for Call {
     }
     fn lowering(&self, _: &[&Aval], _: &[&Aval]) -> Lowering {
         Lowering::Call
+    }
+    fn effect(&self) -> Effect {
+        self.graph.effect()
     }
 }

@@ -15,7 +15,8 @@ mod total;
 
 use crate::backend::{Backend, Buffer, Event, Executable, Features, MemoryStats, Mode, Run, Stream};
 use crate::error::{Error, Result};
-use crate::plan::{Binding, Plan, Step};
+use crate::host::{self, HostArray};
+use crate::plan::{Binding, HostArg, Plan, Step};
 use memory::{Bytes, Slots, Tally};
 use smallvec::SmallVec;
 use std::any::Any;
@@ -95,7 +96,7 @@ impl Interpreter {
     }
 }
 
-fn run_step(step: &Step, slots: &mut Slots) {
+fn run_step(step: &Step, slots: &mut Slots) -> Result<()> {
     match step {
         Step::Launch { kernel, bindings } => {
             for Binding { extents, args, params } in bindings {
@@ -107,7 +108,14 @@ fn run_step(step: &Step, slots: &mut Slots) {
             let bytes = slots.bytes(*from)[..*nbytes].to_vec();
             slots.bytes_mut(*to)[..*nbytes].copy_from_slice(&bytes);
         }
+        Step::Host { call, args } => {
+            let array = |a: &'_ HostArg| slots.bytes(a.slot)[a.bytes()].to_vec();
+            let bytes: Vec<Vec<u8>> = args.iter().map(array).collect();
+            let arrays = args.iter().zip(&bytes).map(|(a, bytes)| HostArray { dtype: a.dtype, shape: &a.shape, bytes });
+            host::perform(&**call, &arrays.collect::<Vec<_>>())?;
+        }
     }
+    Ok(())
 }
 
 impl Backend for Interpreter {
@@ -138,9 +146,9 @@ impl Backend for Interpreter {
         let outputs = self.outputs(plan, inputs, donate)?;
         let arena = self.allocate(plan.arena)?;
         let mut slots = Slots::lock(inputs, &outputs, &arena)?;
-        plan.steps.iter().for_each(|step| run_step(step, &mut slots));
+        let result = plan.steps.iter().try_for_each(|step| run_step(step, &mut slots));
         drop(slots);
-        Ok(Run { outputs, event: Event::done() })
+        Ok(Run { outputs, event: result.map_or_else(Event::failed, |()| Event::done()) })
     }
 
     fn synchronize(&self, _: Stream) -> Event {

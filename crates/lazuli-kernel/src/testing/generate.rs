@@ -533,7 +533,7 @@ impl Case {
                     to: moved(*to, k),
                     nbytes: *nbytes,
                 })),
-                Step::Call(_) => unreachable!("a case of a kernel has no library calls"),
+                Step::Call(_) | Step::Host { .. } => unreachable!("a case of a kernel has no other steps"),
             }
         }
         let inputs = std::iter::repeat_n(self.inputs, times).flatten().collect();

@@ -86,7 +86,7 @@ impl Access {
 pub(super) const FAR: u64 = 1 << 48;
 
 /// Accesses of a step that reads and writes its arguments in an order of its own.
-pub(super) fn wholes<const N: usize>(accesses: [Option<Access>; N]) -> Vec<Access> {
+pub(super) fn wholes(accesses: impl IntoIterator<Item = Option<Access>>) -> Vec<Access> {
     accesses.into_iter().flatten().map(|a| Access { pointwise: false, ..a }).collect()
 }
 

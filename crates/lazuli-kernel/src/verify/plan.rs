@@ -5,7 +5,7 @@ use crate::backend::Buffer;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ir::{Inner, Inst, Kernel, Nest, Role};
-use crate::plan::{Arg, Binding, LibraryCall, Plan, Slot, Step};
+use crate::plan::{Arg, Binding, HostArg, LibraryCall, Plan, Slot, Step};
 use crate::shape;
 
 impl Plan {
@@ -84,6 +84,13 @@ impl Plan {
                 let from = self.strided(&bytes(from), DType::U8, &[*nbytes], false)?;
                 let to = self.strided(&bytes(to), DType::U8, &[*nbytes], true)?;
                 Ok(wholes([from, to]))
+            }
+            Step::Host { args, .. } => {
+                let read = |a: &HostArg| {
+                    let arg = Arg { slot: a.slot, offset: a.offset, strides: [1].into_iter().collect(), len: 0 };
+                    self.strided(&arg, a.dtype, &[shape::size(&a.shape)], false)
+                };
+                Ok(wholes(args.iter().map(read).collect::<Result<Vec<_>>>()?))
             }
         }
     }

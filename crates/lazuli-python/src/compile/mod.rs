@@ -19,7 +19,8 @@ use crate::array::PyArray;
 use crate::errors::{exception, run};
 use crate::key::{Call, Shapes, Token};
 use crate::transforms::name_of;
-use entry::{Entry, Results};
+use crate::tree::Kept;
+use entry::Entry;
 pub use explain::{Explanation, Lowered};
 use lazuli_core::{Array, CompileMode, ErrorKind, cache, shapeless, switch};
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyTypeError, PyValueError};
@@ -158,17 +159,15 @@ impl Compiled {
             return held.fun.bind(py).call(args, kwargs);
         }
         let (mut call, arguments) = self.read(held, mode, args, kwargs)?;
-        let (entry, mut outputs) = match self.find(py, &call)? {
-            Some(entry) => {
-                let outputs = run(|| entry.program.call(&call.arrays))?;
-                (entry, outputs)
-            }
+        let entry = match self.find(py, &call)? {
+            Some(entry) => entry,
             None => self.trace(held, &arguments, &mut call, mode)?,
         };
         // Within a trace there are no values to compare.
-        if mode == CompileMode::Verify && !lazuli_core::trace::is_tracing() {
-            outputs = verify::verify(held, &arguments, &call, &entry)?;
-        }
+        let outputs = match mode == CompileMode::Verify && !lazuli_core::trace::is_tracing() {
+            true => verify::verify(held, &arguments, &call, &entry)?,
+            false => run(|| entry.program.call(&call.arrays))?,
+        };
         finish(py, held, &entry, &call, outputs)
     }
 
@@ -187,7 +186,7 @@ impl Compiled {
         let names = call.paths();
         let entry = match self.find(args.py(), &call)? {
             Some(entry) => entry,
-            None => self.trace(held, &arguments, &mut call, CompileMode::Enabled)?.0,
+            None => self.trace(held, &arguments, &mut call, CompileMode::Enabled)?,
         };
         let cache = if self.own.is_empty() { &self.shared } else { &self.own };
         let about = lazuli_core::explain::Call {
@@ -335,9 +334,8 @@ fn signature(fun: &Bound<'_, PyAny>) -> String {
 struct Arguments<'a, 'py> {
     args: &'a Bound<'py, PyTuple>,
     kwargs: Option<&'a Bound<'py, PyDict>>,
-    /// How many of the call's array objects they hold, and of its objects of registered classes.
+    /// How many of the call's array objects they hold.
     arrays: usize,
-    nodes: usize,
     /// Where among the call's array objects those are that are captured.
     captured: Vec<usize>,
 }
@@ -372,9 +370,7 @@ impl Compiled {
             call.tokens.push(Token::Part("kwargs"));
             call.read(kwargs.as_any(), &|| "kwargs".into())?;
         }
-        // What a `functools.partial` holds can be changed: it is looked at in every call.
-        identity::read_partial(held.fun.bind(args.py()), &mut call)?;
-        let (arrays, nodes) = (call.arrays.len(), call.nodes.len());
+        let arrays = call.arrays.len();
         let mut captured = Vec::new();
         if let Some(inputs) = &held.inputs {
             let inputs = inputs.bind(args.py());
@@ -389,7 +385,7 @@ impl Compiled {
                 _ => None,
             }));
         }
-        Ok((call, Arguments { args, kwargs, arrays, nodes, captured }))
+        Ok((call, Arguments { args, kwargs, arrays, captured }))
     }
 
     fn find(&self, py: Python<'_>, call: &Call) -> PyResult<Option<Arc<Entry>>> {
@@ -435,12 +431,11 @@ fn finish<'py>(
     call: &Call,
     outputs: Vec<Array>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let mut results = Results::new(outputs, entry, call);
-    let result = results.fill(py, &entry.result)?;
+    let mut outputs = outputs.into_iter();
+    let result = entry.result.fill(py, Kept::Classes, &mut outputs)?;
     if let (Some(edit), Some(tree)) = (&entry.captured, &held.outputs) {
-        edit.apply(tree.bind(py), &mut results)?;
+        edit.apply(tree.bind(py), &mut outputs)?;
     }
-    let mut outputs = results.rest();
     for &place in &entry.updated {
         let new = outputs.next().expect("one output per updated argument");
         PyArray::update(call.objects[place].bind(py), new);
