@@ -104,6 +104,25 @@ fn used(mut graph: Graph) -> Graph {
     graph
 }
 
+/// Graphs that random programs have found to be refused or wrong.
+#[test]
+fn found_graphs() {
+    for text in [
+        // A map that could join either of two reductions, which keep different axes.
+        "graph v1 (a: i16[33,2], b: i16[33,1], c: i16[33,2]) {\n  d: i16[33,2] = abs a\n  e: i16[33,2] = remainder d c\n  \
+         f: i32[33] = sum[axes=(1),keepdims=false] d\n  g: bool[33,2] = not_equal b d\n  \
+         h: bool[] = all[axes=(0,1),keepdims=false] g\n  return e f h\n}",
+        // A computed value without elements, within a border.
+        "graph v1 (a: f32[0,1]) {\n  b: f32[1,0] = reshape[shape=(1,0),infer=none] a\n  c: f32[1,0] = exp b\n  \
+         d: f32[3,2] = pad[low=(1,1),high=(1,1)] c 1.0:f32\n  e: f32[3,2] = negative d\n  return e\n}",
+    ] {
+        let graph: Graph = text.parse().unwrap_or_else(|e| panic!("{e}\n{text}"));
+        let mut rng = Rng(7);
+        let inputs = lazuli_compile::testing::random_inputs(&graph, &mut rng, true);
+        check("found", &graph, &inputs, &mut rng);
+    }
+}
+
 #[test]
 fn random_programs() {
     for seed in 0..400 {
@@ -320,6 +339,12 @@ fn equation(b: &mut Builder, pool: &[Atom], rng: &mut Rng) -> Result<Atom> {
             let y = recent(rng);
             let y = b.cast(y, dtype)?;
             b.op(Concatenate { axis }, &[x, y])
+        }
+        15 if rng.once_in(3) => {
+            let mut widths = || (0..rank).map(|_| rng.below(3)).collect();
+            let (low, high) = (widths(), widths());
+            let value = b.like(x, 1.0);
+            b.op(Pad { low, high }, &[x, value])
         }
         _ if rank > 0 => match rng.below(4) {
             0 => b.op(

@@ -14,6 +14,7 @@ use pyo3::exceptions::{PyAttributeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyList, PyTuple};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// An n-dimensional array, computed when its value is first needed.
 ///
@@ -42,15 +43,20 @@ pub struct PyArray {
     inner: Mutex<Array>,
     /// When it was made, in frames.
     pub made: u64,
+    /// Which of all updates in place was its last; 0 if it had none.
+    updated: AtomicU64,
 }
+
+/// Counts updates in place.
+static UPDATES: AtomicU64 = AtomicU64::new(1);
 
 impl PyArray {
     pub fn new(a: Array) -> Self {
-        PyArray { inner: Mutex::new(a), made: frames::now() }
+        PyArray { inner: Mutex::new(a), made: frames::now(), updated: AtomicU64::new(0) }
     }
     /// An object that counts as older than every frame.
     pub fn older(a: Array) -> Self {
-        PyArray { inner: Mutex::new(a), made: 0 }
+        PyArray { inner: Mutex::new(a), made: 0, updated: AtomicU64::new(0) }
     }
     /// What the object stands for: while a function is traced, perhaps a placeholder.
     pub fn get(&self) -> Array {
@@ -65,7 +71,16 @@ impl PyArray {
             slf.get().set(a);
         }
     }
+    /// A number that is another after each update in place. While a function is traced and the object stands for something else, it is another
+    /// each time.
+    pub fn version(&self) -> u64 {
+        match frames::look(self) {
+            Some(_) => UPDATES.fetch_add(1, Ordering::Relaxed),
+            None => self.updated.load(Ordering::Relaxed),
+        }
+    }
     fn set(&self, a: Array) {
+        self.updated.store(UPDATES.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         let old = std::mem::replace(&mut *self.inner.lock().unwrap_or_else(|e| e.into_inner()), a);
         drop(old);
     }

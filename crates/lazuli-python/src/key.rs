@@ -7,9 +7,9 @@
 use crate::array::PyArray;
 use crate::convert::to_array;
 use crate::dtype::PyDtype;
-use crate::nodes;
+use crate::nodes::{self, Parts};
 use crate::random::RandomState;
-use crate::tree::Level;
+use crate::tree::{self, Level};
 use lazuli_core::cache::{self, Change};
 use lazuli_core::{Array, CompileMode, DType, Shape};
 use pyo3::exceptions::PyValueError;
@@ -29,7 +29,7 @@ pub enum Token {
     Part(&'static str),
     /// What follows is of a derived or registered class.
     Class(usize),
-    /// The version of the attributes of the object that follows.
+    /// The version of the attributes of the object that follows, or of what stands in the array object that follows.
     Version(u64),
     List(usize),
     Tuple(usize),
@@ -39,9 +39,13 @@ pub enum Token {
     Node(usize),
     /// Start, stop and step.
     Slice,
+    /// Attributes of the object of a derived class that follows: each is a name and a value.
+    Attributes(usize),
     Key(Box<str>),
-    /// A key that is no string, by its hash and text.
+    /// A key that is no string that UTF-8 can hold, by its hash and what Python writes for it.
     OtherKey(isize, Box<str>),
+    /// A key that is compared by identity, and its text.
+    ObjectKey(usize, Box<str>),
     Array(DType, Shape),
     /// An array of any rank and extents (shapeless).
     AnyArray(DType),
@@ -59,6 +63,8 @@ pub enum Token {
     Float(u64),
     Complex(u64, u64),
     Text(Box<str>),
+    /// A text with lone surrogates, escaped.
+    Surrogates(Box<str>),
     Bytes(Box<[u8]>),
     DType(DType),
     /// An object that is compared by identity.
@@ -71,7 +77,7 @@ impl Token {
     /// How many children stand behind it.
     fn children(&self) -> usize {
         match self {
-            Token::List(n) | Token::Tuple(n) | Token::Dict(n) => *n,
+            Token::List(n) | Token::Tuple(n) | Token::Dict(n) | Token::Attributes(n) => *n,
             Token::Node(n) => n + 1,
             Token::Slice => 3,
             _ => 0,
@@ -79,7 +85,15 @@ impl Token {
     }
     /// Whether it stands before something, and is no child itself.
     fn is_prefix(&self) -> bool {
-        matches!(self, Token::Class(_) | Token::Version(_) | Token::Key(_) | Token::OtherKey(..))
+        matches!(
+            self,
+            Token::Class(_)
+                | Token::Version(_)
+                | Token::Attributes(_)
+                | Token::Key(_)
+                | Token::OtherKey(..)
+                | Token::ObjectKey(..)
+        )
     }
 }
 
@@ -103,13 +117,14 @@ impl cache::Token for Token {
             let path = match open.last_mut() {
                 None => part.to_owned(),
                 Some(Open(path, of, met, name)) => {
-                    match token {
-                        Token::Key(k) => *name = Some(format!("{path}['{k}']")),
-                        Token::OtherKey(_, k) => *name = Some(format!("{path}[{k}]")),
+                    match (token, &of) {
+                        (Token::Key(k), Token::Attributes(_)) => *name = Some(format!("{path}.{k}")),
+                        (Token::Key(k), _) => *name = Some(format!("{path}['{k}']")),
+                        (Token::OtherKey(_, k) | Token::ObjectKey(_, k), _) => *name = Some(format!("{path}[{k}]")),
                         _ => {}
                     }
                     let here = match (of, &name) {
-                        (Token::Dict(_), Some(name)) => name.clone(),
+                        (Token::Dict(_) | Token::Attributes(_), Some(name)) => name.clone(),
                         (Token::Node(_), _) if *met == 0 => format!("{path}.aux"),
                         (Token::Node(_), _) => format!("{path}[{}]", *met - 1),
                         _ => format!("{path}[{met}]"),
@@ -138,7 +153,7 @@ impl cache::Token for Token {
         self.is_prefix() || self.children() > 0 || matches!(self, Token::Part(_))
     }
     fn identity(&self) -> Option<&'static str> {
-        let by_identity = matches!(self, Token::Identity(_) | Token::Method(..));
+        let by_identity = matches!(self, Token::Identity(_) | Token::Method(..) | Token::ObjectKey(..));
         by_identity.then_some("it is compared by identity, make it once and pass the same object")
     }
 }
@@ -156,14 +171,16 @@ impl fmt::Display for Token {
             Token::Shapeless(s) => write!(f, "shapeless={s}"),
             Token::Part(name) => f.write_str(name),
             Token::Class(at) => write!(f, "an object of the class at {at:#x}"),
-            Token::Version(n) => write!(f, "a module or optimizer whose attributes are of version {n}"),
+            Token::Version(n) => write!(f, "an object of version {n}"),
             Token::List(n) => write!(f, "a list of {n}"),
             Token::Tuple(n) => write!(f, "a tuple of {n}"),
             Token::Dict(n) => write!(f, "a dict of {n}"),
             Token::Node(n) => write!(f, "a registered node of {n}"),
             Token::Slice => f.write_str("a slice"),
+            Token::Attributes(n) => write!(f, "an object with {n} attributes"),
             Token::Key(k) => write!(f, "the key '{k}'"),
             Token::OtherKey(_, k) => write!(f, "the key {k}"),
+            Token::ObjectKey(at, k) => write!(f, "the key {k}, the object at {at:#x}"),
             Token::Array(d, s) => write!(f, "an array of shape {}, {d}", lazuli_ir::shape::show(s)),
             Token::AnyArray(d) => write!(f, "an array of {d}"),
             Token::Ranked(d, s) => write!(f, "an array of {d} with {} axes, extents {s:?} (2 is 2 or more)", s.len()),
@@ -177,6 +194,7 @@ impl fmt::Display for Token {
             Token::Float(bits) => write!(f, "{:?}", f64::from_bits(*bits)),
             Token::Complex(re, im) => write!(f, "({:?}+{:?}j)", f64::from_bits(*re), f64::from_bits(*im)),
             Token::Text(s) => write!(f, "{s:?}"),
+            Token::Surrogates(s) => f.write_str(s),
             Token::Bytes(b) => write!(f, "{} bytes", b.len()),
             Token::DType(d) => write!(f, "{d}"),
             Token::Identity(at) => write!(f, "the object at {at:#x}"),
@@ -226,12 +244,16 @@ pub struct Call {
     pub arrays: Vec<Array>,
     /// Objects compared by identity.
     pub identities: Vec<Py<PyAny>>,
-    /// Where arrays are that were made of numbers, numpy arrays and the like, by the leaves' addresses.
-    pub made: HashMap<usize, usize>,
+    /// Leaves that an array was made of (numbers, numpy arrays and the like), by address, and where the array is. In the order of reading.
+    pub made: Vec<(usize, usize)>,
+    /// Objects of registered classes, taken apart, in the order of reading: what a class's function gives need not be the same objects next time.
+    pub nodes: Vec<Parts>,
     /// Numbers are read as arrays.
     pub traced_scalars: bool,
     /// Arrays, and leaves of unknown types, are read as identities.
     pub by_identity: bool,
+    /// Leaves of unknown types are read as identities: within attributes.
+    pub unknown_by_identity: bool,
     /// What is read is captured: the function sees the objects themselves, so none can be converted.
     pub captured: bool,
     /// Places of objects by address, once there are many.
@@ -252,6 +274,7 @@ impl Call {
         if let Ok(list) = v.cast::<PyList>() {
             if !list.is_exact_instance_of::<PyList>() {
                 self.class(v);
+                self.attributes(v, path)?;
             }
             self.tokens.push(Token::List(list.len()));
             return self.read_all(list.iter(), path);
@@ -259,6 +282,7 @@ impl Call {
         if let Ok(tuple) = v.cast::<PyTuple>() {
             if !tuple.is_exact_instance_of::<PyTuple>() {
                 self.class(v);
+                self.attributes(v, path)?;
             }
             self.tokens.push(Token::Tuple(tuple.len()));
             return self.read_all(tuple.iter(), path);
@@ -281,11 +305,12 @@ impl Call {
         if let Some(node) = nodes::find(v)? {
             self.class(v);
             self.tokens.push(Token::Node(node.children.len()));
-            let by_identity = std::mem::replace(&mut self.by_identity, true);
-            let aux = self.read(&node.aux, &|| format!("{}.aux", path()));
-            self.by_identity = by_identity;
-            aux?;
-            return self.read_all(node.children.iter(), path);
+            self.identities_of(&node.aux, &|| format!("{}.aux", path()))?;
+            let children = node.children.clone();
+            if !self.by_identity {
+                self.nodes.push(node.unbind());
+            }
+            return self.read_all(children.iter(), path);
         }
         if self.by_identity {
             self.identify(v);
@@ -294,17 +319,50 @@ impl Call {
         if v.hasattr("__array__")? {
             return if self.captured { Err(refused(v, path())?) } else { self.convert(v) };
         }
-        // Numbers and texts of derived classes: by class and value.
-        self.class(v);
-        if v.is_instance_of::<PyInt>() {
-            self.tokens.push(int(v)?);
+        // Numbers and texts of derived classes: by class, value and attributes.
+        let value = if v.is_instance_of::<PyInt>() {
+            int(v)?
         } else if let Ok(f) = v.cast::<PyFloat>() {
-            self.tokens.push(float(f.value()));
+            float(f.value())
         } else if let Ok(s) = v.cast::<PyString>() {
-            self.tokens.push(Token::Text(s.to_string_lossy().into()));
+            text(s)?
+        } else if self.unknown_by_identity {
+            self.identify(v);
+            return Ok(());
         } else {
             return Err(refused(v, path())?);
+        };
+        self.class(v);
+        // The object itself is passed on, with the arrays that it may have: they are what they are, as in a closure.
+        let by_identity = std::mem::replace(&mut self.by_identity, true);
+        let attributes = self.attributes(v, path);
+        self.by_identity = by_identity;
+        attributes?;
+        self.tokens.push(value);
+        Ok(())
+    }
+
+    /// Reads a tree of what arrays are made with: arrays in it count by identity.
+    fn identities_of(&mut self, v: &Bound<'_, PyAny>, path: &dyn Fn() -> String) -> PyResult<()> {
+        let by_identity = std::mem::replace(&mut self.by_identity, true);
+        let read = self.read(v, path);
+        self.by_identity = by_identity;
+        read
+    }
+
+    /// The attributes of an object of a derived class, which its contents do not show.
+    fn attributes(&mut self, v: &Bound<'_, PyAny>, path: &dyn Fn() -> String) -> PyResult<()> {
+        let attributes = tree::attributes(v)?;
+        if attributes.is_empty() {
+            return Ok(());
         }
+        self.tokens.push(Token::Attributes(attributes.len()));
+        let outer = std::mem::replace(&mut self.unknown_by_identity, true);
+        for (name, value) in attributes {
+            self.tokens.push(Token::Key(name.as_str().into()));
+            self.read(&value, &|| format!("{}.{name}", path()))?;
+        }
+        self.unknown_by_identity = outer;
         Ok(())
     }
 
@@ -318,6 +376,8 @@ impl Call {
 
     fn array(&mut self, object: &Bound<'_, PyArray>) {
         if self.by_identity {
+            // What an update in place puts there is another array.
+            self.tokens.push(Token::Version(object.get().version()));
             return self.identify(object.as_any());
         }
         let token = match self.place(object) {
@@ -359,7 +419,7 @@ impl Call {
     fn convert(&mut self, v: &Bound<'_, PyAny>) -> PyResult<()> {
         let a = Bound::new(v.py(), PyArray::new(to_array(v, None)?))?;
         // An object that occurs twice is two arrays: what one of them is updated to, the other is not.
-        self.made.insert(v.as_ptr() as usize, self.objects.len());
+        self.made.push((v.as_ptr() as usize, self.objects.len()));
         self.array(&a);
         Ok(())
     }
@@ -368,24 +428,36 @@ impl Call {
     fn dict(&mut self, v: &Bound<'_, PyAny>, dict: &Bound<'_, PyDict>, path: &dyn Fn() -> String) -> PyResult<()> {
         if !dict.is_exact_instance_of::<PyDict>() {
             self.class(v);
-            if let Ok(version) = v.getattr("_version").and_then(|n| n.extract()) {
-                self.tokens.push(Token::Version(version));
+            match tree::version(v) {
+                Some(version) => self.tokens.push(Token::Version(version)),
+                None => self.attributes(v, path)?,
             }
         }
         self.tokens.push(Token::Dict(dict.len()));
         for (name, key, value) in sorted(dict)? {
-            match key.cast::<PyString>() {
-                Ok(_) => {
-                    self.tokens.push(Token::Key(name.as_str().into()));
-                    self.read(&value, &|| format!("{}['{name}']", path()))?;
-                }
-                Err(_) => {
-                    self.tokens.push(Token::OtherKey(key.hash()?, name.as_str().into()));
-                    self.read(&value, &|| format!("{}[{name}]", path()))?;
-                }
-            }
+            let is_text = self.dict_key(&name, &key)?;
+            let at = || if is_text { format!("{}['{name}']", path()) } else { format!("{}[{name}]", path()) };
+            self.read(&value, &at)?;
         }
         Ok(())
+    }
+
+    /// A key with its text; whether it is a string.
+    fn dict_key(&mut self, name: &str, key: &Bound<'_, PyAny>) -> PyResult<bool> {
+        if let Ok(s) = key.cast_exact::<PyString>() {
+            self.tokens.push(match text(s)? {
+                Token::Surrogates(escaped) => Token::OtherKey(key.hash()?, escaped),
+                _ => Token::Key(name.into()),
+            });
+            return Ok(true);
+        }
+        if says_all(key) {
+            self.tokens.push(Token::OtherKey(key.hash()?, key.repr()?.to_string_lossy().into()));
+        } else {
+            self.tokens.push(Token::ObjectKey(key.as_ptr() as usize, name.into()));
+            self.identities.push(key.clone().unbind());
+        }
+        Ok(false)
     }
 
     fn class(&mut self, v: &Bound<'_, PyAny>) {
@@ -426,7 +498,7 @@ impl Call {
             let bits = |x: f64| if x.is_nan() { f64::NAN.to_bits() } else { x.to_bits() };
             Token::Complex(bits(c.real()), bits(c.imag()))
         } else if let Ok(s) = v.cast_exact::<PyString>() {
-            Token::Text(s.to_string_lossy().into())
+            text(s)?
         } else if let Ok(b) = v.cast_exact::<PyBytes>() {
             Token::Bytes(b.as_bytes().into())
         } else if let Ok(d) = v.cast::<PyDtype>() {
@@ -494,6 +566,30 @@ fn int(v: &Bound<'_, PyAny>) -> PyResult<Token> {
     })
 }
 
+/// A text. Lone surrogates, which UTF-8 cannot hold, are escaped.
+fn text(s: &Bound<'_, PyString>) -> PyResult<Token> {
+    Ok(match s.to_str() {
+        Ok(s) => Token::Text(s.into()),
+        Err(_) => {
+            Token::Surrogates(s.py().import("builtins")?.call_method1("ascii", (s,))?.extract::<String>()?.into())
+        }
+    })
+}
+
+/// Whether Python's text of a key tells it from all others: of numbers, strings, bytes, `None`, and tuples of such.
+fn says_all(key: &Bound<'_, PyAny>) -> bool {
+    if let Ok(tuple) = key.cast_exact::<PyTuple>() {
+        return tuple.iter().all(|x| says_all(&x));
+    }
+    key.is_none()
+        || key.is_instance_of::<PyBool>()
+        || key.is_exact_instance_of::<PyInt>()
+        || key.is_exact_instance_of::<PyFloat>()
+        || key.is_exact_instance_of::<PyComplex>()
+        || key.is_exact_instance_of::<PyString>()
+        || key.is_exact_instance_of::<PyBytes>()
+}
+
 /// NaN equals NaN.
 fn float(f: f64) -> Token {
     Token::Float(if f.is_nan() { f64::NAN.to_bits() } else { f.to_bits() })
@@ -525,12 +621,14 @@ fn refused(v: &Bound<'_, PyAny>, path: String) -> PyResult<PyErr> {
 }
 
 /// A key's text, the key, the value.
-type Entry<'py> = (String, Bound<'py, PyAny>, Bound<'py, PyAny>);
+pub type Entry<'py> = (String, Bound<'py, PyAny>, Bound<'py, PyAny>);
 
 /// Entries of a dict with their keys' texts, sorted by them; of equal texts those of strings come first.
-fn sorted<'py>(dict: &Bound<'py, PyDict>) -> PyResult<Vec<Entry<'py>>> {
+pub fn sorted<'py>(dict: &Bound<'py, PyDict>) -> PyResult<Vec<Entry<'py>>> {
+    // Taken out before the user's code says what the texts are.
+    let entries: Vec<_> = dict.iter().collect();
     let entry = |(k, v): (Bound<'py, PyAny>, Bound<'py, PyAny>)| Ok((k.str()?.to_string_lossy().into_owned(), k, v));
-    let mut entries = dict.iter().map(entry).collect::<PyResult<Vec<_>>>()?;
+    let mut entries = entries.into_iter().map(entry).collect::<PyResult<Vec<_>>>()?;
     if !entries.is_sorted_by(|a, b| a.0 < b.0) {
         entries.sort_by(|a, b| {
             a.0.cmp(&b.0).then_with(|| b.1.is_instance_of::<PyString>().cmp(&a.1.is_instance_of::<PyString>()))

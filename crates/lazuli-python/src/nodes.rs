@@ -17,9 +17,23 @@ static CLASSES: OnceLock<Mutex<Classes>> = OnceLock::new();
 static ANY: AtomicBool = AtomicBool::new(false);
 
 /// An object of a registered class, taken apart.
-pub struct Parts<'py> {
+pub struct BoundParts<'py> {
+    pub object: Bound<'py, PyAny>,
     pub children: Bound<'py, PyTuple>,
     pub aux: Bound<'py, PyAny>,
+}
+
+/// The same, to be kept.
+pub struct Parts {
+    pub object: Py<PyAny>,
+    pub children: Py<PyTuple>,
+    pub aux: Py<PyAny>,
+}
+
+impl BoundParts<'_> {
+    pub fn unbind(self) -> Parts {
+        Parts { object: self.object.unbind(), children: self.children.unbind(), aux: self.aux.unbind() }
+    }
 }
 
 fn functions(class: &Bound<'_, PyType>) -> Option<(Py<PyAny>, Py<PyAny>)> {
@@ -32,7 +46,7 @@ fn functions(class: &Bound<'_, PyType>) -> Option<(Py<PyAny>, Py<PyAny>)> {
 }
 
 /// The parts of an object whose class is registered.
-pub fn find<'py>(v: &Bound<'py, PyAny>) -> PyResult<Option<Parts<'py>>> {
+pub fn find<'py>(v: &Bound<'py, PyAny>) -> PyResult<Option<BoundParts<'py>>> {
     let class = v.get_type();
     let Some((flatten, _)) = functions(&class) else { return Ok(None) };
     let parts = flatten.bind(v.py()).call1((v,))?;
@@ -47,7 +61,7 @@ pub fn find<'py>(v: &Bound<'py, PyAny>) -> PyResult<Option<Parts<'py>>> {
         return Err(wrong());
     }
     let children = parts.get_item(0)?.try_iter().map_err(|_| wrong())?.collect::<PyResult<Vec<_>>>()?;
-    Ok(Some(Parts { children: PyTuple::new(v.py(), children)?, aux: parts.get_item(1)? }))
+    Ok(Some(BoundParts { object: v.clone(), children: PyTuple::new(v.py(), children)?, aux: parts.get_item(1)? }))
 }
 
 /// An object of a registered class, from its parts.

@@ -334,14 +334,17 @@ samplers! {
     ///     >>> mx.random.permutation(5, key=mx.random.key(0))
     ///     array([1, 2, 0, 4, 3], dtype=uint32)
     fn permutation(x, axis=0) "x, axis=0" [x: &Bound<'_, PyAny>, axis: isize] |key| {
-        if let Ok(n) = x.extract::<OneExtent>() {
-            random::permutation(n.0, key)
-        } else {
-            let a = x.extract::<ArrayLike>()?.0;
-            run(|| {
-                let at = lazuli_ir::shape::normalize_axis("permutation", axis, a.ndim())?;
-                Ok(ops::take(&a, &random::permutation(a.dim(at as isize), key)?, Some(axis)))
-            })?
+        // An array is never taken for a number, whatever its size: while a function is traced it has none.
+        let number = if x.is_instance_of::<PyArray>() { None } else { x.extract::<OneExtent>().ok() };
+        match number {
+            Some(n) => random::permutation(n.0, key),
+            None => {
+                let a = x.extract::<ArrayLike>()?.0;
+                run(|| {
+                    let at = lazuli_ir::shape::normalize_axis("permutation", axis, a.ndim())?;
+                    Ok(ops::take(&a, &random::permutation(a.dim(at as isize), key)?, Some(axis)))
+                })?
+            }
         }
     }
 }

@@ -4,7 +4,7 @@ use crate::array::PyArray;
 use crate::errors::{Raised, run};
 use crate::tree::{self, Kept, Template};
 use lazuli_core::{Array, custom, transform};
-use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::exceptions::{PyRecursionError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 
@@ -14,6 +14,36 @@ pub fn name_of(fun: &Bound<'_, PyAny>) -> String {
     // A functools.partial has the name of what it calls.
     let name = name.or_else(|_| fun.getattr("func")?.getattr("__name__")?.extract());
     name.or_else(|_| fun.get_type().name().map(|n| n.to_string())).unwrap_or_else(|_| "function".into())
+}
+
+/// How deep traces may be nested: each takes some of the stack, which Python's own limit does not know.
+const MAX_DEPTH: usize = 256;
+
+thread_local! {
+    static DEPTH: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+}
+
+/// A call of the user's function by a transformation, for as long as it lives.
+pub struct Nested(());
+
+impl Nested {
+    /// Refuses very many, one within the other: a function that calls itself through a transformation without end.
+    pub fn enter(fun: &Bound<'_, PyAny>) -> PyResult<Nested> {
+        if DEPTH.get() >= MAX_DEPTH {
+            return Err(PyRecursionError::new_err(format!(
+                "'{}' is traced within {MAX_DEPTH} other traces: does it call itself without end?",
+                name_of(fun)
+            )));
+        }
+        DEPTH.set(DEPTH.get() + 1);
+        Ok(Nested(()))
+    }
+}
+
+impl Drop for Nested {
+    fn drop(&mut self) {
+        DEPTH.set(DEPTH.get() - 1);
+    }
 }
 
 /// The arguments that are differentiated: by position and by name.
@@ -110,6 +140,7 @@ pub fn _value_and_grad<'py>(
     kwargs: &Bound<'py, PyDict>,
 ) -> PyResult<(Bound<'py, PyAny>, Bound<'py, PyList>)> {
     let py = fun.py();
+    let _nested = Nested::enter(fun)?;
     let chosen = Chosen::new("grad", &argnums, argnames, args, Some(kwargs))?;
     let mut primals = Vec::new();
     let templates = chosen.flatten(args, Some(kwargs), &mut primals)?;
@@ -191,6 +222,7 @@ pub fn vjp(
     primals: &Bound<'_, PyAny>,
     cotangents: &Bound<'_, PyAny>,
 ) -> PyResult<(Vec<PyArray>, Vec<PyArray>)> {
+    let _nested = Nested::enter(fun)?;
     let primals = arrays_of("vjp", "primals", primals)?;
     let cotangents = arrays_of("vjp", "cotangents", cotangents)?;
     let raised = Raised::new();
@@ -209,6 +241,7 @@ pub fn jvp(
     primals: &Bound<'_, PyAny>,
     tangents: &Bound<'_, PyAny>,
 ) -> PyResult<(Vec<PyArray>, Vec<PyArray>)> {
+    let _nested = Nested::enter(fun)?;
     let primals = arrays_of("jvp", "primals", primals)?;
     let tangents = arrays_of("jvp", "tangents", tangents)?;
     let raised = Raised::new();
@@ -259,6 +292,7 @@ pub fn _vmap<'py>(
     kwargs: &Bound<'py, PyDict>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = fun.py();
+    let _nested = Nested::enter(fun)?;
     let mut inputs = Vec::new();
     let template = tree::flatten(args.as_any(), &mut inputs)?;
     let mut axes = Vec::new();
@@ -301,6 +335,7 @@ pub fn _custom<'py>(
     recompute: bool,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = fun.py();
+    let _nested = Nested::enter(fun)?;
     let name = name_of(fun);
     let mut inputs = Vec::new();
     let template = tree::flatten(args.as_any(), &mut inputs)?;

@@ -9,7 +9,8 @@ use crate::random::RandomState;
 use lazuli_core::Array;
 use pyo3::exceptions::PyRecursionError;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyList, PyTuple, PyType};
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
 /// A tree with its arrays taken out, in order; [`fill`](Template::fill) puts others in.
@@ -19,8 +20,8 @@ pub enum Template {
     Leaf(Py<PyAny>),
     /// Of a derived class: an empty object of it.
     List(Option<Py<PyAny>>, Vec<Template>),
-    /// The type is kept: a named tuple is made anew by its `_make`.
-    Tuple(Option<Py<PyType>>, Vec<Template>),
+    /// Of a derived class: the class, and the attributes of the tuple. A named tuple is made anew by its `_make`.
+    Tuple(Option<(Py<PyType>, Attributes)>, Vec<Template>),
     /// Keys in order of insertion; of a derived class (a `Module`): an empty object of it with the same attributes.
     Dict(Option<Py<PyAny>>, Vec<(Py<PyAny>, Template)>),
     /// An object of a registered class: what it is made of besides its children.
@@ -36,6 +37,51 @@ pub enum Kept {
     Contents,
 }
 
+/// Attributes of an object of a derived class, by name.
+pub type Attributes = Vec<(String, Py<PyAny>)>;
+
+/// The number that stands for all attributes of a module or an optimizer's state.
+pub fn version(object: &Bound<'_, PyAny>) -> Option<u64> {
+    object.getattr("_version").ok()?.extract().ok()
+}
+
+/// What an object of a derived class has besides its contents, sorted by name: its `__dict__`, its slots, and attributes of C such as the factory of a
+/// `defaultdict`.
+pub fn attributes<'py>(object: &Bound<'py, PyAny>) -> PyResult<Vec<(String, Bound<'py, PyAny>)>> {
+    static MEMBERS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = object.py();
+    let load = || Ok::<_, PyErr>(py.import("lazuli._members")?.getattr("members")?.unbind());
+    let members = MEMBERS.get_or_try_init(py, load)?.bind(py).call1((object.get_type(),))?.cast_into::<PyTuple>()?;
+    let mut found = Vec::new();
+    for name in members.iter() {
+        let name = name.cast_into::<PyString>()?;
+        // A slot may be empty.
+        if let Ok(value) = object.getattr(&name) {
+            found.push((name.to_string_lossy().into_owned(), value));
+        }
+    }
+    if let Ok(Ok(own)) = object.getattr("__dict__").map(|d| d.cast_into::<PyDict>()) {
+        found.extend(own.iter().map(|(name, value)| (name.to_string(), value)));
+    }
+    found.sort_by(|a, b| a.0.cmp(&b.0));
+    Ok(found)
+}
+
+/// Gives an object attributes, whatever its class makes of assignments.
+fn assign<'py>(object: &Bound<'py, PyAny>, attributes: &[(String, Bound<'py, PyAny>)]) -> PyResult<()> {
+    static ASSIGN: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
+    let py = object.py();
+    let own = object.getattr("__dict__").ok().and_then(|d| d.cast_into::<PyDict>().ok());
+    let load = || Ok::<_, PyErr>(py.import("builtins")?.getattr("object")?.getattr("__setattr__")?.unbind());
+    for (name, value) in attributes {
+        match &own {
+            Some(own) if own.contains(name)? || !object.get_type().hasattr(name)? => own.set_item(name, value)?,
+            _ => drop(ASSIGN.get_or_try_init(py, load)?.bind(py).call1((object, name, value))?),
+        }
+    }
+    Ok(())
+}
+
 /// An object of the class of `object`, a derived list or dict, with its attributes and without contents.
 pub fn shell<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     let class = object.get_type();
@@ -46,30 +92,65 @@ pub fn shell<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         return Ok(copy);
     };
     let new = class.call_method1("__new__", (&class,))?;
-    if let Ok(own) = new.getattr("__dict__") {
-        own.cast::<PyDict>()?.update(attributes.cast::<PyDict>()?.as_mapping())?;
+    match new.getattr("__dict__") {
+        // All that a module or an optimizer's state has is there.
+        Ok(own) if version(object).is_some() => {
+            own.cast::<PyDict>()?.update(attributes.cast::<PyDict>()?.as_mapping())?;
+        }
+        _ => assign(&new, &self::attributes(object)?)?,
     }
     Ok(new)
 }
 
-/// An object like `object`, a derived dict, with these entries.
-pub fn twin<'py>(object: &Bound<'py, PyAny>, entries: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {
+/// The same, where `f` says what becomes of the attributes.
+pub fn shell_with<'py>(
+    object: &Bound<'py, PyAny>,
+    f: &mut dyn FnMut(&Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
     let new = shell(object)?;
+    if version(object).is_none() {
+        let mut changed = map_attributes(object, f)?;
+        changed.retain(|(name, value)| !new.getattr(name).is_ok_and(|old| old.is(value)));
+        assign(&new, &changed)?;
+    }
+    Ok(new)
+}
+
+/// The attributes, each put through `f`.
+pub fn map_attributes<'py>(
+    object: &Bound<'py, PyAny>,
+    f: &mut dyn FnMut(&Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>>,
+) -> PyResult<Vec<(String, Bound<'py, PyAny>)>> {
+    attributes(object)?.into_iter().map(|(name, value)| Ok((name, f(&value)?))).collect()
+}
+
+/// Puts entries into an empty dict of a derived class.
+pub fn put_entries(object: &Bound<'_, PyAny>, entries: &Bound<'_, PyDict>) -> PyResult<()> {
     // By the object's own assignment: an `OrderedDict` keeps an order of its own.
-    entries.iter().try_for_each(|(key, value)| new.set_item(key, value))?;
-    Ok(new)
+    entries.iter().try_for_each(|(key, value)| object.set_item(key, value))
 }
 
-/// An object like `object`, a derived list, with these items.
-pub fn list_twin<'py>(object: &Bound<'py, PyAny>, items: &Bound<'py, PyList>) -> PyResult<Bound<'py, PyAny>> {
-    let new = shell(object)?;
-    new.cast::<PyList>()?.set_slice(0, 0, items)?;
-    Ok(new)
+/// Puts items into an empty list of a derived class.
+pub fn put_items(object: &Bound<'_, PyAny>, items: &Bound<'_, PyList>) -> PyResult<()> {
+    object.cast::<PyList>()?.set_slice(0, 0, items)
 }
 
-/// A tuple of this derived class.
-pub fn tuple_of<'py>(class: &Bound<'py, PyType>, items: Bound<'py, PyTuple>) -> PyResult<Bound<'py, PyAny>> {
-    if class.hasattr("_make")? { class.call_method1("_make", (items,)) } else { class.call1((items,)) }
+/// A tuple of this derived class with these attributes.
+pub fn tuple_of<'py>(
+    class: &Bound<'py, PyType>,
+    attributes: &[(String, Bound<'py, PyAny>)],
+    items: Bound<'py, PyTuple>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let new = if class.hasattr("_make")? { class.call_method1("_make", (items,))? } else { class.call1((items,))? };
+    // What its constructor has set, it has.
+    let mut missing = Vec::new();
+    for (name, value) in attributes {
+        if !new.hasattr(name)? || new.getattr("__dict__").is_ok_and(|own| own.contains(name).unwrap_or(false)) {
+            missing.push((name.clone(), value.clone()));
+        }
+    }
+    assign(&new, &missing)?;
+    Ok(new)
 }
 
 /// How deep trees may be nested: deeper ones, and those that contain themselves, would exhaust the stack.
@@ -124,11 +205,20 @@ pub fn map_arrays<'py>(
         return Ok(Template::List(derived.map(Bound::unbind), items));
     }
     if let Ok(tuple) = v.cast::<PyTuple>() {
-        let class = (!tuple.is_exact_instance_of::<PyTuple>()).then(|| tuple.get_type().unbind());
-        return Ok(Template::Tuple(class, tuple.iter().map(|x| map_arrays(&x, see)).collect::<PyResult<_>>()?));
+        let derived = match tuple.is_exact_instance_of::<PyTuple>() {
+            true => None,
+            false => {
+                let attributes = attributes(v)?.into_iter().map(|(name, value)| (name, value.unbind())).collect();
+                Some((tuple.get_type().unbind(), attributes))
+            }
+        };
+        return Ok(Template::Tuple(derived, tuple.iter().map(|x| map_arrays(&x, see)).collect::<PyResult<_>>()?));
     }
     if let Ok(dict) = v.cast::<PyDict>() {
-        let entries = dict.iter().map(|(k, x)| Ok((k.unbind(), map_arrays(&x, see)?))).collect::<PyResult<_>>()?;
+        // Taken out first: the functions of registered classes are the user's.
+        let entries: Vec<_> = dict.iter().collect();
+        let entries =
+            entries.into_iter().map(|(k, x)| Ok((k.unbind(), map_arrays(&x, see)?))).collect::<PyResult<_>>()?;
         let derived = (!dict.is_exact_instance_of::<PyDict>()).then(|| shell(v)).transpose()?;
         return Ok(Template::Dict(derived.map(Bound::unbind), entries));
     }
@@ -152,7 +242,8 @@ pub fn visit<'py>(v: &Bound<'py, PyAny>, see: &mut dyn FnMut(&Bound<'py, PyArray
         return tuple.iter().try_for_each(|x| visit(&x, see));
     }
     if let Ok(dict) = v.cast::<PyDict>() {
-        return dict.iter().try_for_each(|(_, x)| visit(&x, see));
+        let entries: Vec<_> = dict.iter().collect();
+        return entries.iter().try_for_each(|(_, x)| visit(x, see));
     }
     if v.is_instance_of::<RandomState>() {
         return see(&crate::random::key_object(v.py())?);
@@ -171,17 +262,31 @@ impl Template {
         kept: Kept,
         arrays: &mut dyn Iterator<Item = Array>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let mut all = |items: &[Template]| items.iter().map(|t| t.fill(py, kept, arrays)).collect::<PyResult<Vec<_>>>();
+        self.fill_with(py, kept, &mut |py| {
+            let a = arrays.next().expect("as many arrays as the template has places");
+            Ok(Bound::new(py, PyArray::new(a))?.into_any())
+        })
+    }
+    /// The tree with these array objects in its places.
+    pub fn fill_with<'py>(
+        &self,
+        py: Python<'py>,
+        kept: Kept,
+        next: &mut dyn FnMut(Python<'py>) -> PyResult<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let mut all =
+            |items: &[Template]| items.iter().map(|t| t.fill_with(py, kept, next)).collect::<PyResult<Vec<_>>>();
         Ok(match self {
-            Template::Array => {
-                let a = arrays.next().expect("as many arrays as the template has places");
-                Bound::new(py, PyArray::new(a))?.into_any()
-            }
+            Template::Array => next(py)?,
             Template::Leaf(v) => v.bind(py).clone(),
             Template::List(derived, items) => {
                 let list = PyList::new(py, all(items)?)?;
                 match derived {
-                    Some(object) if kept == Kept::Classes => list_twin(object.bind(py), &list)?,
+                    Some(object) if kept == Kept::Classes => {
+                        let new = shell(object.bind(py))?;
+                        put_items(&new, &list)?;
+                        new
+                    }
                     _ => list.into_any(),
                 }
             }
@@ -189,16 +294,24 @@ impl Template {
                 let tuple = PyTuple::new(py, all(items)?)?;
                 match class {
                     None => tuple.into_any(),
-                    Some(class) => tuple_of(class.bind(py), tuple)?,
+                    Some((class, attributes)) => {
+                        let attributes: Vec<_> =
+                            attributes.iter().map(|(name, value)| (name.clone(), value.bind(py).clone())).collect();
+                        tuple_of(class.bind(py), &attributes, tuple)?
+                    }
                 }
             }
             Template::Dict(derived, entries) => {
                 let dict = PyDict::new(py);
                 for (k, t) in entries {
-                    dict.set_item(k, t.fill(py, kept, arrays)?)?;
+                    dict.set_item(k, t.fill_with(py, kept, next)?)?;
                 }
                 match derived {
-                    Some(object) if kept == Kept::Classes => twin(object.bind(py), &dict)?,
+                    Some(object) if kept == Kept::Classes => {
+                        let new = shell(object.bind(py))?;
+                        put_entries(&new, &dict)?;
+                        new
+                    }
                     _ => dict.into_any(),
                 }
             }
@@ -264,7 +377,11 @@ impl Template {
         match self {
             Template::Array => true,
             Template::Leaf(v) => plain(v.bind(py)),
-            Template::List(None, items) | Template::Tuple(_, items) => items.iter().all(|t| t.is_plain(py)),
+            Template::List(None, items) => items.iter().all(|t| t.is_plain(py)),
+            Template::Tuple(derived, items) => {
+                derived.as_ref().is_none_or(|(_, attributes)| attributes.iter().all(|(_, v)| plain(v.bind(py))))
+                    && items.iter().all(|t| t.is_plain(py))
+            }
             Template::Dict(None, entries) => entries.iter().all(|(k, t)| plain(k.bind(py)) && t.is_plain(py)),
             Template::List(Some(_), _) | Template::Dict(Some(_), _) | Template::Node(..) => false,
         }
@@ -278,8 +395,11 @@ impl Template {
                 visit.call(object)?;
                 items.iter().try_for_each(|t| t.traverse(visit))
             }
-            Template::Tuple(class, items) => {
-                visit.call(class)?;
+            Template::Tuple(derived, items) => {
+                if let Some((class, attributes)) = derived {
+                    visit.call(class)?;
+                    attributes.iter().try_for_each(|(_, value)| visit.call(value))?;
+                }
                 items.iter().try_for_each(|t| t.traverse(visit))
             }
             Template::Dict(object, entries) => {

@@ -146,3 +146,11 @@ pub(super) fn fit(a: &Loop, b: &Loop) -> Option<Fit> {
         _ => (a.axes == b.axes && a.is_row | b.is_row).then_some(Fit::Same),
     }
 }
+
+/// How two kernels become one, and the loop of that.
+pub(super) fn joined(a: &Loop, b: &Loop) -> Option<(Fit, Loop)> {
+    let how = fit(a, b)?;
+    let rows = if a.kept.is_some() { a } else { b };
+    let is_row = rows.is_row && [a, b].iter().all(|nest| nest.kept.is_none() || nest.is_row);
+    Some((how, Loop { is_row, ..rows.clone() }))
+}

@@ -1,6 +1,6 @@
 //! Kernels become one: those that could store a value that all of them need, those that a reduction joins, and siblings that read the same array.
 
-use super::loops::{Fit, Loop, fit, spread};
+use super::loops::{Fit, Loop, fit, joined, spread};
 use super::{Class, Fuser, Kernel, LIFTED, MOST_INSTRUCTIONS, MOST_OPERANDS, NONE, Placement, SMALL};
 use super::{operands, same_points};
 use crate::lower::lowering;
@@ -18,7 +18,9 @@ impl Fuser<'_> {
         let mergeable = |d: &Placement| self.stores_at(d) && self.can_merge(first.kernel, d.kernel);
         if demands.len() > 1 && demands.iter().all(mergeable) {
             let kernels: SmallVec<[u32; 2]> = demands.iter().map(|d| d.kernel).collect();
-            self.merge_all(&kernels, demands);
+            if self.fit_together(&kernels) {
+                self.merge_all(&kernels, demands);
+            }
         }
     }
 
@@ -60,6 +62,9 @@ impl Fuser<'_> {
             return None;
         }
         let kernels: SmallVec<[u32; 2]> = highest.iter().map(|d| d.kernel).collect();
+        if !self.fit_together(&kernels) {
+            return None;
+        }
         let into = self.merge_all(&kernels, demands);
         self.has_room(into, e, cost).then_some(into)
     }
@@ -84,6 +89,21 @@ impl Fuser<'_> {
                 && p.reads.len() + q.reads.len() + p.group.stores.len() + q.group.stores.len() <= MOST_OPERANDS
     }
 
+    /// Whether the loops of kernels that may each become one with the first may all become one: a map over the points of two reductions can join either,
+    /// but not both if they keep different axes.
+    fn fit_together(&self, kernels: &[u32]) -> bool {
+        let mut kernels = kernels.iter().map(|&k| self.find(k));
+        let Some(first) = kernels.next() else { return true };
+        let mut all = self.kernel(first).nest.clone();
+        kernels.filter(|&k| k != first).all(|k| {
+            all = match (&all, &self.kernel(k).nest) {
+                (Some(one), Some(other)) => joined(one, other).map(|(_, nest)| nest),
+                _ => None,
+            };
+            all.is_some()
+        })
+    }
+
     /// Merges two kernels that may be; demands of a value go along.
     fn merge(&mut self, a: u32, b: u32, demands: &mut [Placement]) -> u32 {
         let (a, b) = (self.find(a), self.find(b));
@@ -92,13 +112,12 @@ impl Fuser<'_> {
         }
         let nest = |k: u32| self.kernel(k).nest.clone().expect("kernels that may be merged have loops");
         let (one, other) = (nest(a), nest(b));
-        let rows = if one.kept.is_some() { one.clone() } else { other.clone() };
-        match fit(&one, &other).expect("they may be merged") {
+        let (how, rows) = joined(&one, &other).expect("they may be merged");
+        match how {
             Fit::Same => {}
             Fit::First => self.lift(a, &rows, demands),
             Fit::Second => self.lift(b, &rows, demands),
         }
-        let is_row = [&one, &other].iter().all(|nest| nest.kept.is_none() || nest.is_row);
         let larger = |k: &Kernel| k.group.members.len() + k.reads.len();
         let (into, from) = if larger(self.kernel(a)) >= larger(self.kernel(b)) { (a, b) } else { (b, a) };
         self.merged[from as usize] = into;
@@ -108,7 +127,7 @@ impl Fuser<'_> {
         let k = &mut self.kernels[into as usize];
         k.reads.extend(reads);
         k.instructions += instructions;
-        k.nest = Some(Loop { is_row: is_row && rows.is_row, ..rows });
+        k.nest = Some(rows);
         k.group.anchors.extend(group.anchors);
         k.group.stores.extend(group.stores);
         k.group.shapes.extend(group.shapes);

@@ -238,6 +238,10 @@ impl Body {
 
     /// Loads an array that lies in memory.
     pub fn load(&mut self, place: &Place, dtype: DType, at: &[Ix], mask: Option<Value>) -> Lane {
+        // Of an array without elements none is wanted: there is no point at all, or a mask does not hold at it.
+        if place.layout.size() == 0 {
+            return self.zero(dtype);
+        }
         let affine = mask.is_none() && at.iter().all(|ix| matches!(ix, Ix::Affine { .. }));
         match (affine, dtype) {
             (true, DType::C64) => {
@@ -288,7 +292,7 @@ impl Body {
     fn load_at(&mut self, place: &Place, dtype: DType, at: &[Ix], mask: Option<Value>) -> Lane {
         let layout = &place.layout;
         let parts = if dtype.is_complex() { 2 } else { 1 };
-        let (low, high) = layout.span().unwrap_or((0, -1));
+        let (low, high) = layout.span().expect("the array has elements");
         let len = (high - low + 1) as usize;
         let at: Index = at.iter().zip(&layout.shape).map(|(ix, &n)| self.clamped(ix, n, mask.is_some())).collect();
         let position = self.linear(&at, &layout.strides, parts, (layout.offset - low) * parts);

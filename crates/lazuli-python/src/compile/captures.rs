@@ -3,12 +3,12 @@
 //! Captured containers are the user's own and stay the same objects. A trace runs on them; afterwards each place of an output capture is
 //! compared with what stood there before, which gives an [`Edit`] that later calls repeat.
 
+use super::entry::{Outputs, Results};
 use crate::array::PyArray;
 use crate::frames;
 use crate::nodes;
 use crate::random::RandomState;
-use crate::tree::{self, Kept, Level, Template};
-use lazuli_core::Array;
+use crate::tree::{self, Level, Template};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
@@ -183,7 +183,7 @@ impl Edit {
         v: &Bound<'_, PyAny>,
         before: Option<&Bound<'_, PyAny>>,
         saved: &Snapshot,
-        outputs: &mut Vec<Array>,
+        outputs: &mut Outputs,
     ) -> PyResult<Edit> {
         let same = before.is_some_and(|b| b.is(v));
         if let (true, Ok(array)) = (same, v.cast::<PyArray>()) {
@@ -200,12 +200,12 @@ impl Edit {
         let items = if same { saved.items(v) } else { None };
         let Some(items) = items else {
             let constant = same && !v.is_instance_of::<PyDict>() && !v.is_instance_of::<PyList>();
-            return if constant { Ok(Edit::Nothing) } else { tree::flatten(v, outputs).map(Edit::Put) };
+            return if constant { Ok(Edit::Nothing) } else { outputs.flatten(v).map(Edit::Put) };
         };
         if let Ok(list) = v.cast::<PyList>() {
             let before = items.cast::<PyList>()?;
             if list.len() != before.len() {
-                return tree::flatten(v, outputs).map(Edit::Refill);
+                return outputs.flatten(v).map(Edit::Refill);
             }
             let pairs = list.iter().zip(before.iter());
             return Ok(Edit::items(
@@ -233,14 +233,14 @@ impl Edit {
                 Edit::Entries(entries, gone)
             });
         }
-        tree::flatten(v, outputs).map(Edit::Become)
+        outputs.flatten(v).map(Edit::Become)
     }
 
-    fn updated(array: &Bound<'_, PyArray>, outputs: &mut Vec<Array>) -> Edit {
+    fn updated(array: &Bound<'_, PyArray>, outputs: &mut Outputs) -> Edit {
         if !frames::is_updated(array.get()) {
             return Edit::Nothing;
         }
-        outputs.push(array.get().get());
+        outputs.push(array);
         Edit::Update
     }
 
@@ -249,20 +249,15 @@ impl Edit {
     }
 
     /// Does it to a tree, with these arrays.
-    pub fn apply(&self, v: &Bound<'_, PyAny>, arrays: &mut dyn Iterator<Item = Array>) -> PyResult<()> {
+    pub fn apply(&self, v: &Bound<'_, PyAny>, arrays: &mut Results<'_>) -> PyResult<()> {
         let py = v.py();
         match self {
             Edit::Nothing => {}
-            Edit::Update => {
-                let new = arrays.next().expect("one output per update");
-                match v.cast::<PyArray>() {
-                    Ok(array) => PyArray::update(array, new),
-                    Err(_) if v.is_instance_of::<RandomState>() => {
-                        PyArray::update(&crate::random::key_object(py)?, new)
-                    }
-                    Err(_) => return Err(moved(v, "an array")),
-                }
-            }
+            Edit::Update => match v.cast::<PyArray>() {
+                Ok(array) => arrays.update(array),
+                Err(_) if v.is_instance_of::<RandomState>() => arrays.update(&crate::random::key_object(py)?),
+                Err(_) => return Err(moved(v, "an array")),
+            },
             Edit::Put(_) => return Err(moved(v, "a container around it")),
             Edit::Items(items) => {
                 if let Ok(tuple) = v.cast::<PyTuple>() {
@@ -278,21 +273,21 @@ impl Edit {
                 for (i, edit) in items.iter().enumerate() {
                     match edit {
                         Edit::Nothing => {}
-                        Edit::Put(t) => list.set_item(i, t.fill(py, Kept::Classes, arrays)?)?,
+                        Edit::Put(t) => list.set_item(i, arrays.fill(py, t)?)?,
                         edit => edit.apply(&list.get_item(i)?, arrays)?,
                     }
                 }
             }
             Edit::Refill(template) => {
                 let list = v.cast::<PyList>().map_err(|_| moved(v, "a list"))?;
-                list.set_slice(0, list.len(), &template.fill(py, Kept::Classes, arrays)?)?;
+                list.set_slice(0, list.len(), &arrays.fill(py, template)?)?;
             }
             Edit::Entries(entries, gone) => {
                 let dict = v.cast::<PyDict>().map_err(|_| moved(v, "a dict"))?;
                 for (key, edit) in entries {
                     let key = key.bind(py);
                     match edit {
-                        Edit::Put(t) => dict.set_item(key, t.fill(py, Kept::Classes, arrays)?)?,
+                        Edit::Put(t) => dict.set_item(key, arrays.fill(py, t)?)?,
                         edit => {
                             let now =
                                 dict.get_item(key)?.ok_or_else(|| moved(v, &format!("a dict with the key {key}")))?;
@@ -306,7 +301,7 @@ impl Edit {
                     }
                 }
             }
-            Edit::Become(template) => become_like(v, &template.fill(py, Kept::Classes, arrays)?)?,
+            Edit::Become(template) => become_like(v, &arrays.fill(py, template)?)?,
         }
         Ok(())
     }

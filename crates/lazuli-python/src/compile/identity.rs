@@ -6,6 +6,7 @@
 use super::Cache;
 use crate::key::{Call, Token};
 use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyCFunction, PyDict, PyTuple, PyWeakrefReference};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -66,16 +67,31 @@ pub fn cache_of(fun: &Bound<'_, PyAny>) -> PyResult<Arc<Cache>> {
     Ok(cache)
 }
 
-fn identify(fun: &Bound<'_, PyAny>, call: &mut Call) -> PyResult<()> {
-    static PARTIAL: pyo3::sync::PyOnceLock<Py<PyAny>> = pyo3::sync::PyOnceLock::new();
+/// Whether it is a `functools.partial` itself, not of a class derived from it.
+fn is_partial(fun: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static PARTIAL: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = fun.py();
-    let partial =
-        PARTIAL.get_or_try_init(py, || Ok::<_, PyErr>(py.import("functools")?.getattr("partial")?.unbind()))?;
-    if !fun.get_type().is(partial.bind(py)) {
+    let load = || Ok::<_, PyErr>(py.import("functools")?.getattr("partial")?.unbind());
+    Ok(fun.get_type().is(PARTIAL.get_or_try_init(py, load)?.bind(py)))
+}
+
+fn identify(fun: &Bound<'_, PyAny>, call: &mut Call) -> PyResult<()> {
+    if !is_partial(fun)? {
         return call.callable(fun);
     }
     call.tokens.push(Token::Part("partial"));
     identify(&fun.getattr("func")?, call)?;
     call.read(&fun.getattr("args")?, &|| "args".into())?;
     call.read(&fun.getattr("keywords")?, &|| "keywords".into())
+}
+
+/// Reads a `functools.partial` into the key of a call: its lists and dicts may have changed since it was compiled.
+pub fn read_partial(fun: &Bound<'_, PyAny>, call: &mut Call) -> PyResult<()> {
+    if !is_partial(fun)? {
+        return Ok(());
+    }
+    let by_identity = std::mem::replace(&mut call.by_identity, true);
+    let read = identify(fun, call);
+    call.by_identity = by_identity;
+    read
 }

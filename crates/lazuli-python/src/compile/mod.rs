@@ -19,8 +19,7 @@ use crate::array::PyArray;
 use crate::errors::{exception, run};
 use crate::key::{Call, Shapes, Token};
 use crate::transforms::name_of;
-use crate::tree::Kept;
-use entry::Entry;
+use entry::{Entry, Results};
 pub use explain::{Explanation, Lowered};
 use lazuli_core::{Array, CompileMode, ErrorKind, cache, shapeless, switch};
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyTypeError, PyValueError};
@@ -334,8 +333,9 @@ fn signature(fun: &Bound<'_, PyAny>) -> String {
 struct Arguments<'a, 'py> {
     args: &'a Bound<'py, PyTuple>,
     kwargs: Option<&'a Bound<'py, PyDict>>,
-    /// How many of the call's array objects they hold.
+    /// How many of the call's array objects they hold, and of its objects of registered classes.
     arrays: usize,
+    nodes: usize,
     /// Where among the call's array objects those are that are captured.
     captured: Vec<usize>,
 }
@@ -370,7 +370,9 @@ impl Compiled {
             call.tokens.push(Token::Part("kwargs"));
             call.read(kwargs.as_any(), &|| "kwargs".into())?;
         }
-        let arrays = call.arrays.len();
+        // What a `functools.partial` holds can be changed: it is looked at in every call.
+        identity::read_partial(held.fun.bind(args.py()), &mut call)?;
+        let (arrays, nodes) = (call.arrays.len(), call.nodes.len());
         let mut captured = Vec::new();
         if let Some(inputs) = &held.inputs {
             let inputs = inputs.bind(args.py());
@@ -385,7 +387,7 @@ impl Compiled {
                 _ => None,
             }));
         }
-        Ok((call, Arguments { args, kwargs, arrays, captured }))
+        Ok((call, Arguments { args, kwargs, arrays, nodes, captured }))
     }
 
     fn find(&self, py: Python<'_>, call: &Call) -> PyResult<Option<Arc<Entry>>> {
@@ -431,11 +433,12 @@ fn finish<'py>(
     call: &Call,
     outputs: Vec<Array>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let mut outputs = outputs.into_iter();
-    let result = entry.result.fill(py, Kept::Classes, &mut outputs)?;
+    let mut results = Results::new(outputs, entry, call);
+    let result = results.fill(py, &entry.result)?;
     if let (Some(edit), Some(tree)) = (&entry.captured, &held.outputs) {
-        edit.apply(tree.bind(py), &mut outputs)?;
+        edit.apply(tree.bind(py), &mut results)?;
     }
+    let mut outputs = results.rest();
     for &place in &entry.updated {
         let new = outputs.next().expect("one output per updated argument");
         PyArray::update(call.objects[place].bind(py), new);

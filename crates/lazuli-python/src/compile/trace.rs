@@ -4,15 +4,15 @@
 //! [`crate::frames`]). Whatever goes wrong, captured containers are as they were before and nothing is cached.
 
 use super::captures::{Edit, Replaced, Snapshot};
-use super::entry::Entry;
+use super::entry::{Entry, Outputs, Source};
 use super::{Arguments, Cache, Compiled, Held, Shapeless, reach};
 use crate::array::PyArray;
 use crate::errors::run;
-use crate::frames::{Scope, Seen};
-use crate::key::{Call, Identities, Shapes, Token};
+use crate::frames::{self, Scope, Seen};
+use crate::key::{self, Call, Identities, Shapes, Token};
 use crate::location;
-use crate::nodes;
-use crate::transforms::name_of;
+use crate::nodes::{self, Parts};
+use crate::transforms::{Nested, name_of};
 use crate::tree;
 use lazuli_core::program::Recorded;
 use lazuli_core::trace::{self, Trace};
@@ -20,6 +20,7 @@ use lazuli_core::{Array, CompileMode, Program, log, shapeless};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 impl Compiled {
@@ -32,6 +33,7 @@ impl Compiled {
         mode: CompileMode,
     ) -> PyResult<Arc<Entry>> {
         let py = arguments.args.py();
+        call.nodes[arguments.nodes..].iter().try_for_each(|node| holds_its_arrays(node, py))?;
         let watched = Watched::of(held, py)?;
         match self.run(held, arguments, call, mode, &watched) {
             // The call does to the outputs what the trace did, as every later call will.
@@ -54,6 +56,7 @@ impl Compiled {
     ) -> PyResult<Arc<Entry>> {
         let py = arguments.args.py();
         let fun = held.fun.bind(py);
+        let _nested = Nested::enter(fun)?;
         let name = name_of(fun);
         location::locate();
         let trace = Trace::begin(name.clone(), "compile");
@@ -72,13 +75,15 @@ impl Compiled {
         let kwargs = new_kwargs.as_ref().map(|k| k.cast::<PyDict>()).transpose()?;
         let value = fun.call(new_args, kwargs)?;
 
-        let mut outputs = Vec::new();
-        let result = tree::flatten(&value, &mut outputs)?;
+        let mut outputs = Outputs::default();
+        let result = outputs.flatten(&value)?;
         drop(value);
         let captured = match &held.outputs {
             Some(o) => Some(Edit::of(o.bind(py), Some(o.bind(py)), &watched.outputs, &mut outputs)?),
             None => None,
         };
+        let sources = filler.sources(&outputs.objects, &arguments.captured);
+        let mut outputs = outputs.arrays;
         let updated = filler.updated(&mut outputs);
         let replaced = watched.reached.replaced(py)?;
         let (seen, mut drew) = frame.finish();
@@ -123,7 +128,7 @@ impl Compiled {
         let program = Arc::new(program);
         let identities = Identities::new(py, std::mem::take(&mut call.identities));
         let symbolic = program.is_symbolic();
-        let entry = Arc::new(Entry { program, result, captured, updated, identities });
+        let entry = Arc::new(Entry { program, result, captured, sources, updated, identities });
         // What was traced within another trace may mention that trace's placeholders: it serves this call alone.
         if !symbolic {
             let cache = if entry.is_plain(py) { &self.shared } else { &self.own };
@@ -137,6 +142,29 @@ impl Compiled {
         }
         Ok(entry)
     }
+}
+
+/// Refuses a captured object of a registered class that gives other arrays each time it is taken apart: those that the function reads are none of them.
+fn holds_its_arrays(node: &Parts, py: Python<'_>) -> PyResult<()> {
+    let arrays = |children: &Bound<'_, PyTuple>| {
+        let mut found = Vec::new();
+        tree::visit(children.as_any(), &mut |array| {
+            found.push(array.clone().unbind());
+            Ok(())
+        })?;
+        PyResult::Ok(found)
+    };
+    let object = node.object.bind(py);
+    let Some(again) = nodes::find(object)? else { return Ok(()) };
+    let (first, second) = (arrays(node.children.bind(py))?, arrays(&again.children)?);
+    if first.len() == second.len() && first.iter().zip(&second).all(|(a, b)| a.is(b)) {
+        return Ok(());
+    }
+    let class = object.get_type().name()?;
+    Err(PyValueError::new_err(format!(
+        "[compile] a captured object of {class} cannot be followed: what is registered as its flatten function makes new arrays, where it must \
+         give those that the object holds"
+    )))
 }
 
 /// The key of a new trace: the first that none has.
@@ -264,18 +292,21 @@ impl Watched {
     }
 }
 
-/// Builds arguments anew around placeholders: one wrapper per distinct array object.
+/// Builds arguments anew around placeholders: one wrapper per distinct array object. It walks them in the order in which the call was read.
 pub(super) struct Filler<'a> {
     call: &'a Call,
     /// What is put in each array's place.
     arrays: &'a [Array],
     wrappers: Vec<Option<Py<PyArray>>>,
+    /// How many leaves of `call.made` and objects of `call.nodes` were met.
+    made: usize,
+    nodes: usize,
 }
 
 impl<'a> Filler<'a> {
     /// For a call whose first `n` array objects are its arguments'.
     pub fn new(call: &'a Call, arrays: &'a [Array], n: usize) -> Self {
-        Filler { call, arrays, wrappers: (0..n).map(|_| None).collect() }
+        Filler { call, arrays, wrappers: (0..n).map(|_| None).collect(), made: 0, nodes: 0 }
     }
     /// Arguments that were updated in place, by their places; their new arrays go to `outputs`.
     pub fn updated(&self, outputs: &mut Vec<Array>) -> Vec<usize> {
@@ -290,13 +321,41 @@ impl<'a> Filler<'a> {
         }
         updated
     }
+    /// Where the array objects that a function returned, or put into captured trees, come from.
+    pub fn sources(&self, objects: &[Py<PyArray>], captured: &[usize]) -> Vec<Source> {
+        let mut known: HashMap<usize, Source> = HashMap::new();
+        for (place, wrapper) in self.wrappers.iter().enumerate() {
+            known.extend(wrapper.as_ref().map(|w| (w.as_ptr() as usize, Source::Object(place))));
+        }
+        for &place in captured {
+            let object = &self.call.objects[place];
+            let updated = frames::is_updated(object.get());
+            known
+                .insert(object.as_ptr() as usize, if updated { Source::Updated(place) } else { Source::Object(place) });
+        }
+        let mut sources = Vec::with_capacity(objects.len());
+        for (k, object) in objects.iter().enumerate() {
+            let address = object.as_ptr() as usize;
+            sources.push(known.get(&address).copied().unwrap_or(Source::New));
+            known.entry(address).or_insert(Source::Output(k));
+        }
+        sources
+    }
+    /// Where the array of a leaf is.
+    fn place(&mut self, v: &Bound<'_, PyAny>) -> Option<usize> {
+        if let Ok(array) = v.cast::<PyArray>() {
+            return self.call.place(array);
+        }
+        let &(address, place) = self.call.made.get(self.made)?;
+        if address != v.as_ptr() as usize {
+            return None;
+        }
+        self.made += 1;
+        Some(place)
+    }
     pub fn rebuild<'py>(&mut self, v: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = v.py();
-        let place = match v.cast::<PyArray>() {
-            Ok(a) => self.call.place(a),
-            Err(_) => self.call.made.get(&(v.as_ptr() as usize)).copied(),
-        };
-        if let Some(place) = place {
+        if let Some(place) = self.place(v) {
             let wrapper = match &self.wrappers[place] {
                 Some(w) => w.clone_ref(py),
                 None => {
@@ -308,32 +367,42 @@ impl<'a> Filler<'a> {
             return Ok(wrapper.into_bound(py).into_any());
         }
         if let Ok(list) = v.cast::<PyList>() {
-            let items = PyList::new(py, list.iter().map(|x| self.rebuild(&x)).collect::<PyResult<Vec<_>>>()?)?;
-            return match list.is_exact_instance_of::<PyList>() {
-                true => Ok(items.into_any()),
-                false => tree::list_twin(v, &items),
+            let new = match list.is_exact_instance_of::<PyList>() {
+                true => None,
+                false => Some(tree::shell_with(v, &mut |x| self.rebuild(x))?),
             };
+            let items = PyList::new(py, list.iter().map(|x| self.rebuild(&x)).collect::<PyResult<Vec<_>>>()?)?;
+            let Some(new) = new else { return Ok(items.into_any()) };
+            tree::put_items(&new, &items)?;
+            return Ok(new);
         }
         if let Ok(tuple) = v.cast::<PyTuple>() {
-            let items = PyTuple::new(py, tuple.iter().map(|x| self.rebuild(&x)).collect::<PyResult<Vec<_>>>()?)?;
-            return match tuple.is_exact_instance_of::<PyTuple>() {
-                true => Ok(items.into_any()),
-                false => tree::tuple_of(&tuple.get_type(), items),
+            let is_exact = tuple.is_exact_instance_of::<PyTuple>();
+            let attributes = match is_exact {
+                true => Vec::new(),
+                false => tree::map_attributes(v, &mut |x| self.rebuild(x))?,
             };
+            let items = PyTuple::new(py, tuple.iter().map(|x| self.rebuild(&x)).collect::<PyResult<Vec<_>>>()?)?;
+            return if is_exact { Ok(items.into_any()) } else { tree::tuple_of(&tuple.get_type(), &attributes, items) };
         }
         if let Ok(dict) = v.cast::<PyDict>() {
-            let entries = PyDict::new(py);
-            for (k, x) in dict.iter() {
+            let new = match dict.is_exact_instance_of::<PyDict>() {
+                true => None,
+                false => Some(tree::shell_with(v, &mut |x| self.rebuild(x))?),
+            };
+            // Made in the order of the key, put in in the user's.
+            let entries = dict.copy()?;
+            for (_, k, x) in key::sorted(dict)? {
                 entries.set_item(k, self.rebuild(&x)?)?;
             }
-            return match dict.is_exact_instance_of::<PyDict>() {
-                true => Ok(entries.into_any()),
-                false => tree::twin(v, &entries),
-            };
+            let Some(new) = new else { return Ok(entries.into_any()) };
+            tree::put_entries(&new, &entries)?;
+            return Ok(new);
         }
-        if let Some(node) = nodes::find(v)? {
-            let children = node.children.iter().map(|x| self.rebuild(&x)).collect::<PyResult<Vec<_>>>()?;
-            return nodes::build(&v.get_type(), &node.aux, PyTuple::new(py, children)?);
+        if let Some(parts) = self.call.nodes.get(self.nodes).filter(|parts| parts.object.is(v)) {
+            self.nodes += 1;
+            let children = parts.children.bind(py).iter().map(|x| self.rebuild(&x)).collect::<PyResult<Vec<_>>>()?;
+            return nodes::build(&v.get_type(), parts.aux.bind(py), PyTuple::new(py, children)?);
         }
         Ok(v.clone())
     }

@@ -4,14 +4,13 @@
 //! containers are put back: state and random keys move on once, by what the compiled call does.
 
 use super::captures::Edit;
-use super::entry::Entry;
+use super::entry::{Entry, Outputs};
 use super::trace::{Filler, Watched};
 use super::{Arguments, Held};
 use crate::errors::{exception, run};
 use crate::frames::Scope;
 use crate::key::Call;
 use crate::transforms::name_of;
-use crate::tree;
 use lazuli_core::{Array, trace, verify};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
@@ -49,12 +48,13 @@ fn plain(
     let kwargs = arguments.kwargs.map(|k| filler.rebuild(k.as_any())).transpose()?;
     let kwargs = kwargs.as_ref().map(|k| k.cast::<PyDict>()).transpose()?;
     let value = trace::silently(|| held.fun.bind(py).call(args, kwargs))?;
-    let mut outputs = Vec::new();
-    let result = tree::flatten(&value, &mut outputs)?;
+    let mut outputs = Outputs::default();
+    let result = outputs.flatten(&value)?;
     let captured = match &held.outputs {
         Some(o) => Some(Edit::of(o.bind(py), Some(o.bind(py)), &watched.outputs, &mut outputs)?),
         None => None,
     };
+    let mut outputs = outputs.arrays;
     let updated = filler.updated(&mut outputs);
     let same = result.is_like(&entry.result, py)?
         && updated == entry.updated

@@ -1,0 +1,340 @@
+"""A compiled function does what the function does: calls that a key might confuse, objects that are passed on, functions of the user's that
+run while a call is read."""
+
+import collections
+import enum
+import functools
+import sys
+import threading
+
+import numpy as np
+import pytest
+
+import lazuli.core as mx
+
+A, B = mx.array([1.0, 2.0]), mx.array([3.0, 5.0])
+N, M = np.array([1, 2], np.float32), np.array([3, 5], np.float32)
+
+
+def shown(v):
+    """A result as what can be compared."""
+    if isinstance(v, mx.array):
+        return str(v.dtype), v.tolist()
+    if isinstance(v, (list, tuple)):
+        return type(v), [shown(x) for x in v]
+    if isinstance(v, dict):
+        return type(v), {k: shown(x) for k, x in v.items()}
+    return v
+
+
+def check(f, *calls, **options):
+    """Calls a function plainly and compiled with each of these arguments."""
+    compiled = mx.compile(f, **options)
+    for call in calls:
+        assert shown(compiled(*call)) == shown(f(*call)), call
+
+
+def having(cls, *args, **attributes):
+    made = cls(*args)
+    for name, value in attributes.items():
+        setattr(made, name, value)
+    return made
+
+
+class MyDict(dict):
+    pass
+
+
+class MyList(list):
+    pass
+
+
+class MyTuple(tuple):
+    pass
+
+
+class MyText(str):
+    pass
+
+
+class MyInt(int):
+    pass
+
+
+class MyFloat(float):
+    pass
+
+
+class Slotted(list):
+    __slots__ = ("scale",)
+
+
+class Key:
+    """Keys that say the same, and are not the same."""
+
+    def __init__(self, n):
+        self.n = n
+
+    def __str__(self):
+        return "key"
+
+    def __hash__(self):
+        return 7
+
+
+class Name(enum.StrEnum):
+    A = "a"
+
+
+class Maker:
+    """A node whose children are made when it is taken apart."""
+
+    def __init__(self, data):
+        self.data = data
+
+
+class Holder:
+    """A node that holds an array in what it is made with."""
+
+    def __init__(self, data, scale):
+        self.data, self.scale = data, scale
+
+
+mx.register_tree_node(Maker, lambda m: ([mx.array(m.data)], None), lambda _, children: Maker(children[0]))
+mx.register_tree_node(Holder, lambda h: ([h.data], h.scale), lambda scale, children: Holder(children[0], scale))
+
+
+def scaled(d):
+    return d["x" if isinstance(d, dict) else 0] * d.scale
+
+
+def minus(x, y):
+    return mx.array(x) - 2 * mx.array(y)
+
+
+# A function, and calls of it that are not one.
+CONFUSABLE = {
+    "one numpy array twice, then two": (minus, (N, N), (N, M), (M, N)),
+    "two numpy arrays, then one twice": (minus, (N, M), (N, N)),
+    "texts that UTF-8 cannot hold": (lambda x, s: x * ord(s), (A, "\ud800"), (A, "\ud801"), (A, "\\ud800"[0])),
+    "keys that UTF-8 cannot hold": (lambda d: sum(v * ord(k) for k, v in d.items()), ({"\ud800": A},), ({"\ud801": A},)),
+    "attributes of a dict": (scaled, (having(MyDict, {"x": A}, scale=2),), (having(MyDict, {"x": A}, scale=3),)),
+    "attributes of a list": (scaled, (having(MyList, [A], scale=2),), (having(MyList, [A], scale=3),), (having(MyList, [A], scale=3.0),)),
+    "attributes of a tuple": (scaled, (having(MyTuple, [A], scale=2),), (having(MyTuple, [A], scale=3),)),
+    "slots of a list": (scaled, (having(Slotted, [A], scale=2),), (having(Slotted, [A], scale=3),)),
+    "arrays in attributes": (scaled, (having(MyList, [A], scale=A),), (having(MyList, [A], scale=B),), (having(MyList, [B], scale=A),)),
+    "attributes of a text": (lambda x, s: x * s.n, (A, having(MyText, "a", n=2)), (A, having(MyText, "a", n=3))),
+    "attributes of an int": (lambda x, s: x * s.n, (A, having(MyInt, 1, n=2)), (A, having(MyInt, 1, n=3))),
+    "attributes of a float": (lambda x, s: x * s.n, (A, having(MyFloat, 1, n=2)), (A, having(MyFloat, 1, n=3))),
+    "factories of dicts": (
+        lambda d: d["x"] * d.default_factory(),
+        (collections.defaultdict(lambda: 2, x=A),), (collections.defaultdict(lambda: 3, x=A),),
+    ),
+    "keys of one text": (lambda d: sum(v * k.n for k, v in d.items()), ({Key(2): A},), ({Key(3): A},)),
+    "keys 1, 1.0 and True": (lambda d: [type(k).__name__ for k in d], ({1: A},), ({1.0: A},), ({True: A},)),
+    "keys in tuples": (lambda d: [type(k[0]).__name__ for k in d], ({(1,): A},), ({(1.0,): A},), ({(True,): A},)),
+    "a text and a member of an enumeration as a key": (lambda d: [type(k).__name__ for k in d], ({"a": A},), ({Name.A: A},)),
+    "a node that makes its children": (lambda m: mx.array(m.data) * 2, (Maker([1.0, 2.0]),), (Maker([3.0, 4.0]),)),
+}
+
+
+@pytest.mark.parametrize("name", CONFUSABLE)
+def test_calls_are_not_confused(name):
+    check(*CONFUSABLE[name])
+
+
+def test_numbers_that_are_traced_are_not_confused():
+    check(minus, (1, 1), (1, 2), (2, 1), (2, 2), traced_scalars=True)
+    check(lambda d: minus(d["b"], d["a"]), ({"b": 1, "a": 1},), ({"b": 1, "a": 2},), traced_scalars=True)
+    f = mx.compile(lambda x, y: minus(x, y), traced_scalars=True)
+    before = mx.compile_stats()["traces"]
+    f(1, 1), f(1, 2), f(1000, 1000)
+    assert mx.compile_stats()["traces"] - before == 1
+
+
+def test_an_array_that_a_node_is_made_with_is_looked_at():
+    f, holder = mx.compile(lambda h: h.data * h.scale), Holder(A, mx.array([2.0, 2.0]))
+    assert f(holder).tolist() == [2, 4]
+    holder.scale[0] = 5.0
+    assert f(holder).tolist() == [5, 4]
+
+
+def test_what_a_partial_holds_is_looked_at():
+    def times(items, x, k=1):
+        return x * len(items) * k
+
+    items = [1, 2]
+    f = functools.partial(times, items, k=2)
+    compiled = mx.compile(f)
+    items.append(3)
+    assert compiled(A).tolist() == f(A).tolist() == [6, 12]
+    f.keywords["k"] = 5
+    assert compiled(A).tolist() == f(A).tolist() == [15, 30]
+    for other in (functools.partial(times, [1, 2], k=2), functools.partial(times, [1, 2, 3], k=2)):
+        assert mx.compile(other)(A).tolist() == other(A).tolist()
+    w = mx.array([1.0, 1.0])
+    f = functools.partial(lambda w, x: x * w, w)
+    assert mx.compile(f)(A).tolist() == [1, 2]
+    w[0] = 7.0
+    assert mx.compile(f)(A).tolist() == [7, 2]
+
+
+def test_captured_nodes_hold_their_arrays():
+    state = [Maker([1.0, 2.0])]
+    with pytest.raises(ValueError, match="captured object of Maker cannot be followed.*makes new arrays"):
+        mx.compile(lambda x: x * mx.array(state[0].data), inputs=state)(A)
+
+
+def passed_on(f, arguments=1):
+    """What a function returns and is given, after what it returned was updated in place."""
+    given = [mx.array([1.0, 2.0]) * 1 for _ in range(arguments)]
+    returned = f(*given)
+    for i, x in enumerate(returned):
+        x[0] = 10.0 * (i + 1)
+    return [x.tolist() for x in (*returned, *given)]
+
+
+@pytest.mark.parametrize("f", [
+    lambda x: (x, x * 2),
+    lambda x: (x * 2, x),
+    lambda x: (lambda y: (y, x, y, x))(x + 1),
+    lambda x: (x[:], x),
+    lambda x: (mx.stop_gradient(x), x + 0),
+])
+def test_arrays_that_are_passed_on_are_the_same_objects(f):
+    compiled = mx.compile(f)
+    for g in (compiled, compiled, mx.compile(lambda x: compiled(x))):
+        assert passed_on(g) == passed_on(f)
+    x = mx.array([1.0, 2.0])
+    assert [a is x for a in compiled(x)] == [a is x for a in f(x)]
+
+
+def test_captured_arrays_that_are_passed_on_are_the_same_objects():
+    def run(compile):
+        state = {"a": mx.array([1.0, 2.0]), "l": [mx.array([0.0, 0.0])]}
+
+        def step(x):
+            state["a"] += x
+            state["l"].append(state["a"])
+            state["b"] = x
+            return state["a"], state["l"][0], x
+
+        step = compile(step, state)
+        seen = []
+        for k in range(4):
+            x = mx.array([1.0, 1.0])
+            a, first, same = step(x)
+            same[1] = 7.0
+            first[0] = k
+            seen += [a is state["a"], first is state["l"][0], same is x, state["b"] is x, state["l"][-1] is a]
+            seen += [v.tolist() for v in (a, first, x, state["b"], *state["l"])]
+        return seen
+
+    assert run(lambda f, state: mx.compile(f, inputs=state, outputs=state)) == run(lambda f, _: f)
+
+
+def test_an_array_of_one_element_is_no_number():
+    for x in (mx.array([3]), mx.array([[True]]), mx.array([5.0])):
+        f = lambda x: mx.random.permutation(x, key=mx.random.key(1))
+        check(f, (x,))
+
+
+# ---- the user's code while a call is read ---------------------------------------------------------
+
+
+def test_a_container_that_changes_while_it_is_read():
+    class Grows:
+        def __init__(self, into):
+            self.into = into
+
+        def __str__(self):
+            self.into[len(self.into)] = 1
+            return "grows"
+
+    d = {}
+    d[Grows(d)] = d[Grows(d)] = A
+    mx.compile(lambda d: B)(d)
+
+    class Growing:
+        pass
+
+    held = {"a": Growing(), "b": A}
+    grow = lambda _: (held.update({len(held): 1}), ([], None))[1]
+    mx.register_tree_node(Growing, grow, lambda aux, children: Growing())
+    mx.compile(lambda d: d)(held)
+    mx.compile(lambda x: held)(B)
+
+
+class Trouble(Exception):
+    pass
+
+
+def trouble(*_):
+    raise Trouble
+
+
+def raising(method):
+    """An object whose method of this name raises."""
+    return type("Raising", (), {method: trouble, "__hash__": trouble if method == "__hash__" else object.__hash__})()
+
+
+class Broken:
+    pass
+
+
+mx.register_tree_node(Broken, trouble, trouble)
+
+
+@pytest.mark.parametrize("call", [
+    lambda f: f({raising("__str__"): A}),
+    lambda f: f(raising("__array__")),
+    lambda f: f(raising("__getattr__")),
+    lambda f: f([A, Broken()]),
+    lambda f: mx.compile(lambda x: Broken())(A),
+    lambda f: mx.compile(lambda x: (_ for _ in ()).throw(Trouble()))(A),
+    lambda f: mx.compile(lambda x: trouble() if isinstance(x, mx.array) else x)(A),
+    lambda f: mx.compile(lambda x: mx.grad(trouble)(x))(A),
+    lambda f: mx.compile(lambda x: mx.vmap(trouble)(x))(A),
+    lambda f: mx.compile(lambda x: mx.compile(trouble)(x), shapeless=True)(A),
+])
+def test_what_the_user_raises_arrives_and_the_next_call_works(call):
+    f = mx.compile(lambda *args: (A, args))
+    for _ in range(2):
+        with pytest.raises((Trouble, ValueError)):
+            call(f)
+        assert f(B)[0].tolist() == [1, 2]
+        assert mx.compile(lambda x: x.shape[0] * x)(B).tolist() == [6, 10]
+
+
+def test_recursion_without_end_is_an_error_whatever_pythons_limit_is():
+    step = mx.compile(lambda x: step(x))
+    through = {
+        "compile": lambda x: step(x),
+        "grad": lambda x: mx.grad(lambda y: through["grad"](y).sum())(x),
+        "vmap": lambda x: mx.vmap(through["vmap"])(x[None])[0],
+        "jvp": lambda x: mx.jvp(through["jvp"], [x], [x])[0][0],
+        "vjp": lambda x: mx.vjp(through["vjp"], [x], [x])[0][0],
+        "checkpoint": lambda x: mx.checkpoint(through["checkpoint"])(x),
+    }
+    limit = sys.getrecursionlimit()
+    failures = []
+
+    def all_of_them():
+        for name, f in through.items():
+            try:
+                f(A)
+            except RecursionError:
+                continue
+            except BaseException as e:
+                failures.append((name, e))
+            else:
+                failures.append(name)
+
+    sys.setrecursionlimit(100_000)
+    try:
+        thread = threading.Thread(target=all_of_them)
+        thread.start()
+        thread.join()
+    finally:
+        sys.setrecursionlimit(limit)
+    assert failures == []
