@@ -205,7 +205,7 @@ impl Tile {
             // image and frame, and the operands' elements at the points of this box only: tails are masked or walked lane by lane, and
             // computed positions are clamped to the operand's length. Those are valid by the contract of this method. Registers that the C convention keeps are
             // kept, and it neither unwinds nor changes the floating-point mode.
-            unsafe { (function.entry)(block.as_mut_ptr()) };
+            unsafe { (function.entry())(block.as_mut_ptr()) };
             // The next combination of the other axes.
             let mut axis = rank;
             loop {
