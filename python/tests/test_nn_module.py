@@ -617,3 +617,21 @@ def test_sparse_initializer():
     a = nn.init.sparse(0.3)(mx.zeros((50, 10)))
     assert (a == 0).sum(axis=1).tolist() == [3] * 50
     assert len({tuple(row) for row in (a == 0).tolist()}) > 1
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_checkpoints_change_no_bit(compiled):
+    """The same layer computed again: its dropout drops the same, and the random state moves on as it does without."""
+
+    def run(checkpoint):
+        mx.random.seed(0)
+        model = nn.TransformerEncoder(2, 8, 2, dropout=0.2, checkpoint=checkpoint)
+        x = mx.random.normal((2, 3, 8))
+        loss_and_grad = nn.value_and_grad(model, lambda m, x: mx.mean(m(x) ** 3))
+        state = [model.state, mx.random.state]
+        step = lambda x: loss_and_grad(model, x)  # noqa: E731
+        step = mx.compile(step, inputs=state, outputs=state) if compiled else step
+        return step(x), step(x), mx.array(mx.random.state[0])
+
+    for (path, a), (_, b) in zip(tree_flatten(run(False)), tree_flatten(run(True)), strict=True):
+        assert mx.array_equal(a, b), path

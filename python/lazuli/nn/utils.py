@@ -1,23 +1,41 @@
-"""Differentiation with respect to a module's parameters.
+"""Transformations of functions that use a module: gradients by its parameters, checkpoints.
 
-Absent: gradient checkpointing and averaging over processes.
+Absent: averaging over processes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import lazuli.core as mx
 from lazuli.nn.layers.base import Module
 
-__all__ = ["value_and_grad"]
+__all__ = ["checkpoint", "value_and_grad"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _of_parameters(model: Module, fn: Callable[..., Any]) -> Callable[..., Any]:
+    """``fn`` with parameters of the model as a first argument, which are in the model while it runs."""
+
+    def with_parameters(parameters: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
+        writes = model._swap(parameters)
+        try:
+            return fn(*args, **kwargs)
+        finally:
+            for container, key, before, during in writes:
+                if container[key] is during:  # else fn has assigned it: keep that
+                    container[key] = before
+
+    return with_parameters
 
 
 def value_and_grad(
-    model: Module, fn: Callable[..., Any]
-) -> Callable[..., tuple[Any, dict[str, Any]]]:
+    model: Module, fn: Callable[P, R]
+) -> Callable[P, tuple[R, dict[str, Any]]]:
     """The function that computes ``fn`` and its gradient by ``model``'s trainable parameters.
 
     Args:
@@ -38,20 +56,35 @@ def value_and_grad(
         >>> grads["weight"].shape
         (1, 3)
     """
-
-    def with_parameters(parameters: dict[str, Any], *args: Any, **kwargs: Any) -> Any:
-        writes = model._swap(parameters)
-        try:
-            return fn(*args, **kwargs)
-        finally:
-            for container, key, before, during in writes:
-                if container[key] is during:  # else fn has assigned it: keep that
-                    container[key] = before
-
-    transformed = mx.value_and_grad(with_parameters)
+    transformed = mx.value_and_grad(_of_parameters(model, fn))
 
     @wraps(fn)
-    def wrapped(*args: Any, **kwargs: Any) -> tuple[Any, dict[str, Any]]:
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> tuple[R, dict[str, Any]]:
         return transformed(model.trainable_parameters(), *args, **kwargs)
+
+    return wrapped
+
+
+def checkpoint(module: Module, fn: Callable[..., Any] | None = None) -> Callable[..., Any]:
+    """``fn`` as a function that keeps no intermediate values for gradients: reverse mode computes them again, see :func:`lazuli.core.checkpoint`.
+
+    Args:
+        module: the module that ``fn`` uses, whose trainable parameters are differentiated with it.
+        fn: a function of arrays. Default: the module itself.
+
+    Example:
+        >>> layer = nn.Sequential(nn.Linear(3, 3), nn.GELU())
+        >>> def loss_fn(x):
+        ...     return mx.mean(nn.utils.checkpoint(layer)(x))
+        >>> value, gradients = nn.value_and_grad(layer, loss_fn)(mx.ones((2, 3)))
+        >>> gradients["layers"][0]["weight"].shape
+        (3, 3)
+    """
+    fn = module.__call__ if fn is None else fn
+    transformed = mx.checkpoint(_of_parameters(module, fn))
+
+    @wraps(fn)
+    def wrapped(*args: Any, **kwargs: Any) -> Any:
+        return transformed(module.trainable_parameters(), *args, **kwargs)
 
     return wrapped

@@ -4,7 +4,7 @@ Sequences are ``(batch, length, features)``; ``dims`` is the number of features.
 the attention scores (0 to attend, a large negative number or −inf not to) or are boolean (true to
 attend), and broadcast to ``(batch, heads, queries, keys)``.
 
-Absent: gradient checkpointing, key-value caches.
+Absent: key-value caches.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from lazuli.nn.layers.base import Module
 from lazuli.nn.layers.dropout import Dropout
 from lazuli.nn.layers.linear import Linear
 from lazuli.nn.layers.normalization import LayerNorm, widen
+from lazuli.nn.utils import checkpoint
 
 __all__ = [
     "MultiHeadAttention",
@@ -187,7 +188,7 @@ class TransformerEncoder(Module):
     Args:
         num_layers: how many layers.
         dims, num_heads, mlp_dims, dropout, activation, norm_first: as for the layer.
-        checkpoint: must be false: checkpointing is not implemented.
+        checkpoint: whether gradients compute each layer again, in place of keeping what it computed.
     """
 
     def __init__(
@@ -202,7 +203,7 @@ class TransformerEncoder(Module):
         checkpoint: bool = False,
     ) -> None:
         super().__init__()
-        _refuse_checkpoint(self, checkpoint)
+        self.checkpoint = checkpoint
         self.layers = [
             TransformerEncoderLayer(dims, num_heads, mlp_dims, dropout, activation, norm_first)
             for _ in range(num_layers)
@@ -211,7 +212,7 @@ class TransformerEncoder(Module):
 
     def __call__(self, x: mx.array, mask: mx.array | None = None) -> mx.array:
         for layer in self.layers:
-            x = layer(x, mask)
+            x = (checkpoint(layer) if self.checkpoint else layer)(x, mask)
         return self.ln(x)
 
 
@@ -277,7 +278,7 @@ class TransformerDecoder(Module):
         checkpoint: bool = False,
     ) -> None:
         super().__init__()
-        _refuse_checkpoint(self, checkpoint)
+        self.checkpoint = checkpoint
         self.layers = [
             TransformerDecoderLayer(dims, num_heads, mlp_dims, dropout, activation, norm_first)
             for _ in range(num_layers)
@@ -292,7 +293,7 @@ class TransformerDecoder(Module):
         memory_mask: mx.array | None = None,
     ) -> mx.array:
         for layer in self.layers:
-            x = layer(x, memory, x_mask, memory_mask)
+            x = (checkpoint(layer) if self.checkpoint else layer)(x, memory, x_mask, memory_mask)
         return self.ln(x)
 
 
@@ -310,7 +311,7 @@ class Transformer(Module):
         custom_encoder: called as ``custom_encoder(src, src_mask)`` instead of the encoder.
         custom_decoder: called as ``custom_decoder(tgt, memory, tgt_mask, memory_mask)``.
         norm_first: whether norms come before the blocks.
-        checkpoint: must be false: checkpointing is not implemented.
+        checkpoint: whether gradients compute each layer again, in place of keeping what it computed.
 
     Example:
         >>> model = nn.Transformer(8, 2, num_encoder_layers=1, num_decoder_layers=1)
@@ -346,10 +347,3 @@ class Transformer(Module):
         memory_mask: mx.array | None = None,
     ) -> mx.array:
         return self.decoder(tgt, self.encoder(src, src_mask), tgt_mask, memory_mask)
-
-
-def _refuse_checkpoint(module: Module, checkpoint: bool) -> None:
-    if checkpoint:
-        raise NotImplementedError(
-            f"[{type(module).__name__}] checkpoint=True is not implemented; use checkpoint=False"
-        )
