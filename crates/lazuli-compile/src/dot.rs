@@ -16,6 +16,8 @@ use std::fmt::Write;
 pub struct Names<'a> {
     pub inputs: &'a [&'a str],
     pub outputs: &'a [&'a str],
+    /// Of any variables, before the names above.
+    pub others: &'a [(Var, &'a str)],
 }
 
 /// Prints a graph as it stands, each equation a box.
@@ -66,21 +68,24 @@ impl<'a> Printer<'a> {
     fn new(graph: &'a Graph, names: Names) -> Printer<'a> {
         let mut printer =
             Printer { graph, text: "digraph {\n".to_owned(), names: Map::default(), boxes: 0, made_up: 0 };
-        let given =
-            |names: &[&str], at: usize| names.get(at).filter(|name| !name.is_empty()).map(|name| (*name).to_owned());
+        let given = |v: Var, names_of_rank: &[&str], at: usize| {
+            let other = names.others.iter().find(|(other, _)| *other == v).map(|(_, name)| name);
+            other.or(names_of_rank.get(at).filter(|name| !name.is_empty())).map(|name| (*name).to_owned())
+        };
         for (at, &v) in graph.inputs.iter().enumerate() {
-            let name = given(names.inputs, at).unwrap_or_else(|| printer.fresh());
+            let name = given(v, names.inputs, at).unwrap_or_else(|| printer.fresh());
             let _ = writeln!(printer.text, "{{ rank=source; {name:?}; }}");
             printer.names.insert(v, name);
         }
         for (at, &atom) in graph.outputs.iter().enumerate() {
             let Atom::Var(v) = atom else { continue };
             if !printer.names.contains_key(&v) {
-                let name = given(names.outputs, at).unwrap_or_else(|| printer.fresh());
+                let name = given(v, names.outputs, at).unwrap_or_else(|| printer.fresh());
                 let _ = writeln!(printer.text, "{{ rank=sink; {name:?}; }}");
                 printer.names.insert(v, name);
             }
         }
+        printer.names.extend(names.others.iter().map(|&(v, name)| (v, name.to_owned())));
         printer
     }
 
@@ -197,16 +202,17 @@ mod tests {
     #[test]
     fn operations_are_shown_as_they_stand() {
         let graph: Graph = GRAPH.parse().unwrap();
-        let dot = operations(&graph, Names { inputs: &["x"], outputs: &["y"] });
+        let Atom::Var(g) = graph.equations[3].outputs[0].into() else { unreachable!() };
+        let dot = operations(&graph, Names { inputs: &["x"], outputs: &["y"], others: &[(g, "scores")] });
         assert!(dot.starts_with("digraph {\n{ rank=source; \"x\"; }\n{ rank=source; \"A\"; }\n"), "{dot}");
-        let expected = ["x Transpose C", "x Multiply D", "D Exp E", "EA Matmul F", "F Tanh y"];
+        let expected = ["x Transpose C", "x Multiply D", "D Exp E", "EA Matmul scores", "scores Tanh y"];
         assert_eq!(boxes(&dot), expected, "{dot}");
     }
 
     #[test]
     fn kernels_are_named_after_what_is_fused() {
         let graph: Graph = GRAPH.parse().unwrap();
-        let dot = kernels(&graph, Names { inputs: &["x"], outputs: &["y"] }).unwrap();
+        let dot = kernels(&graph, Names { inputs: &["x"], outputs: &["y"], ..Names::default() }).unwrap();
         let expected = ["x CompiledMultiplyExp D", "DA Matmul E", "E Tanh y", "x Transpose C"];
         assert_eq!(boxes(&dot), expected, "{dot}");
     }

@@ -4,11 +4,12 @@ use crate::array::Array;
 use crate::backend;
 use crate::program::Program;
 use crate::trace;
-use lazuli_compile::Options;
+use lazuli_compile::{Options, dot};
 pub use lazuli_explain::{Constant, Explanation, Times};
-use lazuli_ir::{Aval, Error, Location, Result, Shape};
+use lazuli_ir::{Aval, Error, Location, Result, Shape, Var};
 use lazuli_kernel::Layout;
 use std::cell::RefCell;
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -60,6 +61,40 @@ pub fn explain(program: &Program, arguments: &[Aval], call: Call) -> Result<Expl
         compiled,
         times,
     })
+}
+
+/// What is to be run for these arrays, in Graphviz's DOT language: a box for each operation that was recorded and has not been run. Arrays that have a
+/// name among `names` are called so.
+///
+/// ```
+/// use lazuli_core::{array, explain::to_dot};
+/// let x = array([1.0, 2.0]);
+/// let dot = to_dot(&[x.exp() + 1.0], &[("x", &x)])?;
+/// assert!(dot.contains("\"x\" -> 1") && dot.contains("Exp") && dot.contains("Add"));
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
+///
+/// # Errors
+/// If what is recorded no longer holds.
+pub fn to_dot(outputs: &[Array], names: &[(&str, &Array)]) -> Result<String> {
+    let mut reached = HashSet::new();
+    let mut todo: Vec<Array> = outputs.to_vec();
+    while let Some(array) = todo.pop() {
+        if reached.insert(array.id()) && !array.is_evaluated() {
+            todo.extend(array.node.record().iter().flat_map(|record| record.inputs.iter().cloned()));
+        }
+    }
+    let names = names.iter().filter(|(_, array)| reached.contains(&array.id()));
+    let (names, named): (Vec<&str>, Vec<Array>) = names.map(|&(name, array)| (name, array.clone())).unzip();
+    let mut graph = trace::cut_pending(&[], &[outputs, &named[..]].concat())?.graph;
+    let vars: Vec<(Var, &str)> = graph
+        .outputs
+        .split_off(outputs.len())
+        .into_iter()
+        .zip(names)
+        .filter_map(|(a, n)| Some((a.var()?, n)))
+        .collect();
+    Ok(dot::operations(&graph, dot::Names { others: &vars, ..dot::Names::default() }))
 }
 
 /// The first call of a compiled function that somebody waits for.

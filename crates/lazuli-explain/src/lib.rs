@@ -94,7 +94,7 @@ impl Explanation {
     /// In Graphviz's DOT language: the function as traced, or (`fused`) as the kernels that it was compiled to.
     pub fn to_dot(&self, fused: bool) -> Result<String> {
         let names: Vec<&str> = self.inputs.iter().map(String::as_str).collect();
-        let names = Names { inputs: &names, outputs: &[] };
+        let names = Names { inputs: &names, ..Names::default() };
         match fused {
             false => Ok(dot::operations(&self.traced, names)),
             true => dot::kernels(&self.simplified, names),

@@ -4,6 +4,7 @@ use crate::array::PyArray;
 use crate::errors::{exception, run};
 use crate::location;
 use crate::transforms::name_of;
+use crate::tree;
 use lazuli_core::export::{self, Exported, Traced};
 use lazuli_core::{Array, Error};
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -48,6 +49,19 @@ fn arguments(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>, op: 
     let positional = positional.iter().map(|v| array(v, op)).collect::<PyResult<_>>()?;
     let named = named.iter().map(|(k, v)| Ok((k.extract()?, array(v, op)?))).collect::<PyResult<_>>()?;
     Ok((positional, named))
+}
+
+/// What is to be run for arrays, in Graphviz's DOT language; arrays of `names` are called so.
+#[pyfunction]
+pub fn _dot(arrays: &Bound<'_, PyTuple>, names: Vec<(String, Py<PyArray>)>) -> PyResult<String> {
+    let mut outputs = Vec::new();
+    tree::visit(arrays.as_any(), &mut |a| {
+        outputs.push(a.get().get());
+        Ok(())
+    })?;
+    let names: Vec<(String, Array)> = names.into_iter().map(|(name, a)| (name, a.get().get())).collect();
+    let names: Vec<(&str, &Array)> = names.iter().map(|(name, a)| (&name[..], a)).collect();
+    run(|| lazuli_core::explain::to_dot(&outputs, &names))
 }
 
 /// One trace of a function, ready to be saved.
@@ -163,6 +177,7 @@ pub fn add_to(m: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(_export_trace, m)?,
         wrap_pyfunction!(_export_save, m)?,
         wrap_pyfunction!(_import_function, m)?,
+        wrap_pyfunction!(_dot, m)?,
     ] {
         m.add_function(f)?;
     }

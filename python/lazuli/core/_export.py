@@ -5,12 +5,55 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, Literal, overload
+from typing import Any, Literal, Protocol, overload, runtime_checkable
 
 from lazuli import _lazuli
 from lazuli._lazuli import ImportedFunction, array
 
-__all__ = ["FunctionExporter", "ImportedFunction", "export_function", "exporter", "import_function"]
+
+@runtime_checkable
+class SupportsWrite(Protocol):
+    """A file that takes text."""
+
+    def write(self, text: str, /) -> Any: ...
+
+
+__all__ = ["FunctionExporter", "ImportedFunction", "export_function", "export_to_dot", "exporter", "import_function"]
+
+
+def export_to_dot(file: str | os.PathLike[str] | SupportsWrite, *args: Any, **kwargs: array) -> None:
+    """Writes what is to be run for arrays in Graphviz's DOT language: a box for each operation that was recorded and has not been run.
+
+    ``explain(...).to_dot()`` of a compiled function has the kernels.
+
+    Args:
+        file: path of the file, or an object with ``write``.
+        args: arrays, and trees of them.
+        kwargs: arrays of the graph, by the names that they get there; others are called A, B, ...
+
+    Raises:
+        OSError: if the file cannot be written.
+
+    Example:
+        >>> import io
+        >>> import lazuli.core as mx
+        >>> x, file = mx.array(1.0), io.StringIO()
+        >>> mx.export_to_dot(file, mx.exp(x), x=x)
+        >>> print(file.getvalue(), end="")
+        digraph {
+        { rank=source; "x"; }
+        { rank=sink; "A"; }
+        { 1 [label="Exp", shape=rectangle]; }
+        "x" -> 1
+        1 -> "A"
+        }
+    """
+    text = _lazuli._dot(args, list(kwargs.items()))
+    if isinstance(file, SupportsWrite):
+        file.write(text)
+        return
+    with open(file, "w") as f:
+        f.write(text)
 
 
 def export_function(
