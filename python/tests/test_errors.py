@@ -8,6 +8,7 @@ import math
 import random
 import types
 
+import numpy as np
 import pytest
 
 import lazuli.core as mx
@@ -185,6 +186,34 @@ def test_errors_name_the_function():
         with pytest.raises((TypeError, ValueError, IndexError)) as e:
             call()
         assert str(e.value).startswith(text.strip()), str(e.value)
+
+
+def square(x):
+    return x * x
+
+
+REFUSED = {
+    "[grad] args[0] is a number of type float": lambda: mx.grad(square)(2.0),
+    "[grad] args[1] is a number of type int": lambda: mx.grad(lambda x, y: x * y, argnums=(0, 1))(mx.array(1.0), 2),
+    "[grad] args[0]['b'][0] is a number of type int": lambda: mx.grad(lambda d: d["a"])({"a": mx.array(1.0), "b": [3]}),
+    "[grad] x is a number of type float64": lambda: mx.grad(square, argnames="x")(x=np.float64(2.0)),
+    "[grad] args[0] is a number of type ndarray": lambda: mx.grad(lambda x: mx.sum(mx.array(x)))(np.ones(2)),
+    "[jvp] primals are a list of arrays, not array": lambda: mx.jvp(square, mx.array(1.0), mx.array(1.0)),
+    "[vjp] cotangents are a list of arrays, not of float": lambda: mx.vjp(square, [mx.array(1.0)], [1.0]),
+    "it has length 1 for 2 of the arguments": lambda: mx.vmap(mx.add, in_axes=(0,))(mx.ones(2), mx.ones(2)),
+    "out_axes is an int, None, or a tree of them like the results; it has a value of type tuple": lambda: mx.vmap(square, out_axes=(0, 1))(mx.ones(2)),
+    "the result of '<lambda>' is a map, which runs only when": lambda: mx.compile(lambda x: map(mx.exp, [x]))(mx.ones(2)),
+    "the result['a'] of '<lambda>' is a generator": lambda: mx.compile(lambda x: {"a": (y for y in x)})(mx.ones(2)),
+    "into shape (4, -1): the sizes must agree": lambda: mx.ones(6).reshape(4, -1),
+    "an integer, not an array of float32": lambda: mx.concatenate(mx.ones(2), mx.ones(2)),
+}
+
+
+@pytest.mark.parametrize("text", REFUSED)
+def test_errors_say_what_is_wrong(text):
+    with pytest.raises((TypeError, ValueError, IndexError)) as e:
+        REFUSED[text]()
+    assert text in str(e.value)
 
 
 def test_integers_do_not_wrap_silently():

@@ -85,6 +85,22 @@ pub(crate) struct Hole {
     pub live: std::sync::atomic::AtomicBool,
 }
 
+/// Where in the program what a trace has left behind was made, of all that these arrays depend on: the nearest place that is known.
+fn made_in_a_trace(wanted: &[Array]) -> Option<Location> {
+    let mut seen = std::collections::HashSet::new();
+    let mut todo: std::collections::VecDeque<Array> = wanted.iter().cloned().collect();
+    while let Some(array) = todo.pop_front() {
+        if !array.is_traced() || !seen.insert(array.id()) {
+            continue;
+        }
+        if array.location() != Location::UNKNOWN {
+            return Some(array.location());
+        }
+        todo.extend(array.node.record().iter().flat_map(|record| record.inputs.iter().cloned()));
+    }
+    None
+}
+
 impl Drop for Record {
     /// Frees a chain of any length without recursion.
     fn drop(&mut self) {
@@ -415,8 +431,7 @@ impl Hole {
             );
             return Error::new(ErrorKind::TracedRead, t, message);
         }
-        let made = wanted.iter().find(|a| a.is_traced()).map(|a| at(a.location()));
-        let made = made.filter(|m| !m.is_empty()).map_or(String::new(), |m| format!(", made{m}"));
+        let made = made_in_a_trace(wanted).map_or(String::new(), |place| format!(", made{}", at(place)));
         let message = format!(
             "this array was left behind by '{f}' when {t} traced it{made}: it has no value. Return it from '{f}', or capture the state that \
              holds it with outputs="

@@ -51,9 +51,15 @@ pub fn broadcast(op: &str, a: &[usize], b: &[usize]) -> Result<Shape> {
 
 /// `(2, 3)`, `(4,)`, `()`: as Python prints a tuple.
 pub fn show(shape: &[usize]) -> String {
-    match shape {
-        [n] => format!("({n},)"),
-        _ => format!("({})", shape.iter().map(|n| n.to_string()).collect::<Vec<_>>().join(", ")),
+    tuple(shape)
+}
+
+/// Items as Python writes a tuple of them.
+pub fn tuple(items: impl IntoIterator<Item: std::fmt::Display>) -> String {
+    let items: Vec<String> = items.into_iter().map(|item| item.to_string()).collect();
+    match &items[..] {
+        [one] => format!("({one},)"),
+        _ => format!("({})", items.join(", ")),
     }
 }
 

@@ -389,7 +389,10 @@ impl PyArray {
     fn __index__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let a = self.get();
         if !matches!(a.dtype().kind(), Kind::Signed | Kind::Unsigned | Kind::Bool) {
-            return Err(PyTypeError::new_err(format!("an index must be of an integer dtype, not {}", a.dtype())));
+            return Err(PyTypeError::new_err(format!(
+                "an index, an axis or an extent is an integer, not an array of {}",
+                a.dtype()
+            )));
         }
         number(py, self.one(py, "index()")?)?.call_method0("__int__")
     }

@@ -7,7 +7,7 @@ use lazuli_core::ops::{self, Item};
 use lazuli_core::{Array, DType};
 use lazuli_ir::prims::Bound as SliceBound;
 use lazuli_kernel::ScatterOp;
-use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
+use pyo3::exceptions::{PyAttributeError, PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyEllipsis, PyInt, PyList, PySlice, PyTuple};
 
@@ -112,6 +112,7 @@ pub fn update(a: &Array, index: &Bound<'_, PyAny>, value: Arg, op: ScatterOp) ->
 }
 
 /// `x.at`: functional updates that count every one of repeated positions.
+#[derive(Debug)]
 #[pyclass(name = "ArrayAt", module = "lazuli.core", frozen)]
 pub struct At {
     array: Py<PyArray>,
@@ -134,6 +135,11 @@ impl At {
 impl At {
     fn __getitem__(&self, py: Python<'_>, index: Py<PyAny>) -> At {
         At { array: self.array.clone_ref(py), index: Some(index) }
+    }
+    /// Called for names that updates do not have: the error says how Lazuli spells them.
+    fn __getattr__(slf: &Bound<'_, Self>, name: &str) -> PyResult<Py<PyAny>> {
+        let text = slf.py().import("lazuli._spelling")?.call_method1("unknown_update", (name,))?;
+        Err(PyAttributeError::new_err(text.extract::<String>()?))
     }
     /// The array with `value` added at the index.
     fn add(&self, py: Python<'_>, value: Arg) -> PyResult<PyArray> {

@@ -358,5 +358,5 @@ pub fn add_to(m: &Bound<'_, PyModule>) -> PyResult<()> {
     }
     r.add_class::<RandomState>()?;
     r.add("state", Py::new(m.py(), RandomState)?)?;
-    m.add("random", r)
+    m.add("_random", r)
 }

@@ -83,20 +83,36 @@ impl Chosen {
         }
         Ok(Chosen { positions, names })
     }
-    /// The templates of the chosen arguments and their arrays.
+    /// The templates of the chosen arguments and their arrays. Numbers in plain containers are refused: they have no gradient and would be returned as
+    /// they are. What an object of a class holds besides arrays is the object's.
     fn flatten(
         &self,
+        op: &str,
         args: &Bound<'_, PyTuple>,
         kwargs: Option<&Bound<'_, PyDict>>,
         arrays: &mut Vec<Array>,
     ) -> PyResult<Vec<Template>> {
         let mut templates = Vec::new();
+        let mut add = |value: &Bound<'_, PyAny>, path: &str| {
+            let template = tree::flatten(value, arrays)?;
+            template.leaves(value.py(), path, &mut |leaf, path| {
+                if !leaf.hasattr("__complex__")? && !leaf.hasattr("__index__")? && !leaf.hasattr("__float__")? {
+                    return Ok(());
+                }
+                let kind = leaf.get_type().name()?;
+                Err(PyValueError::new_err(format!(
+                    "[{op}] {path} is a number of type {kind}, and gradients are those of arrays: pass mx.array(…) there, or leave it out of what is \
+                     differentiated"
+                )))
+            })?;
+            templates.push(template);
+            PyResult::Ok(())
+        };
         for &i in &self.positions {
-            templates.push(tree::flatten(&args.get_item(i)?, arrays)?);
+            add(&args.get_item(i)?, &format!("args[{i}]"))?;
         }
         for name in &self.names {
-            let value = kwargs.and_then(|k| k.get_item(name).transpose()).expect("checked in new")?;
-            templates.push(tree::flatten(&value, arrays)?);
+            add(&kwargs.and_then(|k| k.get_item(name).transpose()).expect("checked in new")?, name)?;
         }
         Ok(templates)
     }
@@ -143,7 +159,7 @@ pub fn _value_and_grad<'py>(
     let _nested = Nested::enter(fun)?;
     let chosen = Chosen::new("grad", &argnums, argnames, args, Some(kwargs))?;
     let mut primals = Vec::new();
-    let templates = chosen.flatten(args, Some(kwargs), &mut primals)?;
+    let templates = chosen.flatten("grad", args, Some(kwargs), &mut primals)?;
     let raised = Raised::new();
     let mut result: Option<Template> = None;
     let pulled = run(|| {
@@ -183,9 +199,16 @@ fn loss_first(value: &Bound<'_, PyAny>, outputs: &mut Vec<Array>) -> PyResult<Te
 
 /// Arrays of a list or tuple.
 fn arrays_of(op: &str, what: &str, v: &Bound<'_, PyAny>) -> PyResult<Vec<Array>> {
-    let item = |x: PyResult<Bound<'_, PyAny>>| match x?.cast::<PyArray>() {
-        Ok(a) => Ok(a.get().get()),
-        Err(_) => Err(PyTypeError::new_err(format!("[{op}] {what} must be a list of arrays"))),
+    let wrong = |found: &Bound<'_, PyAny>, of: &str| {
+        let found = found.get_type().name().map(|n| n.to_string()).unwrap_or_default();
+        PyTypeError::new_err(format!("[{op}] {what} are a list of arrays, not {of}{found}"))
+    };
+    if v.is_instance_of::<PyArray>() || !v.hasattr("__iter__")? {
+        return Err(wrong(v, ""));
+    }
+    let item = |x: PyResult<Bound<'_, PyAny>>| {
+        let x = x?;
+        Ok(x.cast::<PyArray>().map_err(|_| wrong(&x, "of "))?.get().get())
     };
     v.try_iter()?.map(item).collect()
 }
@@ -254,7 +277,8 @@ pub fn jvp(
 }
 
 /// Axes of a tree's arrays, from a tree of ints and None that may stop short: a number stands for all arrays below it.
-fn axes_of(template: &Template, axes: &Bound<'_, PyAny>, out: &mut Vec<Option<isize>>) -> PyResult<()> {
+/// `what` are arguments or results, by the name of the parameter that gives their axes.
+fn axes_of(template: &Template, what: &str, axes: &Bound<'_, PyAny>, out: &mut Vec<Option<isize>>) -> PyResult<()> {
     let broadcast = |out: &mut Vec<Option<isize>>, axis: Option<isize>| out.extend((0..template.len()).map(|_| axis));
     if axes.is_none() {
         broadcast(out, None);
@@ -264,21 +288,30 @@ fn axes_of(template: &Template, axes: &Bound<'_, PyAny>, out: &mut Vec<Option<is
         broadcast(out, Some(axis));
         return Ok(());
     }
-    let mismatch =
-        || PyValueError::new_err("[vmap] in_axes must be an int, None, or a tree of them like the arguments");
+    let like = if what == "in_axes" { "arguments" } else { "results" };
+    let mismatch = |found: String| {
+        let text = format!("[vmap] {what} is an int, None, or a tree of them like the {like}; it has {found}");
+        PyValueError::new_err(text)
+    };
+    let kind = || axes.get_type().name().map(|n| n.to_string()).unwrap_or_default();
     match template {
         Template::List(_, items) | Template::Tuple(_, items) | Template::Node(_, _, items) => {
-            let axes: Vec<Bound<'_, PyAny>> = axes.try_iter().map_err(|_| mismatch())?.collect::<PyResult<_>>()?;
-            if axes.len() != items.len() {
-                return Err(mismatch());
+            let many = items.len();
+            let wrong = |_| mismatch(format!("a value of type {} for {many} of the {like}", kind()));
+            let axes: Vec<Bound<'_, PyAny>> = axes.try_iter().map_err(wrong)?.collect::<PyResult<_>>()?;
+            if axes.len() != many {
+                return Err(mismatch(format!("length {} for {many} of the {like}", axes.len())));
             }
-            items.iter().zip(&axes).try_for_each(|(t, a)| axes_of(t, a, out))
+            items.iter().zip(&axes).try_for_each(|(t, a)| axes_of(t, what, a, out))
         }
         Template::Dict(_, entries) => {
             let py = axes.py();
-            entries.iter().try_for_each(|(k, t)| axes_of(t, &axes.get_item(k.bind(py)).map_err(|_| mismatch())?, out))
+            entries.iter().try_for_each(|(k, t)| {
+                let axes = axes.get_item(k.bind(py));
+                axes_of(t, what, &axes.map_err(|_| mismatch(format!("no entry {:?}", k.bind(py))))?, out)
+            })
         }
-        _ => Err(mismatch()),
+        _ => Err(mismatch(format!("a value of type {} for one of the {like}", kind()))),
     }
 }
 
@@ -296,7 +329,7 @@ pub fn _vmap<'py>(
     let mut inputs = Vec::new();
     let template = tree::flatten(args.as_any(), &mut inputs)?;
     let mut axes = Vec::new();
-    axes_of(&template, in_axes, &mut axes)?;
+    axes_of(&template, "in_axes", in_axes, &mut axes)?;
     let raised = Raised::new();
     let result: std::cell::RefCell<Option<Template>> = Default::default();
     let outputs = run(|| {
@@ -313,7 +346,8 @@ pub fn _vmap<'py>(
         let out_axes = |_| {
             let mut axes = Vec::new();
             let template = result.borrow();
-            axes_of(template.as_ref().expect("set by the trace"), out_axes, &mut axes).map_err(|e| raised.keep(e))?;
+            let template = template.as_ref().expect("set by the trace");
+            axes_of(template, "out_axes", out_axes, &mut axes).map_err(|e| raised.keep(e))?;
             Ok(axes)
         };
         transform::vmap(&name_of(fun), f, &inputs, &axes, out_axes)

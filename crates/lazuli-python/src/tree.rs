@@ -331,6 +331,27 @@ impl Template {
             Template::Dict(_, entries) => entries.iter().map(|(_, t)| t.len()).sum(),
         }
     }
+    /// Calls `see` with each leaf that is no array and stands in plain containers alone, and with where it is from `path` on (`args[0]['w'][2]`).
+    pub fn leaves(
+        &self,
+        py: Python<'_>,
+        path: &str,
+        see: &mut dyn FnMut(&Bound<'_, PyAny>, &str) -> PyResult<()>,
+    ) -> PyResult<()> {
+        match self {
+            Template::Array => Ok(()),
+            Template::Leaf(v) => see(v.bind(py), path),
+            Template::Node(..) | Template::List(Some(_), _) | Template::Dict(Some(_), _) => Ok(()),
+            Template::List(None, items) | Template::Tuple(_, items) => {
+                let mut items = items.iter().enumerate();
+                items.try_for_each(|(i, t)| t.leaves(py, &format!("{path}[{i}]"), see))
+            }
+            Template::Dict(None, entries) => entries.iter().try_for_each(|(k, t)| {
+                let key = k.bind(py).repr()?;
+                t.leaves(py, &format!("{path}[{key}]"), see)
+            }),
+        }
+    }
     /// Whether two trees have one structure and equal constants.
     pub fn is_like(&self, other: &Template, py: Python<'_>) -> PyResult<bool> {
         let all = |a: &[Template], b: &[Template]| {

@@ -42,8 +42,8 @@ def value_and_grad(
 
     Raises:
         TypeError: ``fun`` is no function.
-        ValueError: when called: an argument to differentiate is not there, or is of integers. (A gradient in integers
-            would be rounded to 0; MLX returns such.)
+        ValueError: when called: an argument to differentiate is not there, is or holds a number that is no array, or is of
+            integers. (A gradient in integers would be rounded to 0; MLX returns such.)
 
     Example:
         >>> import lazuli.core as mx

@@ -34,14 +34,14 @@ pub struct Unflatten {
     pub infer: Option<usize>,
 }
 
-/// Extents whose product is `size`, or an error for which `say` gives the words.
+/// Extents whose product is `size`, or an error for which `say` gives the words: it is told the extents as they were asked for, -1 for the one to infer.
 fn resolve(
     op: &str,
     size: usize,
     dims: &[Dim],
     infer: Option<usize>,
     shapes: &[&Aval],
-    say: impl Fn(&[usize]) -> String,
+    say: impl Fn(&str) -> String,
 ) -> Result<Shape> {
     let mut to: Shape = dims.iter().map(|d| d.resolve(shapes)).collect();
     if let Some(axis) = infer {
@@ -54,7 +54,11 @@ fn resolve(
             known => to[axis] = size / known,
         }
     }
-    if shape::size(&to) == size { Ok(to) } else { Err(Error::value(op, say(&to))) }
+    if shape::size(&to) == size {
+        return Ok(to);
+    }
+    let asked = to.iter().enumerate().map(|(axis, &n)| if infer == Some(axis) { -1 } else { n as isize });
+    Err(Error::value(op, say(&shape::tuple(asked))))
 }
 
 impl Primitive for Reshape {
@@ -68,11 +72,8 @@ impl Primitive for Reshape {
     fn infer(&self, inputs: &[&Aval], shapes: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
         let a = inputs[0];
         let to = resolve("reshape", a.size(), &self.shape, self.infer, shapes, |to| {
-            let (from, to) = (shape::show(&a.shape), shape::show(to));
-            format!(
-                "cannot reshape an array of size {} and shape {from} into shape {to}: the sizes must agree",
-                a.size()
-            )
+            let (size, from) = (a.size(), shape::show(&a.shape));
+            format!("cannot reshape an array of size {size} and shape {from} into shape {to}: the sizes must agree")
         })?;
         Ok(smallvec![Aval::new(a.dtype, to)])
     }
@@ -154,7 +155,6 @@ impl Primitive for Unflatten {
         check_axis("unflatten", self.axis, a)?;
         let extent = a.shape[self.axis];
         let to = resolve("unflatten", extent, &self.shape, self.infer, shapes, |to| {
-            let to = shape::show(to);
             format!("cannot split axis {} of extent {extent} into {to}: their product must be the extent", self.axis)
         })?;
         let mut shape = a.shape.clone();

@@ -24,7 +24,7 @@ pub use explain::{Explanation, Lowered};
 use lazuli_core::{Array, CompileMode, ErrorKind, cache, shapeless, switch};
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple};
+use pyo3::types::{PyDict, PyTuple, PyType};
 use std::sync::Arc;
 
 type Cache = cache::Cache<Token, Entry>;
@@ -239,6 +239,11 @@ impl Compiled {
         cache.latest_changes().into_iter().map(|c| (c.to_string(), c.remedy)).collect()
     }
 
+    /// For type checkers: `CompiledFunction[[mx.array], mx.array]`.
+    #[classmethod]
+    fn __class_getitem__<'py>(class: &Bound<'py, PyType>, item: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        class.py().import("types")?.getattr("GenericAlias")?.call1((class, item))
+    }
     fn __get__<'py>(
         slf: Bound<'py, Self>,
         object: &Bound<'py, PyAny>,

@@ -77,6 +77,7 @@ impl Compiled {
 
         let mut outputs = Outputs::default();
         let result = outputs.flatten(&value)?;
+        result.leaves(py, "the result", &mut |leaf, path| refuse_iterator(&name, leaf, path))?;
         drop(value);
         let captured = match &held.outputs {
             Some(o) => Some(Edit::of(o.bind(py), Some(o.bind(py)), &watched.outputs, &mut outputs)?),
@@ -164,6 +165,17 @@ fn holds_its_arrays(node: &Parts, py: Python<'_>) -> PyResult<()> {
     Err(PyValueError::new_err(format!(
         "[compile] a captured object of {class} cannot be followed: what is registered as its flatten function makes new arrays, where it must \
          give those that the object holds"
+    )))
+}
+
+/// The error of a result that is to run after the trace: what it computes would mention placeholders, and later calls would find it exhausted.
+fn refuse_iterator(name: &str, leaf: &Bound<'_, PyAny>, path: &str) -> PyResult<()> {
+    if !leaf.hasattr("__next__")? && !leaf.hasattr("__await__")? {
+        return Ok(());
+    }
+    let kind = leaf.get_type().name()?;
+    Err(PyValueError::new_err(format!(
+        "[compile] {path} of '{name}' is a {kind}, which runs only when it is iterated or awaited, after the trace: return a list of arrays"
     )))
 }
 

@@ -118,5 +118,6 @@ pub fn add_to(m: &Bound<'_, PyModule>) -> PyResult<()> {
     let fast = PyModule::new(m.py(), "lazuli.core.fast")?;
     fast.add_function(wrap_pyfunction!(rms_norm, &fast)?)?;
     fast.add_function(wrap_pyfunction!(layer_norm, &fast)?)?;
-    m.add("fast", fast)
+    // Not by its public name, which is that of a module of the package: `from lazuli._lazuli import *` would hide it.
+    m.add("_fast", fast)
 }
