@@ -15,3 +15,7 @@ except PackageNotFoundError:  # run from a source tree
     __version__ = "0+unknown"
 
 __all__ = ["__version__"]
+
+from lazuli import _spelling  # noqa: E402: modules import the version from here
+
+_spelling.answer(__name__, "lazuli", lambda: ["core", "nn", "optimizers", "utils"])

@@ -1,4 +1,4 @@
-"""Tracebacks that end where the user's program does.
+"""Tracebacks that end where the user's program does, and say how Lazuli spells what was called by another name.
 
 An uncaught exception is shown without the frames of Lazuli's own Python files, in scripts and in IPython; a note says so. ``LAZULI_TRACEBACK=full`` in the
 environment leaves all of them in. Exceptions that are caught are left alone: their tracebacks are whole.
@@ -12,6 +12,8 @@ import types
 from pathlib import Path
 from typing import Any
 
+from lazuli import _spelling
+
 PACKAGE = str(Path(__file__).resolve().parent) + os.sep
 NOTE = "(frames of Lazuli are left out: LAZULI_TRACEBACK=full shows them)"
 
@@ -19,6 +21,13 @@ NOTE = "(frames of Lazuli are left out: LAZULI_TRACEBACK=full shows them)"
 def is_ours(traceback: types.TracebackType) -> bool:
     """Whether a frame is of the package."""
     return traceback.tb_frame.f_code.co_filename.startswith(PACKAGE)
+
+
+def advise(error: BaseException) -> None:
+    """Notes how Lazuli spells an argument that one of its Python functions does not have; the binding's say so themselves."""
+    note = _spelling.advice(error)
+    if note is not None and note not in getattr(error, "__notes__", ()):
+        error.add_note(note)
 
 
 def shorten(error: BaseException) -> BaseException:
@@ -31,6 +40,7 @@ def shorten(error: BaseException) -> BaseException:
             continue
         seen.add(id(one))
         todo += [one.__cause__, one.__context__]
+        advise(one)
         frames = []
         traceback = one.__traceback__
         while traceback is not None:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from itertools import zip_longest
 from typing import Any
 
-from lazuli import _lazuli
+from lazuli import _lazuli, _spelling
 
 __all__ = [
     "tree_flatten",
@@ -264,3 +264,5 @@ def tree_merge(tree_a: Any, tree_b: Any, merge_fn: Callable[[Any, Any], Any] | N
 
 def _is_vacant(tree: Any) -> bool:
     return tree is None or (isinstance(tree, (dict, list, tuple)) and not tree)
+
+_spelling.answer(__name__, "lazuli.utils", lambda: __all__)

@@ -1,5 +1,7 @@
 """Names of other libraries are answered with Lazuli's, and the answers are names that exist."""
 
+import importlib
+import inspect
 import re
 
 import pytest
@@ -40,6 +42,46 @@ SAID = {
     "tree_flatten": lambda: nn.Linear(1, 1).named_parameters(),
     "learning_rate": lambda: optim.StepLR,
     "optim.AdamW": lambda: optim.Adamw,
+    "mx.random.permutation": lambda: mx.random.shuffle,
+    "mx.random.normal ": lambda: mx.normal,
+    "mx.random.uniform": lambda: mx.random.rand,
+    "mx.linalg.norm": lambda: mx.norm,
+    "nn.log_softmax": lambda: mx.log_softmax,
+    "nn.losses.mse_loss": lambda: nn.losses.mse,
+    "nn.init.glorot_uniform": lambda: nn.init.xavier_uniform_,
+    "lazuli.utils.tree_map": lambda: mx.tree_map,
+    "mx.ones": lambda: lazuli.ones,
+    "mx.vmap": lambda: mx.apply_along_axis,
+    "import lazuli.nn": lambda: mx.nn,
+    "x = mx.add(x, ...)": lambda: x.add_(1),
+    "mx.pow(x, ...)": lambda: x.pow_,
+    "x[:] = value": lambda: x.fill_(1),
+    "mx.multiply": lambda: x.mul_(1),
+    "x.split(n, axis)": lambda: x.chunk(2),
+    "mx.take_along_axis": lambda: x.gather(0, x),
+    "x[index] = values": lambda: x.at[0].set(1),
+    "x.at[index].multiply(values)": lambda: x.at[0].mul(1),
+    "decompositions": lambda: mx.linalg.svd,
+    "convolutions": lambda: nn.Conv2d,
+    "a shape is one argument": lambda: mx.zeros(2, 3),
+    "x.reshape": lambda: x.view(2, 1),
+    "ddof": lambda: mx.std(x, unbiased=True),
+    "'requires_grad': mx.grad": lambda: mx.zeros(2, requires_grad=True),
+    "one graph": lambda: mx.full(2, 1, fullgraph=True),
+    "num_parameters": lambda: nn.Linear(1, 1).num_parameters(),
+    "fresh gradients": lambda: optim.SGD(0.1).zero_grad(),
+    "optim.MultiOptimizer": lambda: optim.SGD(0.1).param_groups,
+    "update(model, gradients)": lambda: optim.SGD(nn.Linear(1, 1).parameters()),
+}
+
+# Arguments that Python's own functions do not have: what is noted when the error is shown.
+NOTED = {
+    "(SGD calls it learning_rate)": lambda: optim.SGD(lr=0.1),
+    "(Linear calls it input_dims)": lambda: nn.Linear(in_features=1, out_features=1),
+    "(LayerNorm calls it dims)": lambda: nn.LayerNorm(normalized_shape=2),
+    "(topk calls it axis)": lambda: mx.topk(x, 1, dim=0),
+    "(arrays need not be moved)": lambda: nn.Linear(1, 1, device="cuda"),
+    None: lambda: nn.Linear(1, 1, nonsense=1),
 }
 
 
@@ -48,6 +90,32 @@ def test_the_error_says_how_it_is_spelled(text):
     with pytest.raises((AttributeError, TypeError)) as e:
         SAID[text]()
     assert text.strip() in str(e.value)
+
+
+@pytest.mark.parametrize("note", NOTED)
+def test_the_note_says_how_the_argument_is_spelled(note):
+    with pytest.raises(TypeError) as e:
+        NOTED[note]()
+    assert _spelling.advice(e.value) == note
+
+
+def test_arguments_of_other_functions_are_left_alone():
+    def train(epochs):
+        pass
+
+    with pytest.raises(TypeError) as e:
+        train(lr=0.1)
+    assert _spelling.advice(e.value) is None
+
+
+def test_submodules_are_those_of_the_package():
+    """A module of the binding of the same name would hide what Python adds to it."""
+    import lazuli._lazuli
+    import lazuli.core.fast
+
+    assert mx.fast is lazuli.core.fast and mx.fast.scaled_dot_product_attention
+    public = [name for name, value in vars(lazuli._lazuli).items() if inspect.ismodule(value) and not name.startswith("_")]
+    assert not public
 
 
 @pytest.mark.parametrize("look", [lambda: mx.qqqq, lambda: x.qqqq, lambda: nn.qqqq, lambda: optim.qqqq, lambda: mx.sum(x, qqqq=1)])
@@ -69,13 +137,23 @@ TABLES = {name: table for name, table in vars(_spelling).items() if name.isupper
 def test_what_is_recommended_exists(table):
     """Every ``mx.name`` in the table is there; no entry is about a name that is Lazuli's own."""
     names = {"mx": mx, "nn": nn, "optim": optim, "x": x}
-    for text in TABLES[table].values():
+    for text in [] if table in ("ABSENT", "PLACES") else TABLES[table].values():
         for root, path in re.findall(r"\b(mx|nn|optim|x)((?:\.\w+)+)", text):
             value = names[root]
             for part in path[1:].split("."):
                 assert hasattr(value, part), f"{root}{path}"
                 value = getattr(value, part)
-    own = {"FUNCTIONS": mx, "ATTRIBUTES": x, "MODULES": nn, "METHODS": nn.Module(), "OPTIMIZERS": optim}.get(table)
+    owners = {"FUNCTIONS": mx, "ATTRIBUTES": x, "MODULES": nn, "METHODS": nn.Module(), "OPTIMIZERS": optim, "RANDOM": mx.random, "LOSSES": nn.losses}
+    owners |= {"INITIALISERS": nn.init, "UPDATES": x.at[0], "OPTIMIZER_METHODS": optim.SGD(0.1)}
+    own = owners.get(table)
     if own is not None:
         assert not {name for name in TABLES[table] if hasattr(own, name)}
     assert "tree_flatten" in dir(lazuli.utils)
+
+
+def test_what_is_absent_is_absent():
+    places = [importlib.import_module(path) for path in _spelling.PLACES.values()]
+    for names in _spelling.ABSENT.values():
+        assert not {name for name in names for place in places if hasattr(place, name)}
+    for parameter in _spelling.CONSTRUCTORS.values():
+        assert any(parameter in inspect.signature(c).parameters for c in [*vars(nn).values(), *vars(optim).values()] if inspect.isclass(c))

@@ -10,6 +10,7 @@ import math as _math
 from typing import Any as _Any
 
 from lazuli import _lazuli
+from lazuli import _spelling as _spelling
 from lazuli import _traceback as _traceback
 from lazuli._errors import (
     CaptureWarning,
@@ -20,10 +21,14 @@ from lazuli._errors import (
     VerificationError,
 )
 from lazuli._lazuli import *  # noqa: F403
+from lazuli._lazuli import Dtype as Dtype
 from lazuli._lazuli import _dtype as _dtype
+from lazuli._lazuli import array as array
+from lazuli.core import cuda as cuda
 from lazuli.core import debug as debug
 from lazuli.core import fast as fast
 from lazuli.core import linalg as linalg
+from lazuli.core import metal as metal
 from lazuli.core import random as random
 from lazuli.core._devices import *  # noqa: F403
 from lazuli.core._dtypes import *  # noqa: F403
@@ -39,8 +44,6 @@ from lazuli.core._windows import *  # noqa: F403
 
 _traceback.install()
 
-array = _lazuli.array
-Dtype = _lazuli.Dtype
 ArrayLike = _Any
 """What functions take as an array: an array, a number, nested lists of numbers, an object with a buffer, DLPack or ``__array__``."""
 
@@ -53,8 +56,4 @@ newaxis: None = None
 
 __all__ = [name for name in globals() if not name.startswith("_")]
 
-
-def __getattr__(name: str) -> _Any:
-    from lazuli import _spelling
-
-    raise AttributeError(_spelling.unknown_name(__name__, "mx", name, __all__, _spelling.FUNCTIONS))
+_spelling.answer(__name__, "mx", lambda: __all__, _spelling.FUNCTIONS, _spelling.ATTRIBUTES)

@@ -6,12 +6,13 @@ import math
 from typing import Any
 
 import lazuli._lazuli as _c
+from lazuli import _spelling
 from lazuli._lazuli import array
 
 __all__ = ["cross_entropy", "layer_norm", "rms_norm", "rope", "scaled_dot_product_attention"]
 
-rms_norm = _c.fast.rms_norm
-layer_norm = _c.fast.layer_norm
+rms_norm = _c._fast.rms_norm
+layer_norm = _c._fast.layer_norm
 
 
 def scaled_dot_product_attention(
@@ -158,3 +159,5 @@ def cross_entropy(logits: array, targets: array, *, stream: Any = None) -> array
     logits = logits.astype(_c.float32)
     chosen = _c.take_along_axis(logits, _c.expand_dims(targets, -1), -1).squeeze(-1)
     return _c.logsumexp(logits, -1) - chosen
+
+_spelling.answer(__name__, "mx.fast", lambda: __all__)

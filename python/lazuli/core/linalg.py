@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from lazuli import _lazuli as _c
+from lazuli import _spelling
 from lazuli._lazuli import array
 from lazuli.core._functions import _as_array, _axes, _axis
 
@@ -111,3 +112,5 @@ def cross(a: array, b: array, axis: int = -1, *, stream: Any = None) -> array:
     zero = _c.zeros_like(third)
     (x0, x1, x2), (y0, y1, y2) = (v if len(v) == 3 else [*v, zero] for v in (x, y))
     return _c.stack([x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, third], axis)
+
+_spelling.answer(__name__, "mx.linalg", lambda: __all__, _spelling.FUNCTIONS)

@@ -5,7 +5,24 @@
     @partial(mx.compile, inputs=mx.random.state, outputs=mx.random.state)
 """
 
-from lazuli._lazuli import random as _random
+from lazuli import _spelling
+from lazuli._lazuli import _random
+
+__all__ = [
+    "bernoulli",
+    "categorical",
+    "gumbel",
+    "key",
+    "laplace",
+    "normal",
+    "permutation",
+    "randint",
+    "seed",
+    "split",
+    "state",
+    "truncated_normal",
+    "uniform",
+]
 
 bernoulli = _random.bernoulli
 categorical = _random.categorical
@@ -20,3 +37,5 @@ split = _random.split
 state = _random.state
 truncated_normal = _random.truncated_normal
 uniform = _random.uniform
+
+_spelling.answer(__name__, "mx.random", lambda: __all__, _spelling.RANDOM)

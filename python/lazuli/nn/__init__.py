@@ -15,20 +15,15 @@ Example:
     >>> optimizer.update(model, grads)
 
 Absent so far: convolution, pooling and upsampling (they wait for the core operations), quantized
-and sharded layers, ``nn.utils.checkpoint``, ``nn.init.orthogonal``.
+and sharded layers, ``nn.init.orthogonal``.
 """
 
-from typing import Any as _Any
-
+from lazuli import _spelling as _spelling
 from lazuli.nn import init as init
 from lazuli.nn import losses as losses
 from lazuli.nn.layers import *  # noqa: F403
 from lazuli.nn.layers import Module as Module
 from lazuli.nn.utils import value_and_grad as value_and_grad
+from lazuli.nn import utils as utils  # last: it is made of layers, which use it
 
-
-def __getattr__(name: str) -> _Any:
-    from lazuli import _spelling
-
-    known = [n for n in globals() if not n.startswith("_")]
-    raise AttributeError(_spelling.unknown_name(__name__, "nn", name, known, _spelling.MODULES, _spelling.FUNCTIONS))
+_spelling.answer(__name__, "nn", lambda: list(globals()), _spelling.MODULES, _spelling.FUNCTIONS)

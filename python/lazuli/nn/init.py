@@ -14,6 +14,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import lazuli.core as mx
+from lazuli import _spelling
 
 __all__ = [
     "constant",
@@ -159,3 +160,5 @@ def he_uniform(dtype: mx.Dtype = mx.float32) -> Initializer:
         return mx.random.uniform(-limit, limit, a.shape, dtype=dtype)
 
     return initializer
+
+_spelling.answer(__name__, "nn.init", lambda: __all__, _spelling.INITIALISERS)

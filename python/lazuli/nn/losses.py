@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Literal
 
 import lazuli.core as mx
+from lazuli import _spelling
 
 __all__ = [
     "binary_cross_entropy",
@@ -330,3 +331,5 @@ def margin_ranking_loss(
     _same_shape("margin_ranking_loss", inputs1=inputs1, inputs2=inputs2, targets=targets)
     loss = mx.maximum(0, -targets * (inputs1 - inputs2) + margin)
     return _reduce("margin_ranking_loss", loss, reduction)
+
+_spelling.answer(__name__, "nn.losses", lambda: __all__, _spelling.LOSSES)

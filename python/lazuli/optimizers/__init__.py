@@ -21,17 +21,11 @@ Example:
     True
 """
 
-from typing import Any as _Any
-
+from lazuli import _spelling as _spelling
 from lazuli.optimizers.algorithms import *  # noqa: F403
 from lazuli.optimizers.base import MultiOptimizer as MultiOptimizer
 from lazuli.optimizers.base import Optimizer as Optimizer
 from lazuli.optimizers.base import clip_grad_norm as clip_grad_norm
 from lazuli.optimizers.schedulers import *  # noqa: F403
 
-
-def __getattr__(name: str) -> _Any:
-    from lazuli import _spelling
-
-    known = [n for n in globals() if not n.startswith("_")]
-    raise AttributeError(_spelling.unknown_name(__name__, "optim", name, known, _spelling.OPTIMIZERS))
+_spelling.answer(__name__, "optim", lambda: list(globals()), _spelling.OPTIMIZERS)

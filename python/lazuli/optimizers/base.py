@@ -21,6 +21,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import lazuli.core as mx
+from lazuli import _spelling
 from lazuli.nn.configuration import Configured
 from lazuli.nn.layers.base import Module
 from lazuli.utils import _rebuild, tree_map, tree_map_with_path, tree_merge, tree_reduce
@@ -68,6 +69,10 @@ class Optimizer(Configured):
         self._schedulers = dict(schedulers or {})
         self.state = {"step": mx.array(0, mx.uint64)}
 
+    def __getattr__(self, name: str) -> Any:
+        # Called only when the usual look-up has failed.
+        raise AttributeError(_spelling.unknown_method(type(self).__name__, name, _spelling.OPTIMIZER_METHODS))
+
     def _configuration_changed(self) -> None:
         super()._configuration_changed()
         if "_state" in self.__dict__:
@@ -110,6 +115,11 @@ class Optimizer(Configured):
             self._schedulers[name] = value
             self._configuration_changed()
             value = value(self.step)
+        elif isinstance(value, (dict, list, tuple)):
+            raise TypeError(
+                f"[{type(self).__name__}] {name} is a number, an array or a schedule, not {type(value).__name__}: "
+                "parameters are given to update(model, gradients)"
+            )
         self.state[name] = _as_array(value)
 
     def init(self, parameters: Any) -> None:

@@ -23,7 +23,7 @@ from collections.abc import Callable
 from typing import Any, Self
 
 import lazuli.core as mx
-from lazuli._spelling import METHODS
+from lazuli import _spelling
 from lazuli.nn.configuration import Configured
 from lazuli.utils import tree_flatten, tree_unflatten
 
@@ -76,8 +76,7 @@ class Module(Configured, dict):
         # Called only when the usual look-up has failed.
         if key in self:
             return self[key]
-        text = f"{type(self).__name__!r} object has no attribute {key!r}"
-        raise AttributeError(f"{text}: use {METHODS[key]}" if key in METHODS else text)
+        raise AttributeError(_spelling.unknown_method(type(self).__name__, key, _spelling.METHODS))
 
     def __setattr__(self, key: str, value: Any) -> None:
         if isinstance(getattr(type(self), key, None), property):
