@@ -32,6 +32,7 @@ FUNCTIONS = {
     "clamp": "mx.clip(x, low, high)",
     "column_stack": "mx.stack(arrays, axis=1) or mx.concatenate(arrays, axis=1)",
     "copy": "x itself: arrays do not change unless assigned to; mx.array(x) is another handle",
+    "convolve": "mx.as_strided(x, (x.size - n + 1, n), (1, 1)) @ kernel[::-1] for the n taps of a kernel",
     "cov": "(x - x.mean(1, keepdims=True)) @ x.T / (n - 1)",
     "cross": "mx.linalg.cross",
     "device": "mx.Device, mx.cpu",
@@ -237,7 +238,7 @@ ABSENT = {
     reason: set(names.split())
     for reason, names in {
         "there are no convolutions and poolings yet": (
-            "conv1d conv2d conv3d conv_general conv_transpose1d conv_transpose2d conv_transpose3d convolution convolve Conv1d Conv2d Conv3d "
+            "conv1d conv2d conv3d conv_general conv_transpose1d conv_transpose2d conv_transpose3d convolution Conv1d Conv2d Conv3d "
             "ConvTranspose1d ConvTranspose2d ConvTranspose3d AvgPool1d AvgPool2d AvgPool3d MaxPool1d MaxPool2d MaxPool3d Upsample "
             "AdaptiveAvgPool1d AdaptiveAvgPool2d max_pool2d avg_pool2d interpolate"
         ),
