@@ -259,6 +259,10 @@ impl Extent {
 /// assert_eq!(ops::zeros([x.dim(0)], DType::F32)?.shape(), [2]);
 /// # Ok::<(), lazuli_core::Error>(())
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a shape",
+    note = "a shape is one argument: an array, a slice, a vector or a tuple of extents, like `[2, 3]` or `(x.dim(0), -1)`; of one axis it is `[3]`"
+)]
 pub trait Extents {
     /// The extents, in order.
     fn extents(&self) -> Vec<Extent>;

@@ -45,6 +45,17 @@ pub fn set_waiter(waiter: Waiter) {
 }
 
 /// Starts computing the arrays and returns at once. An error of the computation is told to whoever reads a result.
+///
+/// ```
+/// use lazuli_core::{array, async_eval};
+/// let y = array([1.0, 4.0]).sqrt();
+/// async_eval(&[y.clone()])?; // the next step can be recorded meanwhile
+/// assert_eq!(y.to_vec::<f32>(), [1.0, 2.0]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
+///
+/// # Errors
+/// If an array has no value, as while its function is traced.
 pub fn async_eval(arrays: &[Array]) -> Result<()> {
     start(arrays, Mode::Background)
 }

@@ -79,7 +79,9 @@ pub(crate) fn name_of<F>(place: Location) -> String {
     message = "`{Self}` is not a function of trees that can be compiled",
     label = "not a function of trees",
     note = "annotate a closure's arguments, each a reference: `|x: &Array, y: &Array| …`; state comes first, as `&mut S`",
-    note = "arguments, state and result must be trees (`#[derive(Clone, Tree)]`), captures must be owned (`move`), `Send` and `Sync`"
+    note = "arguments and state must be trees, structs by `#[derive(Clone, Tree)]`; numbers and texts too are passed as references: `k: &f32`, `name: &String`",
+    note = "the result must be an owned tree: `x.clone()` in place of a reference",
+    note = "captures must be owned (`move`), `Send` and `Sync`"
 )]
 pub trait Function<M>: Send + Sync + Sized + 'static {
     /// The signature of the compiled function.
@@ -127,6 +129,7 @@ macro_rules! functions {
                 })
             }
         }
+        #[diagnostic::do_not_recommend]
         impl<O: Output, $($A: Tree + Clone),*> Function<Again<fn($(&$A),*) -> O>>
             for Compiled<dyn Fn($(&$A),*) -> O + Send + Sync>
         {
@@ -135,6 +138,7 @@ macro_rules! functions {
                 self.into_call()
             }
         }
+        #[diagnostic::do_not_recommend]
         impl<S: Tree + Clone, O: Output, $($A: Tree + Clone),*> Function<Again<fn(&mut S, $(&$A),*) -> O>>
             for Compiled<dyn Fn(&mut S, $(&$A),*) -> O + Send + Sync>
         {

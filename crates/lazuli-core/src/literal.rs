@@ -8,6 +8,10 @@ use lazuli_ir::{Error, Result, shape};
 /// A number, or nested lists of numbers of one shape.
 ///
 /// `f64` is left out so that `1.0` is a `float32`, the default: see [`Array::from_slice`] for other dtypes.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a number or a list from which `array` makes an array",
+    note = "`array` takes `f32`, `i32`, `bool`, and arrays, vectors and slices of them, nested or not; for elements of other types there is `Array::from_slice(&data, &shape)`"
+)]
 pub trait Literal {
     /// The type of the numbers.
     type Element: Element;
@@ -69,7 +73,17 @@ macro_rules! lists {
     )* };
 }
 
-lists! { [T: Literal] Vec<T>; [T: Literal] &[T]; [T: Literal, const N: usize] [T; N]; }
+lists! { [T: Literal] Vec<T>; [T: Literal, const N: usize] [T; N]; }
+
+impl<T: Literal + ?Sized> Literal for &T {
+    type Element = T::Element;
+    fn shape(&self, into: &mut Vec<usize>) {
+        (**self).shape(into);
+    }
+    fn elements(&self, shape: &[usize], into: &mut Vec<T::Element>) -> Result<()> {
+        (**self).elements(shape, into)
+    }
+}
 
 /// An array of a number, or of nested lists of numbers.
 ///
@@ -77,6 +91,8 @@ lists! { [T: Literal] Vec<T>; [T: Literal] &[T]; [T: Literal, const N: usize] [T
 /// use lazuli_core::array;
 /// assert_eq!(array(2.5).to_string(), "array(2.5, dtype=float32)");
 /// assert_eq!(array([[1, 2, 3], [4, 5, 6]]).shape(), [2, 3]);
+/// let rows = vec![vec![true], vec![false]];
+/// assert_eq!(array(&rows).shape(), [2, 1]);
 /// ```
 ///
 /// # Panics

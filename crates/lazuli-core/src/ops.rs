@@ -50,6 +50,10 @@ pub(crate) fn apply(prim: impl Into<Prim>, inputs: &[&Array]) -> Result<Array> {
 }
 
 /// What an op takes beside an array: an array, or a number whose dtype is weak.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot stand beside an array",
+    note = "operands are arrays, extents (`x.dim(0)`), and numbers of type `f64`, `f32`, `i64`, `i32` and `bool`: cast others with `as`, or make an array of them"
+)]
 pub trait Operand {
     /// As an array; `beside` is the dtype of the other operand, if that is an array.
     fn array(&self, beside: Option<DType>) -> Array;

@@ -78,7 +78,7 @@ pub struct CompileStats {
     pub plans: u64,
     /// Kernels for which machine code was generated.
     pub kernels: u64,
-    /// Calls that found their plan.
+    /// Calls that ran a plan that was there already.
     pub hits: u64,
 }
 
@@ -98,6 +98,15 @@ static COUNTERS: Counters = Counters {
 };
 
 /// What compilation has done in this process so far.
+///
+/// ```
+/// use lazuli_core::{Array, array, compile, compile_stats};
+/// let double = compile(|x: &Array| x * 2.0);
+/// double(&array([1.0])).eval();
+/// let before = compile_stats();
+/// double(&array([3.0])).eval();
+/// assert!(compile_stats().hits > before.hits && double.traces() == 1);
+/// ```
 pub fn compile_stats() -> CompileStats {
     let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
     CompileStats {

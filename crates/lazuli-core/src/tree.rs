@@ -175,6 +175,14 @@ pub(crate) fn fill<T: Tree + Clone>(tree: &T, arrays: &mut impl Iterator<Item = 
 
 /// Computes every array of a tree.
 ///
+/// ```
+/// use lazuli_core::{array, tree};
+/// let pair = (array([1.0, 2.0]).exp(), array([3.0]).sqrt());
+/// assert!(!pair.0.is_evaluated());
+/// tree::eval(&pair);
+/// assert!(pair.0.is_evaluated() && pair.1.is_evaluated());
+/// ```
+///
 /// # Panics
 /// At the caller's line, if an array cannot be computed.
 #[track_caller]

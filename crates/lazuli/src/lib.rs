@@ -1,6 +1,6 @@
 //! Lazuli: lazy arrays, gradients, and `compile`.
 //!
-//! Operations on an [`Array`] are recorded and run when a value is needed. [`compile`] traces a function of arrays once, simplifies
+//! Operations on an [`Array`] are recorded and run when a value is needed. [`compile`](fn@compile) traces a function of arrays once, simplifies
 //! and fuses what it did, and runs that as generated machine code at later calls.
 //!
 //! ```
@@ -36,10 +36,10 @@
 //!
 //! | to | see |
 //! | --- | --- |
-//! | make arrays | [`array`], [`Array::zeros`] and its like, [`random`], `Array::from` |
+//! | make arrays | [`array`](fn@array), [`Array::zeros`] and its like, [`random`], `Array::from` |
 //! | compute | methods and operators of [`Array`], [`concatenate`], [`stack`], [`select`], [`ops`] |
 //! | index | [`Array::index`], [`Array::set`] |
-//! | transform functions | [`compile`], [`grad`], [`value_and_grad`], [`vjp`], [`jvp`], [`vmap`] |
+//! | transform functions | [`compile`](fn@compile), [`grad`], [`value_and_grad`], [`vjp`], [`jvp`], [`vmap`] |
 //! | build models | [`nn`], `#[derive(Tree)]`, `#[derive(Module)]` |
 //! | look at values | [`Array::item`], [`Array::to_vec`], `println!("{x}")`; in compiled functions [`debug::print`] |
 //! | see what was compiled | [`Compiled`]'s `explain`, [`Explanation`] |
@@ -59,7 +59,48 @@ pub use lazuli_core::{
     enable_compile, export, files, grad, grad_all, jvp, keep, ops, paths, random, select, set_compile_mode, stack,
     step, synchronize, tree, try_jvp, try_vjp, value_and_grad, vjp, vmap, vmap_along, vmap_into,
 };
-pub use lazuli_derive::{Module, Tree};
+/// Derives [`Module`](trait@nn::Module) for a struct of modules that are applied one after the other. A module with a `forward` of its own derives
+/// [`Tree`](macro@Tree) and implements `Module`.
+///
+/// ```
+/// use lazuli::nn::{Activation, Linear, Module};
+/// use lazuli::{Array, DType};
+///
+/// #[derive(Debug, Clone, Module)]
+/// struct Mlp { hidden: Linear, activation: Activation, out: Linear }
+///
+/// let mlp = Mlp { hidden: Linear::new(2, 8), activation: Activation::RELU, out: Linear::new(8, 1) };
+/// assert_eq!(mlp.forward(&Array::ones([4, 2], DType::F32)).shape(), [4, 1]);
+/// ```
+///
+pub use lazuli_derive::Module;
+/// Derives [`Tree`](trait@Tree) for a struct or enum whose fields are trees, so that compiled functions take it, and so that it can be differentiated
+/// and, if it is a [`Module`](trait@nn::Module), trained.
+///
+/// ```
+/// use lazuli::nn::{Linear, Module, Parameters};
+/// use lazuli::{Array, DType, Tree};
+///
+/// #[derive(Debug, Clone, Tree)]
+/// struct Residual {
+///     inner: Linear,
+///     #[tree(constant)]
+///     scaled: bool,
+/// }
+///
+/// impl Module for Residual {
+///     fn forward(&self, x: &Array) -> Array {
+///         let y = self.inner.forward(x);
+///         if self.scaled { x + y / 2.0 } else { x + y }
+///     }
+/// }
+///
+/// let residual = Residual { inner: Linear::new(3, 3), scaled: true };
+/// assert_eq!(residual.forward(&Array::ones([4, 3], DType::F32)).shape(), [4, 3]);
+/// assert_eq!(residual.parameters()[0].path, "inner.weight");
+/// ```
+///
+pub use lazuli_derive::Tree;
 pub use lazuli_nn as nn;
 pub use tree::eval;
 

@@ -451,7 +451,9 @@ fn finish<'py>(
     Ok(result)
 }
 
-/// Counts of what compilation has done in this process: traces, simplifications, plans, kernels, hits.
+/// Counts of what compilation has done in this process: ``traces`` of functions, ``simplifications`` of graphs, ``plans`` (a program lowered for arguments
+/// that lie in memory as they do), ``kernels`` for which code was generated, and ``hits``, runs of a plan that was there already. A call is lazy: it is
+/// counted as a plan or a hit when its result is computed.
 #[pyfunction]
 pub fn compile_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
     let s = lazuli_core::compile_stats();
