@@ -1,7 +1,7 @@
 //! The threads that kernels and library calls share.
 //!
 //! A call hands out task numbers from a counter; the caller works too. Workers spin briefly for the next call, and the caller for the last of
-//! them, then they sleep: to be woken takes longer than most calls do. Results
+//! them, then they sleep: to be woken takes longer than most calls do. A worker that finds itself on its caller's processor moves to another. Results
 //! never depend on the number of threads, because tasks are cut by shape alone or write apart. After a fork the child has no workers: the
 //! pool notices and starts afresh. A plan that is asked to stop stops between tasks.
 
@@ -30,6 +30,8 @@ struct Team {
     state: Mutex<State>,
     /// Counts jobs, so that spinning workers see a new one without the lock.
     epoch: AtomicUsize,
+    /// The processor that the last job was called on.
+    processor: AtomicUsize,
     /// Workers inside the job. Changed under the lock, read without it by the caller that spins.
     active: AtomicUsize,
     wake: Condvar,
@@ -95,6 +97,40 @@ fn spin_while(condition: impl Fn() -> bool) {
     }
 }
 
+const UNKNOWN: usize = usize::MAX;
+
+/// The processor that this thread runs on.
+#[cfg(target_os = "linux")]
+fn processor() -> usize {
+    // SAFETY: a question without arguments.
+    usize::try_from(unsafe { libc::sched_getcpu() }).unwrap_or(UNKNOWN)
+}
+#[cfg(not(target_os = "linux"))]
+fn processor() -> usize {
+    UNKNOWN
+}
+
+/// Moves this thread off a processor, if there is another that it may use. Where all others have work of other programs, the system wakes a worker beside
+/// its caller and leaves it there: the two would take turns for good.
+#[cfg(target_os = "linux")]
+fn leave(processor: usize) {
+    let size = size_of::<libc::cpu_set_t>();
+    // SAFETY: sets are plain bits, for which zeros are valid; each call reads or fills one of that size, of this thread.
+    unsafe {
+        let mut allowed: libc::cpu_set_t = std::mem::zeroed();
+        if processor >= 8 * size || libc::sched_getaffinity(0, size, &mut allowed) != 0 {
+            return;
+        }
+        let mut others = allowed;
+        libc::CPU_CLR(processor, &mut others);
+        if libc::CPU_COUNT(&others) > 0 && libc::sched_setaffinity(0, size, &others) == 0 {
+            libc::sched_setaffinity(0, size, &allowed);
+        }
+    }
+}
+#[cfg(not(target_os = "linux"))]
+fn leave(_: usize) {}
+
 impl Pool {
     /// As many threads as the machine has, or as `LAZULI_NUM_THREADS` says.
     pub fn new() -> Self {
@@ -141,6 +177,7 @@ impl Pool {
         {
             let mut state = lock(&team.state);
             state.job = Some(job);
+            team.processor.store(processor(), Ordering::Relaxed);
             team.epoch.fetch_add(1, Ordering::Release);
             let asleep = state.sleeping > 0;
             drop(state);
@@ -179,6 +216,7 @@ impl Pool {
             busy: Mutex::new(()),
             state: Mutex::new(State { job: None, sleeping: 0, waiting: false }),
             epoch: AtomicUsize::new(0),
+            processor: AtomicUsize::new(UNKNOWN),
             active: AtomicUsize::new(0),
             wake: Condvar::new(),
             done: Condvar::new(),
@@ -211,9 +249,14 @@ impl Team {
                 state.sleeping -= 1;
             }
             seen = self.epoch.load(Ordering::Acquire);
-            let Some(job) = state.job else { continue };
-            self.active.fetch_add(1, Ordering::Relaxed);
+            let job = state.job;
+            self.active.fetch_add(job.is_some() as usize, Ordering::Relaxed);
             drop(state);
+            let here = processor();
+            if here != UNKNOWN && here == self.processor.load(Ordering::Relaxed) {
+                leave(here);
+            }
+            let Some(job) = job else { continue };
             // SAFETY: counted as active while the job stood, so `run` waits for us before the work goes.
             unsafe { (*job.work).run() };
             let state = lock(&self.state);
@@ -242,6 +285,16 @@ mod tests {
                 assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1), "{tasks} tasks on {threads} threads");
             }
         }
+    }
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn a_thread_that_left_a_processor_may_come_back() {
+        let allowed = || std::thread::available_parallelism().map(|n| n.get()).ok();
+        let before = allowed();
+        leave(processor());
+        leave(UNKNOWN);
+        assert_eq!(allowed(), before);
     }
 
     #[test]
