@@ -213,7 +213,7 @@ mod tests {
     fn kernels_are_named_after_what_is_fused() {
         let graph: Graph = GRAPH.parse().unwrap();
         let dot = kernels(&graph, Names { inputs: &["x"], outputs: &["y"], ..Names::default() }).unwrap();
-        let expected = ["x CompiledMultiplyExp D", "DA Matmul E", "E Tanh y", "x Transpose C"];
+        let expected = ["x CompiledMultiplyExp D", "DA CompiledMatmulTanh y", "x Transpose C"];
         assert_eq!(boxes(&dot), expected, "{dot}");
     }
 }

@@ -10,6 +10,7 @@
 //!
 //! Reductions, scans, scatters, updates and library calls are *anchors*: each begins a kernel, but that reductions of one space join, and that a reduction joins the
 //! map that consumes it: at every point of its result (its epilogue), or at every point of what it reduces, where a row of that stays in the cache ([`loops`]).
+//! A matrix product joins the map that consumes it at every point of its result, too.
 //!
 //! Every kernel has a *height*, above that of all kernels that read what it stores; only kernels of one height are merged. So no kernel ever waits
 //! for itself. A kernel has at most [`MOST_OPERANDS`] operands and about [`MOST_INSTRUCTIONS`] instructions; what would exceed them is split, without a word.
@@ -20,9 +21,11 @@ mod cost;
 mod loops;
 mod merge;
 mod order;
+mod product;
 
 use crate::lower::lowering;
 use cost::Costs;
+use lazuli_ir::prim::Library;
 use lazuli_ir::{Atom, Effect, Equation, Graph, Lowering, Prim, Shape, Var, shape};
 use lazuli_kernel::ScatterOp;
 use lazuli_kernel::hash::{Map, Set};
@@ -116,6 +119,8 @@ struct Kernel {
     height: u32,
     region: u32,
     stream: u32,
+    /// It is the epilogue of a matrix product: a map whose loop is that of the product's result.
+    has_product: bool,
     instructions: u32,
     /// Variables needed that are not computed here.
     reads: Set<Var>,
@@ -261,6 +266,7 @@ impl<'a> Fuser<'a> {
             Lowering::Pointwise if e.prim.is_view() => self.view(i, e),
             Lowering::Pointwise => self.pointwise(i, e),
             Lowering::Reduce { axes, .. } => self.reduce(i, e, axes),
+            Lowering::Library(Library::Matmul) => self.product(i, e),
             Lowering::Update { op: ScatterOp::Assign } if self.is_passed_on(e.outputs[0]) => {
                 self.passing[i as usize] = true;
                 self.pointwise(i, e);
@@ -421,6 +427,7 @@ impl<'a> Fuser<'a> {
             height,
             region: self.regions.get(i as usize).copied().unwrap_or(0),
             stream: self.graph.equations[i as usize].meta.stream,
+            has_product: false,
             instructions: 0,
             reads: Set::default(),
             group: Group::default(),
@@ -473,6 +480,9 @@ impl<'a> Fuser<'a> {
     fn split(&mut self, kernel: u32, v: Var) -> bool {
         let shape = self.shape(v);
         let k = &mut self.kernels[kernel as usize];
+        if k.has_product {
+            return false;
+        }
         let mut all: SmallVec<[usize; 4]> = k.boundaries.iter().copied().chain(boundaries(shape)).collect();
         all.sort_unstable();
         all.dedup();

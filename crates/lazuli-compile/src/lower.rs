@@ -14,12 +14,13 @@ mod places;
 use crate::fuse::{Group, same_points};
 use body::{Access, Body};
 use finish::finish;
-pub(crate) use finish::{Launch, Operands};
+pub(crate) use finish::{Bound, Launch, Operands};
 use lazuli_ir::prim::{Library, ScatterPoint};
 use lazuli_ir::{Atom, Aval, Error, Graph, Index, Ix, Lane, Lowering, Result, Scalar, Shape, Var, shape};
 use lazuli_kernel::{
     Accumulator, BinaryOp, Combine, DType, HostCall, Inst, Layout, Nest, Role, ScanOp, ScatterOp, Store, Value,
 };
+pub(crate) use outside::transpose_of;
 use places::Places;
 pub(crate) use places::{BufferId, Place};
 use smallvec::{SmallVec, smallvec};
@@ -29,6 +30,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) enum Work {
     Launch(Launch),
+    /// With an epilogue, `c` is a buffer that takes no memory: the result goes on into that launch, which has one binding.
     Matmul {
         dtype: DType,
         batch: Shape,
@@ -38,6 +40,7 @@ pub(crate) enum Work {
         a: Operands,
         b: Operands,
         c: Operands,
+        epilogue: Option<Box<Launch>>,
     },
     Sort {
         dtype: DType,
@@ -135,7 +138,7 @@ impl<'a> Lowerer<'a> {
             Lowering::Scan { op, axis, reverse, exclusive } => self.scan(anchor, op, axis, reverse, exclusive),
             Lowering::Scatter { op, space } => self.scatter(anchor, op, &space),
             Lowering::Update { op } => self.update(anchor, op),
-            Lowering::Library(Library::Matmul) => self.matmul(anchor),
+            Lowering::Library(Library::Matmul) => self.matmul(anchor, group),
             Lowering::Library(Library::Sort { axis, indices }) => self.sort(anchor, axis, indices),
             Lowering::Host => self.host(anchor),
             Lowering::Pointwise | Lowering::Call => Err(Error::internal(
@@ -223,7 +226,7 @@ impl<'a> Lowerer<'a> {
     fn launch(&mut self, body: Body, nest: Nest) {
         let kept = body.loops.len() - nest.reduced() as usize;
         if !body.loops[..kept].contains(&0) {
-            self.work.push(Work::Launch(finish(body, nest)));
+            self.work.push(Work::Launch(finish(body, nest, false)));
         }
     }
 

@@ -4,7 +4,7 @@
 //! time writes in place: the two share memory. Buffers that outlive the plan are outputs; all others are packed into the arena by best fit, at
 //! multiples of 64 bytes. Last, inputs are found whose memory an output could take over.
 
-use crate::lower::{BufferId, Operands, Place, Program, Work};
+use crate::lower::{Bound, BufferId, Launch, Operands, Place, Program, Work};
 use crate::pipeline::{OutputInfo, OutputSource};
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::{Arg, Binding, DType, HostArg, Inst, LibraryCall, Nest, Plan, Role, Slot, Step};
@@ -87,36 +87,44 @@ pub(crate) fn touches(work: &Work) -> SmallVec<[Touch<'_>; 4]> {
     let library =
         |array, writes, d: DType| Touch { array, writes, itemsize: d.itemsize(), pointwise: false, binding: 0 };
     match work {
-        Work::Launch(launch) => {
-            let kernel = &launch.kernel;
-            // What is touched once per row is so at another time than the row's points.
-            let once: SmallVec<[bool; 8]> = match &kernel.nest {
-                Nest::Rows { epilogue, row_stores, .. } => {
-                    let stored = |o: u32| row_stores.iter().any(|s| s.operand == o);
-                    let operands = 0..kernel.operands.len() as u32;
-                    operands.map(|o| stored(o) || epilogue.contains(&Inst::Load(o))).collect()
-                }
-                _ => SmallVec::from_elem(false, kernel.operands.len()),
-            };
-            let args = launch.bindings.iter().enumerate().flat_map(|(n, b)| b.args.iter().map(move |a| (n, a)));
-            args.zip(kernel.operands.iter().zip(once).cycle())
-                .map(|((binding, array), (operand, once))| Touch {
-                    array,
-                    writes: operand.role != Role::In,
-                    itemsize: operand.dtype.itemsize(),
-                    pointwise: array.is_strided() && !once,
-                    binding,
-                })
-                .collect()
-        }
-        Work::Matmul { dtype, a, b, c, .. } => {
+        Work::Launch(launch) => launched(launch).collect(),
+        Work::Matmul { dtype, a, b, c, epilogue: None, .. } => {
             [library(a, false, *dtype), library(b, false, *dtype), library(c, true, *dtype)].into_iter().collect()
+        }
+        Work::Matmul { dtype, a, b, c, epilogue: Some(launch), .. } => {
+            let factors = [library(a, false, *dtype), library(b, false, *dtype)];
+            let launched = launched(launch).filter(|t| t.array.buffer != c.buffer);
+            factors.into_iter().chain(launched).collect()
         }
         Work::Sort { dtype, input, output, .. } => {
             [library(input, false, *dtype), library(output, true, *dtype)].into_iter().collect()
         }
         Work::Host { args, .. } => args.iter().map(|(aval, array)| library(array, false, aval.dtype)).collect(),
     }
+}
+
+/// The arrays of a launch.
+fn launched(launch: &Launch) -> impl Iterator<Item = Touch<'_>> {
+    let kernel = &launch.kernel;
+    // What is touched once per row is so at another time than the row's points.
+    let once: SmallVec<[bool; 8]> = match &kernel.nest {
+        Nest::Rows { epilogue, row_stores, .. } => {
+            let stored = |o: u32| row_stores.iter().any(|s| s.operand == o);
+            let operands = 0..kernel.operands.len() as u32;
+            operands.map(|o| stored(o) || epilogue.contains(&Inst::Load(o))).collect()
+        }
+        _ => SmallVec::from_elem(false, kernel.operands.len()),
+    };
+    launch.bindings.iter().enumerate().flat_map(move |(binding, b)| {
+        let once = once.clone();
+        b.args.iter().enumerate().map(move |(o, array)| Touch {
+            array,
+            writes: kernel.operands[o].role != Role::In,
+            itemsize: kernel.operands[o].dtype.itemsize(),
+            pointwise: array.is_strided() && !once[o],
+            binding,
+        })
+    })
 }
 
 /// The last step that touched each buffer, the first binding of it that did, and whether none else did.
@@ -164,7 +172,7 @@ impl Lives {
         let mut taken = vec![false; sizes.len()];
         let mut owners = Owners(Map::default());
         for (step, w) in work.iter().enumerate() {
-            let Work::Launch(_) = w else { continue };
+            let (Work::Launch(_) | Work::Matmul { epilogue: Some(_), .. }) = w else { continue };
             let touches = touches(w);
             owners.note(step, &touches, |t| t.array.buffer);
             for own in touches.chunk_by(|a, b| a.binding == b.binding) {
@@ -377,17 +385,32 @@ fn donations(work: &[Work], slots: &[Slot], inputs: &[usize], outputs: &[usize],
 
 fn step(work: Work, slots: &[Slot]) -> Step {
     let arg = |o: Operands| Arg { slot: slots[o.buffer.0 as usize], offset: o.offset, strides: o.strides, len: o.len };
+    let binding = |bound: Bound, arg: &dyn Fn(Operands) -> Arg| Binding {
+        extents: bound.extents,
+        args: bound.args.into_iter().map(arg).collect(),
+        params: bound.params,
+    };
     match work {
         Work::Launch(launch) => Step::Launch {
             kernel: Arc::new(launch.kernel),
-            bindings: launch
-                .bindings
-                .into_iter()
-                .map(|b| Binding { extents: b.extents, args: b.args.into_iter().map(arg).collect(), params: b.params })
-                .collect(),
+            bindings: launch.bindings.into_iter().map(|b| binding(b, &arg)).collect(),
         },
-        Work::Matmul { dtype, batch, m, n, k, a, b, c } => {
-            Step::Call(Box::new(LibraryCall::Matmul { dtype, batch, m, n, k, a: arg(a), b: arg(b), c: arg(c) }))
+        Work::Matmul { dtype, batch, m, n, k, a, b, c, epilogue } => {
+            let result = c.buffer;
+            let of_product = |o: Operands| match o.buffer == result {
+                true => Arg { slot: Slot::Product, offset: o.offset, strides: o.strides, len: o.len },
+                false => arg(o),
+            };
+            let c = if epilogue.is_some() { of_product(c) } else { arg(c) };
+            let call = Box::new(LibraryCall::Matmul { dtype, batch, m, n, k, a: arg(a), b: arg(b), c });
+            match epilogue {
+                None => Step::Call(call),
+                Some(launch) => {
+                    let Launch { kernel, bindings } = *launch;
+                    let bound = bindings.into_iter().next().expect("an epilogue has one binding");
+                    Step::Product { call, kernel: Arc::new(kernel), binding: Box::new(binding(bound, &of_product)) }
+                }
+            }
         }
         Work::Sort { dtype, rows, n, indices, input, output } => {
             Step::Call(Box::new(LibraryCall::Sort { dtype, rows, n, indices, input: arg(input), output: arg(output) }))

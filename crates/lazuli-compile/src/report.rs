@@ -96,12 +96,17 @@ impl Report {
                 joined.locations.extend(locations);
                 continue;
             }
+            let is_view = |&i: &u32| graph.equations[i as usize].prim.is_view();
             let kind = |&i: &u32| FusedKind::of(&crate::lower::lowering(graph, i));
             kernels.push(Fused {
                 ops: members().map(|e| e.prim.name()).collect(),
                 times: 1,
                 locations,
-                kind: group.anchors.first().map_or(FusedKind::Kernel, kind),
+                kind: match group.anchors.first() {
+                    // A product with an epilogue is a kernel.
+                    Some(anchor) if group.members.iter().all(|i| i == anchor || is_view(i)) => kind(anchor),
+                    _ => FusedKind::Kernel,
+                },
                 members: group.members.clone(),
                 stores: group.stores.to_vec(),
                 steps: steps.clone(),

@@ -89,7 +89,7 @@ fn rows_take_the_maps_around_them() {
     // A sum that is stored for what comes later, and goes on.
     let body = "h: f32[4,8] = add a b\nm: f32[4,1] = sum[axes=(1),keepdims=true] h\nc: f32[4,8] = subtract h m\n\
                 d: f32[8,3] = transpose[axes=(1,0)] w\ny: f32[4,3] = matmul c d\nz: f32[4,3] = exp y\nreturn h z";
-    check("a: f32[4,8], b: f32[4,8], w: f32[3,8]", body, &["add sum subtract", "matmul", "exp"]);
+    check("a: f32[4,8], b: f32[4,8], w: f32[3,8]", body, &["add sum subtract", "matmul exp"]);
     // Columns: whether the row is the last axis makes no difference.
     let body = "m: f32[1,4] = max[axes=(0),keepdims=true] a\ns: f32[8,4] = subtract a m\nreturn s";
     check("a: f32[8,4]", body, &["max subtract"]);
@@ -160,6 +160,37 @@ fn what_another_row_needs_is_no_part_of_the_kernel() {
     let body = "m: f32[4,1] = max[axes=(1),keepdims=true] a\nc: f32[4,6] = subtract a m\nn: f32[1,6] = max[axes=(0),keepdims=true] c\n\
                 d: f32[4,6] = subtract c n\nreturn d";
     check("a: f32[4,6]", body, &["max", "subtract max subtract"]);
+}
+
+#[test]
+fn products_take_the_maps_that_follow() {
+    let inputs = "a: f32[4,6], w: f32[6,8], b: f32[8], r: f32[4,8]";
+    let bias = "p: f32[4,8] = matmul a w\ny: f32[4,8] = add p b\n";
+    let relu = format!("{bias}z: f32[4,8] = maximum y 0.0:f32\n");
+    check(inputs, &format!("{relu}return z"), &["matmul add maximum"]);
+    // What is computed on the way is stored as well where it is needed later, the product itself included.
+    check(inputs, &format!("{relu}return z y p"), &["matmul add maximum"]);
+    let half = "h: f16[4,8] = astype[dtype=f16] z\nx: f32[4,8] = add z r\nreturn h x";
+    check(inputs, &format!("{relu}{half}"), &["matmul add maximum astype add"]);
+    // Two maps of one product, and one of two products.
+    check(inputs, &format!("{bias}z: f32[4,8] = exp p\nreturn y z"), &["matmul add exp"]);
+    let both = "p: f32[4,8] = matmul a w\nq: f32[4,8] = matmul a w\ny: f32[4,8] = add p q\nreturn y";
+    let two = both.replace("matmul a w\ny", "matmul r v\ny");
+    check("a: f32[4,6], w: f32[6,8], r: f32[4,3], v: f32[3,8]", &two, &["matmul", "matmul add"]);
+    // The gradient of a weight, a product that is needed as its transpose, and the weight's update.
+    let update = "x: f32[8,4] = transpose[axes=(1,0)] r\np: f32[8,6] = matmul x a\nt: f32[6,8] = transpose[axes=(1,0)] p\n\
+                  s: f32[6,8] = multiply t 0.1:f32\nv: f32[6,8] = subtract w s\nreturn v";
+    check(inputs, update, &["matmul transpose multiply subtract"]);
+    // Behind a change of shape that keeps the rows; not behind one of columns, nor where whole rows are needed.
+    let body = "p: f32[4,8] = matmul a w\nq: f32[2,2,8] = reshape[shape=(2,2,8),infer=none] p\ny: f32[2,2,8] = exp q\nreturn y";
+    check(inputs, body, &["matmul", "reshape exp"]);
+    let body = "p: f32[4,8] = matmul a w\nq: f32[8,4] = transpose[axes=(1,0)] p\ny: f32[8,4] = exp q\nz: f32[4,8] = exp p\nreturn y z";
+    check(inputs, body, &["matmul exp", "transpose exp"]);
+    let body =
+        "p: f32[4,8] = matmul a w\nm: f32[4,1] = max[axes=(1),keepdims=true] p\ny: f32[4,8] = subtract p m\nreturn y";
+    check(inputs, body, &["matmul", "max subtract"]);
+    let body = "p: f32[4,8] = matmul a w\ny: f32[8] = sum[axes=(0),keepdims=false] p\nreturn y";
+    check(inputs, body, &["matmul", "sum"]);
 }
 
 #[test]
@@ -241,6 +272,7 @@ fn check_steps(inputs: &str, body: &str, want: &[&str]) {
             bindings.iter().map(|b| lazuli_kernel::shape::show(&b.extents)).collect::<Vec<_>>().join(" ")
         }
         Step::Host { .. } => "host".into(),
+        Step::Product { binding, .. } => format!("product {}", lazuli_kernel::shape::show(&binding.extents)),
         _ => "library".into(),
     };
     let got: Vec<String> = plan.steps.iter().map(bindings).collect();
@@ -268,7 +300,7 @@ fn independent_kernels_of_one_structure_are_one_launch() {
     check_steps("a: f32[7], b: f32[9]", sums, &["(7,) (9,)"]);
     let chain =
         "b: f32[8,8] = matmul a a\nc: f32[8,8] = exp b\nd: f32[8,8] = matmul c c\ne: f32[8,8] = exp d\nreturn c e";
-    check_steps("a: f32[8,8]", chain, &["library", "(64,)", "library", "(64,)"]);
+    check_steps("a: f32[8,8]", chain, &["product (8, 8)", "product (8, 8)"]);
 }
 
 #[test]

@@ -4,9 +4,9 @@ use lazuli_compile::testing::{Host, run, run_with};
 use lazuli_compile::{Options, compile};
 use lazuli_ir::prims::*;
 use lazuli_ir::{Atom, Aval, Binary, Builder, DType, Dim, Graph, Result, Ternary, Unary};
-use lazuli_kernel::Layout;
 use lazuli_kernel::host;
 use lazuli_kernel::testing::Rng;
+use lazuli_kernel::{Layout, Step};
 use smallvec::{SmallVec, smallvec};
 use std::cell::RefCell;
 
@@ -237,6 +237,93 @@ fn rows(rng: &mut Rng) -> Graph {
     let mut outputs = vec![*points.last().expect("not empty")];
     for _ in 0..rng.below(4) {
         outputs.push(if rng.once_in(2) { rng.pick(&points) } else { rng.pick(&results) });
+    }
+    b.finish(outputs)
+}
+
+#[test]
+fn random_products() {
+    let mut fused = 0;
+    for seed in 0..600 {
+        let mut rng = Rng(seed);
+        let graph = products(&mut rng);
+        let inputs = lazuli_compile::testing::random_inputs(&graph, &mut rng, true);
+        check(&format!("products {seed}"), &graph, &inputs, &mut rng);
+        let layouts: Vec<Layout> = inputs.iter().map(|h| Layout::row(h.aval.shape.clone())).collect();
+        let steps = compile(&graph, &layouts, &Options::COMPILE).unwrap().plan.steps;
+        fused += steps.iter().filter(|step| matches!(step, Step::Product { .. })).count();
+    }
+    assert!(fused > 200, "{fused} products have an epilogue");
+}
+
+/// A random graph of matrix products and what follows from them.
+fn products(rng: &mut Rng) -> Graph {
+    let mut b = Builder::new();
+    let dtype = rng.pick(&[DType::F32, DType::F32, DType::F16, DType::BF16, DType::F64, DType::C64]);
+    let batch: Vec<usize> = rng.pick(&[&[][..], &[], &[1], &[2], &[2, 3], &[3, 1]]).to_vec();
+    let [m, n] = [(); 2].map(|()| rng.pick(&[1, 2, 3, 4, 6, 35]));
+    let k = rng.pick(&[0, 1, 3, 5, 300]);
+    let result = [&batch[..], &[m, n]].concat();
+    let input = |b: &mut Builder, dtype, shape: &[usize]| Atom::from(b.input(Aval::new(dtype, shape)));
+    let swap = |b: &mut Builder, x: Atom| {
+        let rank = b.rank(x);
+        let mut axes: SmallVec<[usize; 4]> = (0..rank).collect();
+        axes.swap(rank - 2, rank - 1);
+        b.op(Transpose { axes }, &[x])
+    };
+    let factor = |b: &mut Builder, rng: &mut Rng, [p, q]: [usize; 2]| {
+        let skip = if rng.once_in(3) { batch.len() } else { 0 };
+        let mut outer = batch[skip..].to_vec();
+        outer.iter_mut().for_each(|n| *n = if rng.once_in(4) { 1 } else { *n });
+        match rng.once_in(3) {
+            true => {
+                let x = input(b, dtype, &[&outer[..], &[q, p]].concat());
+                swap(b, x)
+            }
+            false => Ok(input(b, dtype, &[&outer[..], &[p, q]].concat())),
+        }
+    };
+    let [left, right] = [[m, k], [k, n]].map(|shape| factor(&mut b, rng, shape).unwrap());
+    let others: Vec<Atom> = [&result[..], &[n], &[m, 1], &result].map(|shape| input(&mut b, dtype, shape)).into();
+    let (square, mask) = (input(&mut b, dtype, &[n, n]), input(&mut b, DType::Bool, &result));
+    let mut pool = vec![b.op(Matmul {}, &[left, right]).unwrap()];
+    for _ in 0..1 + rng.below(8) {
+        let x = pool[pool.len() - 1 - rng.below(pool.len().min(2))];
+        let dtype = b.dtype(x);
+        let made: Result<Atom> = (|| match rng.below(16) {
+            0..=1 => b.unary(rng.pick(&[Unary::Neg, Unary::Abs, Unary::Tanh, Unary::Square]), x),
+            2..=6 => {
+                let other = if rng.once_in(5) { rng.pick(&pool) } else { rng.pick(&others) };
+                let y = if rng.once_in(4) { b.like(x, 0.5) } else { b.cast(other, dtype)? };
+                b.binary(rng.pick(&[Binary::Add, Binary::Sub, Binary::Mul, Binary::Maximum]), x, y)
+            }
+            7 => {
+                let zero = b.like(x, 0.0);
+                b.op(Ternary::Select, &[mask, x, zero])
+            }
+            8..=9 => b.cast(x, rng.pick(&[DType::F32, DType::F16, DType::BF16])),
+            10 if b.rank(x) > 1 => swap(&mut b, x),
+            11 => reshape(&mut b, x, &[result.iter().product()]),
+            12 => reshape(&mut b, x, &result),
+            13 => {
+                let axes = smallvec![b.rank(x) - 1];
+                b.op(Reduce { op: ReduceOp::Sum, axes, keepdims: true }, &[x])
+            }
+            14 => {
+                let square = b.cast(square, dtype)?;
+                b.op(Matmul {}, &[x, square])
+            }
+            _ => {
+                let mut bounds: SmallVec<[Bound; 4]> = smallvec![Bound::ALL; b.rank(x)];
+                *bounds.last_mut().expect("of rank 1 or more") = Bound { start: None, stop: None, step: -1 };
+                b.op(Slice { bounds }, &[x])
+            }
+        })();
+        pool.extend(made);
+    }
+    let mut outputs = vec![*pool.last().expect("not empty")];
+    for _ in 0..rng.below(3) {
+        outputs.push(rng.pick(&pool));
     }
     b.finish(outputs)
 }

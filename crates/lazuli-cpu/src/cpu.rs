@@ -192,6 +192,7 @@ impl Prepared {
             Slot::Input(n) => places.inputs[n as usize],
             Slot::Output(n) => places.outputs[n as usize],
             Slot::Temp { offset, .. } => places.memory + offset,
+            Slot::Product => unreachable!("its step has memory for it"),
         };
         let Range { start, end } = self.workspace;
         // SAFETY: memory of this run that is nobody else's.
@@ -280,18 +281,28 @@ impl<'a> Ours<'a> {
     }
 }
 
+fn product(factors: &[usize]) -> usize {
+    factors.iter().fold(1usize, |n, &f| n.saturating_mul(f))
+}
+
+fn cost_of_call(call: &LibraryCall) -> usize {
+    match call {
+        LibraryCall::Matmul { batch, m, n, k, .. } => product(&[30, product(batch), *m, *n, *k]),
+        LibraryCall::Sort { rows, n, .. } => product(&[5000, product(rows), *n]),
+    }
+}
+
 /// Rough cost of a step on one thread, in picoseconds.
 fn cost(step: &Step) -> usize {
-    let product = |factors: &[usize]| factors.iter().fold(1usize, |n, &f| n.saturating_mul(f));
     match step {
         Step::Launch { kernel, bindings } => {
             let points = bindings.iter().fold(0usize, |n, b| n.saturating_add(product(&b.extents)));
             product(&[points, cost_per_point(kernel)])
         }
-        Step::Call(call) => match &**call {
-            LibraryCall::Matmul { batch, m, n, k, .. } => product(&[30, product(batch), *m, *n, *k]),
-            LibraryCall::Sort { rows, n, .. } => product(&[5000, product(rows), *n]),
-        },
+        Step::Call(call) => cost_of_call(call),
+        Step::Product { call, kernel, binding } => {
+            cost_of_call(call).saturating_add(product(&[product(&binding.extents), cost_per_point(kernel)]))
+        }
         Step::Copy { nbytes, .. } => product(&[100, *nbytes]),
         Step::Host { args, .. } => 1_000_000 + args.iter().map(|a| product(&[100, a.bytes().len()])).sum::<usize>(),
     }
@@ -321,6 +332,9 @@ impl Backend for Cpu {
                     ReadyStep::Launch(Launches::new(&self.kernels, kernel, bindings, threads)?)
                 }
                 Step::Call(call) => ReadyStep::Call(Call::new(&self.kernels, call, threads)?),
+                Step::Product { call, kernel, binding } => {
+                    ReadyStep::Call(Call::with_epilogue(&self.kernels, call, kernel, binding, threads)?)
+                }
                 Step::Copy { from, to, nbytes } => ReadyStep::Copy { from: *from, to: *to, nbytes: *nbytes },
                 Step::Host { call, args } => ReadyStep::Host { call: call.clone(), args: args.clone() },
             })

@@ -1,7 +1,7 @@
 //! Random kernels on each instruction set against the interpreter, bit for bit.
 
 use lazuli_cpu::{Cpu, Isa};
-use lazuli_kernel::testing::{DTYPES, NestKind, check_backends, random_case};
+use lazuli_kernel::testing::{DTYPES, NestKind, check_backends, random_call, random_case};
 use lazuli_kernel::{DType, Interpreter};
 
 /// `LAZULI_RANDOM_CASES` asks for more.
@@ -47,4 +47,19 @@ tests! {
     scans_on_avx2: Avx2 Scan;
     scatters_on_avx512: Avx512 Scatter;
     scatters_on_avx2: Avx2 Scatter;
+}
+
+/// Products with and without epilogues, and sorts.
+#[test]
+fn calls() {
+    let judge = Interpreter::default();
+    for isa in [Isa::Avx512, Isa::Avx2] {
+        let Ok(cpu) = Cpu::with_isa_and_threads(isa, 2) else { continue };
+        for seed in 0..10 * cases() {
+            let case = random_call(seed);
+            if let Err(e) = check_backends(&judge, &cpu, &case.plan, &case.inputs) {
+                panic!("seed {seed} on {isa:?}: {e}");
+            }
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What a step of a plan moves and computes.
 
-use lazuli_kernel::{Arg, Binding, Kernel, LibraryCall, Step};
+use lazuli_kernel::{Arg, Binding, Kernel, LibraryCall, Slot, Step};
 
 /// Work of one step.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -22,6 +22,15 @@ pub fn of(step: &Step) -> Cost {
     match step {
         Step::Launch { kernel, bindings } => bindings.iter().map(|b| launch(kernel, b)).sum(),
         Step::Call(call) => library(call),
+        Step::Product { call, kernel, binding } => {
+            // The result of the product stays in the caches.
+            let (product, epilogue) = (library(call), launch(kernel, binding));
+            let result = binding.args.iter().zip(&kernel.operands).filter(|(arg, _)| arg.slot == Slot::Product);
+            let points: usize = binding.extents.iter().product();
+            let read: usize = result.map(|(_, operand)| points * operand.dtype.itemsize()).sum();
+            let nbytes = product.nbytes - call.result_bytes() + epilogue.nbytes - read;
+            Cost { nbytes, operations: product.operations + epilogue.operations }
+        }
         Step::Copy { nbytes, .. } => Cost { nbytes: 2 * nbytes, operations: 0 },
         Step::Host { args, .. } => Cost { nbytes: args.iter().map(|a| a.bytes().len()).sum(), operations: 0 },
     }

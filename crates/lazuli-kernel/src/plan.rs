@@ -22,6 +22,8 @@ pub enum Slot {
     Output(u32),
     /// Bytes `offset..` of the plan's arena; offsets are multiples of 64.
     Temp { offset: usize, nbytes: usize },
+    /// The result of the product of a [`Step::Product`], row-contiguous: memory of that step's own, of which a backend makes as much as it needs.
+    Product,
 }
 
 /// An array of a step, seen through its strides (in elements) over the loop axes of the step.
@@ -43,6 +45,10 @@ pub enum Step {
     Launch { kernel: Arc<Kernel>, bindings: SmallVec<[Binding; 1]> },
     /// Runs a library routine.
     Call(Box<LibraryCall>),
+    /// A [`LibraryCall::Matmul`] whose result, in [`Slot::Product`], goes through a map on its way to memory, while it is hot: the *epilogue*. The map's loop
+    /// axes are those of the result, batch axes first, without those of extent 1; it loads the result at its own points. The outcome is that of the call
+    /// followed by the launch.
+    Product { call: Box<LibraryCall>, kernel: Arc<Kernel>, binding: Box<Binding> },
     /// Copies `nbytes` from the start of one slot to another.
     Copy { from: Slot, to: Slot, nbytes: usize },
     /// Asks the host to do something with arrays. Such steps happen once each, in their order; if one fails, the plan does.
@@ -107,6 +113,21 @@ pub enum LibraryCall {
     Sort { dtype: DType, rows: Shape, n: usize, indices: bool, input: Arg, output: Arg },
 }
 
+impl LibraryCall {
+    /// Size in bytes of the result, row-contiguous.
+    pub fn result_bytes(&self) -> usize {
+        match self {
+            LibraryCall::Matmul { dtype, batch, m, n, .. } => {
+                batch.iter().product::<usize>() * m * n * dtype.itemsize()
+            }
+            LibraryCall::Sort { dtype, rows, n, indices, .. } => {
+                let written = if *indices { DType::U32 } else { *dtype };
+                rows.iter().product::<usize>() * n * written.itemsize()
+            }
+        }
+    }
+}
+
 /// A straight program of steps.
 #[derive(Debug, Clone, Default)]
 pub struct Plan {
@@ -119,7 +140,8 @@ pub struct Plan {
     pub steps: Vec<Step>,
     /// Pairs (output, input) where the output may take over the input's memory if the caller gives it up. In a run each input is taken over once
     /// at most, and each output takes over the first it can ([`Plan::taken`]). Sizes agree and each
-    /// step that writes the output is a launch that reads the input only in the binding and at the point that writes, and no later step reads the input.
+    /// step that writes the output is a launch, or an epilogue, that reads the input only in the binding and at the point that writes, and no later step reads
+    /// the input.
     pub donations: Vec<(u32, u32)>,
 }
 

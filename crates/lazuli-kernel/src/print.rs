@@ -197,6 +197,7 @@ impl Display for Slot {
             Slot::Input(n) => write!(f, "input{n}"),
             Slot::Output(n) => write!(f, "output{n}"),
             Slot::Temp { offset, nbytes } => write!(f, "temp[{offset}..{}]", offset.saturating_add(nbytes)),
+            Slot::Product => f.write_str("product"),
         }
     }
 }
@@ -217,23 +218,27 @@ impl Display for Arg {
     }
 }
 
+impl Display for Binding {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "extents {}", shape::show(&self.extents))?;
+        if !self.params.is_empty() {
+            write!(f, " params {:?}", self.params)?;
+        }
+        self.args.iter().enumerate().try_for_each(|(i, arg)| write!(f, "\n  {i}: {arg}"))
+    }
+}
+
 impl Display for Step {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Step::Launch { kernel, bindings } => {
-                for Binding { extents, args, params } in bindings {
-                    write!(f, "launch extents {}", shape::show(extents))?;
-                    if !params.is_empty() {
-                        write!(f, " params {params:?}")?;
-                    }
-                    for (i, arg) in args.iter().enumerate() {
-                        write!(f, "\n  {i}: {arg}")?;
-                    }
-                    writeln!(f)?;
+                for binding in bindings {
+                    writeln!(f, "launch {binding}")?;
                 }
                 write!(f, "{kernel}")
             }
             Step::Call(call) => write!(f, "{call}"),
+            Step::Product { call, kernel, binding } => write!(f, "{call}\nepilogue {binding}\n{kernel}"),
             Step::Copy { from, to, nbytes } => write!(f, "copy {to} <- {from}, {nbytes} bytes"),
             Step::Host { call, args } => {
                 write!(f, "host {}", call.name())?;

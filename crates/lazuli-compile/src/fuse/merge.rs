@@ -74,6 +74,9 @@ impl Fuser<'_> {
         let (a, b) = (self.find(a), self.find(b));
         let (p, q) = (self.kernel(a), self.kernel(b));
         let (Some(one), Some(other)) = (&p.nest, &q.nest) else { return a == b };
+        if p.has_product || q.has_product {
+            return a == b;
+        }
         // The axes of a reduction are not split.
         let splits = match p.is_map() && q.is_map() {
             true => p.boundaries == q.boundaries,
@@ -164,8 +167,8 @@ impl Fuser<'_> {
         for d in demands {
             let k = self.kernel(d.kernel);
             let (Class::On(mask), Some(own)) = (d.class, &k.nest) else { continue };
-            if own.kept.is_some() || mask == own.axes.all() || !k.group.shapes.is_empty() || !self.is_near(i, d.kernel)
-            {
+            let is_open = own.kept.is_none() && !k.has_product && k.group.shapes.is_empty();
+            if !is_open || mask == own.axes.all() || !self.is_near(i, d.kernel) {
                 continue;
             }
             if let Some(nest) =
@@ -202,6 +205,7 @@ impl Fuser<'_> {
         let k = self.kernel(demand.kernel);
         let (Some(own), Class::On(mask), Some(kept)) = (&k.nest, demand.class, nest.kept) else { return false };
         k.group.shapes.is_empty()
+            && !k.has_product
             && match own.kept {
                 None if own.axes.are_those(&nest.axes, kept) => mask == own.axes.all(),
                 None => nest.is_row && own.axes == nest.axes && mask == kept,
@@ -213,7 +217,7 @@ impl Fuser<'_> {
     }
 
     /// Raises a kernel to a height, and above it those that store what it reads.
-    fn raise(&mut self, kernel: u32, height: u32) {
+    pub(super) fn raise(&mut self, kernel: u32, height: u32) {
         let mut pending = vec![(kernel, height)];
         while let Some((kernel, height)) = pending.pop() {
             let kernel = self.find(kernel);

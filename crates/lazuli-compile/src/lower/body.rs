@@ -47,6 +47,10 @@ pub(super) struct Body {
     bounded: Vec<(Value, usize)>,
     depth: usize,
     missing: Option<(Var, Index)>,
+    /// A variable that nothing computes here: it has a value where it was [defined](Self::define), and no other.
+    given: Option<Var>,
+    /// Whether that was asked for elsewhere. What was written then is of no use.
+    pub is_stray: bool,
 }
 
 impl Body {
@@ -149,6 +153,11 @@ impl Body {
         self.known.insert((v, at), lane);
     }
 
+    /// Declares that `v` has a value where that is [defined](Self::define), and nowhere else.
+    pub fn give(&mut self, v: Var) {
+        self.given = Some(v);
+    }
+
     /// Forgets the values of the body: what follows is an epilogue.
     pub fn begin_epilogue(&mut self, accumulators: &[lazuli_kernel::Accumulator]) -> usize {
         self.known.clear();
@@ -169,6 +178,10 @@ impl Body {
         let key = (v, Index::from(at));
         if let Some(&lane) = self.known.get(&key) {
             return lane;
+        }
+        if self.given == Some(v) {
+            self.is_stray = true;
+            return self.zero(dtype);
         }
         if self.depth == DEPTH || self.missing.is_some() {
             self.missing.get_or_insert(key);

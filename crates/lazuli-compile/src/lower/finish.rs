@@ -30,8 +30,8 @@ pub(crate) struct Operands {
     pub len: usize,
 }
 
-/// Ends a body. `nest` speaks of the values, operands and loop axes of the body.
-pub(super) fn finish(body: Body, nest: Nest) -> Launch {
+/// Ends a body. `nest` speaks of the values, operands and loop axes of the body; those stay as they are if `keeps_axes`.
+pub(super) fn finish(body: Body, nest: Nest, keeps_axes: bool) -> Launch {
     let Body { emit, loops, args, params, .. } = body;
     let reduced = nest.reduced() as usize;
     let rest = loops.len() - reduced;
@@ -52,7 +52,10 @@ pub(super) fn finish(body: Body, nest: Nest) -> Launch {
     let keep_last = matches!(nest, Nest::Scan { .. });
     let used: SmallVec<[&Access; 8]> =
         args.iter().zip(&live.operands).filter(|(_, n)| n.is_some()).map(|(a, _)| a).collect();
-    let axes = Axes::new(&loops, rest, &used, &live.axes, ordered, keep_last);
+    if keeps_axes {
+        live.axes = (0..loops.len() as u32).collect();
+    }
+    let axes = Axes::new(&loops, rest, &used, &live.axes, ordered || keeps_axes, keep_last);
     let rank = axes.groups.len() as u32;
     let kept = axes.kept;
     debug_assert!(reduced == 0 || (kept as u32) < rank);

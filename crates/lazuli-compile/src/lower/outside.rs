@@ -1,42 +1,79 @@
 //! What is done outside of kernels: by library routines and by the host, on arrays that lie in memory.
 
 use super::body::Body;
-use super::{Lowerer, Operands, Place, Work, store_lane};
-use lazuli_ir::{Atom, Aval, Equation, Graph, Prim, Result, Shape, Var};
+use super::finish::finish;
+use super::{Launch, Lowerer, Operands, Place, Work, store_lane};
+use crate::fuse::Group;
+use lazuli_ir::{Atom, Equation, Graph, Index, Ix, Prim, Result, Shape, Var, shape};
 use lazuli_kernel::{DType, Nest, Strides};
+use smallvec::{SmallVec, smallvec};
 
 impl Lowerer<'_> {
-    pub(super) fn matmul(&mut self, anchor: u32) -> Result<()> {
-        let equation = &self.graph.equations[anchor as usize];
+    /// A matrix product, with what the group computes from it as its epilogue.
+    pub(super) fn matmul(&mut self, anchor: u32, group: &Group) -> Result<()> {
+        let graph = self.graph;
+        let equation = &graph.equations[anchor as usize];
         let v = equation.outputs[0];
         let aval = self.aval(v);
         let (left, right) = (self.materialise(equation.inputs[0])?, self.materialise(equation.inputs[1])?);
         // (ab)ᵀ = bᵀaᵀ, whose sums are of the same products in the same order.
-        let turned = self.is_read_transposed(v);
-        let (a, b) = if turned { (transposed(&right), transposed(&left)) } else { (left, right) };
+        let turned = self.read_transposed(v);
+        let (a, b) = if turned.is_some() { (transposed(&right), transposed(&left)) } else { (left, right) };
         let (rank, [m, k], [_, n]) = (aval.rank(), matrix(&a), matrix(&b));
         let batch: Shape = aval.shape[..rank - 2].into();
-        let product = self.fresh(&Aval::new(aval.dtype, batch.iter().copied().chain([m, n]).collect::<Shape>()));
+        let product = self.fresh(self.aval(turned.unwrap_or(v)));
+        let rest = Group { anchors: smallvec![], ..group.clone() };
+        let epilogue = match group.stores.as_slice() {
+            [only] if *only == v => None,
+            _ if aval.size() == 0 => None,
+            stores => self.epilogue(v, turned, &product, stores).map(Box::new),
+        };
+        let has_epilogue = epilogue.is_some();
         if aval.size() > 0 {
             let [a, b, c] = [&a, &b, &product].map(|place| stretched(place, &batch));
-            self.work.push(Work::Matmul { dtype: aval.dtype, batch, m, n, k, a, b, c });
+            self.work.push(Work::Matmul { dtype: aval.dtype, batch, m, n, k, a, b, c, epilogue });
         }
-        let place = if turned { transposed(&product) } else { product };
+        if has_epilogue {
+            return Ok(());
+        }
+        let place = if turned.is_some() { transposed(&product) } else { product };
         self.places.set(v, place);
-        Ok(())
+        self.maps(&rest)
     }
 
-    /// Whether a product is needed as its transpose and in no other way, so that it had better lie in memory as that. The parts of complex numbers are
-    /// not summed in the same order either way.
-    fn is_read_transposed(&mut self, v: Var) -> bool {
+    /// A map over the result of a product `v`, or its transpose, which lies at `product` row-contiguous: it stores these variables. None if it would have to read the
+    /// result at other points than its own.
+    fn epilogue(&mut self, v: Var, turned: Option<Var>, product: &Place, stores: &[Var]) -> Option<Launch> {
+        let space = &product.layout.shape;
+        let points = shape::size(space);
+        let mut body = Body::default();
+        let at = body.begin(space, &[]);
+        let lane = body.load(product, self.aval(v).dtype, &at, None);
+        body.define(turned.unwrap_or(v), at.clone(), lane);
+        body.give(v);
+        let others: SmallVec<[Var; 4]> = stores.iter().copied().filter(|&u| u != v).collect();
+        if others.iter().any(|&u| self.aval(u).size() != points || self.places.of(self.graph, u).is_some()) {
+            return None;
+        }
+        let written = self.eval_all(&mut body, &others, &at, space);
+        let is_affine = |at: &Index| at.iter().all(|ix| matches!(ix, Ix::Affine { .. }));
+        if body.is_stray || !written.iter().all(|(_, _, at)| is_affine(at)) {
+            return None;
+        }
+        let mut nest_stores = self.store(&mut body, &written);
+        if stores.contains(&v) {
+            let own = Place { buffer: self.buffer(self.aval(v).nbytes()), layout: product.layout.clone() };
+            store_lane(&mut body, &own, lane, &at, &mut nest_stores);
+            self.places.set(v, if turned.is_some() { transposed(&own) } else { own });
+        }
+        Some(finish(body, Nest::Map { stores: nest_stores }, true))
+    }
+
+    /// The transpose of a product, if that is needed in no other way and so had better lie in memory as that.
+    fn read_transposed(&mut self, v: Var) -> Option<Var> {
         let graph = self.graph;
-        let user = self.only_users.get_or_insert_with(|| only_users(graph))[v.0 as usize];
-        let Some(Equation { prim: Prim::Transpose(t), .. }) = user.and_then(|u| graph.equations.get(u as usize)) else {
-            return false;
-        };
-        let rank = t.axes.len();
-        let swaps = |(i, &axis): (usize, &usize)| axis == if i + 2 < rank { i } else { 2 * rank - 3 - i };
-        self.aval(v).dtype != DType::C64 && t.axes.iter().enumerate().all(swaps)
+        let user = self.only_users.get_or_insert_with(|| only_users(graph))[v.0 as usize]?;
+        transpose_of(graph, v, &graph.equations[user as usize])
     }
 
     pub(super) fn host(&mut self, anchor: u32) -> Result<()> {
@@ -90,6 +127,15 @@ impl Lowerer<'_> {
         self.places.set(v, place);
         Ok(())
     }
+}
+
+/// The result of an equation that swaps the axes of the matrices of `v`. None for complex numbers: their parts are not summed in the same order either way.
+pub(crate) fn transpose_of(graph: &Graph, v: Var, e: &Equation) -> Option<Var> {
+    let Prim::Transpose(t) = &e.prim else { return None };
+    let rank = t.axes.len();
+    let swaps = |(i, &axis): (usize, &usize)| axis == if i + 2 < rank { i } else { 2 * rank - 3 - i };
+    let is_real = graph.avals[v.0 as usize].dtype != DType::C64;
+    (is_real && t.axes.iter().enumerate().all(swaps)).then_some(e.outputs[0])
 }
 
 /// The equation that reads each variable, if it is one alone and the variable no output.

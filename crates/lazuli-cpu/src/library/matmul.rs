@@ -5,6 +5,7 @@
 //! they lie, unless they have to be converted or lie so that packing them pays. Neither that nor how tasks are cut changes a bit, because every element
 //! of c is the same chain of operations.
 
+use super::epilogue::Finish;
 use super::pack::{self, Number};
 use super::{View, indices};
 use crate::codegen::product::{self, Block, max_rows};
@@ -14,8 +15,8 @@ use crate::memory::ALIGN;
 use crate::nest::{Context, Launch, Need, Room, Scratch};
 use half::{bf16, f16};
 use lazuli_kernel::{
-    Accumulator, Arg, BinaryOp, Combine, DType, Emit, Inner, Inst, Kernel, MATMUL_BLOCK, Nest, Operand, Result, Role,
-    Slot, Store,
+    Accumulator, Arg, BinaryOp, Combine, DType, Emit, Error, Inner, Inst, Kernel, LibraryCall, MATMUL_BLOCK, Nest,
+    Operand, Result, Role, Slot, Store,
 };
 use std::ops::Range;
 use std::sync::Arc;
@@ -27,6 +28,8 @@ const MOST_TILES: usize = 16;
 const MOST_PANELS: usize = 64;
 /// Panels from which on it pays to pack a.
 const PACK_PANELS: usize = 12;
+/// Bytes of sums that are finished at once: they should still be in the second-level cache, and rows of them long.
+const HOT: usize = 128 << 10;
 /// Tiles up to which it does not pay to pack b.
 const FEW_TILES: usize = 2;
 
@@ -77,6 +80,8 @@ pub struct Product {
     tiles: Tiles,
     /// Elements of a vector.
     lanes: usize,
+    /// Whether blocks of the result go on into an epilogue.
+    goes_on: bool,
     /// Loops over tall and over short tiles, of one and of two vectors.
     loops: [[Entry; 2]; 2],
 }
@@ -106,14 +111,10 @@ impl Tiles {
 }
 
 impl Matmul {
-    pub fn new(
-        kernels: &Kernels,
-        dtype: DType,
-        batch: &[usize],
-        [m, n, k]: [usize; 3],
-        [a, b, c]: [&Arg; 3],
-        threads: usize,
-    ) -> Result<Self> {
+    pub fn new(kernels: &Kernels, call: &LibraryCall, threads: usize) -> Result<Self> {
+        let &LibraryCall::Matmul { dtype, ref batch, m, n, k, ref a, ref b, ref c } = call else {
+            return Err(Error::internal("prepare", "not a matrix product"));
+        };
         if dtype != DType::C64 && (m == 1 || n == 1 || k == 0) {
             return Ok(Matmul::Vector(reduction(kernels, dtype, batch, [m, n, k], [a, b, c], threads)?));
         }
@@ -125,7 +126,20 @@ impl Matmul {
         let lanes = kernels.isa.lanes() / (1 + double as usize);
         let view = |arg| View::new(arg, dtype);
         let (a, b, c) = (view(a), view(b), view(c));
-        Ok(Matmul::Matrix(Product { dtype, batch: batch.to_vec(), m, n, k, a, b, c, tiles, lanes, loops }))
+        Ok(Matmul::Matrix(Product {
+            dtype,
+            batch: batch.to_vec(),
+            m,
+            n,
+            k,
+            a,
+            b,
+            c,
+            tiles,
+            lanes,
+            goes_on: false,
+            loops,
+        }))
     }
 
     pub fn functions(&self) -> Vec<Arc<Function>> {
@@ -135,15 +149,26 @@ impl Matmul {
         }
     }
 
+    /// Lets blocks of the result go on into an epilogue, if it is computed in blocks.
+    pub fn go_on(&mut self) -> bool {
+        match self {
+            Matmul::Matrix(product) if product.k > 0 => product.goes_on = true,
+            _ => return false,
+        }
+        true
+    }
+
+    /// Runs it. Blocks of the result go on into `finish`, if that was [agreed](Self::go_on).
+    ///
     /// # Safety
     ///
     /// As for `Launch::run`.
-    pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, cx: &mut Context<'_>) {
+    pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, finish: Option<&Finish>, cx: &mut Context<'_>) {
         // SAFETY: passed on.
         unsafe {
             match self {
                 Matmul::Vector(launch) => launch.run(address, cx),
-                Matmul::Matrix(product) => with_number!(product.dtype, T => product.run::<T>(address, cx)),
+                Matmul::Matrix(product) => with_number!(product.dtype, T => product.run::<T>(address, finish, cx)),
             }
         }
     }
@@ -223,6 +248,17 @@ struct Panels {
     first: usize,
     /// Of the batch, 1 where b is broadcast.
     extents: Vec<usize>,
+    /// Whether all panels of c go on into an epilogue.
+    go_on: bool,
+}
+
+/// Panels of c whose sums lie side by side in a buffer.
+struct Group {
+    panels: Range<usize>,
+    /// Numbers of a row.
+    width: usize,
+    /// Where in the buffer they begin.
+    place: usize,
 }
 
 /// How the panels and tiles of a product are divided: so many parts down and across.
@@ -256,9 +292,33 @@ impl Panels {
             n => self.place(n - 1).saturating_add((self.vectors(n - 1) * self.lanes).saturating_mul(self.depth)),
         }
     }
-    /// Whether a panel of c has to be converted, or is narrower than its vectors: it is computed apart.
+    /// Whether a panel of c has to be converted, is narrower than its vectors or goes on into an epilogue: it is computed apart.
     fn is_apart<T: Number>(&self, panel: usize) -> bool {
-        !T::SAME || self.width(panel) < self.vectors(panel) * self.lanes
+        self.go_on || !T::SAME || self.width(panel) < self.vectors(panel) * self.lanes
+    }
+    /// Those of some panels that are computed apart, so many rows of them: neighbours together, as long as they are [`HOT`]. Where k is one block they are
+    /// finished one after the other, and share a place.
+    fn groups<T: Number>(&self, panels: &Range<usize>, rows: usize) -> Vec<Group> {
+        let mut groups: Vec<Group> = Vec::new();
+        for panel in panels.clone().filter(|&p| self.is_apart::<T>(p)) {
+            let width = self.vectors(panel) * self.lanes;
+            match groups.last_mut() {
+                Some(g) if g.panels.end == panel && rows * (g.width + width) * size_of::<T::Wide>() <= HOT => {
+                    g.panels.end = panel + 1;
+                    g.width += width;
+                }
+                last => {
+                    let next = last.map_or(0, |g| g.place + rows * g.width);
+                    let place = if self.depth > MATMUL_BLOCK { next } else { 0 };
+                    groups.push(Group { panels: panel..panel + 1, width, place });
+                }
+            }
+        }
+        groups
+    }
+    /// The columns of c, in real numbers, that some panels have.
+    fn columns_of(&self, panels: &Range<usize>) -> Range<usize> {
+        2 * self.lanes * panels.start..self.columns.min(2 * self.lanes * panels.end)
     }
     /// Numbers between rows of a, packed.
     fn pitch(&self) -> usize {
@@ -271,7 +331,7 @@ impl Panels {
 }
 
 impl Product {
-    unsafe fn run<T: Number>(&self, address: &dyn Fn(Slot) -> usize, cx: &mut Context<'_>) {
+    unsafe fn run<T: Number>(&self, address: &dyn Fn(Slot) -> usize, finish: Option<&Finish>, cx: &mut Context<'_>) {
         let matrices: usize = self.batch.iter().product();
         if matrices * self.m * self.n == 0 {
             return;
@@ -298,7 +358,7 @@ impl Product {
                 let (matrix, part) = (unit / (cut.down * cut.across), unit % (cut.down * cut.across));
                 let (tiles, panels) = self.part_of(&b, cut, part);
                 // SAFETY: passed on; parts of c are disjoint, and the memory is enough for each.
-                unsafe { self.part::<T>(bases, matrix, tiles, panels, &b, memory.address()) };
+                unsafe { self.part::<T>(bases, matrix, tiles, panels, &b, finish, memory.address()) };
             }
         })
     }
@@ -332,12 +392,16 @@ impl Product {
         (tiles * row / down..tiles * (row + 1) / down, panels * column / across..panels * (column + 1) / across)
     }
 
-    /// Bytes that a part needs for a, packed, and for sums apart from c.
-    fn part_memory<T: Number>(&self, b: &Panels, tiles: &Range<usize>, panels: &Range<usize>) -> [usize; 2] {
+    /// Bytes that a part needs for a, packed, for sums apart from c, and for elements that they become on their way into an epilogue.
+    fn part_memory<T: Number>(&self, b: &Panels, tiles: &Range<usize>, panels: &Range<usize>) -> [usize; 3] {
         let rows = self.tiles.first_row(tiles.end) - self.tiles.first_row(tiles.start);
-        let packed = if self.packs_a::<T>(panels) { b.pitch() } else { 0 };
-        let apart = panels.clone().filter(|&p| b.is_apart::<T>(p)).map(|p| b.vectors(p) * b.lanes).sum::<usize>();
-        [packed, apart].map(|width| (rows * width * size_of::<T::Wide>()).next_multiple_of(ALIGN))
+        let packed = if self.packs_a::<T>(panels) { rows * b.pitch() } else { 0 };
+        let groups = b.groups::<T>(panels, rows);
+        let apart = groups.iter().map(|g| g.place + rows * g.width).max().unwrap_or(0);
+        let widest = groups.iter().map(|g| b.columns_of(&g.panels).len() / T::PARTS).max().unwrap_or(0);
+        let elements = if self.goes_on && !T::SAME { rows * widest } else { 0 };
+        let nbytes = [packed * size_of::<T::Wide>(), apart * size_of::<T::Wide>(), elements * size_of::<T>()];
+        nbytes.map(|n| n.next_multiple_of(ALIGN))
     }
 
     /// The same for the part that needs most.
@@ -366,7 +430,7 @@ impl Product {
         let [_, column] = self.strides(&self.b);
         let lies_well = T::PARTS == 1 && T::SAME && column == 1 && self.tiles.number <= FEW_TILES;
         let first = if lies_well { columns / (2 * lanes) } else { 0 };
-        Panels { columns, depth, lanes, first, extents }
+        Panels { columns, depth, lanes, first, extents, go_on: self.goes_on }
     }
 
     /// Memory for the panels that are packed, of all matrices.
@@ -408,6 +472,7 @@ impl Product {
     /// # Safety
     ///
     /// Bases of a, b, packed b and c; at `memory` is memory for the part.
+    #[allow(clippy::too_many_arguments)]
     unsafe fn part<T: Number>(
         &self,
         bases: [usize; 4],
@@ -415,6 +480,7 @@ impl Product {
         tiles: Range<usize>,
         panels: Range<usize>,
         b: &Panels,
+        finish: Option<&Finish>,
         memory: usize,
     ) {
         let size = size_of::<T::Wide>();
@@ -427,7 +493,9 @@ impl Product {
         let rows = bottom - top;
 
         let (packs_a, by_steps, pitch) = (self.packs_a::<T>(&panels), a_row == 1 && T::PARTS == 1, b.pitch());
-        let (packed_a, aside) = (memory, memory + self.part_memory::<T>(b, &tiles, &panels)[0]);
+        let [of_a, of_sums, _] = self.part_memory::<T>(b, &tiles, &panels);
+        let (packed_a, aside, elements) = (memory, memory + of_a, memory + of_a + of_sums);
+        let groups = b.groups::<T>(&panels, rows);
 
         let tiles_here = tiles.len();
         for block in (0..b.depth).step_by(MATMUL_BLOCK) {
@@ -449,7 +517,8 @@ impl Product {
                     }
                 }
             }
-            let mut next_aside = aside;
+            let is_last = block + k == b.depth;
+            let mut groups = groups.iter().peekable();
             for panel in panels.clone() {
                 let (vectors, left) = (b.vectors(panel), panel * 2 * b.lanes);
                 let width = vectors * b.lanes;
@@ -458,12 +527,11 @@ impl Product {
                 } else {
                     (offset::<T::Wide>(from_b, block as isize * b_row + left as isize), b_row as usize)
                 };
-                let (to_c, c_row) = if b.is_apart::<T>(panel) {
-                    let place = next_aside;
-                    next_aside += rows * width * size;
-                    (place, width)
-                } else {
-                    (c + (top * b.columns + left) * size, b.columns)
+                let group = groups.next_if(|g| g.panels.end == panel + 1).or(groups.peek().copied());
+                let group = group.filter(|g| g.panels.contains(&panel));
+                let (to_c, c_row) = match group {
+                    Some(g) => (aside + (g.place + left - b.columns_of(&g.panels).start) * size, g.width),
+                    None => (c + (top * b.columns + left) * size, b.columns),
                 };
                 for (short, (height, tiles)) in self.tiles.by_height(&tiles).into_iter().enumerate() {
                     if tiles.is_empty() {
@@ -502,22 +570,39 @@ impl Product {
                     // vectors of each row of c: all within the operands, by the caller's promise, or within our packed numbers and sums.
                     unsafe { self.loops[short][vectors - 1]((&raw mut call).cast()) };
                 }
-            }
-        }
-
-        let mut next_aside = aside;
-        for panel in panels.filter(|&p| b.is_apart::<T>(p)) {
-            let width = b.vectors(panel) * b.lanes;
-            let left = panel * 2 * b.lanes;
-            for i in 0..rows {
-                // SAFETY: a row of sums that was just computed, and its place in c.
+                let Some(g) = group.filter(|g| is_last && g.panels.end == panel + 1) else { continue };
+                let (sums, columns) = (aside + g.place * size, b.columns_of(&g.panels));
+                let of_elements = columns.start / T::PARTS..columns.end / T::PARTS;
+                // SAFETY: the sums of these rows and columns have just been computed; they go to their place in c, or through the epilogue, as elements.
                 unsafe {
-                    let sums =
-                        std::slice::from_raw_parts((next_aside as *const T::Wide).add(i * width), b.width(panel));
-                    T::put(sums, (top + i) * b.columns + left, c);
+                    match finish {
+                        None => {
+                            put::<T>(sums, g.width, columns.len(), rows, c, top * b.columns + columns.start, b.columns)
+                        }
+                        Some(finish) if T::SAME => finish.run(&at, top..bottom, of_elements, sums, g.width * size),
+                        Some(finish) => {
+                            put::<T>(sums, g.width, columns.len(), rows, elements, 0, columns.len());
+                            let pitch = of_elements.len() * size_of::<T>();
+                            finish.run(&at, top..bottom, of_elements, elements, pitch);
+                        }
+                    }
                 }
             }
-            next_aside += rows * width * size;
+        }
+    }
+}
+
+/// Stores rows of sums, `pitch` numbers apart, as elements: from number `first` of what lies at `to` on, `row` numbers apart.
+///
+/// # Safety
+///
+/// The sums can be read, and the elements written.
+unsafe fn put<T: Number>(sums: usize, pitch: usize, columns: usize, rows: usize, to: usize, first: usize, row: usize) {
+    for i in 0..rows {
+        // SAFETY: the caller's.
+        unsafe {
+            let sums = std::slice::from_raw_parts((sums as *const T::Wide).add(i * pitch), columns);
+            T::put(sums, first + i * row, to);
         }
     }
 }

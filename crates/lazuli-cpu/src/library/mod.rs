@@ -1,17 +1,19 @@
 //! Library calls: what loop nests do not express well.
 
+mod epilogue;
 mod matmul;
 mod pack;
 mod sort;
 
 use crate::kernels::{Function, Kernels};
 use crate::nest::{Context, Need};
-use lazuli_kernel::{Arg, DType, LibraryCall, Result, Slot};
+use lazuli_kernel::{Arg, Binding, DType, Kernel, LibraryCall, Result, Slot};
 use std::sync::Arc;
 
 /// A library call made ready.
 pub enum Call {
     Matmul(Box<matmul::Matmul>),
+    Fused(Box<epilogue::Fused>),
     Sort(sort::Sort),
 }
 
@@ -19,13 +21,22 @@ impl Call {
     /// For at most so many threads.
     pub fn new(kernels: &Kernels, call: &LibraryCall, threads: usize) -> Result<Self> {
         Ok(match call {
-            LibraryCall::Matmul { dtype, batch, m, n, k, a, b, c } => {
-                Call::Matmul(Box::new(matmul::Matmul::new(kernels, *dtype, batch, [*m, *n, *k], [a, b, c], threads)?))
-            }
+            LibraryCall::Matmul { .. } => Call::Matmul(Box::new(matmul::Matmul::new(kernels, call, threads)?)),
             LibraryCall::Sort { dtype, rows, n, indices, input, output } => {
                 Call::Sort(sort::Sort::new(*dtype, rows, *n, *indices, input, output))
             }
         })
+    }
+
+    /// A product with its epilogue.
+    pub fn with_epilogue(
+        kernels: &Kernels,
+        call: &LibraryCall,
+        kernel: &Kernel,
+        binding: &Binding,
+        threads: usize,
+    ) -> Result<Self> {
+        Ok(Call::Fused(Box::new(epilogue::Fused::new(kernels, call, kernel, binding, threads)?)))
     }
 
     /// Runs it. `address` gives that of a slot.
@@ -37,7 +48,8 @@ impl Call {
         // SAFETY: passed on.
         unsafe {
             match self {
-                Call::Matmul(matmul) => matmul.run(address, cx),
+                Call::Matmul(matmul) => matmul.run(address, None, cx),
+                Call::Fused(fused) => fused.run(address, cx),
                 Call::Sort(sort) => sort.run(address, cx),
             }
         }
@@ -47,6 +59,7 @@ impl Call {
     pub fn need(&self, threads: usize) -> Need {
         match self {
             Call::Matmul(matmul) => matmul.need(threads),
+            Call::Fused(fused) => fused.need(threads),
             Call::Sort(sort) => sort.need(threads),
         }
     }
@@ -54,6 +67,7 @@ impl Call {
     pub fn functions(&self) -> Vec<Arc<Function>> {
         match self {
             Call::Matmul(matmul) => matmul.functions(),
+            Call::Fused(fused) => fused.functions(),
             Call::Sort(_) => vec![],
         }
     }

@@ -17,7 +17,7 @@ pub use room::{Context, Need, Room, Scratch};
 pub use together::Launches;
 
 use crate::kernels::{Function, Kernels};
-use crate::tile::{Bases, Operand};
+use crate::tile::{Bases, Operand, Tile};
 use lazuli_kernel::{Arg, Inner, Kernel, Nest, Result, Role, Scalar, Slot, Store, Value};
 use std::sync::Arc;
 
@@ -87,7 +87,7 @@ impl Launch {
     }
 
     /// The addresses of its arguments. `address` gives that of a slot.
-    fn bases(&self, address: &dyn Fn(Slot) -> usize) -> Bases {
+    pub fn bases(&self, address: &dyn Fn(Slot) -> usize) -> Bases {
         self.args.iter().map(|&(slot, offset)| address(slot).wrapping_add(offset)).collect()
     }
 
@@ -118,6 +118,14 @@ impl Launch {
                 Work::Scan(scan) => scan.run(bases, cx),
                 Work::Scatter(scatter) => scatter.run(bases, cx),
             }
+        }
+    }
+
+    /// What runs, if it is a map.
+    pub fn tile(&self) -> Option<&Tile> {
+        match &self.work {
+            Work::Map(map) => Some(map.tile()),
+            _ => None,
         }
     }
 

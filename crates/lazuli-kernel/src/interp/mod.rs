@@ -70,7 +70,7 @@ impl Executable for Prepared {
     /// The kernels as text: there is no code below them.
     fn disassemble(&self) -> Vec<Vec<String>> {
         let kernels = self.0.steps.iter().map(|step| match step {
-            Step::Launch { kernel, .. } => vec![kernel.to_string()],
+            Step::Launch { kernel, .. } | Step::Product { kernel, .. } => vec![kernel.to_string()],
             _ => vec![],
         });
         kernels.collect()
@@ -104,6 +104,11 @@ fn run_step(step: &Step, slots: &mut Slots) -> Result<()> {
             }
         }
         Step::Call(call) => library::call(call, slots),
+        Step::Product { call, kernel, binding } => {
+            slots.begin_product(call.result_bytes());
+            library::call(call, slots);
+            nest::launch(kernel, &binding.extents, &binding.args, &binding.params, slots);
+        }
         Step::Copy { from, to, nbytes } => {
             let bytes = slots.bytes(*from)[..*nbytes].to_vec();
             slots.bytes_mut(*to)[..*nbytes].copy_from_slice(&bytes);

@@ -395,6 +395,7 @@ impl<'a> Generator<'a> {
             Slot::Input(n) => self.plan.inputs[n as usize] / itemsize,
             Slot::Output(n) => self.plan.outputs[n as usize] / itemsize,
             Slot::Temp { nbytes, .. } => nbytes / itemsize,
+            Slot::Product => unreachable!("a case of a kernel has no product"),
         }
     }
 
@@ -515,6 +516,7 @@ impl Case {
             Slot::Input(i) => Slot::Input(i + k * n),
             Slot::Output(o) => Slot::Output(o + k * m),
             Slot::Temp { offset, nbytes } => Slot::Temp { offset: offset + k as usize * gap, nbytes },
+            Slot::Product => Slot::Product,
         };
         for step in steps {
             match step {
@@ -533,7 +535,9 @@ impl Case {
                     to: moved(*to, k),
                     nbytes: *nbytes,
                 })),
-                Step::Call(_) | Step::Host { .. } => unreachable!("a case of a kernel has no other steps"),
+                Step::Call(_) | Step::Product { .. } | Step::Host { .. } => {
+                    unreachable!("a case of a kernel has no other steps")
+                }
             }
         }
         let inputs = std::iter::repeat_n(self.inputs, times).flatten().collect();

@@ -8,14 +8,15 @@
 
 pub mod accuracy;
 mod blame;
+mod calls;
 mod generate;
 
 use crate::backend::{Backend, Mode, Stream};
 use crate::dtype::{DType, Kind};
-use crate::plan::{Arg, LibraryCall, Plan, Slot, Step};
+use crate::plan::{LibraryCall, Plan, Slot, Step};
 use crate::scalar::Scalar;
 use crate::scalar_ops::INTERESTING;
-use crate::shape::{Shape, row_strides, size};
+pub use calls::random_call;
 use generate::Generator;
 
 /// A small deterministic generator of random numbers (SplitMix64: Steele, Lea and Flood, 2014).
@@ -110,53 +111,6 @@ pub fn random_case(seed: u64, kind: NestKind, dtypes: &[DType]) -> Case {
     g.finish(nest)
 }
 
-/// One library call of this seed.
-pub fn random_call(seed: u64) -> Case {
-    let mut rng = Rng(seed);
-    let mut plan = Plan::default();
-    let mut inputs = Vec::new();
-    let mut input = |rng: &mut Rng, shape: &[usize], axes: usize, numbers: &mut dyn FnMut(&mut Rng) -> Scalar| {
-        // The last `axes` axes in any order in memory, the others in front of them and sometimes shared.
-        let outer = shape.len() - axes;
-        let mut strides = row_strides(shape);
-        if axes == 2 && rng.once_in(2) {
-            (strides[outer], strides[outer + 1]) = (1, shape[outer].max(1) as isize);
-        }
-        if outer > 0 && rng.once_in(4) {
-            strides[0] = 0;
-        }
-        let bytes: Vec<u8> = (0..size(shape)).flat_map(|_| numbers(rng).to_bytes()).collect();
-        plan.inputs.push(bytes.len());
-        inputs.push(bytes);
-        Arg { slot: Slot::Input(inputs.len() as u32 - 1), offset: 0, strides, len: 0 }
-    };
-    let row = |shape: &[usize]| Arg { slot: Slot::Output(0), offset: 0, strides: row_strides(shape), len: 0 };
-    let outer: Shape = (0..rng.below(3)).map(|_| rng.pick(&[1, 2, 3, 5])).collect();
-    let extents = |inner: &[usize]| outer.iter().chain(inner).copied().collect::<Shape>();
-    let call = if rng.once_in(2) {
-        let dtype = rng.pick(&[DType::F16, DType::BF16, DType::F32, DType::F64, DType::C64]);
-        let [m, n, k] = [(); 3].map(|()| rng.pick(&[0, 1, 1, 2, 3, 8, 17, 31, 33, 64, 100, 300]));
-        let mut tame = |rng: &mut Rng| rng.scalar(dtype, true);
-        let a = input(&mut rng, &extents(&[m, k]), 2, &mut tame);
-        let b = input(&mut rng, &extents(&[k, n]), 2, &mut tame);
-        let c = row(&extents(&[m, n]));
-        plan.outputs.push(size(&extents(&[m, n])) * dtype.itemsize());
-        LibraryCall::Matmul { dtype, batch: outer, m, n, k, a, b, c }
-    } else {
-        let dtype = rng.pick(&DType::ALL);
-        let tame = rng.once_in(2);
-        let n = rng.pick(&[0, 1, 2, 3, 17, 100, 1000]);
-        let indices = rng.once_in(2);
-        let input = input(&mut rng, &extents(&[n]), 1, &mut |rng| rng.scalar(dtype, tame));
-        let output = row(&extents(&[n]));
-        let to = if indices { DType::U32 } else { dtype };
-        plan.outputs.push(size(&extents(&[n])) * to.itemsize());
-        LibraryCall::Sort { dtype, rows: outer, n, indices, input, output }
-    };
-    plan.steps.push(Step::Call(Box::new(call)));
-    Case { plan, inputs }
-}
-
 /// Runs a plan on both backends; an error says which element of which output differs, at which instruction the two part, and shows
 /// the plan. All NaNs are equal. Inputs are given up, so that donations take place.
 pub fn check_backends(judge: &dyn Backend, other: &dyn Backend, plan: &Plan, inputs: &[Vec<u8>]) -> Result<(), String> {
@@ -211,6 +165,10 @@ fn dtype_of(plan: &Plan, slot: Slot) -> DType {
     let found = plan.steps.iter().find_map(|step| match step {
         Step::Launch { kernel, bindings } => {
             let mut operands = bindings.iter().flat_map(|b| b.args.iter().zip(&kernel.operands));
+            operands.find(|(arg, _)| arg.slot == slot).map(|(_, operand)| operand.dtype)
+        }
+        Step::Product { kernel, binding, .. } => {
+            let mut operands = binding.args.iter().zip(&kernel.operands);
             operands.find(|(arg, _)| arg.slot == slot).map(|(_, operand)| operand.dtype)
         }
         Step::Call(call) => match &**call {

@@ -55,6 +55,7 @@ impl Plan {
                 let nbytes = *self.outputs.get(n as usize).ok_or_else(none)?;
                 Ok((Space::Output(n), 0, nbytes))
             }
+            Slot::Product => Err(Error::internal("verify", "only the epilogue of a product reads its result")),
             Slot::Temp { offset, nbytes } => {
                 if offset % 64 != 0 || offset.checked_add(nbytes).is_none_or(|end| end > self.arena) {
                     let message = format!("{slot} is not aligned to 64 bytes, or beyond the arena of {}", self.arena);
@@ -73,12 +74,13 @@ impl Plan {
                 let uses = Uses::of(kernel);
                 let mut all = Vec::new();
                 for (number, binding) in bindings.iter().enumerate() {
-                    let accesses = self.binding_accesses(kernel, &uses, binding)?;
+                    let accesses = self.binding_accesses(kernel, &uses, binding, false)?;
                     all.extend(accesses.into_iter().map(|a| Access { binding: number as u32, ..a }));
                 }
                 Ok(all)
             }
             Step::Call(call) => self.call_accesses(call),
+            Step::Product { call, kernel, binding } => self.product_accesses(call, kernel, binding),
             Step::Copy { from, to, nbytes } => {
                 let bytes = |slot: &Slot| Arg { slot: *slot, offset: 0, strides: [1].into_iter().collect(), len: 0 };
                 let from = self.strided(&bytes(from), DType::U8, &[*nbytes], false)?;
@@ -95,7 +97,14 @@ impl Plan {
         }
     }
 
-    fn binding_accesses(&self, kernel: &Kernel, uses: &[Uses], binding: &Binding) -> Result<Vec<Access>> {
+    /// All that a kernel touches but, in an epilogue, the result of the product.
+    fn binding_accesses(
+        &self,
+        kernel: &Kernel,
+        uses: &[Uses],
+        binding: &Binding,
+        is_epilogue: bool,
+    ) -> Result<Vec<Access>> {
         let Binding { extents, args, params } = binding;
         let wrong = |message: String| Err(Error::internal("verify", message));
         let rank = kernel.rank as usize;
@@ -125,6 +134,9 @@ impl Plan {
             let uses = uses[i];
             if !fits && (uses.body || uses.kept) {
                 return wrong(format!("argument {i} is not {} along the vector axis", operand.inner));
+            }
+            if is_epilogue && arg.slot == Slot::Product {
+                continue;
             }
             if uses.body {
                 out.extend(self.strided(arg, operand.dtype, extents, uses.written && !uses.kept)?);
@@ -156,11 +168,9 @@ impl Plan {
                 if inner.len() != 2 || *n > 1 && inner[1] != 1 || *m > 1 && *n > 0 && inner[0] != *n as isize {
                     return wrong("the matrices of c are not row-contiguous");
                 }
-                Ok(wholes([
-                    self.strided(a, *dtype, &axes(batch, &[*m, *k]), false)?,
-                    self.strided(b, *dtype, &axes(batch, &[*k, *n]), false)?,
-                    self.strided(c, *dtype, &axes(batch, &[*m, *n]), true)?,
-                ]))
+                let c = self.strided(c, *dtype, &axes(batch, &[*m, *n]), true)?;
+                let [a, b] = self.factors(*dtype, batch, [*m, *n, *k], [a, b])?;
+                Ok(wholes([a, b, c]))
             }
             LibraryCall::Sort { dtype, rows, n, indices, input, output } => {
                 if *indices && u32::try_from(*n).is_err() {
@@ -171,6 +181,64 @@ impl Plan {
                 Ok(wholes([self.strided(input, *dtype, &extents, false)?, self.strided(output, to, &extents, true)?]))
             }
         }
+    }
+
+    /// What a product reads.
+    fn factors(
+        &self,
+        dtype: DType,
+        batch: &[usize],
+        [m, n, k]: [usize; 3],
+        [a, b]: [&Arg; 2],
+    ) -> Result<[Option<Access>; 2]> {
+        let axes = |inner: [usize; 2]| batch.iter().copied().chain(inner).collect::<Vec<usize>>();
+        Ok([self.strided(a, dtype, &axes([m, k]), false)?, self.strided(b, dtype, &axes([k, n]), false)?])
+    }
+
+    /// A product whose elements go through a map. What that writes is nothing that the product reads, and no element of what it reads itself but at the
+    /// same points: other tiles are still to come.
+    fn product_accesses(&self, call: &LibraryCall, kernel: &Kernel, binding: &Binding) -> Result<Vec<Access>> {
+        let wrong = |message: &str| Err(Error::internal("verify", message));
+        let LibraryCall::Matmul { dtype, batch, m, n, k, a, b, c } = call else {
+            return wrong("only a product has an epilogue");
+        };
+        if !dtype.is_inexact() {
+            return wrong("matmul is for floats and complex numbers");
+        }
+        kernel.verify()?;
+        let Nest::Map { .. } = kernel.nest else { return wrong("an epilogue is a map") };
+        let result: Vec<usize> = batch.iter().copied().chain([*m, *n]).collect();
+        let points: Vec<usize> = result.iter().copied().filter(|&n| n != 1).collect();
+        if binding.extents.as_slice() != points {
+            return wrong("the loop axes of the epilogue are not those of the product");
+        }
+        let contiguous = shape::row_strides(&result);
+        let lies_well = result.iter().zip(&c.strides).zip(&contiguous).all(|((&n, s), row)| n <= 1 || s == row);
+        if c.slot != Slot::Product || c.offset != 0 || c.strides.len() != result.len() || !lies_well {
+            return wrong("the result of the product is not where its epilogue expects it");
+        }
+        let uses = Uses::of(kernel);
+        let factors = self.factors(*dtype, batch, [*m, *n, *k], [a, b])?;
+        let mut accesses = wholes(factors);
+        accesses.extend(self.binding_accesses(kernel, &uses, binding, true)?);
+        // Complex numbers are read as their parts.
+        let (parts, part) = if dtype.is_complex() { (2, DType::F32) } else { (1, *dtype) };
+        let nbytes = points.iter().try_fold(dtype.itemsize(), |n, &e| n.checked_mul(e.max(1)));
+        let strides: Vec<isize> = match nbytes {
+            Some(n) if n <= isize::MAX as usize => shape::row_strides(&points).iter().map(|s| s * parts).collect(),
+            _ => return wrong("the result of the product is too large"),
+        };
+        for ((operand, arg), uses) in kernel.operands.iter().zip(&binding.args).zip(&uses) {
+            let reads_its_point = operand.role == Role::In
+                && operand.dtype == part
+                && !uses.computed
+                && arg.strides.as_slice() == strides
+                && (arg.offset as isize) < parts;
+            if arg.slot == Slot::Product && !reads_its_point {
+                return wrong("an epilogue reads the result of the product at its own points, and does not write it");
+            }
+        }
+        Ok(accesses)
     }
 
     /// The access through `arg` at every point of `extents`, within its slot; `None` if there is no point. Strides beyond the extents are

@@ -211,6 +211,59 @@ fn accesses_stay_in_bounds() {
 }
 
 #[test]
+fn epilogues_read_products_at_their_own_points() {
+    use Slot::*;
+    const ADD: &str = "kernel rank 2 vector 1 (in f32 unit, in f32 unit, out f32 unit) { \
+        %0 = load 0 %1 = load 1 %2 = add %0, %1 map { store 2 <- %2 } }";
+    let product = |c: Arg, text: &str, extents: &[usize], args: Vec<Arg>| {
+        let call = LibraryCall::Matmul {
+            dtype: DType::F32,
+            batch: [1].into_iter().collect(),
+            m: 4,
+            n: 3,
+            k: 2,
+            a: arg(Input(0), 0, &[8, 2, 1]),
+            b: arg(Temp { offset: 0, nbytes: 64 }, 0, &[6, 3, 1]),
+            c,
+        };
+        let binding = Box::new(Binding { extents: extents.into(), args, params: Vec::new() });
+        Step::Product { call: Box::new(call), kernel: Arc::new(text.parse().unwrap()), binding }
+    };
+    let own = || arg(Product, 0, &[12, 3, 1]);
+    let row = |slot| arg(slot, 0, &[3, 1]);
+    let add = |from: Arg, other: Arg, to: Arg| vec![product(own(), ADD, &[4, 3], vec![from, other, to])];
+    check_plan("ok", add(row(Product), row(Input(1)), row(Output(0))), &[(0, 1)]);
+    check_plan("at other points than it writes", add(row(Product), row(Input(1)), row(Output(0))), &[(0, 0)]);
+    check_plan("ok", add(row(Product), row(Output(0)), row(Output(0))), &[]);
+    check_plan("may hit", add(row(Product), row(Input(1)), row(Temp { offset: 0, nbytes: 64 })), &[]);
+    check_plan("ok", add(row(Product), row(Input(1)), row(Temp { offset: 64, nbytes: 64 })), &[]);
+    check_plan(
+        "touches bytes 12..60 of 48",
+        add(row(Product), arg(Temp { offset: 64, nbytes: 48 }, 3, &[3, 1]), row(Output(0))),
+        &[],
+    );
+    let elsewhere = "reads the result of the product at its own points";
+    check_plan(elsewhere, add(arg(Product, 1, &[3, 1]), row(Input(1)), row(Output(0))), &[]);
+    check_plan(elsewhere, add(arg(Product, 0, &[0, 1]), row(Input(1)), row(Output(0))), &[]);
+    check_plan(elsewhere, add(row(Product), row(Input(1)), row(Product)), &[]);
+    let args = || vec![row(Product), row(Input(1)), row(Output(0))];
+    check_plan("not those of the product", vec![product(own(), ADD, &[3, 4], args())], &[]);
+    check_plan(
+        "not where its epilogue expects",
+        vec![product(arg(Output(1), 0, &[12, 3, 1]), ADD, &[4, 3], args())],
+        &[],
+    );
+    check_plan(
+        "not where its epilogue expects",
+        vec![product(arg(Product, 0, &[12, 1, 4]), ADD, &[4, 3], args())],
+        &[],
+    );
+    let scan = "kernel rank 2 vector 1 (in f32 unit, out f32 unit) { %0 = load 0 scan sum 1 <- %0 }";
+    check_plan("an epilogue is a map", vec![product(own(), scan, &[4, 3], vec![row(Product), row(Output(0))])], &[]);
+    check_plan("only the epilogue of a product", vec![copying(4, row(Product), row(Output(0)))], &[]);
+}
+
+#[test]
 fn stores_hit_no_other_point() {
     use Slot::*;
     let t = |offset, strides: &[isize]| arg(Temp { offset: 0, nbytes: 128 }, offset, strides);
@@ -300,6 +353,7 @@ fn enumerate(plan: &Plan, step: &Step) -> Option<Vec<Touch>> {
             Slot::Input(n) => (n as u8, 0, plan.inputs[n as usize]),
             Slot::Output(n) => (100 + n as u8, 0, plan.outputs[n as usize]),
             Slot::Temp { offset, nbytes } => (200, offset, nbytes),
+            Slot::Product => unreachable!("a launch has no product"),
         };
         let first = usize::try_from(element).ok()? * itemsize;
         touched.extend((first..first + itemsize).map(|byte| Touch { byte: (space, start + byte), point, writes }));

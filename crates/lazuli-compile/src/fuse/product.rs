@@ -1,0 +1,83 @@
+//! Matrix products, and the maps that become their epilogues.
+//!
+//! An epilogue is a map whose loop is that of the product's result: it is run on each tile of it that is finished, while that is hot. It has one product, no
+//! reduction joins it, its axes are not split, and it is merged with no other kernel; values that it needs at its own points may be stored by it as by any map.
+
+use super::{Class, Fuser, Placement, boundaries, operands};
+use crate::lower::transpose_of;
+use lazuli_ir::{Equation, Graph, Var};
+
+impl<'a> Fuser<'a> {
+    /// A matrix product joins the map that needs it, or its transpose if that is all that is needed, before any other and at its own points; otherwise it is by
+    /// itself.
+    pub(super) fn product(&mut self, i: u32, e: &Equation) {
+        let graph: &'a Graph = self.graph;
+        let v = e.outputs[0];
+        let users = &self.users[self.starts[v.0 as usize] as usize..self.starts[v.0 as usize + 1] as usize];
+        let transpose = match users {
+            [user] if !graph.outputs.contains(&v.into()) => transpose_of(graph, v, &graph.equations[*user as usize]),
+            _ => None,
+        };
+        let needed = transpose.unwrap_or(v);
+        let mut demands = self.demands(needed);
+        if demands.len() > 1 {
+            self.share_loop(&mut demands);
+        }
+        let height = self.height_for(needed, &demands).max(self.floors[v.0 as usize]);
+        let tied =
+            |f: &Self, kernel: u32| demands.iter().any(|d| d.kernel != kernel && f.kernel(d.kernel).height == height);
+        let kernel = match self.epilogue(i, e, needed, &demands, height) {
+            Ok(kernel) if self.waits_for_effects && tied(self, kernel) => return self.closed(i, e),
+            Ok(kernel) => kernel,
+            Err(why) => {
+                if !self.stored[v.0 as usize] && !demands.is_empty() {
+                    self.reasons.push((v, why));
+                }
+                return self.closed(i, e);
+            }
+        };
+        // None of the others is needed by this one, or it would be higher.
+        if tied(self, kernel) {
+            self.raise(kernel, height + 1);
+        }
+        if self.stored[v.0 as usize] || demands.iter().any(|d| d.kernel != kernel) {
+            self.store(kernel, v);
+        }
+        let above = self.kernel(kernel).height + 1;
+        operands(e).for_each(|u| self.require(u, above, "a matrix product reads it"));
+        let k = &mut self.kernels[kernel as usize];
+        k.has_product = true;
+        k.group.anchors.push(i);
+        self.place(i, Placement { kernel, class: Class::On(0), spent: 0, along_row: false }, 1);
+    }
+
+    /// The kernel that a product could join, among the highest of those that need it, or why there is none.
+    fn epilogue(
+        &self,
+        i: u32,
+        e: &Equation,
+        needed: Var,
+        demands: &[Placement],
+        height: u32,
+    ) -> Result<u32, &'static str> {
+        let mut why = "it is needed in memory first";
+        for d in demands.iter().filter(|d| self.kernel(d.kernel).height == height) {
+            let k = self.kernel(d.kernel);
+            let again = demands.iter().any(|other| other.kernel == d.kernel && other.class != d.class);
+            why = if !k.is_map() {
+                "what needs the product is no map"
+            } else if k.has_product {
+                "the kernel has a product already"
+            } else if again || !self.stores_at(d) || k.boundaries != boundaries(self.shape(needed)) {
+                "it is needed at other points than the product gives"
+            } else if !self.is_near(i, d.kernel) {
+                "another call or stream needs it"
+            } else if !self.has_room(d.kernel, e, 1) {
+                "the kernel would be too large"
+            } else {
+                return Ok(d.kernel);
+            };
+        }
+        Err(why)
+    }
+}
