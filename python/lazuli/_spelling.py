@@ -41,6 +41,7 @@ FUNCTIONS = {
     "digitize": "mx.searchsorted(bins, x)",
     "dot": "mx.matmul(x, y), x @ y or mx.inner(x, y)",
     "dstack": "mx.stack(arrays, axis=2)",
+    "eq": "mx.equal(x, y), or x == y",
     "fabs": "mx.abs(x)",
     "fix": "mx.trunc(x)",
     "fliplr": "mx.flip(x, 1)",
@@ -408,7 +409,7 @@ PLACES = {
 
 
 def _elsewhere(name: str) -> str | None:
-    """The name as it is spelled in the module that has it."""
+    """A name with the module that has it."""
     for prefix, path in PLACES.items():
         value = vars(importlib.import_module(path)).get(name)
         if callable(value) and (getattr(value, "__module__", None) or path).startswith("lazuli"):
@@ -418,7 +419,7 @@ def _elsewhere(name: str) -> str | None:
 
 def unknown_name(module: str, prefix: str, name: str, known: Sequence[str], *tables: dict[str, str]) -> str:
     """The text of the error for a name that a module does not have."""
-    found = next((table[name] for table in tables if name in table), None) or absent(name) or _elsewhere(name)
+    found = next((table[name] for table in tables if name in table), None) or absent(name) or _elsewhere(name.removesuffix("_"))
     if found is None and (close := _close(name, known)):
         found = f"{prefix}.{close}"
     return _said(f"module {module!r} has no attribute {name!r}", found)
@@ -505,7 +506,7 @@ def _parameters(called: str) -> frozenset[str]:
 
 def advice(error: BaseException) -> str | None:
     """What a constructor or a function of Python's calls an argument that it was called with in vain."""
-    match = re.match(r"(\w+)(?:\.__init__)?\(\) got an unexpected keyword argument '(\w+)'$", str(error))
+    match = re.match(r"(\w+)(?:\.__(?:init|new)__)?\(\) got an unexpected keyword argument '(\w+)'$", str(error))
     if not isinstance(error, TypeError) or match is None:
         return None
     called, name = match.groups()

@@ -205,6 +205,7 @@ REFUSED = {
     "the result of '<lambda>' is a map, which runs only when": lambda: mx.compile(lambda x: map(mx.exp, [x]))(mx.ones(2)),
     "the result['a'] of '<lambda>' is a generator": lambda: mx.compile(lambda x: {"a": (y for y in x)})(mx.ones(2)),
     "into shape (4, -1): the sizes must agree": lambda: mx.ones(6).reshape(4, -1),
+    "expected an int or a sequence of ints, not ((5,),)": lambda: mx.ones(((5,),)),
     "an integer, not an array of float32": lambda: mx.concatenate(mx.ones(2), mx.ones(2)),
 }
 

@@ -65,6 +65,8 @@ SAID = {
     "convolutions": lambda: nn.Conv2d,
     "a shape is one argument": lambda: mx.zeros(2, 3),
     "x.reshape": lambda: x.view(2, 1),
+    "optim.clip_grad_norm": lambda: nn.utils.clip_grad_norm_,
+    "x == y": lambda: x.eq(x),
     "ddof": lambda: mx.std(x, unbiased=True),
     "'requires_grad': mx.grad": lambda: mx.zeros(2, requires_grad=True),
     "one graph": lambda: mx.full(2, 1, fullgraph=True),
@@ -81,6 +83,8 @@ NOTED = {
     "(LayerNorm calls it dims)": lambda: nn.LayerNorm(normalized_shape=2),
     "(topk calls it axis)": lambda: mx.topk(x, 1, dim=0),
     "(arrays need not be moved)": lambda: nn.Linear(1, 1, device="cuda"),
+    "(mx.grad(f, argnums) says what to differentiate)": lambda: mx.array(1.0, requires_grad=True),
+    "(mx.compile_mode says how compiled functions run)": lambda: mx.compile(print, mode="max-autotune"),
     None: lambda: nn.Linear(1, 1, nonsense=1),
 }
 

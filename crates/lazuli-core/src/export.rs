@@ -13,7 +13,7 @@ use crate::shapeless::{Guards, Scope, read_rule};
 use crate::trace::Trace;
 use lazuli_compile::Options;
 use lazuli_ir::{Aval, Error, Graph, Result};
-use std::fmt::Write;
+use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ use std::sync::Arc;
 const FORMAT: &str = "lazuli function v1";
 
 /// One trace of a function, ready to be saved or called.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Traced {
     program: Arc<Program>,
     positional: usize,
@@ -85,6 +85,13 @@ impl Traced {
         self.program.name()
     }
 
+    /// The arguments that it is made for.
+    fn signature(&self) -> String {
+        let keywords: Vec<&str> = self.keywords.iter().map(String::as_str).collect();
+        let mark = if self.is_shapeless() { " for other extents too" } else { "" };
+        format!("{}{mark}", signature(self.positional, &keywords, self.arguments().iter()))
+    }
+
     fn is_shapeless(&self) -> bool {
         self.program.guards().is_some()
     }
@@ -105,6 +112,21 @@ impl Traced {
             && arguments.iter().zip(&self.arguments()).all(alike)
             && self.program.admit(arguments).is_ok()
     }
+}
+
+impl fmt::Debug for Traced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Traced({}{})", self.name(), self.signature())
+    }
+}
+
+/// Arguments as a call of them is written: `(f32[2,3], scale=f32[])`.
+fn signature<'a>(positional: usize, keywords: &[&str], avals: impl Iterator<Item = &'a Aval>) -> String {
+    let items = avals.enumerate().map(|(i, aval)| match i.checked_sub(positional) {
+        None => aval.to_string(),
+        Some(k) => format!("{}={aval}", keywords[k]),
+    });
+    format!("({})", items.collect::<Vec<_>>().join(", "))
 }
 
 /// A function that was loaded from a file.
@@ -132,28 +154,9 @@ impl Exported {
     }
 
     fn nothing_fits(&self, positional: usize, keywords: &[&str], arguments: &[Array]) -> Error {
-        let list = |positional: usize, names: &[&str], avals: &mut dyn Iterator<Item = String>| {
-            let mut items: Vec<String> = Vec::new();
-            for (i, aval) in avals.enumerate() {
-                items.push(match i.checked_sub(positional) {
-                    None => aval,
-                    Some(k) => format!("{}={aval}", names[k]),
-                });
-            }
-            format!("({})", items.join(", "))
-        };
-        let mut message = String::from("no trace fits ");
-        message += &list(positional, keywords, &mut arguments.iter().map(|a| a.aval().to_string()));
-        message += "; there are ";
-        for (i, t) in self.traces.iter().enumerate() {
-            let names: Vec<&str> = t.keywords.iter().map(String::as_str).collect();
-            let comma = if i == 0 { "" } else { ", " };
-            let mark = if t.is_shapeless() { " for other extents too" } else { "" };
-            let avals = t.arguments();
-            let _ =
-                write!(message, "{comma}{}{mark}", list(t.positional, &names, &mut avals.iter().map(Aval::to_string)));
-        }
-        Error::value("import_function", message)
+        let given = signature(positional, keywords, arguments.iter().map(Array::aval));
+        let traces: Vec<String> = self.traces.iter().map(Traced::signature).collect();
+        Error::value("import_function", format!("no trace fits {given}; there are {}", traces.join(", ")))
     }
 
     /// The traces, as they were saved.

@@ -34,6 +34,8 @@ fn what_is_loaded_does_what_was_saved() {
             let loaded = export::load(&file).unwrap();
             std::fs::remove_file(&file).unwrap();
             assert_eq!((loaded.metadata.as_str(), loaded.traces().len()), ("text", 1));
+            let mark = if shapeless { " for other extents too" } else { "" };
+            assert_eq!(format!("{:?}", loaded.traces()), format!("[Traced(f(f32[3,5]){mark})]"));
             for shape in [[3, 5], [4, 2], [2, 7]] {
                 let x = [random::normal(shape)];
                 match loaded.call(&x, &[]) {

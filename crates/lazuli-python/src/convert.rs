@@ -293,11 +293,17 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Ints {
         if let Ok(i) = v.extract::<isize>() {
             return Ok(Ints(vec![i]));
         }
-        v.extract::<Vec<isize>>().map(Ints).map_err(|_| {
-            let what = v.get_type().name().map(|n| n.to_string()).unwrap_or_default();
-            PyTypeError::new_err(format!("expected an int or a sequence of ints, not {what}"))
-        })
+        v.extract::<Vec<isize>>().map(Ints).map_err(|_| not_ints(&v))
     }
+}
+
+/// The error of a value that is neither an int nor a sequence of ints.
+pub fn not_ints(v: &Bound<'_, PyAny>) -> PyErr {
+    let is_sequence = v.is_instance_of::<PyTuple>() || v.is_instance_of::<PyList>();
+    let is_short = is_sequence && v.len().is_ok_and(|n| n <= 8);
+    let what = if is_short { v.repr() } else { v.get_type().name() };
+    let what = what.map(|text| text.to_string()).unwrap_or_default();
+    PyTypeError::new_err(format!("expected an int or a sequence of ints, not {what}"))
 }
 
 impl Ints {

@@ -5,9 +5,9 @@
 //! reads without asking, but says that its class is `int`.
 
 use crate::array::PyArray;
+use crate::convert::not_ints;
 use lazuli_core::{Dim, Extent};
 use pyo3::basic::CompareOp;
-use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
 use pyo3::types::{PyInt, PyTuple, PyType};
 use std::cmp::Ordering;
@@ -174,9 +174,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Dims {
         if let Ok(one) = v.extract::<OneExtent>() {
             return Ok(Dims(vec![one.0]));
         }
-        v.extract::<Vec<OneExtent>>().map(|all| Dims(all.into_iter().map(|e| e.0).collect())).map_err(|_| {
-            let what = v.get_type().name().map(|n| n.to_string()).unwrap_or_default();
-            PyTypeError::new_err(format!("expected an int or a sequence of ints, not {what}"))
-        })
+        let all = v.extract::<Vec<OneExtent>>().map_err(|_| not_ints(&v))?;
+        Ok(Dims(all.into_iter().map(|e| e.0).collect()))
     }
 }

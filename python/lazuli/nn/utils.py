@@ -10,6 +10,7 @@ from functools import wraps
 from typing import Any, ParamSpec, TypeVar
 
 import lazuli.core as mx
+from lazuli import _spelling
 from lazuli.nn.layers.base import Module
 
 __all__ = ["checkpoint", "value_and_grad"]
@@ -88,3 +89,6 @@ def checkpoint(module: Module, fn: Callable[..., Any] | None = None) -> Callable
         return transformed(module.trainable_parameters(), *args, **kwargs)
 
     return wrapped
+
+
+_spelling.answer(__name__, "nn.utils", lambda: __all__)
