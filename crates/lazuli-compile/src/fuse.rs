@@ -24,7 +24,7 @@ mod order;
 mod product;
 
 use crate::lower::lowering;
-use cost::Costs;
+use cost::cost;
 use lazuli_ir::prim::Library;
 use lazuli_ir::{Atom, Effect, Equation, Graph, Lowering, Prim, Shape, Var, shape};
 use lazuli_kernel::ScatterOp;
@@ -148,7 +148,6 @@ impl Kernel {
 struct Fuser<'a> {
     graph: &'a Graph,
     regions: &'a [u32],
-    costs: Costs,
     /// Equations that read each variable: `users[starts[v]..starts[v + 1]]`.
     starts: Vec<u32>,
     users: Vec<u32>,
@@ -210,7 +209,6 @@ impl<'a> Fuser<'a> {
         Self {
             graph,
             regions,
-            costs: Costs::default(),
             starts,
             users,
             producers,
@@ -518,7 +516,7 @@ impl<'a> Fuser<'a> {
             return;
         }
         self.expect_rows(i, v, &demands);
-        let cost = self.costs.of(self.graph, e);
+        let cost = cost(self.graph, e);
         if !stored {
             self.share_loop(&mut demands);
             match self.pull(&demands, e, v, cost) {

@@ -508,8 +508,7 @@ impl<'a> Lowerer<'a> {
 
 pub(crate) fn lowering(graph: &Graph, equation: u32) -> Lowering {
     let e = &graph.equations[equation as usize];
-    let inputs: SmallVec<[Aval; 3]> = e.inputs.iter().map(|&a| graph.aval(a)).collect();
-    let inputs: SmallVec<[&Aval; 3]> = inputs.iter().collect();
+    let inputs: SmallVec<[&Aval; 3]> = e.inputs.iter().map(|a| graph.aval_of(a)).collect();
     let outputs: SmallVec<[&Aval; 1]> = e.outputs.iter().map(|v| &graph.avals[v.0 as usize]).collect();
     e.prim.lowering(&inputs, &outputs)
 }

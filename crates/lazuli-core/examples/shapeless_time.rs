@@ -1,6 +1,6 @@
 //! What a new shape costs a shapeless function, beside a shape that it was called with before: medians over many shapes, in microseconds.
 //!
-//! `cargo run --profile fast -p lazuli-core --example shapeless_time`
+//! `cargo run --profile fast -p lazuli-core --example shapeless_time [part of a name]`
 
 use lazuli_core::ops::{self, Item};
 use lazuli_core::{Array, DType, Result, compile, grad};
@@ -19,11 +19,20 @@ const FUNCTIONS: &[(&str, Function)] = &[
     ("matmul", |x| Ok(x.matmul(&x.t()))),
     ("roll (made anew)", |x| ops::roll(x, 1, 0)),
     ("grad of mean (made anew)", |x| Ok(grad(|x: &Array| (x.sin() * x).mean(()))(x))),
+    ("grad of a network of 3 layers", |x| {
+        let w = Array::from_slice(&[0.1f32; 64], &[8, 8]);
+        let loss = |w: &Array| {
+            let y = (0..3).fold(x.clone(), |y, _| (y.matmul(w) + w.slice_axis(0, 0, 1)).tanh());
+            y.square().mean(())
+        };
+        Ok(grad(loss)(&w))
+    }),
 ];
 
 fn main() {
-    println!("{:>26} {:>10} {:>10} {:>10}", "", "new", "repeated", "extra");
-    for &(name, f) in FUNCTIONS {
+    let wanted = std::env::args().nth(1).unwrap_or_default();
+    println!("{:>30} {:>10} {:>10} {:>10}", "", "new", "repeated", "extra");
+    for &(name, f) in FUNCTIONS.iter().filter(|(name, _)| name.contains(&wanted)) {
         let compiled = compile(move |x: &Array| f(x)).shapeless();
         let inputs: Vec<Array> = (4..60).map(|n| Array::from_slice(&vec![0.5f32; n * 8], &[n, 8])).collect();
         let median = |inputs: &[Array]| -> f64 {
@@ -41,6 +50,6 @@ fn main() {
         let new = median(&inputs[8..]);
         let repeated = median(&inputs[8..]);
         assert_eq!(compiled.traces(), 1);
-        println!("{name:>26} {new:>10.1} {repeated:>10.1} {:>10.1}", new - repeated);
+        println!("{name:>30} {new:>10.1} {repeated:>10.1} {:>10.1}", new - repeated);
     }
 }

@@ -139,10 +139,12 @@ impl Node {
         }
     }
     /// The results, if it has been run.
+    #[inline]
     pub(crate) fn values(&self) -> Option<&[Value]> {
         self.values.get().map(|v| &v[..])
     }
     /// Gives the node its results. What a trace can reach keeps its record.
+    #[inline]
     pub(crate) fn finish(&self, values: SmallVec<[Value; 1]>) {
         let mut state = self.state();
         let old = std::mem::replace(&mut *state, State::Done(None));
@@ -157,10 +159,12 @@ impl Node {
 }
 
 impl Array {
+    #[inline]
     fn new(avals: SmallVec<[Aval; 1]>, meta: Meta, traced: bool, state: State) -> Array {
         let node = Node { avals, meta, traced, values: OnceLock::new(), state: Mutex::new(state) };
         Array { node: Arc::new(node), index: 0 }
     }
+    #[inline]
     pub(crate) fn pending(
         op: Op,
         inputs: SmallVec<[Array; 2]>,
@@ -168,7 +172,7 @@ impl Array {
         avals: SmallVec<[Aval; 1]>,
         meta: Meta,
     ) -> Array {
-        let traced = inputs.iter().chain(&shapes).any(|a| a.node.traced);
+        let traced = inputs.iter().any(|a| a.node.traced) || shapes.iter().any(|a| a.node.traced);
         Array::new(avals, meta, traced, State::Pending(Arc::new(Record { op, inputs, shapes })))
     }
     pub(crate) fn done(aval: Aval, buffer: Buffer, layout: Layout) -> Array {

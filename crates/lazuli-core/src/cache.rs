@@ -140,6 +140,15 @@ struct Inner<T, E> {
     warned: bool,
 }
 
+/// An entry with its key.
+#[derive(Debug)]
+pub struct Kept<T, E> {
+    /// Its key.
+    pub key: Box<[T]>,
+    /// The entry.
+    pub entry: Arc<E>,
+}
+
 /// The values that one place of the key took.
 #[derive(Default)]
 struct Taken {
@@ -149,8 +158,7 @@ struct Taken {
 
 struct Slot<T, E> {
     hash: u64,
-    key: Box<[T]>,
-    entry: Arc<E>,
+    kept: Arc<Kept<T, E>>,
     newer: Option<usize>,
     older: Option<usize>,
 }
@@ -208,7 +216,14 @@ impl<T, E> Cache<T, E> {
     }
     /// All entries, or nothing if the cache is in use: for garbage collectors, which must not wait.
     pub fn try_entries(&self) -> Vec<Arc<E>> {
-        self.inner.try_lock().map_or_else(|_| Vec::new(), |inner| inner.slots.iter().map(|s| s.entry.clone()).collect())
+        self.inner
+            .try_lock()
+            .map_or_else(|_| Vec::new(), |inner| inner.slots.iter().map(|s| s.kept.entry.clone()).collect())
+    }
+    /// The entry that was used last: most calls are like the one before, and then no key need be made and looked up.
+    pub fn newest(&self) -> Option<Arc<Kept<T, E>>> {
+        let inner = self.lock();
+        inner.newest.map(|slot| inner.slots[slot].kept.clone())
     }
     /// Forgets all entries.
     pub fn clear(&self) {
@@ -224,11 +239,12 @@ impl<T, E> Cache<T, E> {
 impl<T: Token, E> Cache<T, E> {
     /// The entry of a key, which is now the one used last.
     pub fn get(&self, key: &[T]) -> Option<Arc<E>> {
-        let hash = hash_of(key);
         let mut inner = self.lock();
-        let slot = inner.find(hash, key)?;
+        // Most calls are like the one before.
+        let newest = inner.newest.filter(|&slot| *inner.slots[slot].kept.key == *key);
+        let slot = newest.or_else(|| inner.find(hash_of(key), key))?;
         inner.use_now(slot);
-        Some(inner.slots[slot].entry.clone())
+        Some(inner.slots[slot].kept.entry.clone())
     }
 
     /// Puts an entry in, unless there is one of this key already: the first to finish a trace wins.
@@ -237,13 +253,14 @@ impl<T: Token, E> Cache<T, E> {
         let mut inner = self.lock();
         if let Some(slot) = inner.find(hash, &key) {
             inner.use_now(slot);
-            return Inserted { entry: inner.slots[slot].entry.clone(), warning: None };
+            return Inserted { entry: inner.slots[slot].kept.entry.clone(), warning: None };
         }
         let warning = inner.compare(&key);
         let room = inner.capacity - 1;
         let removed = inner.shrink(room);
         let slot = inner.slots.len();
-        inner.slots.push(Slot { hash, key: key.into(), entry: entry.clone(), newer: None, older: None });
+        let kept = Arc::new(Kept { key: key.into(), entry: entry.clone() });
+        inner.slots.push(Slot { hash, kept, newer: None, older: None });
         inner.by_hash.entry(hash).or_default().push(slot);
         inner.link(slot);
         drop(inner);
@@ -334,12 +351,12 @@ impl<T, E> Inner<T, E> {
 
 impl<T: Token, E> Inner<T, E> {
     fn find(&self, hash: u64, key: &[T]) -> Option<usize> {
-        self.by_hash.get(&hash)?.iter().copied().find(|&s| *self.slots[s].key == *key)
+        self.by_hash.get(&hash)?.iter().copied().find(|&s| *self.slots[s].kept.key == *key)
     }
 
     /// Notes how a new key differs from the one used last, and what took its many values, if that has to be said now.
     fn compare(&mut self, key: &[T]) -> Option<String> {
-        self.latest = self.newest.map_or_else(Vec::new, |newest| changes(&self.slots[newest].key, key));
+        self.latest = self.newest.map_or_else(Vec::new, |newest| changes(&self.slots[newest].kept.key, key));
         if self.warned {
             return None;
         }

@@ -9,7 +9,7 @@ use crate::cache::{self, Cache, Change, cause_of};
 use crate::explain;
 use crate::function::{self, Function, Output};
 use crate::log;
-use crate::program::{Program, Recorded};
+use crate::program::{Arrays, Program, Recorded};
 use crate::shapeless::{self, Scope};
 use crate::switch::{self, CompileMode};
 use crate::trace::{self, Trace};
@@ -330,47 +330,88 @@ impl Holes<'_> {
     }
 }
 
-/// A call as read: its key and its arrays.
+/// What a function is called with.
+#[derive(Clone, Copy)]
+struct Given<'a> {
+    mode: CompileMode,
+    state: Option<&'a dyn Tree>,
+    arguments: &'a [&'a dyn Tree],
+}
+
+/// A call as read: its arrays, and its key unless it is that of an earlier call.
 struct Call {
     key: Vec<Token>,
     /// Every array leaf, in order.
-    arrays: Vec<Array>,
+    arrays: Arrays,
     /// How many of them are the state's.
     state: usize,
 }
 
-impl Call {
-    fn read(mode: CompileMode, state: Option<&dyn Tree>, arguments: &[&dyn Tree]) -> Call {
-        let mut call = Call { key: vec![Token::Mode(mode)], arrays: Vec::new(), state: 0 };
-        if let Some(state) = state {
-            call.add(Part::State, state);
-            call.state = call.arrays.len();
+/// A token of a call that is being read: an array's is made only where it is kept.
+enum Item<'a> {
+    Array(&'a Aval),
+    Other(Token),
+}
+
+impl Item<'_> {
+    fn is(&self, token: &Token) -> bool {
+        match (self, token) {
+            (Item::Array(a), Token::Array(b)) => *a == b,
+            (Item::Array(_), _) => false,
+            (Item::Other(t), token) => t == token,
         }
-        for (i, argument) in arguments.iter().enumerate() {
-            call.add(Part::Argument(i), *argument);
-        }
-        call
     }
-    fn add(&mut self, part: Part, tree: &dyn Tree) {
-        self.key.push(Token::Part(part));
-        tree.visit(&mut |leaf| {
-            let token = match leaf {
-                Leaf::Array(a) => {
-                    let token = match self.arrays.iter().position(|earlier| earlier.id() == a.id()) {
-                        Some(place) => Token::Same(place),
-                        None => Token::Array(a.aval().clone()),
-                    };
-                    self.arrays.push(a.clone());
-                    token
-                }
-                Leaf::Name(_) => return,
-                Leaf::Constant(c) => Token::Constant(c),
-                Leaf::Open(kind, n) => Token::Open(kind, n),
-                Leaf::Close => Token::Close,
-            };
-            self.key.push(token);
+    fn into_token(self) -> Token {
+        match self {
+            Item::Array(aval) => Token::Array(aval.clone()),
+            Item::Other(token) => token,
+        }
+    }
+}
+
+impl Given<'_> {
+    fn read(self) -> Call {
+        let mut key = Vec::new();
+        let (arrays, state) = self.items(&mut |item| key.push(item.into_token()));
+        Call { key, arrays, state }
+    }
+    /// The call, if this is its key.
+    fn read_as(self, key: &[Token]) -> Option<Call> {
+        let (mut rest, mut is_alike) = (key.iter(), true);
+        let (arrays, state) =
+            self.items(&mut |item| is_alike = is_alike && rest.next().is_some_and(|token| item.is(token)));
+        (is_alike && rest.as_slice().is_empty()).then(|| Call { key: Vec::new(), arrays, state })
+    }
+    /// Tells the items of the key; gives the arrays, and how many of them are the state's.
+    fn items(self, tell: &mut impl FnMut(Item<'_>)) -> (Arrays, usize) {
+        let mut arrays = Arrays::new();
+        tell(Item::Other(Token::Mode(self.mode)));
+        if let Some(state) = self.state {
+            add(Part::State, state, &mut arrays, tell);
+        }
+        let state = arrays.len();
+        for (i, argument) in self.arguments.iter().enumerate() {
+            add(Part::Argument(i), *argument, &mut arrays, tell);
+        }
+        (arrays, state)
+    }
+}
+
+fn add(part: Part, tree: &dyn Tree, arrays: &mut Arrays, tell: &mut impl FnMut(Item<'_>)) {
+    tell(Item::Other(Token::Part(part)));
+    tree.visit(&mut |leaf| {
+        tell(match leaf {
+            Leaf::Array(a) => {
+                let place = arrays.iter().position(|earlier| earlier.id() == a.id());
+                arrays.push(a.clone());
+                place.map_or(Item::Array(a.aval()), |place| Item::Other(Token::Same(place)))
+            }
+            Leaf::Name(_) => return,
+            Leaf::Constant(c) => Item::Other(Token::Constant(c)),
+            Leaf::Open(kind, n) => Item::Other(Token::Open(kind, n)),
+            Leaf::Close => Item::Other(Token::Close),
         });
-    }
+    });
 }
 
 /// Calls a function through its cache. `run` runs it on the state given to it and, if there are holes, on stand-ins of the arguments.
@@ -393,32 +434,25 @@ pub(crate) fn call<S: Tree + Clone, O: Output>(
     // What is verified is what runs when compilation is enabled.
     let verifies = mode == CompileMode::Verify && !trace::is_tracing();
     let mode = if mode == CompileMode::Verify { CompileMode::Enabled } else { mode };
-    let call = Call::read(mode, state.as_deref().map(|s| s as &dyn Tree), arguments);
+    let given = Given { mode, state: state.as_deref().map(|s| s as &dyn Tree), arguments };
     let shapeless = shared.shapeless.load(Ordering::Relaxed);
-    let found = match shapeless {
-        EXACT => shared.cache.get(&call.key),
-        _ => shared.find_shapeless(&call, shapeless)?,
-    };
-    let entry = match found {
-        Some(entry) => entry,
+    let newest = if shapeless == EXACT { shared.cache.newest() } else { None };
+    let alike = newest.as_ref().and_then(|kept| Some((given.read_as(&kept.key)?, &kept.entry)));
+    let found;
+    let (call, entry) = match alike {
+        Some(alike) => alike,
         None => {
-            let entry = Arc::new(trace(shared, mode, shapeless != EXACT, state.as_deref(), &call, run)?);
-            if entry.program.is_symbolic() {
-                // What was traced within another trace may mention that trace's placeholders: it serves this call alone.
-                entry
-            } else if shapeless == EXACT {
-                insert(shared, call.key.clone(), entry)
-            } else {
-                insert(shared, shared.free_key(&call.key, entry.program.is_any_rank()), entry)
-            }
+            let call = given.read();
+            found = find_or_trace(shared, mode, shapeless, state.as_deref(), &call, run)?;
+            (call, &found)
         }
     };
     explain::note(&entry.program, &call.arrays, || (cause_of(&shared.cache.latest_changes()), shared.cache.len()));
-    let mut outputs = if verifies {
-        verified(&entry.program, state.as_deref(), &call, run)?.into_iter()
-    } else {
-        entry.program.call(&call.arrays)?.into_iter()
+    let outputs = match verifies {
+        true => verified(&entry.program, state.as_deref(), &call, run)?,
+        false => entry.program.call(call.arrays)?,
     };
+    let mut outputs = outputs.into_iter();
     if let (Some(state), Some(new)) = (state, &entry.state) {
         let new = new.downcast_ref::<S>().expect("a function has one type of state");
         *state = tree::fill(new, &mut outputs);
@@ -427,13 +461,40 @@ pub(crate) fn call<S: Tree + Clone, O: Output>(
     Ok(tree::fill(output, &mut outputs))
 }
 
+/// The entry of a call, made now if there is none.
+fn find_or_trace<S: Tree + Clone, O: Output>(
+    shared: &Shared,
+    mode: CompileMode,
+    shapeless: u8,
+    state: Option<&S>,
+    call: &Call,
+    run: &mut dyn FnMut(Option<&mut S>, Option<&mut Holes<'_>>) -> O,
+) -> Result<Arc<Entry>> {
+    let found = match shapeless {
+        EXACT => shared.cache.get(&call.key),
+        _ => shared.find_shapeless(call, shapeless)?,
+    };
+    if let Some(entry) = found {
+        return Ok(entry);
+    }
+    let entry = Arc::new(trace(shared, mode, shapeless != EXACT, state, call, run)?);
+    Ok(if entry.program.is_symbolic() {
+        // What was traced within another trace may mention that trace's placeholders: it serves this call alone.
+        entry
+    } else if shapeless == EXACT {
+        insert(shared, call.key.clone(), entry)
+    } else {
+        insert(shared, shared.free_key(&call.key, entry.program.is_any_rank()), entry)
+    })
+}
+
 /// Runs the function plainly, on a copy of the state and with the thread's random key put back afterwards, and the program fused and unfused.
 fn verified<S: Tree + Clone, O: Output>(
     program: &Arc<Program>,
     state: Option<&S>,
     call: &Call,
     run: &mut dyn FnMut(Option<&mut S>, Option<&mut Holes<'_>>) -> O,
-) -> Result<Vec<Array>> {
+) -> Result<Arrays> {
     let key = random::state();
     let mut copy = state.cloned();
     let output = trace::silently(|| run(copy.as_mut(), None).into_result());

@@ -1,15 +1,18 @@
 //! Running what has been recorded: who runs what.
 //!
 //! `eval` collects the cut of nodes that its arrays need and that no one has run, and claims them all under one lock, so that each
-//! node is run once; others wait for the claim. How claimed nodes are run is in `run`.
+//! node is run once; others wait for the claim. A single call of a compiled function whose inputs are there is claimed by itself: whoever
+//! claims one node waits for nobody while it holds it. How claimed nodes are run is in `run`.
 
-use crate::array::{Array, Hole, Node, Record, State};
+use crate::array::{Array, Hole, Node, Op, Record, State};
 use crate::backend;
 use crate::interrupt;
-use crate::run::run;
+use crate::run::{run, run_program};
 use lazuli_ir::{Error, Result};
 use lazuli_kernel::{Mode, Stream};
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
 use std::thread::ThreadId;
 use std::time::Duration;
@@ -80,10 +83,41 @@ pub(crate) struct Claim {
     bell: Condvar,
 }
 
-impl Claim {
-    fn new() -> Self {
-        Self { owner: std::thread::current().id(), over: Mutex::default(), bell: Condvar::new() }
+thread_local! {
+    /// A claim of this thread's that nobody waits on, to be used again.
+    static SPARE: Cell<Option<Arc<Claim>>> = const { Cell::new(None) };
+}
+
+/// A claim that this thread holds. Dropping it wakes those who wait on it; no node is marked with it any more then.
+struct Mark(Option<Arc<Claim>>);
+
+impl Mark {
+    fn new() -> Mark {
+        let fresh = || Claim { owner: std::thread::current().id(), over: Mutex::default(), bell: Condvar::new() };
+        // A thread that ends has no spare any more.
+        let spare = SPARE.try_with(Cell::take).ok().flatten();
+        Mark(Some(spare.unwrap_or_else(|| Arc::new(fresh()))))
     }
+    fn claim(&self) -> &Arc<Claim> {
+        self.0.as_ref().expect("it is taken when dropped")
+    }
+}
+
+impl Drop for Mark {
+    fn drop(&mut self) {
+        let Some(claim) = self.0.take() else { return };
+        if Arc::strong_count(&claim) > 1 {
+            *claim.is_over() = true;
+            claim.bell.notify_all();
+            return;
+        }
+        // Who waited on it before is done with it.
+        fence(Ordering::Acquire);
+        let _ = SPARE.try_with(|spare| spare.set(Some(claim)));
+    }
+}
+
+impl Claim {
     fn is_over(&self) -> MutexGuard<'_, bool> {
         self.over.lock().unwrap_or_else(|e| e.into_inner())
     }
@@ -113,14 +147,14 @@ pub(crate) struct Task {
 /// panics too, and wakes those who wait.
 pub(crate) struct Claimed {
     pub tasks: VecDeque<Task>,
-    claim: Arc<Claim>,
+    mark: Mark,
 }
 
 impl Claimed {
     /// Lets go of the first `n` tasks: values that nobody else holds are freed, and nodes that were not given values can be run again.
     pub fn release(&mut self, n: usize) {
         for task in self.tasks.drain(..n) {
-            put_back(&task.node, task.record, &self.claim);
+            put_back(&task.node, &task.record, self.mark.claim());
         }
     }
 }
@@ -129,15 +163,17 @@ impl Drop for Claimed {
     fn drop(&mut self) {
         let n = self.tasks.len();
         self.release(n);
-        *self.claim.is_over() = true;
-        self.claim.bell.notify_all();
     }
 }
 
-fn put_back(node: &Node, record: Arc<Record>, claim: &Arc<Claim>) {
+/// Makes a node that this claim marks, and that was not given values, one that can be run.
+fn put_back(node: &Node, record: &Arc<Record>, claim: &Arc<Claim>) {
+    if node.values().is_some() {
+        return;
+    }
     let mut state = node.state();
     if matches!(&*state, State::Running(_, by) if Arc::ptr_eq(by, claim)) {
-        *state = State::Pending(record);
+        *state = State::Pending(record.clone());
     }
 }
 
@@ -147,12 +183,50 @@ fn claims() -> MutexGuard<'static, ()> {
     CLAIMS.lock().unwrap_or_else(|e| e.into_inner())
 }
 
+/// A call of a compiled function, claimed by itself. Dropping it puts it back if it was not run, and wakes those who wait.
+struct Alone<'a> {
+    node: &'a Node,
+    record: Arc<Record>,
+    mark: Mark,
+}
+
+impl<'a> Alone<'a> {
+    /// Claims the node of an array, if it is a call of a compiled function that nobody runs and whose inputs are there.
+    fn claim(array: &'a Array) -> Option<Self> {
+        let node = &*array.node;
+        let mut state = node.state();
+        let State::Pending(record) = &*state else { return None };
+        if !matches!(record.op, Op::Program(_)) || !record.inputs.iter().all(Array::is_evaluated) {
+            return None;
+        }
+        let (record, mark) = (record.clone(), Mark::new());
+        *state = State::Running(record.clone(), mark.claim().clone());
+        Some(Alone { node, record, mark })
+    }
+    fn run(&self, mode: Mode) -> Result<()> {
+        let Op::Program(program) = &self.record.op else { unreachable!("nothing else is claimed by itself") };
+        run_program(self.node, &self.record, program, mode)
+    }
+}
+
+impl Drop for Alone<'_> {
+    fn drop(&mut self) {
+        put_back(self.node, &self.record, self.mark.claim());
+    }
+}
+
 fn start(arrays: &[Array], mode: Mode) -> Result<()> {
+    if let [array] = arrays
+        && !array.is_evaluated()
+        && let Some(alone) = Alone::claim(array)
+    {
+        return alone.run(mode);
+    }
     loop {
         if arrays.iter().all(Array::is_evaluated) {
             return Ok(());
         }
-        let mut claimed = Claimed { tasks: VecDeque::new(), claim: Arc::new(Claim::new()) };
+        let mut claimed = Claimed { tasks: VecDeque::new(), mark: Mark::new() };
         let lock = claims();
         let busy = collect(arrays, &mut claimed);
         drop(lock);
@@ -190,7 +264,7 @@ fn collect(arrays: &[Array], claimed: &mut Claimed) -> Result<Option<Arc<Claim>>
         let mut state = node.state();
         let record = match &*state {
             State::Done(_) => continue,
-            State::Running(_, claim) if Arc::ptr_eq(claim, &claimed.claim) => continue,
+            State::Running(_, claim) if Arc::ptr_eq(claim, claimed.mark.claim()) => continue,
             State::Running(_, claim) => {
                 met = Ok(Some(claim.clone()));
                 continue;
@@ -201,7 +275,7 @@ fn collect(arrays: &[Array], claimed: &mut Claimed) -> Result<Option<Arc<Claim>>
             }
             State::Pending(record) => record.clone(),
         };
-        *state = State::Running(record.clone(), claimed.claim.clone());
+        *state = State::Running(record.clone(), claimed.mark.claim().clone());
         drop(state);
         let pending = |a: &&Array| !a.is_evaluated();
         let inputs = record.inputs.iter().rev().filter(pending).map(|a| Visit::Enter(a.node.clone()));

@@ -148,7 +148,7 @@ impl Exported {
         let keywords: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
         let arguments: Vec<Array> = positional.iter().chain(named.iter().map(|(_, a)| a)).cloned().collect();
         match self.traces.iter().find(|t| t.fits(positional.len(), &keywords, &arguments)) {
-            Some(traced) => traced.program.call(&arguments),
+            Some(traced) => Ok(traced.program.call(arguments)?.into_vec()),
             None => Err(self.nothing_fits(positional.len(), &keywords, &arguments)),
         }
     }

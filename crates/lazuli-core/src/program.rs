@@ -16,13 +16,17 @@ use lazuli_compile::dot::{self, Names};
 use lazuli_explain::Times;
 use lazuli_ir::{Atom, Aval, Effect, Error, Graph, Prim, Result, Shape};
 use lazuli_kernel::Layout;
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
+use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// How many bindings of layouts a program keeps code for.
 const BINDINGS: usize = 64;
+
+/// Arguments and outputs of calls.
+pub type Arrays = SmallVec<[Array; 2]>;
 
 /// A compiled function of arrays.
 #[derive(Debug)]
@@ -35,7 +39,12 @@ pub struct Program {
     constants: Vec<Array>,
     options: Options,
     times: Times,
-    /// What was made ready, the last used first.
+    /// Of the outputs, as traced.
+    outputs: SmallVec<[Aval; 1]>,
+    effect: Effect,
+    /// What was made ready first: for most programs that is all.
+    first: OnceLock<Arc<Ready>>,
+    /// What else was made ready, the last used first.
     bindings: Mutex<Vec<Arc<Ready>>>,
     /// Of a shapeless program: the shapes that it holds for.
     guards: Option<Guards>,
@@ -156,11 +165,14 @@ impl Program {
         let simplified = simplified(&traced, options);
         Ok(Program {
             name: self.name.clone(),
+            outputs: traced.output_avals().into(),
+            effect: traced.effect(),
             traced,
             simplified,
             constants: self.constants.clone(),
             options,
             times: self.times,
+            first: OnceLock::new(),
             bindings: Mutex::default(),
             guards: None,
         })
@@ -214,7 +226,9 @@ impl Program {
         let begin = Instant::now();
         let simplified = simplified(&traced, options);
         let times = Times { simplify: begin.elapsed(), ..Times::default() };
-        Program { name, traced, simplified, constants, options, times, bindings: Mutex::default(), guards }
+        let (outputs, effect) = (traced.output_avals().into(), traced.effect());
+        let (first, bindings) = (OnceLock::new(), Mutex::default());
+        Program { name, traced, simplified, constants, options, times, outputs, effect, first, bindings, guards }
     }
 
     /// The name of the function.
@@ -259,10 +273,14 @@ impl Program {
         let arguments = self.traced.arguments();
         // Simplification holds for all extents, but not for all ranks, and not for bodies that are made anew.
         let same_rank = arguments.iter().zip(shapes.clone()).all(|(&v, s)| self.traced.shape_of(v).len() == s.len());
-        if self.guards.is_none() || same_rank && !self.traced.is_remade() {
-            return rebound(&self.simplified, shapes, &self.constants);
-        }
-        let graph = rebound(&self.traced, shapes, &self.constants)?;
+        let guards = match &self.guards {
+            Some(guards) if !same_rank || self.traced.is_remade() => guards,
+            _ => return rebound(&self.simplified, shapes, &self.constants),
+        };
+        let graph = match guards.take(shapes.clone()) {
+            Some(graph) => graph,
+            None => rebound(&self.traced, shapes, &self.constants)?,
+        };
         Ok(simplified(&graph, self.options))
     }
 
@@ -278,50 +296,57 @@ impl Program {
     pub fn admit(&self, arguments: &[Array]) -> Result<()> {
         self.output_avals(arguments).map(drop)
     }
+    #[inline]
     fn output_avals(&self, arguments: &[Array]) -> Result<SmallVec<[Aval; 1]>> {
         if let Some(guards) = &self.guards {
-            let make = || Ok(self.graph_for(arguments)?.output_avals().into());
-            return Ok(guards.bind(arguments, make)?.outputs.clone());
+            let bound = guards.bind(arguments, self.traced.is_remade(), || self.graph_for(arguments))?;
+            return Ok(copy_of(&bound.outputs));
         }
         let same =
             self.traced.arguments().iter().zip(arguments).all(|(&v, a)| *self.traced.shape_of(v) == a.aval().shape);
-        Ok(if same { self.traced.output_avals().into() } else { self.graph_for(arguments)?.output_avals().into() })
+        Ok(if same { copy_of(&self.outputs) } else { self.graph_for(arguments)?.output_avals().into() })
     }
 
     /// Calls the program: one lazy node with all its outputs. If it has effects, they happen now; within a trace, whenever that runs.
-    pub fn call(self: &Arc<Self>, arguments: &[Array]) -> Result<Vec<Array>> {
-        let avals = self.output_avals(arguments)?;
-        let effect = self.traced.effect();
-        if avals.is_empty() && effect == Effect::None {
-            return Ok(Vec::new());
+    pub fn call(self: &Arc<Self>, arguments: impl Into<Arrays>) -> Result<Arrays> {
+        let arguments = arguments.into();
+        let avals = self.output_avals(&arguments)?;
+        if avals.is_empty() && self.effect == Effect::None {
+            return Ok(Arrays::new());
         }
-        let silent = effect == Effect::Ordered && trace::is_silent() && !trace::is_tracing();
+        let silent = self.effect == Effect::Ordered && trace::is_silent() && !trace::is_tracing();
         if silent || self.constants.iter().any(Array::is_traced) {
             // Constants of a trace around this one are inputs to it, which a node of this program would hide.
             let inputs: Vec<Array> = arguments.iter().chain(&self.constants).cloned().collect();
-            let graph = self.graph_for(arguments)?;
-            return trace::replay(&if silent { graph.without_effects() } else { graph }, &inputs);
+            let graph = self.graph_for(&arguments)?;
+            let graph = if silent { graph.without_effects() } else { graph };
+            return Ok(trace::replay(&graph, &inputs)?.into());
         }
         let n = avals.len() as u32;
-        let out = Array::pending(Op::Program(self.clone()), arguments.into(), SmallVec::new(), avals, trace::meta());
-        if effect == Effect::Ordered {
+        let out = Array::pending(Op::Program(self.clone()), arguments, SmallVec::new(), avals, trace::meta());
+        if self.effect == Effect::Ordered {
             trace::perform(&out)?;
         }
-        Ok((0..n).map(|k| out.sibling(k)).collect())
+        Ok(if n == 1 { smallvec![out] } else { (0..n).map(|k| out.sibling(k)).collect() })
     }
 
     /// The plan for arguments that lie like these; the values of the constants are its last inputs.
-    pub(crate) fn ready(&self, arguments: &[&Value]) -> Result<Arc<Ready>> {
+    pub(crate) fn ready(&self, arguments: &[&Value]) -> Result<Cow<'_, Arc<Ready>>> {
         let bindings = || self.bindings.lock().unwrap_or_else(|e| e.into_inner());
         // A constant lies as it does.
         let fits = |ready: &Arc<Ready>| arguments.iter().zip(&ready.layouts).all(|(v, layout)| v.layout == *layout);
-        let mut known = bindings();
-        if let Some(i) = known.iter().position(fits) {
-            count(&COUNTERS.hits);
-            known[..=i].rotate_right(1);
-            return Ok(known[0].clone());
+        if let Some(first) = self.first.get() {
+            if fits(first) {
+                count(&COUNTERS.hits);
+                return Ok(Cow::Borrowed(first));
+            }
+            let mut known = bindings();
+            if let Some(i) = known.iter().position(fits) {
+                count(&COUNTERS.hits);
+                known[..=i].rotate_right(1);
+                return Ok(Cow::Owned(known[0].clone()));
+            }
         }
-        drop(known);
         count(&COUNTERS.plans);
         let _compiling = progress::begin(&self.name);
         let graph = self.bound(arguments.iter().map(|v| &v.layout.shape[..]))?;
@@ -335,11 +360,19 @@ impl Program {
             let avals = graph.arguments().iter().map(|&v| graph.aval(v.into())).collect::<Vec<_>>();
             log::kernels(&crate::explain::explain(self, &avals, Call::default())?);
         }
-        let mut known = bindings();
-        known.insert(0, ready.clone());
-        known.truncate(BINDINGS);
-        Ok(ready)
+        if self.first.set(ready.clone()).is_err() {
+            let mut known = bindings();
+            known.insert(0, ready.clone());
+            known.truncate(BINDINGS);
+        }
+        Ok(Cow::Owned(ready))
     }
+}
+
+/// A copy, quick for one.
+#[inline]
+fn copy_of(avals: &[Aval]) -> SmallVec<[Aval; 1]> {
+    if let [aval] = avals { smallvec![aval.clone()] } else { avals.into() }
 }
 
 /// The graph for arguments of other shapes, if they are other.

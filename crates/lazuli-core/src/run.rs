@@ -4,7 +4,7 @@
 //! A node that somebody outside holds gets its value; the others are forgotten. What only a plan itself still reads is given to it to overwrite
 //! (donated): the last handle of the array, and of its memory, is in a record that goes when the plan is done.
 
-use crate::array::{Array, Node, Op, Value};
+use crate::array::{Array, Node, Op, Record, Value};
 use crate::backend;
 use crate::eval::{Claimed, Task};
 use crate::interrupt;
@@ -13,7 +13,7 @@ use lazuli_compile::{Options, OutputInfo, OutputSource};
 use lazuli_ir::{Atom, Aval, Equation, Error, Graph, Result, Var};
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::{Buffer, Event, Executable, Layout, Mode, Stream};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -47,7 +47,7 @@ pub(crate) fn run(claimed: &mut Claimed, mode: Mode) -> Result<()> {
     while let Some(first) = claimed.tasks.front() {
         let n = match &first.record.op {
             Op::Program(program) => {
-                run_program(first, program, mode)?;
+                run_program(&first.node, &first.record, program, mode)?;
                 1
             }
             _ => {
@@ -69,29 +69,32 @@ fn missing() -> Error {
     Error::internal("eval", "an input was not run before its use")
 }
 
-/// Runs the call of a compiled function.
-fn run_program(task: &Task, program: &Arc<Program>, mode: Mode) -> Result<()> {
-    let inputs = &task.record.inputs;
-    let mut values: SmallVec<[&Value; 8]> =
-        inputs.iter().map(|a| a.value().ok_or_else(missing)).collect::<Result<_>>()?;
+/// Runs the call of a compiled function: a node that is claimed and its record.
+pub(crate) fn run_program(node: &Node, record: &Arc<Record>, program: &Program, mode: Mode) -> Result<()> {
+    let inputs = &record.inputs;
+    let mut values: SmallVec<[&Value; 8]> = SmallVec::with_capacity(inputs.len() + program.constants().len());
+    for input in inputs {
+        values.push(input.value().ok_or_else(missing)?);
+    }
     let ready = program.ready(&values)?;
     let mut donate: SmallVec<[bool; 8]> = SmallVec::new();
-    if ready.takes() && has_own_record(task) {
-        donate.extend(inputs.iter().map(|a| {
+    if ready.takes() && has_own_record(node, record) {
+        for a in inputs {
             let uses = inputs.iter().filter(|b| Arc::ptr_eq(&a.node, &b.node)).count();
-            is_given_up(a, uses)
-        }));
+            donate.push(is_given_up(a, uses));
+        }
     }
-    let constants = program.constants().iter().map(Array::force).collect::<Result<SmallVec<[_; 4]>>>()?;
-    values.extend(constants);
-    task.node.finish(execute(&ready, &values, &donate, mode)?);
+    for constant in program.constants() {
+        values.push(constant.force()?);
+    }
+    node.finish(execute(&ready, &values, &donate, mode)?);
     Ok(())
 }
 
-/// Whether the record of a task goes with it: no trace can reach it, and nobody is reading it.
-fn has_own_record(task: &Task) -> bool {
-    // One handle is the task's, one the node's.
-    !task.node.traced && Arc::strong_count(&task.record) == 2
+/// Whether the record of a claimed node goes with it: no trace can reach it, and nobody is reading it.
+fn has_own_record(node: &Node, record: &Arc<Record>) -> bool {
+    // One handle is the caller's, one the node's.
+    !node.traced && Arc::strong_count(record) == 2
 }
 
 /// Whether `uses` handles are all there are of an array's node, and the array's memory is nobody else's: no view, no export, no queued plan has it.
@@ -261,7 +264,7 @@ fn held(tasks: &[Task]) -> SmallVec<[bool; 8]> {
 /// Which leaves nobody but these tasks can read.
 fn donations(tasks: &[Task], leaves: &[Leaf]) -> SmallVec<[bool; 8]> {
     let mut uses: Map<*const Node, usize> = Map::default();
-    for task in tasks.iter().filter(|t| has_own_record(t)) {
+    for task in tasks.iter().filter(|t| has_own_record(&t.node, &t.record)) {
         for a in task.record.inputs.iter().chain(&task.record.shapes) {
             *uses.entry(Arc::as_ptr(&a.node)).or_default() += 1;
         }
@@ -272,9 +275,10 @@ fn donations(tasks: &[Task], leaves: &[Leaf]) -> SmallVec<[bool; 8]> {
 
 /// Runs a plan on values; the results.
 fn execute(ready: &Ready, inputs: &[&Value], donate: &[bool], mode: Mode) -> Result<SmallVec<[Value; 1]>> {
-    let buffers: SmallVec<[&Buffer; 8]> = inputs.iter().map(|v| &v.buffer).collect();
+    let mut buffers: SmallVec<[&Buffer; 8]> = SmallVec::with_capacity(inputs.len());
     let mut after: SmallVec<[Event; 2]> = SmallVec::new();
     for value in inputs {
+        buffers.push(&value.buffer);
         match value.event.poll() {
             Some(result) => result?,
             None => after.push(value.event.clone()),
@@ -295,6 +299,10 @@ fn execute(ready: &Ready, inputs: &[&Value], donate: &[bool], mode: Mode) -> Res
         interrupt::wait(&run.event).inspect_err(|_| run.event.cancel())?;
     } else if !is_final && let Some(result) = run.event.poll() {
         result?;
+    }
+    if let ([OutputInfo { source: OutputSource::Output(0), layout }], 1) = (&ready.outputs[..], run.outputs.len()) {
+        let buffer = run.outputs.into_iter().next().expect("there is one");
+        return Ok(smallvec![Value { buffer, layout: layout.clone(), event: run.event }]);
     }
     let value = |o: &OutputInfo| match o.source {
         OutputSource::Input(i) => Value { layout: o.layout.clone(), ..inputs[i].clone() },

@@ -22,7 +22,7 @@ use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// What a comparison asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -344,6 +344,18 @@ impl Guards {
 #[derive(Debug)]
 pub(crate) struct Bound {
     pub outputs: SmallVec<[Aval; 1]>,
+    /// The traced graph for these shapes, where it took more than running shape rules, until the first run takes it.
+    graph: Mutex<Option<Graph>>,
+}
+
+/// The shapes of a call's arguments in one list: of each the rank and the extents.
+fn key_of<'a>(shapes: impl Iterator<Item = &'a [usize]>) -> SmallVec<[usize; 16]> {
+    let mut key = SmallVec::new();
+    for shape in shapes {
+        key.push(shape.len());
+        key.extend_from_slice(shape);
+    }
+    key
 }
 
 /// How many bindings are remembered.
@@ -375,24 +387,38 @@ impl Guards {
         Ok(Guards { name: name.into(), graph: cut.graph, constants, tests, any_rank, bound: Mutex::default() })
     }
 
-    /// The binding of these arguments; `make` says what the outputs are if it is a new one.
-    pub fn bind(&self, arguments: &[Array], make: impl FnOnce() -> Result<SmallVec<[Aval; 1]>>) -> Result<Arc<Bound>> {
-        let mut key: SmallVec<[usize; 16]> = SmallVec::new();
-        for a in arguments {
-            key.push(a.aval().rank());
-            key.extend_from_slice(&a.aval().shape);
-        }
-        if let Some(bound) = self.bound.lock().unwrap_or_else(|e| e.into_inner()).get(&key[..]) {
+    fn bindings(&self) -> MutexGuard<'_, HashMap<Box<[usize]>, Arc<Bound>>> {
+        self.bound.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// The binding of these arguments; `make` gives the traced graph for them if it is a new one. It is kept for the run if making it took
+    /// more than running shape rules.
+    pub fn bind(
+        &self,
+        arguments: &[Array],
+        is_remade: bool,
+        make: impl FnOnce() -> Result<Graph>,
+    ) -> Result<Arc<Bound>> {
+        let key = key_of(arguments.iter().map(|a| &a.aval().shape[..]));
+        if let Some(bound) = self.bindings().get(&key[..]) {
             return Ok(bound.clone());
         }
         self.check(arguments)?;
-        let bound = Arc::new(Bound { outputs: make()? });
-        let mut known = self.bound.lock().unwrap_or_else(|e| e.into_inner());
+        let graph = make()?;
+        let outputs = graph.output_avals().into();
+        let bound = Arc::new(Bound { outputs, graph: Mutex::new(is_remade.then_some(graph)) });
+        let mut known = self.bindings();
         if known.len() >= BINDINGS {
             known.clear();
         }
         known.insert(key.into_boxed_slice(), bound.clone());
         Ok(bound)
+    }
+
+    /// The traced graph for arguments of these shapes, if it was made when they were bound and nobody has taken it.
+    pub fn take<'a>(&self, shapes: impl Iterator<Item = &'a [usize]>) -> Option<Graph> {
+        let bound = self.bindings().get(&key_of(shapes)[..])?.clone();
+        bound.graph.lock().unwrap_or_else(|e| e.into_inner()).take()
     }
 
     /// Whether every test comes out as it did at the trace.

@@ -141,6 +141,14 @@ pub trait Tree: Send + Sync + 'static {
     fn visit<'a>(&'a self, f: &mut dyn FnMut(Leaf<'a>));
     /// Meets every leaf in the same order, to change it.
     fn visit_mut(&mut self, f: &mut dyn FnMut(LeafMut<'_>));
+    /// A tree of the same structure, with what `next` gives in the place of its arrays, in order.
+    #[doc(hidden)]
+    fn filled(&self, next: &mut dyn FnMut() -> Array) -> Self
+    where
+        Self: Sized + Clone,
+    {
+        map(self, |_| next())
+    }
 }
 
 /// The arrays of a tree, in order.
@@ -170,7 +178,7 @@ pub fn map<T: Tree + Clone>(tree: &T, mut f: impl FnMut(&Array) -> Array) -> T {
 /// # Panics
 /// If there are fewer arrays than leaves.
 pub(crate) fn fill<T: Tree + Clone>(tree: &T, arrays: &mut impl Iterator<Item = Array>) -> T {
-    map(tree, |_| arrays.next().expect("as many arrays as the tree has leaves"))
+    tree.filled(&mut || arrays.next().expect("as many arrays as the tree has leaves"))
 }
 
 /// Computes every array of a tree.
@@ -196,6 +204,9 @@ impl Tree for Array {
     }
     fn visit_mut(&mut self, f: &mut dyn FnMut(LeafMut<'_>)) {
         f(LeafMut::Array(self));
+    }
+    fn filled(&self, next: &mut dyn FnMut() -> Array) -> Array {
+        next()
     }
 }
 

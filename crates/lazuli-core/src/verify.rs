@@ -5,7 +5,7 @@
 //! plain function, which is the front ends' part.
 
 use crate::array::Array;
-use crate::program::Program;
+use crate::program::{Arrays, Program};
 use crate::trace;
 use lazuli_compile::Options;
 use lazuli_ir::{Atom, DType, Error, ErrorKind, Graph, Location, Result, Scalar};
@@ -79,7 +79,7 @@ pub fn verify(
     arguments: &[Array],
     plain: &[Array],
     path: &dyn Fn(usize) -> String,
-) -> Result<Vec<Array>> {
+) -> Result<Arrays> {
     let fused = program.call(arguments)?;
     crate::eval(&fused)?;
     let unfused = Arc::new(program.with(None, UNFUSED)?);

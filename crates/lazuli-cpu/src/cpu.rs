@@ -99,6 +99,13 @@ impl Cpu {
 
     /// Memory for each output, an input's that was given up and that the plan has a use for or fresh; and whether any was given up.
     fn outputs(&self, plan: &Plan, inputs: &[&Buffer], donate: &[bool]) -> Result<(SmallVec<[Buffer; 2]>, bool)> {
+        if !donate.contains(&true) {
+            let mut fresh = SmallVec::with_capacity(plan.outputs.len());
+            for &nbytes in &plan.outputs {
+                fresh.push(self.allocate(nbytes)?);
+            }
+            return Ok((fresh, false));
+        }
         let taken = plan.taken(inputs, donate);
         let memory = taken.iter().zip(&plan.outputs).map(|(taken, &nbytes)| match taken {
             Some(input) => Ok(inputs[*input as usize].clone()),
@@ -368,11 +375,14 @@ impl Backend for Cpu {
             0 => None,
             nbytes => Some(self.allocator.allocate(nbytes)?),
         };
-        let places = Places {
-            inputs: inputs.iter().map(|b| address(b)).collect::<Result<_>>()?,
-            outputs: outputs.iter().map(address).collect::<Result<_>>()?,
-            memory: memory.as_ref().map_or(ALIGN, |m| m.pointer() as usize),
-        };
+        let memory_at = memory.as_ref().map_or(ALIGN, |m| m.pointer() as usize);
+        let mut places = Places { inputs: SmallVec::new(), outputs: SmallVec::new(), memory: memory_at };
+        for buffer in inputs {
+            places.inputs.push(address(buffer)?);
+        }
+        for buffer in &outputs {
+            places.outputs.push(address(buffer)?);
+        }
         if mode == Mode::Wait
             && let Some(result) = self.streams.run_now(after, || ours.run(&places, &self.pool))
         {

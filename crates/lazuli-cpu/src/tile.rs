@@ -54,6 +54,8 @@ pub struct Tile {
     empty: Vec<bool>,
     /// Whether neighbours along the vector axis lie on cache lines of their own in some operand.
     scattered: bool,
+    /// Whether one call of the function goes through the whole loop space, for which the template then stands but for the addresses.
+    is_one_call: bool,
 }
 
 /// Elements of a row that are gone through before the next row, where each is on a cache line of its own: the lines stay in the first-level cache for the
@@ -102,7 +104,68 @@ impl Tile {
         let along = |o: usize| operands[o].strides.get(vector_axis).map_or(0, |s| s.unsigned_abs());
         let far = |(o, d): (usize, &lazuli_kernel::Operand)| along(o) * d.dtype.itemsize() >= 64;
         let scattered = kernel.operands.iter().enumerate().any(far);
-        Ok(Self { streaming, extents: extents.into(), vector_axis, strides, template, empty, scattered, function })
+        let walked = (0..extents.len()).filter(|&a| a != vector_axis && extents[a] > 1).count();
+        let cut = scattered && extents.get(vector_axis).is_some_and(|&n| n > SCATTERED);
+        let is_one_call = streaming.is_none() && walked <= 1 && !cut && !extents.contains(&0);
+        let mut tile = Self {
+            streaming,
+            extents: extents.into(),
+            vector_axis,
+            strides,
+            template: Vec::new(),
+            empty,
+            scattered,
+            is_one_call,
+            function,
+        };
+        if is_one_call {
+            tile.fill(&mut template, &tile.strides, &Part::all(extents));
+        }
+        tile.template = template;
+        Ok(tile)
+    }
+
+    /// The axis that rows step along in a box: the last one that is not the vectors' and has more than one index.
+    fn row_axis(&self, part: &Part) -> Option<usize> {
+        (0..self.extents.len()).rev().find(|&a| a != self.vector_axis && part.count[a] > 1)
+    }
+
+    /// Writes what is the same in all calls over a box, and the first of its indices.
+    fn fill(&self, block: &mut [u64], strides: &[isize], part: &Part) {
+        use crate::codegen::block::{N, ROW_AXIS, ROWS};
+        let (layout, rank, row_axis) = (self.function.layout, self.extents.len(), self.row_axis(part));
+        block[N] = part.count.get(self.vector_axis).map_or(1, |&n| n as u64);
+        block[ROWS] = row_axis.map_or(1, |a| part.count[a] as u64);
+        block[ROW_AXIS] = row_axis.unwrap_or(0) as u64;
+        for (axis, &i) in part.start.iter().enumerate() {
+            block[layout.index_word(axis as u32)] = i as u64;
+        }
+        for o in 0..self.empty.len() {
+            block[layout.operand_word(o as u32) + 1] = row_axis.map_or(0, |a| strides[o * rank + a]) as u64;
+        }
+    }
+
+    /// Runs over the whole loop space. `bases`: an address per operand.
+    ///
+    /// # Safety
+    ///
+    /// As for [`run`](Self::run), over all of the loop space.
+    pub unsafe fn run_all(&self, bases: &[usize]) {
+        if !self.is_one_call {
+            // SAFETY: passed on.
+            return unsafe { self.run(bases, &Part::all(&self.extents)) };
+        }
+        let mut block: SmallVec<[u64; 96]> = SmallVec::from_slice(&self.template);
+        for (o, &base) in bases.iter().enumerate() {
+            block[self.function.layout.operand_word(o as u32)] = self.address(o, base);
+        }
+        // SAFETY: as in `run_with`.
+        unsafe { (self.function.entry())(block.as_mut_ptr()) };
+    }
+
+    /// What stands for an operand at this address in the argument block.
+    fn address(&self, operand: usize, at: usize) -> u64 {
+        if self.empty[operand] { &raw const ZEROS as u64 } else { at as u64 }
     }
 
     pub fn function(&self) -> &Arc<Function> {
@@ -179,27 +242,19 @@ impl Tile {
             return;
         }
         let layout = function.layout;
-        // Rows step along the last axis that is not the vectors' and has more than one index.
-        let row_axis = (0..rank).rev().find(|&a| a != self.vector_axis && part.count[a] > 1);
-        let n = part.count.get(self.vector_axis).map_or(1, |&n| n as u64);
-        let rows = row_axis.map_or(1, |a| part.count[a] as u64);
+        let row_axis = self.row_axis(part);
         let mut block: SmallVec<[u64; 96]> = SmallVec::from_slice(&self.template);
-        let mut at = part.start.clone();
+        let mut at: SmallVec<[usize; 4]> = SmallVec::from_slice(&part.start);
         loop {
-            use crate::codegen::block::{N, ROW_AXIS, ROWS};
-            block[N] = n;
-            block[ROWS] = rows;
-            block[ROW_AXIS] = row_axis.unwrap_or(0) as u64;
+            // The function counts in the block itself.
+            self.fill(&mut block, strides, part);
             for (axis, &i) in at.iter().enumerate() {
                 block[layout.index_word(axis as u32)] = i as u64;
             }
             for (o, &base) in bases.iter().enumerate() {
                 let strides = &strides[o * rank..(o + 1) * rank];
                 let offset: isize = at.iter().zip(strides).map(|(&i, &s)| (i as isize).wrapping_mul(s)).sum();
-                let word = layout.operand_word(o as u32);
-                block[word] =
-                    if self.empty[o] { &raw const ZEROS as usize } else { base.wrapping_add_signed(offset) } as u64;
-                block[word + 1] = row_axis.map_or(0, |a| strides[a]) as u64;
+                block[layout.operand_word(o as u32)] = self.address(o, base.wrapping_add_signed(offset));
             }
             // SAFETY: the block has the function's layout. The emitter made a function that touches the block, its own
             // image and frame, and the operands' elements at the points of this box only: tails are masked or walked lane by lane, and

@@ -2,12 +2,21 @@
 
 use lazuli_kernel::{DType, Shape, shape};
 use std::fmt;
+use std::sync::LazyLock;
 
 /// dtype and shape.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Aval {
     pub dtype: DType,
     pub shape: Shape,
+}
+
+// Copies the extents as they lie: the derived one takes them one by one.
+impl Clone for Aval {
+    #[inline]
+    fn clone(&self) -> Self {
+        Self { dtype: self.dtype, shape: Shape::from_slice(&self.shape) }
+    }
 }
 
 impl Aval {
@@ -16,6 +25,11 @@ impl Aval {
     }
     pub fn scalar(dtype: DType) -> Self {
         Self { dtype, shape: Shape::new() }
+    }
+    /// That of all scalars of a dtype.
+    pub fn of_scalars(dtype: DType) -> &'static Aval {
+        static ALL: LazyLock<[Aval; DType::ALL.len()]> = LazyLock::new(|| DType::ALL.map(Aval::scalar));
+        ALL.iter().find(|a| a.dtype == dtype).expect("it is one of all dtypes")
     }
     pub fn rank(&self) -> usize {
         self.shape.len()

@@ -108,9 +108,12 @@ pub struct Graph {
 
 impl Graph {
     pub fn aval(&self, atom: Atom) -> Aval {
+        self.aval_of(&atom).clone()
+    }
+    pub fn aval_of(&self, atom: &Atom) -> &Aval {
         match atom {
-            Atom::Var(v) => self.avals[v.0 as usize].clone(),
-            Atom::Lit(s) => Aval::scalar(s.dtype),
+            Atom::Var(v) => &self.avals[v.0 as usize],
+            Atom::Lit(s) => Aval::of_scalars(s.dtype),
         }
     }
     pub fn shape_of(&self, v: Var) -> &Shape {
@@ -135,8 +138,7 @@ impl Graph {
         for i in 0..graph.equations.len() {
             // A call's body is bound to the avals of its operands.
             if let Prim::Call(call) = &graph.equations[i].prim {
-                let operands: Vec<Aval> = graph.equations[i].inputs.iter().map(|&a| graph.aval(a)).collect();
-                let operands: Vec<&Aval> = operands.iter().collect();
+                let operands: Vec<&Aval> = graph.equations[i].inputs.iter().map(|a| graph.aval_of(a)).collect();
                 if !call.fits(&operands) {
                     graph.equations[i].prim = call.rebind(&operands)?.into();
                 }
@@ -175,8 +177,7 @@ impl Graph {
     }
     /// What the rule of an equation's primitive says of its outputs.
     pub fn infer(&self, e: &Equation) -> Result<SmallVec<[Aval; 1]>> {
-        let inputs: SmallVec<[Aval; 3]> = e.inputs.iter().map(|&a| self.aval(a)).collect();
-        let inputs: SmallVec<[&Aval; 3]> = inputs.iter().collect();
+        let inputs: SmallVec<[&Aval; 3]> = e.inputs.iter().map(|a| self.aval_of(a)).collect();
         let shapes: SmallVec<[&Aval; 1]> = e.shapes.iter().map(|v| &self.avals[v.0 as usize]).collect();
         e.prim.infer(&inputs, &shapes).map_err(|err| match e.meta.location.place() {
             Some((file, line)) => err.at(format!("{file}:{line}")),

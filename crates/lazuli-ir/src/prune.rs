@@ -18,18 +18,22 @@ pub fn prune(mut graph: Graph) -> Graph {
         }
     };
     graph.outputs.iter().for_each(|&a| mark(&mut live, a));
-    let mut kept = Vec::with_capacity(graph.equations.len());
-    for e in std::mem::take(&mut graph.equations).into_iter().rev() {
+    let mut is_kept = vec![true; graph.equations.len()];
+    for (e, is_kept) in graph.equations.iter().zip(&mut is_kept).rev() {
         if e.meta.effect == Effect::None && !e.outputs.iter().any(|v| live[v.0 as usize]) {
+            *is_kept = false;
             continue;
         }
         e.inputs.iter().for_each(|&a| mark(&mut live, a));
         e.shapes.iter().for_each(|&v| mark(&mut live, v.into()));
         e.outputs.iter().for_each(|&v| mark(&mut live, v.into()));
-        kept.push(e);
     }
-    kept.reverse();
     graph.inputs.iter().for_each(|&v| mark(&mut live, v.into()));
+    if is_kept.iter().chain(&live).all(|&stays| stays) {
+        return graph;
+    }
+    let mut keep = is_kept.into_iter();
+    graph.equations.retain(|_| keep.next() == Some(true));
 
     let mut number = vec![0; live.len()];
     let mut avals = Vec::with_capacity(live.len());
@@ -45,12 +49,12 @@ pub fn prune(mut graph: Graph) -> Graph {
             v.0 = number[v.0 as usize];
         }
     };
-    for e in &mut kept {
+    for e in &mut graph.equations {
         e.inputs.iter_mut().for_each(atom);
         e.shapes.iter_mut().for_each(var);
         e.outputs.iter_mut().for_each(var);
     }
     graph.inputs.iter_mut().for_each(var);
     graph.outputs.iter_mut().for_each(atom);
-    Graph { avals, equations: kept, ..graph }
+    Graph { avals, ..graph }
 }

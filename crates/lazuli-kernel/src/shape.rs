@@ -73,12 +73,21 @@ pub fn normalize_axis(op: &str, axis: isize, rank: usize) -> Result<usize> {
 }
 
 /// Where the elements of an array lie in its buffer.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Layout {
     pub shape: Shape,
     pub strides: Strides,
     /// Of the element with all indices 0.
     pub offset: isize,
+}
+
+// Copies the numbers as they lie: the derived one takes them one by one, and every call of a compiled function clones some.
+impl Clone for Layout {
+    #[inline]
+    fn clone(&self) -> Self {
+        let (shape, strides) = (SmallVec::from_slice(&self.shape), SmallVec::from_slice(&self.strides));
+        Self { shape, strides, offset: self.offset }
+    }
 }
 
 impl Layout {

@@ -11,7 +11,8 @@ use crate::nodes::{self, Parts};
 use crate::random::RandomState;
 use crate::tree::{self, Level};
 use lazuli_core::cache::{self, Change};
-use lazuli_core::{Array, CompileMode, DType, Shape};
+use lazuli_core::program::Arrays;
+use lazuli_core::{CompileMode, DType, Shape};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{
@@ -241,7 +242,7 @@ pub struct Call {
     pub tokens: Vec<Token>,
     /// Distinct array objects in order of appearance, and what they stand for.
     pub objects: Vec<Py<PyArray>>,
-    pub arrays: Vec<Array>,
+    pub arrays: Arrays,
     /// Objects compared by identity.
     pub identities: Vec<Py<PyAny>>,
     /// Leaves that an array was made of (numbers, numpy arrays and the like), by address, and where the array is. In the order of reading.

@@ -3,29 +3,27 @@
 use lazuli_ir::{Atom, Equation, Graph, Index, Ix, Lane, Pointwise, Prim};
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::{DType, Emit, Inst, Scalar, Value};
+use std::cell::RefCell;
 
-/// Costs of the equations of one graph, each kind of operation measured once.
-#[derive(Debug, Default)]
-pub(super) struct Costs {
-    known: Map<(Prim, DType), u32>,
+thread_local! {
+    /// Each kind of elementwise operation is measured once.
+    static KNOWN: RefCell<Map<(Prim, DType), u32>> = RefCell::default();
 }
 
-impl Costs {
-    /// Instructions of a pointwise equation at one point, loads and parameters not counted; none for a view.
-    pub fn of(&mut self, graph: &Graph, e: &Equation) -> u32 {
-        if e.prim.is_view() {
-            return 0;
-        }
-        if !matches!(e.prim, Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_)) {
-            return measure(graph, e);
-        }
-        let dtype = match e.inputs.last() {
-            Some(Atom::Var(v)) => graph.avals[v.0 as usize].dtype,
-            Some(Atom::Lit(s)) => s.dtype,
-            None => DType::Bool,
-        };
-        *self.known.entry((e.prim.clone(), dtype)).or_insert_with(|| measure(graph, e))
+/// Instructions of a pointwise equation at one point, loads and parameters not counted; none for a view.
+pub(super) fn cost(graph: &Graph, e: &Equation) -> u32 {
+    if e.prim.is_view() {
+        return 0;
     }
+    if !matches!(e.prim, Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_)) {
+        return measure(graph, e);
+    }
+    let dtype = match e.inputs.last() {
+        Some(Atom::Var(v)) => graph.avals[v.0 as usize].dtype,
+        Some(Atom::Lit(s)) => s.dtype,
+        None => DType::Bool,
+    };
+    KNOWN.with_borrow_mut(|known| *known.entry((e.prim.clone(), dtype)).or_insert_with(|| measure(graph, e)))
 }
 
 /// Writes the equation into a straight line that is thrown away.

@@ -14,6 +14,8 @@ const GRAIN: usize = 1024;
 
 pub struct Map {
     tile: Tile,
+    /// Whether no other thread is worth waking for it.
+    is_small: bool,
 }
 
 impl Map {
@@ -21,8 +23,9 @@ impl Map {
         let points: usize = launch.extents.iter().product();
         let stored = launch.kernel.operands.iter().filter(|o| o.role != Role::In).map(|o| points * o.dtype.itemsize());
         let stream = stored.sum::<usize>() >= STREAM_BYTES;
+        let is_small = points.saturating_mul(cost_per_point(launch.kernel)) < PARALLEL;
         let Bound { kernels, kernel, extents, operands, params } = launch;
-        Ok(Self { tile: Tile::new(kernels, (*kernel).clone(), extents, operands, params, stream)? })
+        Ok(Self { tile: Tile::new(kernels, (*kernel).clone(), extents, operands, params, stream)?, is_small })
     }
 
     pub fn tile(&self) -> &Tile {
@@ -38,7 +41,12 @@ impl Map {
     /// As for [`Launch::run`](super::Launch::run).
     pub unsafe fn run(&self, bases: &[usize], cx: &Context<'_>) {
         // SAFETY: passed on.
-        unsafe { run_parallel(&self.tile, bases, &Part::all(self.tile.extents()), cx) }
+        unsafe {
+            if self.is_small {
+                return self.tile.run_all(bases);
+            }
+            run_parallel(&self.tile, bases, &Part::all(self.tile.extents()), cx)
+        }
     }
 }
 

@@ -88,7 +88,11 @@ impl Launch {
 
     /// The addresses of its arguments. `address` gives that of a slot.
     pub fn bases(&self, address: &dyn Fn(Slot) -> usize) -> Bases {
-        self.args.iter().map(|&(slot, offset)| address(slot).wrapping_add(offset)).collect()
+        let mut bases = Bases::with_capacity(self.args.len());
+        for &(slot, offset) in &self.args {
+            bases.push(address(slot).wrapping_add(offset));
+        }
+        bases
     }
 
     /// Runs it. `address` gives that of a slot.

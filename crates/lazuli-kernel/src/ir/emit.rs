@@ -4,6 +4,7 @@ use super::{Accumulator, BinaryOp, Inner, Inst, Operand, Role, UnaryOp, Value};
 use crate::dtype::DType;
 use crate::hash::Map;
 use crate::scalar::Scalar;
+use std::collections::hash_map::Entry;
 
 /// Builds a straight line of instructions, giving equal instructions one value.
 ///
@@ -28,7 +29,9 @@ pub struct Emit {
 
 impl Emit {
     pub fn new() -> Self {
-        Self::default()
+        // Room for a typical body: growing by doubling costs as much as filling.
+        let known = Map::with_capacity_and_hasher(128, Default::default());
+        Self { insts: Vec::with_capacity(128), types: Vec::with_capacity(128), known, ..Self::default() }
     }
     /// Declares an input operand of stride class `Unit` and loads it.
     pub fn input(&mut self, dtype: DType) -> Value {
@@ -46,9 +49,10 @@ impl Emit {
     }
     /// The value of `inst`, new or already known.
     pub fn push(&mut self, inst: Inst) -> Value {
-        if let Some(&v) = self.known.get(&inst) {
-            return v;
-        }
+        let place = match self.known.entry(inst) {
+            Entry::Occupied(known) => return *known.get(),
+            Entry::Vacant(place) => place,
+        };
         let dtype = inst.dtype(
             |v| self.types[v.0 as usize],
             |p| self.params[p as usize],
@@ -58,7 +62,7 @@ impl Emit {
         let v = Value(self.insts.len() as u32);
         self.insts.push(inst);
         self.types.push(dtype);
-        self.known.insert(inst, v);
+        place.insert(v);
         v
     }
     /// Announces the next accumulator of rows, whose result later instructions may use; returns its number.

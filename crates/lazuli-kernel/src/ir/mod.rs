@@ -231,12 +231,14 @@ impl Inst {
     }
     /// The values used, in order.
     pub fn uses(&self) -> smallvec::SmallVec<[Value; 3]> {
-        match *self {
-            Inst::LoadAt { index, mask, .. } => [index].into_iter().chain(mask).collect(),
-            Inst::Unary(_, a) | Inst::Cast(_, a) | Inst::Bitcast(_, a) => [a].into_iter().collect(),
-            Inst::Binary(_, a, b) => [a, b].into_iter().collect(),
-            Inst::Fma(a, b, c) | Inst::Select(a, b, c) => [a, b, c].into_iter().collect(),
-            _ => smallvec::SmallVec::new(),
-        }
+        let none = Value(0);
+        let (values, n) = match *self {
+            Inst::LoadAt { index, mask, .. } => ([index, mask.unwrap_or(none), none], 1 + mask.is_some() as usize),
+            Inst::Unary(_, a) | Inst::Cast(_, a) | Inst::Bitcast(_, a) => ([a, none, none], 1),
+            Inst::Binary(_, a, b) => ([a, b, none], 2),
+            Inst::Fma(a, b, c) | Inst::Select(a, b, c) => ([a, b, c], 3),
+            _ => ([none; 3], 0),
+        };
+        smallvec::SmallVec::from_buf_and_len(values, n)
     }
 }

@@ -4,6 +4,7 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ir::{Inst, Kernel, Nest, Role, Store, Value};
 use crate::print::{Place, annotated};
+use smallvec::SmallVec;
 
 impl Kernel {
     /// Checks every invariant that does not depend on a launch.
@@ -133,7 +134,10 @@ impl Checker<'_> {
         let k = self.kernel;
         let place = Place::Inst(number);
         let in_epilogue = from > 0 || number >= k.body.len();
-        let uses = inst.uses().iter().map(|&v| self.value(place, v, from)).collect::<Result<Vec<_>, _>>()?;
+        let mut uses: SmallVec<[DType; 3]> = SmallVec::new();
+        for v in inst.uses() {
+            uses.push(self.value(place, v, from)?);
+        }
         let accumulators = k.accumulators();
         let operand = |o: u32| match k.operands.get(o as usize) {
             Some(operand) => Ok(*operand),

@@ -4,6 +4,7 @@ use super::captures::Edit;
 use crate::array::PyArray;
 use crate::key::{Call, Identities};
 use crate::tree::{self, Kept, Template};
+use lazuli_core::program::Arrays;
 use lazuli_core::{Array, Program};
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
@@ -59,7 +60,7 @@ impl Outputs {
 
 /// The outputs of a call on their way into its result and into captured trees.
 pub struct Results<'a> {
-    arrays: std::vec::IntoIter<Array>,
+    arrays: <Arrays as IntoIterator>::IntoIter,
     sources: &'a [Source],
     call: &'a Call,
     /// The objects of those that are through.
@@ -67,7 +68,7 @@ pub struct Results<'a> {
 }
 
 impl<'a> Results<'a> {
-    pub fn new(arrays: Vec<Array>, entry: &'a Entry, call: &'a Call) -> Results<'a> {
+    pub fn new(arrays: Arrays, entry: &'a Entry, call: &'a Call) -> Results<'a> {
         Results { arrays: arrays.into_iter(), sources: &entry.sources, call, objects: Vec::new() }
     }
     /// The next one's object.

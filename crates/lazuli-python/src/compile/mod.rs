@@ -21,7 +21,8 @@ use crate::key::{Call, Shapes, Token};
 use crate::transforms::name_of;
 use entry::{Entry, Results};
 pub use explain::{Explanation, Lowered};
-use lazuli_core::{Array, CompileMode, ErrorKind, cache, shapeless, switch};
+use lazuli_core::program::Arrays;
+use lazuli_core::{CompileMode, ErrorKind, cache, shapeless, switch};
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
@@ -165,7 +166,10 @@ impl Compiled {
         // Within a trace there are no values to compare.
         let outputs = match mode == CompileMode::Verify && !lazuli_core::trace::is_tracing() {
             true => verify::verify(held, &arguments, &call, &entry)?,
-            false => run(|| entry.program.call(&call.arrays))?,
+            false => {
+                let arrays = std::mem::take(&mut call.arrays);
+                run(|| entry.program.call(arrays))?
+            }
         };
         finish(py, held, &entry, &call, outputs)
     }
@@ -360,7 +364,8 @@ impl Compiled {
         args: &'a Bound<'py, PyTuple>,
         kwargs: Option<&'a Bound<'py, PyDict>>,
     ) -> PyResult<(Call, Arguments<'a, 'py>)> {
-        let mut call = Call { traced_scalars: self.traced_scalars, ..Call::default() };
+        let tokens = Vec::with_capacity(16);
+        let mut call = Call { tokens, traced_scalars: self.traced_scalars, ..Call::default() };
         // What is verified is what runs when compilation is enabled.
         let mode = if mode == CompileMode::Verify { CompileMode::Enabled } else { mode };
         let head = [
@@ -436,7 +441,7 @@ fn finish<'py>(
     held: &Held,
     entry: &Entry,
     call: &Call,
-    outputs: Vec<Array>,
+    outputs: Arrays,
 ) -> PyResult<Bound<'py, PyAny>> {
     let mut results = Results::new(outputs, entry, call);
     let result = results.fill(py, &entry.result)?;

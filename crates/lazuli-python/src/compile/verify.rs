@@ -11,12 +11,13 @@ use crate::errors::{exception, run};
 use crate::frames::Scope;
 use crate::key::Call;
 use crate::transforms::name_of;
+use lazuli_core::program::Arrays;
 use lazuli_core::{Array, trace, verify};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 /// Runs the function plainly and the entry's program fused and unfused; returns what the fused run gave.
-pub fn verify(held: &Held, arguments: &Arguments<'_, '_>, call: &Call, entry: &Entry) -> PyResult<Vec<Array>> {
+pub fn verify(held: &Held, arguments: &Arguments<'_, '_>, call: &Call, entry: &Entry) -> PyResult<Arrays> {
     let py = arguments.args.py();
     let watched = Watched::of(held, py)?;
     let plain = plain(held, arguments, call, entry, &watched);
