@@ -57,6 +57,15 @@ def fresh(number):
     return formula
 
 
+def deep(xp, x, operations):
+    """A function of so many operations, in blocks of ten: elementwise chains, a mean over rows, a transposition."""
+    for _ in range(operations // 10):
+        y = xp.abs(x * 1.01 - 0.37)
+        z = xp.exp(-y)
+        x = xp.swapaxes((z - z.mean(axis=-1, keepdims=True)) * y + x, 0, 1)
+    return x
+
+
 def transformer(xp, p, x):
     """A pre-norm transformer block of 8 heads, from primitives; ``p`` holds its weights by name."""
     batch, length, width = x.shape

@@ -102,7 +102,15 @@ def new_shape():
     return {"jit": (run, lambda: (compiled, uniform(next(lengths))))}
 
 
+def deep(operations):
+    # XLA takes seconds for a thousand operations.
+    if operations > 1000:
+        return {}
+    x = uniform(64, 64)
+    return {"jit": (run, lambda: (jax.jit(lambda x: formulas.deep(xp, x, operations)), x))}
+
+
 def programs():
     return {function.__name__: function for function in (
-        formula, scalars, matmul, train_mlp, transformer, first_call, fresh_function, fresh_lambda, new_shape,
+        formula, scalars, matmul, train_mlp, transformer, first_call, fresh_function, fresh_lambda, new_shape, deep,
     )}  # fmt: skip

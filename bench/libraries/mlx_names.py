@@ -5,6 +5,7 @@ import itertools
 from functools import partial
 
 import formulas
+from rows import Told
 
 
 def programs(package):
@@ -93,6 +94,22 @@ def programs(package):
         compiled, lengths = mx.compile(partial(formulas.gelu, mx)), itertools.count(1000)
         return {"compiled": (run, lambda: (compiled, uniform(next(lengths))))}
 
+    def deep(operations):
+        # What MLX does not finish in a minute is not asked of it.
+        if package == "mlx" and operations > 1000:
+            return {}
+        x = uniform(64, 64)
+
+        def fresh():
+            return (mx.compile(lambda x: formulas.deep(mx, x, operations)), x)
+
+        def stages(compiled, x):
+            times = compiled.explain(x).times
+            return Told(times["simplify"] + times["lower"])
+
+        modes = {"compiled": (run, fresh)}
+        return modes | {"simplify and fuse": (stages, fresh)} if package == "lazuli" else modes
+
     return {function.__name__: function for function in (
-        formula, scalars, matmul, train_mlp, transformer, first_call, fresh_function, fresh_lambda, new_shape,
+        formula, scalars, matmul, train_mlp, transformer, first_call, fresh_function, fresh_lambda, new_shape, deep,
     )}  # fmt: skip

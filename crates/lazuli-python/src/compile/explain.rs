@@ -1,8 +1,10 @@
 //! What was compiled, as Python shows it: as text, as a page, in notebooks.
 
 use crate::errors::exception;
+use lazuli_core::explain::Times;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
+use pyo3::types::PyDict;
 use std::path::PathBuf;
 
 /// What a call of a compiled function runs, and why. `print` shows all of it, a notebook a page with the graph before and after fusion.
@@ -38,6 +40,21 @@ impl Explanation {
     fn constants(&self) -> Vec<(String, String, usize)> {
         let one = |c: &lazuli_core::explain::Constant| (c.name.clone(), c.aval.to_string(), c.aval.nbytes());
         self.0.constants.iter().map(one).collect()
+    }
+    /// Seconds that each stage took: `"trace"`, `"simplify"`, `"lower"` (which fuses and plans memory too) and `"generate"` code.
+    ///
+    /// Example:
+    ///     >>> import lazuli.core as mx
+    ///     >>> list(mx.compile(mx.exp).explain(mx.ones((3,))).times)
+    ///     ['trace', 'simplify', 'lower', 'generate']
+    #[getter]
+    fn times<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let Times { trace, simplify, lower, generate } = self.0.times;
+        let times = PyDict::new(py);
+        for (stage, time) in [("trace", trace), ("simplify", simplify), ("lower", lower), ("generate", generate)] {
+            times.set_item(stage, time.as_secs_f64())?;
+        }
+        Ok(times)
     }
     /// In Graphviz's DOT language: the kernels and library calls, or with `fused=False` the operations as traced.
     #[pyo3(signature = (fused=true))]
