@@ -3,15 +3,18 @@
 ``compile`` looks here before it traces a function, to notice state that the function changes without having
 captured it, and to name it. Nothing here changes anything.
 
-Reached are: captured variables and defaults, global variables that the function's code names, the object of a
-bound method, the contents of a ``functools.partial``, and what functions and objects found so reach in turn.
-Absent: what is reached by a call of ``globals()``, through modules of Python, or through containers of more
-than a few levels.
+Reached are: captured variables and defaults, global variables that the function's code names, attributes of the
+user's modules that it names, its own attributes, the object of a bound method, the contents of a
+``functools.partial``, classes of the user with their methods, and what functions and objects found so reach in turn.
+Absent: what is reached by a call of ``globals()``, by methods of built-in objects, or through containers of more than a
+few levels.
 """
 
 from __future__ import annotations
 
+import collections
 import functools
+import sys
 import types
 from collections.abc import Iterator
 from typing import Any
@@ -20,6 +23,8 @@ from lazuli import _lazuli
 
 _DEEP = 6
 _IMMUTABLE = (str, bytes, int, float, complex, bool, type(None), type, types.ModuleType)
+_SEQUENCES = (list, tuple, set, frozenset, collections.deque)
+_CALLABLE = (types.FunctionType, types.MethodType, functools.partial, _lazuli.CompiledFunction)
 
 
 class Reach:
@@ -90,7 +95,8 @@ def _variables(fun: Any) -> Iterator[tuple[str, Any]]:
     seen: set[int] = set()
     todo: list[tuple[str, Any]] = [("", fun)]
     for name, value in todo:  # which grows
-        if id(value) in seen or isinstance(value, _IMMUTABLE):
+        is_class = isinstance(value, type) and _is_users(value.__module__)
+        if id(value) in seen or isinstance(value, _IMMUTABLE) and not is_class:
             continue
         seen.add(id(value))
         if isinstance(value, types.MethodType):
@@ -101,8 +107,12 @@ def _variables(fun: Any) -> Iterator[tuple[str, Any]]:
             todo.append(("", value.__wrapped__))
         elif isinstance(value, types.FunctionType):
             todo += _names_in(value)
+        elif is_class:
+            todo += _attributes_of(value)
         elif name or value is fun:
-            yield name or type(value).__name__, value
+            name = name or type(value).__name__
+            yield name, value
+            todo += _callables(name, value, 0)
 
 
 def _names_in(fun: types.FunctionType) -> Iterator[tuple[str, Any]]:
@@ -114,10 +124,60 @@ def _names_in(fun: types.FunctionType) -> Iterator[tuple[str, Any]]:
             pass
     yield from ((f"{fun.__name__}'s default", value) for value in fun.__defaults__ or ())
     yield from (fun.__kwdefaults__ or {}).items()
+    yield from ((f"{fun.__name__}.{name}", value) for name, value in fun.__dict__.items())
     if not (fun.__module__ or "").startswith("lazuli."):
-        for name in _global_names(fun.__code__):
+        names = _global_names(fun.__code__)
+        for name in names:
             if name in fun.__globals__:
-                yield name, fun.__globals__[name]
+                value = fun.__globals__[name]
+                yield name, value
+                if isinstance(value, types.ModuleType) and _is_users(value.__name__):
+                    yield from ((f"{name}.{k}", vars(value)[k]) for k in names if k in vars(value))
+
+
+def _is_users(module: str) -> bool:
+    """Whether a module is neither Lazuli's nor one that comes with Python or was installed."""
+    package = module.partition(".")[0]
+    file = getattr(sys.modules.get(module), "__file__", None) or ""
+    return package not in ("lazuli", *sys.stdlib_module_names) and "site-packages" not in file
+
+
+def _attributes_of(cls: type) -> Iterator[tuple[str, Any]]:
+    """What a class and those that it derives from hold: values, methods and properties."""
+    for base in cls.__mro__:
+        if _is_users(base.__module__):
+            for name, value in vars(base).items():
+                if isinstance(value, (staticmethod, classmethod)):
+                    yield "", value.__func__
+                elif isinstance(value, property):
+                    yield from (("", f) for f in (value.fget, value.fset) if f is not None)
+                elif not (name.startswith("__") and name.endswith("__")) or isinstance(value, types.FunctionType):
+                    yield f"{cls.__name__}.{name}", value
+
+
+def _parts(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """The items of a container; the attributes of an object."""
+    if isinstance(value, dict):
+        yield from ((f"{path}[{key!r}]", child) for key, child in value.items())
+    elif isinstance(value, _SEQUENCES):
+        yield from ((f"{path}[{i}]", child) for i, child in enumerate(value))
+    if type(value).__module__ != "builtins":
+        yield from ((f"{path}.{key}", child) for key, child in getattr(value, "__dict__", {}).items())
+        slots = (name for base in type(value).__mro__ for name in getattr(base, "__slots__", ()))
+        yield from ((f"{path}.{name}", getattr(value, name)) for name in slots if hasattr(value, name))
+
+
+def _callables(path: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
+    """Functions in a value, and the classes of the user that it and its parts are of."""
+    if depth > _DEEP or isinstance(value, (_IMMUTABLE, _lazuli.array)):
+        return
+    if isinstance(value, _CALLABLE):
+        yield path, value
+        return
+    if _is_users(type(value).__module__):
+        yield "", type(value)
+    for name, child in _parts(path, value):
+        yield from _callables(name, child, depth + 1)
 
 
 def _global_names(code: types.CodeType) -> dict[str, None]:
@@ -135,25 +195,19 @@ def _states(path: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
         return
     if _is_state(value):
         yield path, value
-    elif isinstance(value, (dict, list, tuple)):
-        for key, child in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _states(f"{path}[{key!r}]", child, depth + 1)
-    elif type(value).__module__ != "builtins":
-        for key, child in getattr(value, "__dict__", {}).items():
-            if key == "_state" and _is_state(child):
-                yield f"{path}.state", child
-            else:
-                yield from _states(f"{path}.{key}", child, depth + 1)
+        return
+    for name, child in _parts(path, value):
+        if name == f"{path}._state" and _is_state(child):
+            yield f"{path}.state", child
+        else:
+            yield from _states(name, child, depth + 1)
 
 
 def _leaves(path: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
     if depth > _DEEP:
         return
-    if isinstance(value, (list, tuple, dict)):
-        for key, child in value.items() if isinstance(value, dict) else enumerate(value):
-            yield from _leaves(f"{path}[{key!r}]", child, depth + 1)
-    elif isinstance(value, _lazuli.array):
+    if isinstance(value, _lazuli.array):
         yield path, value
-    elif not isinstance(value, _IMMUTABLE) and type(value).__module__ != "builtins":
-        for key, child in getattr(value, "__dict__", {}).items():
-            yield from _leaves(f"{path}.{key}", child, depth + 1)
+    elif not isinstance(value, _IMMUTABLE):
+        for name, child in _parts(path, value):
+            yield from _leaves(name, child, depth + 1)

@@ -3,8 +3,11 @@
 Each message is checked for the function's name, the line and the remedy. What MLX 0.32.4 does instead is noted where it is unsound.
 """
 
+import collections
+import functools
 import gc
 import io
+import types
 import warnings
 import weakref
 
@@ -253,6 +256,75 @@ def test_every_way_to_update_a_module_is_noticed(what):
         mx.compile(step)(mx.ones((2,)))
     assert weights(model) == before
     assert "cache" not in model
+
+
+class Holder:
+    model = nn.Linear(2, 2)
+    __slots__ = ("other",)
+
+    def helper(self, x):
+        SHARED.weight = SHARED.weight * x.sum()
+        return x
+
+    def step(self, x):
+        return self.helper(x)
+
+    @staticmethod
+    def static(x):
+        SHARED.weight = SHARED.weight * x.sum()
+        return x
+
+    @property
+    def shared(self):
+        return SHARED
+
+
+SHARED = nn.Linear(2, 2)
+HOLDER = Holder()
+HOLDER.other = nn.Linear(2, 2)
+QUEUE = collections.deque([SHARED])
+MODULE = types.ModuleType("settings")
+MODULE.model = SHARED
+
+
+def scale(module, x):
+    module.weight = module.weight * x.sum()
+    return x
+
+
+def scale_shared(x):
+    return scale(SHARED, x)
+
+
+def scale_own(x):
+    return scale(scale_own.model, x)
+
+
+scale_own.model = SHARED
+HELPERS = [scale_shared]
+CACHED = functools.lru_cache(scale_shared)
+
+REACHED = {
+    "by a method of the object": (HOLDER.step, SHARED),
+    "by a property": (lambda x: scale(HOLDER.shared, x), SHARED),
+    "as an attribute of a class": (lambda x: scale(Holder.model, x), Holder.model),
+    "by a static method": (lambda x: Holder.static(x), SHARED),
+    "in a slot": (lambda x: scale(HOLDER.other, x), HOLDER.other),
+    "by a function in a list": (lambda x: HELPERS[0](x), SHARED),
+    "by a function behind a cache": (lambda x: CACHED(x), SHARED),
+    "as an attribute of the function": (scale_own, SHARED),
+    "in a queue": (lambda x: scale(QUEUE[0], x), SHARED),
+    "as an attribute of a module": (lambda x: scale(MODULE.model, x), SHARED),
+}
+
+
+@pytest.mark.parametrize("how", REACHED)
+def test_a_module_is_put_back_however_it_is_reached(how):
+    step, module = REACHED[how]
+    before = weights(module)
+    with pytest.raises(ValueError, match="weight is updated in .*add .*state to outputs="):
+        mx.compile(step)(mx.ones((2,)))
+    assert weights(module) == before
 
 
 def test_an_optimizer_that_is_not_captured_is_noticed():

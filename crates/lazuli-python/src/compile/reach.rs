@@ -49,6 +49,7 @@ fn expand<'py>(value: &Bound<'py, PyAny>, found: &mut Vec<Bound<'py, PyAny>>) ->
         }
         add(value.getattr(intern!(py, "__defaults__"))?);
         add(value.getattr(intern!(py, "__kwdefaults__"))?);
+        value.getattr(intern!(py, "__dict__"))?.cast_into::<PyDict>()?.iter().for_each(|(_, v)| add(v));
         let module = value.getattr(intern!(py, "__module__"))?;
         if module.cast::<PyString>().is_ok_and(|m| m.to_string_lossy().starts_with("lazuli.")) {
             return Ok(true);
@@ -81,8 +82,15 @@ fn add_globals<'py>(
     add: &mut impl FnMut(Bound<'py, PyAny>),
 ) -> PyResult<()> {
     let py = code.py();
-    for name in code.getattr(intern!(py, "co_names"))?.cast_into::<PyTuple>()? {
-        globals.get_item(name)?.into_iter().for_each(&mut *add);
+    let names = code.getattr(intern!(py, "co_names"))?.cast_into::<PyTuple>()?;
+    for name in &names {
+        let Some(value) = globals.get_item(name)? else { continue };
+        if let Ok(module) = value.cast::<PyModule>() {
+            for name in &names {
+                module.dict().get_item(name)?.into_iter().for_each(&mut *add);
+            }
+        }
+        add(value);
     }
     for constant in code.getattr(intern!(py, "co_consts"))?.cast_into::<PyTuple>()? {
         if constant.get_type().is(code.get_type()) {
@@ -97,7 +105,7 @@ fn is_plain(v: &Bound<'_, PyAny>) -> bool {
     v.is_none()
         || v.is_exact_instance_of::<PyCFunction>()
         || v.is_exact_instance_of::<PyModule>()
-        || v.is_instance_of::<PyType>()
+        || v.cast::<PyType>().is_ok_and(is_not_users)
         || v.is_instance_of::<PyArray>()
         || v.is_exact_instance_of::<PyFloat>()
         || v.is_exact_instance_of::<PyInt>()
@@ -106,6 +114,12 @@ fn is_plain(v: &Bound<'_, PyAny>) -> bool {
         || v.is_exact_instance_of::<PyBytes>()
         || v.is_exact_instance_of::<PyComplex>()
         || v.is_exact_instance_of::<PyDtype>()
+}
+
+/// Whether a class holds nothing of the user's.
+fn is_not_users(class: &Bound<'_, PyType>) -> bool {
+    let is_known = |module: &str| matches!(module, "builtins" | "typing" | "types") || module.starts_with("lazuli");
+    class.module().is_ok_and(|module| module.to_str().is_ok_and(is_known))
 }
 
 static FUNCTION: PyOnceLock<Py<PyType>> = PyOnceLock::new();
