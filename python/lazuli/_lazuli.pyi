@@ -193,6 +193,9 @@ class Lowered:
     @property
     def plan(self) -> str: ...
 
+def _cond(predicate: ArrayLike, on_true: ArrayLike, on_false: ArrayLike, operands: ArrayLike) -> array:
+    """The result of the function that the predicate chooses."""
+
 def _custom(fun: Callable[..., Any], args: ArrayLike, kwargs: ArrayLike, vjp: ArrayLike | None = None, jvp: ArrayLike | None = None, recompute: ArrayLike = False) -> array:
     """Calls `fun` as one that is computed again by its derivative (`recompute`), or one with derivatives of its own."""
 

@@ -209,7 +209,7 @@ PATTERNS = {
 # What takes no arrays, or is no function of their values.
 NOT_SWEPT = {
     "array", "Dtype", "Device", "Stream", "DeviceType", "Dim", "ArrayAt", "ArrayIterator", "CompiledFunction", "array_namespace_info",
-    "async_eval", "eval", "synchronize", "compile", "disable_compile", "enable_compile", "checkpoint", "custom_function", "grad", "jvp", "vjp", "vmap",
+    "async_eval", "eval", "synchronize", "compile", "disable_compile", "enable_compile", "checkpoint", "cond", "custom_function", "grad", "jvp", "vjp", "vmap",
     "value_and_grad", "load", "save", "savez", "savez_compressed", "save_safetensors", "issubdtype", "result_type", "finfo", "iinfo", "default_device",
     "set_default_device", "default_stream", "set_default_stream", "new_stream", "stream", "get_active_memory", "get_peak_memory", "get_cache_memory",
     "reset_peak_memory", "set_memory_limit", "set_cache_limit", "set_wired_limit", "clear_cache", "set_compile_mode", "get_compile_mode", "compile_stats",

@@ -91,9 +91,9 @@ fn depths(work: &[Work], buffers: usize) -> Vec<u32> {
     chain(work.iter(), buffers)
 }
 
-/// The buffers that a step touches, and whether it writes them. To those, calls of the host add one that they all write: they stay in order.
+/// The buffers that a step touches, and whether it writes them. To those, steps with effects add one that they all write: they stay in order.
 fn touched(work: &Work, buffers: usize) -> SmallVec<[(BufferId, bool); 8]> {
-    let outside = matches!(work, Work::Host { .. }).then_some((BufferId(buffers as u32), true));
+    let outside = work.has_effects().then_some((BufferId(buffers as u32), true));
     touches(work).iter().map(|t| (t.array.buffer, t.writes)).chain(outside).collect()
 }
 

@@ -647,13 +647,19 @@ impl<'a> Fuser<'a> {
 
     /// An anchor by itself.
     fn closed(&mut self, i: u32, e: &Equation) {
-        let v = e.outputs[0];
-        let demands = self.demands(v);
-        let height = e.outputs.iter().map(|&v| self.above(v, &demands)).max().unwrap_or(0);
-        let library = matches!(lowering(self.graph, i), Lowering::Library(_));
-        let kernel = self.new_kernel(i, None, self.shape(v), height);
-        if library {
-            operands(e).for_each(|u| self.require(u, height + 1, "a library routine reads it"));
+        let mut height = if e.meta.effect == Effect::Ordered { self.last_effect + 1 } else { 0 };
+        for &v in &e.outputs {
+            let demands = self.demands(v);
+            height = height.max(self.above(v, &demands));
+        }
+        let kernel = self.new_kernel(i, None, &Shape::new(), height);
+        let reader = match lowering(self.graph, i) {
+            Lowering::Library(_) => Some("a library routine reads it"),
+            Lowering::Branch => Some("a branch reads it"),
+            _ => None,
+        };
+        if let Some(reader) = reader {
+            operands(e).for_each(|u| self.require(u, height + 1, reader));
         }
         self.kernels[kernel as usize].group.anchors.push(i);
         e.outputs.iter().for_each(|&v| self.store(kernel, v));

@@ -12,13 +12,14 @@ mod outside;
 mod places;
 
 use crate::fuse::{Group, same_points};
+use crate::pipeline::{Compiled, Options};
 use body::{Access, Body};
 use finish::finish;
 pub(crate) use finish::{Bound, Launch, Operands};
 use lazuli_ir::prim::{Library, ScatterPoint};
 use lazuli_ir::{Atom, Aval, Error, Graph, Index, Ix, Lane, Lowering, Result, Scalar, Shape, Var, shape};
 use lazuli_kernel::{
-    Accumulator, BinaryOp, Combine, DType, HostCall, Inst, Layout, Nest, Role, ScanOp, ScatterOp, Store, Value,
+    Accumulator, BinaryOp, Combine, DType, HostCall, Inst, Layout, Nest, Plan, Role, ScanOp, ScatterOp, Store, Value,
 };
 pub(crate) use outside::transpose_of;
 use places::Places;
@@ -55,6 +56,27 @@ pub(crate) enum Work {
         call: Arc<dyn HostCall>,
         args: Vec<(Aval, Operands)>,
     },
+    Branch(Box<Fork>),
+}
+
+impl Work {
+    /// Whether it does something beyond what it writes.
+    pub fn has_effects(&self) -> bool {
+        match self {
+            Work::Host { .. } => true,
+            Work::Branch(fork) => fork.plans.iter().any(Plan::has_effects),
+            _ => false,
+        }
+    }
+}
+
+/// A choice between two plans, whose inputs and outputs are whole buffers.
+#[derive(Debug)]
+pub(crate) struct Fork {
+    pub predicate: Operands,
+    pub plans: [Plan; 2],
+    pub inputs: Vec<Operands>,
+    pub outputs: Vec<Operands>,
 }
 
 /// A graph as steps over buffers. The graph's inputs are the first buffers.
@@ -66,17 +88,25 @@ pub(crate) struct Program {
     /// Of each entry of `work`, the numbers of the groups that it does; none for copies into outputs.
     pub origins: Vec<SmallVec<[u32; 1]>>,
     pub outputs: Vec<Place>,
+    /// Of each choice its equation, and what its branches were compiled to.
+    pub branches: Vec<(u32, [Compiled; 2])>,
 }
 
-/// Lowers the groups in their order.
-pub(crate) fn lower(graph: &Graph, inputs: &[Layout], groups: &[Group]) -> Result<Program> {
-    let mut lowerer = Lowerer::new(graph, inputs)?;
+/// Lowers the groups in their order. With `own_outputs` each output has a buffer to itself, row-contiguous. The branches of choices are compiled by `options`.
+pub(crate) fn lower(
+    graph: &Graph,
+    inputs: &[Layout],
+    groups: &[Group],
+    options: &Options,
+    own_outputs: bool,
+) -> Result<Program> {
+    let mut lowerer = Lowerer::new(graph, inputs, *options)?;
     let mut origins = Vec::with_capacity(groups.len());
     for (number, group) in groups.iter().enumerate() {
         lowerer.group(group)?;
         origins.resize(lowerer.work.len(), smallvec![number as u32]);
     }
-    lowerer.end(origins)
+    lowerer.end(origins, own_outputs)
 }
 
 struct Lowerer<'a> {
@@ -86,10 +116,12 @@ struct Lowerer<'a> {
     work: Vec<Work>,
     /// Found when first needed.
     only_users: Option<Vec<Option<u32>>>,
+    options: Options,
+    branches: Vec<(u32, [Compiled; 2])>,
 }
 
 impl<'a> Lowerer<'a> {
-    fn new(graph: &'a Graph, inputs: &[Layout]) -> Result<Self> {
+    fn new(graph: &'a Graph, inputs: &[Layout], options: Options) -> Result<Self> {
         if inputs.len() != graph.inputs.len() {
             let message = format!("{} layouts for {} inputs", inputs.len(), graph.inputs.len());
             return Err(Error::internal("compile", message));
@@ -100,6 +132,8 @@ impl<'a> Lowerer<'a> {
             buffers: Vec::with_capacity(8),
             work: Vec::with_capacity(4),
             only_users: None,
+            options,
+            branches: Vec::new(),
         };
         for (&v, layout) in graph.inputs.iter().zip(inputs) {
             let aval = &graph.avals[v.0 as usize];
@@ -114,11 +148,25 @@ impl<'a> Lowerer<'a> {
         Ok(lowerer)
     }
 
-    fn end(mut self, mut origins: Vec<SmallVec<[u32; 1]>>) -> Result<Program> {
+    fn end(mut self, mut origins: Vec<SmallVec<[u32; 1]>>, own_outputs: bool) -> Result<Program> {
         let graph = self.graph;
-        let outputs = graph.outputs.iter().map(|&atom| self.materialise(atom)).collect::<Result<Vec<_>>>()?;
+        let mut outputs: Vec<Place> = Vec::with_capacity(graph.outputs.len());
+        for &atom in &graph.outputs {
+            let mut place = self.materialise(atom)?;
+            if own_outputs {
+                let (aval, b) = (graph.aval(atom), place.buffer.0 as usize);
+                let is_own = b >= graph.inputs.len()
+                    && place.layout == Layout::row(aval.shape.clone())
+                    && self.buffers[b] == aval.nbytes()
+                    && outputs.iter().all(|other| other.buffer != place.buffer);
+                if !is_own {
+                    place = self.copied(&place, &aval);
+                }
+            }
+            outputs.push(place);
+        }
         origins.resize(self.work.len(), SmallVec::new());
-        Ok(Program { buffers: self.buffers, work: self.work, origins, outputs })
+        Ok(Program { buffers: self.buffers, work: self.work, origins, outputs, branches: self.branches })
     }
 
     fn buffer(&mut self, nbytes: usize) -> BufferId {
@@ -141,6 +189,7 @@ impl<'a> Lowerer<'a> {
             Lowering::Library(Library::Matmul) => self.matmul(anchor, group),
             Lowering::Library(Library::Sort { axis, indices }) => self.sort(anchor, axis, indices),
             Lowering::Host => self.host(anchor),
+            Lowering::Branch => self.branch(anchor),
             Lowering::Pointwise | Lowering::Call => Err(Error::internal(
                 equation.prim.name(),
                 "is no anchor of a group: pointwise equations are pulled, calls inlined before",

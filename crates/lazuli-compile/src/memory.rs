@@ -4,10 +4,10 @@
 //! time writes in place: the two share memory. Buffers that outlive the plan are outputs; all others are packed into the arena by best fit, at
 //! multiples of 64 bytes. Last, inputs are found whose memory an output could take over.
 
-use crate::lower::{Bound, BufferId, Launch, Operands, Place, Program, Work};
+use crate::lower::{Bound, BufferId, Fork, Launch, Operands, Place, Program, Work};
 use crate::pipeline::{OutputInfo, OutputSource};
 use lazuli_kernel::hash::Map;
-use lazuli_kernel::{Arg, Binding, DType, HostArg, Inst, LibraryCall, Nest, Plan, Role, Slot, Step};
+use lazuli_kernel::{Arg, Binding, Branch, DType, HostArg, Inst, LibraryCall, Nest, Plan, Role, Slot, Step};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
@@ -98,6 +98,12 @@ pub(crate) fn touches(work: &Work) -> SmallVec<[Touch<'_>; 4]> {
         }
         Work::Sort { dtype, input, output, .. } => {
             [library(input, false, *dtype), library(output, true, *dtype)].into_iter().collect()
+        }
+        Work::Branch(fork) => {
+            let reads = std::iter::once((&fork.predicate, DType::Bool, false));
+            let reads = reads.chain(fork.inputs.iter().map(|a| (a, DType::U8, false)));
+            let all = reads.chain(fork.outputs.iter().map(|a| (a, DType::U8, true)));
+            all.map(|(array, dtype, writes)| library(array, writes, dtype)).collect()
         }
         Work::Host { args, .. } => args.iter().map(|(aval, array)| library(array, false, aval.dtype)).collect(),
     }
@@ -321,7 +327,7 @@ fn donations(work: &[Work], slots: &[Slot], inputs: &[usize], outputs: &[usize],
     let mut by_size: Map<usize, Vec<usize>> = Map::default();
     inputs.iter().enumerate().filter(|(i, _)| !returned[*i]).for_each(|(i, &n)| by_size.entry(n).or_default().push(i));
     // A call of the host may fail when part of the plan is done: nothing may be lost then.
-    let may_fail = work.iter().any(|w| matches!(w, Work::Host { .. }));
+    let may_fail = work.iter().any(Work::has_effects);
     if may_fail || !outputs.iter().any(|n| by_size.contains_key(n)) {
         return Vec::new();
     }
@@ -414,6 +420,12 @@ fn step(work: Work, slots: &[Slot]) -> Step {
         }
         Work::Sort { dtype, rows, n, indices, input, output } => {
             Step::Call(Box::new(LibraryCall::Sort { dtype, rows, n, indices, input: arg(input), output: arg(output) }))
+        }
+        Work::Branch(fork) => {
+            let Fork { predicate, plans, inputs, outputs } = *fork;
+            let slots = |all: Vec<Operands>| all.into_iter().map(|a| slots[a.buffer.0 as usize]).collect();
+            let (inputs, outputs) = (slots(inputs), slots(outputs));
+            Step::Branch(Box::new(Branch { predicate: arg(predicate), plans, inputs, outputs }))
         }
         Work::Host { call, args } => Step::Host {
             call,

@@ -60,6 +60,25 @@ pub fn compile_watched(
     options: &Options,
     done: &mut dyn FnMut(&'static str),
 ) -> Result<Compiled> {
+    stages(graph, inputs, options, false, done)
+}
+
+/// Compiles a graph whose outputs are to lie in the plan's outputs one by one, row-contiguous: a branch of a choice.
+pub(crate) fn compile_branch(graph: &Graph, inputs: &[Layout], options: &Options) -> Result<Compiled> {
+    let mut compiled = stages(graph, inputs, options, true, &mut |_| {})?;
+    // The inputs are others' too.
+    compiled.plan.donations.clear();
+    Ok(compiled)
+}
+
+/// The road itself.
+fn stages(
+    graph: &Graph,
+    inputs: &[Layout],
+    options: &Options,
+    own_outputs: bool,
+    done: &mut dyn FnMut(&'static str),
+) -> Result<Compiled> {
     let Inlined { graph, regions } = graph.inline_calls()?;
     done("inline");
     let graph = if options.simplify { Cow::Owned(simplify(&graph)) } else { graph };
@@ -71,15 +90,15 @@ pub fn compile_watched(
         (false, false) => fuse(&graph, &regions),
     };
     done("fuse");
-    let program = lower(&graph, inputs, &schedule.groups)?;
+    let program = lower(&graph, inputs, &schedule.groups, options, own_outputs)?;
     done("lower");
     let mut program = if options.fuse { beside(program) } else { program };
     done("beside");
-    let origins = std::mem::take(&mut program.origins);
+    let (origins, branches) = (std::mem::take(&mut program.origins), std::mem::take(&mut program.branches));
     let (plan, outputs) = memory::plan(program, graph.inputs.len());
     done("memory");
     debug_assert_eq!(plan.verify().map_err(|e| e.to_string()), Ok(()));
-    let report = Report { graph: owned(graph), schedule, origins };
+    let report = Report { graph: owned(graph), schedule, origins, branches };
     Ok(Compiled { plan, outputs, report })
 }
 

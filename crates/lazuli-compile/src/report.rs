@@ -1,6 +1,7 @@
 //! What a compilation did, for people. Nothing is written out until it is asked for.
 
 use crate::fuse::Schedule;
+use crate::pipeline::Compiled;
 use lazuli_ir::{Graph, Location, Lowering, Var};
 use smallvec::SmallVec;
 
@@ -12,6 +13,8 @@ pub struct Report {
     pub(crate) schedule: Schedule,
     /// Of each step of the plan, the numbers of the groups that it does; none for copies into outputs.
     pub(crate) origins: Vec<SmallVec<[u32; 1]>>,
+    /// Of each choice its equation, and what its branches were compiled to.
+    pub(crate) branches: Vec<(u32, [Compiled; 2])>,
 }
 
 /// Who does the work of a step.
@@ -23,6 +26,8 @@ pub enum FusedKind {
     Library,
     /// The host: an effect.
     Host,
+    /// One of two plans.
+    Branch,
 }
 
 impl FusedKind {
@@ -30,6 +35,7 @@ impl FusedKind {
         match lowering {
             Lowering::Library(_) => FusedKind::Library,
             Lowering::Host => FusedKind::Host,
+            Lowering::Branch => FusedKind::Branch,
             _ => FusedKind::Kernel,
         }
     }
@@ -39,6 +45,7 @@ impl FusedKind {
             FusedKind::Kernel => "kernel",
             FusedKind::Library => "library call",
             FusedKind::Host => "host call",
+            FusedKind::Branch => "branch",
         }
     }
 }
@@ -113,6 +120,13 @@ impl Report {
             });
         }
         kernels
+    }
+
+    /// What the two branches of a choice were compiled to, and their graphs: of the equation of this number.
+    pub fn branches<'a>(&'a self, given: &'a Graph, equation: u32) -> Option<[(&'a Graph, &'a Compiled); 2]> {
+        let (_, compiled) = self.branches.iter().find(|(i, _)| *i == equation)?;
+        let [a, b] = self.graph(given).equations[equation as usize].prim.bodies() else { return None };
+        Some([(a, &compiled[0]), (b, &compiled[1])])
     }
 
     /// Variables that had to be stored between kernels, with the reason and the place where they are computed.

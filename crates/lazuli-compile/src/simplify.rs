@@ -5,12 +5,13 @@
 //! needs. Both are linear.
 //!
 //! Every rule is exact: the value it puts in place has the same bits (all NaNs counting as one). No rule looks at an extent, so that what was simplified once holds
-//! for every shape that the graph is bound to. Equations with an effect are neither merged nor dropped, and streams are not mixed.
+//! for every shape that the graph is bound to. The branches of choices are simplified too ([`choices`]). Equations with an effect are neither merged nor dropped, and streams are not mixed.
 
+mod choices;
 mod fold;
 mod rules;
 
-use lazuli_ir::{Atom, Aval, Effect, Equation, Graph, Meta, Var, prune};
+use lazuli_ir::{Atom, Aval, Effect, Equation, Graph, Meta, Prim, Var, prune};
 use lazuli_kernel::hash::{Map, WordHasher};
 use rules::{RULES, Rewrite};
 use smallvec::SmallVec;
@@ -42,6 +43,10 @@ pub fn simplify(graph: &Graph) -> Graph {
 
 /// The pass itself.
 fn rewrite(graph: &Graph) -> Graph {
+    choices::narrowed(walk(graph))
+}
+
+fn walk(graph: &Graph) -> Graph {
     let mut s = Simplifier::default();
     s.out.avals.reserve(graph.avals.len());
     s.producers.reserve(graph.avals.len());
@@ -54,25 +59,16 @@ fn rewrite(graph: &Graph) -> Graph {
         names[v.0 as usize] = Some(fresh.into());
     }
     s.out.constants = graph.constants;
-    for e in &graph.equations {
-        let name = |a: &Atom| match a {
-            Atom::Var(v) => names[v.0 as usize].expect("a variable is defined before it is used"),
-            literal => *literal,
-        };
-        let inputs: SmallVec<[Atom; 3]> = e.inputs.iter().map(name).collect();
-        let shapes: SmallVec<[Var; 1]> = e.shapes.iter().map(|&v| s.shape_operand(name(&v.into()), graph, v)).collect();
-        let candidate = Equation { prim: e.prim.clone(), inputs, shapes, outputs: SmallVec::new(), meta: e.meta };
-        let avals: SmallVec<[Aval; 1]> = e.outputs.iter().map(|v| graph.avals[v.0 as usize].clone()).collect();
-        for (v, a) in e.outputs.iter().zip(s.add(candidate, avals)) {
-            names[v.0 as usize] = Some(a);
-        }
-    }
-    let name = |a: &Atom| match a {
+    s.body(graph, &mut names);
+    s.out.outputs = graph.outputs.iter().map(|a| named(&names, a)).collect();
+    prune(s.out)
+}
+
+fn named(names: &[Option<Atom>], a: &Atom) -> Atom {
+    match a {
         Atom::Var(v) => names[v.0 as usize].expect("a variable is defined before it is used"),
         literal => *literal,
-    };
-    s.out.outputs = graph.outputs.iter().map(name).collect();
-    prune(s.out)
+    }
 }
 
 /// The equation of an input.
@@ -89,6 +85,36 @@ struct Simplifier {
 }
 
 impl Simplifier {
+    /// Adds the equations of a graph whose inputs have names.
+    fn body(&mut self, graph: &Graph, names: &mut [Option<Atom>]) {
+        for e in &graph.equations {
+            let name = |a: &Atom| named(names, a);
+            let inputs: SmallVec<[Atom; 3]> = e.inputs.iter().map(name).collect();
+            if let Prim::Cond(cond) = &e.prim
+                && let Some(taken) = choices::decided(cond, inputs[0])
+            {
+                let mut inner: Vec<Option<Atom>> = vec![None; taken.avals.len()];
+                taken.inputs.iter().zip(&inputs[1..]).for_each(|(v, &a)| inner[v.0 as usize] = Some(a));
+                self.body(&taken, &mut inner);
+                for (v, a) in e.outputs.iter().zip(&taken.outputs) {
+                    names[v.0 as usize] = Some(named(&inner, a));
+                }
+                continue;
+            }
+            let shapes: SmallVec<[Var; 1]> =
+                e.shapes.iter().map(|&v| self.shape_operand(named(names, &v.into()), graph, v)).collect();
+            let prim = match &e.prim {
+                Prim::Cond(cond) => choices::simplified(cond).into(),
+                prim => prim.clone(),
+            };
+            let candidate = Equation { prim, inputs, shapes, outputs: SmallVec::new(), meta: e.meta };
+            let avals: SmallVec<[Aval; 1]> = e.outputs.iter().map(|v| graph.avals[v.0 as usize].clone()).collect();
+            for (v, a) in e.outputs.iter().zip(self.add(candidate, avals)) {
+                names[v.0 as usize] = Some(a);
+            }
+        }
+    }
+
     fn fresh(&mut self, aval: Aval, producer: u32) -> Var {
         self.out.avals.push(aval);
         self.producers.push(producer);

@@ -351,6 +351,32 @@ fn program(rng: &mut Rng) -> Graph {
     b.finish(outputs)
 }
 
+/// A choice between two random programs of the same values.
+fn choice(b: &mut Builder, pool: &[Atom], x: Atom, rng: &mut Rng) -> Result<Atom> {
+    let c = b.cast(rng.pick(pool), DType::Bool)?;
+    let axes = (0..b.rank(c)).collect();
+    let predicate = b.op(Reduce { op: ReduceOp::Any, axes, keepdims: false }, &[c])?;
+    let operands = [x, rng.pick(pool)];
+    let avals = operands.map(|a| b.aval(a));
+    let wanted = avals[0].clone();
+    let mut branch = || {
+        let mut inner = Builder::new();
+        let mut pool: Vec<Atom> = avals.iter().map(|a| inner.input(a.clone()).into()).collect();
+        for _ in 0..rng.below(6) {
+            if let Ok(a) = equation(&mut inner, &pool, rng) {
+                pool.push(a);
+            }
+            print(&mut inner, &pool, rng);
+        }
+        let fitting: Vec<Atom> = pool.into_iter().filter(|&a| inner.aval(a) == wanted).collect();
+        let (first, second) = (fitting[fitting.len() - 1], rng.pick(&fitting));
+        inner.finish(vec![first, second])
+    };
+    let cond = Cond::new(branch(), branch());
+    let outputs = b.equation(cond, &[predicate, operands[0], operands[1]], &[])?;
+    Ok(outputs[rng.below(2)].into())
+}
+
 fn equation(b: &mut Builder, pool: &[Atom], rng: &mut Rng) -> Result<Atom> {
     // The latest values are the likeliest operands: long chains, and some sharing.
     let recent = |rng: &mut Rng| match rng.below(3) {
@@ -361,7 +387,8 @@ fn equation(b: &mut Builder, pool: &[Atom], rng: &mut Rng) -> Result<Atom> {
     let (dtype, shape) = (b.dtype(x), b.shape(x).to_vec());
     let rank = shape.len();
     let axis = if rank == 0 { 0 } else { rng.below(rank) };
-    match rng.below(16) {
+    match rng.below(17) {
+        16 if rng.once_in(2) => choice(b, pool, x, rng),
         0 | 1 => b.unary(rng.pick(Unary::ALL), x),
         2..=4 => {
             let y = recent(rng);

@@ -161,8 +161,12 @@ impl Node {
 impl Array {
     #[inline]
     fn new(avals: SmallVec<[Aval; 1]>, meta: Meta, traced: bool, state: State) -> Array {
-        let node = Node { avals, meta, traced, values: OnceLock::new(), state: Mutex::new(state) };
-        Array { node: Arc::new(node), index: 0 }
+        let is_pending = matches!(state, State::Pending(_));
+        let node = Arc::new(Node { avals, meta, traced, values: OnceLock::new(), state: Mutex::new(state) });
+        if is_pending {
+            crate::trace::recorded(&node);
+        }
+        Array { node, index: 0 }
     }
     #[inline]
     pub(crate) fn pending(
@@ -420,7 +424,8 @@ impl Hole {
             let read = crate::trace::current_read();
             let how = read.map_or(String::new(), |r| format!(" with {}", r.how));
             let remedy = read.map_or(
-                "return it as an output, print it with debug::print, use `select` in place of a branch, or turn compilation off with disable_compile()",
+                "return it as an output, print it with debug::print, use `select` or `cond` in place of a branch, or turn compilation off with \
+                 disable_compile()",
                 |r| r.remedy,
             );
             // Without a front end that knows the line, the array's own says where to look.

@@ -14,6 +14,7 @@ pub mod array;
 pub mod backend;
 pub mod cache;
 pub mod compile;
+pub mod cond;
 pub mod custom;
 pub mod debug;
 pub mod differentiate;
@@ -47,6 +48,7 @@ pub mod verify;
 
 pub use array::Array;
 pub use compile::{Compiled, compile};
+pub use cond::cond;
 pub use differentiate::{
     Differentiable, Mappable, grad, grad_all, jvp, try_jvp, try_vjp, value_and_grad, vjp, vmap, vmap_along, vmap_into,
 };

@@ -19,6 +19,8 @@ thread_local! {
     static DEPTH: Cell<usize> = const { Cell::new(0) };
     /// The live traces of this thread, the innermost last.
     static LEVELS: RefCell<Vec<Level>> = const { RefCell::new(Vec::new()) };
+    /// How many of them keep what is recorded.
+    static KEEPING: Cell<usize> = const { Cell::new(0) };
     /// Finds the user's place in the program: set by a front end whose frames Rust cannot see.
     static LOCATE: Cell<Option<fn() -> Location>> = const { Cell::new(None) };
 }
@@ -30,6 +32,8 @@ struct Level {
     has_values: bool,
     /// What has effects, in order.
     effects: Vec<Array>,
+    /// What has been recorded since it began, if that is what will be cut out.
+    made: Option<Vec<Arc<Node>>>,
 }
 
 /// A live trace: placeholders that have no value.
@@ -50,6 +54,11 @@ impl Trace {
     pub fn begin_with_values(function: impl Into<String>, transform: &'static str) -> Trace {
         Trace::at(Level { has_values: true, ..Level::default() }, function, transform)
     }
+    /// The same, of a function that is cut out with all that it records, whether that depends on its inputs or not.
+    pub(crate) fn begin_whole(function: impl Into<String>, transform: &'static str) -> Trace {
+        KEEPING.set(KEEPING.get() + 1);
+        Trace::at(Level { made: Some(Vec::new()), ..Level::default() }, function, transform)
+    }
     fn at(level: Level, function: impl Into<String>, transform: &'static str) -> Trace {
         DEPTH.set(DEPTH.get() + 1);
         LEVELS.with_borrow_mut(|levels| levels.push(level));
@@ -64,8 +73,15 @@ impl Trace {
     }
     /// Ends it: what was recorded that has effects, in order, for [`cut`].
     pub fn end(self) -> Effects {
-        let level = LEVELS.with_borrow_mut(|levels| levels.last_mut().map(std::mem::take));
-        Effects(level.map(|l| l.effects).unwrap_or_default())
+        Effects(
+            LEVELS
+                .with_borrow_mut(|levels| levels.last_mut().map(|l| std::mem::take(&mut l.effects)))
+                .unwrap_or_default(),
+        )
+    }
+    /// What has been recorded so far.
+    pub(crate) fn made(&self) -> Vec<Arc<Node>> {
+        LEVELS.with_borrow(|levels| levels.last().and_then(|l| l.made.clone())).unwrap_or_default()
     }
     /// How long it has been live.
     pub fn elapsed(&self) -> Duration {
@@ -81,7 +97,19 @@ impl Drop for Trace {
     fn drop(&mut self) {
         self.hole.live.store(false, Ordering::Relaxed);
         DEPTH.set(DEPTH.get() - 1);
-        let level = LEVELS.with_borrow_mut(Vec::pop);
+        let level = LEVELS.with_borrow_mut(|levels| {
+            let mut level = levels.pop()?;
+            // What is left of it when it is over belongs to what goes on.
+            if let Some(made) = level.made.take() {
+                KEEPING.set(KEEPING.get() - 1);
+                if let Some(outer) = levels.iter_mut().rev().find_map(|l| l.made.as_mut()) {
+                    outer.extend(made);
+                } else {
+                    return Some((level, Some(made)));
+                }
+            }
+            Some((level, None))
+        });
         drop(level);
     }
 }
@@ -94,6 +122,22 @@ impl std::fmt::Debug for Effects {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Effects").field("len", &self.0.len()).finish()
     }
+}
+
+/// Notes that a node is recorded.
+pub(crate) fn recorded(node: &Arc<Node>) {
+    if KEEPING.get() > 0 {
+        LEVELS.with_borrow_mut(|levels| {
+            if let Some(made) = levels.iter_mut().rev().find_map(|l| l.made.as_mut()) {
+                made.push(node.clone());
+            }
+        });
+    }
+}
+
+/// Whether a trace is live whose values are not there, or is within one: effects are recorded, and branches are too.
+pub(crate) fn is_recording() -> bool {
+    LEVELS.with_borrow(|levels| levels.iter().any(|l| !l.has_values))
 }
 
 /// Notes that a node has an effect. While something is traced whose values are not there, it is part of that; else it happens now.
@@ -208,6 +252,12 @@ pub fn cut(inputs: &[Array], outputs: &[Array], effects: &Effects) -> Result<Cut
     cut_out(inputs, outputs, effects, Within::Dependent)
 }
 
+/// The same with these nodes in the graph and no others.
+pub(crate) fn cut_whole(inputs: &[Array], outputs: &[Array], effects: &Effects, made: &[Arc<Node>]) -> Result<Cut> {
+    let made = made.iter().map(Arc::as_ptr).collect();
+    cut_out(inputs, outputs, effects, Within::These(&made))
+}
+
 /// The same with all that has not been run yet in the graph, whether it depends on the inputs or not.
 pub(crate) fn cut_pending(inputs: &[Array], outputs: &[Array]) -> Result<Cut> {
     cut_out(inputs, outputs, &Effects::default(), Within::Pending)
@@ -215,14 +265,16 @@ pub(crate) fn cut_pending(inputs: &[Array], outputs: &[Array]) -> Result<Cut> {
 
 /// Which nodes become equations; the others are constants.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Within {
+enum Within<'a> {
     /// Those that depend on the inputs.
     Dependent,
     /// Those that have not been run.
     Pending,
+    /// These.
+    These(&'a Set<*const Node>),
 }
 
-fn cut_out(inputs: &[Array], outputs: &[Array], effects: &Effects, within: Within) -> Result<Cut> {
+fn cut_out(inputs: &[Array], outputs: &[Array], effects: &Effects, within: Within<'_>) -> Result<Cut> {
     let mut cutter = Cutter::default();
     for input in inputs {
         let v = cutter.fresh(input.aval().clone());
@@ -279,7 +331,7 @@ struct Dependents {
 }
 
 /// The nodes that depend on the inputs, and those with effects: a depth-first walk without recursion, over nodes that some trace can reach.
-fn dependents(inputs: &[Array], outputs: &[Array], effects: &Effects, within: Within) -> Dependents {
+fn dependents(inputs: &[Array], outputs: &[Array], effects: &Effects, within: Within<'_>) -> Dependents {
     enum Visit {
         Enter(Arc<Node>),
         Leave(Arc<Node>),
@@ -294,10 +346,13 @@ fn dependents(inputs: &[Array], outputs: &[Array], effects: &Effects, within: Wi
     while let Some(visit) = stack.pop() {
         match visit {
             Visit::Enter(node) => {
-                let performed = performed.contains(&Arc::as_ptr(&node));
-                if !node.traced && !performed && within == Within::Dependent
-                    || found.nodes.contains_key(&Arc::as_ptr(&node))
-                {
+                let is_outside = match within {
+                    Within::Dependent => !node.traced,
+                    Within::Pending => false,
+                    Within::These(nodes) => !nodes.contains(&Arc::as_ptr(&node)),
+                };
+                let is_outside = is_outside && !performed.contains(&Arc::as_ptr(&node));
+                if is_outside || found.nodes.contains_key(&Arc::as_ptr(&node)) {
                     continue;
                 }
                 found.nodes.insert(Arc::as_ptr(&node), false);
@@ -315,7 +370,7 @@ fn dependents(inputs: &[Array], outputs: &[Array], effects: &Effects, within: Wi
                     .iter()
                     .chain(&record.shapes)
                     .any(|a| found.nodes.get(&Arc::as_ptr(&a.node)).copied().unwrap_or(false));
-                if depends || within == Within::Pending || performed.contains(&Arc::as_ptr(&node)) {
+                if depends || within != Within::Dependent || performed.contains(&Arc::as_ptr(&node)) {
                     found.nodes.insert(Arc::as_ptr(&node), true);
                     found.order.push(node);
                 }

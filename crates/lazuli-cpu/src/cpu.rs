@@ -9,8 +9,8 @@ use crate::nest::{Context, Launches, cost_per_point};
 use crate::pool::Pool;
 use crate::stream::{self, Streams};
 use lazuli_kernel::{
-    Backend, Buffer, Error, Event, Executable, Features, HostArg, HostArray, HostCall, Interpreter, LibraryCall,
-    MemoryStats, Mode, Plan, Result, Run, Slot, Step, Stream, host,
+    Backend, Branch, Buffer, Error, Event, Executable, Features, HostArg, HostArray, HostCall, Interpreter,
+    LibraryCall, MemoryStats, Mode, Plan, Result, Run, Slot, Step, Stream, host,
 };
 use smallvec::SmallVec;
 use std::any::Any;
@@ -129,6 +129,26 @@ enum ReadyStep {
     Call(Call),
     Copy { from: Slot, to: Slot, nbytes: usize },
     Host { call: Arc<dyn HostCall>, args: Vec<HostArg> },
+    Branch(Box<ReadyBranch>),
+}
+
+/// A choice, and the plans that it is between made ready.
+struct ReadyBranch {
+    branch: Branch,
+    plans: [Prepared; 2],
+}
+
+impl ReadyBranch {
+    /// Bytes that either plan needs besides inputs and outputs.
+    fn memory(&self) -> usize {
+        self.plans
+            .iter()
+            .map(|p| p.workspace.end)
+            .max()
+            .unwrap_or(0)
+            .checked_next_multiple_of(ALIGN)
+            .unwrap_or(usize::MAX)
+    }
 }
 
 /// A verified plan for the interpreter, where no code can be generated.
@@ -152,12 +172,17 @@ impl Executable for Prepared {
         self.cost
     }
     fn disassemble(&self) -> Vec<Vec<String>> {
-        let functions = |step: &ReadyStep| match step {
-            ReadyStep::Launch(launch) => launch.functions(),
-            ReadyStep::Call(call) => call.functions(),
-            ReadyStep::Copy { .. } | ReadyStep::Host { .. } => vec![],
+        let code = |step: &ReadyStep| {
+            let functions = match step {
+                ReadyStep::Launch(launch) => launch.functions(),
+                ReadyStep::Call(call) => call.functions(),
+                ReadyStep::Copy { .. } | ReadyStep::Host { .. } => vec![],
+                ReadyStep::Branch(branch) => {
+                    return branch.plans.iter().flat_map(|p| p.disassemble().concat()).collect();
+                }
+            };
+            functions.iter().map(|f| format!("{}\n{}", f.kernel, f.disassemble())).collect()
         };
-        let code = |step| functions(step).iter().map(|f| format!("{}\n{}", f.kernel, f.disassemble())).collect();
         self.steps.iter().map(code).collect()
     }
     fn as_any(&self) -> &dyn Any {
@@ -193,6 +218,38 @@ fn address(buffer: &Buffer) -> Result<usize> {
 }
 
 impl Prepared {
+    /// Makes the steps of a verified plan ready.
+    fn new(kernels: &Kernels, plan: Plan, threads: usize) -> Result<Prepared> {
+        let ready = |step: &Step| {
+            Ok(match step {
+                Step::Launch { kernel, bindings } => {
+                    ReadyStep::Launch(Launches::new(kernels, kernel, bindings, threads)?)
+                }
+                Step::Call(call) => ReadyStep::Call(Call::new(kernels, call, threads)?),
+                Step::Product { call, kernel, binding } => {
+                    ReadyStep::Call(Call::with_epilogue(kernels, call, kernel, binding, threads)?)
+                }
+                Step::Copy { from, to, nbytes } => ReadyStep::Copy { from: *from, to: *to, nbytes: *nbytes },
+                Step::Host { call, args } => ReadyStep::Host { call: call.clone(), args: args.clone() },
+                Step::Branch(branch) => {
+                    let [a, b] = branch.plans.each_ref().map(|plan| Prepared::new(kernels, plan.clone(), threads));
+                    ReadyStep::Branch(Box::new(ReadyBranch { branch: Branch::clone(branch), plans: [a?, b?] }))
+                }
+            })
+        };
+        let steps: Vec<ReadyStep> = plan.steps.iter().map(ready).collect::<Result<_>>()?;
+        let need = steps.iter().map(|step| match step {
+            ReadyStep::Launch(launch) => launch.need(threads),
+            ReadyStep::Call(call) => call.need(threads).on(threads),
+            ReadyStep::Copy { .. } | ReadyStep::Host { .. } => 0,
+            ReadyStep::Branch(branch) => branch.memory(),
+        });
+        let start = plan.arena.next_multiple_of(ALIGN);
+        let workspace = start..start.saturating_add(need.max().unwrap_or(0));
+        let picoseconds = plan.steps.iter().fold(0, |sum: usize, step| sum.saturating_add(cost(step)));
+        Ok(Prepared { plan, steps, workspace, cost: Duration::from_nanos(picoseconds as u64 / 1000) })
+    }
+
     /// An error is that of a call of the host; nothing else can fail.
     fn run(&self, places: &Places, pool: &Pool) -> Result<()> {
         let address = |slot: Slot| match slot {
@@ -218,6 +275,19 @@ impl Prepared {
                     ReadyStep::Copy { from, to, nbytes } => {
                         let (from, to) = (address(*from) as *const u8, address(*to) as *mut u8);
                         std::ptr::copy(from, to, *nbytes);
+                    }
+                    ReadyStep::Branch(ready) => {
+                        let ReadyBranch { branch, plans } = &**ready;
+                        let predicate = (address(branch.predicate.slot) + branch.predicate.offset) as *const u8;
+                        let chosen = &plans[usize::from(*predicate == 0)];
+                        let mut cx = cx.step();
+                        let mut memory = cx.room().take_bytes(ready.memory());
+                        let places = Places {
+                            inputs: branch.inputs.iter().map(|&slot| address(slot)).collect(),
+                            outputs: branch.outputs.iter().map(|&slot| address(slot)).collect(),
+                            memory: memory.address(),
+                        };
+                        chosen.run(&places, pool)?;
                     }
                     ReadyStep::Host { call, args } => {
                         let array = |a: &'_ HostArg| {
@@ -311,6 +381,10 @@ fn cost(step: &Step) -> usize {
             cost_of_call(call).saturating_add(product(&[product(&binding.extents), cost_per_point(kernel)]))
         }
         Step::Copy { nbytes, .. } => product(&[100, *nbytes]),
+        Step::Branch(branch) => {
+            let whole = |plan: &Plan| plan.steps.iter().fold(0usize, |sum, step| sum.saturating_add(cost(step)));
+            branch.plans.iter().map(whole).max().unwrap_or(0)
+        }
         Step::Host { args, .. } => 1_000_000 + args.iter().map(|a| product(&[100, a.bytes().len()])).sum::<usize>(),
     }
 }
@@ -332,30 +406,7 @@ impl Backend for Cpu {
             return Ok(Arc::new(Interpreted { interpreter, executable }));
         }
         plan.verify()?;
-        let threads = self.pool.threads();
-        let ready = |step: &Step| {
-            Ok(match step {
-                Step::Launch { kernel, bindings } => {
-                    ReadyStep::Launch(Launches::new(&self.kernels, kernel, bindings, threads)?)
-                }
-                Step::Call(call) => ReadyStep::Call(Call::new(&self.kernels, call, threads)?),
-                Step::Product { call, kernel, binding } => {
-                    ReadyStep::Call(Call::with_epilogue(&self.kernels, call, kernel, binding, threads)?)
-                }
-                Step::Copy { from, to, nbytes } => ReadyStep::Copy { from: *from, to: *to, nbytes: *nbytes },
-                Step::Host { call, args } => ReadyStep::Host { call: call.clone(), args: args.clone() },
-            })
-        };
-        let steps: Vec<ReadyStep> = plan.steps.iter().map(ready).collect::<Result<_>>()?;
-        let need = steps.iter().map(|step| match step {
-            ReadyStep::Launch(launch) => launch.need(threads),
-            ReadyStep::Call(call) => call.need(threads).on(threads),
-            ReadyStep::Copy { .. } | ReadyStep::Host { .. } => 0,
-        });
-        let start = plan.arena.next_multiple_of(ALIGN);
-        let workspace = start..start.saturating_add(need.max().unwrap_or(0));
-        let picoseconds = plan.steps.iter().fold(0, |sum: usize, step| sum.saturating_add(cost(step)));
-        Ok(Arc::new(Prepared { plan, steps, workspace, cost: Duration::from_nanos(picoseconds as u64 / 1000) }))
+        Ok(Arc::new(Prepared::new(&self.kernels, plan, self.pool.threads())?))
     }
 
     fn enqueue(

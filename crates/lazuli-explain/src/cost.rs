@@ -32,6 +32,11 @@ pub fn of(step: &Step) -> Cost {
             Cost { nbytes, operations: product.operations + epilogue.operations }
         }
         Step::Copy { nbytes, .. } => Cost { nbytes: 2 * nbytes, operations: 0 },
+        // The dearer of the two.
+        Step::Branch(branch) => {
+            let [a, b] = branch.plans.each_ref().map(|plan| plan.steps.iter().map(of).sum::<Cost>());
+            Cost { nbytes: a.nbytes.max(b.nbytes), operations: a.operations.max(b.operations) }
+        }
         Step::Host { args, .. } => Cost { nbytes: args.iter().map(|a| a.bytes().len()).sum(), operations: 0 },
     }
 }

@@ -127,6 +127,11 @@ fn kernel(e: &Explanation, kernel: &lazuli_compile::Fused) -> String {
         texts.push(strings(["step", e.compiled.plan.steps[s].to_string().as_str()]));
         texts.extend(e.code.get(s).into_iter().flatten().map(|code| strings(["machine code", code.as_str()])));
     }
+    let mut branches = String::new();
+    let _ = text::branches(&mut branches, &e.compiled, &e.simplified, kernel, "");
+    if !branches.is_empty() {
+        texts.push(strings(["branches", branches.as_str()]));
+    }
     object(&[
         ("title", string(&capital(kernel.kind.name()))),
         ("facts", list(facts)),

@@ -2,14 +2,15 @@
 
 use crate::cost::{self, Cost};
 use crate::{Explanation, Times};
-use lazuli_compile::{Fused, FusedKind};
-use lazuli_ir::Location;
-use std::fmt::{Formatter, Result};
+use lazuli_compile::{Compiled, Fused, FusedKind};
+use lazuli_ir::{Graph, Location};
+use std::fmt::{Formatter, Result, Write};
 use std::time::Duration;
 
 /// `1 kernel`, `2 kernels`.
 pub fn counted(n: usize, one: &str) -> String {
-    if n == 1 { format!("1 {one}") } else { format!("{n} {one}s") }
+    let plural = if one.ends_with("ch") { "es" } else { "s" };
+    if n == 1 { format!("1 {one}") } else { format!("{n} {one}{plural}") }
 }
 
 pub fn summary(e: &Explanation) -> String {
@@ -17,7 +18,7 @@ pub fn summary(e: &Explanation) -> String {
     let of = |kind: FusedKind| kernels.iter().filter(move |k| k.kind == kind);
     let fused = of(FusedKind::Kernel).map(|k| k.members.len()).sum();
     let mut parts = vec![counted(of(FusedKind::Kernel).count(), "kernel"), format!("{} fused", counted(fused, "op"))];
-    for kind in [FusedKind::Library, FusedKind::Host] {
+    for kind in [FusedKind::Library, FusedKind::Branch, FusedKind::Host] {
         match of(kind).count() {
             0 => {}
             n => parts.push(counted(n, kind.name())),
@@ -108,6 +109,7 @@ pub fn write(e: &Explanation, f: &mut Formatter<'_>) -> Result {
         for at in &kernel.locations {
             writeln!(f, "    {at}")?;
         }
+        branches(f, &e.compiled, &e.simplified, kernel, "    ")?;
     }
     let boundaries = e.boundaries();
     if !boundaries.is_empty() {
@@ -122,6 +124,26 @@ pub fn write(e: &Explanation, f: &mut Formatter<'_>) -> Result {
     }
     for c in &e.constants {
         writeln!(f, "    {}: {}, {}", c.name, c.aval, bytes(c.aval.nbytes()))?;
+    }
+    Ok(())
+}
+
+/// What both branches of a choice run, indented.
+pub fn branches(f: &mut dyn Write, compiled: &Compiled, given: &Graph, kernel: &Fused, indent: &str) -> Result {
+    let Some([on_true, on_false]) = kernel.members.first().and_then(|&i| compiled.report.branches(given, i)) else {
+        return Ok(());
+    };
+    for (when, (graph, branch)) in [("if true", on_true), ("if false", on_false)] {
+        let kernels = branch.report.kernels(graph);
+        let nothing = if kernels.is_empty() { " nothing to compute" } else { "" };
+        writeln!(f, "{indent}{when}:{nothing}")?;
+        for inner in &kernels {
+            writeln!(f, "{indent}  {}: {}", inner.kind.name(), inner.ops.join(" "))?;
+            for at in &inner.locations {
+                writeln!(f, "{indent}    {at}")?;
+            }
+            branches(f, branch, graph, inner, &format!("{indent}    "))?;
+        }
     }
     Ok(())
 }

@@ -171,7 +171,7 @@ pub fn kernels(e: &Explanation, kernels: &[Fused]) -> View {
             kind: match kernel.kind {
                 FusedKind::Kernel => "kernel",
                 FusedKind::Library => "library",
-                FusedKind::Host => "host",
+                FusedKind::Host | FusedKind::Branch => "host",
             },
             kernel: Some(i),
         });

@@ -70,6 +70,10 @@ impl Builder {
         self.graph.equations.push(equation);
         Ok(outputs)
     }
+    /// Adds the equations of `body` on these atoms as they are, calls among them. Returns what its outputs are here.
+    pub fn splice(&mut self, body: &Graph, inputs: &[Atom]) -> Result<Vec<Atom>> {
+        self.graph.splice(body, inputs)
+    }
     /// Adds an equation with one output.
     pub fn op(&mut self, prim: impl Into<Prim>, inputs: &[Atom]) -> Result<Atom> {
         Ok(self.equation(prim, inputs, &[])?[0].into())

@@ -136,11 +136,11 @@ impl Graph {
             graph.avals[v.0 as usize].shape = shape.clone();
         }
         for i in 0..graph.equations.len() {
-            // A call's body is bound to the avals of its operands.
-            if let Prim::Call(call) = &graph.equations[i].prim {
+            // Bodies are bound to the avals of their operands.
+            if !graph.equations[i].prim.bodies().is_empty() {
                 let operands: Vec<&Aval> = graph.equations[i].inputs.iter().map(|a| graph.aval_of(a)).collect();
-                if !call.fits(&operands) {
-                    graph.equations[i].prim = call.rebind(&operands)?.into();
+                if let Some(prim) = graph.equations[i].prim.rebind(&operands)? {
+                    graph.equations[i].prim = prim;
                 }
             }
             let inferred = graph.infer(&graph.equations[i])?;
@@ -170,10 +170,8 @@ impl Graph {
     /// Whether a call in it, or in the body of one, makes its body anew for other shapes: what was derived from this graph then holds for its own
     /// shapes only.
     pub fn is_remade(&self) -> bool {
-        self.equations.iter().any(|e| match &e.prim {
-            Prim::Call(call) => call.rule.is_some() || call.graph.is_remade(),
-            _ => false,
-        })
+        let is_ruled = |prim: &Prim| matches!(prim, Prim::Call(call) if call.rule.is_some());
+        self.equations.iter().any(|e| is_ruled(&e.prim) || e.prim.bodies().iter().any(|g| g.is_remade()))
     }
     /// What the rule of an equation's primitive says of its outputs.
     pub fn infer(&self, e: &Equation) -> Result<SmallVec<[Aval; 1]>> {

@@ -5,7 +5,7 @@ use crate::graph::{Atom, Effect, Equation, Graph, Meta, Var};
 use crate::location::Location;
 use crate::param::Params;
 use crate::prim::Prim;
-use crate::prims::{Call, Derivative, GraphRule, ReadRule};
+use crate::prims::{Call, Cond, Derivative, GraphRule, ReadRule};
 use crate::print::HEADER;
 use lazuli_kernel::{DType, Error, Result, Shape};
 use smallvec::SmallVec;
@@ -225,6 +225,10 @@ impl<'a> Parser<'a> {
         let unknown = || Error::value("parse", format!("there is no primitive '{name}' with parameters [{params}]"));
         let params_read = Params::split(params).ok_or_else(unknown)?;
         let prim = match name {
+            "cond" if params.is_empty() => {
+                let (on_true, on_false) = (self.nested("with")?, self.nested("else")?);
+                Cond::new(on_true, on_false).into()
+            }
             "call" => {
                 let avals: Vec<Aval> = inputs.iter().map(|&a| graph.aval(a)).collect();
                 self.call(params, &params_read, &avals)?.into()
@@ -277,6 +281,18 @@ impl<'a> Parser<'a> {
         };
         self.depth -= 1;
         Ok(call)
+    }
+    /// A body behind this word.
+    fn nested(&mut self, word: &str) -> Result<Graph> {
+        self.need(word)?;
+        self.skip();
+        self.depth += 1;
+        if self.depth > DEEPEST {
+            return Err(self.expected(&format!("bodies nested at most {DEEPEST} deep")));
+        }
+        let graph = self.graph()?;
+        self.depth -= 1;
+        Ok(graph)
     }
     /// `roll[shift=1,axis=0]`, and the graph that it transforms.
     fn rule(&mut self) -> Result<Arc<dyn GraphRule>> {

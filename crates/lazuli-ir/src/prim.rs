@@ -3,7 +3,7 @@
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
 use crate::elementwise::{Binary, Ternary, Unary};
-use crate::graph::{Atom, Effect, Var};
+use crate::graph::{Atom, Effect, Graph, Var};
 use crate::param::Params;
 use crate::pointwise::{Index, Ix, Lane, Pointwise};
 use crate::prims::*;
@@ -36,6 +36,8 @@ pub enum Lowering {
     Call,
     /// A call of the host with its inputs.
     Host,
+    /// One of its two bodies, by the value of input 0.
+    Branch,
 }
 
 /// Library routines that primitives ask for.
@@ -224,7 +226,7 @@ macro_rules! prims {
             pub fn kind(&self) -> &'static str { match self { $(Prim::$name(_) => stringify!($name)),* } }
             pub fn name(&self) -> &'static str { match self { $(Prim::$name(p) => p.name()),* } }
             pub fn params(&self) -> String { match self { $(Prim::$name(p) => p.params()),* } }
-            /// The primitive that prints as this name and these parameters. [`Call`] is not among them: the graph's parser reads its body.
+            /// The primitive that prints as this name and these parameters. Those with bodies are not among them: the graph's parser reads these.
             pub fn parse(name: &str, params: &Params) -> Option<Prim> {
                 $(if let Some(p) = $name::parse(name, params) { return Some(p.into()) })*
                 None
@@ -270,14 +272,42 @@ macro_rules! prims {
 prims! {
     Unary, Binary, Ternary, Cast, Bitcast, Broadcast, ExpandDims, Squeeze, Transpose, Reshape, Flatten, Unflatten, Slice, SliceUpdate, Pad,
     Concatenate, Gather, Scatter, GatherAxis, ScatterAxis, Reduce, ArgReduce, Cumulative, Sort, ArgSort, Matmul, Iota, NumberOfElements,
-    RandomBits, DebugPrint, Call,
+    RandomBits, DebugPrint, Call, Cond,
 }
 
 impl Prim {
+    /// The graphs that it runs.
+    pub fn bodies(&self) -> &[Arc<Graph>] {
+        match self {
+            Prim::Call(call) => std::slice::from_ref(&call.graph),
+            Prim::Cond(cond) => &cond.branches,
+            _ => &[],
+        }
+    }
+
+    /// Those inputs of an equation that are the inputs of its primitive's bodies.
+    pub fn operands<'a, T>(&self, inputs: &'a [T]) -> &'a [T] {
+        match self {
+            Prim::Cond(_) => &inputs[1..],
+            _ => inputs,
+        }
+    }
+
+    /// The same with bodies for inputs of these avals; `None` if it has none, or has these.
+    pub fn rebind(&self, inputs: &[&Aval]) -> Result<Option<Prim>> {
+        let operands = self.operands(inputs);
+        match self {
+            Prim::Call(call) if !call.fits(operands) => Ok(Some(call.rebind(operands)?.into())),
+            Prim::Cond(cond) if !cond.fits(operands) => Ok(Some(cond.rebind(operands)?.into())),
+            _ => Ok(None),
+        }
+    }
+
     /// The same without effects in the graphs that it holds.
     pub fn without_effects(&self) -> Prim {
         match self {
             Prim::Call(call) => Call { graph: call.graph.without_effects().into(), ..call.clone() }.into(),
+            Prim::Cond(cond) => Cond { branches: cond.branches.each_ref().map(|g| g.without_effects().into()) }.into(),
             other => other.clone(),
         }
     }

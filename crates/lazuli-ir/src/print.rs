@@ -19,7 +19,7 @@
 //!   e: f32[3] = call[name=vjp] a b with vjp[primals=1,cotangents=1] (a: f32[3]) { … }
 //! ```
 //!
-//! Variables are named in the order of their definition; inputs after the `;` are constants; operands after the `|` are shape operands, to which `#0.1`
+//! A choice prints both its branches, `g: f32[3] = cond p d with (…) { … } else (…) { … }`. Variables are named in the order of their definition; inputs after the `;` are constants; operands after the `|` are shape operands, to which `#0.1`
 //! (axis 1 of the first) refers; a stream or effect that is not the default stands in braces behind the operands. With `{:#}` each equation
 //! ends with its place in the user's program, ` @ file:line`.
 
@@ -181,6 +181,12 @@ impl<'a> Printer<'a> {
         }
         if !marks.is_empty() {
             write!(f, " {{{}}}", marks.join(","))?;
+        }
+        if let Prim::Cond(cond) = &e.prim {
+            for (word, graph) in ["with", "else"].into_iter().zip(&cond.branches) {
+                write!(f, " {word} ")?;
+                Printer::new(graph, self.locations, self.depth + 1, None).graph(f)?;
+            }
         }
         if let Prim::Call(call) = &e.prim {
             write!(f, " with ")?;

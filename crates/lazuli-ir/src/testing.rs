@@ -9,7 +9,7 @@ use crate::elementwise::{Binary, Ternary, Unary};
 use crate::graph::{Atom, Graph, Var};
 use crate::param::Params;
 use crate::prim::Prim;
-use crate::prims::Call;
+use crate::prims::{Call, Cond};
 use lazuli_kernel::{DType, Error, Result};
 
 /// An operand of a sample: its numbers are drawn evenly from `low..high` (of an integer dtype: rounded down).
@@ -95,6 +95,7 @@ pub fn samples() -> Vec<Sample> {
         }
     }
     out.push(call());
+    out.push(cond());
     out
 }
 
@@ -150,6 +151,21 @@ fn call() -> Sample {
         inputs: graph.input_avals().into_iter().map(|aval| Operand { aval, low: -2.0, high: 2.0 }).collect(),
         outputs: graph.output_avals(),
         prim: Call::new("square_of_sum", graph).into(),
+        shapes: Vec::new(),
+    }
+}
+
+/// `cond bool[] f32[2,3] f32[3] -> f32[2,3] f32[]`, both branches of which are differentiable.
+fn cond() -> Sample {
+    let on_true = "graph v1 (a: f32[2,3], b: f32[3]) {\n  c: f32[2,3] = multiply a b\n  d: f32[2,3] = sin c\n  return d 1.5:f32\n}";
+    let on_false = "graph v1 (a: f32[2,3], b: f32[3]) {\n  c: f32[3] = exp b\n  d: f32[] = sum[axes=(0),keepdims=false] c\n  return a d\n}";
+    let [on_true, on_false] = [on_true, on_false].map(|text| text.parse::<Graph>().expect("it is well formed"));
+    let predicate = Operand { aval: Aval::scalar(DType::Bool), low: 0.0, high: 2.0 };
+    let operands = on_true.input_avals().into_iter().map(|aval| Operand { aval, low: -2.0, high: 2.0 });
+    Sample {
+        inputs: std::iter::once(predicate).chain(operands).collect(),
+        outputs: on_true.output_avals(),
+        prim: Cond::new(on_true, on_false).into(),
         shapes: Vec::new(),
     }
 }

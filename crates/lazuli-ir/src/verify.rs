@@ -2,7 +2,6 @@
 
 use crate::aval::Aval;
 use crate::graph::{Atom, Equation, Graph, Var};
-use crate::prim::Prim;
 use crate::print::Marked;
 use lazuli_kernel::{Error, Result, Scalar};
 
@@ -61,14 +60,14 @@ impl Graph {
     }
 
     fn check_types(&self, e: &Equation) -> std::result::Result<(), String> {
-        if let Prim::Call(call) = &e.prim {
-            call.graph.verify().map_err(|err| format!("its body is not well formed: {}", err.message()))?;
-            if call.graph.constants != 0 {
+        for body in e.prim.bodies() {
+            body.verify().map_err(|err| format!("its body is not well formed: {}", err.message()))?;
+            if body.constants != 0 {
                 return Err("its body has constants: what it needs is passed".to_owned());
             }
-            let operands: Vec<Aval> = e.inputs.iter().map(|&a| self.aval(a)).collect();
-            if call.graph.input_avals() != operands {
-                return Err(format!("its body takes {}, not {}", list(&call.graph.input_avals()), list(&operands)));
+            let operands: Vec<Aval> = e.prim.operands(&e.inputs).iter().map(|&a| self.aval(a)).collect();
+            if body.input_avals() != operands {
+                return Err(format!("its body takes {}, not {}", list(&body.input_avals()), list(&operands)));
             }
         }
         if e.meta.effect < e.prim.effect() {

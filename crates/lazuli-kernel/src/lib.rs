@@ -36,6 +36,6 @@ pub use ir::{
     Accumulator, BinaryOp, Combine, Emit, Inner, Inst, Kernel, Nest, Operand, Role, ScanOp, ScatterOp, Store, UnaryOp,
     Value,
 };
-pub use plan::{Arg, Binding, HostArg, LibraryCall, MATMUL_BLOCK, Plan, Slot, Step};
+pub use plan::{Arg, Binding, Branch, HostArg, LibraryCall, MATMUL_BLOCK, Plan, Slot, Step};
 pub use scalar::Scalar;
 pub use shape::{Layout, Shape, Strides};

@@ -53,6 +53,19 @@ pub enum Step {
     Copy { from: Slot, to: Slot, nbytes: usize },
     /// Asks the host to do something with arrays. Such steps happen once each, in their order; if one fails, the plan does.
     Host { call: Arc<dyn HostCall>, args: Vec<HostArg> },
+    /// Runs one of two plans.
+    Branch(Box<Branch>),
+}
+
+/// A choice between two plans, by a value that is known when it comes to it.
+#[derive(Debug, Clone)]
+pub struct Branch {
+    /// A bool.
+    pub predicate: Arg,
+    /// The first runs if it is true. Their inputs are slots of the plan around them, whole, as are their outputs; they donate nothing.
+    pub plans: [Plan; 2],
+    pub inputs: Vec<Slot>,
+    pub outputs: Vec<Slot>,
 }
 
 /// An array of a host call: row-contiguous, from an element of the slot on.
@@ -148,7 +161,11 @@ pub struct Plan {
 impl Plan {
     /// Whether it has effects beyond its outputs.
     pub fn has_effects(&self) -> bool {
-        self.steps.iter().any(|step| matches!(step, Step::Host { .. }))
+        self.steps.iter().any(|step| match step {
+            Step::Host { .. } => true,
+            Step::Branch(branch) => branch.plans.iter().any(Plan::has_effects),
+            _ => false,
+        })
     }
 
     /// For each output the input whose memory it takes over in a run: one that was given up, that the plan has a use for, and that shares its

@@ -240,6 +240,20 @@ impl Display for Step {
             Step::Call(call) => write!(f, "{call}"),
             Step::Product { call, kernel, binding } => write!(f, "{call}\nepilogue {binding}\n{kernel}"),
             Step::Copy { from, to, nbytes } => write!(f, "copy {to} <- {from}, {nbytes} bytes"),
+            Step::Branch(branch) => {
+                let slots = |slots: &[Slot]| slots.iter().map(|s| s.to_string()).collect::<Vec<_>>().join(", ");
+                write!(
+                    f,
+                    "if {} inputs ({}) outputs ({})",
+                    branch.predicate,
+                    slots(&branch.inputs),
+                    slots(&branch.outputs)
+                )?;
+                for (word, plan) in ["then", "else"].into_iter().zip(&branch.plans) {
+                    write!(f, "\n{word} {plan}")?;
+                }
+                Ok(())
+            }
             Step::Host { call, args } => {
                 write!(f, "host {}", call.name())?;
                 for (i, a) in args.iter().enumerate() {

@@ -67,7 +67,9 @@ pub fn read_detached<T: Send>(
 /// What to write instead, where values cannot be read.
 fn remedy(how: &str) -> &'static str {
     match how {
-        "bool()" => "choose with mx.where(condition, a, b) instead of branching on a value",
+        "bool()" => {
+            "choose with mx.where(condition, a, b), or branch with mx.cond(condition, true_fun, false_fun), instead of branching on a value"
+        }
         "item()" | "tolist()" => "return the array and read its value outside",
         "float()" | "int()" | "complex()" => {
             "keep computing with the array, which ops take in place of a number, or return it and convert it outside"

@@ -11,6 +11,7 @@
 mod array;
 mod buffer;
 mod compile;
+mod cond;
 mod convert;
 mod debug;
 mod dim;
@@ -80,6 +81,7 @@ fn _lazuli(m: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(nodes::_tree_node_build, m)?,
         wrap_pyfunction!(array::describe, m)?,
         wrap_pyfunction!(debug::_debug_print, m)?,
+        wrap_pyfunction!(cond::_cond, m)?,
     ] {
         m.add_function(f)?;
     }

@@ -2,7 +2,7 @@
 
 use crate::env::Env;
 use crate::linearize::{Residual, linearize_for};
-use crate::{call, check_differentiable, declare, prune, zeros};
+use crate::{call, check_differentiable, cond, declare, prune, zeros};
 use lazuli_ir::prim::Primals;
 use lazuli_ir::prims::{Broadcast, Call, Derivative};
 use lazuli_ir::{Atom, Aval, Builder, Dim, Effect, Error, Graph, Meta, Prim, Result, Scalar};
@@ -65,6 +65,13 @@ pub(crate) fn push_forward(
         let results = if let Prim::Call(call) = &e.prim {
             b.meta = e.meta;
             let (outputs, results) = call_jvp(b, call, &inputs, &tangents, mode)?;
+            for (&v, out) in e.outputs.iter().zip(outputs) {
+                values.set(v, out);
+            }
+            results
+        } else if let Prim::Cond(cond) = &e.prim {
+            b.meta = e.meta;
+            let (outputs, results) = cond::jvp(b, cond, &inputs, &tangents, mode)?;
             for (&v, out) in e.outputs.iter().zip(outputs) {
                 values.set(v, out);
             }

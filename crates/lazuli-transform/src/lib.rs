@@ -25,6 +25,7 @@
 #![forbid(unsafe_code)]
 
 mod call;
+mod cond;
 mod env;
 mod jvp;
 mod linearize;

@@ -1,7 +1,7 @@
 //! Reverse of linear programs.
 
-use crate::call;
 use crate::env::Env;
+use crate::{call, cond};
 use crate::{declare, prune};
 use lazuli_ir::prim::{Tangents, TransposeCx};
 use lazuli_ir::prims::{Call, Derivative};
@@ -63,6 +63,8 @@ pub(crate) fn pull_back(
         let avals: SmallVec<[Aval; 3]> = e.inputs.iter().map(|&a| graph.aval(a)).collect();
         let results = if let Prim::Call(call) = &e.prim {
             call_transpose(b, call, &inputs, &avals, &cotangents)?
+        } else if let Prim::Cond(cond) = &e.prim {
+            cond::transpose(b, cond, &inputs, &avals, &cotangents)?
         } else {
             let shapes = values.shapes(b, e)?;
             let cx = TransposeCx { inputs: &inputs, avals: &avals, shapes: &shapes };

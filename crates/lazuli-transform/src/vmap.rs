@@ -1,7 +1,7 @@
 //! Vectorisation.
 
 use crate::env::Env;
-use crate::{call, prune};
+use crate::{call, cond, prune};
 use lazuli_ir::prim::VmapCx;
 use lazuli_ir::prims::{Call, Derivative, Reduce, ReduceOp, Transpose, broadcast_to};
 use lazuli_ir::{Atom, Aval, Builder, Error, Graph, Meta, Prim, Result, Shape, shape};
@@ -117,7 +117,7 @@ pub fn vmap(graph: &Graph, in_axes: &[Option<isize>], out_axes: &[Option<isize>]
 }
 
 /// A value repeated along a new axis in front.
-fn stretch(b: &mut Builder, a: Atom, size: usize) -> Result<Atom> {
+pub(crate) fn stretch(b: &mut Builder, a: Atom, size: usize) -> Result<Atom> {
     let shape: Shape = std::iter::once(size).chain(b.shape(a).iter().copied()).collect();
     broadcast_to(b, a, &shape)
 }
@@ -132,7 +132,7 @@ fn move_axis(b: &mut Builder, a: Atom, from: usize, to: usize) -> Result<Atom> {
 }
 
 /// Adds the equations of a graph for inputs of which some have the batch as axis 0. Returns the outputs and whether each has it too.
-fn vectorise(
+pub(crate) fn vectorise(
     b: &mut Builder,
     graph: &Graph,
     inputs: &[Atom],
@@ -157,6 +157,8 @@ fn vectorise(
         b.meta = Meta { effect: e.stated_effect(), ..e.meta };
         let results = if let Prim::Call(call) = &e.prim {
             call_vmap(b, call, &inputs, &batched, size)?
+        } else if let Prim::Cond(cond) = &e.prim {
+            cond::vmap(b, cond, &inputs, &batched, size)?
         } else {
             let shapes = values.shapes(b, e)?;
             let cx =

@@ -39,7 +39,7 @@
 //! | make arrays | [`array`](fn@array), [`Array::zeros`] and its like, [`random`], `Array::from` |
 //! | compute | methods and operators of [`Array`], [`concatenate`], [`stack`], [`select`], [`ops`] |
 //! | index | [`Array::index`], [`Array::set`] |
-//! | transform functions | [`compile`](fn@compile), [`grad`], [`value_and_grad`], [`vjp`], [`jvp`], [`vmap`] |
+//! | transform functions | [`compile`](fn@compile), [`grad`], [`value_and_grad`], [`vjp`], [`jvp`], [`vmap`]; a branch on a value is [`cond`](fn@cond) |
 //! | build models | [`nn`], `#[derive(Tree)]`, `#[derive(Module)]` |
 //! | look at values | [`Array::item`], [`Array::to_vec`], `println!("{x}")`; in compiled functions [`debug::print`] |
 //! | see what was compiled | [`Compiled`]'s `explain`, [`Explanation`] |
@@ -55,7 +55,7 @@ mod guide;
 pub use lazuli_core::{
     Array, Axes, CompileMode, CompileStats, Compiled, DType, Differentiable, Element, Ellipsis, Error, ErrorKind,
     Explanation, Function, Mappable, NewAxis, Operand, Output, Result, Scalar, Tree, array, async_eval, catch, compile,
-    compile_disabled, compile_is_enabled, compile_mode, compile_stats, concatenate, debug, disable_compile,
+    compile_disabled, compile_is_enabled, compile_mode, compile_stats, concatenate, cond, debug, disable_compile,
     enable_compile, export, files, grad, grad_all, jvp, keep, ops, paths, random, select, set_compile_mode, stack,
     step, synchronize, tree, try_jvp, try_vjp, value_and_grad, vjp, vmap, vmap_along, vmap_into,
 };

@@ -14,7 +14,7 @@ from lazuli import _lazuli
 P = ParamSpec("P")
 R = TypeVar("R")
 
-__all__ = ["checkpoint", "compile_disabled", "compile_mode", "custom_function", "grad", "value_and_grad", "vmap"]
+__all__ = ["checkpoint", "compile_disabled", "compile_mode", "cond", "custom_function", "grad", "value_and_grad", "vmap"]
 
 
 def _function(op: str, fun: Any) -> None:
@@ -194,6 +194,41 @@ def checkpoint(fun: Callable[P, R]) -> Callable[P, R]:
         return _lazuli._custom(fun, args, kwargs, recompute=True)
 
     return wrapper
+
+
+def cond(pred: Any, true_fun: Callable[..., R], false_fun: Callable[..., R], *operands: Any) -> R:
+    """Calls ``true_fun(*operands)`` if ``pred`` is true, else ``false_fun(*operands)``: a branch on a value, in compiled functions too.
+
+    Where values are known, the function that is chosen is simply called. In a function that is compiled or vectorised both are
+    traced, and at each call only the one that the value chooses runs. What they reach through their closures is passed along; an array
+    that one of them updates in place (``x[0] = ...``, ``mx.random.state``) is updated if that one runs. Other side effects happen at
+    the trace, as those of compiled functions.
+
+    Derivatives go through the branch that is taken. Under :func:`vmap`, a predicate that differs from point to point makes both
+    branches run for all points (with what they print), and results are selected.
+
+    Args:
+        pred: an array without axes, or a number; numbers other than 0 are true.
+        true_fun: takes the operands.
+        false_fun: takes the same, and returns the same: arrays of equal shapes and dtypes in equal containers. Numbers in
+            results become arrays.
+        *operands: arrays, trees of them, and constants.
+
+    Raises:
+        ValueError: if ``pred`` has axes; if what the functions return does not agree; if one replaces arrays of a module or
+            another container.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> @mx.compile
+        ... def root(x):
+        ...     return mx.cond(x > 0, mx.sqrt, lambda x: -x, x)
+        >>> root(mx.array(4.0)), root(mx.array(-4.0))
+        (array(2, dtype=float32), array(4, dtype=float32))
+    """
+    _function("cond", true_fun)
+    _function("cond", false_fun)
+    return _lazuli._cond(pred, true_fun, false_fun, operands)
 
 
 class custom_function:

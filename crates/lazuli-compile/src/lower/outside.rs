@@ -2,9 +2,10 @@
 
 use super::body::Body;
 use super::finish::finish;
-use super::{Launch, Lowerer, Operands, Place, Work, store_lane};
+use super::{Fork, Launch, Lowerer, Operands, Place, Work, store_lane};
 use crate::fuse::Group;
-use lazuli_ir::{Atom, Equation, Graph, Index, Ix, Prim, Result, Shape, Var, shape};
+use crate::pipeline::{Options, compile_branch};
+use lazuli_ir::{Atom, Aval, Equation, Graph, Index, Ix, Prim, Result, Shape, Var, shape};
 use lazuli_kernel::{DType, Nest, Strides};
 use smallvec::{SmallVec, smallvec};
 
@@ -97,14 +98,48 @@ impl Lowerer<'_> {
         if place.layout.is_row_contiguous() {
             return Ok(place);
         }
+        Ok(self.copied(&place, &graph.avals[v.0 as usize]))
+    }
+
+    /// A row-contiguous copy of what lies in a place.
+    pub(super) fn copied(&mut self, place: &Place, aval: &Aval) -> Place {
         let mut body = Body::default();
-        let at = body.begin(&place.layout.shape, &[]);
-        let lane = body.load(&place, self.aval(v).dtype, &at, None);
-        let copy = self.fresh(&graph.avals[v.0 as usize]);
+        let at = body.begin(&aval.shape, &[]);
+        let lane = body.load(place, aval.dtype, &at, None);
+        let copy = self.fresh(aval);
         let mut stores = Vec::new();
         store_lane(&mut body, &copy, lane, &at, &mut stores);
         self.launch(body, Nest::Map { stores });
-        Ok(copy)
+        copy
+    }
+
+    /// A choice: each branch is a plan of its own, for inputs as they lie here.
+    pub(super) fn branch(&mut self, anchor: u32) -> Result<()> {
+        let graph = self.graph;
+        let equation = &graph.equations[anchor as usize];
+        let whole = |buffer, offset| Operands { buffer, offset, strides: Strides::new(), len: 0 };
+        let predicate = self.materialise(equation.inputs[0])?;
+        let (mut inputs, mut layouts) = (Vec::new(), Vec::new());
+        for &a in &equation.inputs[1..] {
+            let place = self.materialise(a)?;
+            inputs.push(whole(place.buffer, 0));
+            layouts.push(place.layout);
+        }
+        // What was to be simplified has been.
+        let options = Options { simplify: false, ..self.options };
+        let [on_true, on_false] = equation.prim.bodies() else { unreachable!("a choice has two branches") };
+        let branches = [compile_branch(on_true, &layouts, &options)?, compile_branch(on_false, &layouts, &options)?];
+        let mut outputs = Vec::with_capacity(equation.outputs.len());
+        for &v in &equation.outputs {
+            let place = self.fresh(self.aval(v));
+            outputs.push(whole(place.buffer, 0));
+            self.places.set(v, place);
+        }
+        let plans = branches.each_ref().map(|b| b.plan.clone());
+        let predicate = whole(predicate.buffer, predicate.layout.offset.max(0) as usize);
+        self.work.push(Work::Branch(Box::new(Fork { predicate, plans, inputs, outputs })));
+        self.branches.push((anchor, branches));
+        Ok(())
     }
 
     pub(super) fn sort(&mut self, anchor: u32, axis: usize, indices: bool) -> Result<()> {

@@ -16,7 +16,7 @@ mod total;
 use crate::backend::{Backend, Buffer, Event, Executable, Features, MemoryStats, Mode, Run, Stream};
 use crate::error::{Error, Result};
 use crate::host::{self, HostArray};
-use crate::plan::{Binding, HostArg, Plan, Step};
+use crate::plan::{Binding, Branch, HostArg, Plan, Step};
 use memory::{Bytes, Slots, Tally};
 use smallvec::SmallVec;
 use std::any::Any;
@@ -69,11 +69,14 @@ impl Executable for Prepared {
     }
     /// The kernels as text: there is no code below them.
     fn disassemble(&self) -> Vec<Vec<String>> {
-        let kernels = self.0.steps.iter().map(|step| match step {
-            Step::Launch { kernel, .. } | Step::Product { kernel, .. } => vec![kernel.to_string()],
-            _ => vec![],
-        });
-        kernels.collect()
+        fn kernels(step: &Step) -> Vec<String> {
+            match step {
+                Step::Launch { kernel, .. } | Step::Product { kernel, .. } => vec![kernel.to_string()],
+                Step::Branch(branch) => branch.plans.iter().flat_map(|p| p.steps.iter().flat_map(kernels)).collect(),
+                _ => vec![],
+            }
+        }
+        self.0.steps.iter().map(kernels).collect()
     }
     fn as_any(&self) -> &dyn Any {
         self
@@ -96,8 +99,9 @@ impl Interpreter {
     }
 }
 
-fn run_step(step: &Step, slots: &mut Slots) -> Result<()> {
+fn run_step(step: &Step, slots: &mut Slots, tally: &Arc<Tally>) -> Result<()> {
     match step {
+        Step::Branch(branch) => run_branch(branch, slots, tally)?,
         Step::Launch { kernel, bindings } => {
             for Binding { extents, args, params } in bindings {
                 nest::launch(kernel, extents, args, params, slots);
@@ -119,6 +123,28 @@ fn run_step(step: &Step, slots: &mut Slots) -> Result<()> {
             let arrays = args.iter().zip(&bytes).map(|(a, bytes)| HostArray { dtype: a.dtype, shape: &a.shape, bytes });
             host::perform(&**call, &arrays.collect::<Vec<_>>())?;
         }
+    }
+    Ok(())
+}
+
+/// Runs the plan that is chosen, on copies of its inputs.
+fn run_branch(branch: &Branch, slots: &mut Slots, tally: &Arc<Tally>) -> Result<()> {
+    let chosen = slots.bytes(branch.predicate.slot)[branch.predicate.offset] != 0;
+    let plan = &branch.plans[usize::from(!chosen)];
+    let fresh = |nbytes: usize| Ok(Buffer::new(Bytes::allocate(nbytes, tally)?));
+    let mut inputs = Vec::with_capacity(branch.inputs.len());
+    for (&slot, &nbytes) in branch.inputs.iter().zip(&plan.inputs) {
+        let buffer = fresh(nbytes)?;
+        Bytes::of(&buffer)?.write().copy_from_slice(&slots.bytes(slot)[..nbytes]);
+        inputs.push(buffer);
+    }
+    let outputs = plan.outputs.iter().map(|&n| fresh(n)).collect::<Result<Vec<Buffer>>>()?;
+    let arena = fresh(plan.arena)?;
+    let mut inner = Slots::lock(&inputs.iter().collect::<Vec<_>>(), &outputs, &arena)?;
+    plan.steps.iter().try_for_each(|step| run_step(step, &mut inner, tally))?;
+    drop(inner);
+    for ((&slot, buffer), &nbytes) in branch.outputs.iter().zip(&outputs).zip(&plan.outputs) {
+        slots.bytes_mut(slot)[..nbytes].copy_from_slice(&Bytes::of(buffer)?.read()[..nbytes]);
     }
     Ok(())
 }
@@ -151,7 +177,7 @@ impl Backend for Interpreter {
         let outputs = self.outputs(plan, inputs, donate)?;
         let arena = self.allocate(plan.arena)?;
         let mut slots = Slots::lock(inputs, &outputs, &arena)?;
-        let result = plan.steps.iter().try_for_each(|step| run_step(step, &mut slots));
+        let result = plan.steps.iter().try_for_each(|step| run_step(step, &mut slots, &self.tally));
         drop(slots);
         Ok(Run { outputs, event: result.map_or_else(Event::failed, |()| Event::done()) })
     }

@@ -535,7 +535,7 @@ impl Case {
                     to: moved(*to, k),
                     nbytes: *nbytes,
                 })),
-                Step::Call(_) | Step::Product { .. } | Step::Host { .. } => {
+                Step::Call(_) | Step::Product { .. } | Step::Host { .. } | Step::Branch(_) => {
                     unreachable!("a case of a kernel has no other steps")
                 }
             }

@@ -177,7 +177,7 @@ fn dtype_of(plan: &Plan, slot: Slot) -> DType {
                 (output.slot == slot).then_some(if *indices { DType::U32 } else { *dtype })
             }
         },
-        Step::Copy { .. } | Step::Host { .. } => None,
+        Step::Copy { .. } | Step::Host { .. } | Step::Branch(_) => None,
     });
     let copied = || {
         plan.steps.iter().find_map(|step| match *step {

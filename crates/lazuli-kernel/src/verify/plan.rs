@@ -5,7 +5,7 @@ use crate::backend::Buffer;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ir::{Inner, Inst, Kernel, Nest, Role};
-use crate::plan::{Arg, Binding, HostArg, LibraryCall, Plan, Slot, Step};
+use crate::plan::{Arg, Binding, Branch, HostArg, LibraryCall, Plan, Slot, Step};
 use crate::shape;
 
 impl Plan {
@@ -87,6 +87,7 @@ impl Plan {
                 let to = self.strided(&bytes(to), DType::U8, &[*nbytes], true)?;
                 Ok(wholes([from, to]))
             }
+            Step::Branch(branch) => self.branch_accesses(branch),
             Step::Host { args, .. } => {
                 let read = |a: &HostArg| {
                     let arg = Arg { slot: a.slot, offset: a.offset, strides: [1].into_iter().collect(), len: 0 };
@@ -154,6 +155,30 @@ impl Plan {
             }
         }
         Ok(out)
+    }
+
+    fn branch_accesses(&self, branch: &Branch) -> Result<Vec<Access>> {
+        let Branch { predicate, plans, inputs, outputs } = branch;
+        let wrong = |message: String| Err(Error::internal("verify", message));
+        let bytes = |slot: &Slot| Arg { slot: *slot, offset: 0, strides: [1].into_iter().collect(), len: 0 };
+        let mut all = vec![self.strided(predicate, DType::Bool, &[], false)?];
+        for plan in plans {
+            plan.verify()?;
+            if plan.inputs.len() != inputs.len() || plan.outputs.len() != outputs.len() || !plan.donations.is_empty() {
+                return wrong("a branch of other numbers of inputs or outputs, or that donates".into());
+            }
+            for (slot, &need) in inputs.iter().zip(&plan.inputs) {
+                all.push(self.strided(&bytes(slot), DType::U8, &[need], false)?);
+            }
+        }
+        for (n, slot) in outputs.iter().enumerate() {
+            let (a, b) = (plans[0].outputs[n], plans[1].outputs[n]);
+            if a != b {
+                return wrong(format!("output {n} of the branches has {a} and {b} bytes"));
+            }
+            all.push(self.strided(&bytes(slot), DType::U8, &[a], true)?);
+        }
+        Ok(wholes(all))
     }
 
     fn call_accesses(&self, call: &LibraryCall) -> Result<Vec<Access>> {

@@ -12,7 +12,7 @@ mod explain;
 mod identity;
 mod reach;
 pub mod switches;
-mod trace;
+pub(crate) mod trace;
 mod verify;
 
 use crate::array::PyArray;

@@ -304,6 +304,30 @@ impl Watched {
     }
 }
 
+/// State that a function of a choice may not replace: whether it runs is not known.
+pub(crate) struct Guarded(Watched);
+
+impl Guarded {
+    pub fn of(fun: &Bound<'_, PyAny>) -> PyResult<Guarded> {
+        let held = Held { fun: fun.clone().unbind(), inputs: None, outputs: None };
+        Watched::of(&held, fun.py()).map(Guarded)
+    }
+    /// Puts back what the function replaced; an error if that held arrays.
+    pub fn refuse(&self, py: Python<'_>, name: &str) -> PyResult<()> {
+        let Guarded(watched) = self;
+        let replaced = watched.reached.replaced(py)?;
+        let Some(first) = replaced.iter().find(|r| r.existed) else { return Ok(()) };
+        let Some(names) = &watched.names else { return Ok(()) };
+        let named = names.bind(py).call_method1("name_of_item", (&first.container, &first.key))?;
+        let (what, _): (String, String) = named.extract()?;
+        watched.restore(py)?;
+        Err(PyValueError::new_err(format!(
+            "[cond] {what} is replaced in '{name}', which runs only if the predicate chooses it: return the new value from both functions, and assign it \
+             behind mx.cond. It was put back"
+        )))
+    }
+}
+
 /// Builds arguments anew around placeholders: one wrapper per distinct array object. It walks them in the order in which the call was read.
 pub(super) struct Filler<'a> {
     call: &'a Call,
