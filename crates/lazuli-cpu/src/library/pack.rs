@@ -30,7 +30,7 @@ pub trait Number: Copy + Send + Sync + 'static {
 }
 
 macro_rules! numbers {
-    ($($t:ty, $wide:ty, $same:literal, $widen:expr, $narrow:expr, $widen_all:expr;)*) => { $(
+    ($($t:ty, $wide:ty, $same:literal, $widen:expr, $widen_all:expr, $narrow_all:expr;)*) => { $(
         impl Number for $t {
             type Wide = $wide;
             const PARTS: usize = 1;
@@ -41,19 +41,17 @@ macro_rules! numbers {
             #[inline(always)]
             fn entry(self, _: usize, _: usize) -> $wide { $widen(self) }
             unsafe fn put(sums: &[$wide], first: usize, to: usize) {
-                for (i, &sum) in sums.iter().enumerate() {
-                    // SAFETY: the caller's.
-                    unsafe { (to as *mut $t).add(first + i).write($narrow(sum)) };
-                }
+                // SAFETY: the caller's.
+                $narrow_all(sums, unsafe { std::slice::from_raw_parts_mut((to as *mut $t).add(first), sums.len()) });
             }
         }
     )* };
 }
 numbers! {
-    f64, f64, true, std::convert::identity, std::convert::identity, copy;
-    f32, f32, true, std::convert::identity, std::convert::identity, copy;
-    f16, f32, false, f16::to_f32, f16::from_f32, <[f16]>::convert_to_f32_slice;
-    bf16, f32, false, bf16::to_f32, bf16::from_f32, <[bf16]>::convert_to_f32_slice;
+    f64, f64, true, std::convert::identity, copy, copy;
+    f32, f32, true, std::convert::identity, copy, copy;
+    f16, f32, false, f16::to_f32, <[f16]>::convert_to_f32_slice, |from, to: &mut [f16]| to.convert_from_f32_slice(from);
+    bf16, f32, false, bf16::to_f32, <[bf16]>::convert_to_f32_slice, |from, to: &mut [bf16]| to.convert_from_f32_slice(from);
 }
 
 /// By arrays of eight, which takes a few instructions where a call of `memcpy` would take longer than the copy.
