@@ -209,3 +209,13 @@ def test_the_new_functions_against_numpy():
     assert mx.as_strided(mx.arange(6), (4,), (-1,), 4).tolist() == [4, 3, 2, 1]
     with pytest.raises(ValueError):
         mx.as_strided(mx.arange(6), (4,), (2,))
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_complex_numbers_are_sorted_by_their_parts(axis):
+    a = np.random.default_rng(0).integers(-2, 3, (7, 40, 2)).astype(np.float32)
+    a = (a[..., 0] + 1j * a[..., 1]).astype(np.complex64)
+    x = mx.array(a)
+    assert np.array_equal(np.array(mx.sort(x, axis)), np.sort(a, axis))
+    assert np.array_equal(np.array(mx.argsort(x, axis)), np.argsort(a, axis, kind="stable"))
+    assert np.array_equal(np.array(mx.compile(lambda x: mx.sort(x, axis) * 2)(x)), np.sort(a, axis) * 2)

@@ -142,7 +142,6 @@ const REFUSED: &[(&str, &str)] = &[
         "[logcumsumexp] needs a float dtype, not int32: cast with astype first",
     ),
     ("sort[axis=3] f32[2,2]", "[sort] axis 3 is out of bounds for an array with 2 dimensions"),
-    ("argsort[axis=0] c64[2]", "[argsort] complex numbers have no order: sort their abs, real or imag"),
     ("matmul f32[2,3] f32[4,5]", "[matmul] last dimension of a (2, 3) must match second to last dimension of b (4, 5)"),
     (
         "matmul f32[2,3,3] f32[3,3,5]",

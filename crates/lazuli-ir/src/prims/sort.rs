@@ -1,4 +1,4 @@
-//! Sorting along an axis. Stable; NaN last.
+//! Sorting along an axis. Stable; NaN last; complex numbers by their real parts, then by their imaginary ones.
 
 use crate::aval::Aval;
 use crate::builder::Builder;
@@ -6,7 +6,7 @@ use crate::graph::Atom;
 use crate::param::fields;
 use crate::prim::{Arity, Library, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
 use crate::prims::{GatherAxis, check_axis};
-use lazuli_kernel::{DType, Error, Result};
+use lazuli_kernel::{DType, Result};
 use smallvec::{SmallVec, smallvec};
 
 /// The elements of each row along `axis` in ascending order.
@@ -21,20 +21,13 @@ pub struct ArgSort {
     pub axis: usize,
 }
 
-fn check(op: &str, axis: usize, a: &Aval) -> Result<()> {
-    if a.dtype.is_complex() {
-        return Err(Error::value(op, "complex numbers have no order: sort their abs, real or imag"));
-    }
-    check_axis(op, axis, a)
-}
-
 impl Primitive for Sort {
     fields!("sort" axis);
     fn arity(&self) -> Arity {
         Arity::Exactly(1)
     }
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
-        check("sort", self.axis, inputs[0])?;
+        check_axis("sort", self.axis, inputs[0])?;
         Ok(smallvec![inputs[0].clone()])
     }
     /// The tangents follow their elements.
@@ -57,7 +50,7 @@ impl Primitive for ArgSort {
         Arity::Exactly(1)
     }
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
-        check("argsort", self.axis, inputs[0])?;
+        check_axis("argsort", self.axis, inputs[0])?;
         Ok(smallvec![Aval::new(DType::U32, inputs[0].shape.clone())])
     }
     fn jvp(&self, _: &mut Builder, _: Primals, _: &[Option<Atom>]) -> Result<Tangents> {
