@@ -1,7 +1,7 @@
 //! Traced functions in files: saved by a program that has the function, loaded by one that has not, in Rust or in Python.
 //!
 //! A file holds one or several traces of a function. It is a `.safetensors` file: constants are its arrays, graphs are texts beside them, in the form in
-//! which graphs print and parse. So a damaged file is refused, and another version's is told apart by the first words of its graphs.
+//! which graphs print and parse. A checksum tells a damaged file, the first words of its graphs another version's.
 //! A call looks for a trace that its arguments fit.
 //!
 //! Absent: trees (arguments and results are lists of arrays, arguments by name too), machine code (it is generated where the function runs).
@@ -195,7 +195,43 @@ pub fn save(file: impl AsRef<Path>, traces: &[Traced], metadata: &str) -> Result
             put("guards", guards.to_string());
         }
     }
+    texts.insert(CHECKSUM.into(), checksum(&texts, &arrays)?);
     files::save_with("export_function", file, arrays, Some(texts))
+}
+
+/// The name of the text that tells whether a file is as it was saved.
+const CHECKSUM: &str = "checksum";
+
+/// A number for all that a file says, as text. A change within eight bytes always gives another number: each step maps different words to different
+/// states, and different states to different states.
+fn checksum(texts: &Metadata, arrays: &[(String, Array)]) -> Result<String> {
+    let mut sum = 0u64;
+    let mut add = |bytes: &[u8]| {
+        let words = bytes.chunks(8).map(|chunk| {
+            let mut word = [0; 8];
+            word[..chunk.len()].copy_from_slice(chunk);
+            u64::from_le_bytes(word)
+        });
+        for word in std::iter::once(bytes.len() as u64).chain(words) {
+            // 2⁶⁴/φ is odd (Knuth, The Art of Computer Programming, 6.4); the shift brings high bits to where they count.
+            sum = (sum ^ word).wrapping_mul(0x9E37_79B9_7F4A_7C15);
+            sum ^= sum >> 32;
+        }
+    };
+    let mut texts: Vec<_> = texts.iter().filter(|(name, _)| *name != CHECKSUM).collect();
+    texts.sort();
+    for (name, text) in texts {
+        add(name.as_bytes());
+        add(text.as_bytes());
+    }
+    let mut arrays: Vec<_> = arrays.iter().collect();
+    arrays.sort_by(|a, b| a.0.cmp(&b.0));
+    for (name, array) in arrays {
+        add(name.as_bytes());
+        add(array.aval().to_string().as_bytes());
+        add(&array.try_to_bytes()?);
+    }
+    Ok(format!("{sum:016x}"))
 }
 
 /// Loads what [`save`] wrote.
@@ -211,6 +247,9 @@ pub fn load(file: impl AsRef<Path>) -> Result<Exported> {
         Some(FORMAT) => {}
         Some(other) => return Err(broken(format!("is '{other}', where this version reads '{FORMAT}'"))),
         None => return Err(broken("holds arrays, and no function".into())),
+    }
+    if texts.get(CHECKSUM) != Some(&checksum(&texts, &arrays)?) {
+        return Err(broken("is damaged: its checksum is another".into()));
     }
     let mut traces = Vec::new();
     let count: usize = texts

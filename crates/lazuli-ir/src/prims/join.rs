@@ -47,8 +47,9 @@ impl Primitive for Pad {
         if self.low.len() != a.rank() || self.high.len() != a.rank() {
             return Err(Error::value("pad", format!("{} widths for the {} axes of {a}", self.low.len(), a.rank())));
         }
-        let shape: Shape =
-            a.shape.iter().zip(&self.low).zip(&self.high).map(|((n, low), high)| low + n + high).collect();
+        // What is too large to count is too large to hold, which is found later.
+        let extent = |((n, low), high): ((&usize, &usize), &usize)| n.saturating_add(*low).saturating_add(*high);
+        let shape: Shape = a.shape.iter().zip(&self.low).zip(&self.high).map(extent).collect();
         Ok(smallvec![Aval::new(a.dtype, shape)])
     }
     fn jvp(&self, b: &mut Builder, primals: Primals, tangents: &[Option<Atom>]) -> Result<Tangents> {
