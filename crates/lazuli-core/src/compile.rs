@@ -13,7 +13,7 @@ use crate::program::{Arrays, Program, Recorded};
 use crate::shapeless::{self, Scope};
 use crate::switch::{self, CompileMode};
 use crate::trace::{self, Trace};
-use crate::tree::{self, Constant, Leaf, Tree};
+use crate::tree::{self, Constant, Leaf, LeafMut, Tree};
 use crate::{random, verify};
 use lazuli_ir::{Aval, DType, ErrorKind, Location, Result, Scalar};
 use smallvec::SmallVec;
@@ -118,7 +118,7 @@ struct Entry {
     program: Arc<Program>,
     /// The function's result, of type `O::Tree`.
     output: Box<dyn Any + Send + Sync>,
-    /// The state after the call, of type `S`; its arrays are the first outputs.
+    /// The state after the call, of type `S`, if the function changed more of it than its arrays, which are the first outputs.
     state: Option<Box<dyn Any + Send + Sync>>,
 }
 
@@ -453,9 +453,18 @@ pub(crate) fn call<S: Tree + Clone, O: Output>(
         false => entry.program.call(call.arrays)?,
     };
     let mut outputs = outputs.into_iter();
-    if let (Some(state), Some(new)) = (state, &entry.state) {
-        let new = new.downcast_ref::<S>().expect("a function has one type of state");
-        *state = tree::fill(new, &mut outputs);
+    match (state, &entry.state) {
+        (Some(state), Some(new)) => {
+            let new = new.downcast_ref::<S>().expect("a function has one type of state");
+            *state = tree::fill(new, &mut outputs);
+        }
+        // What a visit does not show is the caller's own.
+        (Some(state), None) => state.visit_mut(&mut |leaf| {
+            if let LeafMut::Array(a) = leaf {
+                *a = outputs.next().expect("as many outputs as the state has arrays");
+            }
+        }),
+        (None, _) => {}
     }
     let output = entry.output.downcast_ref::<O::Tree>().expect("a function has one type of result");
     Ok(tree::fill(output, &mut outputs))
@@ -518,6 +527,15 @@ fn insert(shared: &Shared, key: Vec<Token>, entry: Arc<Entry>) -> Arc<Entry> {
     inserted.entry
 }
 
+/// What a tree is but for its arrays.
+fn skeleton(tree: &impl Tree) -> Vec<Token> {
+    let mut call = Call { key: Vec::new(), arrays: Vec::new(), state: 0 };
+    call.add(Part::State, tree);
+    let is_array = |t: &Token| matches!(t, Token::Array(_) | Token::Same(_));
+    call.key.iter_mut().filter(|t| is_array(t)).for_each(|t| *t = Token::Same(0));
+    call.key
+}
+
 /// Runs the function on placeholders.
 fn trace<S: Tree + Clone, O: Output>(
     shared: &Shared,
@@ -530,6 +548,7 @@ fn trace<S: Tree + Clone, O: Output>(
     let trace = Trace::begin(shared.name.clone(), "compile");
     let scope = shapeless.then(Scope::begin);
     let mut holes = Holes { trace: &trace, arrays: Vec::new() };
+    let before = state.map(skeleton);
     let mut state = state.map(|s| holes.stand_in(s));
     let output = run(state.as_mut(), Some(&mut holes)).into_result()?;
     let mut outputs = state.as_ref().map(tree::arrays).unwrap_or_default();
@@ -554,6 +573,7 @@ fn trace<S: Tree + Clone, O: Output>(
     let program = Program::from_trace(recorded, mode.options()).map_err(|e| e.at(shared.place.to_string()))?;
     // What is kept need not keep the recorded graph alive.
     let nothing = Array::scalar(Scalar::bool(false));
+    let state = state.filter(|s| before.as_ref() != Some(&skeleton(s)));
     let state = state.map(|s| Box::new(tree::map(&s, |_| nothing.clone())) as _);
     let output = Box::new(tree::map(&output, |_| nothing.clone()));
     Ok(Entry { program: Arc::new(program), output, state })

@@ -45,6 +45,20 @@ fn mixed() -> Mixed<LayerNorm> {
 }
 
 #[test]
+fn what_is_left_out_of_a_state_stays_the_callers() {
+    let step = compile(|t: &mut Mixed<LayerNorm>, x: &Array| t.mean = &t.mean + x);
+    let switch = compile(|t: &mut Mixed<LayerNorm>| t.mode = Mode::Multiply);
+    for calls in [1, 2] {
+        let mut tree = Mixed { calls, ..mixed() };
+        step(&mut tree, &array([1.0]));
+        assert_eq!((tree.calls, tree.mean.to_vec::<f32>()), (calls, vec![6.0]));
+        switch(&mut tree);
+        assert_eq!((tree.mode, tree.mean.to_vec::<f32>()), (Mode::Multiply, vec![6.0]));
+    }
+    assert_eq!((step.traces(), switch.traces()), (1, 1));
+}
+
+#[test]
 fn fields_have_paths_roles_and_names() {
     let tree = mixed();
     let expected = [
