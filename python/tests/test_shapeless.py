@@ -111,6 +111,57 @@ def test_other_reads_are_guarded():
             compiled(*calls[1])
 
 
+def either(run, other=lambda x: x * 2, catch=Exception):
+    """What ``run`` gives, or ``other`` if it is refused."""
+
+    def f(x):
+        try:
+            return run(x)
+        except catch:
+            return other(x)
+
+    return f
+
+
+def unused(run):
+    """A function that makes no use of what ``run`` gives."""
+    return lambda x: (run(x), x * 2)[1]
+
+
+# What is refused for some of the shapes, and is or is not for others.
+REFUSALS = {
+    "reshape": (lambda x: x.reshape(3, -1).sum(0), [(4,), (6,), (8,), (9,)]),
+    "index": (lambda x: x[5], [(4,), (8,), (5,)]),
+    "broadcast": (lambda x: x + mx.ones((3,)), [(4,), (3,), (1,), (2,)]),
+    "matmul": (lambda x: (x @ x).sum(0), [(2, 3), (3, 3), (3, 2), (2, 2)]),
+    "unpacking": (lambda x: (lambda a, b: a + b)(*x), [(3, 2), (2, 2), (4, 2)]),
+    "split": (lambda x: mx.split(x, 2)[0], [(4,), (5,), (6,)]),
+    "squeeze": (lambda x: mx.squeeze(x, 0), [(3, 2), (1, 2), (2, 2)]),
+    "concatenate": (lambda x: mx.concatenate([x, mx.ones((1, 3))]), [(2, 2), (2, 3), (3, 2)]),
+    "view": (lambda x: mx.view(x.astype(mx.int8), mx.int32), [(3,), (8,), (5,)]),
+    "max": (lambda x: x.max(0), [(0, 2), (3, 2), (2, 2)]),
+    "topk": (lambda x: mx.sort(mx.topk(x, 4)), [(3,), (6,), (2,)]),
+    "einsum": (lambda x: mx.einsum("ij,jk->ik", x, x), [(2, 3), (3, 3), (4, 3)]),
+    "vmap": (lambda x: mx.vmap(lambda x: x.reshape(2, -1).sum(0))(x), [(2, 3), (2, 4), (3, 4)]),
+    "grad": (lambda x: mx.grad(lambda x: x.reshape(2, -1).sum())(x), [(3,), (4,), (5,)]),
+    "an integer that does not fit": (lambda x: x.astype(mx.int8) + x.shape[0], [(100,), (200,), (127,), (128,)]),
+}
+
+
+@pytest.mark.parametrize("name", REFUSALS)
+def test_refusals_are_guarded(name):
+    run, shapes = REFUSALS[name]
+    update = lambda x: (x.__setitem__(5, 1.0), x)[1]
+    for order in (shapes, shapes[::-1]):
+        calls = [(values(s),) for s in order]
+        for f in (either(run), unused(either(run)), either(unused(run)), unused(run), either(lambda x: update(x + 0) + run(x))):
+            holds(f, calls)
+            auto = mx.compile(f, shapeless="auto")
+            for args in calls + calls:
+                got, plain = outcome(auto, args), outcome(f, args)
+                assert got == plain or isinstance(got, type) and isinstance(plain, type), (args[0].shape, got, plain)
+
+
 def test_a_comparison_guards_its_outcome():
     f = mx.compile(lambda x, w: x @ w if x.shape[-1] == w.shape[0] and x.shape[0] < 10 else x, shapeless=True)
     for n, k in [(2, 3), (4, 5), (9, 2)]:

@@ -177,7 +177,11 @@ impl Array {
         meta: Meta,
     ) -> Array {
         let traced = inputs.iter().any(|a| a.node.traced) || shapes.iter().any(|a| a.node.traced);
-        Array::new(avals, meta, traced, State::Pending(Arc::new(Record { op, inputs, shapes })))
+        let array = Array::new(avals, meta, traced, State::Pending(Arc::new(Record { op, inputs, shapes })));
+        if traced {
+            shapeless::recorded(&array);
+        }
+        array
     }
     pub(crate) fn done(aval: Aval, buffer: Buffer, layout: Layout) -> Array {
         let array = Array::new(smallvec![aval], Meta::default(), false, State::Done(None));

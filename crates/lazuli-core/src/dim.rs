@@ -6,7 +6,7 @@ use crate::raise::must;
 use crate::shapeless::{self, Relation, Side, Test};
 use crate::trace;
 use lazuli_ir::prims::NumberOfElements;
-use lazuli_ir::{DType, Error, Result};
+use lazuli_ir::{DType, Error, Kind, Result};
 use smallvec::{SmallVec, smallvec};
 use std::cmp::Ordering;
 use std::fmt;
@@ -216,6 +216,18 @@ impl Operand for Dim {
     }
     fn dtype(&self) -> Option<DType> {
         None
+    }
+    #[track_caller]
+    fn check(&self, op: &str, beside: Option<DType>) -> Result<()> {
+        let weak = Weak::Int(self.peek() as i64);
+        let dtype = weak.dtype_beside(beside);
+        weak.checked_scalar(op, dtype).inspect_err(|_| shapeless::refused())?;
+        // Another extent may be too large.
+        let bits = 8 * dtype.itemsize() - usize::from(dtype.kind() == Kind::Signed);
+        if dtype.is_integer() && bits < 63 {
+            self.compare((1i64 << bits) - 1, Ordering::Less, true);
+        }
+        Ok(())
     }
 }
 

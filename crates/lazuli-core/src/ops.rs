@@ -22,7 +22,7 @@ pub use reduce::*;
 pub use shape::*;
 
 use crate::array::{Array, Op};
-use crate::trace;
+use crate::{shapeless, trace};
 use lazuli_ir::{Aval, DType, Error, Kind, Prim, Result, Scalar};
 use smallvec::SmallVec;
 
@@ -33,9 +33,12 @@ pub(crate) fn record(prim: impl Into<Prim>, inputs: &[&Array], shapes: &[&Array]
     let meta = trace::meta();
     let avals: SmallVec<[&Aval; 3]> = inputs.iter().map(|a| a.aval()).collect();
     let extents: SmallVec<[&Aval; 1]> = shapes.iter().map(|a| a.aval()).collect();
-    let outputs = prim.infer(&avals, &extents).map_err(|e| match meta.location.place() {
-        Some((file, line)) => e.at(format!("{file}:{line}")),
-        None => e,
+    let outputs = prim.infer(&avals, &extents).map_err(|e| {
+        shapeless::refused();
+        match meta.location.place() {
+            Some((file, line)) => e.at(format!("{file}:{line}")),
+            None => e,
+        }
     })?;
     let n = outputs.len() as u32;
     let inputs = inputs.iter().map(|&a| a.clone()).collect();
@@ -63,6 +66,11 @@ pub trait Operand {
     fn weak(&self) -> Option<Weak> {
         None
     }
+    /// Whether it can be had beside such an operand: an error for a number that the dtype cannot hold.
+    #[track_caller]
+    fn check(&self, _op: &str, _beside: Option<DType>) -> Result<()> {
+        Ok(())
+    }
 }
 
 /// An operand as an array beside one of `beside`.
@@ -73,7 +81,10 @@ pub trait Operand {
 pub fn beside(op: &str, operand: &dyn Operand, beside: Option<DType>) -> Result<Array> {
     match operand.weak() {
         Some(number) => number.checked_scalar(op, number.dtype_beside(beside)).map(Array::scalar),
-        None => Ok(operand.array(beside)),
+        None => {
+            operand.check(op, beside)?;
+            Ok(operand.array(beside))
+        }
     }
 }
 
@@ -95,6 +106,10 @@ impl<T: Operand + ?Sized> Operand for &T {
     }
     fn weak(&self) -> Option<Weak> {
         (**self).weak()
+    }
+    #[track_caller]
+    fn check(&self, op: &str, beside: Option<DType>) -> Result<()> {
+        (**self).check(op, beside)
     }
 }
 

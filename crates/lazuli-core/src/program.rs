@@ -9,12 +9,12 @@ use crate::explain::Call;
 use crate::log::{self, Topic};
 use crate::progress;
 use crate::run::Ready;
-use crate::shapeless::{Facts, Guards};
+use crate::shapeless::{self, Facts, Guards};
 use crate::trace::{self, Effects, Trace};
 use lazuli_compile::Options;
 use lazuli_compile::dot::{self, Names};
 use lazuli_explain::Times;
-use lazuli_ir::{Atom, Aval, Effect, Error, Graph, Prim, Result, Shape};
+use lazuli_ir::{Atom, Aval, Effect, Error, Graph, Result, Shape};
 use lazuli_kernel::Layout;
 use smallvec::{SmallVec, smallvec};
 use std::borrow::Cow;
@@ -198,9 +198,8 @@ impl Program {
                 ),
             ));
         }
-        let elementwise = |p: &Prim| matches!(p, Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_));
-        let elementwise = || cut.graph.equations.iter().all(|e| elementwise(&e.prim));
-        let guards = facts.map(|f| Guards::new(&name, inputs, f, elementwise())).transpose()?;
+        let elementwise = || cut.graph.equations.iter().all(shapeless::is_elementwise);
+        let guards = facts.map(|f| Guards::new(&name, inputs, outputs, f, elementwise())).transpose()?;
         // Constants that belong to an outer trace have no value; they stay symbolic.
         let known: Vec<Array> = match trace::is_tracing() {
             true => cut.constants.iter().filter(|a| !a.is_traced()).cloned().collect(),

@@ -1,5 +1,6 @@
 //! From errors to panics and back: methods panic at the caller's line, and [`catch`] makes a `Result` of that again.
 
+use crate::shapeless;
 use lazuli_ir::{Error, Result};
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -15,7 +16,7 @@ thread_local! {
 /// If `result` is an error. Within [`catch`], the error itself is the payload, and nothing is printed.
 #[track_caller]
 pub fn must<T>(result: Result<T>) -> T {
-    match result {
+    match result.inspect_err(|_| shapeless::refused()) {
         Ok(value) => value,
         Err(error) if CATCHING.get() > 0 => resume_unwind(Box::new(error)),
         Err(error) => panic!("{error}"),

@@ -7,6 +7,10 @@
 //! - its number is read ([`Array::shape`] and its like, [`Dim::get`](crate::Dim::get)) or compared: that is recorded as a test with the place of
 //!   the reader. The program runs only for shapes for which every test has the outcome it had.
 //!
+//! What is refused for some extents is as much a reading of them: an error while such a trace is live guards the extents of all inputs, since the function
+//! may go another way where there is none; and what the function records and makes no use of is looked at in each binding, since it may be
+//! refused there.
+//!
 //! So forgetting to think of shapeless traces costs generality, never correctness: numbers are guarded by default. Compiled functions that are
 //! called meanwhile run as plain functions, as part of the trace. Absent: arrays of a live trace that other threads look at.
 
@@ -16,7 +20,7 @@ use crate::trace::{self, Cut, Effects, Trace};
 use crate::transform::{Transform, Transformed};
 use lazuli_ir::param::Params;
 use lazuli_ir::prims::{Call, GraphRule};
-use lazuli_ir::{Aval, Error, ErrorKind, Graph, Location, Result, Shape};
+use lazuli_ir::{Aval, Equation, Error, ErrorKind, Graph, Location, Prim, Result, Shape};
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::cmp::Ordering;
@@ -77,6 +81,10 @@ pub struct Facts {
     tests: Vec<Test<Array>>,
     /// Whether anything depends on the number of axes.
     rank: bool,
+    /// Where an operation was refused first.
+    refused: Option<Location>,
+    /// All that was recorded.
+    recorded: Vec<Array>,
 }
 
 impl fmt::Debug for Facts {
@@ -208,11 +216,34 @@ pub(crate) fn read_rank() {
     });
 }
 
+/// Notes that something was refused: for other extents it may not be, and the function may go another way then.
+#[track_caller]
+pub fn refused() {
+    if is_live() {
+        let location = trace::meta().location;
+        STATE.with_borrow_mut(|s| {
+            if let State::On(facts) = s {
+                facts.rank = true;
+                facts.refused.get_or_insert(location);
+            }
+        });
+    }
+}
+
+/// Notes what was recorded.
+pub(crate) fn recorded(array: &Array) {
+    STATE.with_borrow_mut(|s| {
+        if let State::On(facts) = s {
+            facts.recorded.push(array.clone());
+        }
+    });
+}
+
 /// Records a call of what a rule makes for each binding of shapes.
 #[track_caller]
 pub(crate) fn record_rule(rule: Arc<dyn GraphRule>, inputs: &[&Array]) -> Result<Vec<Array>> {
     let avals: SmallVec<[&Aval; 4]> = inputs.iter().map(|a| a.aval()).collect();
-    let call = Call::ruled(rule.name(), rule, &avals)?;
+    let call = Call::ruled(rule.name(), rule, &avals).inspect_err(|_| refused())?;
     let outputs: SmallVec<[Aval; 1]> = call.graph.output_avals().into();
     let n = outputs.len() as u32;
     let operands = inputs.iter().map(|&a| a.clone()).collect();
@@ -242,6 +273,11 @@ pub(crate) fn read_rule(name: &str, params: &Params, source: Option<Graph>) -> O
         Some(graph) => Some(Arc::new(Transformed { transform: Transform::read(name, params)?, graph })),
         None => Some(Arc::new(ByShape::read(name, params)?)),
     }
+}
+
+/// Whether an equation knows nothing of axes.
+pub(crate) fn is_elementwise(e: &Equation) -> bool {
+    matches!(e.prim, Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_))
 }
 
 /// What a shapeless program needs to know before it runs for a binding of shapes.
@@ -362,8 +398,17 @@ fn key_of<'a>(shapes: impl Iterator<Item = &'a [usize]>) -> SmallVec<[usize; 16]
 const BINDINGS: usize = 1024;
 
 impl Guards {
-    /// The guards of a trace from `inputs`. `elementwise`: whether it recorded nothing that knows of axes.
-    pub fn new(name: &str, inputs: &[Array], facts: Facts, elementwise: bool) -> Result<Guards> {
+    /// The guards of a trace from `inputs` to `outputs`. `elementwise`: whether these follow by what knows nothing of axes.
+    pub fn new(name: &str, inputs: &[Array], outputs: &[Array], facts: Facts, elementwise: bool) -> Result<Guards> {
+        let Facts { mut tests, rank, refused, recorded } = facts;
+        if let Some(location) = refused {
+            for input in inputs {
+                for (axis, &n) in input.aval().shape.iter().enumerate() {
+                    let (left, right) = (Side::Extent(input.clone(), axis), Side::Number(n as i64));
+                    tests.push(Test { left, relation: Relation::Equal, right, outcome: true, location });
+                }
+            }
+        }
         let mut arrays: Vec<Array> = Vec::new();
         let mut numbers: HashMap<(usize, u32), usize> = HashMap::new();
         let mut side = |s: Side<Array>| match s {
@@ -377,14 +422,16 @@ impl Guards {
             }
             Side::Number(n) => Side::Number(n),
         };
-        let mut tests: Vec<Test<usize>> = Vec::with_capacity(facts.tests.len());
-        for Test { left, relation, right, outcome, location } in facts.tests {
-            tests.push(Test { left: side(left), relation, right: side(right), outcome, location });
+        let mut numbered: Vec<Test<usize>> = Vec::with_capacity(tests.len());
+        for Test { left, relation, right, outcome, location } in tests {
+            numbered.push(Test { left: side(left), relation, right: side(right), outcome, location });
         }
-        let any_rank = elementwise && !facts.rank;
+        arrays.extend(trace::unused(inputs, outputs, recorded));
         let cut = trace::cut(inputs, &arrays, &Effects::default())?;
+        let any_rank = elementwise && !rank && cut.graph.equations.iter().all(is_elementwise);
         let constants = cut.constants.iter().map(|c| c.aval().shape.clone()).collect();
-        Ok(Guards { name: name.into(), graph: cut.graph, constants, tests, any_rank, bound: Mutex::default() })
+        let (name, graph, bound) = (name.into(), cut.graph, Mutex::default());
+        Ok(Guards { name, graph, constants, tests: numbered, any_rank, bound })
     }
 
     fn bindings(&self) -> MutexGuard<'_, HashMap<Box<[usize]>, Arc<Bound>>> {
@@ -404,7 +451,7 @@ impl Guards {
             return Ok(bound.clone());
         }
         self.check(arguments)?;
-        let graph = make()?;
+        let graph = make().map_err(|e| self.fails(e))?;
         let outputs = graph.output_avals().into();
         let bound = Arc::new(Bound { outputs, graph: Mutex::new(is_remade.then_some(graph)) });
         let mut known = self.bindings();
@@ -423,12 +470,12 @@ impl Guards {
 
     /// Whether every test comes out as it did at the trace.
     fn check(&self, arguments: &[Array]) -> Result<()> {
-        if self.tests.is_empty() {
+        if self.tests.is_empty() && self.graph.equations.is_empty() {
             return Ok(());
         }
         let shapes: Vec<Shape> =
             arguments.iter().map(|a| a.aval().shape.clone()).chain(self.constants.iter().cloned()).collect();
-        let now = self.graph.rebind(&shapes)?;
+        let now = self.graph.rebind(&shapes).map_err(|e| self.fails(e))?;
         let extent = |graph: &Graph, s: Side<usize>| match s {
             Side::Number(n) => n,
             Side::Extent(k, axis) => graph.aval(graph.outputs[k]).shape[axis] as i64,
@@ -441,6 +488,19 @@ impl Guards {
             }
         }
         Ok(())
+    }
+
+    /// The error of an operation that is refused for these shapes, as it was not at the trace. The function itself might have gone another way then.
+    fn fails(&self, error: Error) -> Error {
+        if !matches!(error.kind(), ErrorKind::Value | ErrorKind::Index | ErrorKind::Type) {
+            return error;
+        }
+        let message = format!(
+            "'{}' was traced shapeless for shapes with which this call does not agree: {}. Compile with shapeless=\"auto\" to trace again",
+            self.name,
+            error.message()
+        );
+        Error::new(ErrorKind::ShapeGuard, error.op(), message)
     }
 
     /// The error of a test that does not hold: the sides then and now.

@@ -318,6 +318,20 @@ pub(crate) fn reached(arrays: &[Array], targets: &[Array]) -> Option<usize> {
     None
 }
 
+/// Of what was recorded and depends on `inputs`, what `outputs` do not need; without what others of it need.
+pub(crate) fn unused(inputs: &[Array], outputs: &[Array], recorded: Vec<Array>) -> Vec<Array> {
+    let node = |a: &Array| Arc::as_ptr(&a.node);
+    let used = dependents(inputs, outputs, Within::Dependent).nodes;
+    let left: Vec<Array> = recorded.into_iter().filter(|a| !used.contains_key(&node(a))).collect();
+    let found = dependents(inputs, &left, Within::Dependent).nodes;
+    let mut needed: Set<*const Node> = Set::default();
+    for record in left.iter().filter_map(|a| a.node.record()) {
+        needed.extend(record.inputs.iter().chain(&record.shapes).map(node));
+    }
+    let wanted = |a: &Array| found.get(&node(a)) == Some(&true) && !needed.contains(&node(a));
+    left.into_iter().filter(wanted).collect()
+}
+
 type Key = (*const Node, u32);
 
 fn key(a: &Array) -> Key {

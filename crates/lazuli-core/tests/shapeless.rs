@@ -136,6 +136,29 @@ fn numbers_that_were_read_are_guarded() {
     cases.into_iter().for_each(check);
 }
 
+/// What is refused for some extents decides where a function goes, whether it makes use of what is not refused or not.
+#[test]
+fn refusals_are_guarded() {
+    let cases = cases! {
+        "refused at the trace" Refused &[&[&[4]], &[&[6]], &[&[9]]] => |x| vec![ops::reshape(&x[0], [3, -1]).map_or(&x[0] * 2.0, |y| y.sum(()))];
+        "refused later" Refused &[&[&[6]], &[&[4]], &[&[8]]] => |x| vec![ops::reshape(&x[0], [3, -1]).map_or(&x[0] * 2.0, |y| y.sum(()))];
+        "refused later, without a use" Refused &[&[&[6]], &[&[4]], &[&[8]]] => |x| vec![&x[0] * ops::reshape(&x[0], [3, -1]).map_or(2.0, |_| 3.0)];
+        "refused by a body that is made anew" Refused &[&[&[6]], &[&[5]]] => |x| vec![&x[0] * ops::split(&x[0], 2, 0).map_or(2.0, |_| 3.0)];
+        "refused later, for a gradient" Refused &[&[&[6]], &[&[4]]] => |x| {
+            vec![grad(|x: &Array| x.sum(()) * ops::reshape(x, [3, -1]).map_or(2.0, |_| 3.0))(&x[0])]
+        };
+        "not refused" Holds &[&[&[6]], &[&[9]]] => |x| vec![&x[0] * ops::reshape(&x[0], [3, -1]).map_or(2.0, |_| 3.0)];
+        "an integer that does not fit" Refused &[&[&[100]], &[&[128]], &[&[200]]] => |x| {
+            let small = ops::astype(&x[0], DType::I8)?;
+            vec![ops::add(&small, x[0].dim(0)).unwrap_or_else(|_| small.clone())]
+        };
+        "an integer that fits" Holds &[&[&[100]], &[&[127]], &[&[3]]] => |x| {
+            vec![ops::add(&ops::astype(&x[0], DType::I8)?, x[0].dim(0))?]
+        };
+    };
+    cases.into_iter().for_each(check);
+}
+
 #[test]
 fn transformations_follow_the_shapes() {
     let cases = cases! {

@@ -59,6 +59,12 @@ impl Operand for Arg {
             Arg::Weak(w) => Some(*w),
         }
     }
+    fn check(&self, op: &str, beside: Option<DType>) -> lazuli_core::Result<()> {
+        match self {
+            Arg::Dim(d) => d.check(op, beside),
+            Arg::Array(_) | Arg::Weak(_) => Ok(()),
+        }
+    }
 }
 
 impl<'a, 'py> FromPyObject<'a, 'py> for Arg {

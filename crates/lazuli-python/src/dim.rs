@@ -9,7 +9,7 @@ use crate::convert::not_ints;
 use lazuli_core::{Dim, Extent};
 use pyo3::basic::CompareOp;
 use pyo3::prelude::*;
-use pyo3::types::{PyInt, PyTuple, PyType};
+use pyo3::types::{PyComplex, PyInt, PyTuple, PyType};
 use std::cmp::Ordering;
 
 /// An extent of an array of a shapeless trace; it behaves as an int.
@@ -76,10 +76,13 @@ macro_rules! unary {
     };
 }
 
-unary! { __index__ __int__ __float__ __neg__ __pos__ __abs__ __invert__ __trunc__ __floor__ __ceil__ __repr__ __str__ __complex__ }
+unary! { __index__ __int__ __float__ __neg__ __pos__ __abs__ __invert__ __trunc__ __floor__ __ceil__ __repr__ __str__ }
 
 #[pymethods]
 impl PyDim {
+    fn __complex__<'py>(&self, py: Python<'py>) -> Bound<'py, PyComplex> {
+        PyComplex::from_doubles(py, self.0.get() as f64, 0.0)
+    }
     /// `isinstance(n, int)` holds.
     #[getter]
     fn __class__<'py>(&self, py: Python<'py>) -> Bound<'py, PyType> {

@@ -92,6 +92,8 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> PyErr {
 
 /// The exception of an error's kind.
 pub fn exception(e: Error) -> PyErr {
+    // The function may catch it.
+    lazuli_core::shapeless::refused();
     // What Python raised within comes out as it was.
     if let Some(raised) = e.cause::<PyErr>() {
         return Python::attach(|py| raised.clone_ref(py));
