@@ -162,6 +162,21 @@ def test_refusals_are_guarded(name):
                 assert got == plain or isinstance(got, type) and isinstance(plain, type), (args[0].shape, got, plain)
 
 
+@pytest.mark.parametrize("f", [
+    lambda x: x / (x @ x),
+    lambda x: mx.compile(lambda x: x ** 3 / x.mean())(x),
+    lambda x: mx.roll(x * x, 1) / x,
+    lambda x: mx.cumsum(x / (x @ x)) * x,
+])
+def test_derivatives_of_derivatives_have_the_same_bits(f):
+    # What is added up where a value is used several times is added up in one order.
+    grad = lambda f: mx.grad(lambda x: f(x).sum())
+    calls = [(values((n,)) + 0.1,) for n in (3, 16, 33, 2)]
+    for g in (grad(f), grad(grad(f)), grad(mx.compile(grad(f))), lambda x: mx.jvp(grad(f), [x], [x])[1][0]):
+        assert holds(g, calls)
+    assert holds(mx.vmap(grad(grad(f))), [(mx.stack([x, x + 1]),) for x, in calls])
+
+
 def test_a_comparison_guards_its_outcome():
     f = mx.compile(lambda x, w: x @ w if x.shape[-1] == w.shape[0] and x.shape[0] < 10 else x, shapeless=True)
     for n, k in [(2, 3), (4, 5), (9, 2)]:

@@ -529,11 +529,14 @@ fn insert(shared: &Shared, key: Vec<Token>, entry: Arc<Entry>) -> Arc<Entry> {
 
 /// What a tree is but for its arrays.
 fn skeleton(tree: &impl Tree) -> Vec<Token> {
-    let mut call = Call { key: Vec::new(), arrays: Vec::new(), state: 0 };
-    call.add(Part::State, tree);
-    let is_array = |t: &Token| matches!(t, Token::Array(_) | Token::Same(_));
-    call.key.iter_mut().filter(|t| is_array(t)).for_each(|t| *t = Token::Same(0));
-    call.key
+    let mut key = Vec::new();
+    add(Part::State, tree, &mut Arrays::new(), &mut |item| {
+        key.push(match item {
+            Item::Array(_) | Item::Other(Token::Same(_)) => Token::Same(0),
+            Item::Other(token) => token,
+        });
+    });
+    key
 }
 
 /// Runs the function on placeholders.

@@ -321,9 +321,10 @@ pub(crate) fn reached(arrays: &[Array], targets: &[Array]) -> Option<usize> {
 /// Of what was recorded and depends on `inputs`, what `outputs` do not need; without what others of it need.
 pub(crate) fn unused(inputs: &[Array], outputs: &[Array], recorded: Vec<Array>) -> Vec<Array> {
     let node = |a: &Array| Arc::as_ptr(&a.node);
-    let used = dependents(inputs, outputs, Within::Dependent).nodes;
-    let left: Vec<Array> = recorded.into_iter().filter(|a| !used.contains_key(&node(a))).collect();
-    let found = dependents(inputs, &left, Within::Dependent).nodes;
+    let used = dependents(inputs, outputs, &Effects::default(), Within::Dependent).nodes;
+    let is_left = |a: &Array| !used.contains_key(&node(a)) && !a.node.avals.is_empty();
+    let left: Vec<Array> = recorded.into_iter().filter(is_left).collect();
+    let found = dependents(inputs, &left, &Effects::default(), Within::Dependent).nodes;
     let mut needed: Set<*const Node> = Set::default();
     for record in left.iter().filter_map(|a| a.node.record()) {
         needed.extend(record.inputs.iter().chain(&record.shapes).map(node));

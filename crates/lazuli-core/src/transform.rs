@@ -7,7 +7,7 @@ use crate::shapeless::{self, is_symbolic};
 use crate::trace::{self, Cut, Trace};
 use lazuli_ir::param::{Param, Params, join};
 use lazuli_ir::prims::{Bound, GraphRule};
-use lazuli_ir::{Aval, Error, Graph, Result, Scalar, shape};
+use lazuli_ir::{Aval, Error, Graph, Result, Scalar, Shape, shape};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -225,8 +225,8 @@ impl Transform {
         })
     }
 
-    /// The transformed graph for operands of these avals.
-    fn of(&self, graph: &Graph, operands: &[&Aval]) -> Result<Graph> {
+    /// The transformed graph for operands of these avals. `made_anew`: the graph was recorded for other shapes.
+    fn of(&self, graph: &Graph, operands: &[&Aval], made_anew: bool) -> Result<Graph> {
         let n = graph.inputs.len();
         let fits = match self {
             Transform::Vjp { primals, cotangents } => {
@@ -244,9 +244,15 @@ impl Transform {
                 format!("[{}] does not fit a graph of {n} inputs and {} operands", self.params(), operands.len());
             return Err(Error::internal(self.name(), message));
         }
+        // What the function would have recorded if it had been called with these shapes.
+        let at = |shapes: &[Shape]| {
+            let graph = graph.rebind(shapes)?;
+            if made_anew { graph.inline_rules() } else { Ok(graph) }
+        };
         let point = |primals: usize, between: usize| {
             let shapes = operands[..primals].iter().chain(&operands[primals + between..]).map(|a| a.shape.clone());
-            Ok::<_, Error>((graph.rebind(&shapes.collect::<Vec<_>>())?, (0..primals).collect::<Vec<_>>()))
+            let point = at(&shapes.collect::<Vec<_>>())?;
+            Ok::<_, Error>((point, (0..primals).collect::<Vec<_>>()))
         };
         match self {
             &Transform::Vjp { primals, cotangents } => {
@@ -259,7 +265,7 @@ impl Transform {
             }
             Transform::Vmap { in_axes, out_axes } => {
                 let (size, points) = unbatch(operands, in_axes)?;
-                let point = graph.rebind(&points.into_iter().map(|p| p.shape).collect::<Vec<_>>())?;
+                let point = at(&points.into_iter().map(|p| p.shape).collect::<Vec<_>>())?;
                 let axes: Vec<Option<isize>> = in_axes.iter().map(|a| a.map(|a| a as isize)).collect();
                 lazuli_transform::vmap(&point, &axes[..point.arguments().len()], out_axes, size)
             }
@@ -274,7 +280,7 @@ impl Transform {
             return shapeless::record_rule(Arc::new(rule), &operands.iter().collect::<Vec<_>>());
         }
         let avals: Vec<&Aval> = operands.iter().map(|a| a.aval()).collect();
-        trace::replay(&self.of(&graph, &avals)?, operands)
+        trace::replay(&self.of(&graph, &avals, false)?, operands)
     }
 }
 
@@ -288,7 +294,7 @@ pub(crate) struct Transformed {
 impl GraphRule for Transformed {
     fn graph(&self, inputs: &[&Aval]) -> Result<Graph> {
         // Constants are operands like the others.
-        Ok(Graph { constants: 0, ..self.transform.of(&self.graph, inputs)? })
+        Ok(Graph { constants: 0, ..self.transform.of(&self.graph, inputs, true)? })
     }
     fn name(&self) -> &'static str {
         self.transform.name()

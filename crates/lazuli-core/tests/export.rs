@@ -53,10 +53,10 @@ fn what_is_loaded_does_what_was_saved() {
 #[test]
 fn damaged_files_are_errors() {
     let file = std::env::temp_dir().join(format!("lazuli-export-damaged-{}", std::process::id()));
-    let (x, w) = (array([1.0, 2.0]), array([3.0, 4.0]));
-    let traced = Traced::new("f", &[x.clone()], &[], true, |x| ops::split(&(&x[0] * 2.0 * &w), 2, 0)).unwrap();
+    let (arguments, w) = ([array([1.0, 2.0])], array([3.0, 4.0]));
+    let traced = Traced::new("f", &arguments, &[], true, |x| ops::split(&(&x[0] * 2.0 * &w), 2, 0)).unwrap();
     export::save(&file, &[traced], "").unwrap();
-    let want = export::load(&file).unwrap().call(&[x.clone()], &[]).unwrap();
+    let want = export::load(&file).unwrap().call(&arguments, &[]).unwrap();
     let whole = std::fs::read(&file).unwrap();
     // A bit in a name that nobody reads changes nothing; any other is noticed.
     for at in (0..whole.len() * 8).step_by(3) {
@@ -64,7 +64,7 @@ fn damaged_files_are_errors() {
         damaged[at / 8] ^= 1 << (at % 8);
         std::fs::write(&file, damaged).unwrap();
         match export::load(&file) {
-            Ok(f) => same(&format!("bit {at}"), &f.call(&[x.clone()], &[]).unwrap(), &want),
+            Ok(f) => same(&format!("bit {at}"), &f.call(&arguments, &[]).unwrap(), &want),
             Err(e) => assert_eq!(e.kind(), ErrorKind::Io, "bit {at}: {e}"),
         }
     }

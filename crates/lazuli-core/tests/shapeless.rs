@@ -162,6 +162,10 @@ fn refusals_are_guarded() {
 #[test]
 fn transformations_follow_the_shapes() {
     let cases = cases! {
+        "second derivatives" Holds &[&[&[3]], &[&[16]], &[&[33]]] => |x| {
+            let first = grad(|x: &Array| (x / x.matmul(x)).sum(()));
+            vec![grad(move |x: &Array| first(x).sum(()))(&x[0])]
+        };
         "grad of mean" Holds ONE => |x| vec![grad(|x: &Array| (x.sin() * x).mean(()))(&x[0])];
         "grad through broadcasting" Holds &[&[&[2, 3], &[3]], &[&[4, 5], &[5]], &[&[7, 2], &[2]]] => |x| {
             let w = x[1].clone();

@@ -2,7 +2,7 @@
 
 use crate::aval::Aval;
 use crate::builder::Builder;
-use crate::graph::{Atom, Equation, Graph, Meta, Var};
+use crate::graph::{Atom, Effect, Equation, Graph, Meta, Var};
 use crate::location::Location;
 use crate::prim::Prim;
 use crate::prims::{Broadcast, Call};
@@ -34,16 +34,65 @@ impl Graph {
             out.inputs.push(fresh);
         }
         let inputs: Vec<Atom> = out.inputs.iter().map(|&v| v.into()).collect();
-        let mut inliner = Inliner { out: &mut out, regions: Vec::new(), last_region: 0, expand: true };
+        let mut inliner = Inliner { out: &mut out, regions: Vec::new(), last_region: 0, expand: Expand::All };
         let outputs = inliner.body(self, &inputs, None)?;
         let regions = inliner.regions;
         out.outputs = outputs;
         Ok(Inlined { graph: Cow::Owned(out), regions })
     }
 
+    /// The same program with the bodies that rules have made in place of their calls, within the bodies of other calls too, and in the order in which
+    /// its outputs need its equations: what would have been recorded if the shapes had been known. Derivatives add up what they add up in the order of
+    /// equations, so theirs have the same bits then.
+    ///
+    /// # Errors
+    /// If a body refuses the shapes of its operands.
+    pub fn inline_rules(&self) -> Result<Graph> {
+        let mut out = Graph { constants: self.constants, ..Graph::default() };
+        for &v in &self.inputs {
+            let fresh = out.fresh(self.avals[v.0 as usize].clone());
+            out.inputs.push(fresh);
+        }
+        let inputs: Vec<Atom> = out.inputs.iter().map(|&v| v.into()).collect();
+        let mut inliner = Inliner { out: &mut out, regions: Vec::new(), last_region: 0, expand: Expand::Rules };
+        out.outputs = inliner.body(self, &inputs, None)?;
+        out.order_by_need();
+        Ok(out)
+    }
+
+    /// Puts the equations in the order of a walk from the outputs, in depth and first operands first, which drops those that no output needs.
+    /// Equations with an effect keep their places, and all others do then.
+    fn order_by_need(&mut self) {
+        if self.equations.iter().any(|e| e.meta.effect != Effect::None) {
+            return;
+        }
+        let mut producers: Vec<Option<usize>> = vec![None; self.avals.len()];
+        for (i, e) in self.equations.iter().enumerate() {
+            e.outputs.iter().for_each(|v| producers[v.0 as usize] = Some(i));
+        }
+        let producer = |a: Atom| if let Atom::Var(v) = a { producers[v.0 as usize] } else { None };
+        let mut equations: Vec<Option<Equation>> = std::mem::take(&mut self.equations).into_iter().map(Some).collect();
+        let mut entered = vec![false; equations.len()];
+        // An equation, and whether what it needs is there.
+        let mut stack: Vec<(usize, bool)> =
+            self.outputs.iter().rev().filter_map(|&a| producer(a)).map(|i| (i, false)).collect();
+        while let Some((i, is_ready)) = stack.pop() {
+            if is_ready {
+                self.equations.extend(equations[i].take());
+            } else if !std::mem::replace(&mut entered[i], true)
+                && let Some(e) = &equations[i]
+            {
+                let operands = e.inputs.iter().copied().chain(e.shapes.iter().map(|&v| v.into()));
+                let needed: SmallVec<[usize; 4]> = operands.filter_map(producer).collect();
+                stack.push((i, true));
+                stack.extend(needed.into_iter().rev().map(|i| (i, false)));
+            }
+        }
+    }
+
     /// Adds the equations of `body` on these atoms as they are, calls among them. Returns what its outputs are here.
     pub fn splice(&mut self, body: &Graph, inputs: &[Atom]) -> Result<Vec<Atom>> {
-        Inliner { out: self, regions: Vec::new(), last_region: 0, expand: false }.body(body, inputs, None)
+        Inliner { out: self, regions: Vec::new(), last_region: 0, expand: Expand::Nothing }.body(body, inputs, None)
     }
 
     pub(crate) fn fresh(&mut self, aval: Aval) -> Var {
@@ -56,7 +105,7 @@ impl Builder {
     /// Adds the equations of `body` on these atoms, those of calls within it in place of the calls, as if the builder's equation were a call of it.
     pub fn inline(&mut self, body: &Graph, inputs: &[Atom]) -> Result<Vec<Atom>> {
         let meta = self.meta;
-        Inliner { out: self.graph_mut(), regions: Vec::new(), last_region: 0, expand: true }.body(
+        Inliner { out: self.graph_mut(), regions: Vec::new(), last_region: 0, expand: Expand::All }.body(
             body,
             inputs,
             Some((0, meta)),
@@ -68,8 +117,16 @@ struct Inliner<'a> {
     out: &'a mut Graph,
     regions: Vec<u32>,
     last_region: u32,
-    /// Whether calls are replaced by their bodies.
-    expand: bool,
+    expand: Expand,
+}
+
+/// Which calls are replaced by their bodies.
+#[derive(Clone, Copy, PartialEq)]
+enum Expand {
+    Nothing,
+    /// Those whose bodies a rule makes.
+    Rules,
+    All,
 }
 
 fn rename(names: &[Option<Atom>], a: Atom) -> Atom {
@@ -108,7 +165,11 @@ impl Inliner<'_> {
                     Meta { location, effect: e.meta.effect, again: outer.again.max(e.meta.again), ..outer }
                 }
             };
-            if let (true, Prim::Call(inner)) = (self.expand, &e.prim) {
+            let expands =
+                |call: &Call| self.expand == Expand::All || self.expand == Expand::Rules && call.rule.is_some();
+            if let Prim::Call(inner) = &e.prim
+                && expands(inner)
+            {
                 let region = call.map_or_else(|| self.new_region(), |(region, _)| region);
                 let outputs = self.call(inner, &inputs, (region, meta))?;
                 for (v, a) in e.outputs.iter().zip(outputs) {
@@ -127,7 +188,11 @@ impl Inliner<'_> {
                 names[v.0 as usize] = Some(fresh.into());
                 outputs.push(fresh);
             }
-            self.push(Equation { prim: e.prim.clone(), inputs, shapes, outputs, meta }, region);
+            let prim = match &e.prim {
+                Prim::Call(inner) if self.expand == Expand::Rules => inner.map_graphs(Graph::inline_rules)?.into(),
+                prim => prim.clone(),
+            };
+            self.push(Equation { prim, inputs, shapes, outputs, meta }, region);
         }
         Ok(body.outputs.iter().map(|&a| rename(&names, a)).collect())
     }

@@ -132,6 +132,18 @@ impl Call {
         };
         Ok(Call { name: self.name.clone(), graph: graph.into(), rule: self.rule.clone(), derivative })
     }
+    /// The same call with `f` of its body and of the graphs of its derivative.
+    pub fn map_graphs(&self, f: impl Fn(&Graph) -> Result<Graph>) -> Result<Call> {
+        let one = |g: &Arc<Graph>| f(g).map(Arc::new);
+        let derivative = match &self.derivative {
+            Derivative::Custom { vjp, jvp } => {
+                Derivative::Custom { vjp: vjp.as_ref().map(one).transpose()?, jvp: jvp.as_ref().map(one).transpose()? }
+            }
+            Derivative::Pullback { vjp } => Derivative::Pullback { vjp: one(vjp)? },
+            other => other.clone(),
+        };
+        Ok(Call { name: self.name.clone(), graph: one(&self.graph)?, rule: self.rule.clone(), derivative })
+    }
     /// Whether the inputs of the body are of these avals.
     pub fn fits(&self, inputs: &[&Aval]) -> bool {
         self.graph.inputs.iter().zip(inputs).all(|(v, a)| self.graph.avals[v.0 as usize] == **a)
