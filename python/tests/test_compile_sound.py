@@ -338,3 +338,17 @@ def test_recursion_without_end_is_an_error_whatever_pythons_limit_is():
     finally:
         sys.setrecursionlimit(limit)
     assert failures == []
+
+
+def shifted(x):
+    """Values that are moved along an axis again and again, and used more than once at each place."""
+    return (mx.roll(x * x, 1) / mx.checkpoint(lambda x: mx.roll(x * x, 2) * x)(x)).sum()
+
+
+@pytest.mark.parametrize("times", [1, 2, 3, 4])
+def test_moved_values_are_computed_once_at_each_place(times):
+    f = shifted
+    for _ in range(times):
+        f = (lambda f: lambda x: mx.grad(lambda x: f(x).sum())(x))(f)
+    x = mx.array([0.5, -1.25, 2.0, 0.75, -0.5, 1.5, 3.0, -2.0])
+    assert mx.array_equal(mx.compile(f)(x), f(x)).item()

@@ -6,7 +6,8 @@
 //!
 //! Pulling recurses to a fixed depth only: deeper down it notes what is missing, gives up, and begins again once that is known. What is missing is written
 //! from its inputs on, as far as those are elementwise. So a chain of any length needs a bounded stack and linear time. What the
-//! abandoned attempt wrote is dead code, which [`finish`](super::finish) drops.
+//! abandoned attempt wrote is dead code, which [`finish`](super::finish) drops; the next one takes its parameters again ([`Tape`]), and so asks for
+//! the same indices.
 
 use super::places::{BufferId, Place, Places};
 use lazuli_ir::{Atom, Graph, Index, Ix, Lane, Pointwise, Prim, Var};
@@ -45,12 +46,37 @@ pub(super) struct Body {
     positions: Map<Ix, Value>,
     /// Values known to lie in `0..n`.
     bounded: Vec<(Value, usize)>,
+    /// Of variables at indices that may lie outside (for affine ones: is that so?): those within.
+    within: Map<(Var, Index, bool), Index>,
+    /// Of the attempt at hand.
+    tape: Tape,
+    /// Of attempts that were given up.
+    abandoned: Map<(Var, Index), Tape>,
     depth: usize,
     missing: Option<(Var, Index)>,
     /// A variable that nothing computes here: it has a value where it was [defined](Self::define), and no other.
     given: Option<Var>,
     /// Whether that was asked for elsewhere. What was written then is of no use.
     pub is_stray: bool,
+}
+
+/// Parameters in the order in which an attempt asked for them; one that begins again is given them again. What it finds known it does not ask for.
+#[derive(Debug, Default)]
+struct Tape {
+    numbers: SmallVec<[(Scalar, Value); 2]>,
+    next: usize,
+}
+
+impl Tape {
+    fn find(&mut self, s: Scalar) -> Option<Value> {
+        let skipped = self.numbers.get(self.next..)?.iter().position(|(number, _)| *number == s)?;
+        self.next += skipped + 1;
+        Some(self.numbers[self.next - 1].1)
+    }
+    fn push(&mut self, s: Scalar, value: Value) {
+        self.numbers.push((s, value));
+        self.next = self.numbers.len();
+    }
 }
 
 impl Body {
@@ -132,15 +158,17 @@ impl Body {
         equation: u32,
         write: impl Fn(&mut Context) -> T,
     ) -> T {
-        loop {
+        let outer = std::mem::take(&mut self.tape);
+        let result = loop {
+            self.tape.next = 0;
             let result = write(&mut Context { body: self, graph, places, equation });
-            match self.missing.take() {
-                Some((v, at)) => {
-                    self.eval(graph, places, v, &at);
-                }
-                None => return result,
-            }
-        }
+            let Some((v, at)) = self.missing.take() else { break result };
+            let own = std::mem::take(&mut self.tape);
+            self.eval(graph, places, v, &at);
+            self.tape = own;
+        };
+        self.tape = outer;
+        result
     }
 
     /// An index of an array of shape `from` as that of the same element of one of shape `to`.
@@ -164,6 +192,8 @@ impl Body {
         self.literals.clear();
         self.positions.clear();
         self.bounded.clear();
+        self.within.clear();
+        self.abandoned.clear();
         self.emit.begin_epilogue(accumulators)
     }
 
@@ -188,12 +218,17 @@ impl Body {
             return self.zero(dtype);
         }
         self.depth += 1;
+        let again = if self.abandoned.is_empty() { None } else { self.abandoned.remove(&key) };
+        let outer = std::mem::replace(&mut self.tape, Tape { next: 0, ..again.unwrap_or_default() });
         let equation = places.producer(v);
         let prim = &graph.equations[equation as usize].prim;
         let lane = prim.pointwise(&mut Context { body: self, graph, places, equation }, at);
+        let own = std::mem::replace(&mut self.tape, outer);
         self.depth -= 1;
         if self.missing.is_none() {
             self.known.insert(key, lane);
+        } else if !own.numbers.is_empty() {
+            self.abandoned.insert(key, own);
         }
         lane
     }
@@ -202,7 +237,7 @@ impl Body {
     /// positions stay within their arrays.
     fn computed_where(&mut self, graph: &Graph, places: &mut Places, v: Var, at: &[Ix], mask: Value) -> Lane {
         let aval = &graph.avals[v.0 as usize];
-        let at: Index = at.iter().zip(&aval.shape).map(|(ix, &n)| self.clamped(ix, n, true)).collect();
+        let at = self.within(v, at, &aval.shape, true);
         let lane = self.value(graph, places, v, &at, None);
         match (lane, self.zero(aval.dtype)) {
             (Lane::Real(a), Lane::Real(zero)) => Lane::Real(self.emit.select(mask, a, zero)),
@@ -245,8 +280,13 @@ impl Body {
     }
 
     pub fn param(&mut self, s: Scalar) -> Value {
+        if let Some(value) = self.tape.find(s) {
+            return value;
+        }
         self.params.push(s);
-        self.emit.param(s.dtype)
+        let value = self.emit.param(s.dtype);
+        self.tape.push(s, value);
+        value
     }
 
     /// Loads an array that lies in memory.
@@ -368,6 +408,17 @@ impl Body {
         }
     }
 
+    /// An index of a variable with each position [`clamped`](Self::clamped): the same each time.
+    fn within(&mut self, v: Var, at: &[Ix], shape: &[usize], masked: bool) -> Index {
+        let key = (v, Index::from(at), masked);
+        if let Some(found) = self.within.get(&key) {
+            return found.clone();
+        }
+        let within: Index = at.iter().zip(shape).map(|(ix, &n)| self.clamped(ix, n, masked)).collect();
+        self.within.insert(key, within.clone());
+        within
+    }
+
     /// A computed position brought into `0..n`, so that what lies outside reads the same element whatever the layout; an affine one is inside by construction,
     /// unless it is `masked`.
     fn clamped(&mut self, ix: &Ix, n: usize, masked: bool) -> Ix {
@@ -455,7 +506,7 @@ impl Context<'_> {
                     return self.body.value(self.graph, self.places, v, at, mask);
                 }
                 let shape = self.graph.shape_of(v);
-                let at: Index = at.iter().zip(shape).map(|(ix, &n)| self.body.clamped(ix, n, false)).collect();
+                let at = self.body.within(v, at, shape, false);
                 return self.body.value(self.graph, self.places, v, &at, None);
             }
         };

@@ -376,7 +376,7 @@ impl Compiled {
         ];
         call.tokens.extend(head);
         call.read(args.as_any(), &|| "args".into())?;
-        if let Some(kwargs) = kwargs {
+        if let Some(kwargs) = kwargs.filter(|kwargs| !kwargs.is_empty()) {
             call.tokens.push(Token::Part("kwargs"));
             call.read(kwargs.as_any(), &|| "kwargs".into())?;
         }
