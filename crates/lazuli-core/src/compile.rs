@@ -232,6 +232,8 @@ impl<C: ?Sized> Compiled<C> {
     /// assert_eq!(ok(&Array::from_slice(&[0.0f32; 24], &[2, 3, 4])).shape(), [6, 4]);
     /// assert_eq!(ok(&Array::from_slice(&[0.0f32; 60], &[5, 3, 4])).shape(), [15, 4]);
     /// ```
+    ///
+    /// Clones of a compiled function are one function with it, and become so too.
     #[must_use]
     pub fn shapeless(self) -> Self {
         self.shared.shapeless.store(SHAPELESS, Ordering::Relaxed);
