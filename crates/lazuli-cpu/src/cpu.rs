@@ -240,7 +240,7 @@ impl Prepared {
         let steps: Vec<ReadyStep> = plan.steps.iter().map(ready).collect::<Result<_>>()?;
         let need = steps.iter().map(|step| match step {
             ReadyStep::Launch(launch) => launch.need(threads),
-            ReadyStep::Call(call) => call.need(threads).on(threads),
+            ReadyStep::Call(call) => call.need().on(threads),
             ReadyStep::Copy { .. } | ReadyStep::Host { .. } => 0,
             ReadyStep::Branch(branch) => branch.memory(),
         });

@@ -74,19 +74,19 @@ impl Fused {
     /// # Safety
     ///
     /// As for `Launch::run`.
-    pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, cx: &mut Context<'_>) {
+    pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, each: usize, cx: &mut Context<'_>) {
         if let (Some(blocks), Some(tile)) = (&self.blocks, self.epilogue.tile()) {
             // The product's own operands begin at the offset of their part.
             let address = |slot| if slot == Slot::Product { 0 } else { address(slot) };
             let finish = Finish { blocks, tile, bases: self.epilogue.bases(&address) };
             // SAFETY: passed on.
-            return unsafe { self.product.run(&address, Some(&finish), cx) };
+            return unsafe { self.product.run(&address, Some(&finish), each, cx) };
         }
         let result = cx.room().take_bytes(self.nbytes).address();
         let address = |slot| if slot == Slot::Product { result } else { address(slot) };
         // SAFETY: passed on; the result has memory of its size, which is ours alone.
         unsafe {
-            self.product.run(&address, None, cx);
+            self.product.run(&address, None, each, cx);
             self.epilogue.run(&address, cx);
         }
     }

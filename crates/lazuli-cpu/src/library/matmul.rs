@@ -158,17 +158,25 @@ impl Matmul {
         true
     }
 
-    /// Runs it. Blocks of the result go on into `finish`, if that was [agreed](Self::go_on).
+    /// Runs it; `each` is what it [needs](Self::need) for a task. Blocks of the result go on into `finish`, if that was [agreed](Self::go_on).
     ///
     /// # Safety
     ///
     /// As for `Launch::run`.
-    pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, finish: Option<&Finish>, cx: &mut Context<'_>) {
+    pub unsafe fn run(
+        &self,
+        address: &dyn Fn(Slot) -> usize,
+        finish: Option<&Finish>,
+        each: usize,
+        cx: &mut Context<'_>,
+    ) {
         // SAFETY: passed on.
         unsafe {
             match self {
                 Matmul::Vector(launch) => launch.run(address, cx),
-                Matmul::Matrix(product) => with_number!(product.dtype, T => product.run::<T>(address, finish, cx)),
+                Matmul::Matrix(product) => {
+                    with_number!(product.dtype, T => product.run::<T>(address, finish, each, cx))
+                }
             }
         }
     }
@@ -331,7 +339,13 @@ impl Panels {
 }
 
 impl Product {
-    unsafe fn run<T: Number>(&self, address: &dyn Fn(Slot) -> usize, finish: Option<&Finish>, cx: &mut Context<'_>) {
+    unsafe fn run<T: Number>(
+        &self,
+        address: &dyn Fn(Slot) -> usize,
+        finish: Option<&Finish>,
+        each: usize,
+        cx: &mut Context<'_>,
+    ) {
         let matrices: usize = self.batch.iter().product();
         if matrices * self.m * self.n == 0 {
             return;
@@ -351,7 +365,6 @@ impl Product {
         unsafe { self.pack_b::<T>(bases[1], &b, packed.address(), cx) };
         let cut = self.cut(&b, cx.threads());
         let bases = [bases[0], bases[1], packed.address(), bases[2]];
-        let each = self.task_memory::<T>(&b, cut);
         cx.share(cut.tasks, matrices * cut.down * cut.across, each, &|units, room| {
             let mut memory = room.take_bytes(each);
             for unit in units {

@@ -11,7 +11,12 @@ use lazuli_kernel::{Arg, Binding, DType, Kernel, LibraryCall, Result, Slot};
 use std::sync::Arc;
 
 /// A library call made ready.
-pub enum Call {
+pub struct Call {
+    work: Work,
+    need: Need,
+}
+
+enum Work {
     Matmul(Box<matmul::Matmul>),
     Fused(Box<epilogue::Fused>),
     Sort(sort::Sort),
@@ -20,12 +25,13 @@ pub enum Call {
 impl Call {
     /// For at most so many threads.
     pub fn new(kernels: &Kernels, call: &LibraryCall, threads: usize) -> Result<Self> {
-        Ok(match call {
-            LibraryCall::Matmul { .. } => Call::Matmul(Box::new(matmul::Matmul::new(kernels, call, threads)?)),
+        let work = match call {
+            LibraryCall::Matmul { .. } => Work::Matmul(Box::new(matmul::Matmul::new(kernels, call, threads)?)),
             LibraryCall::Sort { dtype, rows, n, indices, input, output } => {
-                Call::Sort(sort::Sort::new(*dtype, rows, *n, *indices, input, output))
+                Work::Sort(sort::Sort::new(*dtype, rows, *n, *indices, input, output))
             }
-        })
+        };
+        Ok(Self::of(work, threads))
     }
 
     /// A product with its epilogue.
@@ -36,7 +42,17 @@ impl Call {
         binding: &Binding,
         threads: usize,
     ) -> Result<Self> {
-        Ok(Call::Fused(Box::new(epilogue::Fused::new(kernels, call, kernel, binding, threads)?)))
+        let fused = epilogue::Fused::new(kernels, call, kernel, binding, threads)?;
+        Ok(Self::of(Work::Fused(Box::new(fused)), threads))
+    }
+
+    fn of(work: Work, threads: usize) -> Self {
+        let need = match &work {
+            Work::Matmul(matmul) => matmul.need(threads),
+            Work::Fused(fused) => fused.need(threads),
+            Work::Sort(sort) => sort.need(threads),
+        };
+        Self { work, need }
     }
 
     /// Runs it. `address` gives that of a slot.
@@ -45,30 +61,27 @@ impl Call {
     ///
     /// As for `Launch::run`.
     pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, cx: &mut Context<'_>) {
+        let each = self.need.each;
         // SAFETY: passed on.
         unsafe {
-            match self {
-                Call::Matmul(matmul) => matmul.run(address, None, cx),
-                Call::Fused(fused) => fused.run(address, cx),
-                Call::Sort(sort) => sort.run(address, cx),
+            match &self.work {
+                Work::Matmul(matmul) => matmul.run(address, None, each, cx),
+                Work::Fused(fused) => fused.run(address, each, cx),
+                Work::Sort(sort) => sort.run(address, each, cx),
             }
         }
     }
 
-    /// The memory that it works in on at most so many threads.
-    pub fn need(&self, threads: usize) -> Need {
-        match self {
-            Call::Matmul(matmul) => matmul.need(threads),
-            Call::Fused(fused) => fused.need(threads),
-            Call::Sort(sort) => sort.need(threads),
-        }
+    /// The memory that it works in.
+    pub fn need(&self) -> Need {
+        self.need
     }
 
     pub fn functions(&self) -> Vec<Arc<Function>> {
-        match self {
-            Call::Matmul(matmul) => matmul.functions(),
-            Call::Fused(fused) => fused.functions(),
-            Call::Sort(_) => vec![],
+        match &self.work {
+            Work::Matmul(matmul) => matmul.functions(),
+            Work::Fused(fused) => fused.functions(),
+            Work::Sort(_) => vec![],
         }
     }
 }

@@ -29,13 +29,13 @@ impl Sort {
     /// # Safety
     ///
     /// As for `Launch::run`.
-    pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, cx: &mut Context<'_>) {
+    pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, each: usize, cx: &mut Context<'_>) {
         let rows: usize = self.rows.iter().product();
         if rows * self.n == 0 {
             return;
         }
         let (from, to) = (address(self.input.slot), address(self.output.slot));
-        cx.share(self.tasks(cx.threads()), rows, Room::measure(|room| self.memory(room)), &|rows, room| {
+        cx.share(self.tasks(cx.threads()), rows, each, &|rows, room| {
             let mut memory = self.memory(room);
             for row in rows {
                 let at = indices(&self.rows, row);

@@ -117,9 +117,9 @@ impl Launch {
             match &self.work {
                 Work::Nothing => {}
                 Work::Map(map) => map.run(bases, cx),
-                Work::Reduce(reduce) => reduce.run(bases, cx),
-                Work::Rows(rows) => rows.run(bases, cx),
-                Work::Scan(scan) => scan.run(bases, cx),
+                Work::Reduce(reduce) => reduce.run(bases, self.need.each, cx),
+                Work::Rows(rows) => rows.run(bases, self.need.each, cx),
+                Work::Scan(scan) => scan.run(bases, self.need.each, cx),
                 Work::Scatter(scatter) => scatter.run(bases, cx),
             }
         }

@@ -91,7 +91,7 @@ impl Reduce {
     /// # Safety
     ///
     /// As for [`Launch::run`](super::Launch::run).
-    pub unsafe fn run(&self, bases: &[usize], cx: &mut Context<'_>) {
+    pub unsafe fn run(&self, bases: &[usize], each: usize, cx: &mut Context<'_>) {
         let extents = &self.extents;
         let Size { points, n, blocks } = self.size();
         let mut results = self.results(cx.room());
@@ -104,8 +104,8 @@ impl Reduce {
             // SAFETY: passed on; the tasks below write disjoint ranges of the results.
             unsafe {
                 match self.across {
-                    true => self.columns(bases, &shared, cx),
-                    false => self.rows(bases, &shared, cx),
+                    true => self.columns(bases, &shared, each, cx),
+                    false => self.rows(bases, &shared, each, cx),
                 }
             }
             for (state, result) in self.accumulators.iter().zip(&mut results) {

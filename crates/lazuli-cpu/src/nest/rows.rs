@@ -158,14 +158,13 @@ impl Rows {
     /// # Safety
     ///
     /// As for [`Launch::run`](super::Launch::run).
-    pub unsafe fn run(&self, bases: &[usize], cx: &mut Context<'_>) {
+    pub unsafe fn run(&self, bases: &[usize], each: usize, cx: &mut Context<'_>) {
         let (last, outer) = self.last_and_outer();
         let (rows, tasks) = (last * outer, self.tasks(cx.threads()));
         // Fewer rows in one go where there would be too few goes for the threads.
         let least = if self.across { LEAST_ACROSS.min(self.together) } else { 1 };
         let together = if tasks > 1 { self.together.min(rows / tasks).max(least) } else { self.together };
         let goes = last.div_ceil(together);
-        let each = Room::measure(|room| Memory::new(self, room));
         cx.share(tasks, outer * goes, each, &|units, room| {
             let mut memory = Memory::new(self, room);
             for unit in units {

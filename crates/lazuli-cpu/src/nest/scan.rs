@@ -68,12 +68,11 @@ impl Scan {
     /// # Safety
     ///
     /// As for [`Launch::run`](super::Launch::run).
-    pub unsafe fn run(&self, bases: &[usize], cx: &mut Context<'_>) {
+    pub unsafe fn run(&self, bases: &[usize], each: usize, cx: &mut Context<'_>) {
         let (n, outer) = self.row_and_outer();
         if n == 0 {
             return;
         }
-        let each = Room::measure(|room| self.buffer(room));
         cx.share(self.tasks(cx.threads()), outer.iter().product(), each, &|rows, room| {
             let mut buffer = self.buffer(room);
             for row in rows {

@@ -3,12 +3,12 @@
 use super::results::{From, How, Shared, halve};
 use super::{Reduce, Size};
 use crate::nest::fold::{BLOCK, Bytes, PARTIALS};
-use crate::nest::{Context, Room, boxes, row_strides};
+use crate::nest::{Context, boxes, row_strides};
 use crate::tile::Part;
 
 impl Reduce {
     /// Vectors along the last reduced axis: units are blocks of one result, or results that fit in a block together.
-    pub(super) unsafe fn rows(&self, bases: &[usize], results: &[Shared], cx: &mut Context<'_>) {
+    pub(super) unsafe fn rows(&self, bases: &[usize], results: &[Shared], each: usize, cx: &mut Context<'_>) {
         let extents = &self.extents;
         let (kept, reduced) = extents.split_at(self.kept);
         let Size { points, n, blocks } = self.size();
@@ -21,7 +21,7 @@ impl Reduce {
         let body = self.body.as_ref().map(|body| (body, self.body_strides(body, &layout)));
         let last = kept.last().copied().unwrap_or(1);
         let (units, tasks) = self.tasks(cx.threads());
-        cx.share(tasks, units, Room::measure(|room| self.row_memory(room)), &|units, room| {
+        cx.share(tasks, units, each, &|units, room| {
             let mut buffers = self.row_memory(room);
             let mut unit = units.start;
             while unit < units.end {
@@ -77,14 +77,14 @@ impl Reduce {
     }
 
     /// Vectors along the last kept axis: units are blocks of column tiles.
-    pub(super) unsafe fn columns(&self, bases: &[usize], results: &[Shared], cx: &mut Context<'_>) {
+    pub(super) unsafe fn columns(&self, bases: &[usize], results: &[Shared], each: usize, cx: &mut Context<'_>) {
         let extents = &self.extents;
         let (kept, reduced) = extents.split_at(self.kept);
         let (axis, columns) = (self.kept - 1, self.columns_of_all());
         let Size { points, n, blocks } = self.size();
         let (width, tiles, height) = (self.width(), self.tiles(), self.height());
         let (units, tasks) = self.tasks(cx.threads());
-        cx.share(tasks, units, Room::measure(|room| self.column_memory(room)), &|units, room| {
+        cx.share(tasks, units, each, &|units, room| {
             let [mut buffers, mut partials] = self.column_memory(room);
             for unit in units {
                 let (block, tile, point) = (unit % blocks, unit / blocks % tiles, unit / blocks / tiles);
