@@ -28,17 +28,8 @@ impl Graph {
         if !self.equations.iter().any(|e| matches!(e.prim, Prim::Call(_))) {
             return Ok(Inlined { graph: Cow::Borrowed(self), regions: Vec::new() });
         }
-        let mut out = Graph { constants: self.constants, ..Graph::default() };
-        for &v in &self.inputs {
-            let fresh = out.fresh(self.avals[v.0 as usize].clone());
-            out.inputs.push(fresh);
-        }
-        let inputs: Vec<Atom> = out.inputs.iter().map(|&v| v.into()).collect();
-        let mut inliner = Inliner { out: &mut out, regions: Vec::new(), last_region: 0, expand: Expand::All };
-        let outputs = inliner.body(self, &inputs, None)?;
-        let regions = inliner.regions;
-        out.outputs = outputs;
-        Ok(Inlined { graph: Cow::Owned(out), regions })
+        let (graph, regions) = self.expanded(Expand::All)?;
+        Ok(Inlined { graph: Cow::Owned(graph), regions })
     }
 
     /// The same program with the bodies that rules have made in place of their calls, within the bodies of other calls too, and in the order in which
@@ -48,16 +39,24 @@ impl Graph {
     /// # Errors
     /// If a body refuses the shapes of its operands.
     pub fn inline_rules(&self) -> Result<Graph> {
+        let (mut graph, _) = self.expanded(Expand::Rules)?;
+        graph.order_by_need();
+        Ok(graph)
+    }
+
+    /// The same program with the bodies of these calls in their place, and the region of each equation.
+    fn expanded(&self, expand: Expand) -> Result<(Graph, Vec<u32>)> {
         let mut out = Graph { constants: self.constants, ..Graph::default() };
         for &v in &self.inputs {
             let fresh = out.fresh(self.avals[v.0 as usize].clone());
             out.inputs.push(fresh);
         }
         let inputs: Vec<Atom> = out.inputs.iter().map(|&v| v.into()).collect();
-        let mut inliner = Inliner { out: &mut out, regions: Vec::new(), last_region: 0, expand: Expand::Rules };
-        out.outputs = inliner.body(self, &inputs, None)?;
-        out.order_by_need();
-        Ok(out)
+        let mut inliner = Inliner { out: &mut out, regions: Vec::new(), last_region: 0, expand };
+        let outputs = inliner.body(self, &inputs, None)?;
+        let regions = inliner.regions;
+        out.outputs = outputs;
+        Ok((out, regions))
     }
 
     /// Puts the equations in the order of a walk from the outputs, in depth and first operands first, which drops those that no output needs.
