@@ -582,13 +582,7 @@ fn says_all(key: &Bound<'_, PyAny>) -> bool {
     if let Ok(tuple) = key.cast_exact::<PyTuple>() {
         return tuple.iter().all(|x| says_all(&x));
     }
-    key.is_none()
-        || key.is_instance_of::<PyBool>()
-        || key.is_exact_instance_of::<PyInt>()
-        || key.is_exact_instance_of::<PyFloat>()
-        || key.is_exact_instance_of::<PyComplex>()
-        || key.is_exact_instance_of::<PyString>()
-        || key.is_exact_instance_of::<PyBytes>()
+    tree::is_number_or_text(key)
 }
 
 /// NaN equals NaN.

@@ -383,15 +383,9 @@ impl Template {
     }
     /// Whether it holds no object that could hold others: only arrays' places, plain containers, numbers, strings and the like.
     pub fn is_plain(&self, py: Python<'_>) -> bool {
-        use pyo3::types::{PyBool, PyBytes, PyComplex, PyEllipsis, PyFloat, PyInt, PyString};
+        use pyo3::types::PyEllipsis;
         let plain = |v: &Bound<'_, PyAny>| {
-            v.is_none()
-                || v.is_exact_instance_of::<PyInt>()
-                || v.is_exact_instance_of::<PyFloat>()
-                || v.is_exact_instance_of::<PyString>()
-                || v.is_exact_instance_of::<PyBool>()
-                || v.is_exact_instance_of::<PyComplex>()
-                || v.is_exact_instance_of::<PyBytes>()
+            is_number_or_text(v)
                 || v.is_exact_instance_of::<PyEllipsis>()
                 || v.is_exact_instance_of::<crate::dtype::PyDtype>()
         };
@@ -434,4 +428,16 @@ impl Template {
             }
         }
     }
+}
+
+/// Whether it is `None`, a number, a string or bytes of exactly Python's own class: an object that holds no others and never changes.
+pub fn is_number_or_text(v: &Bound<'_, PyAny>) -> bool {
+    use pyo3::types::{PyBool, PyBytes, PyComplex, PyFloat, PyInt, PyString};
+    v.is_none()
+        || v.is_exact_instance_of::<PyFloat>()
+        || v.is_exact_instance_of::<PyInt>()
+        || v.is_exact_instance_of::<PyBool>()
+        || v.is_exact_instance_of::<PyString>()
+        || v.is_exact_instance_of::<PyBytes>()
+        || v.is_exact_instance_of::<PyComplex>()
 }

@@ -6,12 +6,11 @@
 use super::Compiled;
 use crate::array::PyArray;
 use crate::dtype::PyDtype;
+use crate::tree::is_number_or_text;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{
-    PyBool, PyBytes, PyCFunction, PyComplex, PyDict, PyFloat, PyInt, PyList, PyModule, PyString, PyTuple, PyType,
-};
+use pyo3::types::{PyCFunction, PyDict, PyList, PyModule, PyString, PyTuple, PyType};
 
 /// After how many objects the search gives up.
 const MANY: usize = 256;
@@ -102,17 +101,11 @@ fn add_globals<'py>(
 
 /// Whether an object neither is state nor leads to any.
 fn is_plain(v: &Bound<'_, PyAny>) -> bool {
-    v.is_none()
+    is_number_or_text(v)
         || v.is_exact_instance_of::<PyCFunction>()
         || v.is_exact_instance_of::<PyModule>()
         || v.cast::<PyType>().is_ok_and(is_not_users)
         || v.is_instance_of::<PyArray>()
-        || v.is_exact_instance_of::<PyFloat>()
-        || v.is_exact_instance_of::<PyInt>()
-        || v.is_exact_instance_of::<PyBool>()
-        || v.is_exact_instance_of::<PyString>()
-        || v.is_exact_instance_of::<PyBytes>()
-        || v.is_exact_instance_of::<PyComplex>()
         || v.is_exact_instance_of::<PyDtype>()
 }
 
