@@ -129,8 +129,8 @@ def test_complex_numbers_are_formatted_as_python_does(capsys, spec, number):
 WRONG = {
     "not mentioned": (lambda: mx.debug.print("x", X), ValueError, "does not mention argument 0"),
     "name not mentioned": (lambda: mx.debug.print("x", x=X), ValueError, "does not mention 'x'"),
-    "not given": (lambda: mx.debug.print("{} {}", X), IndexError, None),
-    "name not given": (lambda: mx.debug.print("{y}", x=X), KeyError, "y"),
+    "not given": (lambda: mx.debug.print("{} {}", X), IndexError, "names argument 1, and 1 were given"),
+    "name not given": (lambda: mx.debug.print("{y}", x=X), KeyError, "names 'y', which was not given"),
     "format of an array": (lambda: mx.debug.print("{:.2f}", ROW), ValueError, r"a format is for numbers, and value 0 is an array of shape \(2,\)"),
     "format of another type": (lambda: mx.debug.print("{:d}", X), ValueError, "value 0 is of float32: the type 'd' is for integers"),
     "no format": (lambda: mx.debug.print("{:q}", X), ValueError, "'q' is not one of numbers"),

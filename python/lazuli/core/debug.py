@@ -82,6 +82,13 @@ class _Value:
 
 
 class _Formatter(string.Formatter):
+    def get_value(self, key: Any, args: Any, kwargs: Any) -> Any:
+        if isinstance(key, int) and key >= len(args):
+            raise IndexError(f"[debug.print] the format names argument {key}, and {len(args)} were given: pass one for each {{}}")
+        if isinstance(key, str) and key not in kwargs:
+            raise KeyError(f"[debug.print] the format names {key!r}, which was not given: pass {key}=")
+        return super().get_value(key, args, kwargs)
+
     def convert_field(self, value: Any, conversion: Any) -> Any:
         return super().convert_field(value, "r" if conversion == "a" and isinstance(value, _Value) else conversion)
 
