@@ -7,6 +7,7 @@ use crate::element::Element;
 use crate::program::Program;
 use crate::raise::must;
 use crate::shapeless;
+use crate::trace::Read;
 use lazuli_ir::{Aval, DType, Error, ErrorKind, Location, Meta, Prim, Result, Scalar, shape};
 use lazuli_kernel::{Buffer, Event, Layout};
 use smallvec::{SmallVec, smallvec};
@@ -365,7 +366,7 @@ impl Array {
                 format!("the array is of {}, not {}: cast it with astype first", self.dtype(), T::DTYPE),
             ));
         }
-        Ok(T::from_bytes(&self.try_to_bytes()?))
+        Read::VALUES.of(|| self.try_to_bytes()).map(|bytes| T::from_bytes(&bytes))
     }
     /// As [`try_to_vec`](Self::try_to_vec); panics at the caller's line.
     #[track_caller]
@@ -384,15 +385,13 @@ impl Array {
         if let Some(s) = self.literal() {
             return Ok(s);
         }
-        Ok(Scalar::from_bytes(self.dtype(), &self.try_to_bytes()?))
+        Read::ITEM.of(|| self.try_to_bytes()).map(|bytes| Scalar::from_bytes(self.dtype(), &bytes))
     }
     /// The one element of an array of size 1, as `T`.
     #[track_caller]
     pub fn item<T: Element>(&self) -> T {
-        must(
-            self.try_to_vec::<T>()
-                .and_then(|v| if v.len() == 1 { Ok(v[0]) } else { self.try_item_scalar().map(|_| v[0]) }),
-        )
+        let elements = Read::ITEM.of(|| self.try_to_vec::<T>());
+        must(elements.and_then(|v| if v.len() == 1 { Ok(v[0]) } else { self.try_item_scalar().map(|_| v[0]) }))
     }
 }
 

@@ -519,6 +519,63 @@ mod tests {
         assert!(model.iter().all(|n| cache.get(&key(*n)).is_some()));
     }
 
+    /// A token that counts how often it is compared.
+    #[derive(Debug, Clone, Eq)]
+    struct Counted(i64);
+
+    thread_local! {
+        static COMPARED: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    }
+
+    impl PartialEq for Counted {
+        fn eq(&self, other: &Self) -> bool {
+            COMPARED.set(COMPARED.get() + 1);
+            self.0 == other.0
+        }
+    }
+
+    impl Hash for Counted {
+        fn hash<H: Hasher>(&self, h: &mut H) {
+            self.0.hash(h);
+        }
+    }
+
+    impl Token for Counted {
+        fn paths(key: &[Self]) -> Vec<String> {
+            vec!["args[0]".into(); key.len()]
+        }
+        fn changed(&self, new: &Self, path: &str) -> Vec<Change> {
+            vec![Change::new(path, self.0, new.0)]
+        }
+        fn is_structure(&self) -> bool {
+            false
+        }
+    }
+
+    #[test]
+    fn a_thousand_entries_are_found_as_quickly_as_one() {
+        let comparisons = |entries: i64| {
+            let cache = Cache::default();
+            (0..entries).for_each(|n| drop(cache.insert(vec![Counted(n)], Arc::new(n))));
+            let per_key = |n: i64| {
+                COMPARED.set(0);
+                assert_eq!(cache.get(&[Counted(n)]).as_deref(), Some(&n));
+                COMPARED.get()
+            };
+            (0..entries).map(per_key).max().unwrap()
+        };
+        // With the entry used last, and with that of equal hash.
+        assert!(comparisons(1) <= 2 && comparisons(1000) <= 2);
+    }
+
+    #[test]
+    fn a_cache_keeps_1024_entries_unless_told_otherwise() {
+        let cache = Cache::default();
+        (0..1025).for_each(|n| drop(cache.insert(key(n), Arc::new(n))));
+        assert_eq!(cache.len(), 1024);
+        assert!(cache.get(&key(0)).is_none() && cache.get(&key(1)).is_some());
+    }
+
     #[test]
     fn says_why_and_warns_once() {
         let cache = Cache::new(1000);

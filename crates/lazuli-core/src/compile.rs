@@ -83,7 +83,7 @@ impl cache::Token for Token {
     fn changed(&self, new: &Self, path: &str) -> Vec<Change> {
         match (self, new) {
             (Token::Array(a), Token::Array(b)) => {
-                cache::array_changes(path, (a.dtype, &a.shape), (b.dtype, &b.shape), "")
+                cache::array_changes(path, (a.dtype, &a.shape), (b.dtype, &b.shape), "compile(…).shapeless()")
             }
             (Token::Constant(a), Token::Constant(b)) => {
                 vec![Change::new(path, a, b).remedy("pass it as an Array")]
@@ -524,9 +524,14 @@ fn insert(shared: &Shared, key: Vec<Token>, entry: Arc<Entry>) -> Arc<Entry> {
     let inserted = shared.cache.insert(key, entry);
     log::traced(&shared.name, || shared.cache.latest_changes());
     if let Some(warning) = inserted.warning {
-        eprintln!("warning: '{}', compiled at {}, keeps being traced: {warning}", shared.name, shared.place);
+        warn(shared, &format!("keeps being traced: {warning}"));
     }
     inserted.entry
+}
+
+/// Tells of a function what its author should know.
+fn warn(shared: &Shared, what: &str) {
+    eprintln!("warning: '{}', compiled at {}, {what}", shared.name, shared.place);
 }
 
 /// What a tree is but for its arrays.
@@ -560,7 +565,7 @@ fn trace<S: Tree + Clone, O: Output>(
     outputs.extend(tree::arrays(&output));
     let placeholders = holes.arrays;
     let facts = scope.map(Scope::end);
-    let time = trace.elapsed();
+    let (time, drew) = (trace.elapsed(), trace.drew());
     let effects = &trace.end();
     // A clone of the state that the function captured is a constant by the user's will; an argument is not.
     let arguments = &call.arrays[call.state..];
@@ -576,6 +581,12 @@ fn trace<S: Tree + Clone, O: Output>(
         time,
     };
     let program = Program::from_trace(recorded, mode.options()).map_err(|e| e.at(shared.place.to_string()))?;
+    if drew {
+        warn(
+            shared,
+            "draws random numbers from the thread's key, so they are the same at every call: take a random::State in its state",
+        );
+    }
     // What is kept need not keep the recorded graph alive.
     let nothing = Array::scalar(Scalar::bool(false));
     let state = state.filter(|s| before.as_ref() != Some(&skeleton(s)));

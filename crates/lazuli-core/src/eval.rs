@@ -8,6 +8,7 @@ use crate::array::{Array, Hole, Node, Op, Record, State};
 use crate::backend;
 use crate::interrupt;
 use crate::run::{run, run_program};
+use crate::trace::Read;
 use lazuli_ir::{Error, Result};
 use lazuli_kernel::{Mode, Stream};
 use std::cell::Cell;
@@ -60,7 +61,7 @@ pub fn set_waiter(waiter: Waiter) {
 /// # Errors
 /// If an array has no value, as while its function is traced.
 pub fn async_eval(arrays: &[Array]) -> Result<()> {
-    start(arrays, Mode::Background)
+    Read::EVAL.of(|| start(arrays, Mode::Background))
 }
 
 /// Waits for all work that has been started.

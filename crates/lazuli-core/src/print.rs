@@ -1,6 +1,7 @@
 //! How arrays print: as MLX prints them.
 
 use crate::array::Array;
+use crate::trace::Read;
 use lazuli_ir::ErrorKind;
 pub use lazuli_kernel::text::{precision, scalar, set_precision};
 use std::fmt;
@@ -32,5 +33,5 @@ impl fmt::Debug for Array {
 
 /// The printed form; runs what is needed.
 pub fn format(a: &Array) -> lazuli_ir::Result<String> {
-    Ok(lazuli_kernel::text::array(a.dtype(), a.shape(), &a.try_to_bytes()?))
+    Ok(lazuli_kernel::text::array(a.dtype(), a.shape(), &Read::PRINT.of(|| a.try_to_bytes())?))
 }

@@ -22,6 +22,7 @@ use crate::array::Array;
 use crate::dim::{Extent, Extents};
 use crate::ops::{self, Operand, random as keyed};
 use crate::raise::must;
+use crate::trace;
 use lazuli_ir::{DType, Result};
 use std::cell::RefCell;
 use std::ops::Range;
@@ -96,6 +97,7 @@ pub fn set_state(state: State) {
 #[track_caller]
 pub fn next_key() -> Result<Array> {
     let mut state = state();
+    trace::draw(&state.key);
     let key = state.next_key()?;
     set_state(state);
     Ok(key)

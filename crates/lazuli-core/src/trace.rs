@@ -34,6 +34,8 @@ struct Level {
     effects: Vec<Array>,
     /// What has been recorded since it began, if that is what will be cut out.
     made: Option<Vec<Arc<Node>>>,
+    /// Whether numbers were drawn from a key that does not depend on its inputs.
+    drew: bool,
 }
 
 /// A live trace: placeholders that have no value.
@@ -82,6 +84,10 @@ impl Trace {
     /// What has been recorded so far.
     pub(crate) fn made(&self) -> Vec<Arc<Node>> {
         LEVELS.with_borrow(|levels| levels.last().and_then(|l| l.made.clone())).unwrap_or_default()
+    }
+    /// Whether numbers were drawn from the thread's key, which does not depend on the inputs: they are constants.
+    pub(crate) fn drew(&self) -> bool {
+        LEVELS.with_borrow(|levels| levels.last().is_some_and(|l| l.drew))
     }
     /// How long it has been live.
     pub fn elapsed(&self) -> Duration {
@@ -132,6 +138,13 @@ pub(crate) fn recorded(node: &Arc<Node>) {
                 made.push(node.clone());
             }
         });
+    }
+}
+
+/// Notes that numbers are drawn from the thread's key.
+pub(crate) fn draw(key: &Array) {
+    if is_tracing() && !key.is_traced() {
+        LEVELS.with_borrow_mut(|levels| levels.iter_mut().for_each(|l| l.drew = true));
     }
 }
 
@@ -211,6 +224,25 @@ pub fn reading<T>(read: Read, f: impl FnOnce() -> T) -> T {
     }
     let _leave = Leave(READ.replace(Some(read)));
     f()
+}
+
+impl Read {
+    pub(crate) const ITEM: Read = Read {
+        how: "item()",
+        remedy: "choose with `select` or `cond` instead of branching on it, or return the array and read its value outside",
+    };
+    pub(crate) const VALUES: Read = Read { how: "to_vec()", remedy: "return the array and read its values outside" };
+    pub(crate) const PRINT: Read = Read {
+        how: "print or to_string()",
+        remedy: "print it with debug::print, see what is known of it with describe() or {:?}, or turn compilation off with disable_compile()",
+    };
+    pub(crate) const EVAL: Read =
+        Read { how: "eval()", remedy: "leave the call out: what the function returns is evaluated outside" };
+
+    /// Runs `f`, which reads a value in this way, unless a front end has said in which.
+    pub(crate) fn of<T>(self, f: impl FnOnce() -> T) -> T {
+        if READ.get().is_some() { f() } else { reading(self, f) }
+    }
 }
 
 pub(crate) fn current_read() -> Option<Read> {

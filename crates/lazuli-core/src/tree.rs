@@ -5,6 +5,7 @@
 //! cloning one of its structure and putting new arrays in. Names are for people and files (see [`crate::paths`]): nothing computes with them.
 
 use crate::array::Array;
+use crate::trace::Read;
 use smallvec::SmallVec;
 use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
@@ -195,7 +196,7 @@ pub(crate) fn fill<T: Tree + Clone>(tree: &T, arrays: &mut impl Iterator<Item = 
 /// At the caller's line, if an array cannot be computed.
 #[track_caller]
 pub fn eval(tree: &(impl Tree + ?Sized)) {
-    crate::raise::must(crate::eval::eval(&arrays(tree)));
+    crate::raise::must(Read::EVAL.of(|| crate::eval::eval(&arrays(tree))));
 }
 
 impl Tree for Array {

@@ -1,7 +1,9 @@
 //! Running plans: what is donated and what never is, memory that runs out, work in the background, interruption.
 
 use lazuli_core::interrupt::watch;
-use lazuli_core::{Array, Compiled, Error, ErrorKind, array, async_eval, backend, compile, eval, synchronize};
+use lazuli_core::{
+    Array, Compiled, Error, ErrorKind, array, async_eval, backend, compile, compile_stats, eval, synchronize,
+};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, Mutex, MutexGuard};
 
@@ -277,4 +279,16 @@ fn an_interrupted_evaluation_can_be_done_again() {
         assert!(is(&x, 1.0), "{how}");
         assert!(is(&y, 1.0), "{how}");
     }
+}
+
+#[test]
+fn a_closure_made_anew_is_traced_and_generates_no_code() {
+    let _alone = alone();
+    let x = array([1.0, 2.0]);
+    let made = |by: f32| run(&compile(move |x: &Array| (x * by).exp() - x)(&x)).unwrap();
+    made(2.0);
+    let before = compile_stats();
+    (3..8).for_each(|by| made(by as f32));
+    let after = compile_stats();
+    assert_eq!((after.traces - before.traces, after.kernels - before.kernels), (5, 0));
 }
