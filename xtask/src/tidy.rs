@@ -6,6 +6,7 @@
 //! Absent: what rustc and clippy check by themselves (`forbid(unsafe_code)` once it is written down, a `SAFETY`
 //! comment on each unsafe block), as long as each crate asks for it; that each crate asks is checked here.
 
+mod promises;
 mod rules;
 mod tree;
 

@@ -1,5 +1,6 @@
 //! The rules, and the tables of what they allow.
 
+use super::promises::promises_are_tested;
 use super::tree::{Tree, code_only, dependencies, front_page, has_word};
 
 type Rule = fn(&Tree) -> Vec<String>;
@@ -13,6 +14,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("map", the_architecture_names_every_crate),
     ("words", no_words_of_one_machine_or_day),
     ("length", files_are_short),
+    ("promises", promises_are_tested),
 ];
 
 /// Where `unsafe` may be written, and for what.
