@@ -6,6 +6,7 @@ Where MLX 0.32.4 was found to confuse two calls (and to return the first one's n
 import collections
 import enum
 import functools
+import itertools
 import math
 import struct
 import warnings
@@ -54,6 +55,27 @@ class Millis(int):
 
 class MyList(list):
     pass
+
+
+class MyDict(dict):
+    pass
+
+
+class Attributed(dict):
+    def __init__(self, **attributes):
+        self.__dict__.update(attributes)
+
+
+OD = collections.OrderedDict
+
+
+def default(**entries):
+    return collections.defaultdict(list, entries)
+
+
+def rearranged(ordered):
+    ordered.move_to_end("a")
+    return ordered
 
 
 def helper(x):
@@ -107,7 +129,16 @@ PAIRS = [
     ("a named tuple and a tuple", (Pair(A, B),), ((A, B),), False),
     ("named tuples", (Pair(A, B),), (Pair(B, A),), True),
     ("a list and a derived one", ([A],), (MyList([A]),), False),
-    ("dicts", ({"a": A, "b": B},), ({"b": A, "a": B},), True),
+    ("dicts", ({"a": A, "b": B},), ({"a": B, "b": A},), True),
+    ("dicts in another order", ({"a": A, "b": B},), ({"b": B, "a": A},), False),
+    ("nested dicts in another order", ([{"n": {"a": A, "b": B}}],), ([{"n": {"b": B, "a": A}}],), False),
+    ("dicts in another order, of keys that are no strings", ({1: A, (2, "x"): B},), ({(2, "x"): B, 1: A},), False),
+    ("default dicts in another order", (default(a=A, b=B),), (default(b=B, a=A),), False),
+    ("ordered dicts in another order", (OD(a=A, b=B),), (OD(b=B, a=A),), False),
+    ("ordered dicts of which one was rearranged", (OD(a=A, b=B),), (rearranged(OD(a=A, b=B)),), False),
+    ("attributes in another order", (Attributed(x=1, y=2),), (Attributed(y=2, x=1),), False),
+    ("attributes", (Attributed(x=1, y=2),), (Attributed(x=1, y=2),), True),
+    ("the same array in two places of dicts", ({"a": A, "b": A},), ({"a": B, "b": B},), True),
     ("dicts with other keys", ({"a": A},), ({"b": A},), False),
     ("dicts with keys 1 and '1'", ({1: A},), ({"1": A},), False),
     ("dicts with keys 1 and True", ({1: A},), ({True: A},), False),
@@ -137,24 +168,145 @@ def test_which_calls_share_a_trace(first, second, shared):
     assert traced(lambda: (compiled(*first), compiled(*second))) == 0
 
 
-def test_keyword_arguments_in_any_order_and_not_confused_with_positional_ones():
+def test_keyword_arguments_are_not_confused_with_positional_ones():
     @mx.compile
     def here(*args, **kwargs):
         return sum(args, mx.array(0)) + sum((k == "a") * v for k, v in kwargs.items())
 
     assert traced(lambda: here(a=A, b=B)) == 1
-    assert traced(lambda: here(b=B, a=A)) == 0
     assert traced(lambda: here({"a": A, "b": B}["a"], b=B)) == 1
     assert mx.array_equal(here(a=A, b=B), A) and mx.array_equal(here(b=A, a=B), B)
 
 
-def test_dicts_in_another_order_give_the_same_numbers():
-    @mx.compile
-    def here(d):
-        return d["a"] - d["b"]
+def weighed(d):
+    """A number that depends on the order of a dict."""
+    return sum(((i + 1) * v for i, v in enumerate(d.values())), mx.array(0.0))
 
-    assert mx.array_equal(here({"a": A, "b": B}), A - B)
-    assert mx.array_equal(here({"b": B, "a": A}), A - B)
+
+def weighed_attributes(d):
+    return weighed(vars(d)) * A
+
+
+# The function, and the calls: each pair differs by an order alone, and gives other numbers.
+ORDERS = [
+    ("a dict", weighed, ({"a": A, "b": B},), ({"b": B, "a": A},)),
+    ("a nested dict", lambda t: weighed(t[0]["n"]), ([{"n": {"a": A, "b": B}}],), ([{"n": {"b": B, "a": A}}],)),
+    ("a dict with keys that are no strings", weighed, ({1: A, None: B},), ({None: B, 1: A},)),
+    ("a dict with functions for keys", weighed, ({helper: A, weighed: B},), ({weighed: B, helper: A},)),
+    ("a derived dict", weighed, (MyDict(a=A, b=B),), (MyDict(b=B, a=A),)),
+    ("a default dict", weighed, (default(a=A, b=B),), (default(b=B, a=A),)),
+    ("an ordered dict", weighed, (OD(a=A, b=B),), (OD(b=B, a=A),)),
+    ("an ordered dict, rearranged", weighed, (OD(a=A, b=B),), (rearranged(OD(a=A, b=B)),)),
+    ("a dict of one array", weighed, ({"a": A, "b": A, "c": B},), ({"a": A, "c": B, "b": A},)),
+    ("a dict of numbers", lambda d: A * weighed(d), ({"a": 1, "b": 2},), ({"b": 2, "a": 1},)),
+    ("a dict of numpy arrays", weighed, ({"a": np.ones(2), "b": np.zeros(2)},), ({"b": np.zeros(2), "a": np.ones(2)},)),
+    ("attributes", weighed_attributes, (Attributed(x=1, y=2),), (Attributed(y=2, x=1),)),
+]
+
+
+@pytest.mark.parametrize("shapeless", [False, True])
+@pytest.mark.parametrize("fun, first, second", [o[1:] for o in ORDERS], ids=[o[0] for o in ORDERS])
+def test_an_order_that_a_function_can_see_is_looked_at(fun, first, second, shapeless):
+    compiled = mx.compile(fun, shapeless=shapeless)
+    assert not mx.array_equal(fun(*first), fun(*second))
+    for args in (first, second, first):
+        assert mx.array_equal(compiled(*args), fun(*args))
+
+
+def test_what_is_returned_keeps_the_order_of_each_call():
+    compiled = mx.compile(lambda d: {k: v + 1 for k, v in d.items()})
+    assert list(compiled({"a": A, "b": B})) == ["a", "b"]
+    assert list(compiled({"b": B, "a": A})) == ["b", "a"]
+    assert list(mx.compile(lambda d: d)(rearranged(OD(a=A, b=B)))) == ["b", "a"]
+
+
+class Called:
+    def __call__(self, a, b):
+        return a - b
+
+    def method(self, a, b):
+        return a - b
+
+    def all_of(self, **kwargs):
+        return weighed(kwargs)
+
+
+def minus(a, b, c=0):
+    return a - b - c
+
+
+def all_of(**kwargs):
+    return weighed(kwargs)
+
+
+# Whether the order of keyword arguments is looked at: only where the function has **kwargs, or is not known not to.
+KEYWORDS = [
+    ("a function", minus, False),
+    ("a method", Called().method, False),
+    ("an object", Called(), False),
+    ("a partial", functools.partial(minus, c=2.0), False),
+    ("a partial of a method", functools.partial(Called().method), False),
+    ("**kwargs", all_of, True),
+    ("**kwargs of a method", Called().all_of, True),
+    ("**kwargs of a partial", functools.partial(all_of, c=2.0), True),
+    ("a wrapper", functools.wraps(minus)(lambda *args, **kwargs: weighed(kwargs)), True),
+]
+
+
+@pytest.mark.parametrize("fun, seen", [k[1:] for k in KEYWORDS], ids=[k[0] for k in KEYWORDS])
+def test_the_order_of_keyword_arguments_is_looked_at_where_it_can_be_seen(fun, seen):
+    compiled = mx.compile(fun)
+    for arguments in ({"a": A, "b": B}, {"b": B, "a": A}):
+        assert mx.array_equal(compiled(**arguments), fun(**arguments))
+    assert traced(lambda: [compiled(a=A, b=B), compiled(b=B, a=A)]) == 0
+    assert len(compiled.why()) == int(seen)
+
+
+@pytest.mark.parametrize("fun, shared", [(minus, True), (all_of, False)])
+def test_the_order_of_what_a_partial_holds(fun, shared):
+    one, two = functools.partial(fun, a=A, b=B), functools.partial(fun, b=B, a=A)
+    assert traced(lambda: mx.compile(one)()) == 1
+    assert traced(lambda: mx.compile(two)()) == (0 if shared else 1)
+    assert mx.array_equal(mx.compile(two)(), two())
+
+
+@pytest.mark.parametrize("cls", [dict, MyDict, OD])
+def test_the_order_of_captured_dicts_is_looked_at(cls):
+    state = cls(a=A, b=B)
+    compiled = mx.compile(lambda: weighed(state), inputs=state)
+    assert mx.array_equal(compiled(), weighed(state))
+    state["a"] = state.pop("a")
+    assert mx.array_equal(compiled(), weighed(state)) and list(state) == ["b", "a"]
+    assert compiled.why()[0][0] == "the order of the keys of inputs was ['a', 'b'], is ['b', 'a']"
+
+
+@pytest.mark.parametrize("cls", [dict, MyDict, OD])
+def test_a_call_leaves_captured_dicts_in_the_order_in_which_the_function_does(cls):
+    def step(state):
+        first = next(iter(state))
+        state[first] = state.pop(first) + 1  # now the last
+        state.setdefault("new", A)
+        return weighed(state)
+
+    plain, captured = cls(a=A, b=B, c=A), cls(a=A, b=B, c=A)
+    compiled = mx.compile(lambda: step(captured), inputs=captured, outputs=captured)
+    for _ in range(9):
+        assert mx.array_equal(compiled(), step(plain))
+        assert list(captured) == list(plain)
+        assert all(mx.array_equal(captured[k], plain[k]) for k in plain)
+
+
+def test_a_captured_ordered_dict_is_put_back_whole_after_an_error():
+    state = rearranged(OD(a=A, b=B))
+
+    def fail():
+        state["c"] = A
+        del state["a"]
+        raise KeyError("here")
+
+    with pytest.raises(KeyError, match="here"):
+        mx.compile(fail, inputs=state, outputs=state)()
+    assert list(state.items()) == [("b", B), ("a", A)]
 
 
 def test_the_mode_is_part_of_the_key_and_traces_wait_for_its_return():
@@ -283,11 +435,16 @@ def test_a_thousand_signatures_are_kept():
     assert traced(lambda: [compiled(A, n) for n in range(1000)]) == 0
 
 
+def nth_order(n):
+    return next(itertools.islice(itertools.permutations("abcde"), n, None))
+
+
 KEEPS_CHANGING = [
     (lambda c, n: c(A, n), r"args\[1\] took 32 values: pass it as mx.array\(…\)"),
     (lambda c, n: c(mx.zeros((n,)), 0), r"args\[0\].shape\[0\] took 32 values: shapeless=True"),
     (lambda c, n: c(A, lambda: n), r"args\[1\] took 32 values: .*identity"),
     (lambda c, n: c(A, n=n), r"kwargs\['n'\] took 32 values"),
+    (lambda c, n: c(A, dict.fromkeys(nth_order(n), 1)), r"the order of the keys of args\[1\] took 32 values: give them in one"),
 ]
 
 
@@ -318,6 +475,29 @@ def test_why_a_call_traced():
     ]
     compiled(mx.zeros((3,), mx.float16), {"m": 2})
     assert compiled.why()[0][0] == "args[1]['m'] was the key 'n', is the key 'm'"
+
+
+REORDERED = [
+    ({"a": A, "b": 1}, {"b": 1, "a": A}, "args[0] was ['a', 'b'], is ['b', 'a']"),
+    ({"n": [{1: A, "b": B}]}, {"n": [{"b": B, 1: A}]}, "args[0]['n'][0] was [1, 'b'], is ['b', 1]"),
+    ({"s": {}, "l": [], "a": A}, {"s": {}, "a": A, "l": []}, "args[0] was ['s', 'l', 'a'], is ['s', 'a', 'l']"),
+    (OD(a=A, b=B), OD(b=B, a=A), "args[0] was ['a', 'b'], is ['b', 'a']"),
+    (Attributed(x=1, y=2), Attributed(y=2, x=1), "args[0] was ['x', 'y'], is ['y', 'x']"),
+    (
+        {str(i): 0 for i in range(11)},
+        {str(i): 0 for i in [0, *reversed(range(1, 11))]},
+        "args[0] was […, '1', '2', '3', '4', '5', '6', '7', '8', …], is […, '10', '9', '8', '7', '6', '5', '4', '3', …]",
+    ),
+]
+
+
+@pytest.mark.parametrize("first, second, text", REORDERED)
+def test_why_a_call_with_another_order_traced(first, second, text):
+    compiled = mx.compile(lambda d: mx.ones(2))
+    compiled(first), compiled(second)
+    what = "attributes" if isinstance(first, Attributed) else "keys"
+    assert [why for why, _ in compiled.why()] == [f"the order of the {what} of {text}"]
+    assert f"the order of the {what}" in str(compiled.explain(second))
 
 
 # ---- which functions are one ---------------------------------------------------------------

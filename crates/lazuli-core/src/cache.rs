@@ -31,6 +31,10 @@ pub trait Token: Clone + Eq + Hash {
     fn changed(&self, new: &Self, path: &str) -> Vec<Change>;
     /// Whether the tokens that follow mean something else if this one differs.
     fn is_structure(&self) -> bool;
+    /// What differs between two keys that are equal before `at`, where that is more than the tokens there say: an order.
+    fn rearranged(_old: &[Self], _new: &[Self], _at: usize) -> Option<Change> {
+        None
+    }
     /// For a token that stands for an object by its identity: how to have one trace for all of them.
     fn identity(&self) -> Option<&'static str> {
         None
@@ -93,9 +97,14 @@ pub fn changes<T: Token>(old: &[T], new: &[T]) -> Vec<Change> {
     let mut found = Vec::new();
     let mut paths = None;
     for (i, (a, b)) in old.iter().zip(new).enumerate().filter(|(_, (a, b))| a != b) {
+        let is_structure = a.is_structure() || b.is_structure();
+        if let Some(change) = is_structure.then(|| T::rearranged(old, new, i)).flatten() {
+            found.push(change);
+            break;
+        }
         let paths = paths.get_or_insert_with(|| T::paths(new));
         found.extend(a.changed(b, &paths[i]));
-        if a.is_structure() || b.is_structure() || found.len() >= CHANGES {
+        if is_structure || found.len() >= CHANGES {
             break;
         }
     }

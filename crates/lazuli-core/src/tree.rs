@@ -320,7 +320,8 @@ impl<T: Tree + ?Sized> Tree for Box<T> {
     }
 }
 
-/// Keys are constants of the structure.
+/// Keys are constants of the structure, met in their order. A `HashMap` is no tree: the order of its entries differs between maps that are equal, and a function
+/// that goes through one would do so in an order that no key of a cache states.
 impl<K: Hash + Ord + std::fmt::Display + Send + Sync + 'static, T: Tree> Tree for BTreeMap<K, T> {
     fn visit<'a>(&'a self, f: &mut dyn FnMut(Leaf<'a>)) {
         f(Leaf::Open("BTreeMap", self.len()));

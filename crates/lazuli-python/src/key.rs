@@ -19,7 +19,7 @@ use pyo3::types::{
     PyBool, PyBytes, PyComplex, PyDict, PyEllipsis, PyFloat, PyInt, PyList, PySlice, PyString, PyTuple,
     PyWeakrefReference,
 };
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -86,15 +86,7 @@ impl Token {
     }
     /// Whether it stands before something, and is no child itself.
     fn is_prefix(&self) -> bool {
-        matches!(
-            self,
-            Token::Class(_)
-                | Token::Version(_)
-                | Token::Attributes(_)
-                | Token::Key(_)
-                | Token::OtherKey(..)
-                | Token::ObjectKey(..)
-        )
+        self.is_key() || matches!(self, Token::Class(_) | Token::Version(_) | Token::Attributes(_))
     }
 }
 
@@ -153,13 +145,88 @@ impl cache::Token for Token {
     fn is_structure(&self) -> bool {
         self.is_prefix() || self.children() > 0 || matches!(self, Token::Part(_))
     }
+    fn rearranged(old: &[Self], new: &[Self], at: usize) -> Option<Change> {
+        let container = around(new, at)?;
+        let (was, is) = (keys(old, container), keys(new, container));
+        let same: HashSet<_> = was.iter().collect();
+        if was.len() != is.len() || !is.iter().all(|key| same.contains(key)) {
+            return None;
+        }
+        let differ = was.iter().zip(&is).position(|(a, b)| a != b)?;
+        let first = if was.len() > SHOWN { differ } else { 0 };
+        let show = |keys: &[&Token]| {
+            let shown: Vec<String> = keys[first..].iter().take(SHOWN).map(|key| key.bare()).collect();
+            let before = if first > 0 { "…, " } else { "" };
+            let after = if keys.len() - first > SHOWN { ", …" } else { "" };
+            format!("[{before}{}{after}]", shown.join(", "))
+        };
+        let (what, remedy) = match new[container] {
+            Token::Attributes(_) => ("attributes", "set them in one order"),
+            _ => ("keys", "give them in one order, as dict(sorted(d.items())) does"),
+        };
+        let what = format!("the order of the {what} of {}", Self::paths(new)[container]);
+        Some(Change::new(what, show(&was), show(&is)).remedy(remedy))
+    }
     fn identity(&self) -> Option<&'static str> {
         let by_identity = matches!(self, Token::Identity(_) | Token::Method(..) | Token::ObjectKey(..));
         by_identity.then_some("it is compared by identity, make it once and pass the same object")
     }
 }
 
+/// How many keys of a dict a message shows.
+const SHOWN: usize = 8;
+
+/// Where the dict or the attributes begin of which the token at `at` is a key.
+fn around(key: &[Token], at: usize) -> Option<usize> {
+    let mut open: Vec<(usize, usize)> = Vec::new();
+    for (i, token) in key[..=at].iter().enumerate() {
+        while open.pop_if(|(_, left)| *left == 0).is_some() {}
+        if let Token::Part(_) = token {
+            open.clear();
+        }
+        if i == at {
+            break;
+        }
+        if let (Some((_, left)), false) = (open.last_mut(), token.is_prefix()) {
+            *left -= 1;
+        }
+        if token.children() > 0 {
+            open.push((i, token.children()));
+        }
+    }
+    let &(container, _) = open.last()?;
+    (key[at].is_key() && matches!(key[container], Token::Dict(_) | Token::Attributes(_))).then_some(container)
+}
+
+/// The keys of the dict, or the names of the attributes, that begin at `container`.
+fn keys(key: &[Token], container: usize) -> Vec<&Token> {
+    let mut rest = key[container + 1..].iter();
+    let mut keys = Vec::new();
+    for _ in 0..key[container].children() {
+        keys.extend(rest.next());
+        let mut left = 1;
+        while left > 0
+            && let Some(token) = rest.next()
+        {
+            left += token.children();
+            left -= usize::from(!token.is_prefix());
+        }
+    }
+    keys
+}
+
 impl Token {
+    fn is_key(&self) -> bool {
+        matches!(self, Token::Key(_) | Token::OtherKey(..) | Token::ObjectKey(..))
+    }
+    /// A key as the user writes it.
+    fn bare(&self) -> String {
+        match self {
+            Token::Key(k) => format!("'{k}'"),
+            Token::OtherKey(_, k) | Token::ObjectKey(_, k) => k.to_string(),
+            other => other.to_string(),
+        }
+    }
     fn is_number(&self) -> bool {
         matches!(self, Token::Bool(_) | Token::Int(_) | Token::BigInt(_) | Token::Float(_) | Token::Complex(..))
     }
@@ -425,7 +492,7 @@ impl Call {
         Ok(())
     }
 
-    /// Entries in the order of their keys, so that the order of insertion does not matter.
+    /// Entries in the order in which the function meets them, which may decide what it does.
     fn dict(&mut self, v: &Bound<'_, PyAny>, dict: &Bound<'_, PyDict>, path: &dyn Fn() -> String) -> PyResult<()> {
         if !dict.is_exact_instance_of::<PyDict>() {
             self.class(v);
@@ -434,31 +501,30 @@ impl Call {
                 None => self.attributes(v, path)?,
             }
         }
-        self.tokens.push(Token::Dict(dict.len()));
-        for (name, key, value) in sorted(dict)? {
-            let is_text = self.dict_key(&name, &key)?;
-            let at = || if is_text { format!("{}['{name}']", path()) } else { format!("{}[{name}]", path()) };
-            self.read(&value, &at)?;
+        let entries = tree::entries(dict)?;
+        self.tokens.push(Token::Dict(entries.len()));
+        for (key, value) in &entries {
+            self.dict_key(key)?;
+            self.read(value, &|| format!("{}[{}]", path(), key_text(key)))?;
         }
         Ok(())
     }
 
-    /// A key with its text; whether it is a string.
-    fn dict_key(&mut self, name: &str, key: &Bound<'_, PyAny>) -> PyResult<bool> {
-        if let Ok(s) = key.cast_exact::<PyString>() {
-            self.tokens.push(match text(s)? {
+    fn dict_key(&mut self, key: &Bound<'_, PyAny>) -> PyResult<()> {
+        let token = if let Ok(s) = key.cast_exact::<PyString>() {
+            match text(s)? {
                 Token::Surrogates(escaped) => Token::OtherKey(key.hash()?, escaped),
-                _ => Token::Key(name.into()),
-            });
-            return Ok(true);
-        }
-        if says_all(key) {
-            self.tokens.push(Token::OtherKey(key.hash()?, key.repr()?.to_string_lossy().into()));
+                Token::Text(s) => Token::Key(s),
+                _ => unreachable!("the two tokens of texts"),
+            }
+        } else if says_all(key) {
+            Token::OtherKey(key.hash()?, key.repr()?.to_string_lossy().into())
         } else {
-            self.tokens.push(Token::ObjectKey(key.as_ptr() as usize, name.into()));
             self.identities.push(key.clone().unbind());
-        }
-        Ok(false)
+            Token::ObjectKey(key.as_ptr() as usize, key.str()?.to_string_lossy().into())
+        };
+        self.tokens.push(token);
+        Ok(())
     }
 
     fn class(&mut self, v: &Bound<'_, PyAny>) {
@@ -615,19 +681,8 @@ fn refused(v: &Bound<'_, PyAny>, path: String) -> PyResult<PyErr> {
     )))
 }
 
-/// A key's text, the key, the value.
-pub type Entry<'py> = (String, Bound<'py, PyAny>, Bound<'py, PyAny>);
-
-/// Entries of a dict with their keys' texts, sorted by them; of equal texts those of strings come first.
-pub fn sorted<'py>(dict: &Bound<'py, PyDict>) -> PyResult<Vec<Entry<'py>>> {
-    // Taken out before the user's code says what the texts are.
-    let entries: Vec<_> = dict.iter().collect();
-    let entry = |(k, v): (Bound<'py, PyAny>, Bound<'py, PyAny>)| Ok((k.str()?.to_string_lossy().into_owned(), k, v));
-    let mut entries = entries.into_iter().map(entry).collect::<PyResult<Vec<_>>>()?;
-    if !entries.is_sorted_by(|a, b| a.0 < b.0) {
-        entries.sort_by(|a, b| {
-            a.0.cmp(&b.0).then_with(|| b.1.is_instance_of::<PyString>().cmp(&a.1.is_instance_of::<PyString>()))
-        });
-    }
-    Ok(entries)
+/// A key as it stands between brackets in a path.
+fn key_text(key: &Bound<'_, PyAny>) -> String {
+    let text = key.str().map(|s| s.to_string_lossy().into_owned()).unwrap_or_default();
+    if key.is_instance_of::<PyString>() { format!("'{text}'") } else { text }
 }

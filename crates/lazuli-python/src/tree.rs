@@ -22,7 +22,7 @@ pub enum Template {
     List(Option<Py<PyAny>>, Vec<Template>),
     /// Of a derived class: the class, and the attributes of the tuple. A named tuple is made anew by its `_make`.
     Tuple(Option<(Py<PyType>, Attributes)>, Vec<Template>),
-    /// Keys in order of insertion; of a derived class (a `Module`): an empty object of it with the same attributes.
+    /// Of a derived class (a `Module`): an empty object of it with the same attributes.
     Dict(Option<Py<PyAny>>, Vec<(Py<PyAny>, Template)>),
     /// An object of a registered class: what it is made of besides its children.
     Node(Py<PyType>, Py<PyAny>, Vec<Template>),
@@ -45,8 +45,55 @@ pub fn version(object: &Bound<'_, PyAny>) -> Option<u64> {
     object.getattr("_version").ok()?.extract().ok()
 }
 
-/// What an object of a derived class has besides its contents, sorted by name: its `__dict__`, its slots, and attributes of C such as the factory of a
-/// `defaultdict`.
+/// Entries in the order in which Python code meets them. They are taken out, as what is done with them may run the user's code.
+pub fn entries<'py>(dict: &Bound<'py, PyDict>) -> PyResult<Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>> {
+    let Some(class) = ordered(dict)? else { return Ok(dict.iter().collect()) };
+    let mut entries = Vec::with_capacity(dict.len());
+    for key in class.call_method1("keys", (dict,))?.try_iter()? {
+        let key = key?;
+        entries.extend(dict.get_item(&key)?.map(|value| (key, value)));
+    }
+    Ok(entries)
+}
+
+/// `OrderedDict` for an object of it, which keeps an order of its own beside that of a dict: its own methods know both.
+fn ordered<'py>(dict: &Bound<'py, PyDict>) -> PyResult<Option<Bound<'py, PyType>>> {
+    static ORDERED: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    let py = dict.py();
+    if dict.is_exact_instance_of::<PyDict>() {
+        return Ok(None);
+    }
+    let class = ORDERED.import(py, "collections", "OrderedDict")?;
+    Ok(dict.is_instance(class)?.then(|| class.clone()))
+}
+
+/// Puts an entry into a dict, whatever its class makes of assignments.
+pub fn set_entry(dict: &Bound<'_, PyDict>, key: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()> {
+    match ordered(dict)? {
+        Some(class) => class.call_method1("__setitem__", (dict, key, value)).map(drop),
+        None => dict.set_item(key, value),
+    }
+}
+
+/// Takes an entry out of a dict, whatever its class makes of that.
+pub fn remove_entry(dict: &Bound<'_, PyDict>, key: &Bound<'_, PyAny>) -> PyResult<()> {
+    match ordered(dict)? {
+        Some(class) => class.call_method1("__delitem__", (dict, key)).map(drop),
+        None => dict.del_item(key),
+    }
+}
+
+/// Gives a dict these entries alone, in their order.
+pub fn set_entries(dict: &Bound<'_, PyDict>, entries: &Bound<'_, PyDict>) -> PyResult<()> {
+    match ordered(dict)? {
+        Some(class) => class.call_method1("clear", (dict,)).map(drop)?,
+        None => dict.clear(),
+    }
+    entries.iter().try_for_each(|(key, value)| set_entry(dict, &key, &value))
+}
+
+/// What an object of a derived class has besides its contents, in the order in which Python code meets it: its slots and attributes of C such as the
+/// factory of a `defaultdict`, its `__dict__`.
 pub fn attributes<'py>(object: &Bound<'py, PyAny>) -> PyResult<Vec<(String, Bound<'py, PyAny>)>> {
     static MEMBERS: PyOnceLock<Py<PyAny>> = PyOnceLock::new();
     let py = object.py();
@@ -63,7 +110,6 @@ pub fn attributes<'py>(object: &Bound<'py, PyAny>) -> PyResult<Vec<(String, Boun
     if let Ok(Ok(own)) = object.getattr("__dict__").map(|d| d.cast_into::<PyDict>()) {
         found.extend(own.iter().map(|(name, value)| (name.to_string(), value)));
     }
-    found.sort_by(|a, b| a.0.cmp(&b.0));
     Ok(found)
 }
 
@@ -215,10 +261,8 @@ pub fn map_arrays<'py>(
         return Ok(Template::Tuple(derived, tuple.iter().map(|x| map_arrays(&x, see)).collect::<PyResult<_>>()?));
     }
     if let Ok(dict) = v.cast::<PyDict>() {
-        // Taken out first: the functions of registered classes are the user's.
-        let entries: Vec<_> = dict.iter().collect();
-        let entries =
-            entries.into_iter().map(|(k, x)| Ok((k.unbind(), map_arrays(&x, see)?))).collect::<PyResult<_>>()?;
+        let entry = |(k, x): (Bound<'py, PyAny>, _)| Ok((k.unbind(), map_arrays(&x, see)?));
+        let entries = entries(dict)?.into_iter().map(entry).collect::<PyResult<_>>()?;
         let derived = (!dict.is_exact_instance_of::<PyDict>()).then(|| shell(v)).transpose()?;
         return Ok(Template::Dict(derived.map(Bound::unbind), entries));
     }
@@ -242,8 +286,7 @@ pub fn visit<'py>(v: &Bound<'py, PyAny>, see: &mut dyn FnMut(&Bound<'py, PyArray
         return tuple.iter().try_for_each(|x| visit(&x, see));
     }
     if let Ok(dict) = v.cast::<PyDict>() {
-        let entries: Vec<_> = dict.iter().collect();
-        return entries.iter().try_for_each(|(_, x)| visit(x, see));
+        return entries(dict)?.iter().try_for_each(|(_, x)| visit(x, see));
     }
     if v.is_instance_of::<RandomState>() {
         return see(&crate::random::key_object(v.py())?);

@@ -97,8 +97,7 @@ impl Snapshot {
             if let Ok(list) = container.cast::<PyList>() {
                 list.set_slice(0, list.len(), items)?;
             } else if let Ok(dict) = container.cast::<PyDict>() {
-                dict.clear();
-                dict.update(items.cast::<PyDict>()?.as_mapping())?;
+                tree::set_entries(dict, items.cast::<PyDict>()?)?;
             } else {
                 copies.restore_attributes(py)?;
             }
@@ -155,7 +154,7 @@ pub struct Replaced<'py> {
 
 fn copy_of<'py>(dict: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyDict>> {
     let copy = PyDict::new(dict.py());
-    copy.update(dict.as_mapping())?;
+    tree::entries(dict)?.into_iter().try_for_each(|(key, value)| copy.set_item(key, value))?;
     Ok(copy)
 }
 
@@ -171,8 +170,12 @@ pub enum Edit {
     Items(Vec<Edit>),
     /// All items of a list whose length changed.
     Refill(Template),
-    /// Entries of a dict, and keys that go.
-    Entries(Vec<(Py<PyAny>, Edit)>, Vec<Py<PyAny>>),
+    /// Entries of a dict, keys that go, and the order of its keys if those that stay do not keep theirs, or new ones do not follow them.
+    Entries {
+        edits: Vec<(Py<PyAny>, Edit)>,
+        gone: Vec<Py<PyAny>>,
+        order: Option<Vec<Py<PyAny>>>,
+    },
     /// Gives an object of a registered class the attributes of a new one.
     Become(Template),
 }
@@ -214,23 +217,31 @@ impl Edit {
         }
         if let Ok(dict) = v.cast::<PyDict>() {
             let before = items.cast::<PyDict>()?;
-            let mut entries = Vec::new();
-            for (key, x) in dict.iter() {
-                match Edit::of(&x, before.get_item(&key)?.as_ref(), saved, outputs)? {
-                    Edit::Nothing => {}
-                    edit => entries.push((key.unbind(), edit)),
+            let (mut edits, mut gone, mut now, mut kept, mut new) = (vec![], vec![], vec![], vec![], vec![]);
+            for (key, x) in tree::entries(dict)? {
+                let old = before.get_item(&key)?;
+                if old.is_none() {
+                    new.push(key.clone());
                 }
+                match Edit::of(&x, old.as_ref(), saved, outputs)? {
+                    Edit::Nothing => {}
+                    edit => edits.push((key.clone().unbind(), edit)),
+                }
+                now.push(key);
             }
-            let mut gone = Vec::new();
             for key in before.keys() {
-                if !dict.contains(&key)? {
+                if dict.contains(&key)? {
+                    kept.push(key);
+                } else {
                     gone.push(key.unbind());
                 }
             }
-            return Ok(if entries.is_empty() && gone.is_empty() {
+            let in_order = kept.iter().chain(&new).zip(&now).all(|(a, b)| a.is(b));
+            let order = (!in_order).then(|| now.into_iter().map(Bound::unbind).collect());
+            return Ok(if edits.is_empty() && gone.is_empty() && in_order {
                 Edit::Nothing
             } else {
-                Edit::Entries(entries, gone)
+                Edit::Entries { edits, gone, order }
             });
         }
         outputs.flatten(v).map(Edit::Become)
@@ -282,12 +293,12 @@ impl Edit {
                 let list = v.cast::<PyList>().map_err(|_| moved(v, "a list"))?;
                 list.set_slice(0, list.len(), &arrays.fill(py, template)?)?;
             }
-            Edit::Entries(entries, gone) => {
+            Edit::Entries { edits, gone, order } => {
                 let dict = v.cast::<PyDict>().map_err(|_| moved(v, "a dict"))?;
-                for (key, edit) in entries {
+                for (key, edit) in edits {
                     let key = key.bind(py);
                     match edit {
-                        Edit::Put(t) => dict.set_item(key, arrays.fill(py, t)?)?,
+                        Edit::Put(t) => tree::set_entry(dict, key, &arrays.fill(py, t)?)?,
                         edit => {
                             let now =
                                 dict.get_item(key)?.ok_or_else(|| moved(v, &format!("a dict with the key {key}")))?;
@@ -297,8 +308,19 @@ impl Edit {
                 }
                 for key in gone {
                     if dict.contains(key)? {
-                        dict.del_item(key)?;
+                        tree::remove_entry(dict, key.bind(py))?;
                     }
+                }
+                if let Some(order) = order {
+                    let (found, all) = (PyDict::new(py), copy_of(dict)?);
+                    for key in order {
+                        if let Some(value) = all.get_item(key)? {
+                            found.set_item(key, value)?;
+                            all.del_item(key)?;
+                        }
+                    }
+                    found.update(all.as_mapping())?;
+                    tree::set_entries(dict, &found)?;
                 }
             }
             Edit::Become(template) => become_like(v, &arrays.fill(py, template)?)?,
@@ -312,9 +334,9 @@ impl Edit {
             Edit::Nothing | Edit::Update => Ok(()),
             Edit::Put(t) | Edit::Refill(t) | Edit::Become(t) => t.traverse(visit),
             Edit::Items(items) => items.iter().try_for_each(|e| e.traverse(visit)),
-            Edit::Entries(entries, gone) => {
-                entries.iter().try_for_each(|(k, e)| visit.call(k).and_then(|()| e.traverse(visit)))?;
-                gone.iter().try_for_each(|k| visit.call(k))
+            Edit::Entries { edits, gone, order } => {
+                edits.iter().try_for_each(|(k, e)| visit.call(k).and_then(|()| e.traverse(visit)))?;
+                gone.iter().chain(order.iter().flatten()).try_for_each(|k| visit.call(k))
             }
         }
     }

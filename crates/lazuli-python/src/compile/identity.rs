@@ -4,10 +4,11 @@
 //! addresses; what stands there is held weakly and the cache goes when it dies, so a recycled address finds nothing.
 
 use super::Cache;
-use crate::key::{Call, Token};
+use crate::key::{Call, Token, bound_method};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyCFunction, PyDict, PyTuple, PyWeakrefReference};
+use pyo3::types::{PyCFunction, PyDict, PyString, PyTuple, PyType, PyWeakrefReference};
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
@@ -82,7 +83,45 @@ fn identify(fun: &Bound<'_, PyAny>, call: &mut Call) -> PyResult<()> {
     call.tokens.push(Token::Part("partial"));
     identify(&fun.getattr("func")?, call)?;
     call.read(&fun.getattr("args")?, &|| "args".into())?;
-    call.read(&fun.getattr("keywords")?, &|| "keywords".into())
+    let keywords = fun.getattr("keywords")?.cast_into::<PyDict>()?;
+    call.read(in_order(&fun.getattr("func")?, &keywords)?.as_any(), &|| "keywords".into())
+}
+
+/// Keyword arguments in the order in which they enter the key: as they are given, or sorted where the function cannot tell.
+pub fn in_order<'py>(fun: &Bound<'py, PyAny>, kwargs: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyDict>> {
+    let name = |key: &Bound<'py, PyAny>| Ok(key.cast::<PyString>()?.to_string_lossy().into_owned());
+    let names = kwargs.keys().iter().map(|key| name(&key)).collect::<PyResult<Vec<_>>>()?;
+    if names.is_sorted() || !takes_names_alone(fun)? {
+        return Ok(kwargs.clone());
+    }
+    let mut entries: Vec<_> = names.into_iter().zip(kwargs.iter()).collect();
+    entries.sort_by(|a, b| a.0.cmp(&b.0));
+    let sorted = PyDict::new(fun.py());
+    entries.iter().try_for_each(|(_, (key, value))| sorted.set_item(key, value))?;
+    Ok(sorted)
+}
+
+/// Whether it is known to take keyword arguments by name alone: a function of Python without `**kwargs`, a method or a `functools.partial` of one, an
+/// object that is called through one.
+fn takes_names_alone(fun: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static FUNCTION: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    /// `inspect.CO_VARKEYWORDS`.
+    const VARIABLE_KEYWORDS: u32 = 8;
+    let py = fun.py();
+    if is_partial(fun)? {
+        return takes_names_alone(&fun.getattr("func")?);
+    }
+    let function = FUNCTION.import(py, "types", "FunctionType")?;
+    let called = match bound_method(fun)? {
+        Some((_, function)) => function,
+        None if fun.get_type().is(function) => fun.clone(),
+        None => fun.get_type().getattr("__call__")?,
+    };
+    if !called.get_type().is(function) {
+        return Ok(false);
+    }
+    let flags: u32 = called.getattr(intern!(py, "__code__"))?.getattr(intern!(py, "co_flags"))?.extract()?;
+    Ok(flags & VARIABLE_KEYWORDS == 0)
 }
 
 /// Reads a `functools.partial` into the key of a call: its lists and dicts may have changed since it was compiled.

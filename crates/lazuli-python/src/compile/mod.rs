@@ -341,7 +341,7 @@ fn signature(fun: &Bound<'_, PyAny>) -> String {
 /// The arguments of a call, as against what is captured.
 struct Arguments<'a, 'py> {
     args: &'a Bound<'py, PyTuple>,
-    kwargs: Option<&'a Bound<'py, PyDict>>,
+    kwargs: Option<Bound<'py, PyDict>>,
     /// How many of the call's array objects they hold, and of its objects of registered classes.
     arrays: usize,
     nodes: usize,
@@ -362,7 +362,7 @@ impl Compiled {
         held: &Held,
         mode: CompileMode,
         args: &'a Bound<'py, PyTuple>,
-        kwargs: Option<&'a Bound<'py, PyDict>>,
+        kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<(Call, Arguments<'a, 'py>)> {
         let tokens = Vec::with_capacity(16);
         let mut call = Call { tokens, traced_scalars: self.traced_scalars, ..Call::default() };
@@ -376,7 +376,9 @@ impl Compiled {
         ];
         call.tokens.extend(head);
         call.read(args.as_any(), &|| "args".into())?;
-        if let Some(kwargs) = kwargs.filter(|kwargs| !kwargs.is_empty()) {
+        let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty());
+        let kwargs = kwargs.map(|kwargs| identity::in_order(held.fun.bind(args.py()), kwargs)).transpose()?;
+        if let Some(kwargs) = &kwargs {
             call.tokens.push(Token::Part("kwargs"));
             call.read(kwargs.as_any(), &|| "kwargs".into())?;
         }

@@ -9,7 +9,7 @@ use super::{Arguments, Cache, Compiled, Held, Shapeless, reach};
 use crate::array::PyArray;
 use crate::errors::run;
 use crate::frames::{self, Scope, Seen};
-use crate::key::{self, Call, Identities, Shapes, Token};
+use crate::key::{Call, Identities, Shapes, Token};
 use crate::location;
 use crate::nodes::{self, Parts};
 use crate::transforms::{Nested, name_of};
@@ -65,7 +65,7 @@ impl Compiled {
         let holes: Vec<Array> = call.arrays.iter().map(|a| trace.placeholder(a.aval().clone())).collect();
         let mut filler = Filler::new(call, &holes, arguments.arrays);
         let new_args = filler.rebuild(arguments.args.as_any())?.cast_into::<PyTuple>()?;
-        let new_kwargs = arguments.kwargs.map(|k| filler.rebuild(k.as_any())).transpose()?;
+        let new_kwargs = arguments.kwargs.as_ref().map(|k| filler.rebuild(k.as_any())).transpose()?;
         for &place in &arguments.captured {
             frame.stand(call.objects[place].bind(py), holes[place].clone());
         }
@@ -426,9 +426,8 @@ impl<'a> Filler<'a> {
                 true => None,
                 false => Some(tree::shell_with(v, &mut |x| self.rebuild(x))?),
             };
-            // Made in the order of the key, put in in the user's.
-            let entries = dict.copy()?;
-            for (_, k, x) in key::sorted(dict)? {
+            let entries = PyDict::new(py);
+            for (k, x) in tree::entries(dict)? {
                 entries.set_item(k, self.rebuild(&x)?)?;
             }
             let Some(new) = new else { return Ok(entries.into_any()) };

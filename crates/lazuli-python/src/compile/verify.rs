@@ -46,7 +46,7 @@ fn plain(
     let _frame = Scope::enter();
     let mut filler = Filler::new(call, &call.arrays, arguments.arrays);
     let args = filler.rebuild(arguments.args.as_any())?.cast_into::<PyTuple>()?;
-    let kwargs = arguments.kwargs.map(|k| filler.rebuild(k.as_any())).transpose()?;
+    let kwargs = arguments.kwargs.as_ref().map(|k| filler.rebuild(k.as_any())).transpose()?;
     let kwargs = kwargs.as_ref().map(|k| k.cast::<PyDict>()).transpose()?;
     let value = trace::silently(|| held.fun.bind(py).call(args, kwargs))?;
     let mut outputs = Outputs::default();
