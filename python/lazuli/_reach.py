@@ -67,15 +67,30 @@ class Reach:
 
     def name_of_array(self, array: Any, at: str) -> tuple[str, str]:
         """The name of an array that was updated in place at a line, and what to do in order to capture it."""
+        for path, child, capture in self._in_states():
+            if child is array:
+                return path, f"add {capture} to outputs="
+        for path, child in self._in_variables():
+            if child is array:
+                return f"{path} (in place, at {at})", f"add [{path}] to outputs=, or pass the array as an argument"
+        return f"an array of shape {array.shape} (in place, at {at})", "add it to outputs=, or pass it as an argument"
+
+
+    def arrays(self) -> Iterator[tuple[str, Any]]:
+        """All arrays within reach, with their names; those of modules and optimizers by attribute, first."""
+        self.containers()
+        yield from ((path, child) for path, child, _ in self._in_states() if isinstance(child, _lazuli.array))
+        yield from self._in_variables()
+
+    def _in_states(self) -> Iterator[tuple[str, Any, str]]:
+        """What is in the containers: its name, itself, what to capture."""
         for container, path, capture in self._named.values():
             for key, child in container.items() if isinstance(container, dict) else enumerate(container):
-                if child is array:
-                    return _item(container, path, key), f"add {capture} to outputs="
+                yield _item(container, path, key), child, capture
+
+    def _in_variables(self) -> Iterator[tuple[str, Any]]:
         for name, value in _variables(self.fun):
-            for path, child in _leaves(name, value, 0):
-                if child is array:
-                    return f"{path} (in place, at {at})", f"add [{path}] to outputs=, or pass the array as an argument"
-        return f"an array of shape {array.shape} (in place, at {at})", "add it to outputs=, or pass it as an argument"
+            yield from _leaves(name, value, 0)
 
 
 def _item(container: Any, path: str, key: Any) -> str:

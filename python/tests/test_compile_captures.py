@@ -5,6 +5,7 @@ import dataclasses
 from functools import partial
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 
 import lazuli.core as mx
@@ -39,6 +40,8 @@ class Row(dict):
 # ---- results -----------------------------------------------------------------------------------
 
 
+SHARED = {"set": {1, 2}}
+
 RESULTS = {
     "nothing": lambda x: None,
     "no arrays": lambda x: (1, "a", 2.5, [True, {}], ()),
@@ -51,6 +54,8 @@ RESULTS = {
     "a derived dict": lambda x: Row(x=x, n=1),
     "an ordered dict": lambda x: collections.OrderedDict(b=x, a=x + 1),
     "a defaultdict": lambda x: collections.defaultdict(list, {"x": x}),
+    "a set of its own": lambda x: (x, {1, 2}, frozenset((3,)), bytearray(b"x"), collections.deque((1,))),
+    "a set that others hold": lambda x: (SHARED["set"], [SHARED["set"]]),
     "dtypes, slices and the like": lambda x: (mx.float32, slice(1), ..., b"x", 1 << 70),
 }
 
@@ -72,6 +77,19 @@ def test_results_are_new_containers_at_every_call():
     first, second = compiled(X), compiled(X)
     first["x"].append(1)
     assert len(second["x"]) == 1 and len(compiled(X)["x"]) == 1
+
+
+def test_what_a_caller_does_to_a_result_is_not_seen_by_the_next():
+    compiled = mx.compile(lambda x: ({1}, collections.deque((1,)), bytearray(b"a"), np.zeros(1)))
+    first = compiled(X)
+    first[0].add(2), first[1].append(2), first[2].append(2), first[3].fill(2)
+    assert repr(compiled(X)) == repr(compiled.__wrapped__(X))
+
+
+@pytest.mark.parametrize("kind", [set, frozenset, collections.deque])
+def test_arrays_in_what_is_no_tree_are_refused_as_results(kind):
+    with pytest.raises(ValueError, match=rf"the result\[1\] of '.*' is a {kind.__name__} of arrays.*return a list"):
+        mx.compile(lambda x: (x, kind([x])))(X)
 
 
 # ---- captures ------------------------------------------------------------------------------------
@@ -180,6 +198,38 @@ def new_containers():
     return step, state, lambda: repr(state)
 
 
+def one_container_in_two_places():
+    history = []
+    state = {"a": history, "b": history}
+
+    def step(x):
+        state["a"].append(x)
+        if len(history) == 2:
+            state["b"] = list(history)  # from now on they are two
+        return len(state["b"])
+
+    return step, state, lambda: repr((state, history, state["a"] is history))
+
+
+def modules_that_are_one_and_then_two():
+    one, two = nn.Linear(1, 1), nn.Linear(1, 1)
+    one.weight = two.weight = mx.array([[1.0]])
+    one.bias = two.bias = mx.array([0.0])
+    state, steps = [one, one], []
+
+    def step(x):
+        state[0].weight = state[0].weight * 2
+        return state[1](x.reshape(1, 1))
+
+    def show():
+        steps.append(repr(tree_flatten(state)))
+        if len(steps) == 2:
+            one.weight, state[1] = two.weight, two
+        return steps[-1]
+
+    return step, state, show
+
+
 def a_single_array():
     state = mx.array([1.0, 1.0])
 
@@ -236,6 +286,8 @@ STATES = [
     swap,
     in_a_tuple,
     new_containers,
+    one_container_in_two_places,
+    modules_that_are_one_and_then_two,
     a_single_array,
     a_module,
     an_optimizer,
@@ -277,6 +329,46 @@ def test_an_array_that_is_an_argument_and_captured():
     compiled = mx.compile(lambda x: x * state["w"], inputs=state)
     assert compiled(w).item() == 4
     assert compiled(mx.array(3.0)).item() == 6
+
+
+# Functions that are given what they have captured, or a part of it: what they do to the one they do to the other.
+GIVEN_AND_CAPTURED = {
+    "an array": lambda state, x: (x.__setitem__(0, 5.0), state["w"] * 2 + x)[1],
+    "an array that is replaced": lambda state, x: (x.__setitem__(0, 5.0), state.update(w=state["w"] * 2 + x))[0],
+    "an array that comes back": lambda state, x: (x.__iadd__(1), x)[1],
+    "the container": lambda state, d: (d["d"].update(v=d["w"]), d["d"]["l"].append(1), state["d"]["v"] * len(state["d"]["l"]))[2],
+    "a container in it": lambda state, d: (d.update(v=state["w"]), d["l"].append(1), state["d"]["v"] * len(state["d"]["l"]))[2],
+}
+
+
+@pytest.mark.parametrize("what", GIVEN_AND_CAPTURED)
+def test_what_is_given_and_captured_is_one_object(what):
+    f = GIVEN_AND_CAPTURED[what]
+    pick = {"the container": lambda s: s, "a container in it": lambda s: s["d"]}.get(what, lambda s: s["w"])
+    logs = []
+    for compiled in (False, True):
+        state = {"w": mx.array([1.0, 2.0]), "d": {"l": []}}
+        step = partial(f, state)
+        step = mx.compile(lambda x: f(state, x), inputs=state, outputs=state) if compiled else step
+        logs.append([])
+        for _ in range(3):
+            kept = state["w"]
+            result = step(pick(state))
+            logs[-1].append(repr((result, state, kept, result is kept, state["w"] is kept)))
+    assert logs[1] == logs[0]
+
+
+def test_an_argument_that_is_captured_as_input_alone_is_updated_in_place():
+    state = {"w": mx.array([1.0, 2.0])}
+
+    @partial(mx.compile, inputs=state)
+    def step(x):
+        x[0] = state["w"][1] + 1
+        return state["w"].sum()
+
+    assert [step(state["w"]).item() for _ in range(2)] == [5, 5]
+    assert state["w"].tolist() == [3, 2]
+    assert step(mx.array([0.0, 0.0])).item() == 5 and state["w"].tolist() == [3, 2]
 
 
 def test_tied_arrays_stay_tied():

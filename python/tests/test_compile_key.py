@@ -88,6 +88,7 @@ class Thing:
 
 
 THING, OTHER_THING = Thing(), Thing()
+LIST, DICT = [A], {"a": A}
 
 # Two calls, and whether they share a trace.
 PAIRS = [
@@ -146,6 +147,11 @@ PAIRS = [
     ("two arrays and one twice", (A, B), (A, A), False),  # MLX: confused
     ("one array twice", (A, A), (B, B), True),
     ("which of three arrays are one", (A, A, B), (A, B, A), False),  # MLX: confused
+    ("one list twice and two lists", (LIST, LIST), ([A], [A]), False),
+    ("one dict twice and two dicts", ([DICT, DICT],), ([{"a": A}, {"a": A}],), False),
+    ("one empty list twice and two", ([LIST[1:]] * 2,), ([[], []],), False),
+    ("which of three lists are one", (LIST, LIST, [A]), (LIST, [A], LIST), False),
+    ("one tuple twice and two tuples", ((A,), (A,)), ((LIST[0],),) * 2, True),
     ("dtypes of arrays", (A,), (A.astype(mx.int32),), False),
     ("shapes of arrays", (A,), (mx.zeros((3,)),), False),
     ("ranks of arrays", (A,), (mx.zeros((2, 1)),), False),
@@ -327,6 +333,14 @@ def test_shapeless_is_part_of_the_key():
     assert traced(lambda: mx.compile(here)(mx.zeros((5, 2)))) == 1
 
 
+def test_there_is_one_device_and_one_stream():
+    assert mx.device_count(mx.cpu) == 1 and mx.device_count(mx.gpu) == 0
+    for set_default in (mx.set_default_device, mx.set_default_stream, mx.stream):
+        with pytest.raises(ValueError, match="no GPU"):
+            set_default(mx.gpu)
+    assert mx.new_stream(mx.cpu) == mx.default_stream(mx.cpu)
+
+
 REFUSED = [
     ((A, object()), r"args\[1\] is of type object"),
     (({"w": [A, B, THING]},), r"args\[0\]\['w'\]\[2\] is of type Thing.*register_tree_node"),
@@ -427,12 +441,15 @@ def test_the_least_recently_used_trace_goes():
     assert traced(lambda: compiled(A, 2)) == 1
 
 
-def test_a_thousand_signatures_are_kept():
+def test_the_last_1024_signatures_are_kept():
     compiled = mx.compile(lambda x, n: n)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", mx.RecompileWarning)
         assert traced(lambda: [compiled(A, n) for n in range(1000)]) == 1000
-    assert traced(lambda: [compiled(A, n) for n in range(1000)]) == 0
+        assert traced(lambda: [compiled(A, n) for n in range(1000)]) == 0
+        assert traced(lambda: [compiled(A, n) for n in range(1000, 1025)]) == 25
+    assert traced(lambda: [compiled(A, n) for n in range(1, 1025)]) == 0
+    assert traced(lambda: compiled(A, 0)) == 1
 
 
 def nth_order(n):

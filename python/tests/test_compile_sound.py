@@ -104,8 +104,19 @@ mx.register_tree_node(Maker, lambda m: ([mx.array(m.data)], None), lambda _, chi
 mx.register_tree_node(Holder, lambda h: ([h.data], h.scale), lambda scale, children: Holder(children[0], scale))
 
 
+NODE = Holder(A, 1)
+
+
 def scaled(d):
     return d["x" if isinstance(d, dict) else 0] * d.scale
+
+
+def grown(a, b):
+    """What b is while a has an item more: more, if the two are one."""
+    a["x"] = 1
+    n = len(b)
+    del a["x"]
+    return A * n
 
 
 def minus(x, y):
@@ -113,7 +124,13 @@ def minus(x, y):
 
 
 # A function, and calls of it that are not one.
+ONE, OTHER = {}, {}
+
 CONFUSABLE = {
+    "one dict twice, then two": (grown, (ONE, ONE), (ONE, OTHER), (OTHER, ONE)),
+    "two dicts, then one twice": (grown, (ONE, OTHER), (OTHER, OTHER)),
+    "one dict in two lists, then two": (lambda a, b: grown(a[0], b[0]), ([ONE], [ONE]), ([ONE], [OTHER])),
+    "one node twice, then two": (lambda a, b: mx.array(a is b), (NODE, NODE), (NODE, Holder(A, 1))),
     "one numpy array twice, then two": (minus, (N, N), (N, M), (M, N)),
     "two numpy arrays, then one twice": (minus, (N, M), (N, N)),
     "texts that UTF-8 cannot hold": (lambda x, s: x * ord(s), (A, "\ud800"), (A, "\ud801"), (A, "\\ud800"[0])),

@@ -63,9 +63,21 @@ def test_constants_and_places_are_named():
         return mx.sin(x) + table  # the line that is named
 
     e = mx.compile(f).explain(mx.ones((5,)))
-    assert [(aval, nbytes) for _, aval, nbytes in e.constants] == [("f32[5]", 20)]
+    assert e.constants == [("table", "f32[5]", 20)]
     line = f.__code__.co_firstlineno + 1
     assert f"test_explain.py:{line}" in str(e)
+
+
+def test_constants_have_the_names_that_the_function_has_for_them():
+    model, tables = nn.Linear(3, 2), {"cos": [mx.ones((2,))]}
+
+    @mx.compile
+    def f(x):
+        return (model.weight @ x + model.bias) * tables["cos"][0] + mx.arange(2)
+
+    e = f.explain(mx.ones((3,)))
+    assert {name for name, _, _ in e.constants} >= {"model.weight", "model.bias", "tables['cos'][0]"}
+    assert "model.weight: f32[2,3], 24 B" in str(e)
 
 
 @pytest.mark.parametrize("file", ["/projects/lazuli/train.py", "/projects/my_functools.py", "lazuli/nn/train.py"])

@@ -93,6 +93,30 @@ def test_running_out_of_memory_changes_nothing():
     assert (np.array(y) == 512).all() and (np.array(x) == 1).all()
 
 
+def test_running_out_of_memory_leaves_donated_state_as_it_was():
+    state = {"w": mx.full((N,), 3.0), "m": mx.full((N,), 5.0)}
+    mx.eval(state)
+
+    def step(x):
+        state["m"] = state["m"] + x
+        state["w"] = state["w"] * 2
+        return x.reshape(512, -1).T @ x.reshape(512, -1)
+
+    step = mx.compile(step, inputs=state, outputs=state)
+    x = mx.ones((N,))
+    mx.eval(x)
+    result = step(x)
+    old = mx.set_memory_limit(mx.get_active_memory() + 100)
+    try:
+        for _ in range(2):
+            with pytest.raises(MemoryError, match="limit"):
+                mx.eval(result, state)
+    finally:
+        mx.set_memory_limit(old)
+    assert (np.array(result) == 512).all()
+    assert (np.array(state["w"]) == 6).all() and (np.array(state["m"]) == 6).all()
+
+
 def test_threads_evaluate_shared_arrays():
     step = mx.compile(lambda x: x * 2 + 1)
     shared = mx.ones((N,))

@@ -269,8 +269,8 @@ impl<C: ?Sized> Compiled<C> {
     pub fn latest_changes(&self) -> Vec<Change> {
         self.shared.cache.latest_changes()
     }
-    pub(crate) fn into_call(self) -> Arc<C> {
-        self.call
+    pub(crate) fn new(shared: Arc<Shared>, call: Arc<C>) -> Compiled<C> {
+        Compiled { call, shared }
     }
 }
 
@@ -302,8 +302,7 @@ pub fn compile<M, F: Function<M>>(f: F) -> Compiled<F::Call> {
     let place = Location::caller();
     let name = function::name_of::<F>(place);
     let cache = if size_of::<F>() == 0 { cache_of(TypeId::of::<F>()) } else { Arc::default() };
-    let shared = Arc::new(Shared { name, place, cache, shapeless: AtomicU8::new(EXACT) });
-    Compiled { call: f.compiled(shared.clone()), shared }
+    f.compiled(Arc::new(Shared { name, place, cache, shapeless: AtomicU8::new(EXACT) }))
 }
 
 type Caches = HashMap<TypeId, Arc<Cache<Token, Entry>>>;

@@ -22,6 +22,8 @@ pub struct Call {
     pub traces: usize,
     /// What each argument of the program is called, in order; missing ones are called by their letter.
     pub arguments: Vec<String>,
+    /// What each constant is called, in order; those without a name have a number.
+    pub constants: Vec<String>,
 }
 
 /// Explains how a program runs for arguments of these avals, which lie row-contiguous in memory.
@@ -40,9 +42,13 @@ pub fn explain(program: &Program, arguments: &[Aval], call: Call) -> Result<Expl
     let lowered = Instant::now();
     let executable = backend::default().prepare(compiled.plan.clone())?;
     let times = Times { lower: lowered - begin, generate: lowered.elapsed(), ..program.times() };
-    let name = |(i, c): (usize, &Array)| match c.location() {
-        Location::UNKNOWN => format!("constant {i}"),
-        at => format!("constant {i}, made at {at}"),
+    let name = |(i, c): (usize, &Array)| {
+        let known = call.constants.get(i).filter(|name| !name.is_empty());
+        let name = known.cloned().unwrap_or_else(|| format!("constant {i}"));
+        match c.location() {
+            Location::UNKNOWN => name,
+            at => format!("{name}, made at {at}"),
+        }
     };
     let constants: Vec<Constant> =
         constants.iter().enumerate().map(|c| Constant { name: name(c), aval: c.1.aval().clone() }).collect();
@@ -116,7 +122,7 @@ pub(crate) fn note(program: &Arc<Program>, arguments: &[Array], why: impl FnOnce
         if matches!(wanted, Wanted::AnyCall) {
             let (cause, traces) = why();
             let avals = arguments.iter().map(|a| a.aval().clone()).collect();
-            *wanted = Wanted::Called(program.clone(), avals, Call { cause, traces, arguments: Vec::new() });
+            *wanted = Wanted::Called(program.clone(), avals, Call { cause, traces, ..Call::default() });
         }
     });
 }

@@ -87,7 +87,7 @@ pub trait Function<M>: Send + Sync + Sized + 'static {
     /// The signature of the compiled function.
     type Call: ?Sized + Send + Sync;
     #[doc(hidden)]
-    fn compiled(self, shared: Arc<Shared>) -> Arc<Self::Call>;
+    fn compiled(self, shared: Arc<Shared>) -> Compiled<Self::Call>;
 }
 
 /// The signature of a compiled function that is compiled again.
@@ -101,14 +101,15 @@ macro_rules! functions {
             F: Fn($(&$A),*) -> O + Send + Sync + 'static,
         {
             type Call = dyn Fn($(&$A),*) -> O + Send + Sync;
-            fn compiled(self, shared: Arc<Shared>) -> Arc<Self::Call> {
-                Arc::new(move |$($a: &$A),*| {
-                    O::from_result(call::<(), O>(&shared, None, &[$($a as &dyn Tree),*], &mut |_, holes| match holes {
+            fn compiled(self, shared: Arc<Shared>) -> Compiled<Self::Call> {
+                let own = shared.clone();
+                Compiled::new(shared, Arc::new(move |$($a: &$A),*| {
+                    O::from_result(call::<(), O>(&own, None, &[$($a as &dyn Tree),*], &mut |_, holes| match holes {
                         None => self($($a),*),
                         #[allow(unused_variables, reason = "a function may have no arguments")]
                         Some(holes) => self($(&holes.stand_in($a)),*),
                     }))
-                })
+                }))
             }
         }
         impl<F, S: Tree + Clone, O: Output, $($A: Tree + Clone),*> Function<fn(&mut S, $(&$A),*) -> O> for F
@@ -116,9 +117,10 @@ macro_rules! functions {
             F: Fn(&mut S, $(&$A),*) -> O + Send + Sync + 'static,
         {
             type Call = dyn Fn(&mut S, $(&$A),*) -> O + Send + Sync;
-            fn compiled(self, shared: Arc<Shared>) -> Arc<Self::Call> {
-                Arc::new(move |state: &mut S, $($a: &$A),*| {
-                    O::from_result(call(&shared, Some(state), &[$($a as &dyn Tree),*], &mut |state, holes| {
+            fn compiled(self, shared: Arc<Shared>) -> Compiled<Self::Call> {
+                let own = shared.clone();
+                Compiled::new(shared, Arc::new(move |state: &mut S, $($a: &$A),*| {
+                    O::from_result(call(&own, Some(state), &[$($a as &dyn Tree),*], &mut |state, holes| {
                         let state = state.expect("the state that was given");
                         match holes {
                             None => self(state, $($a),*),
@@ -126,7 +128,7 @@ macro_rules! functions {
                             Some(holes) => self(state, $(&holes.stand_in($a)),*),
                         }
                     }))
-                })
+                }))
             }
         }
         #[diagnostic::do_not_recommend]
@@ -134,8 +136,8 @@ macro_rules! functions {
             for Compiled<dyn Fn($(&$A),*) -> O + Send + Sync>
         {
             type Call = dyn Fn($(&$A),*) -> O + Send + Sync;
-            fn compiled(self, _: Arc<Shared>) -> Arc<Self::Call> {
-                self.into_call()
+            fn compiled(self, _: Arc<Shared>) -> Compiled<Self::Call> {
+                self
             }
         }
         #[diagnostic::do_not_recommend]
@@ -143,8 +145,8 @@ macro_rules! functions {
             for Compiled<dyn Fn(&mut S, $(&$A),*) -> O + Send + Sync>
         {
             type Call = dyn Fn(&mut S, $(&$A),*) -> O + Send + Sync;
-            fn compiled(self, _: Arc<Shared>) -> Arc<Self::Call> {
-                self.into_call()
+            fn compiled(self, _: Arc<Shared>) -> Compiled<Self::Call> {
+                self
             }
         }
         impl<O: Output, $($A: Tree + Clone),*> Compiled<dyn Fn($(&$A),*) -> O + Send + Sync> {

@@ -19,7 +19,7 @@ fn layers(x: &[Array]) -> Result<Vec<Array>> {
 fn explained(inputs: &[Aval], f: impl FnOnce(&[Array]) -> Result<Vec<Array>>) -> lazuli_explain::Explanation {
     let program = Program::trace("step", inputs, Options::COMPILE, f).unwrap();
     let arguments = (0..inputs.len()).map(|i| format!("args[{i}]")).collect();
-    explain(&program, inputs, Call { cause: "the first call".into(), traces: 1, arguments }).unwrap()
+    explain(&program, inputs, Call { cause: "the first call".into(), traces: 1, arguments, ..Call::default() }).unwrap()
 }
 
 #[test]
@@ -92,6 +92,9 @@ fn compiled_functions_explain_their_calls_without_computing() {
     let e = f.explain(&array([1.0, 2.0])).unwrap();
     assert_eq!(e.summary(), "1 kernel, 2 ops fused, 1 trace, 1 constant");
     assert_eq!(e.cause, "for the first call");
+    let [constant] = &e.constants[..] else { panic!("{:?}", e.constants) };
+    assert_eq!((constant.name.as_str(), constant.aval.to_string().as_str()), ("constant 0", "f32[]"));
+    assert!(e.to_string().contains("constant 0: f32[], 4 B"), "{e}");
     let e = f.explain(&array([1.0, 2.0, 3.0])).unwrap();
     assert_eq!(e.traces, 2);
     assert!(e.cause.contains("shape") && e.cause.contains('2') && e.cause.contains('3'), "{}", e.cause);

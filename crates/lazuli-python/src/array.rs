@@ -504,7 +504,7 @@ impl PyArray {
     }
     fn __getstate__(&self, py: Python<'_>) -> PyResult<(Vec<usize>, &'static str, Py<PyAny>)> {
         let a = self.get();
-        let bytes = read_detached(py, "pickle", || a.try_to_bytes())?;
+        let bytes = read_detached(py, "pickle or save", || a.try_to_bytes())?;
         Ok((a.shape().to_vec(), a.dtype().name(), pyo3::types::PyBytes::new(py, &bytes).into_any().unbind()))
     }
     fn __setstate__(&self, state: (Vec<usize>, String, Vec<u8>)) -> PyResult<()> {

@@ -21,6 +21,7 @@ use pyo3::types::{
 };
 use std::collections::{HashMap, HashSet};
 use std::fmt;
+use std::ops::Deref;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Token {
@@ -56,6 +57,8 @@ pub enum Token {
     Next,
     /// The array object that an earlier leaf is.
     Same(usize),
+    /// The list, dict or object of a registered class that follows is one that stands before.
+    Again(usize),
     None,
     Ellipsis,
     Bool(bool),
@@ -86,7 +89,7 @@ impl Token {
     }
     /// Whether it stands before something, and is no child itself.
     fn is_prefix(&self) -> bool {
-        self.is_key() || matches!(self, Token::Class(_) | Token::Version(_) | Token::Attributes(_))
+        self.is_key() || matches!(self, Token::Class(_) | Token::Version(_) | Token::Again(_) | Token::Attributes(_))
     }
 }
 
@@ -254,6 +257,7 @@ impl fmt::Display for Token {
             Token::Ranked(d, s) => write!(f, "an array of {d} with {} axes, extents {s:?} (2 is 2 or more)", s.len()),
             Token::Next => f.write_str("a further trace, because a guard of another does not hold"),
             Token::Same(_) => f.write_str("an array that is passed before"),
+            Token::Again(_) => f.write_str("a container that is passed before"),
             Token::None => f.write_str("None"),
             Token::Ellipsis => f.write_str("..."),
             Token::Bool(b) => f.write_str(if *b { "True" } else { "False" }),
@@ -307,13 +311,15 @@ impl Identities {
 #[derive(Default)]
 pub struct Call {
     pub tokens: Vec<Token>,
-    /// Distinct array objects in order of appearance, and what they stand for.
-    pub objects: Vec<Py<PyArray>>,
+    /// Distinct array objects, and what they stand for.
+    pub objects: Objects<PyArray>,
     pub arrays: Arrays,
+    /// Distinct lists, dicts and objects of registered classes.
+    pub containers: Objects<PyAny>,
     /// Objects compared by identity.
     pub identities: Vec<Py<PyAny>>,
-    /// Leaves that an array was made of (numbers, numpy arrays and the like), by address, and where the array is. In the order of reading.
-    pub made: Vec<(usize, usize)>,
+    /// Leaves that an array was made of (numbers, numpy arrays and the like), and where the array is. In the order of reading.
+    pub made: Vec<(Py<PyAny>, usize)>,
     /// Objects of registered classes, taken apart, in the order of reading: what a class's function gives need not be the same objects next time.
     pub nodes: Vec<Parts>,
     /// Numbers are read as arrays.
@@ -324,12 +330,50 @@ pub struct Call {
     pub unknown_by_identity: bool,
     /// What is read is captured: the function sees the objects themselves, so none can be converted.
     pub captured: bool,
-    /// Places of objects by address, once there are many.
-    pub places: HashMap<usize, usize>,
 }
 
-/// With fewer array objects than this, looking through them all is quickest.
+/// Objects in order of appearance, found by their addresses.
+pub struct Objects<T> {
+    all: Vec<Py<T>>,
+    /// Their places, once there are many.
+    places: HashMap<usize, usize>,
+}
+
+/// With fewer objects than this, looking through them all is quickest.
 const FEW: usize = 12;
+
+impl<T> Default for Objects<T> {
+    fn default() -> Self {
+        Objects { all: Vec::new(), places: HashMap::new() }
+    }
+}
+
+impl<T> Deref for Objects<T> {
+    type Target = Vec<Py<T>>;
+    fn deref(&self) -> &Vec<Py<T>> {
+        &self.all
+    }
+}
+
+impl<T> Objects<T> {
+    pub fn place(&self, object: &Bound<'_, T>) -> Option<usize> {
+        let address = object.as_ptr();
+        match self.all.len() {
+            0..=FEW => self.all.iter().position(|o| o.as_ptr() == address),
+            _ => self.places.get(&(address as usize)).copied(),
+        }
+    }
+    /// Adds an object that is not among them.
+    fn push(&mut self, object: &Bound<'_, T>) {
+        if self.all.len() == FEW {
+            self.places = self.all.iter().map(|o| o.as_ptr() as usize).zip(0..).collect();
+        }
+        if self.all.len() >= FEW {
+            self.places.insert(object.as_ptr() as usize, self.all.len());
+        }
+        self.all.push(object.clone().unbind());
+    }
+}
 
 impl Call {
     /// Reads one tree. `path` names it in errors: `args`, `inputs`.
@@ -340,6 +384,7 @@ impl Call {
         }
         let _level = Level::enter()?;
         if let Ok(list) = v.cast::<PyList>() {
+            self.container(v);
             if !list.is_exact_instance_of::<PyList>() {
                 self.class(v);
                 self.attributes(v, path)?;
@@ -371,6 +416,7 @@ impl Call {
             return Ok(());
         }
         if let Some(node) = nodes::find(v)? {
+            self.container(v);
             self.class(v);
             self.tokens.push(Token::Node(node.children.len()));
             self.identities_of(&node.aux, &|| format!("{}.aux", path()))?;
@@ -448,19 +494,13 @@ impl Call {
             self.tokens.push(Token::Version(object.get().version()));
             return self.identify(object.as_any());
         }
-        let token = match self.place(object) {
+        let token = match self.objects.place(object) {
             Some(place) => Token::Same(place),
             None => {
                 let a = object.get().get();
                 // Not `shape()`: within a shapeless trace that would be a reading of numbers.
                 let token = Token::Array(a.dtype(), a.aval().shape.clone());
-                if self.objects.len() == FEW {
-                    self.places = self.objects.iter().map(|o| o.as_ptr() as usize).zip(0..).collect();
-                }
-                if self.objects.len() >= FEW {
-                    self.places.insert(object.as_ptr() as usize, self.objects.len());
-                }
-                self.objects.push(object.clone().unbind());
+                self.objects.push(object);
                 self.arrays.push(a);
                 token
             }
@@ -468,12 +508,12 @@ impl Call {
         self.tokens.push(token);
     }
 
-    /// Where an array object is among those of the call.
-    pub fn place(&self, object: &Bound<'_, PyArray>) -> Option<usize> {
-        let address = object.as_ptr();
-        match self.objects.len() {
-            0..=FEW => self.objects.iter().position(|o| o.as_ptr() == address),
-            _ => self.places.get(&(address as usize)).copied(),
+    /// Notes a container that can be changed: where it is one that stands before, what is done to the one is done to the other. Its contents are read
+    /// all the same.
+    fn container(&mut self, v: &Bound<'_, PyAny>) {
+        match self.containers.place(v) {
+            Some(place) => self.tokens.push(Token::Again(place)),
+            None => self.containers.push(v),
         }
     }
 
@@ -487,13 +527,14 @@ impl Call {
     fn convert(&mut self, v: &Bound<'_, PyAny>) -> PyResult<()> {
         let a = Bound::new(v.py(), PyArray::new(to_array(v, None)?))?;
         // An object that occurs twice is two arrays: what one of them is updated to, the other is not.
-        self.made.push((v.as_ptr() as usize, self.objects.len()));
+        self.made.push((v.clone().unbind(), self.objects.len()));
         self.array(&a);
         Ok(())
     }
 
     /// Entries in the order in which the function meets them, which may decide what it does.
     fn dict(&mut self, v: &Bound<'_, PyAny>, dict: &Bound<'_, PyDict>, path: &dyn Fn() -> String) -> PyResult<()> {
+        self.container(v);
         if !dict.is_exact_instance_of::<PyDict>() {
             self.class(v);
             match tree::version(v) {

@@ -10,7 +10,7 @@ use lazuli_core::Array;
 use pyo3::exceptions::PyRecursionError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyDict, PyList, PyString, PyTuple, PyType};
+use pyo3::types::{PyByteArray, PyDict, PyFrozenSet, PyList, PySet, PyString, PyTuple, PyType};
 use pyo3::{PyTraverseError, PyVisit};
 
 /// A tree with its arrays taken out, in order; [`fill`](Template::fill) puts others in.
@@ -321,7 +321,7 @@ impl Template {
             |items: &[Template]| items.iter().map(|t| t.fill_with(py, kept, next)).collect::<PyResult<Vec<_>>>();
         Ok(match self {
             Template::Array => next(py)?,
-            Template::Leaf(v) => v.bind(py).clone(),
+            Template::Leaf(v) => anew(v.bind(py))?,
             Template::List(derived, items) => {
                 let list = PyList::new(py, all(items)?)?;
                 match derived {
@@ -471,6 +471,34 @@ impl Template {
             }
         }
     }
+}
+
+/// Whether it is a container of Python's or an array of numpy's that can be changed and is no tree.
+fn is_loose(leaf: &Bound<'_, PyAny>) -> PyResult<bool> {
+    static DEQUE: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+    if is_number_or_text(leaf) {
+        return Ok(false);
+    }
+    Ok(leaf.is_exact_instance_of::<PySet>()
+        || leaf.is_exact_instance_of::<PyByteArray>()
+        || leaf.get_type().is(DEQUE.import(leaf.py(), "collections", "deque")?)
+        || leaf.hasattr("__array_interface__")?)
+}
+
+/// A leaf as a call gives it: what the caller can change is made anew each time, as lists are.
+fn anew<'py>(leaf: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    match is_loose(leaf)? {
+        true => leaf.py().import("copy")?.call_method1("copy", (leaf,)),
+        false => Ok(leaf.clone()),
+    }
+}
+
+/// Whether it is a set or the like in which an array stands.
+pub fn hides_arrays(leaf: &Bound<'_, PyAny>) -> PyResult<bool> {
+    if leaf.hasattr("__array_interface__")? || !(is_loose(leaf)? || leaf.is_exact_instance_of::<PyFrozenSet>()) {
+        return Ok(false);
+    }
+    leaf.try_iter()?.try_fold(false, |found, x| Ok(found || x?.is_instance_of::<PyArray>()))
 }
 
 /// Whether it is `None`, a number, a string or bytes of exactly Python's own class: an object that holds no others and never changes.

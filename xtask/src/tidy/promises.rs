@@ -23,10 +23,11 @@ pub fn promises_are_tested(tree: &Tree) -> Vec<String> {
             complain(format!("a row has 3 cells, this one has {}", cells.len()));
             continue;
         };
-        for (cell, extension) in [(python, ".py"), (rust, ".rs")] {
+        for (cell, extension) in [(python, ".py"), (rust, ".rs")].into_iter().filter(|(cell, _)| !cell.starts_with('—'))
+        {
             // What stands between backticks, every second piece.
             let names: Vec<&str> = cell.split('`').skip(1).step_by(2).collect();
-            if names.is_empty() && !cell.starts_with('—') {
+            if names.is_empty() {
                 complain(format!("'{cell}' names no test (file{extension}::name), and gives no reason behind a '—'"));
             }
             for name in names.iter().filter(|name| !is_test(tree, name, extension)) {
@@ -75,7 +76,7 @@ mod tests {
             assert_eq!(promises_are_tested(&tree), expected, "{rows}");
         };
         check("| a | `test_a.py::test_one` | `a.rs::one`, `a.rs::two` |", &[]);
-        check("| a | — no meaning here | `a.rs::two` |", &[]);
+        check("| a | — no `meaning` here | `a.rs::two` |", &[]);
         check(
             "| a | `test_a.py::test_two` | `a.rs::helper` |\n| a | `a.rs::one` | b |",
             &[

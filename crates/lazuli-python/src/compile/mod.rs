@@ -196,6 +196,7 @@ impl Compiled {
             cause: cache::cause_of(&cache.latest_changes()),
             traces: cache.len(),
             arguments: names,
+            constants: trace::names_of(held, entry.program.constants(), args.py())?,
         };
         let avals: Vec<_> = call.arrays.iter().map(|a| a.aval().clone()).collect();
         run(|| lazuli_core::explain(&entry.program, &avals, about)).map(Explanation::new)
@@ -347,6 +348,8 @@ struct Arguments<'a, 'py> {
     nodes: usize,
     /// Where among the call's array objects those are that are captured.
     captured: Vec<usize>,
+    /// Where among its containers those of the arguments are that are captured too.
+    captured_containers: Vec<usize>,
 }
 
 impl Compiled {
@@ -384,8 +387,8 @@ impl Compiled {
         }
         // What a `functools.partial` holds can be changed: it is looked at in every call.
         identity::read_partial(held.fun.bind(args.py()), &mut call)?;
-        let (arrays, nodes) = (call.arrays.len(), call.nodes.len());
-        let mut captured = Vec::new();
+        let (arrays, nodes, containers) = (call.arrays.len(), call.nodes.len(), call.containers.len());
+        let (mut captured, mut captured_containers) = (Vec::new(), Vec::new());
         if let Some(inputs) = &held.inputs {
             let inputs = inputs.bind(args.py());
             call.tokens.push(Token::Part("inputs"));
@@ -394,12 +397,15 @@ impl Compiled {
             call.read(inputs, &|| "inputs".into())?;
             captured.extend(arrays..call.arrays.len());
             // Objects that are arguments too.
-            captured.extend(call.tokens[first..].iter().filter_map(|t| match t {
-                Token::Same(place) if *place < arrays => Some(*place),
-                _ => None,
-            }));
+            for token in &call.tokens[first..] {
+                match token {
+                    Token::Same(place) if *place < arrays => captured.push(*place),
+                    Token::Again(place) if *place < containers => captured_containers.push(*place),
+                    _ => {}
+                }
+            }
         }
-        Ok((call, Arguments { args, kwargs, arrays, nodes, captured }))
+        Ok((call, Arguments { args, kwargs, arrays, nodes, captured, captured_containers }))
     }
 
     fn find(&self, py: Python<'_>, call: &Call) -> PyResult<Option<Arc<Entry>>> {

@@ -63,7 +63,7 @@ impl Compiled {
         let shapes = (self.shapeless != Shapeless::No).then(shapeless::Scope::begin);
         let frame = Scope::enter();
         let holes: Vec<Array> = call.arrays.iter().map(|a| trace.placeholder(a.aval().clone())).collect();
-        let mut filler = Filler::new(call, &holes, arguments.arrays);
+        let mut filler = Filler::new(call, &holes, arguments, py);
         let new_args = filler.rebuild(arguments.args.as_any())?.cast_into::<PyTuple>()?;
         let new_kwargs = arguments.kwargs.as_ref().map(|k| filler.rebuild(k.as_any())).transpose()?;
         for &place in &arguments.captured {
@@ -77,7 +77,7 @@ impl Compiled {
 
         let mut outputs = Outputs::default();
         let result = outputs.flatten(&value)?;
-        result.leaves(py, "the result", &mut |leaf, path| refuse_iterator(&name, leaf, path))?;
+        result.leaves(py, "the result", &mut |leaf, path| refuse_leaf(&name, leaf, path))?;
         drop(value);
         let captured = match &held.outputs {
             Some(o) => Some(Edit::of(o.bind(py), Some(o.bind(py)), &watched.outputs, &mut outputs)?),
@@ -86,12 +86,15 @@ impl Compiled {
         let sources = filler.sources(&outputs.objects, &arguments.captured);
         let mut outputs = outputs.arrays;
         let updated = filler.updated(&mut outputs);
+        refuse_updates_of_others(&name, call, &updated, py)?;
         let replaced = watched.reached.replaced(py)?;
         let (seen, mut drew) = frame.finish();
         let facts = shapes.map(shapeless::Scope::end);
         let time = trace.elapsed();
         let effects = &trace.end();
-        let mut outside: Vec<Seen> = seen.into_iter().filter(|s| !is_output(&s.object)).collect();
+        let is_argument = |object: &Py<PyArray>| call.objects[..arguments.arrays].iter().any(|o| o.is(object));
+        let is_outside = |s: &Seen| !is_output(&s.object) && !is_argument(&s.object);
+        let mut outside: Vec<Seen> = seen.into_iter().filter(is_outside).collect();
         // A captured key that is not among the outputs stays where it is.
         if let Some(key) = outside.iter().position(|s| is_captured_key(s.object.bind(py), arguments, call)) {
             outside.remove(key);
@@ -168,8 +171,15 @@ fn holds_its_arrays(node: &Parts, py: Python<'_>) -> PyResult<()> {
     )))
 }
 
-/// The error of a result that is to run after the trace: what it computes would mention placeholders, and later calls would find it exhausted.
-fn refuse_iterator(name: &str, leaf: &Bound<'_, PyAny>, path: &str) -> PyResult<()> {
+/// The error of a result that is to run after the trace: what it computes would mention placeholders, and later calls would find it exhausted. And of
+/// a container that is no tree, in which placeholders would stay.
+fn refuse_leaf(name: &str, leaf: &Bound<'_, PyAny>, path: &str) -> PyResult<()> {
+    if tree::hides_arrays(leaf)? {
+        let kind = leaf.get_type().name()?;
+        return Err(PyValueError::new_err(format!(
+            "[compile] {path} of '{name}' is a {kind} of arrays, which no compiled function returns: return a list of them"
+        )));
+    }
     if !leaf.hasattr("__next__")? && !leaf.hasattr("__await__")? {
         return Ok(());
     }
@@ -177,6 +187,22 @@ fn refuse_iterator(name: &str, leaf: &Bound<'_, PyAny>, path: &str) -> PyResult<
     Err(PyValueError::new_err(format!(
         "[compile] {path} of '{name}' is a {kind}, which runs only when it is iterated or awaited, after the trace: return a list of arrays"
     )))
+}
+
+/// The error of an update in place of what an array was made of (a numpy array), where it would be lost.
+fn refuse_updates_of_others(name: &str, call: &Call, updated: &[usize], py: Python<'_>) -> PyResult<()> {
+    for (leaf, place) in &call.made {
+        let leaf = leaf.bind(py);
+        if updated.contains(place) && leaf.hasattr("__setitem__")? {
+            return Err(PyValueError::new_err(format!(
+                "[compile] '{name}' updates {} in place, which is of type {}: the function works on an array made of it, and the update would be lost. \
+                 Pass an mx.array",
+                call.paths().swap_remove(*place),
+                leaf.get_type().name()?
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// The key of a new trace: the first that none has.
@@ -223,7 +249,7 @@ fn arrays_in<'py>(v: &Bound<'py, PyAny>) -> PyResult<Vec<(Bound<'py, PyArray>, S
     let mut call = Call { captured: true, tokens: vec![Token::Part("outputs")], ..Call::default() };
     call.read(v, &|| "outputs".into())?;
     let paths = call.paths();
-    Ok(call.objects.into_iter().map(|o| o.into_bound(v.py())).zip(paths).collect())
+    Ok(call.objects.iter().map(|o| o.bind(v.py()).clone()).zip(paths).collect())
 }
 
 /// State as it was before the function ran: captured trees, and modules and optimizers that the function can reach.
@@ -240,6 +266,24 @@ pub(super) struct Watched {
 /// What finds the state that a function can reach, and its names.
 fn search<'py>(py: Python<'py>, fun: &Py<PyAny>, inputs: &Option<Py<PyAny>>) -> PyResult<Bound<'py, PyAny>> {
     py.import("lazuli._reach")?.getattr("Reach")?.call1((fun, inputs))
+}
+
+/// What the function calls these arrays, which it reaches; empty for one that it made itself.
+pub(super) fn names_of(held: &Held, arrays: &[Array], py: Python<'_>) -> PyResult<Vec<String>> {
+    let mut names = vec![String::new(); arrays.len()];
+    if arrays.is_empty() {
+        return Ok(names);
+    }
+    for found in search(py, &held.fun, &held.inputs)?.call_method0("arrays")?.try_iter()? {
+        let (name, object): (String, Bound<'_, PyArray>) = found?.extract()?;
+        let id = object.get().get().id();
+        if let Some(place) = arrays.iter().position(|a| a.id() == id)
+            && names[place].is_empty()
+        {
+            names[place] = name;
+        }
+    }
+    Ok(names)
 }
 
 impl Watched {
@@ -328,21 +372,29 @@ impl Guarded {
     }
 }
 
-/// Builds arguments anew around placeholders: one wrapper per distinct array object. It walks them in the order in which the call was read.
+/// Builds arguments anew around placeholders: one wrapper per distinct array object, one container per distinct container. Those that are captured too
+/// stay themselves: on this thread the array objects in them stand for placeholders. It walks them in the order in which the call was read.
 pub(super) struct Filler<'a> {
     call: &'a Call,
     /// What is put in each array's place.
     arrays: &'a [Array],
     wrappers: Vec<Option<Py<PyArray>>>,
+    /// What stands for containers, by their addresses.
+    containers: HashMap<usize, Py<PyAny>>,
     /// How many leaves of `call.made` and objects of `call.nodes` were met.
     made: usize,
     nodes: usize,
 }
 
 impl<'a> Filler<'a> {
-    /// For a call whose first `n` array objects are its arguments'.
-    pub fn new(call: &'a Call, arrays: &'a [Array], n: usize) -> Self {
-        Filler { call, arrays, wrappers: (0..n).map(|_| None).collect(), made: 0, nodes: 0 }
+    pub fn new(call: &'a Call, arrays: &'a [Array], arguments: &Arguments<'_, '_>, py: Python<'_>) -> Self {
+        let mut wrappers: Vec<Option<Py<PyArray>>> = (0..arguments.arrays).map(|_| None).collect();
+        for &place in arguments.captured.iter().filter(|place| **place < arguments.arrays) {
+            wrappers[place] = Some(call.objects[place].clone_ref(py));
+        }
+        let captured = arguments.captured_containers.iter().map(|&place| &call.containers[place]);
+        let containers = captured.map(|c| (c.as_ptr() as usize, c.clone_ref(py))).collect();
+        Filler { call, arrays, wrappers, containers, made: 0, nodes: 0 }
     }
     /// Arguments that were updated in place, by their places; their new arrays go to `outputs`.
     pub fn updated(&self, outputs: &mut Vec<Array>) -> Vec<usize> {
@@ -380,14 +432,14 @@ impl<'a> Filler<'a> {
     /// Where the array of a leaf is.
     fn place(&mut self, v: &Bound<'_, PyAny>) -> Option<usize> {
         if let Ok(array) = v.cast::<PyArray>() {
-            return self.call.place(array);
+            return self.call.objects.place(array);
         }
-        let &(address, place) = self.call.made.get(self.made)?;
-        if address != v.as_ptr() as usize {
+        let (leaf, place) = self.call.made.get(self.made)?;
+        if !leaf.is(v) {
             return None;
         }
         self.made += 1;
-        Some(place)
+        Some(*place)
     }
     pub fn rebuild<'py>(&mut self, v: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
         let py = v.py();
@@ -402,16 +454,6 @@ impl<'a> Filler<'a> {
             };
             return Ok(wrapper.into_bound(py).into_any());
         }
-        if let Ok(list) = v.cast::<PyList>() {
-            let new = match list.is_exact_instance_of::<PyList>() {
-                true => None,
-                false => Some(tree::shell_with(v, &mut |x| self.rebuild(x))?),
-            };
-            let items = PyList::new(py, list.iter().map(|x| self.rebuild(&x)).collect::<PyResult<Vec<_>>>()?)?;
-            let Some(new) = new else { return Ok(items.into_any()) };
-            tree::put_items(&new, &items)?;
-            return Ok(new);
-        }
         if let Ok(tuple) = v.cast::<PyTuple>() {
             let is_exact = tuple.is_exact_instance_of::<PyTuple>();
             let attributes = match is_exact {
@@ -421,7 +463,17 @@ impl<'a> Filler<'a> {
             let items = PyTuple::new(py, tuple.iter().map(|x| self.rebuild(&x)).collect::<PyResult<Vec<_>>>()?)?;
             return if is_exact { Ok(items.into_any()) } else { tree::tuple_of(&tuple.get_type(), &attributes, items) };
         }
-        if let Ok(dict) = v.cast::<PyDict>() {
+        let new = if let Ok(list) = v.cast::<PyList>() {
+            let new = match list.is_exact_instance_of::<PyList>() {
+                true => None,
+                false => Some(tree::shell_with(v, &mut |x| self.rebuild(x))?),
+            };
+            let items = PyList::new(py, list.iter().map(|x| self.rebuild(&x)).collect::<PyResult<Vec<_>>>()?)?;
+            match new {
+                None => items.into_any(),
+                Some(new) => tree::put_items(&new, &items).map(|()| new)?,
+            }
+        } else if let Ok(dict) = v.cast::<PyDict>() {
             let new = match dict.is_exact_instance_of::<PyDict>() {
                 true => None,
                 false => Some(tree::shell_with(v, &mut |x| self.rebuild(x))?),
@@ -430,15 +482,18 @@ impl<'a> Filler<'a> {
             for (k, x) in tree::entries(dict)? {
                 entries.set_item(k, self.rebuild(&x)?)?;
             }
-            let Some(new) = new else { return Ok(entries.into_any()) };
-            tree::put_entries(&new, &entries)?;
-            return Ok(new);
-        }
-        if let Some(parts) = self.call.nodes.get(self.nodes).filter(|parts| parts.object.is(v)) {
+            match new {
+                None => entries.into_any(),
+                Some(new) => tree::put_entries(&new, &entries).map(|()| new)?,
+            }
+        } else if let Some(parts) = self.call.nodes.get(self.nodes).filter(|parts| parts.object.is(v)) {
             self.nodes += 1;
             let children = parts.children.bind(py).iter().map(|x| self.rebuild(&x)).collect::<PyResult<Vec<_>>>()?;
-            return nodes::build(&v.get_type(), parts.aux.bind(py), PyTuple::new(py, children)?);
-        }
-        Ok(v.clone())
+            nodes::build(&v.get_type(), parts.aux.bind(py), PyTuple::new(py, children)?)?
+        } else {
+            return Ok(v.clone());
+        };
+        let one = self.containers.entry(v.as_ptr() as usize).or_insert_with(|| new.unbind());
+        Ok(one.clone_ref(py).into_bound(py))
     }
 }

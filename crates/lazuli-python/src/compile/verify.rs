@@ -44,7 +44,7 @@ fn plain(
 ) -> PyResult<Option<Vec<Array>>> {
     let py = arguments.args.py();
     let _frame = Scope::enter();
-    let mut filler = Filler::new(call, &call.arrays, arguments.arrays);
+    let mut filler = Filler::new(call, &call.arrays, arguments, py);
     let args = filler.rebuild(arguments.args.as_any())?.cast_into::<PyTuple>()?;
     let kwargs = arguments.kwargs.as_ref().map(|k| filler.rebuild(k.as_any())).transpose()?;
     let kwargs = kwargs.as_ref().map(|k| k.cast::<PyDict>()).transpose()?;
