@@ -62,6 +62,8 @@ class CompiledFunction(Generic[P, R]):
         """By name, as functions are pickled, if the name leads to this object; else by the function that it compiles."""
     def __repr__(self, /) -> str:
         """Return repr(self)."""
+    @property
+    def _outputs(self) -> Any: ...
     def explain(self, /, *args: Any, **kwargs: Any) -> Explanation:
         """Says what a call with these arguments runs, and why: the graph at each stage, the kernels and the operations fused into each, what separates
         them, constants, costs and times. Nothing is computed; the function is traced if it was not called with such arguments before.

@@ -44,6 +44,9 @@ class Reach:
     def containers(self) -> list[Any]:
         """All lists and dicts that are state: of modules, of optimizers, of input captures."""
         for name, value in _variables(self.fun):
+            if isinstance(value, _Captured):
+                self._note(value.tree, name, f"what '{value.by}' captures")
+                continue
             for path, state in _states(name, value, 0):
                 self._note(state, path, f"{path}.state" if not path.endswith(".state") else path)
         if self.inputs is not None:
@@ -90,7 +93,15 @@ class Reach:
 
     def _in_variables(self) -> Iterator[tuple[str, Any]]:
         for name, value in _variables(self.fun):
-            yield from _leaves(name, value, 0)
+            if not isinstance(value, _Captured):
+                yield from _leaves(name, value, 0)
+
+
+class _Captured:
+    """What a compiled function within reach captures as ``outputs=``."""
+
+    def __init__(self, name: str, tree: Any):
+        self.by, self.tree = name, tree
 
 
 def _item(container: Any, path: str, key: Any) -> str:
@@ -120,6 +131,9 @@ def _variables(fun: Any) -> Iterator[tuple[str, Any]]:
             todo += [("", value.func), ("args", value.args), ("keywords", value.keywords)]
         elif isinstance(value, _lazuli.CompiledFunction):
             todo.append(("", value.__wrapped__))
+            if value._outputs is not None:
+                name = name or getattr(value, "__name__", "it")
+                yield f"{name}.outputs", _Captured(name, value._outputs)
         elif isinstance(value, types.FunctionType):
             todo += _names_in(value)
         elif is_class:

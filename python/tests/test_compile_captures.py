@@ -37,6 +37,36 @@ class Row(dict):
     pass
 
 
+class Counting(dict):
+    """Counts what is put in."""
+
+    def __setitem__(self, key, value):
+        super().__setitem__(key, value)
+        self.count = getattr(self, "count", 0) + 1
+
+    def __repr__(self):
+        return f"{dict(self)} of {self.count}"
+
+
+class Of2(tuple):
+    """Made of two values, not of one iterable."""
+
+    def __new__(cls, a, b):
+        new = super().__new__(cls, (a, b))
+        new.name = "two"
+        return new
+
+    def __repr__(self):
+        return f"{self.name}: {tuple(self)}"
+
+
+def counting(x):
+    counts = Counting()
+    counts["x"] = x
+    counts["x"] = x + 1
+    return counts
+
+
 # ---- results -----------------------------------------------------------------------------------
 
 
@@ -52,6 +82,8 @@ RESULTS = {
     "a derived tuple": lambda x: MyTuple((x, 1)),
     "a derived list": lambda x: MyList([x, 1]),
     "a derived dict": lambda x: Row(x=x, n=1),
+    "a derived dict that counts": counting,
+    "a derived tuple with a constructor of its own": lambda x: Of2(x, x + 1),
     "an ordered dict": lambda x: collections.OrderedDict(b=x, a=x + 1),
     "a defaultdict": lambda x: collections.defaultdict(list, {"x": x}),
     "a set of its own": lambda x: (x, {1, 2}, frozenset((3,)), bytearray(b"x"), collections.deque((1,))),
@@ -70,6 +102,13 @@ def test_what_a_function_returns_comes_back(what):
         assert repr(got) == repr(expected)
         if isinstance(expected, collections.defaultdict):
             assert got["more"] == []
+
+
+@pytest.mark.parametrize("make", [counting, lambda x: Of2(x, x * 2)])
+def test_objects_of_derived_classes_arrive_as_they_are(make):
+    compiled = mx.compile(lambda v: (type(v).__name__, dict(vars(v)), list(v), v["x"] if isinstance(v, dict) else v[1]))
+    for x in (X, X + 1):
+        assert repr(compiled(make(x))) == repr(compiled.__wrapped__(make(x)))
 
 
 def test_results_are_new_containers_at_every_call():

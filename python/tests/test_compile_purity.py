@@ -422,6 +422,32 @@ def test_arrays_of_its_own_can_be_updated_in_place():
         same(here(mx.array(n)), [1, n + 1, 1])
 
 
+def test_state_of_a_compiled_function_that_is_called_is_put_back_and_named():
+    state, hidden = {"w": [mx.array(1.0)]}, []
+
+    @functools.partial(mx.compile, inputs=state, outputs=state)
+    def step(x):
+        state["w"][0] = state["w"][0] + x
+        return state["w"][0]
+
+    @functools.partial(mx.compile, outputs=hidden)
+    def push(x):
+        hidden.append(x)
+
+    def outer(x):
+        return step(x) + step(x)
+
+    with pytest.raises(ValueError, match=r"step\.outputs\['w'\]\[0\] is updated in 'outer'.*add what 'step' captures to outputs="):
+        mx.compile(outer)(mx.array(2.0))
+    same(state["w"][0], 1)
+    with pytest.raises(ValueError, match=r"push\.outputs\[0\] is updated in '<lambda>'"):
+        mx.compile(lambda x: push(x))(mx.array(2.0))
+    assert not hidden
+    captured = mx.compile(outer, inputs=state, outputs=state)
+    assert [captured(mx.array(2.0)).item() for _ in range(3)] == [8, 16, 24]
+    assert step(mx.array(1.0)).item() == 14
+
+
 def test_containers_in_inputs_alone_are_put_back():
     state = {"w": mx.array(1.0)}
 

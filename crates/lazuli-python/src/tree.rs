@@ -170,10 +170,10 @@ pub fn map_attributes<'py>(
     attributes(object)?.into_iter().map(|(name, value)| Ok((name, f(&value)?))).collect()
 }
 
-/// Puts entries into an empty dict of a derived class.
+/// Puts entries into an empty dict of a derived class, whatever that makes of assignments.
 pub fn put_entries(object: &Bound<'_, PyAny>, entries: &Bound<'_, PyDict>) -> PyResult<()> {
-    // By the object's own assignment: an `OrderedDict` keeps an order of its own.
-    entries.iter().try_for_each(|(key, value)| object.set_item(key, value))
+    let dict = object.cast::<PyDict>()?;
+    entries.iter().try_for_each(|(key, value)| set_entry(dict, &key, &value))
 }
 
 /// Puts items into an empty list of a derived class.
@@ -181,13 +181,17 @@ pub fn put_items(object: &Bound<'_, PyAny>, items: &Bound<'_, PyList>) -> PyResu
     object.cast::<PyList>()?.set_slice(0, 0, items)
 }
 
-/// A tuple of this derived class with these attributes.
+/// A tuple of this derived class with these attributes, whatever its class asks for in order to make one.
 pub fn tuple_of<'py>(
     class: &Bound<'py, PyType>,
     attributes: &[(String, Bound<'py, PyAny>)],
     items: Bound<'py, PyTuple>,
 ) -> PyResult<Bound<'py, PyAny>> {
-    let new = if class.hasattr("_make")? { class.call_method1("_make", (items,))? } else { class.call1((items,))? };
+    let new = match class.py().get_type::<PyTuple>().call_method1("__new__", (class, &items)) {
+        Ok(new) => new,
+        // Of a class written in C.
+        Err(_) => class.call1((items,))?,
+    };
     // What its constructor has set, it has.
     let mut missing = Vec::new();
     for (name, value) in attributes {

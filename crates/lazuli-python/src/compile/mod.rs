@@ -105,7 +105,8 @@ struct Held {
 ///
 /// Raises:
 ///     ValueError: when called, for an argument that is neither an array nor a constant; if the function reads the value of an array (`TracerError`); if it
-///         reaches an argument's array other than through the argument; if it updates arrays of a module, an optimizer or the like that are not in `outputs`.
+///         reaches an argument's array other than through the argument; if it updates arrays of a module, an optimizer or the like that are not in `outputs`;
+///         if it updates an array of numpy's in place, or returns arrays in a set or the like.
 ///
 /// Example:
 ///     >>> import lazuli.core as mx
@@ -242,6 +243,12 @@ impl Compiled {
     fn why(&self) -> Vec<(String, &'static str)> {
         let cache = if self.shared.is_empty() { &self.own } else { &self.shared };
         cache.latest_changes().into_iter().map(|c| (c.to_string(), c.remedy)).collect()
+    }
+
+    /// The tree given as `outputs=`: state that a call changes.
+    #[getter]
+    fn _outputs(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        Ok(self.held()?.outputs.as_ref().map(|tree| tree.clone_ref(py)))
     }
 
     /// For type checkers: `CompiledFunction[[mx.array], mx.array]`.

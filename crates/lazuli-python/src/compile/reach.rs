@@ -57,7 +57,12 @@ fn expand<'py>(value: &Bound<'py, PyAny>, found: &mut Vec<Bound<'py, PyAny>>) ->
         return add_globals(&value.getattr(intern!(py, "__code__"))?, &globals, &mut add).map(|()| true);
     }
     if let Ok(compiled) = value.cast::<Compiled>() {
-        add(compiled.borrow().held()?.fun.bind(py).clone());
+        let compiled = compiled.borrow();
+        let held = compiled.held()?;
+        if held.outputs.is_some() {
+            return Ok(false);
+        }
+        add(held.fun.bind(py).clone());
     } else if class.is(type_of(py, &PARTIAL, "functools", "partial")?) {
         for part in [intern!(py, "func"), intern!(py, "args"), intern!(py, "keywords")] {
             add(value.getattr(part)?);
