@@ -21,28 +21,27 @@ const SMALL: usize = 1 << 20;
 /// Joins launches of equal kernels that are independent.
 pub(crate) fn beside(mut program: Program) -> Program {
     for ranks in [heights, depths] {
-        if program.work.len() > 1 {
-            join(&mut program, ranks);
+        let hashes: Vec<Option<u64>> = program.work.iter().map(signature).collect();
+        let mut sorted: Vec<u64> = hashes.iter().flatten().copied().collect();
+        sorted.sort_unstable();
+        if !sorted.windows(2).any(|w| w[0] == w[1]) {
+            break;
         }
+        join(&mut program, hashes, ranks);
     }
     program
 }
 
-fn join(program: &mut Program, ranks: fn(&[Work], usize) -> Vec<u32>) {
+/// Joins launches of equal kernels and equal ranks.
+fn join(program: &mut Program, hashes: Vec<Option<u64>>, ranks: fn(&[Touched]) -> Vec<u32>) {
     let work = &program.work;
+    let touched: Vec<Touched> = work.iter().map(|w| touched(w, program.buffers.len())).collect();
+    let ranked = ranks(&touched);
     let mut partners: Map<(u64, u32), SmallVec<[usize; 2]>> = Map::default();
-    let mut ranked: Option<Vec<u32>> = None;
-    let hashes: Vec<Option<u64>> = work.iter().map(signature).collect();
-    let mut sorted: Vec<u64> = hashes.iter().flatten().copied().collect();
-    sorted.sort_unstable();
-    if !sorted.windows(2).any(|w| w[0] == w[1]) {
-        return;
-    }
     // The first launch of each set of equal kernels and ranks.
     let mut into: Vec<usize> = (0..work.len()).collect();
     for (n, hash) in hashes.into_iter().enumerate() {
         let (Some(hash), Work::Launch(launch)) = (hash, &work[n]) else { continue };
-        let ranked = ranked.get_or_insert_with(|| ranks(work, program.buffers.len()));
         let known = partners.entry((hash, ranked[n])).or_default();
         let same = |&&k: &&usize| matches!(&work[k], Work::Launch(other) if other.kernel == launch.kernel);
         match known.iter().find(same) {
@@ -53,7 +52,7 @@ fn join(program: &mut Program, ranks: fn(&[Work], usize) -> Vec<u32>) {
     if into.iter().enumerate().all(|(n, &first)| n == first) {
         return;
     }
-    let order = ordered(work, program.buffers.len(), &into);
+    let order = ordered(&touched, program.buffers.len(), &into);
     let mut old: Vec<Option<Work>> = std::mem::take(&mut program.work).into_iter().map(Some).collect();
     for n in 0..old.len() {
         if into[n] != n
@@ -79,36 +78,38 @@ fn signature(work: &Work) -> Option<u64> {
     Some(hasher.finish())
 }
 
+/// The buffers that a step touches, and whether it writes them. To those, steps with effects add one that they all write: they stay in order.
+type Touched = SmallVec<[(BufferId, bool); 8]>;
+
+fn touched(work: &Work, buffers: usize) -> Touched {
+    let outside = work.has_effects().then_some((BufferId(buffers as u32), true));
+    touches(work).iter().map(|t| (t.array.buffer, t.writes)).chain(outside).collect()
+}
+
 /// The longest chain of steps that need what each step writes, or would overwrite what it reads.
-fn heights(work: &[Work], buffers: usize) -> Vec<u32> {
-    let mut ranks = chain(work.iter().rev(), buffers);
+fn heights(touched: &[Touched]) -> Vec<u32> {
+    let mut ranks = chain(touched.iter().rev());
     ranks.reverse();
     ranks
 }
 
 /// The longest chain of steps that each step has to wait for.
-fn depths(work: &[Work], buffers: usize) -> Vec<u32> {
-    chain(work.iter(), buffers)
-}
-
-/// The buffers that a step touches, and whether it writes them. To those, steps with effects add one that they all write: they stay in order.
-fn touched(work: &Work, buffers: usize) -> SmallVec<[(BufferId, bool); 8]> {
-    let outside = work.has_effects().then_some((BufferId(buffers as u32), true));
-    touches(work).iter().map(|t| (t.array.buffer, t.writes)).chain(outside).collect()
+fn depths(touched: &[Touched]) -> Vec<u32> {
+    chain(touched.iter())
 }
 
 /// One more than the largest number among the steps met before that this one conflicts with.
-fn chain<'a>(work: impl Iterator<Item = &'a Work>, buffers: usize) -> Vec<u32> {
+fn chain<'a>(touched: impl Iterator<Item = &'a Touched> + Clone) -> Vec<u32> {
     // Of each buffer: of its readers, of its writers.
-    let mut after: Vec<(u32, u32)> = vec![(0, 0); buffers + 1];
-    let ranks = work.map(|w| {
-        let touched = touched(w, buffers);
+    let buffers = touched.clone().flatten().map(|(b, _)| b.0 as usize + 1).max().unwrap_or(0);
+    let mut after: Vec<(u32, u32)> = vec![(0, 0); buffers];
+    let ranks = touched.map(|touched| {
         let conflicts = |&(b, writes): &(BufferId, bool)| {
             let (readers, writers) = after[b.0 as usize];
             if writes { readers.max(writers) } else { writers }
         };
         let rank = touched.iter().map(conflicts).max().unwrap_or(0);
-        for (b, writes) in touched {
+        for &(b, writes) in touched {
             let (readers, writers) = &mut after[b.0 as usize];
             let of = if writes { writers } else { readers };
             *of = (*of).max(rank + 1);
@@ -119,28 +120,28 @@ fn chain<'a>(work: impl Iterator<Item = &'a Work>, buffers: usize) -> Vec<u32> {
 }
 
 /// An order of the joined steps that respects what each has to wait for; where that leaves a choice, that of the last of those joined.
-fn ordered(work: &[Work], buffers: usize, into: &[usize]) -> Vec<usize> {
-    let mut last: Vec<usize> = (0..work.len()).collect();
+fn ordered(touched: &[Touched], buffers: usize, into: &[usize]) -> Vec<usize> {
+    let steps = touched.len();
+    let mut last: Vec<usize> = (0..steps).collect();
     for (n, &first) in into.iter().enumerate() {
         last[first] = last[first].max(n);
     }
-    let mut followers: Vec<Vec<usize>> = vec![Vec::new(); work.len()];
-    let mut waits = vec![0u32; work.len()];
+    let mut followers: Vec<Vec<usize>> = vec![Vec::new(); steps];
+    let mut waits = vec![0u32; steps];
     // Of each buffer: its last writer, and the readers since.
     let mut writer: Vec<Option<usize>> = vec![None; buffers + 1];
     let mut readers: Vec<SmallVec<[usize; 2]>> = vec![SmallVec::new(); buffers + 1];
-    for (n, w) in work.iter().enumerate() {
+    for (n, touched) in touched.iter().enumerate() {
         let this = into[n];
         let mut before: SmallVec<[usize; 8]> = SmallVec::new();
-        let touched = touched(w, buffers);
-        for &(BufferId(b), writes) in &touched {
+        for &(BufferId(b), writes) in touched {
             let b = b as usize;
             before.extend(writer[b]);
             if writes {
                 before.extend(readers[b].iter().copied());
             }
         }
-        for &(BufferId(b), writes) in &touched {
+        for &(BufferId(b), writes) in touched {
             let b = b as usize;
             if writes {
                 writer[b] = Some(this);
@@ -159,8 +160,8 @@ fn ordered(work: &[Work], buffers: usize, into: &[usize]) -> Vec<usize> {
     }
     let first = |n: &usize| into[*n] == *n;
     let mut ready: BinaryHeap<Reverse<(usize, usize)>> =
-        (0..work.len()).filter(first).filter(|&n| waits[n] == 0).map(|n| Reverse((last[n], n))).collect();
-    let mut order = Vec::with_capacity(work.len());
+        (0..steps).filter(first).filter(|&n| waits[n] == 0).map(|n| Reverse((last[n], n))).collect();
+    let mut order = Vec::with_capacity(steps);
     while let Some(Reverse((_, n))) = ready.pop() {
         order.push(n);
         for &f in &followers[n] {
@@ -170,6 +171,6 @@ fn ordered(work: &[Work], buffers: usize, into: &[usize]) -> Vec<usize> {
             }
         }
     }
-    assert_eq!(order.len(), (0..work.len()).filter(first).count(), "steps of one rank are independent");
+    assert_eq!(order.len(), (0..steps).filter(first).count(), "steps of one rank are independent");
     order
 }

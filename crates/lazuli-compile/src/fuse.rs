@@ -157,8 +157,8 @@ struct Fuser<'a> {
     merged: Vec<u32>,
     /// Of each equation.
     placements: Vec<SmallVec<[Placement; 1]>>,
-    /// Of each equation: it writes a part of an array, and is computed point by point on the way to its users.
-    passing: Vec<bool>,
+    /// Of each equation: it is computed point by point. What writes a part of an array may be, on the way to its users.
+    pointwise: Vec<bool>,
     /// Of each variable: it has to lie in memory.
     stored: Vec<bool>,
     /// Of each variable: the least height of the kernel that stores it.
@@ -215,7 +215,7 @@ impl<'a> Fuser<'a> {
             kernels: Vec::new(),
             merged: Vec::new(),
             placements: vec![SmallVec::new(); graph.equations.len()],
-            passing: vec![false; graph.equations.len()],
+            pointwise: (0..graph.equations.len() as u32).map(|i| lowering(graph, i) == Lowering::Pointwise).collect(),
             stored,
             floors: vec![0; n],
             writers: vec![NONE; n],
@@ -266,7 +266,7 @@ impl<'a> Fuser<'a> {
             Lowering::Reduce { axes, .. } => self.reduce(i, e, axes),
             Lowering::Library(Library::Matmul) => self.product(i, e),
             Lowering::Update { op: ScatterOp::Assign } if self.is_passed_on(e.outputs[0]) => {
-                self.passing[i as usize] = true;
+                self.pointwise[i as usize] = true;
                 self.pointwise(i, e);
             }
             Lowering::Host => self.host(i, e),
@@ -355,7 +355,7 @@ impl<'a> Fuser<'a> {
     }
 
     fn is_pointwise(&self, equation: u32) -> bool {
-        self.passing[equation as usize] || lowering(self.graph, equation) == Lowering::Pointwise
+        self.pointwise[equation as usize]
     }
 
     /// Whether nobody wants a variable in memory: all its users compute with it point by point, or combine it.

@@ -228,7 +228,7 @@ impl<'a> Lowerer<'a> {
         let stores: SmallVec<[Var; 4]> =
             stores.iter().copied().filter(|&v| self.places.of(graph, v).is_none()).collect();
         let Some(&first) = stores.first() else { return Ok(()) };
-        let mut body = Body::default();
+        let mut body = Body::new();
         let space = &self.aval(first).shape;
         let mut splits = self.boundaries(&stores);
         splits.extend(shapes.iter().map(|s| s.as_slice()));
@@ -291,7 +291,7 @@ impl<'a> Lowerer<'a> {
                 Ok(place.expect("a map gives all that it stores a place").clone())
             }
             Atom::Lit(s) => {
-                let mut body = Body::default();
+                let mut body = Body::new();
                 let lane = body.literal(0, 0, s);
                 let place = self.fresh(&Aval::scalar(s.dtype));
                 let mut stores = Vec::new();
@@ -319,7 +319,7 @@ impl<'a> Lowerer<'a> {
         let is_reduced = |axis: usize| axes.contains(&axis);
         let outer: Shape = (0..space.len()).filter(|&a| !is_reduced(a)).map(|a| space[a]).collect();
         let inner: Shape = (0..space.len()).filter(|&a| is_reduced(a)).map(|a| space[a]).collect();
-        let mut body = Body::default();
+        let mut body = Body::new();
         let outer_at = body.begin(&outer, &[]);
         let kept = body.loops.len();
         let inner_at = body.begin(&inner, &[]);
@@ -427,7 +427,7 @@ impl<'a> Lowerer<'a> {
             return Err(Error::new(lazuli_ir::ErrorKind::Unsupported, equation.prim.name(), message));
         }
         for stream in 0..streams {
-            let mut body = Body::default();
+            let mut body = Body::new();
             let extents: Shape = order.iter().map(|&a| aval.shape[a]).collect();
             let outer = body.begin(&extents[..extents.len() - 1], &[]);
             body.loops.push(extents[extents.len() - 1]);
@@ -455,7 +455,7 @@ impl<'a> Lowerer<'a> {
 
     /// A copy with conversion from one place to another of the same shape.
     fn convert(&mut self, from: &Place, from_dtype: DType, to: &Place, to_dtype: DType) {
-        let mut body = Body::default();
+        let mut body = Body::new();
         let at = body.begin(&from.layout.shape, &[]);
         let lane = body.load(from, from_dtype, &at, None);
         let lane = match lane {
@@ -470,7 +470,7 @@ impl<'a> Lowerer<'a> {
     /// Computes input 0 of an equation into `place`.
     fn copy_input(&mut self, anchor: u32, place: &Place, dtype: DType) {
         let graph = self.graph;
-        let mut body = Body::default();
+        let mut body = Body::new();
         let at = body.begin(&place.layout.shape, &[]);
         let lane = body.operand(graph, &mut self.places, anchor, 0, &at);
         let lane = match lane {
@@ -504,7 +504,7 @@ impl<'a> Lowerer<'a> {
         let wide = if half { self.fresh(&Aval::new(DType::F32, aval.shape.clone())) } else { place.clone() };
         self.copy_input(anchor, &wide, if half { DType::F32 } else { aval.dtype });
         for stream in 0..streams {
-            let mut body = Body::default();
+            let mut body = Body::new();
             let at = body.begin(space, &[]);
             let ScatterPoint { at, value } =
                 body.with(graph, &mut self.places, anchor, |cx| equation.prim.scatter(cx, &at));
@@ -541,7 +541,7 @@ impl<'a> Lowerer<'a> {
             Error::internal(equation.prim.name(), "an update states where its part lies in a row-contiguous target")
         })?;
         let target = Place { buffer: place.buffer, layout };
-        let mut body = Body::default();
+        let mut body = Body::new();
         let at = body.begin(&part, &[]);
         let update = body.operand(graph, &mut self.places, anchor, 1, &at);
         let mut stores = Vec::new();

@@ -35,8 +35,9 @@ pub(crate) fn plan(program: Program, inputs: usize) -> (Plan, Vec<OutputInfo>) {
         };
         infos.push(OutputInfo { source, layout });
     }
-    let lives = Lives::new(&work, buffers.len(), &outputs_of, inputs);
-    let shared = lives.share(&work, &buffers, inputs);
+    let touched: Vec<Touches> = work.iter().map(touches).collect();
+    let lives = Lives::new(&touched, buffers.len(), &outputs_of, inputs);
+    let shared = lives.share(&work, &touched, &buffers, inputs);
     let (slots, arena) = lives.place(&buffers, &shared, &outputs_of, inputs);
     let mut returned = vec![false; inputs];
     for info in &infos {
@@ -44,15 +45,20 @@ pub(crate) fn plan(program: Program, inputs: usize) -> (Plan, Vec<OutputInfo>) {
             returned[i] = true;
         }
     }
-    let donations = donations(&work, &slots, &buffers[..inputs], &output_sizes, &returned);
+    // A call of the host may fail when part of the plan is done: nothing may be lost then.
+    let donations = match work.iter().any(Work::has_effects) {
+        true => Vec::new(),
+        false => donations(&touched, &slots, &buffers[..inputs], &output_sizes, &returned),
+    };
     // An input that no step reads (its extents alone were asked for) needs no bytes.
     let mut needed: Vec<usize> = (0..inputs).map(|i| if returned[i] { buffers[i] } else { 0 }).collect();
-    for touch in work.iter().flat_map(touches) {
+    for touch in touched.iter().flatten() {
         let b = touch.array.buffer.0 as usize;
         if b < inputs {
             needed[b] = buffers[b];
         }
     }
+    drop(touched);
     let steps = work.into_iter().map(|w| step(w, &slots)).collect();
     let plan = Plan { inputs: needed, outputs: output_sizes, arena, steps, donations };
     (plan, infos)
@@ -83,7 +89,10 @@ impl Touch<'_> {
 }
 
 /// All arrays of a step, binding by binding.
-pub(crate) fn touches(work: &Work) -> SmallVec<[Touch<'_>; 4]> {
+type Touches<'a> = SmallVec<[Touch<'a>; 4]>;
+
+/// Those of this one.
+pub(crate) fn touches(work: &Work) -> Touches<'_> {
     let library =
         |array, writes, d: DType| Touch { array, writes, itemsize: d.itemsize(), pointwise: false, binding: 0 };
     match work {
@@ -155,11 +164,11 @@ impl<K: Copy + Eq + Hash> Owners<K> {
 struct Lives(Vec<Option<(usize, usize)>>);
 
 impl Lives {
-    fn new(work: &[Work], buffers: usize, outputs: &[Option<u32>], inputs: usize) -> Self {
+    fn new(touched: &[Touches], buffers: usize, outputs: &[Option<u32>], inputs: usize) -> Self {
         let mut lives: Vec<Option<(usize, usize)>> = vec![None; buffers];
         lives[..inputs].fill(Some((0, usize::MAX)));
-        for (step, w) in work.iter().enumerate() {
-            for t in touches(w) {
+        for (step, touches) in touched.iter().enumerate() {
+            for t in touches {
                 let life = lives[t.array.buffer.0 as usize].get_or_insert((step, step));
                 life.1 = life.1.max(step);
             }
@@ -173,14 +182,13 @@ impl Lives {
     }
 
     /// For each buffer, the one whose memory it is born in: what the step that first writes it reads for the last time, at the same points.
-    fn share(&self, work: &[Work], sizes: &[usize], inputs: usize) -> Vec<Option<BufferId>> {
+    fn share(&self, work: &[Work], touched: &[Touches], sizes: &[usize], inputs: usize) -> Vec<Option<BufferId>> {
         let mut parent: Vec<Option<BufferId>> = vec![None; sizes.len()];
         let mut taken = vec![false; sizes.len()];
         let mut owners = Owners(Map::default());
-        for (step, w) in work.iter().enumerate() {
+        for (step, (w, touches)) in work.iter().zip(touched).enumerate() {
             let (Work::Launch(_) | Work::Matmul { epilogue: Some(_), .. }) = w else { continue };
-            let touches = touches(w);
-            owners.note(step, &touches, |t| t.array.buffer);
+            owners.note(step, touches, |t| t.array.buffer);
             for own in touches.chunk_by(|a, b| a.binding == b.binding) {
                 for born in own.iter().filter(|t| t.writes) {
                     let b = born.array.buffer.0 as usize;
@@ -323,20 +331,24 @@ impl Arena {
 /// Pairs (output, input) of equal size where no step reads the input at or after a write of the output, but for reads of the very points written
 /// in the same binding. Which inputs are given up is known at each run, so an output has all those to choose from that it overwrites point by point;
 /// otherwise it has one that has been read before.
-fn donations(work: &[Work], slots: &[Slot], inputs: &[usize], outputs: &[usize], returned: &[bool]) -> Vec<(u32, u32)> {
+fn donations(
+    touched: &[Touches],
+    slots: &[Slot],
+    inputs: &[usize],
+    outputs: &[usize],
+    returned: &[bool],
+) -> Vec<(u32, u32)> {
     let mut by_size: Map<usize, Vec<usize>> = Map::default();
     inputs.iter().enumerate().filter(|(i, _)| !returned[*i]).for_each(|(i, &n)| by_size.entry(n).or_default().push(i));
-    // A call of the host may fail when part of the plan is done: nothing may be lost then.
-    let may_fail = work.iter().any(Work::has_effects);
-    if may_fail || !outputs.iter().any(|n| by_size.contains_key(n)) {
+    if !outputs.iter().any(|n| by_size.contains_key(n)) {
         return Vec::new();
     }
     let slot = |t: &Touch| slots[t.array.buffer.0 as usize];
     let mut first_write = vec![usize::MAX; outputs.len()];
     let mut last_read = vec![None; inputs.len()];
-    for (step, w) in work.iter().enumerate() {
-        for t in touches(w) {
-            match slot(&t) {
+    for (step, touches) in touched.iter().enumerate() {
+        for t in touches {
+            match slot(t) {
                 Slot::Output(n) if t.writes => first_write[n as usize] = first_write[n as usize].min(step),
                 Slot::Input(n) => last_read[n as usize] = Some(step),
                 _ => {}
@@ -348,9 +360,8 @@ fn donations(work: &[Work], slots: &[Slot], inputs: &[usize], outputs: &[usize],
         |pairs: &[(u32, u32)], output, input| pairs.iter().rev().take_while(|p| p.0 == output).any(|p| p.1 == input);
     let mut has_choice = vec![false; outputs.len()];
     let mut owners = Owners(Map::default());
-    for (step, w) in work.iter().enumerate() {
-        let touches = touches(w);
-        owners.note(step, &touches, slot);
+    for (step, touches) in touched.iter().enumerate() {
+        owners.note(step, touches, slot);
         for own in touches.chunk_by(|a, b| a.binding == b.binding) {
             for write in own.iter().filter(|t| t.writes) {
                 let Slot::Output(output) = slot(write) else { continue };

@@ -173,7 +173,7 @@ impl Simplifier {
     fn push(&mut self, mut e: Equation, avals: SmallVec<[Aval; 1]>) -> SmallVec<[Var; 1]> {
         let number = self.out.equations.len() as u32;
         e.outputs = avals.into_iter().map(|a| self.fresh(a, number)).collect();
-        let outputs = e.outputs.clone();
+        let outputs = SmallVec::from_slice(&e.outputs);
         self.out.equations.push(e);
         outputs
     }
@@ -192,7 +192,7 @@ impl Simplifier {
 
 /// Operands in the order that equations are compared by: of commutative ops, whose result has the same bits either way, in one order.
 fn ordered(e: &Equation) -> SmallVec<[Atom; 3]> {
-    let mut inputs = e.inputs.clone();
+    let mut inputs: SmallVec<[Atom; 3]> = SmallVec::from_slice(&e.inputs);
     if rules::commutes(&e.prim) {
         inputs.sort_by_key(|a| match a {
             Atom::Var(v) => (0, v.0 as u64),

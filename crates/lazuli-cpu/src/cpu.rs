@@ -399,13 +399,14 @@ impl Backend for Cpu {
         }
     }
 
-    fn prepare(&self, plan: Plan) -> Result<Arc<dyn Executable>> {
+    fn prepare(&self, mut plan: Plan) -> Result<Arc<dyn Executable>> {
         if self.kernels.isa == Isa::Interpreter {
             let interpreter = Interpreter::default();
             let executable = interpreter.prepare(plan)?;
             return Ok(Arc::new(Interpreted { interpreter, executable }));
         }
-        plan.verify()?;
+        plan.share_kernels(&mut |kernel| self.kernels.sound(kernel))?;
+        plan.verify_by(&|_| Ok(()))?;
         Ok(Arc::new(Prepared::new(&self.kernels, plan, self.pool.threads())?))
     }
 

@@ -4,19 +4,23 @@ use crate::codegen::block::Layout;
 use crate::codegen::{self, product};
 use crate::exec::{Code, Entry, ExecutableMemory};
 use crate::isa::Isa;
-use lazuli_kernel::hash::Map;
-use lazuli_kernel::{Kernel, Result};
+use lazuli_kernel::hash::{Map, Set};
+use lazuli_kernel::{Inst, Kernel, Result};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Bytes of code that are kept though nobody uses some of them at the moment.
 const KEPT: usize = 64 << 20;
+/// How many kernels are remembered to have been verified.
+const SOUND: usize = 4096;
 
 /// A generated map.
 #[derive(Debug)]
 pub struct Function {
     pub kernel: Arc<Kernel>,
     pub layout: Layout,
+    /// Operands that are read at computed positions and nowhere else.
+    pub looked_up: Vec<u32>,
     code: Code,
 }
 
@@ -27,40 +31,52 @@ pub struct Kernels {
     known: Mutex<Known>,
     /// The innermost loops of matrix products, which are few.
     products: Mutex<Map<product::Shape, Entry>>,
+    /// Kernels of plans that were verified.
+    sound: Mutex<Set<Arc<Kernel>>>,
     generated: AtomicUsize,
     kept: usize,
 }
 
 #[derive(Debug, Default)]
 struct Known {
-    /// By kernel, and whether its stores pass the caches by.
-    functions: Map<(Arc<Kernel>, bool), Arc<Function>>,
+    /// By kernel; of each the one whose stores go through the caches, and the one whose stores pass them by.
+    functions: Map<Arc<Kernel>, [Option<Arc<Function>>; 2]>,
     /// Of their code.
     nbytes: usize,
 }
 
 impl Kernels {
     pub fn new(isa: Isa) -> Self {
-        let (memory, generated) = (ExecutableMemory::default(), AtomicUsize::new(0));
-        Self { isa, memory, known: Mutex::default(), products: Mutex::default(), generated, kept: KEPT }
+        Self {
+            isa,
+            memory: ExecutableMemory::default(),
+            known: Mutex::default(),
+            products: Mutex::default(),
+            sound: Mutex::default(),
+            generated: AtomicUsize::new(0),
+            kept: KEPT,
+        }
     }
 
     /// The function of a map. Callers that come at once may both generate it; the first one's is kept.
-    pub fn get(&self, kernel: Kernel, stream: bool) -> Result<Arc<Function>> {
-        let key = (Arc::new(kernel), stream);
-        if let Some(found) = self.known().functions.get(&key) {
-            return Ok(found.clone());
+    pub fn get(&self, kernel: &Kernel, stream: bool) -> Result<Arc<Function>> {
+        let found = |known: &Known| known.functions.get(kernel).and_then(|both| both[usize::from(stream)].clone());
+        if let Some(found) = found(&self.known()) {
+            return Ok(found);
         }
-        let image = codegen::generate(&key.0, self.isa, stream)?;
+        let image = codegen::generate(kernel, self.isa, stream)?;
         let code = self.memory.install(&image)?;
         self.generated.fetch_add(1, Ordering::Relaxed);
-        let function = Arc::new(Function { kernel: key.0.clone(), layout: Layout::of(&key.0), code });
+        let kernel = Arc::new(kernel.clone());
+        let (layout, looked_up) = (Layout::of(&kernel), looked_up(&kernel));
+        let function = Arc::new(Function { kernel: kernel.clone(), layout, looked_up, code });
         let mut known = self.known();
-        if let Some(first) = known.functions.get(&key) {
+        let place = &mut known.functions.entry(kernel).or_default()[usize::from(stream)];
+        if let Some(first) = place {
             return Ok(first.clone());
         }
+        *place = Some(function.clone());
         known.nbytes += function.nbytes();
-        known.functions.insert(key, function.clone());
         if known.nbytes > self.kept {
             known.forget_idle();
         }
@@ -78,6 +94,21 @@ impl Kernels {
         Ok(entry)
     }
 
+    /// This kernel, verified: the one that plans before it have, if they have an equal one.
+    pub fn sound(&self, kernel: &Arc<Kernel>) -> Result<Arc<Kernel>> {
+        let sound = || self.sound.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(known) = sound().get(kernel) {
+            return Ok(known.clone());
+        }
+        kernel.verify()?;
+        let mut sound = sound();
+        if sound.len() >= SOUND {
+            sound.clear();
+        }
+        sound.insert(kernel.clone());
+        Ok(kernel.clone())
+    }
+
     pub fn generated(&self) -> usize {
         self.generated.load(Ordering::Relaxed)
     }
@@ -87,11 +118,23 @@ impl Kernels {
     }
 }
 
+/// Operands that a map reads at computed positions and nowhere else.
+fn looked_up(kernel: &Kernel) -> Vec<u32> {
+    let is_loaded = |operand: u32| kernel.body.contains(&Inst::Load(operand));
+    let is_looked_up = |operand: u32| {
+        kernel.body.iter().any(|i| matches!(*i, Inst::LoadAt { operand: other, .. } if other == operand))
+    };
+    (0..kernel.operands.len() as u32).filter(|&o| is_looked_up(o) && !is_loaded(o)).collect()
+}
+
 impl Known {
     /// Lets go of all functions that no plan has.
     fn forget_idle(&mut self) {
-        self.functions.retain(|_, function| Arc::strong_count(function) > 1);
-        self.nbytes = self.functions.values().map(|f| f.nbytes()).sum();
+        self.functions.retain(|_, both| {
+            both.iter_mut().for_each(|f| *f = f.take().filter(|f| Arc::strong_count(f) > 1));
+            both.iter().any(Option::is_some)
+        });
+        self.nbytes = self.functions.values().flatten().flatten().map(|f| f.nbytes()).sum();
     }
 }
 
@@ -143,18 +186,18 @@ mod tests {
         if isa == Isa::Interpreter {
             return;
         }
-        let one = Kernels::new(isa).get(kernel(1), false).unwrap().nbytes();
+        let one = Kernels::new(isa).get(&kernel(1), false).unwrap().nbytes();
         let kernels = Kernels { kept: 20 * one, ..Kernels::new(isa) };
-        let held = kernels.get(kernel(3), false).unwrap();
+        let held = kernels.get(&kernel(3), false).unwrap();
         let text = held.disassemble();
         for times in 1..200 {
-            let last = kernels.get(kernel(times), false).unwrap();
+            let last = kernels.get(&kernel(times), false).unwrap();
             let known = kernels.known();
             assert!(known.nbytes <= kernels.kept.max(held.nbytes() + last.nbytes()), "{} after {times}", known.nbytes);
-            assert!(known.functions.contains_key(&(held.kernel.clone(), false)));
+            assert!(known.functions.contains_key(&held.kernel));
         }
         assert_eq!(kernels.generated(), 199);
-        assert!(Arc::ptr_eq(&kernels.get(kernel(3), false).unwrap(), &held));
+        assert!(Arc::ptr_eq(&kernels.get(&kernel(3), false).unwrap(), &held));
         assert_eq!(held.disassemble(), text);
     }
 }

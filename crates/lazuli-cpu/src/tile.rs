@@ -4,7 +4,7 @@
 //! launch, some of whose operands may be buffers of the nest that drives it.
 
 use crate::kernels::{Function, Kernels};
-use lazuli_kernel::{Inner, Inst, Kernel, Result, Role, Scalar};
+use lazuli_kernel::{Inner, Kernel, Result, Role, Scalar};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -73,13 +73,13 @@ pub struct Operand {
 impl Tile {
     pub fn new(
         kernels: &Kernels,
-        kernel: Kernel,
+        kernel: &Kernel,
         extents: &[usize],
         operands: &[Operand],
         params: &[Scalar],
         stream: bool,
     ) -> Result<Self> {
-        let streaming = if stream { Some(kernels.get(kernel.clone(), true)?) } else { None };
+        let streaming = if stream { Some(kernels.get(kernel, true)?) } else { None };
         let function = kernels.get(kernel, false)?;
         let (kernel, layout) = (&function.kernel, function.layout);
         let mut template = vec![0; layout.words()];
@@ -97,9 +97,7 @@ impl Tile {
             let word = layout.operand_word(o as u32);
             template[word + 2] = operand.strides.get(vector_axis).map_or(0, |s| s * itemsize) as u64;
             template[word + 3] = operand.len as u64;
-            let looked_up =
-                kernel.body.iter().any(|i| matches!(*i, Inst::LoadAt { operand, .. } if operand == o as u32));
-            empty.push(operand.len == 0 && looked_up && !kernel.body.contains(&Inst::Load(o as u32)));
+            empty.push(operand.len == 0 && function.looked_up.contains(&(o as u32)));
         }
         let along = |o: usize| operands[o].strides.get(vector_axis).map_or(0, |s| s.unsigned_abs());
         let far = |(o, d): (usize, &lazuli_kernel::Operand)| along(o) * d.dtype.itemsize() >= 64;

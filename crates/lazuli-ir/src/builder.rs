@@ -62,13 +62,33 @@ impl Builder {
     pub fn equation(&mut self, prim: impl Into<Prim>, inputs: &[Atom], shapes: &[Var]) -> Result<SmallVec<[Var; 1]>> {
         let prim = prim.into();
         let meta = Meta { effect: self.meta.effect.max(prim.effect()), ..self.meta };
-        let mut equation =
-            Equation { prim, inputs: inputs.into(), shapes: shapes.into(), outputs: SmallVec::new(), meta };
+        let (inputs, shapes) = (SmallVec::from_slice(inputs), SmallVec::from_slice(shapes));
+        let mut equation = Equation { prim, inputs, shapes, outputs: SmallVec::new(), meta };
         let avals = self.graph.infer(&equation)?;
         equation.outputs = avals.into_iter().map(|a| self.graph.fresh(a)).collect();
-        let outputs = equation.outputs.clone();
+        let outputs = SmallVec::from_slice(&equation.outputs);
         self.graph.equations.push(equation);
         Ok(outputs)
+    }
+    /// Adds an equation of another graph, whose operands here have the avals that they have there.
+    pub fn copy(
+        &mut self,
+        e: &Equation,
+        of: &Graph,
+        inputs: SmallVec<[Atom; 3]>,
+        shapes: SmallVec<[Var; 1]>,
+    ) -> SmallVec<[Var; 1]> {
+        let outputs: SmallVec<[Var; 1]> =
+            e.outputs.iter().map(|v| self.graph.fresh(of.avals[v.0 as usize].clone())).collect();
+        let equation =
+            Equation { prim: e.prim.clone(), inputs, shapes, outputs: SmallVec::from_slice(&outputs), meta: e.meta };
+        debug_assert!(
+            self.graph
+                .infer(&equation)
+                .is_ok_and(|avals| avals.iter().eq(equation.outputs.iter().map(|v| &self.graph.avals[v.0 as usize])))
+        );
+        self.graph.equations.push(equation);
+        outputs
     }
     /// Adds the equations of `body` on these atoms as they are, calls among them. Returns what its outputs are here.
     pub fn splice(&mut self, body: &Graph, inputs: &[Atom]) -> Result<Vec<Atom>> {

@@ -76,7 +76,7 @@ impl std::hash::Hash for Meta {
 }
 
 /// One application of a primitive.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub struct Equation {
     pub prim: Prim,
     pub inputs: SmallVec<[Atom; 3]>,
@@ -84,6 +84,19 @@ pub struct Equation {
     pub shapes: SmallVec<[Var; 1]>,
     pub outputs: SmallVec<[Var; 1]>,
     pub meta: Meta,
+}
+
+// Copies the variables as they lie: the derived one takes them one by one.
+impl Clone for Equation {
+    fn clone(&self) -> Self {
+        Self {
+            prim: self.prim.clone(),
+            inputs: SmallVec::from_slice(&self.inputs),
+            shapes: SmallVec::from_slice(&self.shapes),
+            outputs: SmallVec::from_slice(&self.outputs),
+            meta: self.meta,
+        }
+    }
 }
 
 impl Equation {
@@ -144,7 +157,7 @@ impl Graph {
                 }
             }
             let inferred = graph.infer(&graph.equations[i])?;
-            for (v, aval) in graph.equations[i].outputs.clone().into_iter().zip(inferred) {
+            for (v, aval) in graph.equations[i].outputs.iter().zip(inferred) {
                 graph.avals[v.0 as usize] = aval;
             }
         }

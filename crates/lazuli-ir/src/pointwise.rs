@@ -64,12 +64,23 @@ pub fn aligned(operand: &[usize], at: &[Ix]) -> Index {
 }
 
 /// Position along one axis.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, PartialEq, Eq, Hash)]
 pub enum Ix {
     /// `constant + Σ coefficient · loop counter`: becomes strides and an offset of a load, run-time numbers.
     Affine { constant: isize, terms: SmallVec<[(u32, isize); 2]> },
     /// An i64 value of the straight line; loads at it are clamped by the kernel IR.
     Computed(Value),
+}
+
+// Copies the terms as they lie: the derived one takes them one by one.
+impl Clone for Ix {
+    #[inline]
+    fn clone(&self) -> Self {
+        match self {
+            Ix::Affine { constant, terms } => Ix::Affine { constant: *constant, terms: SmallVec::from_slice(terms) },
+            Ix::Computed(v) => Ix::Computed(*v),
+        }
+    }
 }
 
 impl Ix {

@@ -56,6 +56,15 @@ pub enum Arity {
     AtLeast(usize),
 }
 
+impl fmt::Display for Arity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Arity::Exactly(n) => write!(f, "{n}"),
+            Arity::AtLeast(n) => write!(f, "at least {n}"),
+        }
+    }
+}
+
 /// One update of a scatter.
 #[derive(Debug, Clone)]
 pub struct ScatterPoint {
@@ -314,12 +323,13 @@ impl Prim {
 
     /// What no shape rule needs to check again: the number of operands, and that extents refer to shape operands that are there.
     fn check_operands(&self, inputs: &[&Aval], shapes: &[&Aval]) -> Result<()> {
-        let (fits, want) = match self.arity() {
-            Arity::Exactly(n) => (inputs.len() == n, format!("{n}")),
-            Arity::AtLeast(n) => (inputs.len() >= n, format!("at least {n}")),
+        let fits = match self.arity() {
+            Arity::Exactly(n) => inputs.len() == n,
+            Arity::AtLeast(n) => inputs.len() >= n,
         };
         if !fits {
-            return Err(Error::internal(self.name(), format!("takes {want} operands, not {}", inputs.len())));
+            let message = format!("takes {} operands, not {}", self.arity(), inputs.len());
+            return Err(Error::internal(self.name(), message));
         }
         for dim in self.dims() {
             if let Dim::Of { operand, axis } = *dim

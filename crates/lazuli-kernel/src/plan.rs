@@ -5,6 +5,7 @@
 
 use crate::backend::Buffer;
 use crate::dtype::DType;
+use crate::error::Result;
 use crate::host::HostCall;
 use crate::ir::Kernel;
 use crate::scalar::Scalar;
@@ -166,6 +167,18 @@ impl Plan {
             Step::Branch(branch) => branch.plans.iter().any(Plan::has_effects),
             _ => false,
         })
+    }
+
+    /// Puts another kernel, equal to it, in place of each one: what a backend has of it already.
+    pub fn share_kernels(&mut self, share: &mut dyn FnMut(&Arc<Kernel>) -> Result<Arc<Kernel>>) -> Result<()> {
+        for step in &mut self.steps {
+            match step {
+                Step::Launch { kernel, .. } | Step::Product { kernel, .. } => *kernel = share(kernel)?,
+                Step::Branch(branch) => branch.plans.iter_mut().try_for_each(|plan| plan.share_kernels(share))?,
+                Step::Call(_) | Step::Copy { .. } | Step::Host { .. } => {}
+            }
+        }
+        Ok(())
     }
 
     /// For each output the input whose memory it takes over in a run: one that was given up, that the plan has a use for, and that shares its

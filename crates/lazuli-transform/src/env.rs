@@ -47,11 +47,11 @@ impl Env {
         }
         Ok(out)
     }
-    /// Copies an equation into the builder as it is.
-    pub fn copy(&mut self, b: &mut Builder, e: &Equation) -> Result<()> {
-        let (inputs, shapes) = (self.inputs(e), self.shapes(b, e)?);
+    /// Copies an equation of `graph` into the builder as it is.
+    pub fn copy(&mut self, b: &mut Builder, graph: &Graph, e: &Equation) -> Result<()> {
         b.meta = e.meta;
-        let outputs = b.equation(e.prim.clone(), &inputs, &shapes)?;
+        let (inputs, shapes) = (self.inputs(e), self.shapes(b, e)?);
+        let outputs = b.copy(e, graph, inputs, shapes);
         for (&v, out) in e.outputs.iter().zip(outputs) {
             self.set(v, out.into());
         }

@@ -58,7 +58,7 @@ pub(crate) fn push_forward(
     for e in &graph.equations {
         let tangents: SmallVec<[Option<Atom>; 3]> = e.inputs.iter().map(|&a| tangent(&moved, a)).collect();
         if tangents.iter().all(Option::is_none) {
-            values.copy(b, e)?;
+            values.copy(b, graph, e)?;
             continue;
         }
         let inputs = values.inputs(e);
@@ -77,7 +77,7 @@ pub(crate) fn push_forward(
             }
             results
         } else {
-            values.copy(b, e)?;
+            values.copy(b, graph, e)?;
             b.meta = Meta { effect: Effect::None, ..e.meta };
             let shapes = values.shapes(b, e)?;
             let outputs: SmallVec<[Atom; 1]> = e.outputs.iter().map(|&v| values.get(v.into())).collect();

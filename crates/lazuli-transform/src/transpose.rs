@@ -41,7 +41,7 @@ pub(crate) fn pull_back(
     let mut values = Env::new(graph, inputs.iter().copied());
     for e in &graph.equations {
         if e.inputs.iter().all(|&a| values.find(a).is_some()) {
-            values.copy(b, e)?;
+            values.copy(b, graph, e)?;
         }
     }
     let mut pulled = Env::new(graph, []);

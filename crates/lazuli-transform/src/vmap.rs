@@ -149,7 +149,7 @@ pub(crate) fn vectorise(
         let batched: SmallVec<[bool; 3]> = e.inputs.iter().map(|&a| flag(&is_batched, a)).collect();
         let shapes_batched: SmallVec<[bool; 1]> = e.shapes.iter().map(|&v| is_batched[v.0 as usize]).collect();
         if !batched.iter().chain(&shapes_batched).any(|&flag| flag) {
-            values.copy(b, e)?;
+            values.copy(b, graph, e)?;
             continue;
         }
         let inputs = values.inputs(e);

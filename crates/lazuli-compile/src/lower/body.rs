@@ -11,9 +11,10 @@
 
 use super::places::{BufferId, Place, Places};
 use lazuli_ir::{Atom, Graph, Index, Ix, Lane, Pointwise, Prim, Var};
-use lazuli_kernel::hash::Map;
+use lazuli_kernel::hash::{Map, WordHasher};
 use lazuli_kernel::{BinaryOp, DType, Emit, Inner, Inst, Layout, Operand, Role, Scalar, Shape, Strides, Value};
 use smallvec::{SmallVec, smallvec};
+use std::hash::{Hash, Hasher};
 
 /// How deep pulling recurses before it falls back to its explicit stack.
 const DEPTH: usize = 16;
@@ -41,23 +42,54 @@ pub(super) struct Body {
     pub args: Vec<Access>,
     /// In step with `emit.params`.
     pub params: Vec<Scalar>,
-    known: Map<(Var, Index), Lane>,
+    indices: Indices,
+    known: Map<(Var, IndexId), Lane>,
     literals: Map<(u32, u32), Lane>,
     positions: Map<Ix, Value>,
     /// Values known to lie in `0..n`.
     bounded: Vec<(Value, usize)>,
     /// Of variables at indices that may lie outside (for affine ones: is that so?): those within.
-    within: Map<(Var, Index, bool), Index>,
+    within: Map<(Var, IndexId, bool), Index>,
     /// Of the attempt at hand.
     tape: Tape,
     /// Of attempts that were given up.
-    abandoned: Map<(Var, Index), Tape>,
+    abandoned: Map<(Var, IndexId), Tape>,
     depth: usize,
     missing: Option<(Var, Index)>,
     /// A variable that nothing computes here: it has a value where it was [defined](Self::define), and no other.
     given: Option<Var>,
     /// Whether that was asked for elsewhere. What was written then is of no use.
     pub is_stray: bool,
+}
+
+/// A number for each index that was asked for: bodies have few, and ask for a variable at one of them over and over.
+#[derive(Debug, Default)]
+struct Indices {
+    all: Vec<Index>,
+    by_hash: Map<u64, SmallVec<[IndexId; 1]>>,
+    last: usize,
+}
+
+/// Place in [`Indices::all`].
+type IndexId = u32;
+
+impl Indices {
+    fn id(&mut self, at: &[Ix]) -> IndexId {
+        if self.all.get(self.last).is_some_and(|last| last[..] == *at) {
+            return self.last as IndexId;
+        }
+        let mut hasher = WordHasher::default();
+        at.hash(&mut hasher);
+        let alike = self.by_hash.entry(hasher.finish()).or_default();
+        let found = alike.iter().copied().find(|&id| self.all[id as usize][..] == *at);
+        let id = found.unwrap_or_else(|| {
+            alike.push(self.all.len() as IndexId);
+            self.all.push(at.into());
+            self.all.len() as IndexId - 1
+        });
+        self.last = id as usize;
+        id
+    }
 }
 
 /// Parameters in the order in which an attempt asked for them; one that begins again is given them again. What it finds known it does not ask for.
@@ -80,6 +112,10 @@ impl Tape {
 }
 
 impl Body {
+    pub fn new() -> Self {
+        Body { emit: Emit::new(), ..Body::default() }
+    }
+
     /// A body whose loop axes are those of `shape`, split where `refine` has a boundary that nests with them. Returns the index of each axis of `shape`.
     pub fn begin(&mut self, shape: &[usize], refine: &[&[usize]]) -> Index {
         let mut index = Index::new();
@@ -130,7 +166,7 @@ impl Body {
     }
 
     /// What an elementwise equation needs at the index of its result, and does not lie in memory nor is known yet.
-    fn wanted(&self, graph: &Graph, places: &mut Places, v: Var, at: &Index) -> SmallVec<[Var; 3]> {
+    fn wanted(&mut self, graph: &Graph, places: &mut Places, v: Var, at: &Index) -> SmallVec<[Var; 3]> {
         let equation = &graph.equations[places.producer(v) as usize];
         if !matches!(equation.prim, Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_)) {
             return SmallVec::new();
@@ -138,7 +174,8 @@ impl Body {
         let aligned = |&input: &Var| graph.shape_of(input) == graph.shape_of(v);
         let inputs = equation.inputs.iter().filter_map(|a| if let Atom::Var(v) = a { Some(*v) } else { None });
         let mut inputs: SmallVec<[Var; 3]> = inputs.filter(aligned).collect();
-        inputs.retain(|input| places.of(graph, *input).is_none() && !self.known.contains_key(&(*input, at.clone())));
+        let id = self.indices.id(at);
+        inputs.retain(|input| places.of(graph, *input).is_none() && !self.known.contains_key(&(*input, id)));
         inputs
     }
 
@@ -178,7 +215,8 @@ impl Body {
 
     /// Declares that `v` has this value at this index.
     pub fn define(&mut self, v: Var, at: Index, lane: Lane) {
-        self.known.insert((v, at), lane);
+        let id = self.indices.id(&at);
+        self.known.insert((v, id), lane);
     }
 
     /// Declares that `v` has a value where that is [defined](Self::define), and nowhere else.
@@ -205,7 +243,7 @@ impl Body {
         if let Some(mask) = mask {
             return self.computed_where(graph, places, v, at, mask);
         }
-        let key = (v, Index::from(at));
+        let key = (v, self.indices.id(at));
         if let Some(&lane) = self.known.get(&key) {
             return lane;
         }
@@ -214,7 +252,7 @@ impl Body {
             return self.zero(dtype);
         }
         if self.depth == DEPTH || self.missing.is_some() {
-            self.missing.get_or_insert(key);
+            self.missing.get_or_insert_with(|| (v, at.into()));
             return self.zero(dtype);
         }
         self.depth += 1;
@@ -410,7 +448,7 @@ impl Body {
 
     /// An index of a variable with each position [`clamped`](Self::clamped): the same each time.
     fn within(&mut self, v: Var, at: &[Ix], shape: &[usize], masked: bool) -> Index {
-        let key = (v, Index::from(at), masked);
+        let key = (v, self.indices.id(at), masked);
         if let Some(found) = self.within.get(&key) {
             return found.clone();
         }

@@ -47,7 +47,7 @@ impl Lowerer<'_> {
     fn epilogue(&mut self, v: Var, turned: Option<Var>, product: &Place, stores: &[Var]) -> Option<Launch> {
         let space = &product.layout.shape;
         let points = shape::size(space);
-        let mut body = Body::default();
+        let mut body = Body::new();
         let at = body.begin(space, &[]);
         let lane = body.load(product, self.aval(v).dtype, &at, None);
         body.define(turned.unwrap_or(v), at.clone(), lane);
@@ -103,7 +103,7 @@ impl Lowerer<'_> {
 
     /// A row-contiguous copy of what lies in a place.
     pub(super) fn copied(&mut self, place: &Place, aval: &Aval) -> Place {
-        let mut body = Body::default();
+        let mut body = Body::new();
         let at = body.begin(&aval.shape, &[]);
         let lane = body.load(place, aval.dtype, &at, None);
         let copy = self.fresh(aval);

@@ -263,11 +263,15 @@ fn is(a: Option<Atom>) -> Option<Rewrite> {
 }
 
 fn becomes(prim: impl Into<Prim>, inputs: &[Atom], shapes: &[Var]) -> Option<Rewrite> {
-    Some(Rewrite::Becomes { prim: prim.into(), inputs: inputs.into(), shapes: shapes.into() })
+    Some(Rewrite::Becomes {
+        prim: prim.into(),
+        inputs: SmallVec::from_slice(inputs),
+        shapes: SmallVec::from_slice(shapes),
+    })
 }
 
 fn unary(e: &Equation, op: Unary) -> Option<Atom> {
-    (e.prim == Prim::Unary(op)).then(|| e.inputs[0])
+    matches!(e.prim, Prim::Unary(own) if own == op).then(|| e.inputs[0])
 }
 
 /// outer(inner(x)) = x.
@@ -290,11 +294,8 @@ fn past_sign(s: &Simplifier, e: &Equation, op: Unary) -> Option<Rewrite> {
 
 /// op(x, z) = x where z is a literal of this kind; of either operand if `either`.
 fn neutral(s: &Simplifier, e: &Equation, op: Binary, either: bool, is_neutral: fn(Scalar) -> bool) -> Option<Rewrite> {
-    if e.prim != Prim::Binary(op) {
-        return None;
-    }
+    let (x, y) = binary(e, op)?;
     let drops = |a: Atom| matches!(a, Atom::Lit(z) if z.dtype != DType::C64 && is_neutral(z));
-    let (x, y) = (e.inputs[0], e.inputs[1]);
     if drops(y) && s.dtype(x) != DType::Bool {
         return is(Some(x));
     }
@@ -306,7 +307,7 @@ fn is_one(s: Scalar) -> bool {
 }
 
 fn itself(e: &Equation, op: Binary) -> Option<Rewrite> {
-    is((e.prim == Prim::Binary(op) && e.inputs[0] == e.inputs[1]).then(|| e.inputs[0]))
+    is(binary(e, op).and_then(|(x, y)| (x == y).then_some(x)))
 }
 
 fn known_condition(_: &Simplifier, e: &Equation) -> Option<Rewrite> {
@@ -316,7 +317,7 @@ fn known_condition(_: &Simplifier, e: &Equation) -> Option<Rewrite> {
 }
 
 fn binary(e: &Equation, op: Binary) -> Option<(Atom, Atom)> {
-    (e.prim == Prim::Binary(op)).then(|| (e.inputs[0], e.inputs[1]))
+    matches!(e.prim, Prim::Binary(own) if own == op).then(|| (e.inputs[0], e.inputs[1]))
 }
 
 fn is_real(d: DType) -> bool {

@@ -25,7 +25,7 @@ impl Map {
         let stream = stored.sum::<usize>() >= STREAM_BYTES;
         let is_small = points.saturating_mul(cost_per_point(launch.kernel)) < PARALLEL;
         let Bound { kernels, kernel, extents, operands, params } = launch;
-        Ok(Self { tile: Tile::new(kernels, (*kernel).clone(), extents, operands, params, stream)?, is_small })
+        Ok(Self { tile: Tile::new(kernels, kernel, extents, operands, params, stream)?, is_small })
     }
 
     pub fn tile(&self) -> &Tile {

@@ -75,11 +75,11 @@ impl Reduce {
             true => None,
             false => {
                 let buffers = launch.with_buffers(values.len());
-                Some(Tile::new(kernels, launch.body_map(&values), extents, &buffers, params, false)?)
+                Some(Tile::new(kernels, &launch.body_map(&values), extents, &buffers, params, false)?)
             }
         };
         let (map, operands) = epilogue_map(launch, kept, &states, epilogue, stores);
-        let epilogue = Tile::new(kernels, map, extents, &operands, params, false)?;
+        let epilogue = Tile::new(kernels, &map, extents, &operands, params, false)?;
         let (cost, operands, extents) = (cost_per_point(kernel), kernel.operands.len(), extents.to_vec());
         Ok(Self { body, extents, across, cost, epilogue, kept, operands, accumulators: states })
     }

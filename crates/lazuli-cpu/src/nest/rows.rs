@@ -409,7 +409,7 @@ impl Layout<'_> {
             _ => Operand { strides: self.rows(), len: 0 },
         };
         let operands: Vec<Operand> = map.sources.iter().map(operand).collect();
-        let tile = Tile::new(launch.kernels, map.kernel, launch.extents, &operands, launch.params, stream)?;
+        let tile = Tile::new(launch.kernels, &map.kernel, launch.extents, &operands, launch.params, stream)?;
         Ok(Map { tile, sources: map.sources })
     }
 }

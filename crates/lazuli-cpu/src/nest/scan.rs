@@ -45,13 +45,13 @@ impl Scan {
         let mut buffers = launch.with_buffers(1);
         let strides = &mut buffers.last_mut().expect("the buffer").strides;
         strides[extents.len() - 1] = 1;
-        let body = Tile::new(kernels, launch.body_map(&[value]), extents, &buffers, params, false)?;
+        let body = Tile::new(kernels, &launch.body_map(&[value]), extents, &buffers, params, false)?;
         let dtype = kernel.operands[store as usize].dtype;
         let step = match op.binary() {
             Some(op) => Step::Binary(op),
             None => {
                 let operands = vec![Operand { strides: [].into_iter().collect(), len: 0 }; 3];
-                Step::Map(Tile::new(kernels, logaddexp(dtype), &[], &operands, &[], false)?)
+                Step::Map(Tile::new(kernels, &logaddexp(dtype), &[], &operands, &[], false)?)
             }
         };
         Ok(Self { body, target: store as usize, dtype, step, identity: op.identity(dtype).bits, reverse, exclusive })

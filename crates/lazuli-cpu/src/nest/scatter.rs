@@ -39,7 +39,7 @@ impl Scatter {
         for buffer in &mut buffers[operands.len()..] {
             buffer.strides = row_strides(extents, 0).into();
         }
-        let body = Tile::new(kernels, launch.body_map(&values), extents, &buffers, params, false)?;
+        let body = Tile::new(kernels, &launch.body_map(&values), extents, &buffers, params, false)?;
         let len = operands[target as usize].len;
         let dtype = kernel.operands[target as usize].dtype;
         let (target, operands) = (target as usize, operands.len());

@@ -29,9 +29,9 @@ pub struct Emit {
 
 impl Emit {
     pub fn new() -> Self {
-        // Room for a typical body: growing by doubling costs as much as filling.
-        let known = Map::with_capacity_and_hasher(128, Default::default());
-        Self { insts: Vec::with_capacity(128), types: Vec::with_capacity(128), known, ..Self::default() }
+        // Room for a typical body: growing by doubling costs as much as filling. (A table of 64 places.)
+        let known = Map::with_capacity_and_hasher(56, Default::default());
+        Self { insts: Vec::with_capacity(56), types: Vec::with_capacity(56), known, ..Self::default() }
     }
     /// Declares an input operand of stride class `Unit` and loads it.
     pub fn input(&mut self, dtype: DType) -> Value {

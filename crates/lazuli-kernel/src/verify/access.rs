@@ -1,5 +1,7 @@
 //! The bytes that a step touches through one argument, and whether two such sets meet.
 
+use smallvec::SmallVec;
+
 /// The memory behind a slot: two slots overlap only within one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Space {
@@ -24,7 +26,7 @@ pub(super) struct Access {
     /// Byte of the space where all indices are 0.
     pub base: i128,
     /// The loop axes that it moves along, or (if it writes) should.
-    pub axes: Vec<Axis>,
+    pub axes: SmallVec<[Axis; 4]>,
     pub itemsize: i128,
     /// Each point of a kernel touches the one element that its indices give. Not so computed positions and library calls.
     pub pointwise: bool,

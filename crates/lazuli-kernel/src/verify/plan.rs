@@ -7,13 +7,20 @@ use crate::error::{Error, Result};
 use crate::ir::{Inner, Inst, Kernel, Nest, Role};
 use crate::plan::{Arg, Binding, Branch, HostArg, LibraryCall, Plan, Slot, Step};
 use crate::shape;
+use smallvec::{SmallVec, smallvec};
+use std::sync::Arc;
 
 impl Plan {
     /// Checks the kernels of the plan, and proves that its steps stay within their slots and do not get in their own way.
     pub fn verify(&self) -> Result<()> {
+        self.verify_by(&|kernel| kernel.verify())
+    }
+
+    /// The same with `check` in place of [`Kernel::verify`], for a backend that knows some kernels already.
+    pub fn verify_by(&self, check: &dyn Fn(&Arc<Kernel>) -> Result<()>) -> Result<()> {
         let mut accesses = Vec::with_capacity(self.steps.len());
         for (i, step) in self.steps.iter().enumerate() {
-            let of_step = self.step_accesses(step).and_then(|accesses| {
+            let of_step = self.step_accesses(step, check).and_then(|accesses| {
                 check_conflicts(&accesses)?;
                 Ok(accesses)
             });
@@ -67,10 +74,10 @@ impl Plan {
     }
 
     /// All that a step touches, each proved to be within its slot.
-    fn step_accesses(&self, step: &Step) -> Result<Vec<Access>> {
+    fn step_accesses(&self, step: &Step, check: &dyn Fn(&Arc<Kernel>) -> Result<()>) -> Result<Vec<Access>> {
         match step {
             Step::Launch { kernel, bindings } => {
-                kernel.verify()?;
+                check(kernel)?;
                 let uses = Uses::of(kernel);
                 let mut all = Vec::new();
                 for (number, binding) in bindings.iter().enumerate() {
@@ -80,14 +87,20 @@ impl Plan {
                 Ok(all)
             }
             Step::Call(call) => self.call_accesses(call),
-            Step::Product { call, kernel, binding } => self.product_accesses(call, kernel, binding),
+            Step::Product { call, kernel, binding } => {
+                check(kernel)?;
+                self.product_accesses(call, kernel, binding)
+            }
             Step::Copy { from, to, nbytes } => {
                 let bytes = |slot: &Slot| Arg { slot: *slot, offset: 0, strides: [1].into_iter().collect(), len: 0 };
                 let from = self.strided(&bytes(from), DType::U8, &[*nbytes], false)?;
                 let to = self.strided(&bytes(to), DType::U8, &[*nbytes], true)?;
                 Ok(wholes([from, to]))
             }
-            Step::Branch(branch) => self.branch_accesses(branch),
+            Step::Branch(branch) => {
+                branch.plans.iter().try_for_each(|plan| plan.verify_by(check))?;
+                self.branch_accesses(branch)
+            }
             Step::Host { args, .. } => {
                 let read = |a: &HostArg| {
                     let arg = Arg { slot: a.slot, offset: a.offset, strides: [1].into_iter().collect(), len: 0 };
@@ -163,7 +176,6 @@ impl Plan {
         let bytes = |slot: &Slot| Arg { slot: *slot, offset: 0, strides: [1].into_iter().collect(), len: 0 };
         let mut all = vec![self.strided(predicate, DType::Bool, &[], false)?];
         for plan in plans {
-            plan.verify()?;
             if plan.inputs.len() != inputs.len() || plan.outputs.len() != outputs.len() || !plan.donations.is_empty() {
                 return wrong("a branch of other numbers of inputs or outputs, or that donates".into());
             }
@@ -220,7 +232,7 @@ impl Plan {
         Ok([self.strided(a, dtype, &axes([m, k]), false)?, self.strided(b, dtype, &axes([k, n]), false)?])
     }
 
-    /// A product whose elements go through a map. What that writes is nothing that the product reads, and no element of what it reads itself but at the
+    /// A product whose elements go through a map that was checked. What that writes is nothing that the product reads, and no element of what it reads itself but at the
     /// same points: other tiles are still to come.
     fn product_accesses(&self, call: &LibraryCall, kernel: &Kernel, binding: &Binding) -> Result<Vec<Access>> {
         let wrong = |message: &str| Err(Error::internal("verify", message));
@@ -230,7 +242,6 @@ impl Plan {
         if !dtype.is_inexact() {
             return wrong("matmul is for floats and complex numbers");
         }
-        kernel.verify()?;
         let Nest::Map { .. } = kernel.nest else { return wrong("an epilogue is a map") };
         let result: Vec<usize> = batch.iter().copied().chain([*m, *n]).collect();
         let points: Vec<usize> = result.iter().copied().filter(|&n| n != 1).collect();
@@ -279,7 +290,7 @@ impl Plan {
         let mut access = Access {
             space,
             base: start as i128 + arg.offset as i128 * dtype.itemsize() as i128,
-            axes: Vec::with_capacity(extents.len()),
+            axes: SmallVec::new(),
             itemsize: dtype.itemsize() as i128,
             pointwise: true,
             writes,
@@ -319,7 +330,7 @@ impl Plan {
             return Err(Error::internal("verify", format!("{arg} reaches byte {end} of {nbytes}")));
         }
         let base = start as i128 + arg.offset as i128 * itemsize;
-        let axes = vec![Axis { number: 0, extent: arg.len as i128, stride: itemsize }];
+        let axes = smallvec![Axis { number: 0, extent: arg.len as i128, stride: itemsize }];
         Ok(Some(Access { space, base, axes, itemsize, pointwise: false, writes, binding: 0 }))
     }
 
