@@ -24,209 +24,224 @@ pub(super) struct Rule {
 }
 
 macro_rules! rules {
-    ($($(#[$doc:meta])* $name:literal => $apply:expr;)*) => {
-        pub(super) const RULES: &[Rule] = &[$(Rule { name: $name, apply: $apply }),*];
+    ($($family:ident { $($name:literal => $apply:expr;)* })*) => {
+        $(const $family: &[Rule] = &[$(Rule { name: $name, apply: $apply }),*];)*
+        /// All rules.
+        pub(super) const RULES: &[&[Rule]] = &[$($family),*];
     };
 }
 
+/// The rules that an equation of this primitive is offered to, in their order.
+pub(super) fn rules_of(prim: &Prim) -> impl Iterator<Item = &'static Rule> {
+    let family = match prim {
+        Prim::Unary(_) => UNARY,
+        Prim::Binary(_) => BINARY,
+        Prim::Ternary(_) => TERNARY,
+        _ => OTHERS,
+    };
+    EVERY.iter().chain(family)
+}
+
 rules! {
-    // f(literals) is a literal: the kernel's own arithmetic.
-    "fold" => |_, e| fold::fold(e).map(|s| Rewrite::Is(s.into()));
-
-    // −(−x) = x. The sign bit flips twice, of −0 and NaN too; integers wrap back.
-    "negative of negative" => |s, e| inverse(s, e, Unary::Neg, Unary::Neg);
-    "conjugate of conjugate" => |s, e| inverse(s, e, Unary::Conjugate, Unary::Conjugate);
-    // Bits flip twice (of bool: logical not).
-    "invert of invert" => |s, e| inverse(s, e, Unary::BitwiseInvert, Unary::BitwiseInvert);
-    // ¬¬x = x of a bool; of a number it would be whether x is not 0.
-    "not of not" => |s, e| match inverse(s, e, Unary::LogicalNot, Unary::LogicalNot) {
-        Some(Rewrite::Is(x)) if s.dtype(x) == DType::Bool => is(Some(x)),
-        _ => None,
-    };
-    // ¬(x = y) is x ≠ y, where either is NaN too. (¬(x < y) is not x ≥ y then.)
-    "not of equal" => |s, e| negated(s, e, Binary::Eq, Binary::Ne);
-    "not of not_equal" => |s, e| negated(s, e, Binary::Ne, Binary::Eq);
-    // A number that has no imaginary part, unchanged by definition.
-    "conjugate of real" => |s, e| is(unary(e, Unary::Conjugate).filter(|&x| s.dtype(x) != DType::C64));
-    "real of real" => |s, e| is(unary(e, Unary::Real).filter(|&x| s.dtype(x) != DType::C64));
-    // Derivatives have been taken.
-    "stop_gradient" => |_, e| is(unary(e, Unary::StopGradient));
-
-    // Integers and bools are integral, and unsigned ones are not below 0.
-    "floor of an integer" => |s, e| integral(s, e, Unary::Floor);
-    "ceil of an integer" => |s, e| integral(s, e, Unary::Ceil);
-    "round of an integer" => |s, e| integral(s, e, Unary::Round);
-    "abs of unsigned" => |s, e| {
-        is(unary(e, Unary::Abs).filter(|&x| matches!(s.dtype(x).kind(), Kind::Unsigned | Kind::Bool)))
-    };
-
-    // f(f(x)) = f(x): integral values round to themselves, |x| has its sign bit clear; NaN stays NaN.
-    "abs of abs" => |s, e| again(s, e, Unary::Abs);
-    "floor of floor" => |s, e| again(s, e, Unary::Floor);
-    "ceil of ceil" => |s, e| again(s, e, Unary::Ceil);
-    "round of round" => |s, e| again(s, e, Unary::Round);
-    // |−x| = |x|: the sign bit is cleared in any case; |MIN| = |−MIN| as both wrap. Complex: the parts only enter by their size.
-    "abs of negative" => |s, e| past_sign(s, e, Unary::Abs);
-    // (−x)² = x², a sign that cancels; integers wrap the same way.
-    "square of negative" => |s, e| past_sign(s, e, Unary::Square);
-
-    // |x|² = x² for the same reason; of real numbers.
-    "square of abs" => |s, e| {
-        let y = unary(e, Unary::Square)?;
-        let x = s.producer(y).and_then(|p| unary(p, Unary::Abs)).filter(|&x| s.dtype(x) != DType::C64)?;
-        becomes(Unary::Square, &[x], &[])
-    };
-    // |x²| = x²: a square has its sign bit clear, that of −0 and of −∞ too; not so of integers, which wrap.
-    "abs of square" => |s, e| {
-        let y = unary(e, Unary::Abs).filter(|&y| s.dtype(y).is_float())?;
-        is(s.producer(y).is_some_and(|p| unary(p, Unary::Square).is_some()).then_some(y))
-    };
-    // x · x = x²: one multiplication, rounded once, either way; complex numbers have formulas of their own.
-    "times itself" => |s, e| match binary(e, Binary::Mul) {
-        Some((x, y)) if x == y && is_real(s.dtype(x)) => becomes(Unary::Square, &[x], &[]),
-        _ => None,
-    };
-
-    // x + (−y) = x − y: IEEE 754 defines the difference so; −0 and ∞ come out alike. Integers wrap alike, complex numbers go by parts.
-    "plus negative" => |s, e| {
-        let (x, y) = binary(e, Binary::Add)?;
-        match (s.negated(x), s.negated(y)) {
-            (_, Some(y)) => becomes(Binary::Sub, &[x, y], &[]),
-            (Some(x), None) => becomes(Binary::Sub, &[y, x], &[]),
-            (None, None) => None,
-        }
-    };
-    // x − (−y) = x + y likewise.
-    "minus negative" => |s, e| {
-        let (x, y) = binary(e, Binary::Sub)?;
-        becomes(Binary::Add, &[x, s.negated(y)?], &[])
-    };
-    // (−x)(−y) = xy and (−x)/(−y) = x/y: the sign of a result is the product of signs, of 0 and ∞ too.
-    "product of negatives" => |s, e| both_signs(s, e, Binary::Mul);
-    "quotient of negatives" => |s, e| both_signs(s, e, Binary::Div);
-    // x · (−1) = −x: the sign bit flips, of 0 and ∞ too.
-    "times minus one" => |_, e| {
-        let (x, y) = binary(e, Binary::Mul)?;
-        let is_minus_one = |a: Atom| {
-            let signed = |d: DType| d.is_float() || d.kind() == Kind::Signed;
-            matches!(a, Atom::Lit(z) if signed(z.dtype) && z == Scalar::from_f64(z.dtype, -1.0))
+    EVERY {
+        // f(literals) is a literal: the kernel's own arithmetic.
+        "fold" => |_, e| fold::fold(e).map(|s| Rewrite::Is(s.into()));
+    }
+    UNARY {
+        // −(−x) = x. The sign bit flips twice, of −0 and NaN too; integers wrap back.
+        "negative of negative" => |s, e| inverse(s, e, Unary::Neg, Unary::Neg);
+        "conjugate of conjugate" => |s, e| inverse(s, e, Unary::Conjugate, Unary::Conjugate);
+        // Bits flip twice (of bool: logical not).
+        "invert of invert" => |s, e| inverse(s, e, Unary::BitwiseInvert, Unary::BitwiseInvert);
+        // ¬¬x = x of a bool; of a number it would be whether x is not 0.
+        "not of not" => |s, e| match inverse(s, e, Unary::LogicalNot, Unary::LogicalNot) {
+            Some(Rewrite::Is(x)) if s.dtype(x) == DType::Bool => is(Some(x)),
+            _ => None,
         };
-        let x = if is_minus_one(y) { x } else { Some(y).filter(|_| is_minus_one(x))? };
-        becomes(Unary::Neg, &[x], &[])
-    };
-    // x / 2ᵏ = x · 2⁻ᵏ: both are the one real number, rounded once; where 2⁻ᵏ is a normal number.
-    "over a power of two" => |_, e| {
-        let (x, y) = binary(e, Binary::Div)?;
-        becomes(Binary::Mul, &[x, reciprocal_of_power_of_two(y)?.into()], &[])
-    };
-
-    // x · 1 = x: NaN and −0 stay. Not for complex numbers, where 1 is 1 + 0i and ∞ · 0 = NaN.
-    "times one" => |s, e| neutral(s, e, Binary::Mul, true, is_one);
-    // x / 1 = x likewise.
-    "over one" => |s, e| neutral(s, e, Binary::Div, false, is_one);
-    // x − 0 = x, for −0 too: −0 − (+0) = −0.
-    "minus zero" => |s, e| neutral(s, e, Binary::Sub, false, |z| z.bits == 0);
-    // x + (−0) = x; x + (+0) is not x for x = −0, unless x is an integer.
-    "plus zero" => |s, e| neutral(s, e, Binary::Add, true, |z| match z.dtype.kind() {
-        Kind::Float => z.to_f64() == 0.0 && z.to_f64().is_sign_negative(),
-        kind => kind != Kind::Complex && z.bits == 0,
-    });
-    // max(x, x) = x and so on: NaN gives NaN.
-    "maximum with itself" => |_, e| itself(e, Binary::Maximum);
-    "minimum with itself" => |_, e| itself(e, Binary::Minimum);
-    "and with itself" => |_, e| itself(e, Binary::BitwiseAnd);
-    "or with itself" => |_, e| itself(e, Binary::BitwiseOr);
-    // max(x, −∞) = x: nothing is below −∞, and NaN stays NaN.
-    "maximum with -inf" => |s, e| neutral(s, e, Binary::Maximum, true, |z| is_infinite(z, f64::NEG_INFINITY));
-    "minimum with inf" => |s, e| neutral(s, e, Binary::Minimum, true, |z| is_infinite(z, f64::INFINITY));
-    // No bit changes: of integers.
-    "or with zero" => |s, e| neutral(s, e, Binary::BitwiseOr, true, |z| z.bits == 0);
-    "xor with zero" => |s, e| neutral(s, e, Binary::BitwiseXor, true, |z| z.bits == 0);
-    "left shift by zero" => |s, e| neutral(s, e, Binary::LeftShift, false, |z| z.bits == 0);
-    "right shift by zero" => |s, e| neutral(s, e, Binary::RightShift, false, |z| z.bits == 0);
-    // Of bools; of numbers the result says whether they are not 0.
-    "logical and with true" => |s, e| neutral_bool(s, e, Binary::LogicalAnd, true);
-    "logical or with false" => |s, e| neutral_bool(s, e, Binary::LogicalOr, false);
-    "logical and with itself" => |s, e| itself(e, Binary::LogicalAnd).filter(|_| s.dtype(e.inputs[0]) == DType::Bool);
-    "logical or with itself" => |s, e| itself(e, Binary::LogicalOr).filter(|_| s.dtype(e.inputs[0]) == DType::Bool);
-    // where(¬c, x, y) = where(c, y, x), of a bool.
-    "where of not" => |s, e| match (&e.prim, s.operand(e)) {
-        (Prim::Ternary(Ternary::Select), Some(p)) => {
-            let c = unary(p, Unary::LogicalNot).filter(|&c| s.dtype(c) == DType::Bool)?;
-            becomes(Ternary::Select, &[c, e.inputs[2], e.inputs[1]], &[])
-        }
-        _ => None,
-    };
-    // where(c, true, false) = c.
-    "where true or false" => |_, e| match (&e.prim, &e.inputs[..]) {
-        (Prim::Ternary(Ternary::Select), &[c, Atom::Lit(x), Atom::Lit(y)]) if x.dtype == DType::Bool && x.bits != 0 && y.bits == 0 => is(Some(c)),
-        _ => None,
-    };
-    // A condition that is known, where what is not taken has no shape of its own to broadcast to.
-    "where with known condition" => known_condition;
-
-    "astype of the same dtype" => |s, e| match e.prim {
-        Prim::Cast(Cast { dtype }) if s.dtype(e.inputs[0]) == dtype => is(Some(e.inputs[0])),
-        _ => None,
-    };
-    // The first conversion loses nothing, so that the second sees the same number.
-    "astype of astype" => cast_of_cast;
-
-    "transpose by nothing" => |_, e| match &e.prim {
-        Prim::Transpose(t) if t.axes.iter().copied().eq(0..t.axes.len()) => is(Some(e.inputs[0])),
-        _ => None,
-    };
-    // Axis i of the result is axis inner[outer[i]] of the operand.
-    "transpose of transpose" => |s, e| match (&e.prim, s.operand(e)) {
-        (Prim::Transpose(outer), Some(inner_e)) => match &inner_e.prim {
-            Prim::Transpose(inner) => {
-                let axes = outer.axes.iter().map(|&i| inner.axes[i]).collect();
-                becomes(Transpose { axes }, &inner_e.inputs, &[])
+        // ¬(x = y) is x ≠ y, where either is NaN too. (¬(x < y) is not x ≥ y then.)
+        "not of equal" => |s, e| negated(s, e, Binary::Eq, Binary::Ne);
+        "not of not_equal" => |s, e| negated(s, e, Binary::Ne, Binary::Eq);
+        // A number that has no imaginary part, unchanged by definition.
+        "conjugate of real" => |s, e| is(unary(e, Unary::Conjugate).filter(|&x| s.dtype(x) != DType::C64));
+        "real of real" => |s, e| is(unary(e, Unary::Real).filter(|&x| s.dtype(x) != DType::C64));
+        // Derivatives have been taken.
+        "stop_gradient" => |_, e| is(unary(e, Unary::StopGradient));
+        // Integers and bools are integral, and unsigned ones are not below 0.
+        "floor of an integer" => |s, e| integral(s, e, Unary::Floor);
+        "ceil of an integer" => |s, e| integral(s, e, Unary::Ceil);
+        "round of an integer" => |s, e| integral(s, e, Unary::Round);
+        "abs of unsigned" => |s, e| {
+            is(unary(e, Unary::Abs).filter(|&x| matches!(s.dtype(x).kind(), Kind::Unsigned | Kind::Bool)))
+        };
+        // f(f(x)) = f(x): integral values round to themselves, |x| has its sign bit clear; NaN stays NaN.
+        "abs of abs" => |s, e| again(s, e, Unary::Abs);
+        "floor of floor" => |s, e| again(s, e, Unary::Floor);
+        "ceil of ceil" => |s, e| again(s, e, Unary::Ceil);
+        "round of round" => |s, e| again(s, e, Unary::Round);
+        // |−x| = |x|: the sign bit is cleared in any case; |MIN| = |−MIN| as both wrap. Complex: the parts only enter by their size.
+        "abs of negative" => |s, e| past_sign(s, e, Unary::Abs);
+        // (−x)² = x², a sign that cancels; integers wrap the same way.
+        "square of negative" => |s, e| past_sign(s, e, Unary::Square);
+        // |x|² = x² for the same reason; of real numbers.
+        "square of abs" => |s, e| {
+            let y = unary(e, Unary::Square)?;
+            let x = s.producer(y).and_then(|p| unary(p, Unary::Abs)).filter(|&x| s.dtype(x) != DType::C64)?;
+            becomes(Unary::Square, &[x], &[])
+        };
+        // |x²| = x²: a square has its sign bit clear, that of −0 and of −∞ too; not so of integers, which wrap.
+        "abs of square" => |s, e| {
+            let y = unary(e, Unary::Abs).filter(|&y| s.dtype(y).is_float())?;
+            is(s.producer(y).is_some_and(|p| unary(p, Unary::Square).is_some()).then_some(y))
+        };
+    }
+    BINARY {
+        // x · x = x²: one multiplication, rounded once, either way; complex numbers have formulas of their own.
+        "times itself" => |s, e| match binary(e, Binary::Mul) {
+            Some((x, y)) if x == y && is_real(s.dtype(x)) => becomes(Unary::Square, &[x], &[]),
+            _ => None,
+        };
+        // x + (−y) = x − y: IEEE 754 defines the difference so; −0 and ∞ come out alike. Integers wrap alike, complex numbers go by parts.
+        "plus negative" => |s, e| {
+            let (x, y) = binary(e, Binary::Add)?;
+            match (s.negated(x), s.negated(y)) {
+                (_, Some(y)) => becomes(Binary::Sub, &[x, y], &[]),
+                (Some(x), None) => becomes(Binary::Sub, &[y, x], &[]),
+                (None, None) => None,
+            }
+        };
+        // x − (−y) = x + y likewise.
+        "minus negative" => |s, e| {
+            let (x, y) = binary(e, Binary::Sub)?;
+            becomes(Binary::Add, &[x, s.negated(y)?], &[])
+        };
+        // (−x)(−y) = xy and (−x)/(−y) = x/y: the sign of a result is the product of signs, of 0 and ∞ too.
+        "product of negatives" => |s, e| both_signs(s, e, Binary::Mul);
+        "quotient of negatives" => |s, e| both_signs(s, e, Binary::Div);
+        // x · (−1) = −x: the sign bit flips, of 0 and ∞ too.
+        "times minus one" => |_, e| {
+            let (x, y) = binary(e, Binary::Mul)?;
+            let is_minus_one = |a: Atom| {
+                let signed = |d: DType| d.is_float() || d.kind() == Kind::Signed;
+                matches!(a, Atom::Lit(z) if signed(z.dtype) && z == Scalar::from_f64(z.dtype, -1.0))
+            };
+            let x = if is_minus_one(y) { x } else { Some(y).filter(|_| is_minus_one(x))? };
+            becomes(Unary::Neg, &[x], &[])
+        };
+        // x / 2ᵏ = x · 2⁻ᵏ: both are the one real number, rounded once; where 2⁻ᵏ is a normal number.
+        "over a power of two" => |_, e| {
+            let (x, y) = binary(e, Binary::Div)?;
+            becomes(Binary::Mul, &[x, reciprocal_of_power_of_two(y)?.into()], &[])
+        };
+        // x · 1 = x: NaN and −0 stay. Not for complex numbers, where 1 is 1 + 0i and ∞ · 0 = NaN.
+        "times one" => |s, e| neutral(s, e, Binary::Mul, true, is_one);
+        // x / 1 = x likewise.
+        "over one" => |s, e| neutral(s, e, Binary::Div, false, is_one);
+        // x − 0 = x, for −0 too: −0 − (+0) = −0.
+        "minus zero" => |s, e| neutral(s, e, Binary::Sub, false, |z| z.bits == 0);
+        // x + (−0) = x; x + (+0) is not x for x = −0, unless x is an integer.
+        "plus zero" => |s, e| neutral(s, e, Binary::Add, true, |z| match z.dtype.kind() {
+            Kind::Float => z.to_f64() == 0.0 && z.to_f64().is_sign_negative(),
+            kind => kind != Kind::Complex && z.bits == 0,
+        });
+        // max(x, x) = x and so on: NaN gives NaN.
+        "maximum with itself" => |_, e| itself(e, Binary::Maximum);
+        "minimum with itself" => |_, e| itself(e, Binary::Minimum);
+        "and with itself" => |_, e| itself(e, Binary::BitwiseAnd);
+        "or with itself" => |_, e| itself(e, Binary::BitwiseOr);
+        // max(x, −∞) = x: nothing is below −∞, and NaN stays NaN.
+        "maximum with -inf" => |s, e| neutral(s, e, Binary::Maximum, true, |z| is_infinite(z, f64::NEG_INFINITY));
+        "minimum with inf" => |s, e| neutral(s, e, Binary::Minimum, true, |z| is_infinite(z, f64::INFINITY));
+        // No bit changes: of integers.
+        "or with zero" => |s, e| neutral(s, e, Binary::BitwiseOr, true, |z| z.bits == 0);
+        "xor with zero" => |s, e| neutral(s, e, Binary::BitwiseXor, true, |z| z.bits == 0);
+        "left shift by zero" => |s, e| neutral(s, e, Binary::LeftShift, false, |z| z.bits == 0);
+        "right shift by zero" => |s, e| neutral(s, e, Binary::RightShift, false, |z| z.bits == 0);
+        // Of bools; of numbers the result says whether they are not 0.
+        "logical and with true" => |s, e| neutral_bool(s, e, Binary::LogicalAnd, true);
+        "logical or with false" => |s, e| neutral_bool(s, e, Binary::LogicalOr, false);
+        "logical and with itself" => |s, e| itself(e, Binary::LogicalAnd).filter(|_| s.dtype(e.inputs[0]) == DType::Bool);
+        "logical or with itself" => |s, e| itself(e, Binary::LogicalOr).filter(|_| s.dtype(e.inputs[0]) == DType::Bool);
+    }
+    TERNARY {
+        // where(¬c, x, y) = where(c, y, x), of a bool.
+        "where of not" => |s, e| match (&e.prim, s.operand(e)) {
+            (Prim::Ternary(Ternary::Select), Some(p)) => {
+                let c = unary(p, Unary::LogicalNot).filter(|&c| s.dtype(c) == DType::Bool)?;
+                becomes(Ternary::Select, &[c, e.inputs[2], e.inputs[1]], &[])
             }
             _ => None,
-        },
-        _ => None,
-    };
-    // Only the last of several shapes counts.
-    "reshape of reshape" => |s, e| match (&e.prim, s.operand(e)) {
-        (Prim::Reshape(_), Some(inner)) if regroups(&inner.prim) => becomes(e.prim.clone(), &inner.inputs, &e.shapes),
-        _ => None,
-    };
-    "broadcast of broadcast" => |s, e| match (&e.prim, s.operand(e)) {
-        (Prim::Broadcast(_), Some(inner)) if matches!(inner.prim, Prim::Broadcast(_)) => {
-            becomes(e.prim.clone(), &inner.inputs, &e.shapes)
-        }
-        _ => None,
-    };
-    "broadcast of a literal to no axes" => |_, e| match (&e.prim, e.inputs.first()) {
-        (Prim::Broadcast(b), Some(&Atom::Lit(s))) if b.shape.is_empty() => is(Some(s.into())),
-        _ => None,
-    };
-    // The axes of extent 1 that one adds the other removes.
-    "squeeze of expand_dims" => |s, e| match (&e.prim, s.operand(e)) {
-        (Prim::Squeeze(outer), Some(Equation { prim: Prim::ExpandDims(inner), inputs, .. })) if outer.axes == inner.axes => is(Some(inputs[0])),
-        _ => None,
-    };
-    "expand_dims of squeeze" => |s, e| match (&e.prim, s.operand(e)) {
-        (Prim::ExpandDims(outer), Some(Equation { prim: Prim::Squeeze(inner), inputs, .. })) if outer.axes == inner.axes => is(Some(inputs[0])),
-        _ => None,
-    };
-    "slice of everything" => |_, e| match &e.prim {
-        Prim::Slice(s) if s.bounds.iter().all(|&b| b == Bound::ALL) => is(Some(e.inputs[0])),
-        _ => None,
-    };
-    "slice of slice" => |s, e| match (&e.prim, s.operand(e)) {
-        (Prim::Slice(outer), Some(Equation { prim: Prim::Slice(inner), inputs, .. })) => {
-            let pairs = inner.bounds.iter().zip(&outer.bounds);
-            let bounds = pairs.map(|(&inner, &outer)| compose(inner, outer)).collect::<Option<_>>()?;
-            becomes(Slice { bounds }, inputs, &[])
-        }
-        _ => None,
-    };
-    "concatenate of one" => |_, e| match &e.prim {
-        Prim::Concatenate(_) if e.inputs.len() == 1 => is(Some(e.inputs[0])),
-        _ => None,
-    };
+        };
+        // where(c, true, false) = c.
+        "where true or false" => |_, e| match (&e.prim, &e.inputs[..]) {
+            (Prim::Ternary(Ternary::Select), &[c, Atom::Lit(x), Atom::Lit(y)]) if x.dtype == DType::Bool && x.bits != 0 && y.bits == 0 => is(Some(c)),
+            _ => None,
+        };
+        // A condition that is known, where what is not taken has no shape of its own to broadcast to.
+        "where with known condition" => known_condition;
+    }
+    OTHERS {
+        "astype of the same dtype" => |s, e| match e.prim {
+            Prim::Cast(Cast { dtype }) if s.dtype(e.inputs[0]) == dtype => is(Some(e.inputs[0])),
+            _ => None,
+        };
+        // The first conversion loses nothing, so that the second sees the same number.
+        "astype of astype" => cast_of_cast;
+        "transpose by nothing" => |_, e| match &e.prim {
+            Prim::Transpose(t) if t.axes.iter().copied().eq(0..t.axes.len()) => is(Some(e.inputs[0])),
+            _ => None,
+        };
+        // Axis i of the result is axis inner[outer[i]] of the operand.
+        "transpose of transpose" => |s, e| match (&e.prim, s.operand(e)) {
+            (Prim::Transpose(outer), Some(inner_e)) => match &inner_e.prim {
+                Prim::Transpose(inner) => {
+                    let axes = outer.axes.iter().map(|&i| inner.axes[i]).collect();
+                    becomes(Transpose { axes }, &inner_e.inputs, &[])
+                }
+                _ => None,
+            },
+            _ => None,
+        };
+        // Only the last of several shapes counts.
+        "reshape of reshape" => |s, e| match (&e.prim, s.operand(e)) {
+            (Prim::Reshape(_), Some(inner)) if regroups(&inner.prim) => becomes(e.prim.clone(), &inner.inputs, &e.shapes),
+            _ => None,
+        };
+        "broadcast of broadcast" => |s, e| match (&e.prim, s.operand(e)) {
+            (Prim::Broadcast(_), Some(inner)) if matches!(inner.prim, Prim::Broadcast(_)) => {
+                becomes(e.prim.clone(), &inner.inputs, &e.shapes)
+            }
+            _ => None,
+        };
+        "broadcast of a literal to no axes" => |_, e| match (&e.prim, e.inputs.first()) {
+            (Prim::Broadcast(b), Some(&Atom::Lit(s))) if b.shape.is_empty() => is(Some(s.into())),
+            _ => None,
+        };
+        // The axes of extent 1 that one adds the other removes.
+        "squeeze of expand_dims" => |s, e| match (&e.prim, s.operand(e)) {
+            (Prim::Squeeze(outer), Some(Equation { prim: Prim::ExpandDims(inner), inputs, .. })) if outer.axes == inner.axes => is(Some(inputs[0])),
+            _ => None,
+        };
+        "expand_dims of squeeze" => |s, e| match (&e.prim, s.operand(e)) {
+            (Prim::ExpandDims(outer), Some(Equation { prim: Prim::Squeeze(inner), inputs, .. })) if outer.axes == inner.axes => is(Some(inputs[0])),
+            _ => None,
+        };
+        "slice of everything" => |_, e| match &e.prim {
+            Prim::Slice(s) if s.bounds.iter().all(|&b| b == Bound::ALL) => is(Some(e.inputs[0])),
+            _ => None,
+        };
+        "slice of slice" => |s, e| match (&e.prim, s.operand(e)) {
+            (Prim::Slice(outer), Some(Equation { prim: Prim::Slice(inner), inputs, .. })) => {
+                let pairs = inner.bounds.iter().zip(&outer.bounds);
+                let bounds = pairs.map(|(&inner, &outer)| compose(inner, outer)).collect::<Option<_>>()?;
+                becomes(Slice { bounds }, inputs, &[])
+            }
+            _ => None,
+        };
+        "concatenate of one" => |_, e| match &e.prim {
+            Prim::Concatenate(_) if e.inputs.len() == 1 => is(Some(e.inputs[0])),
+            _ => None,
+        };
+    }
 }
 
 impl Simplifier {
