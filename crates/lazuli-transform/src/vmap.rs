@@ -1,10 +1,10 @@
 //! Vectorisation.
 
 use crate::env::Env;
-use crate::{call, cond, prune};
+use crate::{call, cond, prune, zeros};
 use lazuli_ir::prim::VmapCx;
 use lazuli_ir::prims::{Call, Derivative, Reduce, ReduceOp, Transpose, broadcast_to};
-use lazuli_ir::{Atom, Aval, Builder, Error, Graph, Meta, Prim, Result, Shape, shape};
+use lazuli_ir::{Atom, Aval, Builder, Effect, Error, Graph, Meta, Prim, Result, Shape, Var, shape};
 use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
 
@@ -159,6 +159,14 @@ pub(crate) fn vectorise(
             call_vmap(b, call, &inputs, &batched, size)?
         } else if let Prim::Cond(cond) = &e.prim {
             cond::vmap(b, cond, &inputs, &batched, size)?
+        } else if size == 0 && b.meta.effect == Effect::None {
+            // Of no points there is nothing to compute, and some rules look at the first.
+            let none = |v: &Var| {
+                let mut aval = graph.avals[v.0 as usize].clone();
+                aval.shape.insert(0, 0);
+                Ok((zeros(b, &aval)?, true))
+            };
+            e.outputs.iter().map(none).collect::<Result<_>>()?
         } else {
             let shapes = values.shapes(b, e)?;
             let cx =

@@ -170,6 +170,11 @@ fn check_vmap(name: &str, graph: &Graph, points: &[Vec<Host>]) {
             assert_eq!(got.aval, want.aval, "{name}: vmap over {in_axes:?}, output {o}");
             close(name, &format!("vmap over {in_axes:?}, output {o}"), &numbers(got), &numbers(&want), 1e-5);
         }
+        let none = vmap(graph, &in_axes, &vec![Some(0); graph.outputs.len()], 0)
+            .unwrap_or_else(|e| panic!("{name}: vmap over no points of {in_axes:?}: {e}"));
+        for (got, point) in none.output_avals().iter().zip(graph.output_avals()) {
+            assert_eq!((&got.shape[1..], got.shape[0], got.dtype), (&point.shape[..], 0, point.dtype), "{name}");
+        }
     }
 }
 
