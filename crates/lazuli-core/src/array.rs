@@ -139,6 +139,13 @@ impl Node {
             State::Hole(_) => None,
         }
     }
+    /// The placeholder that it is, if it is one.
+    pub(crate) fn hole(&self) -> Option<Arc<Hole>> {
+        match &*self.state() {
+            State::Hole(hole) => Some(hole.clone()),
+            _ => None,
+        }
+    }
     /// The results, if it has been run.
     #[inline]
     pub(crate) fn values(&self) -> Option<&[Value]> {

@@ -45,30 +45,23 @@ pub fn custom_function(
         return f(inputs);
     }
     let n = inputs.len();
-    let body = traced(name, inputs, &[], f)?;
-    let outputs = body.graph.output_avals();
-    let placeholders = |avals: &[lazuli_ir::Aval]| {
-        let trace = Trace::begin(name, "custom_function");
-        avals.iter().map(|a| trace.placeholder(a.clone())).collect::<Vec<_>>()
-    };
+    let mut outputs = Vec::new();
+    let body = traced(name, inputs, &[], |a| {
+        outputs = f(a)?;
+        Ok(outputs.clone())
+    })?;
     let vjp = match vjp {
         None => None,
-        Some(rule) => {
-            let more = placeholders(&[outputs.clone(), outputs.clone()].concat());
-            Some(traced(name, inputs, &more, |a| {
-                let (cotangents, values) = a[n..].split_at(outputs.len());
-                agree("vjp", "a cotangent for each input", rule(&a[..n], cotangents, values)?, inputs)
-            })?)
-        }
+        Some(rule) => Some(traced(name, inputs, &[&outputs[..], &outputs].concat(), |a| {
+            let (cotangents, values) = a[n..].split_at(outputs.len());
+            agree("vjp", "a cotangent for each input", rule(&a[..n], cotangents, values)?, inputs)
+        })?),
     };
     let jvp = match jvp {
         None => None,
-        Some(rule) => {
-            let like = placeholders(&outputs);
-            Some(traced(name, inputs, inputs, |a| {
-                agree("jvp", "a tangent for each output", rule(&a[..n], &a[n..])?, &like)
-            })?)
-        }
+        Some(rule) => Some(traced(name, inputs, inputs, |a| {
+            agree("jvp", "a tangent for each output", rule(&a[..n], &a[n..])?, &outputs)
+        })?),
     };
     // Every graph takes the inputs, then all constants, its own among them, then what else its rule is given.
     let mut constants: Vec<Array> = Vec::new();
@@ -119,7 +112,7 @@ fn is_recorded(inputs: &[Array]) -> bool {
 /// What `f` does on stand-ins of these arrays.
 fn traced(name: &str, inputs: &[Array], more: &[Array], f: impl FnOnce(&[Array]) -> Result<Vec<Array>>) -> Result<Cut> {
     let trace = Trace::begin(name, "custom_function");
-    let holes: Vec<Array> = inputs.iter().chain(more).map(|a| trace.placeholder(a.aval().clone())).collect();
+    let holes: Vec<Array> = inputs.iter().chain(more).map(|a| trace.stand_in(a)).collect();
     let outputs = f(&holes)?;
     trace::cut(&holes, &outputs, &trace.end())
 }
@@ -134,7 +127,7 @@ fn agree(rule: &str, what: &str, arrays: Vec<Array>, like: &[Array]) -> Result<V
         ));
     }
     let check = |(k, (a, like)): (usize, (Array, &Array))| {
-        if a.shape() != like.shape() {
+        if !a.same_shape(like) {
             let (got, want) = (shape::show(a.shape()), shape::show(like.shape()));
             let message = format!("array {k} of the {rule} has shape {got}, not {want}: it must give {what}");
             return Err(Error::value("custom_function", message));

@@ -11,6 +11,9 @@
 //! may go another way where there is none; and what the function records and makes no use of is looked at in each binding, since it may be
 //! refused there.
 //!
+//! Traces within it (bodies of calls, rules of derivatives, points of a batch) stand in arrays that know what their extents are those of
+//! ([`Trace::stand_in`]), so that what is read there is guarded as well; a test of an array of which nobody knows that is refused.
+//!
 //! So forgetting to think of shapeless traces costs generality, never correctness: numbers are guarded by default. Compiled functions that are
 //! called meanwhile run as plain functions, as part of the trace. Absent: arrays of a live trace that other threads look at.
 
@@ -239,6 +242,23 @@ pub(crate) fn recorded(array: &Array) {
     });
 }
 
+/// Makes the body of a call: what is recorded in it is looked at for other shapes as a part of the call.
+pub(crate) fn as_one<T>(body: impl FnOnce() -> T) -> T {
+    let recorded = |f: &mut dyn FnMut(&mut Vec<Array>)| {
+        STATE.with_borrow_mut(|s| {
+            if let State::On(facts) = s {
+                f(&mut facts.recorded)
+            }
+        });
+    };
+    let mut before = 0;
+    recorded(&mut |arrays| before = arrays.len());
+    let made = body();
+    let mut within = Vec::new();
+    recorded(&mut |arrays| within = arrays.split_off(before));
+    made
+}
+
 /// Records a call of what a rule makes for each binding of shapes.
 #[track_caller]
 pub(crate) fn record_rule(rule: Arc<dyn GraphRule>, inputs: &[&Array]) -> Result<Vec<Array>> {
@@ -277,7 +297,11 @@ pub(crate) fn read_rule(name: &str, params: &Params, source: Option<Graph>) -> O
 
 /// Whether an equation knows nothing of axes.
 pub(crate) fn is_elementwise(e: &Equation) -> bool {
-    matches!(e.prim, Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_))
+    match &e.prim {
+        Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_) => true,
+        Prim::Call(call) => call.rule.is_none() && call.graphs().all(|g| g.equations.iter().all(is_elementwise)),
+        _ => false,
+    }
 }
 
 /// What a shapeless program needs to know before it runs for a binding of shapes.
@@ -428,6 +452,10 @@ impl Guards {
         }
         arrays.extend(trace::unused(inputs, outputs, recorded));
         let cut = trace::cut(inputs, &arrays, &Effects::default())?;
+        // An extent of such an array would be taken for a number that is the same in all calls.
+        if let Some(hole) = trace::left_behind(&cut.constants) {
+            return Err(hole.error(&cut.constants));
+        }
         let any_rank = elementwise && !rank && cut.graph.equations.iter().all(is_elementwise);
         let constants = cut.constants.iter().map(|c| c.aval().shape.clone()).collect();
         let (name, graph, bound) = (name.into(), cut.graph, Mutex::default());

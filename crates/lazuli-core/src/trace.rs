@@ -6,6 +6,7 @@
 use crate::array::{Array, Hole, Node, Op};
 use crate::eval;
 use crate::progress::{self, Compiling};
+use crate::shapeless;
 use lazuli_ir::{Atom, Aval, Effect, Equation, Error, Graph, Location, Meta, Prim, Result, Var};
 use lazuli_kernel::hash::{Map, Set};
 use smallvec::SmallVec;
@@ -72,6 +73,10 @@ impl Trace {
     /// A placeholder of this shape and dtype.
     pub fn placeholder(&self, aval: Aval) -> Array {
         Array::hole(aval, self.hole.clone())
+    }
+    /// A placeholder for an array; in a shapeless trace it knows what its extents are those of.
+    pub fn stand_in(&self, array: &Array) -> Array {
+        if shapeless::is_symbolic(array) { self.mark(array) } else { self.placeholder(array.aval().clone()) }
     }
     /// Ends it: what was recorded that has effects, in order, for [`cut`].
     pub fn end(self) -> Effects {
@@ -345,6 +350,24 @@ pub(crate) fn reached(arrays: &[Array], targets: &[Array]) -> Option<usize> {
             && let Some(record) = array.node.record()
         {
             stack.extend(record.inputs.iter().cloned());
+        }
+    }
+    None
+}
+
+/// The placeholder of a trace that is over, if one of these arrays depends on any.
+pub(crate) fn left_behind(arrays: &[Array]) -> Option<Arc<Hole>> {
+    let mut seen: Set<*const Node> = Set::default();
+    let mut stack: Vec<Arc<Node>> = arrays.iter().map(|a| a.node.clone()).collect();
+    while let Some(node) = stack.pop() {
+        if !node.traced || !seen.insert(Arc::as_ptr(&node)) {
+            continue;
+        }
+        if let Some(hole) = node.hole().filter(|hole| !hole.live.load(Ordering::Relaxed)) {
+            return Some(hole);
+        }
+        if let Some(record) = node.record() {
+            stack.extend(record.inputs.iter().chain(&record.shapes).map(|a| a.node.clone()));
         }
     }
     None

@@ -6,7 +6,7 @@ use crate::array::Array;
 use crate::shapeless::{self, is_symbolic};
 use crate::trace::{self, Cut, Trace};
 use lazuli_ir::param::{Param, Params, join};
-use lazuli_ir::prims::{Bound, GraphRule};
+use lazuli_ir::prims::{GraphRule, ReduceOp};
 use lazuli_ir::{Aval, Error, Graph, Result, Scalar, Shape, shape};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -145,12 +145,12 @@ pub fn vmap(
     let (_, points) = unbatch(&avals, &axes)?;
     let trace = Trace::begin(name, "vmap");
     let hole = |((a, axis), aval): ((&Array, &Option<usize>), Aval)| match axis {
-        // A shapeless trace has to see what the extents of a point are those of.
+        // A shapeless trace has to see what the extents of a point are those of; there may be no point.
         Some(axis) if is_symbolic(a) => {
-            let first = crate::ops::slice_axis(a, *axis as isize, Bound::range(0, 1))?;
-            crate::ops::squeeze(&first, Some(&[*axis as isize]))
+            let point = crate::ops::reduce(ReduceOp::Any, a, Some(&[*axis as isize]), false)?;
+            crate::ops::astype(&point, a.dtype())
         }
-        None if is_symbolic(a) => Ok(trace.mark(a)),
+        None => Ok(trace.stand_in(a)),
         _ => Ok(trace.placeholder(aval)),
     };
     let holes = std::iter::zip(inputs, &axes).zip(points).map(hole).collect::<Result<Vec<_>>>()?;

@@ -1,7 +1,9 @@
 //! Shapeless functions: traced for one set of shapes and called with others, they give what plain functions give, bit for bit, or refuse.
 
 use lazuli_core::ops::{self, Item, random};
-use lazuli_core::{Array, DType, Error, ErrorKind, Scalar, compile, compile_stats, grad, transform, vmap};
+use lazuli_core::{
+    Array, DType, Error, ErrorKind, Scalar, compile, compile_stats, cond, custom, grad, transform, vmap,
+};
 use lazuli_ir::prims::Bound;
 use lazuli_kernel::{ScanOp, ScatterOp};
 
@@ -131,6 +133,11 @@ fn numbers_that_were_read_are_guarded() {
         "squeeze" Refused &[&[&[2, 3]], &[&[3, 3]]] => |x| vec![x[0].slice_axis(0, 1, isize::MAX).squeeze()];
         "under grad" Refused OTHER => |x| vec![grad(|x: &Array| (x * (x.dim(0).get() as f32)).sum(()))(&x[0])];
         "under vmap" Refused &[&[&[2, 3]], &[&[2, 4]]] => |x| vec![vmap(|x: &Array| x * (x.dim(0).get() as f32))(&x[0])];
+        "under a checkpoint" Refused OTHER => |x| custom::checkpoint("f", x, |x| Ok(vec![&x[0] * (x[0].dim(0).get() as f32)]))?;
+        "in a rule" Refused OTHER => |x| vec![grad(|x: &Array| {
+            let rule: custom::Vjp<'_> = &|x, c, _| Ok(vec![&c[0] * &x[0] * (x[0].dim(0).get() as f32)]);
+            custom::custom_function("f", std::slice::from_ref(x), |x| Ok(vec![x[0].sum(())]), Some(rule), None).unwrap().remove(0)
+        })(&x[0])];
         "in a function of its own" Refused OTHER => |x| vec![compile(|x: &Array| x * (x.shape()[0] as f32))(&x[0])];
     };
     cases.into_iter().for_each(check);
@@ -166,6 +173,24 @@ fn transformations_follow_the_shapes() {
             let first = grad(|x: &Array| (x / x.matmul(x)).sum(()));
             vec![grad(move |x: &Array| first(x).sum(()))(&x[0])]
         };
+        "second derivatives of calls" Holds ONE => |x| {
+            let first = |f: fn(&Array) -> Array| grad(move |x: &Array| f(&x.exp()).sum(()));
+            let second = |f: fn(&Array) -> Array| grad(move |x: &Array| first(f)(x).sum(()))(&x[0]);
+            vec![
+                second(|x| ops::rms_norm(x, None, 1e-5).unwrap()),
+                second(|x| ops::layer_norm(x, None, None, 1e-5).unwrap()),
+                second(|x| x.softmax(-1) * x),
+                second(|x| x.logsumexp(0) * x),
+            ]
+        };
+        "checkpoint" Holds ONE => |x| {
+            let f = |x: &Array| custom::checkpoint("f", std::slice::from_ref(x), |x| Ok(vec![x[0].sin().sum(0) / x[0].dim(0)])).unwrap().remove(0);
+            vec![f(&x[0]), grad(move |x: &Array| f(x).sum(()))(&x[0])]
+        };
+        "rules" Holds ONE => |x| vec![grad(|x: &Array| {
+            let rule: custom::Vjp<'_> = &|x, c, y| Ok(vec![&c[0] * &x[0] * &y[0] / x[0].dim(0)]);
+            custom::custom_function("f", std::slice::from_ref(x), |x| Ok(vec![x[0].exp()]), Some(rule), None).unwrap().remove(0).sum(())
+        })(&x[0])];
         "grad of mean" Holds ONE => |x| vec![grad(|x: &Array| (x.sin() * x).mean(()))(&x[0])];
         "grad through broadcasting" Holds &[&[&[2, 3], &[3]], &[&[4, 5], &[5]], &[&[7, 2], &[2]]] => |x| {
             let w = x[1].clone();
@@ -182,6 +207,11 @@ fn transformations_follow_the_shapes() {
         };
         "vmap" Holds ONE => |x| vec![vmap(|x: &Array| x.softmax(0) * x.sum(()) / x.dim(0))(&x[0])];
         "vmap of zeros" Holds ONE => |x| vec![vmap(|x: &Array| x + ops::zeros(x.dims(), DType::F32).unwrap())(&x[0])];
+        "vmap over no points" Holds &[&[&[0, 3]], &[&[0, 5]]] => |x| vec![vmap(|x: &Array| x * 2.0)(&x[0]), vmap(|x: &Array| ops::take(x, &random::permutation(x.dim(0), &random::key(3)).unwrap(), Some(0)).unwrap())(&x[0])];
+        "grad of branches" Holds &[&[&[3]], &[&[7]], &[&[2]]] => |x| {
+            let second = |x: &Array| grad(|x: &Array| grad(|x: &Array| (1.0 / x).sum(()))(x).sum(()))(x);
+            vec![grad(|x: &Array| cond(&x.max(()).greater(0.0f32), second, |x: &Array| -x, x).sum(()))(&x[0])]
+        };
         "vmap of grad" Holds ONE => |x| vec![vmap(|x: &Array| grad(|x: &Array| (x * x).mean(()))(x))(&x[0])];
         "jvp" Holds TWO => |x| {
             let (a, b) = transform::jvp("f", |x| Ok(vec![x[0].sin().sum(0)]), &x[..1], &x[1..])?;

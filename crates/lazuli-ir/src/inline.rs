@@ -32,16 +32,29 @@ impl Graph {
         Ok(Inlined { graph: Cow::Owned(graph), regions })
     }
 
-    /// The same program with the bodies that rules have made in place of their calls, within the bodies of other calls too, and in the order in which
+    /// The same program with the bodies that rules have made in place of their calls, within the bodies of other calls and in branches too, and in the order in which
     /// its outputs need its equations: what would have been recorded if the shapes had been known. Derivatives add up what they add up in the order of
     /// equations, so theirs have the same bits then.
     ///
     /// # Errors
     /// If a body refuses the shapes of its operands.
     pub fn inline_rules(&self) -> Result<Graph> {
+        // What was known is left in its order: a derivative, for instance, of a call.
+        if !self.has_rules() {
+            return Ok(self.clone());
+        }
         let (mut graph, _) = self.expanded(Expand::Rules)?;
         graph.order_by_need();
         Ok(graph)
+    }
+
+    /// Whether a rule makes a body of it, or of what it holds.
+    fn has_rules(&self) -> bool {
+        self.equations.iter().any(|e| match &e.prim {
+            Prim::Call(call) => call.rule.is_some() || call.graphs().any(|g| g.has_rules()),
+            Prim::Cond(cond) => cond.branches.iter().any(|g| g.has_rules()),
+            _ => false,
+        })
     }
 
     /// The same program with the bodies of these calls in their place, and the region of each equation.
@@ -189,6 +202,7 @@ impl Inliner<'_> {
             }
             let prim = match &e.prim {
                 Prim::Call(inner) if self.expand == Expand::Rules => inner.map_graphs(Graph::inline_rules)?.into(),
+                Prim::Cond(inner) if self.expand == Expand::Rules => inner.map_graphs(Graph::inline_rules)?.into(),
                 prim => prim.clone(),
             };
             self.push(Equation { prim, inputs, shapes, outputs, meta }, region);

@@ -12,17 +12,13 @@ use smallvec::SmallVec;
 /// Records what `f` does to these arrays as one equation of this name.
 #[track_caller]
 pub fn call(name: &str, inputs: &[&Array], f: impl FnOnce(&[Array]) -> Result<Vec<Array>>) -> Result<Vec<Array>> {
-    // A compiled function inlines calls in any case, and there the extents of the body's arrays are those of the trace.
-    if shapeless::is_live() {
-        return f(&inputs.iter().map(|&a| a.clone()).collect::<Vec<_>>());
-    }
     let meta = trace::meta();
-    let cut = {
+    let cut = shapeless::as_one(|| {
         let inner = Trace::begin(name, "call");
-        let holes: Vec<Array> = inputs.iter().map(|a| inner.placeholder(a.aval().clone())).collect();
+        let holes: Vec<Array> = inputs.iter().map(|a| inner.stand_in(a)).collect();
         let outputs = f(&holes)?;
-        trace::cut(&holes, &outputs, &Effects::default())?
-    };
+        trace::cut(&holes, &outputs, &Effects::default())
+    })?;
     let avals: SmallVec<[_; 1]> = cut.graph.output_avals().into();
     let n = avals.len() as u32;
     let operands = inputs.iter().map(|&a| a.clone()).chain(cut.constants).collect();

@@ -132,6 +132,15 @@ impl Call {
         };
         Ok(Call { name: self.name.clone(), graph: graph.into(), rule: self.rule.clone(), derivative })
     }
+    /// Its body and the graphs of its derivative.
+    pub fn graphs(&self) -> impl Iterator<Item = &Arc<Graph>> {
+        let derivative = match &self.derivative {
+            Derivative::Custom { vjp, jvp } => [vjp.as_ref(), jvp.as_ref()],
+            Derivative::Pullback { vjp } => [Some(vjp), None],
+            Derivative::Body | Derivative::Recompute => [None, None],
+        };
+        std::iter::once(&self.graph).chain(derivative.into_iter().flatten())
+    }
     /// The same call with `f` of its body and of the graphs of its derivative.
     pub fn map_graphs(&self, f: impl Fn(&Graph) -> Result<Graph>) -> Result<Call> {
         let one = |g: &Arc<Graph>| f(g).map(Arc::new);

@@ -29,8 +29,12 @@ impl Cond {
     /// The same choice for inputs of these avals (those behind the predicate): the shape rules of both branches run again.
     pub fn rebind(&self, operands: &[&Aval]) -> Result<Cond> {
         let shapes: Vec<Shape> = operands.iter().map(|a| a.shape.clone()).collect();
-        let rebound = |g: &Arc<Graph>| g.rebind(&shapes).map(Arc::new);
-        Ok(Cond { branches: [rebound(&self.branches[0])?, rebound(&self.branches[1])?] })
+        self.map_graphs(|g| g.rebind(&shapes))
+    }
+    /// The same choice between what is made of its branches.
+    pub fn map_graphs(&self, f: impl Fn(&Graph) -> Result<Graph>) -> Result<Cond> {
+        let [on_true, on_false] = &self.branches;
+        Ok(Cond::new(f(on_true)?, f(on_false)?))
     }
 }
 
