@@ -17,6 +17,15 @@ const FUNCTIONS: &[(&str, Function)] = &[
     ("gather", |x| ops::get(x, &[Item::Array(ops::argmax(x, Some(0), false)?)])),
     ("concatenate", |x| ops::concatenate(&[x.clone(), x * 2.0f32, x.exp()], 0)),
     ("matmul", |x| Ok(x.matmul(&x.t()))),
+    ("network of 3 layers", |x| {
+        let w = Array::from_slice(&[0.1f32; 64], &[8, 8]);
+        Ok((0..3).fold(x.clone(), |y, _| (y.matmul(&w) + w.slice_axis(0, 0, 1)).tanh()))
+    }),
+    ("attention", |x| {
+        let w = Array::from_slice(&[0.1f32; 64], &[8, 8]);
+        let (q, k, v) = (x.matmul(&w), x.matmul(&w.t()), x.matmul(&(&w + 1.0f32)));
+        Ok((q.matmul(&k.t()) / 8.0f32).softmax(-1).matmul(&v))
+    }),
     ("roll (made anew)", |x| ops::roll(x, 1, 0)),
     ("grad of mean (made anew)", |x| Ok(grad(|x: &Array| (x.sin() * x).mean(()))(x))),
     ("grad of a network of 3 layers", |x| {

@@ -4,6 +4,7 @@
 
 use crate::array::{Array, Op, Value};
 use crate::backend;
+use crate::bindings::Bindings;
 use crate::eval;
 use crate::explain::Call;
 use crate::log::{self, Topic};
@@ -21,9 +22,6 @@ use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
-
-/// How many bindings of layouts a program keeps code for.
-const BINDINGS: usize = 64;
 
 /// Arguments and outputs of calls.
 pub type Arrays = SmallVec<[Array; 2]>;
@@ -44,8 +42,8 @@ pub struct Program {
     effect: Effect,
     /// What was made ready first: for most programs that is all.
     first: OnceLock<Arc<Ready>>,
-    /// What else was made ready, the last used first.
-    bindings: Mutex<Vec<Arc<Ready>>>,
+    /// What else was made ready.
+    bindings: Mutex<Bindings>,
     /// Of a shapeless program: the shapes that it holds for.
     guards: Option<Guards>,
 }
@@ -332,18 +330,14 @@ impl Program {
     /// The plan for arguments that lie like these; the values of the constants are its last inputs.
     pub(crate) fn ready(&self, arguments: &[&Value]) -> Result<Cow<'_, Arc<Ready>>> {
         let bindings = || self.bindings.lock().unwrap_or_else(|e| e.into_inner());
-        // A constant lies as it does.
-        let fits = |ready: &Arc<Ready>| arguments.iter().zip(&ready.layouts).all(|(v, layout)| v.layout == *layout);
         if let Some(first) = self.first.get() {
-            if fits(first) {
+            if first.fits(arguments) {
                 count(&COUNTERS.hits);
                 return Ok(Cow::Borrowed(first));
             }
-            let mut known = bindings();
-            if let Some(i) = known.iter().position(fits) {
+            if let Some(known) = bindings().find(arguments) {
                 count(&COUNTERS.hits);
-                known[..=i].rotate_right(1);
-                return Ok(Cow::Owned(known[0].clone()));
+                return Ok(Cow::Owned(known));
             }
         }
         count(&COUNTERS.plans);
@@ -360,9 +354,7 @@ impl Program {
             log::kernels(&crate::explain::explain(self, &avals, Call::default())?);
         }
         if self.first.set(ready.clone()).is_err() {
-            let mut known = bindings();
-            known.insert(0, ready.clone());
-            known.truncate(BINDINGS);
+            bindings().add(arguments, ready.clone());
         }
         Ok(Cow::Owned(ready))
     }

@@ -36,6 +36,14 @@ impl Ready {
         let executable = backend::default().prepare(compiled.plan)?;
         Ok(Ready { layouts, executable, outputs: compiled.outputs })
     }
+    /// Whether the plan is for arguments that lie like these. A constant lies as it does.
+    pub fn fits(&self, arguments: &[&Value]) -> bool {
+        arguments.iter().zip(&self.layouts).all(|(v, layout)| v.layout == *layout)
+    }
+    /// How many steps it has.
+    pub fn steps(&self) -> usize {
+        self.executable.plan().steps.len()
+    }
     /// Whether the plan can overwrite anything that is given up.
     fn takes(&self) -> bool {
         !self.executable.plan().donations.is_empty()
