@@ -365,6 +365,7 @@ impl Array {
         Array::try_from_bytes(&self.try_to_bytes()?, self.dtype(), self.shape())
     }
     /// The elements in row-major order.
+    #[track_caller]
     pub fn try_to_vec<T: Element>(&self) -> Result<Vec<T>> {
         if self.dtype() != T::DTYPE {
             return Err(Error::new(
@@ -381,6 +382,7 @@ impl Array {
         must(self.try_to_vec())
     }
     /// The one element of an array of size 1.
+    #[track_caller]
     pub fn try_item_scalar(&self) -> Result<Scalar> {
         if self.aval().size() != 1 {
             let shape = shape::show(&self.aval().shape);
@@ -438,15 +440,16 @@ impl Hole {
                  disable_compile()",
                 |r| r.remedy,
             );
-            // Without a front end that knows the line, the array's own says where to look.
-            let place = match crate::trace::place() {
-                Location::UNKNOWN => {
-                    wanted.first().map_or(String::new(), |a| at(a.location()).replacen(" at", " made at", 1))
-                }
-                place => at(place),
+            // Without a front end that knows the line, that of the array says where to look.
+            let (made, place) = match crate::trace::place() {
+                Location::UNKNOWN => (
+                    wanted.first().map_or(String::new(), |a| at(a.location()).replacen(" at", " made at", 1)),
+                    String::new(),
+                ),
+                place => (String::new(), at(place)),
             };
             let message = format!(
-                "'{f}' reads the value of an array{how}{place}, but arrays have no values while {t} traces the function: {remedy}"
+                "'{f}' reads the value of an array{made}{how}{place}, but arrays have no values while {t} traces the function: {remedy}"
             );
             return Error::new(ErrorKind::TracedRead, t, message);
         }

@@ -60,6 +60,7 @@ pub fn set_waiter(waiter: Waiter) {
 ///
 /// # Errors
 /// If an array has no value, as while its function is traced.
+#[track_caller]
 pub fn async_eval(arrays: &[Array]) -> Result<()> {
     Read::EVAL.of(|| start(arrays, Mode::Background))
 }

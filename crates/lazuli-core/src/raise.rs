@@ -1,7 +1,8 @@
 //! From errors to panics and back: methods panic at the caller's line, and [`catch`] makes a `Result` of that again.
 
 use crate::shapeless;
-use lazuli_ir::{Error, Result};
+use lazuli_ir::{Error, Location, Result};
+use std::backtrace::Backtrace;
 use std::cell::Cell;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
@@ -20,6 +21,29 @@ pub fn must<T>(result: Result<T>) -> T {
         Ok(value) => value,
         Err(error) if CATCHING.get() > 0 => resume_unwind(Box::new(error)),
         Err(error) => panic!("{error}"),
+    }
+}
+
+/// The error with the caller's line. Where that is one of our own, as in the formatting of an array, the line is looked for on the stack, which
+/// names it if the program has its debug information.
+pub(crate) fn at_the_users_line(error: Error, caller: Location) -> Error {
+    let caller = caller.to_string();
+    let is_ours = |place: &str| place.contains("lazuli-core/src/");
+    if !is_ours(&caller) {
+        return error.at(caller);
+    }
+    let stack = Backtrace::force_capture().to_string();
+    let lines = stack.lines().filter_map(|line| line.trim().strip_prefix("at "));
+    let is_users = |place: &&str| {
+        !is_ours(place)
+            && !place.starts_with("/rustc/")
+            && !place.contains("/rustlib/src/")
+            && !place.contains("/.cargo/registry/")
+    };
+    match lines.into_iter().find(is_users) {
+        // Without the column.
+        Some(place) => error.at(place.rsplit_once(':').map_or(place, |(line, _)| line).trim_start_matches("./")),
+        None => error,
     }
 }
 

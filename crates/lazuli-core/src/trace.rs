@@ -6,8 +6,9 @@
 use crate::array::{Array, Hole, Node, Op};
 use crate::eval;
 use crate::progress::{self, Compiling};
+use crate::raise;
 use crate::shapeless;
-use lazuli_ir::{Atom, Aval, Effect, Equation, Error, Graph, Location, Meta, Prim, Result, Var};
+use lazuli_ir::{Atom, Aval, Effect, Equation, Error, ErrorKind, Graph, Location, Meta, Prim, Result, Var};
 use lazuli_kernel::hash::{Map, Set};
 use smallvec::SmallVec;
 use std::cell::{Cell, RefCell};
@@ -244,9 +245,17 @@ impl Read {
     pub(crate) const EVAL: Read =
         Read { how: "eval()", remedy: "leave the call out: what the function returns is evaluated outside" };
 
-    /// Runs `f`, which reads a value in this way, unless a front end has said in which.
-    pub(crate) fn of<T>(self, f: impl FnOnce() -> T) -> T {
-        if READ.get().is_some() { f() } else { reading(self, f) }
+    /// Runs `f`, which reads a value in this way, unless a front end has said in which. An error names the line of the read.
+    #[track_caller]
+    pub(crate) fn of<T>(self, f: impl FnOnce() -> Result<T>) -> Result<T> {
+        if READ.get().is_some() {
+            return f();
+        }
+        let caller = Location::caller();
+        reading(self, f).map_err(|e| match e.kind() {
+            ErrorKind::TracedRead if LOCATE.get().is_none() => raise::at_the_users_line(e, caller),
+            _ => e,
+        })
     }
 }
 
