@@ -1,16 +1,19 @@
 //! From recorded nodes to a graph, and back.
 //!
 //! A transformation runs the user's function on marked arrays, cuts what it did out as a [`Graph`], transforms that, and replays the
-//! result on the real arrays. What does not depend on the marked arrays becomes a constant of the graph.
+//! result on the real arrays. What does not depend on the marked arrays becomes a constant of the graph, unless it is one number all over.
 
-use crate::array::{Array, Hole, Node, Op};
+use crate::array::{Array, Hole, Node, Op, Record};
 use crate::eval;
 use crate::progress::{self, Compiling};
 use crate::raise;
 use crate::shapeless;
-use lazuli_ir::{Atom, Aval, Effect, Equation, Error, ErrorKind, Graph, Location, Meta, Prim, Result, Var};
+use lazuli_ir::prims::Broadcast;
+use lazuli_ir::{
+    Atom, Aval, Dim, Effect, Equation, Error, ErrorKind, Graph, Location, Meta, Prim, Result, Scalar, Var,
+};
 use lazuli_kernel::hash::{Map, Set};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 use std::cell::{Cell, RefCell};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -486,10 +489,25 @@ impl Cutter {
         self.constant_vars.push(v);
         Ok(v.into())
     }
+    /// The atom of an operand. An array of one number that the function made by itself, such as zeros, needs no memory: it is computed where it is used.
+    fn operand(&mut self, a: &Array) -> Result<Atom> {
+        if !self.known.contains_key(&key(a))
+            && let Some(number) = repeated(a)
+        {
+            let v = self.fresh(a.aval().clone());
+            self.known.insert(key(a), v.into());
+            let prim = Broadcast { shape: a.aval().shape.iter().map(|&n| Dim::Known(n)).collect() }.into();
+            let (inputs, outputs) = (smallvec![Atom::Lit(number)], smallvec![v]);
+            let meta = a.node.meta;
+            self.graph.equations.push(Equation { prim, inputs, shapes: SmallVec::new(), outputs, meta });
+            return Ok(v.into());
+        }
+        self.atom(a)
+    }
     /// Adds a node. If it has effects and is not `performed` here, they have happened already, and are left out.
     fn node(&mut self, node: &Arc<Node>, performed: bool) -> Result<()> {
         let record = node.record().ok_or_else(|| Error::internal("trace", "a traced node lost its record"))?;
-        let inputs = record.inputs.iter().map(|a| self.atom(a)).collect::<Result<SmallVec<[Atom; 3]>>>()?;
+        let inputs = record.inputs.iter().map(|a| self.operand(a)).collect::<Result<SmallVec<[Atom; 3]>>>()?;
         let this = Arc::as_ptr(node);
         match &record.op {
             Op::Literal(s) => {
@@ -530,6 +548,25 @@ impl Cutter {
             }
         }
         Ok(())
+    }
+}
+
+/// The number that an array repeats, if it was made while something was traced and does not depend on that.
+fn repeated(a: &Array) -> Option<Scalar> {
+    if a.is_traced() || a.node.meta.location == Location::UNKNOWN {
+        return None;
+    }
+    let mut record = a.node.record()?;
+    loop {
+        match &*record {
+            Record { op: Op::Prim(prim), inputs, shapes } if prim.is_view() && shapes.is_empty() => {
+                match inputs[0].literal() {
+                    Some(number) => return Some(number),
+                    None => record = inputs[0].node.record()?.clone(),
+                }
+            }
+            _ => return None,
+        }
     }
 }
 

@@ -41,6 +41,21 @@ fn text_names_kernels_constants_and_what_separates_them() {
 }
 
 #[test]
+fn arrays_of_one_number_are_no_constants() {
+    // The derivative of a gather adds to zeros, that of a sum begins with ones.
+    let table = |x: &[Array]| {
+        let rows = |w: &[Array]| Ok(vec![ops::take(&w[0], &x[1], Some(0))?.sum(())]);
+        Ok(transform::value_and_grad("rows", rows, &x[..1])?.cotangents)
+    };
+    let e = explained(&[aval(&[50, 4]), Aval::new(DType::I32, [3].as_slice())], table);
+    assert!(e.summary().ends_with("0 constants"), "{e}");
+    // What was made before the call is one.
+    let zeros = ops::zeros([2, 4], F).unwrap();
+    let e = explained(&[aval(&[2, 4])], |x| Ok(vec![x[0].exp() + &zeros]));
+    assert!(e.summary().ends_with("1 constant"), "{e}");
+}
+
+#[test]
 fn the_page_holds_its_data_and_nothing_from_elsewhere() {
     let e = explained(&[aval(&[2, 4]), aval(&[4, 5]), aval(&[5, 3])], layers);
     let page = e.to_html();
