@@ -265,7 +265,7 @@ impl<'a> Fuser<'a> {
             Lowering::Pointwise => self.pointwise(i, e),
             Lowering::Reduce { axes, .. } => self.reduce(i, e, axes),
             Lowering::Library(Library::Matmul) => self.product(i, e),
-            Lowering::Update { op: ScatterOp::Assign } if self.is_passed_on(e.outputs[0]) => {
+            Lowering::Update { op } if combines_by_parts(graph, e, op) && self.is_passed_on(e.outputs[0]) => {
                 self.pointwise[i as usize] = true;
                 self.pointwise(i, e);
             }
@@ -563,6 +563,10 @@ impl<'a> Fuser<'a> {
         {
             return Ok(smallvec![*d]);
         }
+        // What follows from shapes alone is nothing but a number to each kernel.
+        if cost == 0 && e.inputs.is_empty() {
+            return Ok(demands.into());
+        }
         let size = shape::size(self.shape(v));
         let points: usize = demands.iter().map(|d| self.points(d, size)).sum();
         let kernels =
@@ -665,6 +669,11 @@ impl<'a> Fuser<'a> {
         e.outputs.iter().for_each(|&v| self.store(kernel, v));
         self.place(i, Placement { kernel, class: Class::On(0), spent: 0, along_row: false }, 1);
     }
+}
+
+/// Whether an update can be computed point by point: complex numbers can be assigned and added so.
+fn combines_by_parts(graph: &Graph, e: &Equation, op: ScatterOp) -> bool {
+    matches!(op, ScatterOp::Assign | ScatterOp::Add) || !graph.avals[e.outputs[0].0 as usize].dtype.is_complex()
 }
 
 /// The variables that an equation reads, each once.

@@ -11,6 +11,7 @@ mod choices;
 mod fold;
 mod rules;
 
+use lazuli_ir::prims::{ExpandDims, Reduce, Squeeze};
 use lazuli_ir::{Atom, Aval, Effect, Equation, Graph, Meta, Prim, Var, prune};
 use lazuli_kernel::hash::{Map, WordHasher};
 use rules::{RULES, Rewrite, rules_of};
@@ -155,19 +156,34 @@ impl Simplifier {
                 Rewrite::Becomes { prim, inputs, shapes } => e = Equation { prim, inputs, shapes, ..e },
             }
         }
-        let operands = ordered(&e);
-        let mut hasher = WordHasher::default();
-        (&e.prim, &operands, &e.shapes, e.meta).hash(&mut hasher);
-        let alike = self.known.entry(hasher.finish()).or_default();
-        for &i in alike.iter() {
-            let other = &self.out.equations[i as usize];
-            let same = other.prim == e.prim && other.shapes == e.shapes && other.meta == e.meta;
-            if same && ordered(other) == operands {
-                return other.outputs.iter().map(|&v| v.into()).collect();
-            }
+        if let Some(view) = self.view_of_twin(&e) {
+            return self.add(view, avals);
         }
-        alike.push(self.out.equations.len() as u32);
+        let hash = hash(&e);
+        if let Some(other) = self.find(hash, &e) {
+            return other.outputs.iter().map(|&v| v.into()).collect();
+        }
+        self.known.entry(hash).or_default().push(self.out.equations.len() as u32);
         self.push(e, avals).into_iter().map(Atom::from).collect()
+    }
+
+    /// The equation that is there already and computes the same.
+    fn find(&self, hash: u64, e: &Equation) -> Option<&Equation> {
+        let alike = self.known.get(&hash)?.iter().map(|&i| &self.out.equations[i as usize]);
+        let same = |other: &&Equation| {
+            other.prim == e.prim && other.shapes == e.shapes && other.meta == e.meta && ordered(other) == ordered(e)
+        };
+        alike.into_iter().find(same)
+    }
+
+    /// A reduction that is there already, but for the axes of extent 1 that it keeps or not, as a view of that.
+    fn view_of_twin(&self, e: &Equation) -> Option<Equation> {
+        let Prim::Reduce(reduce) = &e.prim else { return None };
+        let twin = Equation { prim: Reduce { keepdims: !reduce.keepdims, ..reduce.clone() }.into(), ..e.clone() };
+        let other = self.find(hash(&twin), &twin)?;
+        let axes = reduce.axes.clone();
+        let prim = if reduce.keepdims { ExpandDims { axes }.into() } else { Squeeze { axes }.into() };
+        Some(Equation { prim, inputs: other.outputs.iter().map(|&v| v.into()).collect(), ..e.clone() })
     }
 
     fn push(&mut self, mut e: Equation, avals: SmallVec<[Aval; 1]>) -> SmallVec<[Var; 1]> {
@@ -188,6 +204,12 @@ impl Simplifier {
         let e = self.out.equations.get(self.producers[v.0 as usize] as usize)?;
         (e.meta.effect == Effect::None).then_some(e)
     }
+}
+
+fn hash(e: &Equation) -> u64 {
+    let mut hasher = WordHasher::default();
+    (&e.prim, ordered(e), &e.shapes, e.meta).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// Operands in the order that equations are compared by: of commutative ops, whose result has the same bits either way, in one order.

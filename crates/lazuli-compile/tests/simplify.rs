@@ -132,6 +132,17 @@ fn equal_equations_are_one_and_dead_ones_none() {
         "c: f32[2] = add a b; d: f32[2] = divide c c; return d",
     );
     check("a: f32[2]", "b: f32[2] = exp a; return a", "return a");
+    // A reduction that keeps its axes and one that does not are one; the other is a view.
+    check(
+        "a: f32[2,3]",
+        "b: f32[2] = sum[axes=(1),keepdims=false] a; c: f32[2,1] = sum[axes=(1),keepdims=true] a; d: f32[2,3] = divide a c; return b d",
+        "b: f32[2] = sum[axes=(1),keepdims=false] a; c: f32[2,1] = expand_dims[axes=(1)] b; d: f32[2,3] = divide a c; return b d",
+    );
+    check(
+        "a: f32[2,3]",
+        "b: f32[2,1] = max[axes=(1),keepdims=true] a; c: f32[2] = max[axes=(1),keepdims=false] a; return b c",
+        "b: f32[2,1] = max[axes=(1),keepdims=true] a; c: f32[2] = squeeze[axes=(1)] b; return b c",
+    );
     // What happens in order happens as often as it is written.
     let ordered = "b: f32[2] = exp a {ordered}; c: f32[2] = exp a {ordered}; return a";
     check("a: f32[2]", ordered, ordered);

@@ -8,9 +8,9 @@ use crate::graph::Atom;
 use crate::param::fields;
 use crate::pointwise::{Index, Ix, Lane, Pointwise, aligned, select};
 use crate::prim::{Arity, Lowering, Primals, Primitive, ScatterPoint, Tangents, TransposeCx, VmapCx, VmapOut};
-use crate::prims::write::{Writes, position_at};
+use crate::prims::write::{Writes, combined, position_at};
 use crate::prims::{check_alike, check_axis, cotangent, unbroadcast, zeros};
-use lazuli_kernel::{BinaryOp, DType, Emit, Error, Result, ScatterOp, Shape, Value, shape};
+use lazuli_kernel::{Error, Result, ScatterOp, Shape, shape};
 use smallvec::{SmallVec, smallvec};
 
 /// `out[…, j, …] = array[…, indices[…, j, …], …]` along `axis`. Array (input 0) and integer indices (input 1) have one rank and broadcast
@@ -51,28 +51,6 @@ fn with_extent(shape: &[usize], axis: usize, extent: usize) -> Shape {
     let mut out: Shape = shape.into();
     out[axis] = extent;
     out
-}
-
-/// What stands at a position with an update combined into it, as a scatter does it: half floats in f32, a bool added as "or" and multiplied as "and".
-fn combined(e: &mut Emit, op: ScatterOp, target: Lane, update: Lane) -> Lane {
-    let binary = op.binary().expect("an assignment combines nothing");
-    let mut one = |a: Value, b: Value| match (e.dtype(a), binary) {
-        (dtype @ (DType::F16 | DType::BF16), _) => {
-            let (a, b) = (e.cast(DType::F32, a), e.cast(DType::F32, b));
-            let wide = e.binary(binary, a, b);
-            e.cast(dtype, wide)
-        }
-        (DType::Bool, BinaryOp::Add) => e.or(a, b),
-        (DType::Bool, BinaryOp::Mul) => e.and(a, b),
-        _ => e.binary(binary, a, b),
-    };
-    match (target, update) {
-        (Lane::Real(a), Lane::Real(b)) => Lane::Real(one(a, b)),
-        _ => {
-            let ((ar, ai), (br, bi)) = (target.parts(), update.parts());
-            Lane::Complex(one(ar, br), one(ai, bi))
-        }
-    }
 }
 
 impl ScatterAxis {

@@ -8,6 +8,7 @@ use crate::param::{Param, fields};
 use crate::pointwise::{Index, Ix, Lane, Pointwise, and, select};
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::view::view_rules;
+use crate::prims::write::combined;
 use crate::prims::{check_alike, cotangent, tangent_or_zeros, zeros};
 use lazuli_kernel::{BinaryOp, Error, Layout, Result, Scalar, ScatterOp, Shape, shape};
 use smallvec::{SmallVec, smallvec};
@@ -167,7 +168,7 @@ impl Primitive for SliceUpdate {
         }
         Ok(smallvec![target.clone()])
     }
-    /// Of an assignment: the update within the slice, the target around it. For those who need no copy of the result in memory.
+    /// The update within the slice, combined into the target; the target around it. For those who need no copy of the result in memory.
     fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
         let target: Shape = cx.input_shape(0).into();
         let (mut index, mut mask) = (Index::new(), None);
@@ -193,10 +194,22 @@ impl Primitive for SliceUpdate {
             and(cx, &mut mask, BinaryOp::Eq, rest, zero);
             index.push(Ix::Computed(cx.emit().div(p, stride)));
         }
-        let Some(mask) = mask else { return cx.input(1, &index) };
-        let inside = cx.input_masked(1, &index, mask);
+        let update = match mask {
+            Some(mask) => cx.input_masked(1, &index, mask),
+            None => cx.input(1, &index),
+        };
+        if (self.op, mask) == (ScatterOp::Assign, None) {
+            return update;
+        }
         let around = cx.input(0, at);
-        select(cx.emit(), mask, inside, around)
+        let inside = match self.op {
+            ScatterOp::Assign => update,
+            op => combined(cx.emit(), op, around, update),
+        };
+        match mask {
+            Some(mask) => select(cx.emit(), mask, inside, around),
+            None => inside,
+        }
     }
     fn jvp(&self, b: &mut Builder, primals: Primals, tangents: &[Option<Atom>]) -> Result<Tangents> {
         let (target, update) = (primals.inputs[0], primals.inputs[1]);

@@ -5,10 +5,10 @@ use crate::aval::Dim;
 use crate::builder::Builder;
 use crate::elementwise::Binary;
 use crate::graph::Atom;
-use crate::pointwise::{Index, Ix, Pointwise, aligned};
+use crate::pointwise::{Index, Ix, Lane, Pointwise, aligned};
 use crate::prim::{Primals, Tangents, TransposeCx};
 use crate::prims::{Iota, broadcast_to, cotangent, reshape, tangent_or_zeros, unbroadcast, zeros};
-use lazuli_kernel::{DType, Error, ErrorKind, Result, Scalar, ScatterOp, Shape, shape};
+use lazuli_kernel::{BinaryOp, DType, Emit, Error, ErrorKind, Result, Scalar, ScatterOp, Shape, Value, shape};
 use smallvec::smallvec;
 
 /// A scatter with its positions fixed.
@@ -141,4 +141,26 @@ pub(super) fn position_at(cx: &mut dyn Pointwise, k: usize, at: &[Ix], n: usize)
     let zero = e.i64(0);
     let (negative, from_end) = (e.lt(given, zero), e.add(given, n));
     Ix::Computed(e.select(negative, from_end, given))
+}
+
+/// What stands at a position with an update combined into it, as a scatter does it: half floats in f32, a bool added as "or" and multiplied as "and".
+pub(super) fn combined(e: &mut Emit, op: ScatterOp, target: Lane, update: Lane) -> Lane {
+    let binary = op.binary().expect("an assignment combines nothing");
+    let mut one = |a: Value, b: Value| match (e.dtype(a), binary) {
+        (dtype @ (DType::F16 | DType::BF16), _) => {
+            let (a, b) = (e.cast(DType::F32, a), e.cast(DType::F32, b));
+            let wide = e.binary(binary, a, b);
+            e.cast(dtype, wide)
+        }
+        (DType::Bool, BinaryOp::Add) => e.or(a, b),
+        (DType::Bool, BinaryOp::Mul) => e.and(a, b),
+        _ => e.binary(binary, a, b),
+    };
+    match (target, update) {
+        (Lane::Real(a), Lane::Real(b)) => Lane::Real(one(a, b)),
+        _ => {
+            let ((ar, ai), (br, bi)) = (target.parts(), update.parts());
+            Lane::Complex(one(ar, br), one(ai, bi))
+        }
+    }
 }
