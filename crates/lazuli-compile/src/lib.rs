@@ -15,6 +15,7 @@ pub mod pipeline;
 pub mod report;
 mod simplify;
 pub mod testing;
+mod vectors;
 
 pub use pipeline::{Compiled, Options, OutputInfo, OutputSource, compile, compile_watched};
 pub use report::{Fused, FusedKind, Report};

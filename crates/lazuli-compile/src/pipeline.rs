@@ -6,6 +6,7 @@ use crate::lower::lower;
 use crate::memory;
 use crate::report::Report;
 use crate::simplify::simplify;
+use crate::vectors::as_sums;
 use lazuli_ir::{Graph, Inlined, Result};
 use lazuli_kernel::{Layout, Plan};
 use std::borrow::Cow;
@@ -84,6 +85,7 @@ fn stages(
     let graph = if options.simplify { Cow::Owned(simplify(&graph)) } else { graph };
     done("simplify");
     debug_assert_eq!(graph.verify().map_err(|e| e.to_string()), Ok(()));
+    let graph = if options.fuse { as_sums(graph) } else { graph };
     let schedule = match (options.fuse, regions.is_empty()) {
         (true, _) => fuse(&graph, &[]),
         (false, true) => apart(&graph),

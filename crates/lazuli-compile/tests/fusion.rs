@@ -194,12 +194,41 @@ fn products_take_the_maps_that_follow() {
 }
 
 #[test]
+fn products_of_a_computed_matrix_and_a_vector_are_sums() {
+    let wide = "f: f32[8,6] = astype[dtype=f32] w\nm: f32[8,6] = multiply f s\n";
+    let inputs = "w: i8[8,6], s: f32[6], x: f32[1,8], y: f32[6,1], z: f32[3,8]";
+    let row = format!("{wide}p: f32[1,6] = matmul x m\nr: f32[1,6] = tanh p\nreturn r");
+    check(inputs, &row, &["astype multiply transpose multiply sum expand_dims tanh"]);
+    let column = format!("{wide}p: f32[8,1] = matmul m y\nr: f32[8,1] = tanh p\nreturn r");
+    check(inputs, &column, &["astype multiply multiply sum tanh"]);
+    // One pass over what is summed in turn.
+    let both = "a: f32[8,6] = exp w\nb: f32[8,1] = matmul a y\nc: f32[1,6] = transpose[axes=(1,0)] y\n\
+                d: f32[1,8] = matmul c v\nreturn b d";
+    check("w: f32[8,6], v: f32[6,8], y: f32[6,1]", both, &["exp multiply sum", "matmul"]);
+    // With more than a vector, or a matrix that lies in memory, it is a library call.
+    let matrix = format!("{wide}p: f32[3,6] = matmul z m\nreturn p");
+    check(inputs, &matrix, &["astype multiply", "matmul"]);
+}
+
+#[test]
 fn updates_of_a_part_pass_on_to_their_users() {
     let update = "b: f32[4,8] = exp a\nc: f32[4,3] = slice[bounds=(:,1:4)] a\nd: f32[4,3] = add c 1.0:f32\n\
                   e: f32[4,8] = slice_update[bounds=(:,1:4),op=assign] b d\n";
     check("a: f32[4,8]", &format!("{update}f: f32[4,8] = negative e\nreturn f"), &["exp add slice_update negative"]);
     let sum = format!("{update}f: f32[4] = sum[axes=(1),keepdims=false] e\nreturn f");
     check("a: f32[4,8]", &sum, &["exp add slice_update sum"]);
+    // One that combines does too, but for products of complex numbers.
+    let combine = |op: &str, dtype: &str| {
+        format!(
+            "b: {dtype}[4,8] = negative a\ne: {dtype}[4,8] = slice_update[bounds=(:,1:4),op={op}] b u\n\
+             f: {dtype}[4,8] = square e\nreturn f"
+        )
+    };
+    for (op, dtype) in [("add", "f32"), ("mul", "f16"), ("max", "i32"), ("add", "c64")] {
+        let inputs = format!("a: {dtype}[4,8], u: {dtype}[4,3]");
+        check(&inputs, &combine(op, dtype), &["negative slice_update square"]);
+    }
+    check("a: c64[4,8], u: c64[4,3]", &combine("mul", "c64"), &["negative slice_update", "square"]);
     // What has to lie in memory is written there.
     check("a: f32[4,8]", &format!("{update}return e"), &["exp add slice_update"]);
     let both = format!("{update}f: f32[4,8] = negative e\nreturn e f");
@@ -211,6 +240,24 @@ fn random_bits_are_computed_where_they_are_used() {
     let body =
         "b: u32[8] = random_bits[shape=(8),width=4] k\nc: f32[8] = astype[dtype=f32] b\nd: f32[8] = add a c\nreturn d";
     check("a: f32[8], k: u32[2]", body, &["random_bits astype add"]);
+}
+
+#[test]
+fn numbers_of_shapes_are_computed_where_they_are_used() {
+    let mut body = "n: f32[] = number_of_elements[axes=(0),dtype=f32,inverted=false] | a\n".to_string();
+    let sums: Vec<String> = (0..6).map(|i| format!("s{i}")).collect();
+    for (i, s) in sums.iter().enumerate() {
+        let axes = if i % 2 == 0 { "0" } else { "0,1" };
+        let shape = if i % 2 == 0 { "f32[100000]" } else { "f32[]" };
+        body += &format!("p{i}: f32[64,100000] = multiply a {i}.5:f32\n");
+        body += &format!("q{i}: f32[64,100000] = multiply p{i} n\n");
+        body += &format!("{s}: {shape} = sum[axes=({axes}),keepdims=false] q{i}\n");
+    }
+    body += &format!("return {}", sums.join(" "));
+    let graph = parse("a: f32[64,100000]", &body);
+    let compiled = compile(&graph, &[Layout::row([64, 100_000].as_slice())], &Options::COMPILE).unwrap();
+    let of_number = compiled.report.kernels(&graph).into_iter().filter(|k| k.ops == ["number_of_elements"]).count();
+    assert_eq!(of_number, 0, "{}", compiled.plan);
 }
 
 #[test]

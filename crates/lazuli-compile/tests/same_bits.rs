@@ -271,17 +271,18 @@ fn products(rng: &mut Rng) -> Graph {
         axes.swap(rank - 2, rank - 1);
         b.op(Transpose { axes }, &[x])
     };
-    let factor = |b: &mut Builder, rng: &mut Rng, [p, q]: [usize; 2]| {
+    let factor = |b: &mut Builder, rng: &mut Rng, [p, q]: [usize; 2]| -> Result<Atom> {
         let skip = if rng.once_in(3) { batch.len() } else { 0 };
         let mut outer = batch[skip..].to_vec();
         outer.iter_mut().for_each(|n| *n = if rng.once_in(4) { 1 } else { *n });
-        match rng.once_in(3) {
+        let factor = match rng.once_in(3) {
             true => {
                 let x = input(b, dtype, &[&outer[..], &[q, p]].concat());
-                swap(b, x)
+                swap(b, x)?
             }
-            false => Ok(input(b, dtype, &[&outer[..], &[p, q]].concat())),
-        }
+            false => input(b, dtype, &[&outer[..], &[p, q]].concat()),
+        };
+        if rng.once_in(3) { b.unary(Unary::Neg, factor) } else { Ok(factor) }
     };
     let [left, right] = [[m, k], [k, n]].map(|shape| factor(&mut b, rng, shape).unwrap());
     let others: Vec<Atom> = [&result[..], &[n], &[m, 1], &result].map(|shape| input(&mut b, dtype, shape)).into();

@@ -287,23 +287,22 @@ impl Axes {
         }
         numbers
     }
-    /// The last axis; for a reduction the last kept one if more operands walk that with stride 1.
+    /// The last axis; for a reduction the last kept one, where fewer operands are walked in larger steps along that, or as few and more are walked in steps of one.
     fn vector_axis(&self, used: &[&Access], live: &Live) -> u32 {
         let last = self.groups.len().saturating_sub(1);
         if self.kept == self.groups.len() || self.kept == 0 {
             return last as u32;
         }
-        let units = |group: usize| {
+        let along = |group: usize| {
             let axis = *self.groups[group].last().expect("no group is empty") as usize;
             let strided = live.strided.iter().zip(&live.operands).filter(|(_, n)| n.is_some()).map(|(s, _)| *s);
-            used.iter().zip(strided).filter(|(a, strided)| *strided && a.strides[axis] == 1).count()
+            let steps = used.iter().zip(strided).filter(|(_, strided)| *strided).map(|(a, _)| a.strides[axis]);
+            steps.fold((0, 0), |(far, near), s| (far + !matches!(s, 0 | 1) as usize, near + (s == 1) as usize))
         };
+        let ((far_kept, kept), (far, reduced)) = (along(self.kept - 1), along(last));
         // The output, which stands still along reduced axes, has stride 1 along the last kept one and is left out of the count.
-        if units(self.kept - 1) > units(last) + 1 || units(last) == 0 && units(self.kept - 1) > 1 {
-            self.kept as u32 - 1
-        } else {
-            last as u32
-        }
+        let is_nearer = kept > reduced + 1 || reduced == 0 && kept > 1;
+        if far_kept < far || far_kept == far && is_nearer { self.kept as u32 - 1 } else { last as u32 }
     }
 }
 
