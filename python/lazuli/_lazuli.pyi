@@ -1559,7 +1559,8 @@ def compile(fun: Callable[P, R], inputs: Any = None, outputs: Any = None, shapel
 
     Raises:
         ValueError: when called, for an argument that is neither an array nor a constant; if the function reads the value of an array (`TracerError`); if it
-            reaches an argument's array other than through the argument; if it updates arrays of a module, an optimizer or the like that are not in `outputs`.
+            reaches an argument's array other than through the argument; if it updates arrays of a module, an optimizer or the like that are not in `outputs`;
+            if it updates an array of numpy's in place, or returns arrays in a set or the like.
 
     Example:
         >>> import lazuli.core as mx

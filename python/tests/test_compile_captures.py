@@ -437,6 +437,47 @@ def test_an_output_capture_that_changed_its_structure_is_an_error():
         compiled(X)
 
 
+def test_an_output_capture_that_changed_leaves_all_state_as_it_was():
+    state = {"a": mx.array(1.0), "x": [mx.array(2.0)], "t": (mx.array(3.0),), "z": mx.array(4.0)}
+
+    def step(x):
+        state["a"] = x
+        state["x"][0] = x
+        state["z"] = x
+        return x
+
+    compiled = mx.compile(step, outputs=state)
+    compiled(mx.array(5.0))
+    for changed in ([], None, {"x": X}):
+        state["x"] = changed
+        before = repr(state)
+        with pytest.raises(ValueError, match="outputs= had.*inputs="):
+            compiled(mx.array(7.0))
+        assert repr(state) == before
+    state["x"] = [X]
+    compiled(mx.array(8.0))
+    assert [state["a"].item(), state["x"][0].item(), state["z"].item()] == [8, 8, 8]
+
+
+def test_state_that_is_no_longer_an_output_is_put_back_and_named():
+    state = {"m": {"w": mx.array(1.0)}}
+
+    def step(x):
+        state["m"]["w"] = state["m"]["w"] + x
+        return state["m"]["w"]
+
+    for outputs in (state["m"], [state["m"]], ({"m": state["m"]},)):
+        compiled = mx.compile(step, inputs=state, outputs=outputs)
+        compiled(mx.array(1.0))
+    kept, state["m"] = state["m"], {"w": mx.array(10.0)}
+    with pytest.raises(ValueError, match=r"inputs\['m'\]\['w'\] is updated in 'step'.*outputs="):
+        compiled(mx.array(1.0))
+    assert (kept["w"].item(), state["m"]["w"].item()) == (4, 10)
+    state["m"] = kept
+    before = traces()
+    assert compiled(mx.array(1.0)).item() == 5 and traces() == before
+
+
 # ---- nodes of the user's -------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ use crate::array::PyArray;
 use crate::convert::to_array;
 use crate::dtype::PyDtype;
 use crate::nodes::{self, Parts};
+use crate::objects::Objects;
 use crate::random::RandomState;
 use crate::tree::{self, Level};
 use lazuli_core::cache::{self, Change};
@@ -19,15 +20,14 @@ use pyo3::types::{
     PyBool, PyBytes, PyComplex, PyDict, PyEllipsis, PyFloat, PyInt, PyList, PySlice, PyString, PyTuple,
     PyWeakrefReference,
 };
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
-use std::ops::Deref;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Token {
     Mode(CompileMode),
     Shapeless(&'static str),
-    /// `args`, `kwargs` or `inputs` begin.
+    /// `args`, `kwargs`, `inputs` or `outputs` begin.
     Part(&'static str),
     /// What follows is of a derived or registered class.
     Class(usize),
@@ -332,49 +332,6 @@ pub struct Call {
     pub captured: bool,
 }
 
-/// Objects in order of appearance, found by their addresses.
-pub struct Objects<T> {
-    all: Vec<Py<T>>,
-    /// Their places, once there are many.
-    places: HashMap<usize, usize>,
-}
-
-/// With fewer objects than this, looking through them all is quickest.
-const FEW: usize = 12;
-
-impl<T> Default for Objects<T> {
-    fn default() -> Self {
-        Objects { all: Vec::new(), places: HashMap::new() }
-    }
-}
-
-impl<T> Deref for Objects<T> {
-    type Target = Vec<Py<T>>;
-    fn deref(&self) -> &Vec<Py<T>> {
-        &self.all
-    }
-}
-
-impl<T> Objects<T> {
-    pub fn place(&self, object: &Bound<'_, T>) -> Option<usize> {
-        let address = object.as_ptr();
-        match self.all.len() {
-            0..=FEW => self.all.iter().position(|o| o.as_ptr() == address),
-            _ => self.places.get(&(address as usize)).copied(),
-        }
-    }
-    /// Adds an object that is not among them.
-    fn push(&mut self, object: &Bound<'_, T>) {
-        if self.all.len() == FEW {
-            self.places = self.all.iter().map(|o| o.as_ptr() as usize).zip(0..).collect();
-        }
-        if self.all.len() >= FEW {
-            self.places.insert(object.as_ptr() as usize, self.all.len());
-        }
-        self.all.push(object.clone().unbind());
-    }
-}
-
 impl Call {
     /// Reads one tree. `path` names it in errors: `args`, `inputs`.
     pub fn read(&mut self, v: &Bound<'_, PyAny>, path: &dyn Fn() -> String) -> PyResult<()> {
@@ -454,6 +411,32 @@ impl Call {
         attributes?;
         self.tokens.push(value);
         Ok(())
+    }
+
+    /// Reads which containers and arrays of an output capture are those that were read before. If state that is captured as inputs is no longer captured
+    /// as outputs, what a trace did to the one is not what a call has to do.
+    pub fn read_outputs(&mut self, v: &Bound<'_, PyAny>) -> PyResult<()> {
+        if let Ok(array) = v.cast::<PyArray>() {
+            self.tokens.push(self.objects.place(array).map_or(Token::None, Token::Same));
+            return Ok(());
+        }
+        // What is in it was read too.
+        if let Some(place) = self.containers.place(v) {
+            self.tokens.push(Token::Again(place));
+            return Ok(());
+        }
+        let _level = Level::enter()?;
+        if let Ok(list) = v.cast::<PyList>() {
+            list.iter().try_for_each(|x| self.read_outputs(&x))
+        } else if let Ok(tuple) = v.cast::<PyTuple>() {
+            tuple.iter().try_for_each(|x| self.read_outputs(&x))
+        } else if let Ok(dict) = v.cast::<PyDict>() {
+            tree::entries(dict)?.iter().try_for_each(|(_, x)| self.read_outputs(x))
+        } else if let Some(node) = nodes::find(v)? {
+            node.children.iter().try_for_each(|x| self.read_outputs(&x))
+        } else {
+            Ok(())
+        }
     }
 
     /// Reads a tree of what arrays are made with: arrays in it count by identity.

@@ -25,6 +25,7 @@ mod key;
 mod location;
 mod memory;
 mod nodes;
+mod objects;
 mod ops;
 mod random;
 mod transforms;

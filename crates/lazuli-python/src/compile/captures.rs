@@ -259,28 +259,54 @@ impl Edit {
         if items.iter().all(|e| matches!(e, Edit::Nothing)) { Edit::Nothing } else { Edit::Items(items) }
     }
 
-    /// Does it to a tree, with these arrays.
+    /// The error of a tree that it cannot be done to.
+    pub fn fits(&self, v: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = v.py();
+        match self {
+            Edit::Nothing | Edit::Become(_) => Ok(()),
+            Edit::Update if v.is_instance_of::<PyArray>() || v.is_instance_of::<RandomState>() => Ok(()),
+            Edit::Update => Err(moved(v, "an array")),
+            Edit::Put(_) => Err(moved(v, "a container around it")),
+            Edit::Items(items) => {
+                let (kind, now): (_, Vec<Bound<'_, PyAny>>) = match (v.cast::<PyTuple>(), v.cast::<PyList>()) {
+                    (Ok(tuple), _) => ("tuple", tuple.iter().collect()),
+                    (_, Ok(list)) => ("list", list.iter().collect()),
+                    _ => return Err(moved(v, "a list")),
+                };
+                if now.len() != items.len() {
+                    return Err(moved(v, &format!("a {kind} of {}", items.len())));
+                }
+                now.iter().zip(items).filter(|(_, edit)| !edit.is_put()).try_for_each(|(x, edit)| edit.fits(x))
+            }
+            Edit::Refill(_) => v.cast::<PyList>().map(drop).map_err(|_| moved(v, "a list")),
+            Edit::Entries { edits, .. } => {
+                let dict = v.cast::<PyDict>().map_err(|_| moved(v, "a dict"))?;
+                edits.iter().filter(|(_, edit)| !edit.is_put()).try_for_each(|(key, edit)| {
+                    let now = dict.get_item(key)?;
+                    edit.fits(&now.ok_or_else(|| moved(v, &format!("a dict with the key {}", key.bind(py))))?)
+                })
+            }
+        }
+    }
+
+    fn is_put(&self) -> bool {
+        matches!(self, Edit::Put(_))
+    }
+
+    /// Does it to a tree that it [fits](Self::fits), with these arrays.
     pub fn apply(&self, v: &Bound<'_, PyAny>, arrays: &mut Results<'_>) -> PyResult<()> {
         let py = v.py();
         match self {
-            Edit::Nothing => {}
+            Edit::Nothing | Edit::Put(_) => {}
             Edit::Update => match v.cast::<PyArray>() {
                 Ok(array) => arrays.update(array),
-                Err(_) if v.is_instance_of::<RandomState>() => arrays.update(&crate::random::key_object(py)?),
-                Err(_) => return Err(moved(v, "an array")),
+                Err(_) => arrays.update(&crate::random::key_object(py)?),
             },
-            Edit::Put(_) => return Err(moved(v, "a container around it")),
             Edit::Items(items) => {
                 if let Ok(tuple) = v.cast::<PyTuple>() {
-                    for (x, edit) in tuple.iter().zip(items) {
-                        edit.apply(&x, arrays)?;
-                    }
-                    return Ok(());
+                    return tuple.iter().zip(items).try_for_each(|(x, edit)| edit.apply(&x, arrays));
                 }
-                let list = v.cast::<PyList>().map_err(|_| moved(v, "a list"))?;
-                if list.len() != items.len() {
-                    return Err(moved(v, &format!("a list of {}", items.len())));
-                }
+                let list = v.cast::<PyList>()?;
                 for (i, edit) in items.iter().enumerate() {
                     match edit {
                         Edit::Nothing => {}
@@ -290,19 +316,18 @@ impl Edit {
                 }
             }
             Edit::Refill(template) => {
-                let list = v.cast::<PyList>().map_err(|_| moved(v, "a list"))?;
+                let list = v.cast::<PyList>()?;
                 list.set_slice(0, list.len(), &arrays.fill(py, template)?)?;
             }
             Edit::Entries { edits, gone, order } => {
-                let dict = v.cast::<PyDict>().map_err(|_| moved(v, "a dict"))?;
+                let dict = v.cast::<PyDict>()?;
                 for (key, edit) in edits {
-                    let key = key.bind(py);
                     match edit {
-                        Edit::Put(t) => tree::set_entry(dict, key, &arrays.fill(py, t)?)?,
+                        Edit::Put(t) => tree::set_entry(dict, key.bind(py), &arrays.fill(py, t)?)?,
                         edit => {
-                            let now =
-                                dict.get_item(key)?.ok_or_else(|| moved(v, &format!("a dict with the key {key}")))?;
-                            edit.apply(&now, arrays)?;
+                            if let Some(now) = dict.get_item(key)? {
+                                edit.apply(&now, arrays)?;
+                            }
                         }
                     }
                 }

@@ -87,6 +87,13 @@ struct Held {
     outputs: Option<Py<PyAny>>,
 }
 
+impl Held {
+    /// Whether the same object is captured as inputs and as outputs: then the key says all of its structure.
+    fn is_captured_both_ways(&self) -> bool {
+        matches!((&self.inputs, &self.outputs), (Some(inputs), Some(outputs)) if inputs.is(outputs))
+    }
+}
+
 /// Returns a compiled version of `fun`: the first call with arguments of new structure, shapes, dtypes or constants traces the function, simplifies and
 /// fuses what it did, and generates code; later calls run that.
 ///
@@ -412,6 +419,10 @@ impl Compiled {
                 }
             }
         }
+        if let (Some(_), Some(outputs), false) = (&held.inputs, &held.outputs, held.is_captured_both_ways()) {
+            call.tokens.push(Token::Part("outputs"));
+            call.read_outputs(outputs.bind(args.py()))?;
+        }
         Ok((call, Arguments { args, kwargs, arrays, nodes, captured, captured_containers }))
     }
 
@@ -458,6 +469,11 @@ fn finish<'py>(
     call: &Call,
     outputs: Arrays,
 ) -> PyResult<Bound<'py, PyAny>> {
+    if let (Some(edit), Some(tree)) = (&entry.captured, &held.outputs)
+        && !held.is_captured_both_ways()
+    {
+        edit.fits(tree.bind(py))?;
+    }
     let mut results = Results::new(outputs, entry, call);
     let result = results.fill(py, &entry.result)?;
     if let (Some(edit), Some(tree)) = (&entry.captured, &held.outputs) {
