@@ -198,8 +198,8 @@ class Lowered:
 def _cond(predicate: ArrayLike, on_true: ArrayLike, on_false: ArrayLike, operands: ArrayLike) -> array:
     """The result of the function that the predicate chooses."""
 
-def _custom(fun: Callable[..., Any], args: ArrayLike, kwargs: ArrayLike, vjp: ArrayLike | None = None, jvp: ArrayLike | None = None, recompute: ArrayLike = False) -> array:
-    """Calls `fun` as one that is computed again by its derivative (`recompute`), or one with derivatives of its own."""
+def _custom(fun: Callable[..., Any], args: ArrayLike, kwargs: ArrayLike, vjp: ArrayLike | None = None, jvp: ArrayLike | None = None, vmap: ArrayLike | None = None, recompute: ArrayLike = False) -> array:
+    """Calls `fun` as one that is computed again by its derivative (`recompute`), or one with derivatives, or a vectorisation, of its own."""
 
 def _debug_print(format: ArrayLike, values: ArrayLike) -> array:
     """Prints a line: `format` with arrays in the place of `{0}`, `{1}`, …."""

@@ -12,6 +12,7 @@
 
 pub mod array;
 pub mod backend;
+mod batch;
 mod bindings;
 pub mod cache;
 pub mod compile;

@@ -236,6 +236,10 @@ impl Program {
     pub fn constants(&self) -> &[Array] {
         &self.constants
     }
+    /// The rules of vectorisation that calls in it have: what transformations of the program may call.
+    pub fn vmap_rules(&self) -> Vec<Arc<dyn crate::custom::Vmap>> {
+        crate::batch::rules(&self.traced)
+    }
     /// Whether some constants have no value, because they belong to a trace around this one: such a program is of use within it alone.
     pub fn is_symbolic(&self) -> bool {
         trace::is_tracing() && self.constants.iter().any(Array::is_traced)

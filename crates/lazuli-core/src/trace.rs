@@ -78,9 +78,9 @@ impl Trace {
     pub fn placeholder(&self, aval: Aval) -> Array {
         Array::hole(aval, self.hole.clone())
     }
-    /// A placeholder for an array; in a shapeless trace it knows what its extents are those of.
+    /// A placeholder for an array; in a shapeless trace it knows what its extents are those of, those of a constant too.
     pub fn stand_in(&self, array: &Array) -> Array {
-        if shapeless::is_symbolic(array) { self.mark(array) } else { self.placeholder(array.aval().clone()) }
+        if shapeless::is_live() { self.mark(array) } else { self.placeholder(array.aval().clone()) }
     }
     /// Ends it: what was recorded that has effects, in order, for [`cut`].
     pub fn end(self) -> Effects {

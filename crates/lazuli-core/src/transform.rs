@@ -3,6 +3,7 @@
 //! The front ends put trees and argument numbers on top. The function is called once, on marked arrays.
 
 use crate::array::Array;
+use crate::batch;
 use crate::shapeless::{self, is_symbolic};
 use crate::trace::{self, Cut, Trace};
 use lazuli_ir::param::{Param, Params, join};
@@ -156,10 +157,15 @@ pub fn vmap(
     let holes = std::iter::zip(inputs, &axes).zip(points).map(hole).collect::<Result<Vec<_>>>()?;
     let outputs = f(&holes)?;
     let cut = trace::cut(&holes, &outputs, &trace.end())?;
-    let out_axes = out_axes(outputs.len())?.into();
+    let out_axes = out_axes(outputs.len())?;
+    if batch::has_rules(&cut.graph) {
+        let constants = cut.constants.iter().map(|a| (a.clone(), None));
+        let operands: Vec<_> = inputs.iter().cloned().zip(axes).chain(constants).collect();
+        return batch::vmap(&cut.graph, &operands, &out_axes);
+    }
     let in_axes = axes.iter().copied().chain(cut.constants.iter().map(|_| None)).collect();
     let operands: Vec<Array> = inputs.iter().chain(&cut.constants).cloned().collect();
-    Transform::Vmap { in_axes, out_axes }.apply(cut.graph, &operands)
+    Transform::Vmap { in_axes, out_axes: out_axes.into() }.apply(cut.graph, &operands)
 }
 
 /// The extent of a batch that lies along these axes, and the avals of one point of it.
@@ -274,7 +280,7 @@ impl Transform {
 
     /// Transforms a graph for its operands and records the result; in a shapeless trace anew for each binding of shapes.
     #[track_caller]
-    fn apply(self, graph: Graph, operands: &[Array]) -> Result<Vec<Array>> {
+    pub fn apply(self, graph: Graph, operands: &[Array]) -> Result<Vec<Array>> {
         if operands.iter().any(is_symbolic) {
             let rule = Transformed { transform: self, graph };
             return shapeless::record_rule(Arc::new(rule), &operands.iter().collect::<Vec<_>>());

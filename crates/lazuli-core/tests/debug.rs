@@ -91,9 +91,14 @@ fn a_checkpoint_prints_once_and_a_rule_when_it_is_used() {
             debug::print("cotangent {}", &[&ct[0]]);
             Ok(vec![&ct[0] * 2.0])
         };
-        custom::custom_function("f", std::slice::from_ref(x), |x| Ok(vec![x[0].sin()]), Some(&vjp), None)
-            .unwrap()
-            .remove(0)
+        custom::custom_function(
+            "f",
+            std::slice::from_ref(x),
+            |x| Ok(vec![x[0].sin()]),
+            custom::Rules { vjp: Some(&vjp), ..Default::default() },
+        )
+        .unwrap()
+        .remove(0)
             * 5.0
     };
     check(|| drop(compile(ruled)(&x)), "");

@@ -136,7 +136,7 @@ fn numbers_that_were_read_are_guarded() {
         "under a checkpoint" Refused OTHER => |x| custom::checkpoint("f", x, |x| Ok(vec![&x[0] * (x[0].dim(0).get() as f32)]))?;
         "in a rule" Refused OTHER => |x| vec![grad(|x: &Array| {
             let rule: custom::Vjp<'_> = &|x, c, _| Ok(vec![&c[0] * &x[0] * (x[0].dim(0).get() as f32)]);
-            custom::custom_function("f", std::slice::from_ref(x), |x| Ok(vec![x[0].sum(())]), Some(rule), None).unwrap().remove(0)
+            custom::custom_function("f", std::slice::from_ref(x), |x| Ok(vec![x[0].sum(())]), custom::Rules { vjp: Some(rule), ..Default::default() }).unwrap().remove(0)
         })(&x[0])];
         "in a function of its own" Refused OTHER => |x| vec![compile(|x: &Array| x * (x.shape()[0] as f32))(&x[0])];
     };
@@ -189,7 +189,7 @@ fn transformations_follow_the_shapes() {
         };
         "rules" Holds ONE => |x| vec![grad(|x: &Array| {
             let rule: custom::Vjp<'_> = &|x, c, y| Ok(vec![&c[0] * &x[0] * &y[0] / x[0].dim(0)]);
-            custom::custom_function("f", std::slice::from_ref(x), |x| Ok(vec![x[0].exp()]), Some(rule), None).unwrap().remove(0).sum(())
+            custom::custom_function("f", std::slice::from_ref(x), |x| Ok(vec![x[0].exp()]), custom::Rules { vjp: Some(rule), ..Default::default() }).unwrap().remove(0).sum(())
         })(&x[0])];
         "grad of mean" Holds ONE => |x| vec![grad(|x: &Array| (x.sin() * x).mean(()))(&x[0])];
         "grad through broadcasting" Holds &[&[&[2, 3], &[3]], &[&[4, 5], &[5]], &[&[7, 2], &[2]]] => |x| {

@@ -71,9 +71,9 @@ pub fn _cond<'py>(
         return Err(PyValueError::new_err(format!(
             "[cond] '{}' returns {} and '{}' {}: both functions must return the same containers and constants",
             name_of(on_true),
-            show(&first.result, py),
+            first.result.show(py),
             name_of(on_false),
-            show(&second.result, py)
+            second.result.show(py)
         )));
     }
     let own = first.branch.outputs.len();
@@ -138,20 +138,4 @@ fn numbers_as_arrays(value: Bound<'_, PyAny>) -> PyResult<Bound<'_, PyAny>> {
         return Ok(entries.into_any());
     }
     Ok(value)
-}
-
-/// A tree for people: `(array, {'a': array}, None)`.
-fn show(template: &Template, py: Python<'_>) -> String {
-    let all = |items: &[Template]| items.iter().map(|t| show(t, py)).collect::<Vec<_>>().join(", ");
-    match template {
-        Template::Array => "array".into(),
-        Template::Leaf(v) => v.bind(py).repr().map_or_else(|_| "a constant".into(), |r| r.to_string()),
-        Template::List(_, items) => format!("[{}]", all(items)),
-        Template::Tuple(_, items) => format!("({})", all(items)),
-        Template::Node(_, _, items) => format!("an object of ({})", all(items)),
-        Template::Dict(_, entries) => {
-            let entries = entries.iter().map(|(k, t)| format!("{}: {}", k.bind(py), show(t, py)));
-            format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
-        }
-    }
 }

@@ -13,6 +13,7 @@ mod buffer;
 mod compile;
 mod cond;
 mod convert;
+mod custom;
 mod debug;
 mod dim;
 mod dlpack;
@@ -66,7 +67,7 @@ fn _lazuli(m: &Bound<'_, PyModule>) -> PyResult<()> {
         wrap_pyfunction!(transforms::vjp, m)?,
         wrap_pyfunction!(transforms::jvp, m)?,
         wrap_pyfunction!(transforms::_vmap, m)?,
-        wrap_pyfunction!(transforms::_custom, m)?,
+        wrap_pyfunction!(custom::_custom, m)?,
         wrap_pyfunction!(transforms::eval, m)?,
         wrap_pyfunction!(transforms::async_eval, m)?,
         wrap_pyfunction!(transforms::synchronize, m)?,

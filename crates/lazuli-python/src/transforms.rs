@@ -3,10 +3,11 @@
 use crate::array::PyArray;
 use crate::errors::{Raised, run};
 use crate::tree::{self, Kept, Template};
-use lazuli_core::{Array, custom, transform};
+use lazuli_core::{Array, transform};
 use pyo3::exceptions::{PyRecursionError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
+use std::cell::{Cell, RefCell};
 
 /// The name of a function, for messages.
 pub fn name_of(fun: &Bound<'_, PyAny>) -> String {
@@ -20,7 +21,15 @@ pub fn name_of(fun: &Bound<'_, PyAny>) -> String {
 const MAX_DEPTH: usize = 256;
 
 thread_local! {
-    static DEPTH: std::cell::Cell<usize> = const { std::cell::Cell::new(0) };
+    static DEPTH: Cell<usize> = const { Cell::new(0) };
+    static KEPT: RefCell<Vec<Py<PyAny>>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Keeps an object that what is traced holds weakly, until the outermost transformation of this thread is done.
+pub fn keep(object: impl FnOnce() -> Py<PyAny>) {
+    if DEPTH.get() > 0 {
+        KEPT.with_borrow_mut(|kept| kept.push(object()));
+    }
 }
 
 /// A call of the user's function by a transformation, for as long as it lives.
@@ -43,6 +52,9 @@ impl Nested {
 impl Drop for Nested {
     fn drop(&mut self) {
         DEPTH.set(DEPTH.get() - 1);
+        if DEPTH.get() == 0 {
+            drop(KEPT.take());
+        }
     }
 }
 
@@ -278,7 +290,7 @@ pub fn jvp(
 
 /// Axes of a tree's arrays, from a tree of ints and None that may stop short: a number stands for all arrays below it.
 /// `what` are arguments or results, by the name of the parameter that gives their axes.
-fn axes_of(template: &Template, what: &str, axes: &Bound<'_, PyAny>, out: &mut Vec<Option<isize>>) -> PyResult<()> {
+pub fn axes_of(template: &Template, what: &str, axes: &Bound<'_, PyAny>, out: &mut Vec<Option<isize>>) -> PyResult<()> {
     let broadcast = |out: &mut Vec<Option<isize>>, axis: Option<isize>| out.extend((0..template.len()).map(|_| axis));
     if axes.is_none() {
         broadcast(out, None);
@@ -331,7 +343,7 @@ pub fn _vmap<'py>(
     let mut axes = Vec::new();
     axes_of(&template, "in_axes", in_axes, &mut axes)?;
     let raised = Raised::new();
-    let result: std::cell::RefCell<Option<Template>> = Default::default();
+    let result: RefCell<Option<Template>> = Default::default();
     let outputs = run(|| {
         let f = |holes: &[Array]| {
             let call = || {
@@ -355,73 +367,6 @@ pub fn _vmap<'py>(
     let outputs = raised.resolve(outputs)?;
     let result = result.into_inner().expect("set by the trace");
     result.fill(py, Kept::Classes, &mut outputs.into_iter())
-}
-
-/// Calls `fun` as one that is computed again by its derivative (`recompute`), or one with derivatives of its own.
-#[pyfunction]
-#[pyo3(signature = (fun, args, kwargs, vjp=None, jvp=None, recompute=false))]
-pub fn _custom<'py>(
-    fun: &Bound<'py, PyAny>,
-    args: &Bound<'py, PyTuple>,
-    kwargs: &Bound<'py, PyDict>,
-    vjp: Option<&Bound<'py, PyAny>>,
-    jvp: Option<&Bound<'py, PyAny>>,
-    recompute: bool,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = fun.py();
-    let _nested = Nested::enter(fun)?;
-    let name = name_of(fun);
-    let mut inputs = Vec::new();
-    let template = tree::flatten(args.as_any(), &mut inputs)?;
-    let raised = Raised::new();
-    let result: std::cell::RefCell<Option<Template>> = Default::default();
-    let arguments = |arrays: &[Array]| template.fill(py, Kept::Classes, &mut arrays.iter().cloned());
-    // A single argument stands by itself, several are a tuple.
-    let alone = |arrays: &[Array]| {
-        let all = arguments(arrays)?;
-        if args.len() == 1 { all.get_item(0) } else { Ok(all) }
-    };
-    let like_outputs = |arrays: &[Array]| {
-        let template = result.borrow();
-        template.as_ref().expect("set by the trace").fill(py, Kept::Classes, &mut arrays.iter().cloned())
-    };
-    let flat = |value: Bound<'py, PyAny>| {
-        let mut arrays = Vec::new();
-        tree::flatten(&value, &mut arrays).map(|_| arrays)
-    };
-    let f = |arrays: &[Array]| {
-        let call = || {
-            let value = fun.call(arguments(arrays)?.cast_into::<PyTuple>()?, Some(kwargs))?;
-            let mut outputs = Vec::new();
-            *result.borrow_mut() = Some(tree::flatten(&value, &mut outputs)?);
-            Ok(outputs)
-        };
-        call().map_err(|e| raised.keep(e))
-    };
-    let pull = |primals: &[Array], cotangents: &[Array], outputs: &[Array]| {
-        let call = || {
-            let rule = vjp.expect("called where there is one");
-            flat(rule.call1((alone(primals)?, like_outputs(cotangents)?, like_outputs(outputs)?))?)
-        };
-        call().map_err(|e| raised.keep(e))
-    };
-    let push = |primals: &[Array], tangents: &[Array]| {
-        let call = || {
-            let rule = jvp.expect("called where there is one");
-            flat(rule.call1((alone(primals)?, alone(tangents)?))?)
-        };
-        call().map_err(|e| raised.keep(e))
-    };
-    let outputs = run(|| match recompute {
-        true => custom::checkpoint(&name, &inputs, f),
-        false => {
-            let pull: custom::Vjp = &pull;
-            let push: custom::Jvp = &push;
-            custom::custom_function(&name, &inputs, f, vjp.map(|_| pull), jvp.map(|_| push))
-        }
-    });
-    let outputs = raised.resolve(outputs)?;
-    like_outputs(&outputs)
 }
 
 /// Computes all arrays of these trees now.

@@ -367,6 +367,42 @@ impl Template {
             }
         })
     }
+    /// A tree of axes for its arrays: ints in their places, `None` for arrays without one and for everything else.
+    pub fn axes<'py>(
+        &self,
+        py: Python<'py>,
+        axes: &mut dyn Iterator<Item = Option<usize>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        let mut all = |items: &[Template]| items.iter().map(|t| t.axes(py, axes)).collect::<PyResult<Vec<_>>>();
+        Ok(match self {
+            Template::Array => axes.next().flatten().into_pyobject(py)?,
+            Template::Leaf(_) => py.None().into_bound(py),
+            Template::List(_, items) => PyList::new(py, all(items)?)?.into_any(),
+            Template::Tuple(_, items) | Template::Node(_, _, items) => PyTuple::new(py, all(items)?)?.into_any(),
+            Template::Dict(_, entries) => {
+                let dict = PyDict::new(py);
+                for (k, t) in entries {
+                    dict.set_item(k, t.axes(py, axes)?)?;
+                }
+                dict.into_any()
+            }
+        })
+    }
+    /// The tree for people: `(array, {'a': array}, None)`.
+    pub fn show(&self, py: Python<'_>) -> String {
+        let all = |items: &[Template]| items.iter().map(|t| t.show(py)).collect::<Vec<_>>().join(", ");
+        match self {
+            Template::Array => "array".into(),
+            Template::Leaf(v) => v.bind(py).repr().map_or_else(|_| "a constant".into(), |r| r.to_string()),
+            Template::List(_, items) => format!("[{}]", all(items)),
+            Template::Tuple(_, items) => format!("({})", all(items)),
+            Template::Node(_, _, items) => format!("an object of ({})", all(items)),
+            Template::Dict(_, entries) => {
+                let entries = entries.iter().map(|(k, t)| format!("{}: {}", k.bind(py), t.show(py)));
+                format!("{{{}}}", entries.collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
     /// How many arrays it has places for.
     pub fn len(&self) -> usize {
         match self {

@@ -55,9 +55,10 @@ mod guide;
 pub use lazuli_core::{
     Array, Axes, CompileMode, CompileStats, Compiled, DType, Differentiable, Element, Ellipsis, Error, ErrorKind,
     Explanation, Function, Mappable, NewAxis, Operand, Output, Result, Scalar, Tree, array, async_eval, catch, compile,
-    compile_disabled, compile_is_enabled, compile_mode, compile_stats, concatenate, cond, debug, disable_compile,
-    enable_compile, export, files, grad, grad_all, jvp, keep, ops, paths, random, select, set_compile_mode, stack,
-    step, synchronize, tree, try_jvp, try_vjp, value_and_grad, vjp, vmap, vmap_along, vmap_into,
+    compile_disabled, compile_is_enabled, compile_mode, compile_stats, concatenate, cond, custom, debug,
+    disable_compile, enable_compile, export, files, grad, grad_all, jvp, keep, ops, paths, random, select,
+    set_compile_mode, stack, step, synchronize, tree, try_jvp, try_vjp, value_and_grad, vjp, vmap, vmap_along,
+    vmap_into,
 };
 /// Derives [`Module`](trait@nn::Module) for a struct of modules that are applied one after the other. A module with a `forward` of its own derives
 /// [`Tree`](macro@Tree) and implements `Module`.

@@ -232,11 +232,12 @@ def cond(pred: Any, true_fun: Callable[..., R], false_fun: Callable[..., R], *op
 
 
 class custom_function:
-    """A function with derivatives of its own, as a decorator.
+    """A function with derivatives and a vectorisation of its own, as a decorator.
 
-    The rule of reverse mode is set with :meth:`vjp`, that of forward mode with :meth:`jvp`. What has no rule is derived
-    from the operations of the function. Over a batch (:func:`vmap`) both the function and its rules are batched.
-    Rules are traced when the function is called within a transformation.
+    The rule of reverse mode is set with :meth:`vjp`, that of forward mode with :meth:`jvp`, that of batches with :meth:`vmap`.
+    What has no rule is derived from the operations of the function; without a rule for batches the function and its
+    derivatives are vectorised. Derivatives are traced when the function is called within a transformation; the rule for
+    batches is called when the call meets a batch, within the call of what :func:`vmap` returned.
 
     Example:
         >>> import lazuli.core as mx
@@ -249,6 +250,15 @@ class custom_function:
         ...     return cotangent * mx.cos(x) * y, cotangent * mx.sin(x)
         >>> mx.grad(f)(mx.array(0.0), mx.array(2.0))
         array(2, dtype=float32)
+
+        >>> @mx.custom_function
+        ... def total(x):
+        ...     return x.sum()
+        >>> @total.vmap
+        ... def total_vmap(x, axis):
+        ...     return x.sum(axis=[i for i in range(x.ndim) if i != axis]), 0
+        >>> mx.vmap(total)(mx.ones((2, 3)))
+        array([3, 3], dtype=float32)
     """
 
     def __init__(self, fun: Callable[..., Any]) -> None:
@@ -256,10 +266,12 @@ class custom_function:
         self._fun = fun
         self._vjp: Callable[..., Any] | None = None
         self._jvp: Callable[..., Any] | None = None
+        self._vmap: Callable[..., Any] | None = None
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Calls the function on arrays and trees of arrays; keyword arguments have no derivative by a rule."""
-        return _lazuli._custom(self._fun, args, kwargs, vjp=self._vjp, jvp=self._jvp)
+        """Calls the function on arrays and trees of arrays; keyword arguments have no derivative by a rule, and a rule for batches
+        does not take them."""
+        return _lazuli._custom(self._fun, args, kwargs, vjp=self._vjp, jvp=self._jvp, vmap=self._vmap)
 
     def vjp(self, rule: Callable[..., Any]) -> custom_function:
         """Sets the rule of reverse mode, a decorator.
@@ -279,4 +291,24 @@ class custom_function:
                 tangents like what the function returns.
         """
         self._jvp = rule
+        return self
+
+    def vmap(self, rule: Callable[..., Any]) -> custom_function:
+        """Sets the rule for batches, a decorator.
+
+        Args:
+            rule: called with the inputs (a tuple of the positional arguments, or the only one itself), which have the batch as one
+                more axis or are the same for all points, and with a tree like them that says where: an axis from 0 on, or
+                ``None``. It returns a pair: what the function returns, for the whole batch, and where each array of
+                that has the batch: an axis, ``None`` for one that all points share, or a tree of both.
+
+        In nested batches the innermost calls the rule, and what the rule does is vectorised further. The derivative of a batched
+        call is that of the function (:meth:`vjp`, :meth:`jvp`) over the batch, or, if it has none, that of what the rule
+        does. An array that the function reaches through its closure must not differ from point to point.
+
+        Raises:
+            ValueError: when the batched function is called: the rule returns another structure, or shapes that do not fit; the function
+                is given arguments by name.
+        """
+        self._vmap = rule
         return self

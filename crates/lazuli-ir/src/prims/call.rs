@@ -7,6 +7,7 @@ use crate::param::Params;
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
 use lazuli_kernel::{Error, Result, Shape};
 use smallvec::SmallVec;
+use std::any::Any;
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
@@ -21,6 +22,30 @@ pub struct Call {
     /// What makes the body for other shapes, where that is more than running the shape rules again.
     pub rule: Option<Rule>,
     pub derivative: Derivative,
+    /// How it runs over a batch, if not as its body does. It is no part of the text: a graph that is read has none.
+    pub vmap: Option<VmapRule>,
+}
+
+/// A rule of vectorisation that the caller gave. What it is, who calls it knows; transformations that do not, vectorise the body. Those of two calls are the same if they
+/// are one object.
+#[derive(Clone)]
+pub struct VmapRule(pub Arc<dyn Any + Send + Sync>);
+
+impl fmt::Debug for VmapRule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VmapRule").finish_non_exhaustive()
+    }
+}
+impl PartialEq for VmapRule {
+    fn eq(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+}
+impl Eq for VmapRule {}
+impl std::hash::Hash for VmapRule {
+    fn hash<H: std::hash::Hasher>(&self, h: &mut H) {
+        Arc::as_ptr(&self.0).hash(h);
+    }
 }
 
 /// Makes a graph for inputs of given avals: of a body that depends on their extents in ways that no parameter states, such as the derivative
@@ -89,16 +114,12 @@ impl Derivative {
 impl Call {
     /// A call of this graph, which has no constants.
     pub fn new(name: impl Into<Arc<str>>, graph: impl Into<Arc<Graph>>) -> Call {
-        Call { name: name.into(), graph: graph.into(), rule: None, derivative: Derivative::Body }
+        Call { name: name.into(), graph: graph.into(), rule: None, derivative: Derivative::Body, vmap: None }
     }
     /// A call whose body `rule` makes for each binding of shapes; these are the first.
     pub fn ruled(name: impl Into<Arc<str>>, rule: Arc<dyn GraphRule>, inputs: &[&Aval]) -> Result<Call> {
-        Ok(Call {
-            name: name.into(),
-            graph: rule.graph(inputs)?.into(),
-            rule: Some(Rule(rule)),
-            derivative: Derivative::Body,
-        })
+        let graph = rule.graph(inputs)?;
+        Ok(Call { rule: Some(Rule(rule)), ..Call::new(name, graph) })
     }
     /// The body for inputs of these avals.
     pub fn body(&self, inputs: &[&Aval]) -> Result<Cow<'_, Graph>> {
@@ -130,7 +151,7 @@ impl Call {
             }
             other => other.clone(),
         };
-        Ok(Call { name: self.name.clone(), graph: graph.into(), rule: self.rule.clone(), derivative })
+        Ok(Call { graph: graph.into(), derivative, ..self.clone() })
     }
     /// Its body and the graphs of its derivative.
     pub fn graphs(&self) -> impl Iterator<Item = &Arc<Graph>> {
@@ -151,7 +172,7 @@ impl Call {
             Derivative::Pullback { vjp } => Derivative::Pullback { vjp: one(vjp)? },
             other => other.clone(),
         };
-        Ok(Call { name: self.name.clone(), graph: one(&self.graph)?, rule: self.rule.clone(), derivative })
+        Ok(Call { graph: one(&self.graph)?, derivative, ..self.clone() })
     }
     /// Whether the inputs of the body are of these avals.
     pub fn fits(&self, inputs: &[&Aval]) -> bool {

@@ -23,6 +23,8 @@ pub struct Entry {
     pub updated: Vec<usize>,
     /// Objects whose addresses are in the key.
     pub identities: Identities,
+    /// Rules of vectorisation that the program holds weakly.
+    pub rules: Vec<Py<PyAny>>,
 }
 
 /// Which object an array that a call returns, or puts into a captured tree, is.
@@ -104,7 +106,10 @@ impl<'a> Results<'a> {
 impl Entry {
     /// Whether it holds no object that could hold others, the function among them: such an entry may outlive the compiled object.
     pub fn is_plain(&self, py: Python<'_>) -> bool {
-        self.identities.strong.is_empty() && self.captured.is_none() && self.result.is_plain(py)
+        self.identities.strong.is_empty()
+            && self.rules.is_empty()
+            && self.captured.is_none()
+            && self.result.is_plain(py)
     }
     /// Shows a garbage collector the objects that it holds.
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
@@ -112,6 +117,6 @@ impl Entry {
         if let Some(edit) = &self.captured {
             edit.traverse(visit)?;
         }
-        self.identities.strong.iter().try_for_each(|object| visit.call(object))
+        self.identities.strong.iter().chain(&self.rules).try_for_each(|object| visit.call(object))
     }
 }

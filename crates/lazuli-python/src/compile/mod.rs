@@ -18,7 +18,7 @@ mod verify;
 use crate::array::PyArray;
 use crate::errors::{exception, run};
 use crate::key::{Call, Shapes, Token};
-use crate::transforms::name_of;
+use crate::transforms::{keep, name_of};
 use entry::{Entry, Results};
 pub use explain::{Explanation, Lowered};
 use lazuli_core::program::Arrays;
@@ -171,6 +171,7 @@ impl Compiled {
             Some(entry) => entry,
             None => self.trace(held, &arguments, &mut call, mode)?,
         };
+        entry.rules.iter().for_each(|rule| keep(|| rule.clone_ref(py)));
         // Within a trace there are no values to compare.
         let outputs = match mode == CompileMode::Verify && !lazuli_core::trace::is_tracing() {
             true => verify::verify(held, &arguments, &call, &entry)?,

@@ -7,6 +7,7 @@ use super::captures::{Edit, Replaced, Snapshot};
 use super::entry::{Entry, Outputs, Source};
 use super::{Arguments, Cache, Compiled, Held, Shapeless, reach};
 use crate::array::PyArray;
+use crate::custom;
 use crate::errors::run;
 use crate::frames::{self, Scope, Seen};
 use crate::key::{Call, Identities, Shapes, Token};
@@ -132,7 +133,8 @@ impl Compiled {
         let program = Arc::new(program);
         let identities = Identities::new(py, std::mem::take(&mut call.identities));
         let symbolic = program.is_symbolic();
-        let entry = Arc::new(Entry { program, result, captured, sources, updated, identities });
+        let rules = custom::vmap_rules(py, &program);
+        let entry = Arc::new(Entry { program, result, captured, sources, updated, identities, rules });
         // What was traced within another trace may mention that trace's placeholders: it serves this call alone.
         if !symbolic {
             let cache = if entry.is_plain(py) { &self.shared } else { &self.own };
