@@ -2,9 +2,9 @@
 
 use super::{Accumulator, BinaryOp, Inner, Inst, Operand, Role, UnaryOp, Value};
 use crate::dtype::DType;
-use crate::hash::Map;
+use crate::hash::WordHasher;
 use crate::scalar::Scalar;
-use std::collections::hash_map::Entry;
+use std::hash::{Hash, Hasher};
 
 /// Builds a straight line of instructions, giving equal instructions one value.
 ///
@@ -23,15 +23,64 @@ pub struct Emit {
     pub types: Vec<DType>,
     pub operands: Vec<Operand>,
     pub params: Vec<DType>,
-    known: Map<Inst, Value>,
+    known: Known,
     accumulators: Vec<DType>,
+}
+
+/// Finds instructions of a line: an open table of their numbers, at most half full. The line itself holds the instructions.
+#[derive(Debug, Default, Clone)]
+struct Known {
+    places: Vec<u32>,
+    count: usize,
+}
+
+impl Known {
+    const FREE: u32 = u32::MAX;
+
+    fn with_capacity(n: usize) -> Self {
+        Self { places: vec![Self::FREE; (2 * n).next_power_of_two()], count: 0 }
+    }
+    /// The number of an instruction, or the place where that should go.
+    fn find(&self, line: &[Inst], inst: &Inst) -> Result<u32, usize> {
+        let mut hasher = WordHasher::default();
+        inst.hash(&mut hasher);
+        let last = self.places.len() - 1;
+        let mut place = hasher.finish() as usize & last;
+        loop {
+            match self.places[place] {
+                Self::FREE => return Err(place),
+                n if line[n as usize] == *inst => return Ok(n),
+                _ => place = (place + 1) & last,
+            }
+        }
+    }
+    /// The number of an instruction of the line; of one that is new, the number that it will have there.
+    fn number(&mut self, line: &[Inst], inst: &Inst) -> u32 {
+        if 2 * (self.count + 1) > self.places.len() {
+            let old = std::mem::replace(self, Self::with_capacity(self.places.len().max(16)));
+            for n in old.places.into_iter().filter(|&n| n != Self::FREE) {
+                let place = self.find(line, &line[n as usize]).expect_err("each stood there once");
+                self.places[place] = n;
+            }
+            self.count = old.count;
+        }
+        self.find(line, inst).unwrap_or_else(|place| {
+            self.count += 1;
+            self.places[place] = line.len() as u32;
+            self.places[place]
+        })
+    }
+    fn clear(&mut self) {
+        self.places.fill(Self::FREE);
+        self.count = 0;
+    }
 }
 
 impl Emit {
     pub fn new() -> Self {
-        // Room for a typical body: growing by doubling costs as much as filling. (A table of 64 places.)
-        let known = Map::with_capacity_and_hasher(56, Default::default());
-        Self { insts: Vec::with_capacity(56), types: Vec::with_capacity(56), known, ..Self::default() }
+        // Room for a typical body: growing by doubling costs as much as filling.
+        let (insts, types) = (Vec::with_capacity(64), Vec::with_capacity(64));
+        Self { insts, types, known: Known::with_capacity(64), ..Self::default() }
     }
     /// Declares an input operand of stride class `Unit` and loads it.
     pub fn input(&mut self, dtype: DType) -> Value {
@@ -49,20 +98,18 @@ impl Emit {
     }
     /// The value of `inst`, new or already known.
     pub fn push(&mut self, inst: Inst) -> Value {
-        let place = match self.known.entry(inst) {
-            Entry::Occupied(known) => return *known.get(),
-            Entry::Vacant(place) => place,
-        };
+        let v = Value(self.known.number(&self.insts, &inst));
+        if (v.0 as usize) < self.insts.len() {
+            return v;
+        }
         let dtype = inst.dtype(
             |v| self.types[v.0 as usize],
             |p| self.params[p as usize],
             |o| self.operands[o as usize].dtype,
             |a| self.accumulators[a as usize],
         );
-        let v = Value(self.insts.len() as u32);
         self.insts.push(inst);
         self.types.push(dtype);
-        place.insert(v);
         v
     }
     /// Announces the next accumulator of rows, whose result later instructions may use; returns its number.
