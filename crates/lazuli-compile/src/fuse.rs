@@ -10,7 +10,8 @@
 //!
 //! Reductions, scans, scatters, updates and library calls are *anchors*: each begins a kernel, but that reductions of one space join, and that a reduction joins the
 //! map that consumes it: at every point of its result (its epilogue), or at every point of what it reduces, where a row of that stays in the cache ([`loops`]).
-//! A matrix product joins the map that consumes it at every point of its result, too.
+//! A matrix product joins the map that consumes it at every point of its result, too, and so do an assignment at a few computed positions and
+//! an update of a slice.
 //!
 //! Every kernel has a *height*, above that of all kernels that read what it stores; only kernels of one height are merged. So no kernel ever waits
 //! for itself. A kernel has at most [`MOST_OPERANDS`] operands and about [`MOST_INSTRUCTIONS`] instructions; what would exceed them is split, without a word.
@@ -119,8 +120,8 @@ struct Kernel {
     height: u32,
     region: u32,
     stream: u32,
-    /// It is the epilogue of a matrix product: a map whose loop is that of the product's result.
-    has_product: bool,
+    /// It is the epilogue of a matrix product, or follows a write into a part of an array: a map whose loop is that of the result.
+    is_epilogue: bool,
     instructions: u32,
     /// Variables needed that are not computed here.
     reads: Set<Var>,
@@ -269,8 +270,16 @@ impl<'a> Fuser<'a> {
                 self.pointwise[i as usize] = true;
                 self.pointwise(i, e);
             }
+            Lowering::Scatter { op: ScatterOp::Assign, space } => self.write(i, e, &space),
+            Lowering::Update { op } if combines_by_parts(graph, e, op) => match e.inputs[1] {
+                Atom::Var(part) => self.write(i, e, self.shape(part)),
+                Atom::Lit(_) => self.write(i, e, &[]),
+            },
             Lowering::Host => self.host(i, e),
-            _ => self.closed(i, e),
+            other => {
+                self.closed(i, e);
+                self.keep(e, other);
+            }
         }
         if e.meta.effect == Effect::Ordered {
             let heights = self.placements[i as usize].iter().map(|p| self.kernel(p.kernel).height);
@@ -287,6 +296,20 @@ impl<'a> Fuser<'a> {
             if self.producers[n] != NONE {
                 self.reasons.push((v, why));
             }
+        }
+    }
+
+    /// Notes why what an anchor by itself gives lies in memory.
+    fn keep(&mut self, e: &Equation, lowering: Lowering) {
+        let why = match lowering {
+            Lowering::Scan { .. } => "a running combination stores it",
+            Lowering::Scatter { .. } | Lowering::Update { .. } => "it is updated in memory",
+            Lowering::Library(_) => "a library routine stores it",
+            _ => return,
+        };
+        let v = e.outputs[0];
+        if !self.stored[v.0 as usize] && self.starts[v.0 as usize] < self.starts[v.0 as usize + 1] {
+            self.reasons.push((v, why));
         }
     }
 
@@ -425,7 +448,7 @@ impl<'a> Fuser<'a> {
             height,
             region: self.regions.get(i as usize).copied().unwrap_or(0),
             stream: self.graph.equations[i as usize].meta.stream,
-            has_product: false,
+            is_epilogue: false,
             instructions: 0,
             reads: Set::default(),
             group: Group::default(),
@@ -478,7 +501,7 @@ impl<'a> Fuser<'a> {
     fn split(&mut self, kernel: u32, v: Var) -> bool {
         let shape = self.shape(v);
         let k = &mut self.kernels[kernel as usize];
-        if k.has_product {
+        if k.is_epilogue {
             return false;
         }
         let mut all: SmallVec<[usize; 4]> = k.boundaries.iter().copied().chain(boundaries(shape)).collect();

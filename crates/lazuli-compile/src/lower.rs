@@ -10,17 +10,16 @@ mod body;
 mod finish;
 mod outside;
 mod places;
+mod write;
 
 use crate::fuse::{Group, same_points};
 use crate::pipeline::{Compiled, Options};
 use body::{Access, Body};
 use finish::finish;
 pub(crate) use finish::{Bound, Launch, Operands};
-use lazuli_ir::prim::{Library, ScatterPoint};
-use lazuli_ir::{Atom, Aval, Error, Graph, Index, Ix, Lane, Lowering, Result, Scalar, Shape, Var, shape};
-use lazuli_kernel::{
-    Accumulator, BinaryOp, Combine, DType, HostCall, Inst, Layout, Nest, Plan, Role, ScanOp, ScatterOp, Store, Value,
-};
+use lazuli_ir::prim::Library;
+use lazuli_ir::{Atom, Aval, Error, Graph, Index, Ix, Lane, Lowering, Result, Shape, Var, shape};
+use lazuli_kernel::{Accumulator, Combine, DType, HostCall, Inst, Layout, Nest, Plan, Role, ScanOp, Store, Value};
 pub(crate) use outside::transpose_of;
 use places::Places;
 pub(crate) use places::{BufferId, Place};
@@ -184,8 +183,8 @@ impl<'a> Lowerer<'a> {
         let result = match self.lowering(anchor) {
             Lowering::Reduce { .. } => self.reduce(group),
             Lowering::Scan { op, axis, reverse, exclusive } => self.scan(anchor, op, axis, reverse, exclusive),
-            Lowering::Scatter { op, space } => self.scatter(anchor, op, &space),
-            Lowering::Update { op } => self.update(anchor, op),
+            Lowering::Scatter { op, space } => self.scatter(anchor, op, &space, group),
+            Lowering::Update { op } => self.update(anchor, op, group),
             Lowering::Library(Library::Matmul) => self.matmul(anchor, group),
             Lowering::Library(Library::Sort { axis, indices }) => self.sort(anchor, axis, indices),
             Lowering::Host => self.host(anchor),
@@ -481,78 +480,6 @@ impl<'a> Lowerer<'a> {
         store_lane(&mut body, place, lane, &at, &mut stores);
         self.launch(body, Nest::Map { stores });
     }
-
-    /// A copy of the target, then its updates one by one. Half floats are combined in f32 and round once, at the end.
-    fn scatter(&mut self, anchor: u32, op: ScatterOp, space: &Shape) -> Result<()> {
-        let graph = self.graph;
-        let equation = &graph.equations[anchor as usize];
-        let v = equation.outputs[0];
-        let aval = self.aval(v);
-        let place = self.fresh(aval);
-        let half = matches!(aval.dtype, DType::F16 | DType::BF16) && op != ScatterOp::Assign;
-        let streams: usize = if aval.dtype == DType::C64 { 2 } else { 1 };
-        if streams == 2 && !matches!(op, ScatterOp::Assign | ScatterOp::Add) {
-            let message = "complex numbers can be assigned and added at computed positions, and no more";
-            return Err(Error::new(lazuli_ir::ErrorKind::Unsupported, equation.prim.name(), message));
-        }
-        // A bool is added as "or", multiplied as "and".
-        let op = match (aval.dtype, op) {
-            (DType::Bool, ScatterOp::Add) => ScatterOp::Max,
-            (DType::Bool, ScatterOp::Mul) => ScatterOp::Min,
-            _ => op,
-        };
-        let wide = if half { self.fresh(&Aval::new(DType::F32, aval.shape.clone())) } else { place.clone() };
-        self.copy_input(anchor, &wide, if half { DType::F32 } else { aval.dtype });
-        for stream in 0..streams {
-            let mut body = Body::new();
-            let at = body.begin(space, &[]);
-            let ScatterPoint { at, value } =
-                body.with(graph, &mut self.places, anchor, |cx| equation.prim.scatter(cx, &at));
-            let mask = inside(&mut body, &at, &aval.shape);
-            let index = body.linear(&at, &wide.layout.strides, streams as isize, stream as isize);
-            let value = match value {
-                Lane::Complex(re, im) => [re, im][stream],
-                Lane::Real(x) if half => body.emit.cast(DType::F32, x),
-                Lane::Real(x) => x,
-            };
-            let strides = SmallVec::from_elem(0, body.loops.len());
-            let access = Access { buffer: wide.buffer, offset: 0, strides, len: aval.size() * streams };
-            let dtype = body.emit.dtype(value);
-            let target = body.access(access, dtype, Role::InOut);
-            self.launch(body, Nest::Scatter { op, target, index, mask, value });
-        }
-        if half {
-            self.convert(&wide, DType::F32, &place, aval.dtype);
-        }
-        self.places.set(v, place);
-        Ok(())
-    }
-
-    /// A copy of the target, then a strided map over the part that is updated.
-    fn update(&mut self, anchor: u32, op: ScatterOp) -> Result<()> {
-        let graph = self.graph;
-        let equation = &graph.equations[anchor as usize];
-        let v = equation.outputs[0];
-        let aval = self.aval(v);
-        let place = self.fresh(aval);
-        self.copy_input(anchor, &place, aval.dtype);
-        let part = self.input_aval(anchor, 1).shape;
-        let layout = equation.prim.layout(&place.layout, &part).ok_or_else(|| {
-            Error::internal(equation.prim.name(), "an update states where its part lies in a row-contiguous target")
-        })?;
-        let target = Place { buffer: place.buffer, layout };
-        let mut body = Body::new();
-        let at = body.begin(&part, &[]);
-        let update = body.operand(graph, &mut self.places, anchor, 1, &at);
-        let mut stores = Vec::new();
-        match op {
-            ScatterOp::Assign => store_lane(&mut body, &target, update, &at, &mut stores),
-            _ => combine_lane(&mut body, &target, op, update, &at, &mut stores),
-        }
-        self.launch(body, Nest::Map { stores });
-        self.places.set(v, place);
-        Ok(())
-    }
 }
 
 pub(crate) fn lowering(graph: &Graph, equation: u32) -> Lowering {
@@ -578,49 +505,6 @@ fn target(body: &mut Body, place: &Place, at: &[Ix], parts: usize, part: usize, 
     let (offset, strides) = body.affine_access(&place.layout, at, parts as isize);
     let access = Access { buffer: place.buffer, offset: offset + part as isize, strides, len: 0 };
     body.access(access, dtype, role)
-}
-
-/// Stores what stands at an index combined with an update.
-fn combine_lane(body: &mut Body, place: &Place, op: ScatterOp, update: Lane, at: &[Ix], stores: &mut Vec<Store>) {
-    let binary = match op {
-        ScatterOp::Assign => unreachable!("stored as is"),
-        ScatterOp::Add => BinaryOp::Add,
-        ScatterOp::Mul => BinaryOp::Mul,
-        ScatterOp::Min => BinaryOp::Min,
-        ScatterOp::Max => BinaryOp::Max,
-    };
-    match update {
-        Lane::Real(x) => {
-            let dtype = body.emit.dtype(x);
-            let operand = target(body, place, at, 1, 0, dtype, Role::InOut);
-            let old = body.emit.push(Inst::Load(operand));
-            let e = &mut body.emit;
-            let value = match (dtype, binary) {
-                (DType::F16 | DType::BF16, _) => {
-                    let (old, x) = (e.cast(DType::F32, old), e.cast(DType::F32, x));
-                    let wide = e.binary(binary, old, x);
-                    e.cast(dtype, wide)
-                }
-                (DType::Bool, BinaryOp::Add) => e.or(old, x),
-                (DType::Bool, BinaryOp::Mul) => e.and(old, x),
-                _ => e.binary(binary, old, x),
-            };
-            stores.push(Store { operand, value });
-        }
-        Lane::Complex(re, im) => {
-            let operands = [0, 1].map(|part| target(body, place, at, 2, part, DType::F32, Role::InOut));
-            let [a, b] = operands.map(|o| body.emit.push(Inst::Load(o)));
-            let e = &mut body.emit;
-            let (re, im) = match binary {
-                BinaryOp::Mul => {
-                    let (ac, bd, ad, bc) = (e.mul(a, re), e.mul(b, im), e.mul(a, im), e.mul(b, re));
-                    (e.sub(ac, bd), e.add(ad, bc))
-                }
-                _ => (e.binary(binary, a, re), e.binary(binary, b, im)),
-            };
-            stores.extend([Store { operand: operands[0], value: re }, Store { operand: operands[1], value: im }]);
-        }
-    }
 }
 
 /// What a reduction accumulates for a number: its parts, in the dtype of the accumulator.
@@ -680,18 +564,4 @@ fn reduced(body: &mut Body, combine: Combine, first: u32, n: usize, output: DTyp
         return Lane::Complex(value, e.push(Inst::Reduced(first + 1)));
     }
     Lane::Real(e.cast(output, value))
-}
-
-/// Whether a position lies within `extents`; `None` if it is affine, hence inside by construction.
-fn inside(body: &mut Body, at: &[Ix], extents: &[usize]) -> Option<Value> {
-    let mut mask: Option<Value> = None;
-    for (ix, &n) in at.iter().zip(extents) {
-        let Ix::Computed(v) = *ix else { continue };
-        let (zero, n) = (body.emit.i64(0), body.param(Scalar::i64(n as i64)));
-        let low = body.emit.binary(BinaryOp::Ge, v, zero);
-        let high = body.emit.lt(v, n);
-        let both = body.emit.and(low, high);
-        mask = Some(mask.map_or(both, |m| body.emit.and(m, both)));
-    }
-    mask
 }

@@ -232,7 +232,30 @@ fn updates_of_a_part_pass_on_to_their_users() {
     // What has to lie in memory is written there.
     check("a: f32[4,8]", &format!("{update}return e"), &["exp add slice_update"]);
     let both = format!("{update}f: f32[4,8] = negative e\nreturn e f");
-    check("a: f32[4,8]", &both, &["exp add slice_update", "negative"]);
+    check("a: f32[4,8]", &both, &["exp add slice_update negative"]);
+    check_steps("a: f32[4,8]", &both, &["(32,)", "(4, 3)"]);
+}
+
+#[test]
+fn assignments_at_computed_positions_take_the_maps_around_them() {
+    let inputs = "a: f32[9,8], i: i32[3], u: f32[3,1,8], o: f32[9,8], k: i32[9,2], w: f32[9,2]";
+    let assign = "b: f32[9,8] = exp a\nv: f32[3,1,8] = tanh u\nc: f32[9,8] = scatter[axes=(0),op=assign] b i v\n";
+    let map = "d: f32[9,8] = multiply c o\ne: f32[9,8] = add d 1.0:f32\n";
+    check(inputs, &format!("{assign}{map}return e"), &["exp tanh scatter multiply add"]);
+    // The map everywhere, and where there are updates.
+    check_steps(inputs, &format!("{assign}{map}return e"), &["(72,)", "(3, 8)"]);
+    check_steps(inputs, &format!("{assign}{map}return c e"), &["(72,)", "(3, 8)", "(3, 8)"]);
+    let along =
+        "b: f32[9,8] = negative a\nc: f32[9,8] = put_along_axis[axis=1,op=assign] b k w\nd: f32[9,8] = exp c\nreturn d";
+    check(inputs, along, &["negative put_along_axis exp"]);
+    // Not where the map needs other points, where updates are many, or add to one another.
+    let turned =
+        format!("{assign}d: f32[8,9] = transpose[axes=(1,0)] c\ne: f32[8,9] = exp d\nf: f32[9,8] = exp c\nreturn e f");
+    check(inputs, &turned, &["exp tanh scatter exp", "transpose exp"]);
+    let many = "c: f32[2,8] = scatter[axes=(0),op=assign] a i u\nd: f32[2,8] = exp c\nreturn d";
+    check("a: f32[2,8], i: i32[3], u: f32[3,1,8]", many, &["scatter", "exp"]);
+    let add = "c: f32[9,8] = scatter[axes=(0),op=add] a i u\nd: f32[9,8] = exp c\nreturn d";
+    check(inputs, add, &["scatter", "exp"]);
 }
 
 #[test]

@@ -1,12 +1,12 @@
 //! Fusing, simplifying and layouts never change a result: every primitive, and random programs, in all modes and bit for bit.
 
 use lazuli_compile::testing::{Host, run, run_with};
-use lazuli_compile::{Options, compile};
+use lazuli_compile::{Fused, Options, compile};
 use lazuli_ir::prims::*;
-use lazuli_ir::{Atom, Aval, Binary, Builder, DType, Dim, Graph, Result, Ternary, Unary};
+use lazuli_ir::{Atom, Aval, Binary, Builder, DType, Dim, Graph, Result, Scalar, Ternary, Unary};
 use lazuli_kernel::host;
 use lazuli_kernel::testing::Rng;
-use lazuli_kernel::{Layout, Step};
+use lazuli_kernel::{Layout, ScatterOp, Step};
 use smallvec::{SmallVec, smallvec};
 use std::cell::RefCell;
 
@@ -254,6 +254,83 @@ fn random_products() {
         fused += steps.iter().filter(|step| matches!(step, Step::Product { .. })).count();
     }
     assert!(fused > 200, "{fused} products have an epilogue");
+}
+
+#[test]
+fn random_writes() {
+    let mut joined = 0;
+    for seed in 0..400 {
+        let mut rng = Rng(seed);
+        let graph = writes(&mut rng);
+        let inputs = lazuli_compile::testing::random_inputs(&graph, &mut rng, true);
+        check(&format!("writes {seed}"), &graph, &inputs, &mut rng);
+        let layouts: Vec<Layout> = inputs.iter().map(|h| Layout::row(h.aval.shape.clone())).collect();
+        let kernels = compile(&graph, &layouts, &Options::COMPILE).unwrap().report.kernels(&graph);
+        let is_write = |op: &&str| ["scatter", "slice_update"].contains(op);
+        let goes_on = |k: &Fused| k.ops.iter().any(is_write) && !k.ops.last().is_some_and(is_write);
+        joined += kernels.iter().filter(|k| goes_on(k)).count();
+    }
+    assert!(joined > 100, "{joined} writes have a map behind them");
+}
+
+/// A random graph of a write into a slice or at computed positions, some of them equal and some outside, and what follows from it.
+fn writes(rng: &mut Rng) -> Graph {
+    let mut b = Builder::new();
+    let dtype = rng.pick(&[DType::F32, DType::F32, DType::F16, DType::I32, DType::F64, DType::U8, DType::C64]);
+    let shape: Vec<usize> = (0..1 + rng.below(3)).map(|_| rng.pick(&[1, 2, 5, 8, 33])).collect();
+    let input = |b: &mut Builder, dtype, shape: &[usize]| Atom::from(b.input(Aval::new(dtype, shape)));
+    let axes: SmallVec<[usize; 4]> = (0..shape.len()).filter(|_| rng.once_in(2)).collect();
+    let rank = if axes.is_empty() { 0 } else { rng.below(3) };
+    let positions: Vec<usize> = (0..rank).map(|_| rng.pick(&[1, 2, 4])).collect();
+    let mut window = shape.clone();
+    axes.iter().for_each(|&axis| window[axis] = 1);
+    let (target, updates) = (input(&mut b, dtype, &shape), input(&mut b, dtype, &[&positions[..], &window].concat()));
+    let mut operands = vec![b.unary(Unary::Neg, target).unwrap()];
+    for (n, &axis) in axes.iter().enumerate() {
+        let skip = if n > 0 && rng.once_in(3) { positions.len() } else { 0 };
+        let index = input(&mut b, DType::I32, &positions[skip..]);
+        let most = Atom::Lit(Scalar::from_i64(DType::I32, shape[axis] as i64 + 1));
+        operands.push(b.binary(Binary::Remainder, index, most).unwrap());
+    }
+    operands.push(b.binary(Binary::Add, updates, updates).unwrap());
+    let assigned = match rng.once_in(3) {
+        true => {
+            let bound = |&n: &usize| match rng.below(4) {
+                0 => Bound { start: Some(n as isize / 3), stop: Some(-1), step: 1 },
+                1 => Bound { start: None, stop: None, step: -2 },
+                2 => Bound { start: Some(1), stop: None, step: 3 },
+                _ => Bound::ALL,
+            };
+            let bounds: SmallVec<[Bound; 4]> = shape.iter().map(bound).collect();
+            let part: Vec<usize> = bounds.iter().zip(&shape).map(|(bound, &n)| bound.resolve(n).1).collect();
+            let update = input(&mut b, dtype, &part);
+            let op = rng.pick(&[ScatterOp::Assign, ScatterOp::Assign, ScatterOp::Add, ScatterOp::Max, ScatterOp::Mul]);
+            let op = if dtype == DType::C64 { ScatterOp::Add } else { op };
+            b.op(SliceUpdate { bounds, op }, &[operands[0], update]).unwrap()
+        }
+        false => b.op(Scatter { axes, op: ScatterOp::Assign }, &operands).unwrap(),
+    };
+    let others = [input(&mut b, dtype, &shape), input(&mut b, dtype, &shape[shape.len() - 1..])];
+    let mut pool = vec![assigned];
+    for _ in 0..1 + rng.below(6) {
+        let x = pool[pool.len() - 1 - rng.below(pool.len().min(2))];
+        let made = match rng.below(8) {
+            0..=1 => b.unary(rng.pick(&[Unary::Neg, Unary::Square]), x),
+            2..=4 => {
+                let y = if rng.once_in(3) { rng.pick(&pool) } else { rng.pick(&others) };
+                let y = b.cast(y, b.dtype(x)).unwrap();
+                b.binary(rng.pick(&[Binary::Add, Binary::Sub, Binary::Mul]), x, y)
+            }
+            5 if b.dtype(x) != DType::C64 => b.cast(x, rng.pick(&[DType::F32, DType::F16, DType::I32])),
+            6 => reshape(&mut b, x, &[shape.iter().product()]),
+            7 => reshape(&mut b, x, &shape),
+            _ => b.unary(Unary::Abs, x),
+        };
+        pool.extend(made.ok());
+    }
+    let kept = rng.below(3);
+    let outputs: Vec<Atom> = pool.iter().rev().take(1 + kept).copied().collect();
+    b.finish(outputs)
 }
 
 /// A random graph of matrix products and what follows from them.

@@ -74,7 +74,7 @@ impl Fuser<'_> {
         let (a, b) = (self.find(a), self.find(b));
         let (p, q) = (self.kernel(a), self.kernel(b));
         let (Some(one), Some(other)) = (&p.nest, &q.nest) else { return a == b };
-        if p.has_product || q.has_product {
+        if p.is_epilogue || q.is_epilogue {
             return a == b;
         }
         // The axes of a reduction are not split.
@@ -167,7 +167,7 @@ impl Fuser<'_> {
         for d in demands {
             let k = self.kernel(d.kernel);
             let (Class::On(mask), Some(own)) = (d.class, &k.nest) else { continue };
-            let is_open = own.kept.is_none() && !k.has_product && k.group.shapes.is_empty();
+            let is_open = own.kept.is_none() && !k.is_epilogue && k.group.shapes.is_empty();
             if !is_open || mask == own.axes.all() || !self.is_near(i, d.kernel) {
                 continue;
             }
@@ -205,7 +205,7 @@ impl Fuser<'_> {
         let k = self.kernel(demand.kernel);
         let (Some(own), Class::On(mask), Some(kept)) = (&k.nest, demand.class, nest.kept) else { return false };
         k.group.shapes.is_empty()
-            && !k.has_product
+            && !k.is_epilogue
             && match own.kept {
                 None if own.axes.are_those(&nest.axes, kept) => mask == own.axes.all(),
                 None => nest.is_row && own.axes == nest.axes && mask == kept,

@@ -1,11 +1,11 @@
-//! Matrix products, and the maps that become their epilogues.
+//! Matrix products and writes into parts of arrays, and the maps that become their epilogues.
 //!
 //! An epilogue is a map whose loop is that of the product's result: it is run on each tile of it that is finished, while that is hot. It has one product, no
 //! reduction joins it, its axes are not split, and it is merged with no other kernel; values that it needs at its own points may be stored by it as by any map.
 
 use super::{Class, Fuser, Placement, boundaries, operands};
-use crate::lower::transpose_of;
-use lazuli_ir::{Equation, Graph, Var};
+use crate::lower::{lowering, transpose_of};
+use lazuli_ir::{Equation, Graph, Var, shape};
 
 impl<'a> Fuser<'a> {
     /// A matrix product joins the map that needs it, or its transpose if that is all that is needed, before any other and at its own points; otherwise it is by
@@ -18,7 +18,28 @@ impl<'a> Fuser<'a> {
             [user] if !graph.outputs.contains(&v.into()) => transpose_of(graph, v, &graph.equations[*user as usize]),
             _ => None,
         };
-        let needed = transpose.unwrap_or(v);
+        let Some(kernel) = self.join_map(i, e, transpose.unwrap_or(v)) else { return self.closed(i, e) };
+        let above = self.kernel(kernel).height + 1;
+        operands(e).for_each(|u| self.require(u, above, "a matrix product reads it"));
+    }
+
+    /// An assignment at computed positions or an update of a slice, at so many points, joins the map that needs it in the same way: what follows from it is computed from
+    /// the target everywhere, and from the updates where they are. Not where those are many: each reads other operands of the map at a position of its own.
+    pub(super) fn write(&mut self, i: u32, e: &Equation, space: &[usize]) {
+        let v = e.outputs[0];
+        let is_few = 2 * shape::size(space) <= shape::size(self.shape(v));
+        if is_few && self.join_map(i, e, v).is_some() {
+            return;
+        }
+        self.closed(i, e);
+        if !is_few {
+            self.keep(e, lowering(self.graph, i));
+        }
+    }
+
+    /// Makes an equation part of the map that needs its result, or `needed`, a view of that. None if there is none that it can join.
+    fn join_map(&mut self, i: u32, e: &Equation, needed: Var) -> Option<u32> {
+        let v = e.outputs[0];
         let mut demands = self.demands(needed);
         if demands.len() > 1 {
             self.share_loop(&mut demands);
@@ -27,13 +48,13 @@ impl<'a> Fuser<'a> {
         let tied =
             |f: &Self, kernel: u32| demands.iter().any(|d| d.kernel != kernel && f.kernel(d.kernel).height == height);
         let kernel = match self.epilogue(i, e, needed, &demands, height) {
-            Ok(kernel) if self.waits_for_effects && tied(self, kernel) => return self.closed(i, e),
+            Ok(kernel) if self.waits_for_effects && tied(self, kernel) => return None,
             Ok(kernel) => kernel,
             Err(why) => {
                 if !self.stored[v.0 as usize] && !demands.is_empty() {
                     self.reasons.push((v, why));
                 }
-                return self.closed(i, e);
+                return None;
             }
         };
         // None of the others is needed by this one, or it would be higher.
@@ -43,15 +64,14 @@ impl<'a> Fuser<'a> {
         if self.stored[v.0 as usize] || demands.iter().any(|d| d.kernel != kernel) {
             self.store(kernel, v);
         }
-        let above = self.kernel(kernel).height + 1;
-        operands(e).for_each(|u| self.require(u, above, "a matrix product reads it"));
         let k = &mut self.kernels[kernel as usize];
-        k.has_product = true;
+        k.is_epilogue = true;
         k.group.anchors.push(i);
         self.place(i, Placement { kernel, class: Class::On(0), spent: 0, along_row: false }, 1);
+        Some(kernel)
     }
 
-    /// The kernel that a product could join, among the highest of those that need it, or why there is none.
+    /// The kernel that an equation could join, among the highest of those that need it, or why there is none.
     fn epilogue(
         &self,
         i: u32,
@@ -65,11 +85,11 @@ impl<'a> Fuser<'a> {
             let k = self.kernel(d.kernel);
             let again = demands.iter().any(|other| other.kernel == d.kernel && other.class != d.class);
             why = if !k.is_map() {
-                "what needs the product is no map"
-            } else if k.has_product {
-                "the kernel has a product already"
+                "what needs it is no map"
+            } else if k.is_epilogue {
+                "the kernel has a product or an update already"
             } else if again || !self.stores_at(d) || k.boundaries != boundaries(self.shape(needed)) {
-                "it is needed at other points than the product gives"
+                "it is needed at other points than its own"
             } else if !self.is_near(i, d.kernel) {
                 "another call or stream needs it"
             } else if !self.has_room(d.kernel, e, 1) {

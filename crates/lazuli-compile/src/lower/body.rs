@@ -447,7 +447,7 @@ impl Body {
     }
 
     /// An index of a variable with each position [`clamped`](Self::clamped): the same each time.
-    fn within(&mut self, v: Var, at: &[Ix], shape: &[usize], masked: bool) -> Index {
+    pub fn within(&mut self, v: Var, at: &[Ix], shape: &[usize], masked: bool) -> Index {
         let key = (v, self.indices.id(at), masked);
         if let Some(found) = self.within.get(&key) {
             return found.clone();

@@ -1,0 +1,275 @@
+//! Writes into a part of an array: at computed positions, and into slices.
+
+use super::body::{Access, Body};
+use super::{Group, Lowerer, Place, Var, store_lane, target};
+use lazuli_ir::prim::ScatterPoint;
+use lazuli_ir::{Atom, Aval, Error, Graph, Index, Ix, Lane, Prim, Result, Scalar, Shape};
+use lazuli_kernel::{BinaryOp, DType, Inst, Layout, Nest, Role, ScatterOp, Store, Value, shape};
+use smallvec::{SmallVec, smallvec};
+
+impl Lowerer<'_> {
+    /// What a group computes from the result `v` of a write, as if that were its target: at each of its points, which are those of `v`. None if there is nothing, or if it needs `v` at
+    /// other points.
+    fn map_of_target(&mut self, anchor: u32, v: Var, group: &Group) -> Option<(Body, Written)> {
+        let graph = self.graph;
+        let space = &self.aval(v).shape;
+        let stores = group.stores.as_slice();
+        let fits = |&u: &Var| self.aval(u).size() == self.aval(v).size();
+        if stores == [v] || self.aval(v).size() == 0 || !stores.iter().all(fits) {
+            return None;
+        }
+        if stores.iter().any(|&u| self.places.of(graph, u).is_some()) {
+            return None;
+        }
+        let mut body = Body::new();
+        let at = body.begin(space, &[]);
+        let target = body.operand(graph, &mut self.places, anchor, 0, &at);
+        body.define(v, at.clone(), target);
+        body.give(v);
+        let written = self.eval_all(&mut body, stores, &at, space);
+        (!body.is_stray && are_affine(&written)).then_some((body, written))
+    }
+
+    /// An assignment at computed positions whose result goes on into a map, at its own points: the map is computed from the target everywhere, and then from the
+    /// updates where they are, in their order. So the last update of a position has the last word, as in the result itself. False if that is not possible, and nothing has been done.
+    fn scatter_onwards(&mut self, anchor: u32, space: &Shape, group: &Group) -> bool {
+        let graph = self.graph;
+        let equation = &graph.equations[anchor as usize];
+        let v = equation.outputs[0];
+        let aval = self.aval(v);
+        if group.stores.iter().chain([&v]).any(|&u| self.aval(u).dtype.is_complex()) {
+            return false;
+        }
+        let Some((mut everywhere, written)) = self.map_of_target(anchor, v, group) else { return false };
+        let mut updates = Vec::with_capacity(written.len());
+        for u in following(graph, v, group) {
+            let mut body = Body::new();
+            let point = body.begin(space, &[]);
+            let ScatterPoint { at, value } =
+                body.with(graph, &mut self.places, anchor, |cx| equation.prim.scatter(cx, &point));
+            let mask = inside(&mut body, &at, &aval.shape);
+            let at = body.within(v, &at, &aval.shape, false);
+            body.define(v, at.clone(), value);
+            body.give(v);
+            let value = self.eval_all(&mut body, &[u], &at, &aval.shape)[0].1.real();
+            if body.is_stray {
+                return false;
+            }
+            let index = body.linear(&at, &shape::row_strides(&aval.shape), 1, 0);
+            updates.push((u, body, index, mask, value));
+        }
+        let stores = self.store(&mut everywhere, &written);
+        self.launch(everywhere, Nest::Map { stores });
+        for (u, mut body, index, mask, value) in updates {
+            let strides = SmallVec::from_elem(0, body.loops.len());
+            let access = Access { buffer: self.stored(u).buffer, offset: 0, strides, len: aval.size() };
+            let target = body.access(access, self.aval(u).dtype, Role::InOut);
+            self.launch(body, Nest::Scatter { op: ScatterOp::Assign, target, index, mask, value });
+        }
+        true
+    }
+
+    /// The same of an update of a slice.
+    fn update_onwards(&mut self, anchor: u32, op: ScatterOp, group: &Group) -> bool {
+        let graph = self.graph;
+        let equation = &graph.equations[anchor as usize];
+        let v = equation.outputs[0];
+        let aval = self.aval(v);
+        let Some((mut everywhere, written)) = self.map_of_target(anchor, v, group) else { return false };
+        let mut body = Body::new();
+        let part = self.input_aval(anchor, 1).shape;
+        let point = body.begin(&part, &[]);
+        let Some(at) = of_part(&equation.prim, &aval.shape, &part, &point) else { return false };
+        let value = match op {
+            ScatterOp::Assign => body.operand(graph, &mut self.places, anchor, 1, &point),
+            _ => body.with(graph, &mut self.places, anchor, |cx| equation.prim.pointwise(cx, &at)),
+        };
+        body.define(v, at.clone(), value);
+        body.give(v);
+        let updates = self.eval_all(&mut body, &following(graph, v, group), &at, &aval.shape);
+        if body.is_stray || !are_affine(&updates) {
+            return false;
+        }
+        let stores = self.store(&mut everywhere, &written);
+        self.launch(everywhere, Nest::Map { stores });
+        let mut stores = Vec::new();
+        for (u, lane, at) in updates {
+            let place = self.stored(u);
+            store_lane(&mut body, &place, lane, &at, &mut stores);
+        }
+        self.launch(body, Nest::Map { stores });
+        true
+    }
+
+    /// The place of what has just been stored.
+    fn stored(&mut self, v: Var) -> Place {
+        self.places.of(self.graph, v).expect("it has just been stored").clone()
+    }
+
+    /// A copy of the target, then its updates one by one. Half floats are combined in f32 and round once, at the end.
+    pub(super) fn scatter(&mut self, anchor: u32, op: ScatterOp, space: &Shape, group: &Group) -> Result<()> {
+        if op == ScatterOp::Assign && self.scatter_onwards(anchor, space, group) {
+            return Ok(());
+        }
+        let graph = self.graph;
+        let equation = &graph.equations[anchor as usize];
+        let v = equation.outputs[0];
+        let aval = self.aval(v);
+        let place = self.fresh(aval);
+        let half = matches!(aval.dtype, DType::F16 | DType::BF16) && op != ScatterOp::Assign;
+        let streams: usize = if aval.dtype == DType::C64 { 2 } else { 1 };
+        if streams == 2 && !matches!(op, ScatterOp::Assign | ScatterOp::Add) {
+            let message = "complex numbers can be assigned and added at computed positions, and no more";
+            return Err(Error::new(lazuli_ir::ErrorKind::Unsupported, equation.prim.name(), message));
+        }
+        // A bool is added as "or", multiplied as "and".
+        let op = match (aval.dtype, op) {
+            (DType::Bool, ScatterOp::Add) => ScatterOp::Max,
+            (DType::Bool, ScatterOp::Mul) => ScatterOp::Min,
+            _ => op,
+        };
+        let wide = if half { self.fresh(&Aval::new(DType::F32, aval.shape.clone())) } else { place.clone() };
+        self.copy_input(anchor, &wide, if half { DType::F32 } else { aval.dtype });
+        for stream in 0..streams {
+            let mut body = Body::new();
+            let at = body.begin(space, &[]);
+            let ScatterPoint { at, value } =
+                body.with(graph, &mut self.places, anchor, |cx| equation.prim.scatter(cx, &at));
+            let mask = inside(&mut body, &at, &aval.shape);
+            let index = body.linear(&at, &wide.layout.strides, streams as isize, stream as isize);
+            let value = match value {
+                Lane::Complex(re, im) => [re, im][stream],
+                Lane::Real(x) if half => body.emit.cast(DType::F32, x),
+                Lane::Real(x) => x,
+            };
+            let strides = SmallVec::from_elem(0, body.loops.len());
+            let access = Access { buffer: wide.buffer, offset: 0, strides, len: aval.size() * streams };
+            let dtype = body.emit.dtype(value);
+            let target = body.access(access, dtype, Role::InOut);
+            self.launch(body, Nest::Scatter { op, target, index, mask, value });
+        }
+        if half {
+            self.convert(&wide, DType::F32, &place, aval.dtype);
+        }
+        self.places.set(v, place);
+        self.maps(group)
+    }
+
+    /// A copy of the target, then a strided map over the part that is updated.
+    pub(super) fn update(&mut self, anchor: u32, op: ScatterOp, group: &Group) -> Result<()> {
+        if self.update_onwards(anchor, op, group) {
+            return Ok(());
+        }
+        let graph = self.graph;
+        let equation = &graph.equations[anchor as usize];
+        let v = equation.outputs[0];
+        let aval = self.aval(v);
+        let place = self.fresh(aval);
+        self.copy_input(anchor, &place, aval.dtype);
+        let part = self.input_aval(anchor, 1).shape;
+        let layout = equation.prim.layout(&place.layout, &part).ok_or_else(|| {
+            Error::internal(equation.prim.name(), "an update states where its part lies in a row-contiguous target")
+        })?;
+        let target = Place { buffer: place.buffer, layout };
+        let mut body = Body::new();
+        let at = body.begin(&part, &[]);
+        let update = body.operand(graph, &mut self.places, anchor, 1, &at);
+        let mut stores = Vec::new();
+        match op {
+            ScatterOp::Assign => store_lane(&mut body, &target, update, &at, &mut stores),
+            _ => combine_lane(&mut body, &target, op, update, &at, &mut stores),
+        }
+        self.launch(body, Nest::Map { stores });
+        self.places.set(v, place);
+        self.maps(group)
+    }
+}
+
+/// Stores what stands at an index combined with an update.
+fn combine_lane(body: &mut Body, place: &Place, op: ScatterOp, update: Lane, at: &[Ix], stores: &mut Vec<Store>) {
+    let binary = match op {
+        ScatterOp::Assign => unreachable!("stored as is"),
+        ScatterOp::Add => BinaryOp::Add,
+        ScatterOp::Mul => BinaryOp::Mul,
+        ScatterOp::Min => BinaryOp::Min,
+        ScatterOp::Max => BinaryOp::Max,
+    };
+    match update {
+        Lane::Real(x) => {
+            let dtype = body.emit.dtype(x);
+            let operand = target(body, place, at, 1, 0, dtype, Role::InOut);
+            let old = body.emit.push(Inst::Load(operand));
+            let e = &mut body.emit;
+            let value = match (dtype, binary) {
+                (DType::F16 | DType::BF16, _) => {
+                    let (old, x) = (e.cast(DType::F32, old), e.cast(DType::F32, x));
+                    let wide = e.binary(binary, old, x);
+                    e.cast(dtype, wide)
+                }
+                (DType::Bool, BinaryOp::Add) => e.or(old, x),
+                (DType::Bool, BinaryOp::Mul) => e.and(old, x),
+                _ => e.binary(binary, old, x),
+            };
+            stores.push(Store { operand, value });
+        }
+        Lane::Complex(re, im) => {
+            let operands = [0, 1].map(|part| target(body, place, at, 2, part, DType::F32, Role::InOut));
+            let [a, b] = operands.map(|o| body.emit.push(Inst::Load(o)));
+            let e = &mut body.emit;
+            let (re, im) = match binary {
+                BinaryOp::Mul => {
+                    let (ac, bd, ad, bc) = (e.mul(a, re), e.mul(b, im), e.mul(a, im), e.mul(b, re));
+                    (e.sub(ac, bd), e.add(ad, bc))
+                }
+                _ => (e.binary(binary, a, re), e.binary(binary, b, im)),
+            };
+            stores.extend([Store { operand: operands[0], value: re }, Store { operand: operands[1], value: im }]);
+        }
+    }
+}
+
+/// Whether a position lies within `extents`; `None` if it is affine, hence inside by construction.
+fn inside(body: &mut Body, at: &[Ix], extents: &[usize]) -> Option<Value> {
+    let mut mask: Option<Value> = None;
+    for (ix, &n) in at.iter().zip(extents) {
+        let Ix::Computed(v) = *ix else { continue };
+        let (zero, n) = (body.emit.i64(0), body.param(Scalar::i64(n as i64)));
+        let low = body.emit.binary(BinaryOp::Ge, v, zero);
+        let high = body.emit.lt(v, n);
+        let both = body.emit.and(low, high);
+        mask = Some(mask.map_or(both, |m| body.emit.and(m, both)));
+    }
+    mask
+}
+
+/// Variables with their values, and where those are stored.
+type Written = SmallVec<[(Var, Lane, Index); 4]>;
+
+fn are_affine(written: &Written) -> bool {
+    written.iter().all(|(_, _, at)| at.iter().all(|ix| matches!(ix, Ix::Affine { .. })))
+}
+
+/// The index in an array of shape `of` of a point of the part that an update names.
+fn of_part(prim: &Prim, of: &Shape, part: &Shape, point: &[Ix]) -> Option<Index> {
+    let along = |axis: usize| {
+        let mut layout = Layout { strides: SmallVec::from_elem(0, of.len()), ..Layout::row(of.clone()) };
+        layout.strides[axis] = 1;
+        let Layout { offset, strides, .. } = prim.layout(&layout, part)?;
+        let Ix::Affine { terms, .. } = &point[axis] else { return None };
+        let terms = terms.iter().map(|&(loop_axis, k)| (loop_axis, k * strides[axis])).collect();
+        Some(Ix::Affine { constant: offset, terms })
+    };
+    (0..of.len()).map(along).collect()
+}
+
+/// Those of the variables that a group stores which depend on `v`, itself among them.
+fn following(graph: &Graph, v: Var, group: &Group) -> SmallVec<[Var; 4]> {
+    let mut found: SmallVec<[Var; 8]> = smallvec![v];
+    for &i in &group.members {
+        let e = &graph.equations[i as usize];
+        if e.inputs.iter().any(|a| matches!(a, Atom::Var(u) if found.contains(u))) {
+            found.extend(e.outputs.iter().copied());
+        }
+    }
+    group.stores.iter().copied().filter(|u| found.contains(u)).collect()
+}
