@@ -8,8 +8,9 @@
 
 use crate::array::Array;
 use crate::files::{self, Metadata, io};
+use crate::guards::Guards;
 use crate::program::{Program, Recorded};
-use crate::shapeless::{Guards, Scope, read_rule};
+use crate::shapeless::{Scope, read_rule};
 use crate::trace::Trace;
 use lazuli_compile::Options;
 use lazuli_ir::{Aval, Error, Graph, Result};

@@ -27,6 +27,7 @@ pub mod explain;
 pub mod export;
 pub mod files;
 pub mod function;
+mod guards;
 pub mod indexing;
 pub mod interop;
 pub mod interrupt;

@@ -7,10 +7,11 @@ use crate::backend;
 use crate::bindings::Bindings;
 use crate::eval;
 use crate::explain::Call;
+use crate::guards::{self, Guards};
 use crate::log::{self, Topic};
 use crate::progress;
 use crate::run::Ready;
-use crate::shapeless::{self, Facts, Guards};
+use crate::shapeless::Facts;
 use crate::trace::{self, Effects, Trace};
 use lazuli_compile::Options;
 use lazuli_compile::dot::{self, Names};
@@ -196,7 +197,7 @@ impl Program {
                 ),
             ));
         }
-        let elementwise = || cut.graph.equations.iter().all(shapeless::is_elementwise);
+        let elementwise = || cut.graph.equations.iter().all(guards::is_elementwise);
         let guards = facts.map(|f| Guards::new(&name, inputs, outputs, f, elementwise())).transpose()?;
         // Constants that belong to an outer trace have no value; they stay symbolic.
         let known: Vec<Array> = match trace::is_tracing() {

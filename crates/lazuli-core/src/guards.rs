@@ -1,0 +1,291 @@
+//! What holds of the shapes that a shapeless program may be called with: tests of extents, made at the trace and looked at again for each binding of shapes,
+//! and the text that they are saved as.
+
+use crate::array::Array;
+use crate::shapeless::{Facts, Relation, Side, Test, read_rule};
+use crate::trace::{self, Effects};
+use lazuli_ir::{Aval, Equation, Error, ErrorKind, Graph, Location, Prim, Result, Shape};
+use smallvec::SmallVec;
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
+
+/// Whether an equation knows nothing of axes.
+pub(crate) fn is_elementwise(e: &Equation) -> bool {
+    match &e.prim {
+        Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_) => true,
+        Prim::Call(call) => call.rule.is_none() && call.graphs().all(|g| g.equations.iter().all(is_elementwise)),
+        _ => false,
+    }
+}
+
+/// What a shapeless program needs to know before it runs for a binding of shapes.
+#[derive(Debug)]
+pub(crate) struct Guards {
+    name: String,
+    /// From the program's inputs to the arrays that tests speak of.
+    graph: Graph,
+    /// Shapes of the graph's constants.
+    constants: Vec<Shape>,
+    tests: Vec<Test<usize>>,
+    /// Whether arguments may have other ranks than at the trace.
+    pub any_rank: bool,
+    bound: Mutex<HashMap<Box<[usize]>, Arc<Bound>>>,
+}
+
+/// Guards as text for a file: a line for the ranks, the shapes of the constants, one a test; then the graph.
+///
+/// ```text
+/// rank fixed
+/// constant 3 4
+/// test 0.1 = 3 true src/model.py:12
+/// graph v1 (…) { … }
+/// ```
+impl fmt::Display for Guards {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "rank {}", if self.any_rank { "any" } else { "fixed" })?;
+        for shape in &self.constants {
+            let extents: Vec<String> = shape.iter().map(|n| format!(" {n}")).collect();
+            writeln!(f, "constant{}", extents.concat())?;
+        }
+        let side = |s: Side<usize>| match s {
+            Side::Extent(k, axis) => format!("{k}.{axis}"),
+            Side::Number(n) => n.to_string(),
+        };
+        for Test { left, relation, right, outcome, location } in &self.tests {
+            let relation = relation.sign();
+            write!(f, "test {} {relation} {} {outcome}", side(*left), side(*right))?;
+            match location {
+                &Location::UNKNOWN => writeln!(f)?,
+                at => writeln!(f, " {at}")?,
+            }
+        }
+        write!(f, "{}", self.graph)
+    }
+}
+
+impl Guards {
+    /// Reads what was printed, for a function of this name.
+    pub fn parse(name: &str, text: &str) -> Result<Guards> {
+        let broken = |what: &str| Error::new(ErrorKind::Io, "guards", format!("cannot read '{what}'"));
+        let head = text.find("graph ").ok_or_else(|| broken("the guards: they have no graph"))?;
+        let graph = Graph::parse(&text[head..], &read_rule)?;
+        let mut guards = Guards {
+            name: name.into(),
+            graph,
+            constants: Vec::new(),
+            tests: Vec::new(),
+            any_rank: false,
+            bound: Mutex::default(),
+        };
+        for line in text[..head].lines() {
+            let words: Vec<&str> = line.splitn(6, ' ').collect();
+            match words[..] {
+                ["rank", which] => guards.any_rank = which == "any",
+                ["constant", ..] => {
+                    let extents = line.split(' ').skip(1).map(|n| n.parse().map_err(|_| broken(line)));
+                    guards.constants.push(extents.collect::<Result<_>>()?);
+                }
+                ["test", left, relation, right, outcome, ref at @ ..] => {
+                    let side = |text: &str| guards.side(text).ok_or_else(|| broken(line));
+                    let place = at.first().and_then(|at| at.rsplit_once(':'));
+                    let location = place.and_then(|(file, n)| Some(Location::new(file, n.parse().ok()?)));
+                    guards.tests.push(Test {
+                        left: side(left)?,
+                        relation: Relation::of_sign(relation).ok_or_else(|| broken(line))?,
+                        right: side(right)?,
+                        outcome: outcome.parse().map_err(|_| broken(line))?,
+                        location: location.unwrap_or(Location::UNKNOWN),
+                    });
+                }
+                _ => return Err(broken(line)),
+            }
+        }
+        if guards.constants.len() != guards.graph.constants {
+            return Err(broken("the guards: their constants are not those of their graph"));
+        }
+        Ok(guards)
+    }
+    /// `0.1`, an extent of an array of the graph, or a number.
+    fn side(&self, text: &str) -> Option<Side<usize>> {
+        let Some((k, axis)) = text.split_once('.') else { return text.parse().ok().map(Side::Number) };
+        let (k, axis) = (k.parse::<usize>().ok()?, axis.parse::<usize>().ok()?);
+        let atom = *self.graph.outputs.get(k)?;
+        (axis < self.graph.aval(atom).rank()).then_some(Side::Extent(k, axis))
+    }
+}
+
+/// A binding of shapes for which all tests hold.
+#[derive(Debug)]
+pub(crate) struct Bound {
+    pub outputs: SmallVec<[Aval; 1]>,
+    /// The traced graph for these shapes, where it took more than running shape rules, until the first run takes it.
+    graph: Mutex<Option<Graph>>,
+}
+
+/// The shapes of a call's arguments in one list: of each the rank and the extents.
+fn key_of<'a>(shapes: impl Iterator<Item = &'a [usize]>) -> SmallVec<[usize; 16]> {
+    let mut key = SmallVec::new();
+    for shape in shapes {
+        key.push(shape.len());
+        key.extend_from_slice(shape);
+    }
+    key
+}
+
+/// How many bindings are remembered.
+const BINDINGS: usize = 1024;
+
+impl Guards {
+    /// The guards of a trace from `inputs` to `outputs`. `elementwise`: whether these follow by what knows nothing of axes.
+    pub fn new(name: &str, inputs: &[Array], outputs: &[Array], facts: Facts, elementwise: bool) -> Result<Guards> {
+        let Facts { mut tests, rank, refused, recorded } = facts;
+        if let Some(location) = refused {
+            for input in inputs {
+                for (axis, &n) in input.aval().shape.iter().enumerate() {
+                    let (left, right) = (Side::Extent(input.clone(), axis), Side::Number(n as i64));
+                    tests.push(Test { left, relation: Relation::Equal, right, outcome: true, location });
+                }
+            }
+        }
+        let mut arrays: Vec<Array> = Vec::new();
+        let mut numbers: HashMap<(usize, u32), usize> = HashMap::new();
+        let mut side = |s: Side<Array>| match s {
+            Side::Extent(a, axis) => {
+                let next = arrays.len();
+                let k = *numbers.entry(a.id()).or_insert(next);
+                if k == next {
+                    arrays.push(a);
+                }
+                Side::Extent(k, axis)
+            }
+            Side::Number(n) => Side::Number(n),
+        };
+        let mut numbered: Vec<Test<usize>> = Vec::with_capacity(tests.len());
+        for Test { left, relation, right, outcome, location } in tests {
+            numbered.push(Test { left: side(left), relation, right: side(right), outcome, location });
+        }
+        arrays.extend(trace::unused(inputs, outputs, recorded));
+        let cut = trace::cut(inputs, &arrays, &Effects::default())?;
+        // An extent of such an array would be taken for a number that is the same in all calls.
+        if let Some(hole) = trace::left_behind(&cut.constants) {
+            return Err(hole.error(&cut.constants));
+        }
+        let any_rank = elementwise && !rank && cut.graph.equations.iter().all(is_elementwise);
+        let constants = cut.constants.iter().map(|c| c.aval().shape.clone()).collect();
+        let (name, graph, bound) = (name.into(), cut.graph, Mutex::default());
+        Ok(Guards { name, graph, constants, tests: numbered, any_rank, bound })
+    }
+
+    fn bindings(&self) -> MutexGuard<'_, HashMap<Box<[usize]>, Arc<Bound>>> {
+        self.bound.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    /// The binding of these arguments; `make` gives the traced graph for them if it is a new one. It is kept for the run if making it took
+    /// more than running shape rules.
+    pub fn bind(
+        &self,
+        arguments: &[Array],
+        is_remade: bool,
+        make: impl FnOnce() -> Result<Graph>,
+    ) -> Result<Arc<Bound>> {
+        let key = key_of(arguments.iter().map(|a| &a.aval().shape[..]));
+        if let Some(bound) = self.bindings().get(&key[..]) {
+            return Ok(bound.clone());
+        }
+        self.check(arguments)?;
+        let graph = make().map_err(|e| self.fails(e))?;
+        let outputs = graph.output_avals().into();
+        let bound = Arc::new(Bound { outputs, graph: Mutex::new(is_remade.then_some(graph)) });
+        let mut known = self.bindings();
+        if known.len() >= BINDINGS {
+            known.clear();
+        }
+        known.insert(key.into_boxed_slice(), bound.clone());
+        Ok(bound)
+    }
+
+    /// The traced graph for arguments of these shapes, if it was made when they were bound and nobody has taken it.
+    pub fn take<'a>(&self, shapes: impl Iterator<Item = &'a [usize]>) -> Option<Graph> {
+        let bound = self.bindings().get(&key_of(shapes)[..])?.clone();
+        bound.graph.lock().unwrap_or_else(|e| e.into_inner()).take()
+    }
+
+    /// Whether every test comes out as it did at the trace.
+    fn check(&self, arguments: &[Array]) -> Result<()> {
+        if self.tests.is_empty() && self.graph.equations.is_empty() {
+            return Ok(());
+        }
+        let shapes: Vec<Shape> =
+            arguments.iter().map(|a| a.aval().shape.clone()).chain(self.constants.iter().cloned()).collect();
+        let now = self.graph.rebind(&shapes).map_err(|e| self.fails(e))?;
+        let extent = |graph: &Graph, s: Side<usize>| match s {
+            Side::Number(n) => n,
+            Side::Extent(k, axis) => graph.aval(graph.outputs[k]).shape[axis] as i64,
+        };
+        for test in &self.tests {
+            let order = extent(&now, test.left).cmp(&extent(&now, test.right));
+            if test.relation.holds(order) != test.outcome {
+                let values = |s| (extent(&self.graph, s), extent(&now, s));
+                return Err(self.broken(test, values(test.left), values(test.right)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The error of an operation that is refused for these shapes, as it was not at the trace. The function itself might have gone another way then.
+    fn fails(&self, error: Error) -> Error {
+        if !matches!(error.kind(), ErrorKind::Value | ErrorKind::Index | ErrorKind::Type) {
+            return error;
+        }
+        let message = format!(
+            "'{}' was traced shapeless for shapes with which this call does not agree: {}. Compile with shapeless=\"auto\" to trace again",
+            self.name,
+            error.message()
+        );
+        Error::new(ErrorKind::ShapeGuard, error.op(), message)
+    }
+
+    /// The error of a test that does not hold: the sides then and now.
+    fn broken(&self, test: &Test<usize>, left: (i64, i64), right: (i64, i64)) -> Error {
+        let name = |s: Side<usize>| match s {
+            Side::Number(n) => n.to_string(),
+            Side::Extent(k, axis) => {
+                let atom = self.graph.outputs[k];
+                let argument = self.graph.arguments().iter().position(|&v| atom == v.into());
+                match argument {
+                    Some(i) => format!("dimension {axis} of array argument {i}"),
+                    None => format!("dimension {axis} of an intermediate of shape {}", self.graph.aval(atom)),
+                }
+            }
+        };
+        let what = match (test.relation, test.right) {
+            (Relation::Equal, Side::Number(_)) if test.outcome => {
+                format!("{} was {} when its number was read, and is now {}", name(test.left), left.0, left.1)
+            }
+            (relation, _) => {
+                let relation = match (relation, test.outcome) {
+                    (Relation::Equal, true) => "equal to",
+                    (Relation::Equal, false) => "different from",
+                    (Relation::Less, true) => "less than",
+                    (Relation::Less, false) => "not less than",
+                    (Relation::LessEqual, true) => "at most",
+                    (Relation::LessEqual, false) => "more than",
+                };
+                let (a, b) = (name(test.left), name(test.right));
+                let ((a0, a1), (b0, b1)) = (left, right);
+                format!("{a} was {relation} {b} ({a0} and {b0}), which no longer holds ({a1} and {b1})")
+            }
+        };
+        let message = format!(
+            "'{}' was traced shapeless for shapes with which this call does not agree: {what}. Pass extents on as they are (to reshape, zeros, …, or use \
+             flatten, unflatten, -1), or compile with shapeless=\"auto\" to trace again",
+            self.name
+        );
+        let error = Error::new(ErrorKind::ShapeGuard, "compile", message);
+        match test.location.place() {
+            Some((file, line)) => error.at(format!("{file}:{line}")),
+            None => error,
+        }
+    }
+}
