@@ -19,7 +19,8 @@ pub struct Entry {
     pub captured: Option<Edit>,
     /// Which objects the arrays of both are.
     pub sources: Vec<Source>,
-    /// Arguments (by place among the call's arrays) that the function updated in place: their new values are the last outputs.
+    /// Arguments, and captured arrays that it replaced afterwards, that the function updated in place, by their places among the call's arrays: their
+    /// new values are the last outputs.
     pub updated: Vec<usize>,
     /// Objects whose addresses are in the key.
     pub identities: Identities,

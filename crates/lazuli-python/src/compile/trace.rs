@@ -85,8 +85,8 @@ impl Compiled {
             None => None,
         };
         let sources = filler.sources(&outputs.objects, &arguments.captured);
-        let mut outputs = outputs.arrays;
-        let updated = filler.updated(&mut outputs);
+        let updated = filler.updated(&mut outputs, &arguments.captured, &is_output);
+        let outputs = outputs.arrays;
         refuse_updates_of_others(&name, call, &updated, py)?;
         let replaced = watched.reached.replaced(py)?;
         let (seen, mut drew) = frame.finish();
@@ -398,15 +398,28 @@ impl<'a> Filler<'a> {
         let containers = captured.map(|c| (c.as_ptr() as usize, c.clone_ref(py))).collect();
         Filler { call, arrays, wrappers, containers, made: 0, nodes: 0 }
     }
-    /// Arguments that were updated in place, by their places; their new arrays go to `outputs`.
-    pub fn updated(&self, outputs: &mut Vec<Array>) -> Vec<usize> {
+    /// Arguments, and arrays of output captures that stand there no more, that were updated in place, by their places; their new arrays go to `outputs`.
+    pub fn updated(
+        &self,
+        outputs: &mut Outputs,
+        captured: &[usize],
+        is_output: &dyn Fn(&Py<PyArray>) -> bool,
+    ) -> Vec<usize> {
         let mut updated = Vec::new();
         for (place, wrapper) in self.wrappers.iter().enumerate() {
             if let Some(now) = wrapper.as_ref().map(|w| w.get().get())
                 && now.id() != self.arrays[place].id()
             {
                 updated.push(place);
-                outputs.push(now);
+                outputs.arrays.push(now);
+            }
+        }
+        for &place in captured.iter().filter(|place| **place >= self.wrappers.len()) {
+            let object = &self.call.objects[place];
+            let is_there = || outputs.objects.iter().any(|o| o.is(object));
+            if frames::is_updated(object.get()) && is_output(object) && !is_there() {
+                updated.push(place);
+                outputs.arrays.push(object.get().get());
             }
         }
         updated

@@ -7,6 +7,7 @@ use super::captures::Edit;
 use super::entry::{Entry, Outputs};
 use super::trace::{Filler, Watched};
 use super::{Arguments, Held};
+use crate::array::PyArray;
 use crate::errors::{exception, run};
 use crate::frames::Scope;
 use crate::key::Call;
@@ -55,8 +56,9 @@ fn plain(
         Some(o) => Some(Edit::of(o.bind(py), Some(o.bind(py)), &watched.outputs, &mut outputs)?),
         None => None,
     };
-    let mut outputs = outputs.arrays;
-    let updated = filler.updated(&mut outputs);
+    let was_updated = |object: &Py<PyArray>| entry.updated.iter().any(|&place| call.objects[place].is(object));
+    let updated = filler.updated(&mut outputs, &arguments.captured, &was_updated);
+    let outputs = outputs.arrays;
     let same = result.is_like(&entry.result, py)?
         && updated == entry.updated
         && captured.is_some() == entry.captured.is_some();
