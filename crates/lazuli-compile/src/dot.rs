@@ -1,12 +1,13 @@
 //! Graphs in Graphviz's DOT language: as operations, or as the kernels that these are fused into.
 //!
 //! Operations are boxes, called as their primitive (`Multiply`); arrays lie between them, called by their name or else `A`, `B`, …,
-//! `AA`, …. A kernel of several operations is called `Compiled` and their names in order: `CompiledMultiplyAdd`. Scalars written in
-//! place are not shown.
+//! `AA`, …. A kernel of several operations, views through which it reads among them, is called `Compiled` and their names in order:
+//! `CompiledBroadcastMultiplyAdd`. Scalars written in place are not shown.
 //!
 //! Absent: any layout or colour; that is Graphviz's.
 
 use crate::fuse::{Group, fuse};
+use crate::report::{FusedKind, Memory};
 use lazuli_ir::{Atom, Equation, Graph, Prim, Result, Var};
 use lazuli_kernel::hash::{Map, Set};
 use std::fmt::Write;
@@ -27,28 +28,23 @@ pub fn operations(graph: &Graph, names: Names) -> String {
     printer.finish()
 }
 
+/// The same, but the calls among these equations are shown as the kernels that their bodies are compiled to.
+pub fn operations_and_kernels(graph: &Graph, compiled: &[usize], names: Names) -> Result<String> {
+    let mut printer = Printer::new(graph, names);
+    for (i, e) in graph.equations.iter().enumerate() {
+        match &e.prim {
+            Prim::Call(call) if compiled.contains(&i) => printer.body(e, &call.graph)?,
+            _ => printer.operation(e),
+        }
+    }
+    Ok(printer.finish())
+}
+
 /// Prints a graph as the kernels and library calls that it is compiled to, each a box.
 pub fn kernels(graph: &Graph, names: Names) -> Result<String> {
     let flat = graph.inline_calls()?;
-    let graph: &Graph = &flat.graph;
-    let groups = fuse(graph, &[]).groups;
-    let mut printer = Printer::new(graph, names);
-    let mut needed: Vec<Var> = graph.outputs.iter().filter_map(|atom| atom.var()).collect();
-    for group in &groups {
-        needed.extend(printer.kernel(group));
-    }
-    // What no kernel stores is an input, or a view of something that is stored: no kernel makes it, but it leads there.
-    let mut shown: Set<Var> = groups.iter().flat_map(|group| group.stores.iter().copied()).collect();
-    let mut producers = Map::default();
-    for e in &graph.equations {
-        producers.extend(e.outputs.iter().map(|&v| (v, e)));
-    }
-    while let Some(v) = needed.pop() {
-        if let Some(view) = producers.get(&v).filter(|_| shown.insert(v)) {
-            printer.operation(view);
-            needed.extend(variables(view));
-        }
-    }
+    let mut printer = Printer::new(&flat.graph, names);
+    printer.kernels();
     Ok(printer.finish())
 }
 
@@ -93,17 +89,59 @@ impl<'a> Printer<'a> {
         self.block(&label(e), variables(e), &e.outputs);
     }
 
-    /// Prints a kernel; returns what it reads.
-    fn kernel(&mut self, group: &Group) -> Vec<Var> {
-        let members: Vec<&Equation> = group.members.iter().map(|&i| &self.graph.equations[i as usize]).collect();
-        let inside: Set<Var> = members.iter().flat_map(|e| e.outputs.iter().copied()).collect();
-        let mut reads = Vec::new();
-        for v in members.iter().flat_map(|e| variables(e)) {
-            if !inside.contains(&v) && !reads.contains(&v) {
-                reads.push(v);
+    /// Prints the kernels of a body in place of its call.
+    fn body(&mut self, call: &Equation, body: &Graph) -> Result<()> {
+        let flat = body.inline_calls()?;
+        let mut names = Map::default();
+        for (&v, &a) in flat.graph.inputs.iter().zip(&call.inputs) {
+            let name = if let Atom::Var(a) = a { self.name(a) } else { self.fresh() };
+            names.insert(v, name);
+        }
+        for (&a, &v) in flat.graph.outputs.iter().zip(&call.outputs) {
+            if let Atom::Var(a) = a {
+                names.entry(a).or_insert_with(|| self.name(v));
             }
         }
-        let names: Vec<String> = members.iter().map(|e| label(e)).collect();
+        let text = std::mem::take(&mut self.text);
+        let mut inner = Printer { graph: &flat.graph, text, names, boxes: self.boxes, made_up: self.made_up };
+        inner.kernels();
+        (self.text, self.boxes, self.made_up) = (inner.text, inner.boxes, inner.made_up);
+        Ok(())
+    }
+
+    /// Prints all kernels.
+    fn kernels(&mut self) {
+        let groups = fuse(self.graph, &[]).groups;
+        let memory = Memory::new(self.graph, &groups);
+        let mut needed: Vec<Var> = self.graph.outputs.iter().filter_map(|atom| atom.var()).collect();
+        for group in &groups {
+            needed.extend(self.kernel(group, &memory));
+        }
+        // What is left is an input, or a view of something that is stored: no kernel makes it, but it leads there.
+        let mut shown = memory.stored.clone();
+        while let Some(v) = needed.pop() {
+            if let Some(i) = memory.view(v).filter(|_| shown.insert(v)) {
+                let e = &self.graph.equations[i as usize];
+                self.operation(e);
+                needed.extend(variables(e));
+            }
+        }
+    }
+
+    /// Prints a kernel, with the views through which it reads; returns what it reads.
+    fn kernel(&mut self, group: &Group, memory: &Memory<'_>) -> Vec<Var> {
+        let equation = |i: &u32| &self.graph.equations[*i as usize];
+        let mut members = group.members.clone();
+        let reads = if FusedKind::of_group(self.graph, group) == FusedKind::Kernel {
+            let (reads, views) = memory.reads(group);
+            members.extend(views);
+            members.sort_unstable();
+            reads
+        } else {
+            let mut seen: Set<Var> = members.iter().flat_map(|i| equation(i).outputs.iter().copied()).collect();
+            members.iter().flat_map(|i| variables(equation(i))).filter(|&v| seen.insert(v)).collect()
+        };
+        let names: Vec<String> = members.iter().map(|i| label(equation(i))).collect();
         let label = if names.len() == 1 { names.concat() } else { format!("Compiled{}", names.concat()) };
         self.block(&label, reads.iter().copied(), &group.stores);
         reads
@@ -155,6 +193,7 @@ impl<'a> Printer<'a> {
 fn label(e: &Equation) -> String {
     match &e.prim {
         Prim::Call(call) => class_name(&call.name),
+        Prim::Broadcast(_) => "Broadcast".to_owned(),
         prim => class_name(prim.name()),
     }
 }
@@ -210,10 +249,40 @@ mod tests {
     }
 
     #[test]
+    fn compiled_calls_are_shown_as_kernels() {
+        let graph: Graph = "graph v1 (a: f32[3], b: f32[3]) {
+            c: f32[3] = negative a
+            d: f32[3] = call[name=f] c b with (a: f32[3], b: f32[3]) {
+                c: f32[3] = multiply a b
+                d: f32[3] = exp c
+                return d
+            }
+            e: f32[3] = call[name=softmax] d with (a: f32[3]) {
+                b: f32[3] = exp a
+                return b
+            }
+            return e
+        }"
+        .parse()
+        .unwrap();
+        let dot = operations_and_kernels(&graph, &[1], Names { inputs: &["x"], ..Names::default() }).unwrap();
+        assert_eq!(boxes(&dot), ["x Negative C", "CA CompiledMultiplyExp D", "D Softmax B"], "{dot}");
+    }
+
+    #[test]
     fn kernels_are_named_after_what_is_fused() {
         let graph: Graph = GRAPH.parse().unwrap();
         let dot = kernels(&graph, Names { inputs: &["x"], outputs: &["y"], ..Names::default() }).unwrap();
         let expected = ["x CompiledMultiplyExp D", "DA CompiledMatmulTanh y", "x Transpose C"];
         assert_eq!(boxes(&dot), expected, "{dot}");
+        let graph: Graph = "graph v1 (a: f32[3], b: f32[4,3], c: f32[4,3]) {
+            d: f32[4,3] = broadcast_to[shape=(4,3)] a
+            e: f32[4,3] = multiply d b
+            f: f32[4,3] = add e c
+            return f
+        }"
+        .parse()
+        .unwrap();
+        assert_eq!(boxes(&kernels(&graph, Names::default()).unwrap()), ["ABC CompiledBroadcastMultiplyAdd D"]);
     }
 }

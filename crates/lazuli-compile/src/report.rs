@@ -1,8 +1,9 @@
 //! What a compilation did, for people. Nothing is written out until it is asked for.
 
-use crate::fuse::Schedule;
+use crate::fuse::{Group, Schedule};
 use crate::pipeline::Compiled;
 use lazuli_ir::{Graph, Location, Lowering, Var};
+use lazuli_kernel::hash::{Map, Set};
 use smallvec::SmallVec;
 
 /// The stages of one compilation: the graph as it was lowered, and which of its equations became one kernel.
@@ -36,6 +37,16 @@ impl FusedKind {
             Lowering::Library(_) => FusedKind::Library,
             Lowering::Host => FusedKind::Host,
             Lowering::Branch => FusedKind::Branch,
+            _ => FusedKind::Kernel,
+        }
+    }
+    pub(crate) fn of_group(graph: &Graph, group: &Group) -> FusedKind {
+        let is_view = |&i: &u32| graph.equations[i as usize].prim.is_view();
+        match group.anchors.first() {
+            // A product with an epilogue is a kernel.
+            Some(anchor) if group.members.iter().all(|i| i == anchor || is_view(i)) => {
+                FusedKind::of(&crate::lower::lowering(graph, *anchor))
+            }
             _ => FusedKind::Kernel,
         }
     }
@@ -103,17 +114,11 @@ impl Report {
                 joined.locations.extend(locations);
                 continue;
             }
-            let is_view = |&i: &u32| graph.equations[i as usize].prim.is_view();
-            let kind = |&i: &u32| FusedKind::of(&crate::lower::lowering(graph, i));
             kernels.push(Fused {
                 ops: members().map(|e| e.prim.name()).collect(),
                 times: 1,
                 locations,
-                kind: match group.anchors.first() {
-                    // A product with an epilogue is a kernel.
-                    Some(anchor) if group.members.iter().all(|i| i == anchor || is_view(i)) => kind(anchor),
-                    _ => FusedKind::Kernel,
-                },
+                kind: FusedKind::of_group(graph, group),
                 members: group.members.clone(),
                 stores: group.stores.to_vec(),
                 steps: steps.clone(),
@@ -129,13 +134,76 @@ impl Report {
         Some([(a, &compiled[0]), (b, &compiled[1])])
     }
 
-    /// Variables that had to be stored between kernels, with the reason and the place where they are computed.
+    /// Variables that lie in memory between two kernels, with the reason and the place where they are computed.
     pub fn boundaries(&self, given: &Graph) -> Vec<(Var, &'static str, Location)> {
         let graph = self.graph(given);
-        let place = |v: Var| {
-            let e = graph.equations.iter().find(|e| e.outputs.contains(&v));
-            e.map_or(Location::UNKNOWN, |e| e.meta.location)
-        };
-        self.schedule.reasons.iter().rev().map(|&(v, why)| (v, why, place(v))).collect()
+        let Schedule { groups, reasons } = &self.schedule;
+        let memory = Memory::new(graph, groups);
+        let reads: Vec<Vec<Var>> = groups.iter().map(|group| memory.reads(group).0).collect();
+        let mut found = Vec::new();
+        for (g, group) in groups.iter().enumerate() {
+            let is_between = |v: &Var| reads.iter().enumerate().any(|(other, reads)| other != g && reads.contains(v));
+            for &v in group.stores.iter().filter(|v| is_between(v)) {
+                let known = reasons.iter().find(|(of, _)| *of == v).map(|&(_, why)| why);
+                let why = known.unwrap_or_else(|| match FusedKind::of_group(graph, group) {
+                    FusedKind::Library => "a library routine gives it",
+                    FusedKind::Branch => "a branch gives it",
+                    FusedKind::Host | FusedKind::Kernel if groups.iter().all(|g| g.members.len() == 1) => {
+                        "nothing is fused"
+                    }
+                    FusedKind::Host | FusedKind::Kernel if graph.outputs.contains(&v.into()) => {
+                        "it is a result as well"
+                    }
+                    FusedKind::Host | FusedKind::Kernel => "a kernel that it could not join needs it too",
+                });
+                let place = memory.producers.get(&v).map(|&i| graph.equations[i as usize].meta.location);
+                found.push((v, why, place.unwrap_or_default()));
+            }
+        }
+        found
+    }
+}
+
+/// What lies in memory while the groups of a graph run.
+pub(crate) struct Memory<'a> {
+    graph: &'a Graph,
+    pub stored: Set<Var>,
+    /// Of each variable the equation that gives it.
+    pub producers: Map<Var, u32>,
+}
+
+impl<'a> Memory<'a> {
+    pub fn new(graph: &'a Graph, groups: &[Group]) -> Memory<'a> {
+        let equations = graph.equations.iter().zip(0..);
+        Memory {
+            graph,
+            stored: groups.iter().flat_map(|group| group.stores.iter().copied()).collect(),
+            producers: equations.flat_map(|(e, i)| e.outputs.iter().map(move |&v| (v, i))).collect(),
+        }
+    }
+    /// The view that gives a variable which is not in memory, as views need not be.
+    pub fn view(&self, v: Var) -> Option<u32> {
+        self.producers.get(&v).copied().filter(|_| !self.stored.contains(&v))
+    }
+    /// What a group reads, and through which views that are not among its members.
+    pub fn reads(&self, group: &Group) -> (Vec<Var>, Vec<u32>) {
+        let variables = |i: &u32| self.graph.equations[*i as usize].inputs.iter().rev().filter_map(|a| a.var());
+        let outputs = |i: &u32| self.graph.equations[*i as usize].outputs.iter().copied();
+        let (mut reads, mut views) = (Vec::new(), Vec::new());
+        let mut seen: Set<Var> = group.members.iter().flat_map(outputs).collect();
+        let mut todo: Vec<Var> = group.members.iter().rev().flat_map(variables).collect();
+        while let Some(v) = todo.pop() {
+            if !seen.insert(v) {
+                continue;
+            }
+            match self.view(v) {
+                Some(i) => {
+                    views.push(i);
+                    todo.extend(variables(&i));
+                }
+                None => reads.push(v),
+            }
+        }
+        (reads, views)
     }
 }

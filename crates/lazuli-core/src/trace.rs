@@ -8,7 +8,7 @@ use crate::eval;
 use crate::progress::{self, Compiling};
 use crate::raise;
 use crate::shapeless;
-use lazuli_ir::prims::Broadcast;
+use lazuli_ir::prims::{Broadcast, Call};
 use lazuli_ir::{
     Atom, Aval, Dim, Effect, Equation, Error, ErrorKind, Graph, Location, Meta, Prim, Result, Scalar, Var,
 };
@@ -312,6 +312,14 @@ pub(crate) fn cut_pending(inputs: &[Array], outputs: &[Array]) -> Result<Cut> {
     cut_out(inputs, outputs, &Effects::default(), Within::Pending)
 }
 
+/// The same, with the programs of compiled functions that fuse as calls instead of inlined; says which equations these are.
+pub(crate) fn cut_to_show(outputs: &[Array]) -> Result<(Graph, Vec<usize>)> {
+    let mut cutter = Cutter { programs: Some(Vec::new()), ..Cutter::default() };
+    cutter.all(&[], outputs, &Effects::default(), Within::Pending)?;
+    let programs = cutter.programs.take().unwrap_or_default();
+    Ok((cutter.finish().graph, programs))
+}
+
 /// Which nodes become equations; the others are constants.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Within<'a> {
@@ -325,24 +333,8 @@ enum Within<'a> {
 
 fn cut_out(inputs: &[Array], outputs: &[Array], effects: &Effects, within: Within<'_>) -> Result<Cut> {
     let mut cutter = Cutter::default();
-    for input in inputs {
-        let v = cutter.fresh(input.aval().clone());
-        cutter.known.insert(key(input), v.into());
-        cutter.graph.inputs.push(v);
-    }
-    let dependent = dependents(inputs, outputs, effects, within);
-    let performed: Set<*const Node> = effects.0.iter().map(|a| Arc::as_ptr(&a.node)).collect();
-    for node in &dependent.order {
-        cutter.node(node, performed.contains(&Arc::as_ptr(node)))?;
-    }
-    let mut outs = Vec::with_capacity(outputs.len());
-    for output in outputs {
-        outs.push(cutter.atom(output)?);
-    }
-    cutter.graph.outputs = outs;
-    cutter.graph.constants = cutter.constants.len();
-    cutter.graph.inputs.extend(cutter.constant_vars);
-    Ok(Cut { graph: cutter.graph, constants: cutter.constants })
+    cutter.all(inputs, outputs, effects, within)?;
+    Ok(cutter.finish())
 }
 
 /// Which of `targets` one of `arrays` is, or needs in order to be computed.
@@ -468,9 +460,33 @@ struct Cutter {
     known: Map<Key, Atom>,
     constants: Vec<Array>,
     constant_vars: Vec<Var>,
+    /// Which equations are programs, if these are kept as calls.
+    programs: Option<Vec<usize>>,
 }
 
 impl Cutter {
+    fn all(&mut self, inputs: &[Array], outputs: &[Array], effects: &Effects, within: Within<'_>) -> Result<()> {
+        for input in inputs {
+            let v = self.fresh(input.aval().clone());
+            self.known.insert(key(input), v.into());
+            self.graph.inputs.push(v);
+        }
+        let dependent = dependents(inputs, outputs, effects, within);
+        let performed: Set<*const Node> = effects.0.iter().map(|a| Arc::as_ptr(&a.node)).collect();
+        for node in &dependent.order {
+            self.node(node, performed.contains(&Arc::as_ptr(node)))?;
+        }
+        for output in outputs {
+            let out = self.atom(output)?;
+            self.graph.outputs.push(out);
+        }
+        Ok(())
+    }
+    fn finish(mut self) -> Cut {
+        self.graph.constants = self.constants.len();
+        self.graph.inputs.extend(self.constant_vars);
+        Cut { graph: self.graph, constants: self.constants }
+    }
     fn fresh(&mut self, aval: Aval) -> Var {
         self.graph.avals.push(aval);
         Var(self.graph.avals.len() as u32 - 1)
@@ -538,6 +554,18 @@ impl Cutter {
                 let mut arguments: Vec<Atom> = inputs.to_vec();
                 for constant in program.constants() {
                     arguments.push(self.atom(constant)?);
+                }
+                if let Some(programs) = &mut self.programs
+                    && program.options().fuse
+                {
+                    programs.push(self.graph.equations.len());
+                    let body = program.bound(record.inputs.iter().map(|a| &a.aval().shape[..]))?;
+                    let prim = Call::new(program.name(), Graph { constants: 0, ..body }).into();
+                    let outputs: SmallVec<[Var; 1]> = node.avals.iter().map(|a| self.fresh(a.clone())).collect();
+                    self.known.extend(outputs.iter().enumerate().map(|(k, &v)| ((this, k as u32), v.into())));
+                    let (inputs, shapes) = (arguments.into(), SmallVec::new());
+                    self.graph.equations.push(Equation { prim, inputs, shapes, outputs, meta: node.meta });
+                    return Ok(());
                 }
                 let mut body = program.graph_for(&record.inputs)?;
                 if !performed {
