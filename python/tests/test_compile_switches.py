@@ -60,17 +60,25 @@ def test_disabling_within_a_training_loop_changes_nothing_but_speed():
         state = {"w": mx.array([1.0, 2.0])}
 
         def step(x):
-            state["w"] = state["w"] - 0.1 * mx.grad(lambda w: ((w - x) ** 2).sum())(state["w"])
+            noise = mx.random.normal(x.shape)
+            state["w"] = state["w"] - 0.1 * mx.grad(lambda w: ((w - x + noise) ** 2).sum())(state["w"])
             return state["w"].sum()
 
-        compiled = mx.compile(step, inputs=state, outputs=state)
+        compiled = mx.compile(step, inputs=[state, mx.random.state], outputs=[state, mx.random.state])
+        mx.random.seed(3)
         out = []
         for n in range(6):
-            with mx.compile_mode("disabled" if switch and n % 2 else "enabled"):
-                out.append(compiled(X).item())
-        return out
+            if switch:
+                switch(n)
+            out.append(compiled(X).item())
+        return out, state["w"].tolist(), mx.random.state[0].tolist()
 
-    assert losses(True) == losses(False)
+    try:
+        expected = losses(None)
+        assert expected == losses(lambda n: (mx.disable_compile if n % 2 else mx.enable_compile)())
+        assert expected == losses(lambda n: mx.set_compile_mode(["no_fuse", "disabled", "verify", "no_simplify"][n % 4]))
+    finally:
+        mx.enable_compile()
 
 
 @pytest.mark.parametrize("mode", ["no_simplify", "no_fuse", "enabled", "disabled", "verify"])
@@ -98,9 +106,7 @@ VARIABLES = [
     ({}, "enabled"),
     ({"LAZULI_DISABLE_COMPILE": "1"}, "disabled"),
     ({"MLX_DISABLE_COMPILE": "1"}, "disabled"),
-    ({"LAZULI_DISABLE_COMPILE": "0"}, "enabled"),
-    ({"LAZULI_DISABLE_COMPILE": "false"}, "enabled"),
-    ({"MLX_DISABLE_COMPILE": ""}, "enabled"),
+    *[({f"{whose}_DISABLE_COMPILE": no}, "enabled") for whose in ("LAZULI", "MLX") for no in ("0", "false", "False", "")],
     ({"MLX_DISABLE_COMPILE": "0", "LAZULI_DISABLE_COMPILE": "yes"}, "disabled"),
 ]
 

@@ -108,6 +108,40 @@ def test_state_and_keys_move_on_once():
     assert train("verify") == train("enabled")
 
 
+def test_the_largest_difference_is_reported():
+    factors = [mx.array([1.0, 1.0, 1.0])]
+    compiled = mx.compile(lambda x: (mx.abs(x), x * factors[0]))
+    x = mx.array([2.0, 4.0, 8.0])
+    compiled(x)
+    factors[0] = mx.array([1.0, 1.5, 1.0 + 2**-23])  # elements 1 and 2 differ, the former by half a binade
+    text = rf"array 1 of the result differs most at element 1: 4 compiled, 6 as a plain function, {1 << 22} ULP apart, made by 'multiply' at .*test_compile_verify"
+    with mx.compile_mode("verify"), pytest.raises(mx.VerificationError, match=text):
+        compiled(x)
+
+
+def test_what_is_not_captured_moves_on_once_too(capfd):
+    @mx.compile
+    def here(x):
+        mx.debug.print("ran")
+        return mx.sin(x)
+
+    key = mx.random.state[0].tolist()
+    state = {"n": mx.array(0)}
+
+    def outer(x):
+        state["n"] += 1
+        return here(x) + state["n"]
+
+    compiled = mx.compile(outer, inputs=state, outputs=state)
+    with mx.compile_mode("verify"):
+        for n in (1, 2, 3):
+            assert mx.array_equal(compiled(X), mx.sin(X) + n)
+            assert state["n"].item() == n
+    mx.synchronize()
+    assert capfd.readouterr().out.split() == ["ran"] * 3
+    assert mx.random.state[0].tolist() == key
+
+
 def test_arguments_are_updated_once():
     @mx.compile
     def here(x):

@@ -1,5 +1,6 @@
 """What `explain` says of compiled functions, as text, data and a page."""
 
+import io
 import json
 import re
 import shutil
@@ -49,11 +50,131 @@ def test_nothing_is_computed_and_the_trace_is_kept():
     assert after["traces"] == before["traces"] + 1
 
 
+def test_shapes_and_dtypes_suffice(capfd):
+    @mx.compile
+    def f(x, y):
+        mx.debug.print("ran {}", x)
+        return mx.softmax(x @ y, axis=-1).sum()
+
+    large = mx.zeros((1 << 17, 1 << 16), mx.float16), mx.zeros((1 << 16, 1 << 17), mx.float16)  # 16 GiB each
+    before, memory = mx.compile_stats()["plans"], mx.get_active_memory()
+    for mode in ("enabled", "no_fuse", "verify", "disabled"):
+        with mx.compile_mode(mode):
+            assert "1 library call, 1 host call" in f.explain(*large).summary
+            assert "f16[131072,65536]" in f.lower(*large).graph
+    assert (mx.compile_stats()["plans"], mx.get_active_memory(), capfd.readouterr().out) == (before, memory, "")
+
+
 def test_the_cause_names_what_changed():
     f = mx.compile(lambda x, y: x + y)
-    f(mx.ones((3,)), 1.0)
-    assert "args[1]" in f.explain(mx.ones((3,)), 2.0).cause
-    assert "args[0].shape[0]" in f.explain(mx.ones((4,)), 2.0).cause
+    for args, cause in [
+        ((mx.ones((3,)), 1.0), "for the first call"),
+        ((mx.ones((3,)), 2.0), "args[1] was 1.0, is 2.0"),
+        ((mx.ones((4,)), 2.0), "args[0].shape[0] was 3, is 4"),
+        ((mx.ones((4,), mx.int32), 2.0), "args[0].dtype was float32, is int32"),
+    ]:
+        f(*args)
+        assert f.explain(*args).cause == cause
+
+
+def test_the_graph_is_there_after_each_stage():
+    e = mx.compile(lambda x: mx.exp(-(-x)) + x * 1).explain(mx.ones((3,)))
+    assert list(e.stages) == ["traced", "simplified", "compiled"]
+    assert e.stages["traced"].count("negative") == 2 and "multiply" in e.stages["traced"]
+    assert "negative" not in e.stages["simplified"] and "multiply" not in e.stages["simplified"] and "exp" in e.stages["simplified"]
+    assert e.stages["compiled"].count("launch") == 1
+
+
+def test_modes_leave_out_their_stage():
+    f = mx.compile(lambda x: mx.exp(-(-x)) + 1)
+    stages = {}
+    for mode in ("enabled", "no_simplify", "no_fuse"):
+        with mx.compile_mode(mode):
+            e = f.explain(mx.ones((3,)))
+        stages[mode] = [e.kernels, e.stages["simplified"] == e.stages["traced"]]
+    assert stages == {
+        "enabled": [[["exp", "add"]], False],
+        "no_simplify": [[["negative", "negative", "exp", "add"]], True],
+        "no_fuse": [[["exp"], ["add"]], False],
+    }
+
+
+N = 1 << 20
+COSTS = {
+    # Arguments, bytes moved, operations (None: those of elementary functions are nobody's business), memory at the peak.
+    "map": (lambda x: -x * 2, [(N,)], 8 * N, 2 * N, 4 * N),
+    "two inputs": (lambda x, y: x * y + x, [(N,), (N,)], 12 * N, 2 * N, 4 * N),
+    "broadcast": (lambda x, y: x + y, [(1024, 1024), (1024,)], 8 * N + 4096, N, 4 * N),
+    "rows": (lambda x: mx.softmax(x, axis=-1), [(1024, 1024)], 8 * N, None, None),
+    "matmul": (lambda x, y: x @ y, [(1024, 512), (512, 256)], 4 * (1024 * 512 + 512 * 256 + 1024 * 256), 2 * 1024 * 512 * 256, None),
+    "between kernels": (lambda x: x.T @ x + x.sum(), [(1024, 1024)], None, None, None),
+    "sort": (lambda x: mx.sort(x, axis=0), [(1024, 1024)], None, None, None),
+}
+
+
+@pytest.mark.parametrize("name", COSTS)
+def test_costs(name):
+    f, shapes, moved, operations, peak = COSTS[name]
+    args = [mx.random.normal(s, key=mx.random.key(1)) for s in shapes]
+    mx.eval(args)
+    f = mx.compile(f)
+    e = f.explain(*args)
+    assert moved in (None, e.bytes_moved) and operations in (None, e.operations) and peak in (None, e.peak_memory)
+    mx.eval(f(*args))
+    before = mx.get_active_memory()
+    mx.reset_peak_memory()
+    mx.eval(f(*args))
+    measured = mx.get_peak_memory() - before
+    assert e.peak_memory <= measured <= 1.15 * e.peak_memory + 4096
+    assert all(f"  {label}" in str(e) for label in ("traced", "graph", "moved", "memory", "time"))
+    assert list(e.times) == ["trace", "simplify", "lower", "generate"] and all(t > 0 for t in e.times.values())
+    assert str(e).startswith(f"<lambda>: {e.summary}\n")
+
+
+def test_what_keeps_neighbours_apart_is_said():
+    e = mx.compile(lambda x: mx.sort(mx.exp(x), axis=-1) * x.sum()).explain(mx.ones((64, 64)))
+    between = str(e).split("in memory between kernels\n")[1].splitlines()
+    assert e.kernels == [["exp"], ["sort"], ["sum", "multiply"]]
+    for line, op, why in zip(between, ("exp", "sort"), ("a library routine reads it", "a library routine gives it"), strict=True):
+        assert re.fullmatch(rf"    \w+ \({op}\): {why}  \S+test_explain.py:\d+", line), between
+
+
+def test_work_is_counted():
+    f = mx.compile(lambda x: mx.exp(x) * 0.1234 - mx.tanh(x) * mx.log1p(x) + mx.erf(x))
+
+    def counted(call):
+        before = mx.compile_stats()
+        mx.eval(call())
+        return {k: n - before[k] for k, n in mx.compile_stats().items()}
+
+    first = counted(lambda: f(mx.ones((8,))))
+    assert first.pop("kernels") >= 1 and first == {"traces": 1, "simplifications": 1, "plans": 1, "hits": 0}
+    nothing = {"traces": 0, "simplifications": 0, "plans": 0, "kernels": 0, "hits": 1}
+    assert counted(lambda: f(mx.ones((8,)))) == nothing
+    assert counted(lambda: f(mx.ones((9,)))) == {**nothing, "traces": 1, "simplifications": 1, "plans": 1, "hits": 0}
+    with mx.compile_disabled():
+        assert counted(lambda: f(mx.ones((9,))))["traces"] == 0
+
+
+def test_dot():
+    f = mx.compile(lambda x, y: mx.broadcast_to(mx.exp(x).sum(), y.shape) * y + 1)
+    x, y = mx.ones((3,)), mx.ones((4, 3))
+    mx.eval(x, y)
+    labels = lambda dot: re.findall(r'label="(\w+)"', dot)
+    e = f.explain(x, y)
+    assert labels(e.to_dot()) == ["CompiledExpSum", "CompiledBroadcastMultiplyAdd"]
+    assert labels(e.to_dot(fused=False)) == ["Exp", "Sum", "Broadcast", "Multiply", "Add"]
+    # As in MLX: what is to be run for an array, compiled functions as what they are compiled to.
+    file = io.StringIO()
+    mx.export_to_dot(file, -f(x, mx.array(y)), weights=x)
+    assert labels(file.getvalue()) == ["CompiledExpSum", "CompiledBroadcastMultiplyAdd", "Negative"]
+    assert '{ rank=source; "weights"; }' in file.getvalue()
+
+
+def test_the_page_loads_nothing():
+    page = mx.compile(gelu).explain(mx.ones((8,))).to_html()
+    for text in ("http:", "https:", "src=", "@import", "url(", "fetch("):
+        assert text not in page.replace("http://www.w3.org/2000/svg", ""), text
 
 
 def test_constants_and_places_are_named():
@@ -100,7 +221,7 @@ def test_lowered_functions_are_text():
     assert low.graph.startswith("graph v1 (a: f32[8])") and "erf" in low.graph
     assert "launch" in low.plan and "kernel rank" in low.plan
     assert any("ret" in function for functions in low.code for function in functions)
-    assert all(part in str(low) for part in (low.graph, low.plan))
+    assert all(part in str(low) for part in (low.graph, low.plan, low.code[0][0]))
 
 
 def test_the_page_is_whole():

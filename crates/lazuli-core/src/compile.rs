@@ -432,9 +432,8 @@ pub(crate) fn call<S: Tree + Clone, O: Output>(
         }
         return Ok(out);
     }
-    // What is verified is what runs when compilation is enabled.
     let verifies = mode == CompileMode::Verify && !trace::is_tracing();
-    let mode = if mode == CompileMode::Verify { CompileMode::Enabled } else { mode };
+    let mode = mode.compiled();
     let given = Given { mode, state: state.as_deref().map(|s| s as &dyn Tree), arguments };
     let shapeless = shared.shapeless.load(Ordering::Relaxed);
     let newest = if shapeless == EXACT { shared.cache.newest() } else { None };

@@ -3,6 +3,7 @@
 use crate::array::Array;
 use crate::backend;
 use crate::program::Program;
+use crate::switch;
 use crate::trace;
 use lazuli_compile::{Options, dot};
 pub use lazuli_explain::{Constant, Explanation, Times};
@@ -64,19 +65,22 @@ pub fn explain(program: &Program, arguments: &[Aval], call: Call) -> Result<Expl
         traced,
         simplified,
         code: executable.disassemble(),
+        workspace: executable.workspace(),
         compiled,
         times,
     })
 }
 
-/// What is to be run for these arrays, in Graphviz's DOT language: a box for each operation that was recorded and has not been run. Arrays that have a
-/// name among `names` are called so.
+/// What is to be run for these arrays, in Graphviz's DOT language: a box for each operation that was recorded and has not been run, and for each kernel of
+/// a compiled function that was called. Arrays that have a name among `names` are called so.
 ///
 /// ```
-/// use lazuli_core::{array, explain::to_dot};
+/// use lazuli_core::{Array, array, compile, explain::to_dot};
 /// let x = array([1.0, 2.0]);
 /// let dot = to_dot(&[x.exp() + 1.0], &[("x", &x)])?;
 /// assert!(dot.contains("\"x\" -> 1") && dot.contains("Exp") && dot.contains("Add"));
+/// let dot = to_dot(&[compile(|x: &Array| x.exp() + 1.0)(&x)], &[])?;
+/// assert!(dot.contains("CompiledExpAdd"));
 /// # Ok::<(), lazuli_core::Error>(())
 /// ```
 ///
@@ -92,7 +96,7 @@ pub fn to_dot(outputs: &[Array], names: &[(&str, &Array)]) -> Result<String> {
     }
     let names = names.iter().filter(|(_, array)| reached.contains(&array.id()));
     let (names, named): (Vec<&str>, Vec<Array>) = names.map(|&(name, array)| (name, array.clone())).unzip();
-    let mut graph = trace::cut_pending(&[], &[outputs, &named[..]].concat())?.graph;
+    let (mut graph, programs) = trace::cut_to_show(&[outputs, &named[..]].concat())?;
     let vars: Vec<(Var, &str)> = graph
         .outputs
         .split_off(outputs.len())
@@ -100,7 +104,7 @@ pub fn to_dot(outputs: &[Array], names: &[(&str, &Array)]) -> Result<String> {
         .zip(names)
         .filter_map(|(a, n)| Some((a.var()?, n)))
         .collect();
-    Ok(dot::operations(&graph, dot::Names { others: &vars, ..dot::Names::default() }))
+    dot::operations_and_kernels(&graph, &programs, dot::Names { others: &vars, ..dot::Names::default() })
 }
 
 /// The first call of a compiled function that somebody waits for.
@@ -129,12 +133,16 @@ pub(crate) fn note(program: &Arc<Program>, arguments: &[Array], why: impl FnOnce
 
 /// Explains the first call of a compiled function that `f` makes. Calls are lazy, so that nothing is computed.
 pub(crate) fn explain_call<T>(f: impl FnOnce() -> Result<T>) -> Result<Explanation> {
+    let _mode = switch::compile_mode(switch::current_compile_mode().compiled());
     let before = WANTED.replace(Wanted::AnyCall);
     let result = trace::silently(f);
     let wanted = WANTED.replace(before);
     result?;
     match wanted {
         Wanted::Called(program, avals, call) => explain(&program, &avals, call),
-        _ => Err(Error::value("explain", "compilation is turned off: there is nothing to explain")),
+        _ => Err(Error::value(
+            "explain",
+            "the function is a part of what is traced: explain what is called outside of it",
+        )),
     }
 }

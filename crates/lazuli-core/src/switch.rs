@@ -46,6 +46,14 @@ impl CompileMode {
             CompileMode::Verify => "verify",
         }
     }
+    /// The mode that a function is compiled in: what is verified is what runs when compilation is enabled, and what it would be compiled to where it is turned
+    /// off is that, too.
+    pub fn compiled(self) -> CompileMode {
+        match self {
+            CompileMode::NoSimplify | CompileMode::NoFuse => self,
+            CompileMode::Disabled | CompileMode::Enabled | CompileMode::Verify => CompileMode::Enabled,
+        }
+    }
     /// The stages of the compiler that run.
     pub fn options(self) -> Options {
         Options { simplify: self != CompileMode::NoSimplify, fuse: self != CompileMode::NoFuse }

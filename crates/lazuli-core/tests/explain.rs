@@ -1,7 +1,10 @@
 //! What explanations say, and that their page is whole.
 
-use lazuli_core::explain::{Call, explain};
-use lazuli_core::{Array, Aval, DType, Options, Program, Result, array, compile, compile_stats, ops, transform};
+use lazuli_core::explain::{Call, explain, to_dot};
+use lazuli_core::{
+    Array, Aval, CompileMode, DType, Options, Program, Result, array, backend, compile, compile_mode, compile_stats,
+    ops, transform,
+};
 
 const F: DType = DType::F32;
 
@@ -33,8 +36,14 @@ fn text_names_kernels_constants_and_what_separates_them() {
         "graph   4 ops as traced, 4 ops simplified",
         "kernel 0: matmul maximum",
         "kernel 1: matmul multiply",
-        "tests/explain.rs:16",
-        "constant 0: ",
+        "tests/explain.rs:18",
+        "in memory between kernels",
+        "(maximum): ",
+        "constant 0",
+        "f32[3], 12 B",
+        "moved ",
+        "at the peak",
+        "time    trace ",
     ] {
         assert!(text.contains(part), "{part:?} is not in\n{text}");
     }
@@ -122,4 +131,74 @@ fn compiled_functions_explain_their_calls_without_computing() {
     let before = compile_stats().traces;
     push(&mut vec![], &array(1.0));
     assert_eq!(compile_stats().traces, before, "the trace that was explained is the one that runs");
+}
+
+#[test]
+fn shapes_and_dtypes_suffice() {
+    let f = compile(|x: &Array, y: &Array| x.matmul(y).softmax(-1).sum(()));
+    let large = (Array::zeros([1 << 17, 1 << 16], DType::F16), Array::zeros([1 << 16, 1 << 17], DType::F16));
+    let before = (compile_stats().plans, backend::default().memory().active);
+    for mode in CompileMode::ALL {
+        let _scope = compile_mode(mode);
+        assert!(f.explain(&large.0, &large.1).unwrap().bytes_moved() > 1 << 35);
+    }
+    assert_eq!((compile_stats().plans, backend::default().memory().active), before);
+}
+
+#[test]
+fn costs_are_counted() {
+    const N: usize = 1 << 20;
+    let check =
+        |inputs: &[Aval], f: fn(&[Array]) -> Result<Vec<Array>>, moved: usize, operations: usize, peak: usize| {
+            let e = explained(inputs, f);
+            assert_eq!((e.bytes_moved(), e.operations(), e.peak_memory()), (moved, operations, peak), "{e}");
+            assert!(e.times.lower.as_nanos() > 0 && e.times.generate.as_nanos() > 0);
+        };
+    check(&[aval(&[N])], |x| Ok(vec![-&x[0] * 2.0]), 8 * N, 2 * N, 4 * N);
+    check(&[aval(&[N]), aval(&[N])], |x| Ok(vec![&x[0] * &x[1] + &x[0]]), 12 * N, 2 * N, 4 * N);
+    check(&[aval(&[1024, 1024]), aval(&[1024])], |x| Ok(vec![&x[0] + &x[1]]), 8 * N + 4096, N, 4 * N);
+}
+
+#[test]
+fn every_stage_is_there() {
+    let e = explained(&[aval(&[3])], |x| Ok(vec![(-(-&x[0])).exp() + &x[0] * 1.0]));
+    let [(_, traced), (_, simplified), (_, compiled)] = e.stages();
+    assert!(traced.matches("negative").count() == 2 && traced.contains("multiply"), "{traced}");
+    assert!(!simplified.contains("negative") && !simplified.contains("multiply"), "{simplified}");
+    assert_eq!(compiled.matches("launch").count(), 1, "{compiled}");
+    assert!(e.code.concat().iter().any(|code| code.contains("kernel") && code.lines().count() > 3), "{:?}", e.code);
+}
+
+#[test]
+fn compiled_functions_are_shown_as_their_kernels() {
+    let (x, y) = (array([1.0, 2.0, 3.0]), Array::ones([4, 3], F));
+    let f = compile(|x: &Array, y: &Array| x.exp().sum(()).broadcast_to([4, 3]) * y + 1.0);
+    let labels = |dot: String| -> Vec<String> {
+        dot.split("label=\"").skip(1).map(|rest| rest.split('"').next().unwrap().to_owned()).collect()
+    };
+    let e = f.explain(&x, &y).unwrap();
+    assert_eq!(labels(e.to_dot(true).unwrap()), ["CompiledExpSum", "CompiledBroadcastMultiplyAdd"]);
+    assert_eq!(labels(e.to_dot(false).unwrap()), ["Exp", "Sum", "Broadcast", "Multiply", "Add"]);
+    y.eval();
+    let dot = to_dot(&[-f(&x, &y)], &[("weights", &x)]).unwrap();
+    assert!(dot.contains("{ rank=source; \"weights\"; }"), "{dot}");
+    assert_eq!(labels(dot), ["CompiledExpSum", "CompiledBroadcastMultiplyAdd", "Negative"]);
+}
+
+#[test]
+fn what_keeps_neighbours_apart_is_said() {
+    let check = |f: fn(&[Array]) -> Result<Vec<Array>>, expected: &[(&str, &str)]| {
+        let e = explained(&[aval(&[64, 64])], f);
+        let found = e.boundaries();
+        let found: Vec<_> = found.iter().map(|(name, why, _)| (name.split(['(', ')']).nth(1).unwrap(), *why)).collect();
+        assert_eq!(found, expected, "{e}");
+        assert!(e.boundaries().iter().all(|(_, _, at)| at.to_string().contains("tests/explain.rs:")), "{e}");
+    };
+    check(|x| Ok(vec![x[0].exp() * 2.0]), &[]);
+    check(
+        |x| Ok(vec![ops::sort(&x[0].exp(), Some(1))? * 2.0]),
+        &[("exp", "a library routine reads it"), ("sort", "a library routine gives it")],
+    );
+    let apart = "it is needed at other points than the reduction gives";
+    check(|x| Ok(vec![x[0].t() - x[0].sum(1)]), &[("sum", apart)]);
 }

@@ -171,6 +171,9 @@ impl Executable for Prepared {
     fn cost(&self) -> Duration {
         self.cost
     }
+    fn workspace(&self) -> usize {
+        self.workspace.end
+    }
     fn disassemble(&self) -> Vec<Vec<String>> {
         let code = |step: &ReadyStep| {
             let functions = match step {

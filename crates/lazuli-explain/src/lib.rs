@@ -39,6 +39,8 @@ pub struct Explanation {
     pub compiled: Compiled,
     /// Machine code (or what the backend runs) of each step, as text.
     pub code: Vec<Vec<String>>,
+    /// Bytes that a run allocates besides its results.
+    pub workspace: usize,
     pub times: Times,
 }
 
@@ -86,6 +88,26 @@ impl Explanation {
             format!("{} ({maker})", text.name(v))
         };
         self.report().boundaries(&self.simplified).into_iter().map(|(v, why, at)| (name(v), why, at)).collect()
+    }
+    /// Bytes that kernels and library calls read and write, each operand once.
+    pub fn bytes_moved(&self) -> usize {
+        text::total(self).nbytes
+    }
+    /// Scalar operations; an elementary function counts as those that it consists of, a product in a matmul as a multiplication and an addition.
+    pub fn operations(&self) -> usize {
+        text::total(self).operations
+    }
+    /// The most bytes that a call has allocated at once: its results, what lies between kernels, and what these work in. Arguments are not counted.
+    pub fn peak_memory(&self) -> usize {
+        self.plan().outputs.iter().fold(self.workspace, |sum, &n| sum.saturating_add(n))
+    }
+    /// The program after each stage, as text: as traced, simplified, and as the plan of kernels and library calls that it was compiled to.
+    pub fn stages(&self) -> [(&'static str, String); 3] {
+        [
+            ("traced", self.traced.to_string()),
+            ("simplified", self.lowered().to_string()),
+            ("compiled", self.plan().to_string()),
+        ]
     }
     /// The first line: `1 kernel, 5 ops fused, 1 trace, 3 constants`.
     pub fn summary(&self) -> String {

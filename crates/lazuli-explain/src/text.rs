@@ -80,7 +80,16 @@ pub fn facts(e: &Explanation) -> Vec<(&'static str, String)> {
         ("traced", e.cause.clone()),
         ("graph", format!("{} as traced, {} simplified", ops(&e.traced), ops(e.lowered()))),
         ("moved", format!("{} by kernels and library calls, {} operations", bytes(nbytes), number(operations))),
-        ("memory", format!("{} for results, {} between kernels", bytes(outputs), bytes(plan.arena))),
+        (
+            "memory",
+            format!(
+                "{} at the peak: {} for results, {} between kernels, {} to work in",
+                bytes(e.peak_memory()),
+                bytes(outputs),
+                bytes(plan.arena),
+                bytes(e.workspace - plan.arena)
+            ),
+        ),
         (
             "time",
             format!(

@@ -74,6 +74,10 @@ pub trait Executable: Any + Send + Sync + Debug {
     fn cost(&self) -> Duration {
         Duration::ZERO
     }
+    /// Bytes that a run allocates besides its outputs: for what lies between its steps, and for what these work in.
+    fn workspace(&self) -> usize {
+        self.plan().arena
+    }
     /// What runs, for people: of each step of the plan, the code of its functions (machine code, or the kernels of the interpreter).
     fn disassemble(&self) -> Vec<Vec<String>>;
     fn as_any(&self) -> &dyn Any;

@@ -41,6 +41,43 @@ impl Explanation {
         let one = |c: &lazuli_core::explain::Constant| (c.name.clone(), c.aval.to_string(), c.aval.nbytes());
         self.0.constants.iter().map(one).collect()
     }
+    /// Bytes that kernels and library calls read and write, each operand once.
+    #[getter]
+    fn bytes_moved(&self) -> usize {
+        self.0.bytes_moved()
+    }
+    /// Scalar operations; an elementary function counts as those that it consists of, a product in a matmul as a multiplication and an addition.
+    #[getter]
+    fn operations(&self) -> usize {
+        self.0.operations()
+    }
+    /// The most bytes that a call has allocated at once: its results, what lies between kernels, and what these work in. Arguments are not counted.
+    ///
+    /// Example:
+    ///     >>> import lazuli.core as mx
+    ///     >>> mx.compile(lambda x: mx.exp(-x)).explain(mx.ones((1000,))).peak_memory
+    ///     4000
+    #[getter]
+    fn peak_memory(&self) -> usize {
+        self.0.peak_memory()
+    }
+    /// The program after each stage, as text: ``"traced"``, ``"simplified"``, and ``"compiled"``, the plan of kernels and library calls.
+    ///
+    /// Example:
+    ///     >>> import lazuli.core as mx
+    ///     >>> print(mx.compile(lambda x: x * 1 + 0 * 2).explain(mx.ones((3,))).stages["simplified"])
+    ///     graph v1 (a: f32[3]) {
+    ///       b: f32[3] = add a 0.0:f32
+    ///       return b
+    ///     }
+    #[getter]
+    fn stages<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
+        let stages = PyDict::new(py);
+        for (stage, text) in self.0.stages() {
+            stages.set_item(stage, text)?;
+        }
+        Ok(stages)
+    }
     /// Seconds that each stage took: `"trace"`, `"simplify"`, `"lower"` (which fuses and plans memory too) and `"generate"` code.
     ///
     /// Example:

@@ -194,11 +194,12 @@ impl Compiled {
     #[pyo3(signature = (*args, **kwargs))]
     fn explain(&self, args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Explanation> {
         let held = self.held()?;
-        let (mut call, arguments) = self.read(held, CompileMode::Enabled, args, kwargs)?;
+        let mode = switch::current_compile_mode().compiled();
+        let (mut call, arguments) = self.read(held, mode, args, kwargs)?;
         let names = call.paths();
         let entry = match self.find(args.py(), &call)? {
             Some(entry) => entry,
-            None => self.trace(held, &arguments, &mut call, CompileMode::Enabled)?,
+            None => self.trace(held, &arguments, &mut call, mode)?,
         };
         let cache = if self.own.is_empty() { &self.shared } else { &self.own };
         let about = lazuli_core::explain::Call {
@@ -384,8 +385,7 @@ impl Compiled {
     ) -> PyResult<(Call, Arguments<'a, 'py>)> {
         let tokens = Vec::with_capacity(16);
         let mut call = Call { tokens, traced_scalars: self.traced_scalars, ..Call::default() };
-        // What is verified is what runs when compilation is enabled.
-        let mode = if mode == CompileMode::Verify { CompileMode::Enabled } else { mode };
+        let mode = mode.compiled();
         let head = [
             Token::Mode(mode),
             Token::Shapeless(self.shapeless.show()),
