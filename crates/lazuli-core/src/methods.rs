@@ -492,7 +492,7 @@ pub fn select(condition: impl Operand, a: impl Operand, b: impl Operand) -> Arra
 /// ```
 #[diagnostic::on_unimplemented(
     message = "`{Self}` does not name axes",
-    note = "axes are `()` for all of them, an integer, an array of `isize`, or `keep` of one of these"
+    note = "axes are `()` for all of them, an integer, an array or vector of `isize`, or `keep` of one of these"
 )]
 pub trait Axes {
     /// `None` is all of them.
@@ -526,6 +526,11 @@ impl<const N: usize> Axes for [isize; N] {
 impl Axes for &[isize] {
     fn axes(&self) -> Option<Vec<isize>> {
         Some(self.to_vec())
+    }
+}
+impl Axes for Vec<isize> {
+    fn axes(&self) -> Option<Vec<isize>> {
+        Some(self.clone())
     }
 }
 

@@ -18,6 +18,12 @@ pub use derived::*;
 pub use diagonal::*;
 pub use elementwise::*;
 pub use index::*;
+/// What functions of this module are told: parts of axes, what to combine with, rows of the op table.
+pub use lazuli_ir::{
+    Binary, Unary,
+    prims::{Bound, ReduceOp},
+};
+pub use lazuli_kernel::{ScanOp, ScatterOp};
 pub use reduce::*;
 pub use shape::*;
 

@@ -8,21 +8,46 @@ use lazuli_ir::prims::{Broadcast, Iota};
 use lazuli_ir::{Binary, DType, Error, Result, Scalar};
 
 /// An array of this shape, every element `value`.
+///
+/// ```
+/// use lazuli_core::{Scalar, ops};
+/// assert_eq!(ops::full([2, 2], Scalar::f32(7.0))?.to_vec::<f32>(), [7.0; 4]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn full(shape: impl Extents, value: Scalar) -> Result<Array> {
     super::broadcast_to(&Array::scalar(value), shape)
 }
 /// Zeros of this shape.
+///
+/// ```
+/// use lazuli_core::{DType, ops};
+/// assert_eq!(ops::zeros((2, 3), DType::F32)?.shape(), [2, 3]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn zeros(shape: impl Extents, dtype: DType) -> Result<Array> {
     full(shape, Scalar::zero(dtype))
 }
 /// Ones of this shape.
+///
+/// ```
+/// use lazuli_core::{DType, ops};
+/// assert_eq!(ops::ones([3], DType::I32)?.to_vec::<i32>(), [1, 1, 1]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn ones(shape: impl Extents, dtype: DType) -> Result<Array> {
     full(shape, Scalar::one(dtype))
 }
 /// An array of the shape of `a`, every element `value`; its extents stay symbolic in a shapeless trace.
+///
+/// ```
+/// use lazuli_core::{Scalar, array, ops};
+/// let x = array([[1.0, 2.0]]);
+/// assert_eq!(ops::full_like(&x, Scalar::f32(5.0))?.to_vec::<f32>(), [5.0, 5.0]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn full_like(a: &Array, value: Scalar) -> Result<Array> {
     let shape = (0..a.aval().rank() as u32).map(|axis| lazuli_ir::Dim::Of { operand: 0, axis }).collect();
@@ -30,6 +55,12 @@ pub fn full_like(a: &Array, value: Scalar) -> Result<Array> {
 }
 
 /// 0, 1, 2, … along `axis` of an array of this shape.
+///
+/// ```
+/// use lazuli_core::{DType, ops};
+/// assert_eq!(ops::iota([2, 3], 1, DType::I32)?.to_vec::<i32>(), [0, 1, 2, 0, 1, 2]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn iota(shape: impl Extents, axis: usize, dtype: DType) -> Result<Array> {
     let shape = Resolved::new("iota", &shape.extents(), false)?;
@@ -37,6 +68,12 @@ pub fn iota(shape: impl Extents, axis: usize, dtype: DType) -> Result<Array> {
 }
 
 /// `start, start + step, …` up to but not including `stop`: ⌈(stop − start) / step⌉ elements.
+///
+/// ```
+/// use lazuli_core::{DType, ops};
+/// assert_eq!(ops::arange(0.0, 1.0, 0.25, DType::F32)?.to_vec::<f32>(), [0.0, 0.25, 0.5, 0.75]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 ///
 /// # Errors
 /// If `step` is 0 or a bound is not finite.
@@ -64,6 +101,12 @@ pub fn arange(start: f64, stop: f64, step: f64, dtype: DType) -> Result<Array> {
 }
 
 /// `n` evenly spaced numbers from `start` to `stop`, both included.
+///
+/// ```
+/// use lazuli_core::{DType, ops};
+/// assert_eq!(ops::linspace(0.0, 1.0, 5, DType::F32)?.to_vec::<f32>(), [0.0, 0.25, 0.5, 0.75, 1.0]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn linspace(start: f64, stop: f64, n: usize, dtype: DType) -> Result<Array> {
     if n == 1 {
@@ -78,6 +121,14 @@ pub fn linspace(start: f64, stop: f64, n: usize, dtype: DType) -> Result<Array> 
 }
 
 /// Grids of the coordinates along each of the one-dimensional inputs; `xy` swaps the first two axes, as in plots.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// let grids = ops::meshgrid(&[array([1, 2, 3]), array([10, 20])], false, true)?;
+/// assert_eq!(grids[0].to_vec::<i32>(), [1, 2, 3, 1, 2, 3]);
+/// assert_eq!(grids[1].to_vec::<i32>(), [10, 10, 10, 20, 20, 20]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn meshgrid(arrays: &[Array], sparse: bool, xy: bool) -> Result<Vec<Array>> {
     ByShape::Meshgrid { sparse, xy }.apply(&arrays.iter().collect::<Vec<_>>())

@@ -37,6 +37,13 @@ fn float(a: &Array) -> Result<Array> {
 }
 
 /// e^(x − max) / Σ e^(x − max) along axes. f16 and bf16 are computed in float32 if `precise`.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// let p = ops::softmax(&array([[0.0, 0.0], [1.0, 1.0]]), Some(&[-1]), false)?;
+/// assert_eq!(p.to_vec::<f32>(), [0.5; 4]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn softmax(a: &Array, axes: Option<&[isize]>, precise: bool) -> Result<Array> {
     let a = float(a)?;
@@ -51,6 +58,13 @@ pub fn softmax(a: &Array, axes: Option<&[isize]>, precise: bool) -> Result<Array
 }
 
 /// log Σ e^x along axes, without overflow.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// let x = array([1000.0, 1000.0]);
+/// assert_eq!(ops::logsumexp(&x, None, false)?.item::<f32>(), 1000.0 + 2f32.ln());
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn logsumexp(a: &Array, axes: Option<&[isize]>, keepdims: bool) -> Result<Array> {
     let a = float(a)?;
@@ -71,6 +85,13 @@ pub fn logsumexp(a: &Array, axes: Option<&[isize]>, keepdims: bool) -> Result<Ar
 }
 
 /// x / √(mean(x²) + eps) · weight along the last axis.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// let y = ops::rms_norm(&array([3.0, 3.0]), Some(&array([1.0, 2.0])), 0.0)?;
+/// assert_eq!(y.to_vec::<f32>(), [1.0, 2.0]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn rms_norm(a: &Array, weight: Option<&Array>, eps: f64) -> Result<Array> {
     let inputs: Vec<&Array> = std::iter::once(a).chain(weight).collect();
@@ -88,6 +109,13 @@ pub fn rms_norm(a: &Array, weight: Option<&Array>, eps: f64) -> Result<Array> {
 }
 
 /// (x − mean) / √(var + eps) · weight + bias along the last axis.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// let y = ops::layer_norm(&array([1.0, 3.0]), None, Some(&array([0.0, 10.0])), 0.0)?;
+/// assert_eq!(y.to_vec::<f32>(), [-1.0, 11.0]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn layer_norm(a: &Array, weight: Option<&Array>, bias: Option<&Array>, eps: f64) -> Result<Array> {
     let inputs: Vec<&Array> = std::iter::once(a).chain(weight).chain(bias).collect();
@@ -110,6 +138,14 @@ pub fn layer_norm(a: &Array, weight: Option<&Array>, bias: Option<&Array>, eps: 
 }
 
 /// Whether the arrays have one shape and equal elements, as a bool scalar. NaN equals NaN if `equal_nan`.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// let x = array([1.0, f32::NAN]);
+/// assert!(!ops::array_equal(&x, &x, false)?.item::<bool>());
+/// assert!(ops::array_equal(&x, &x, true)?.item::<bool>());
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn array_equal(a: &Array, b: &Array, equal_nan: bool) -> Result<Array> {
     Ok(ByShape::ArrayEqual { equal_nan }.apply(&[a, b])?.remove(0))
@@ -128,6 +164,13 @@ pub(crate) fn same_elements(a: &Array, b: &Array, equal_nan: bool) -> Result<Arr
 }
 
 /// |a − b| ≤ atol + rtol · |b|, element by element; infinities are close to themselves.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// let close = ops::isclose(&array([1.0, 2.0]), &array([1.0001, 2.1]), 1e-3, 0.0, false)?;
+/// assert_eq!(close.to_vec::<bool>(), [true, false]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn isclose(a: &Array, b: &Array, rtol: f64, atol: f64, equal_nan: bool) -> Result<Array> {
     let distance = unary(Unary::Abs, &binary(Binary::Sub, a, b)?)?;

@@ -10,6 +10,12 @@ use lazuli_ir::prims::Bound;
 use lazuli_ir::{Binary, DType, Error, Result, Scalar};
 
 /// Ones on the `k`-th diagonal of an (n, m) matrix, zeros elsewhere.
+///
+/// ```
+/// use lazuli_core::{DType, ops};
+/// assert_eq!(ops::eye(2, 3, 1, DType::I32)?.to_vec::<i32>(), [0, 1, 0, 0, 0, 1]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn eye(n: impl Into<Extent>, m: impl Into<Extent>, k: isize, dtype: DType) -> Result<Array> {
     let on = compare_diagonal(n.into(), m.into(), k, Binary::Eq)?;
@@ -17,6 +23,12 @@ pub fn eye(n: impl Into<Extent>, m: impl Into<Extent>, k: isize, dtype: DType) -
 }
 
 /// Ones on and below the `k`-th diagonal of an (n, m) matrix, zeros above.
+///
+/// ```
+/// use lazuli_core::{DType, ops};
+/// assert_eq!(ops::tri(2, 3, 0, DType::I32)?.to_vec::<i32>(), [1, 0, 0, 1, 1, 0]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn tri(n: impl Into<Extent>, m: impl Into<Extent>, k: isize, dtype: DType) -> Result<Array> {
     astype(&compare_diagonal(n.into(), m.into(), k, Binary::LessEqual)?, dtype)
@@ -31,11 +43,23 @@ fn compare_diagonal(n: Extent, m: Extent, k: isize, op: Binary) -> Result<Array>
 }
 
 /// The last two axes with what lies above the `k`-th diagonal set to zero.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// assert_eq!(ops::tril(&array([[1, 2], [3, 4]]), 0)?.to_vec::<i32>(), [1, 0, 3, 4]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn tril(a: &Array, k: isize) -> Result<Array> {
     triangle(a, k, "tril", true)
 }
 /// The last two axes with what lies below the `k`-th diagonal set to zero.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// assert_eq!(ops::triu(&array([[1, 2], [3, 4]]), 0)?.to_vec::<i32>(), [1, 2, 0, 4]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn triu(a: &Array, k: isize) -> Result<Array> {
     triangle(a, k - 1, "triu", false)
@@ -51,6 +75,13 @@ fn triangle(a: &Array, k: isize, name: &str, keep: bool) -> Result<Array> {
 }
 
 /// The elements (i, i + `offset`) of two axes, as the last axis of the result.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// let x = array([[1, 2, 3], [4, 5, 6]]);
+/// assert_eq!(ops::diagonal(&x, 1, 0, 1)?.to_vec::<i32>(), [2, 6]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 ///
 /// # Errors
 /// If the array has fewer than 2 dimensions, or both axes are the same.
@@ -80,6 +111,13 @@ pub(crate) fn elements(a: &Array, offset: isize, first: usize, second: usize) ->
 
 /// The `k`-th diagonal of a matrix, or the matrix with a vector on its `k`-th diagonal and zeros elsewhere.
 ///
+/// ```
+/// use lazuli_core::{array, ops};
+/// assert_eq!(ops::diag(&array([1, 2]), 0)?.to_vec::<i32>(), [1, 0, 0, 2]);
+/// assert_eq!(ops::diag(&array([[1, 2], [3, 4]]), -1)?.to_vec::<i32>(), [3]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
+///
 /// # Errors
 /// If the array has neither 1 nor 2 dimensions.
 #[track_caller]
@@ -97,6 +135,12 @@ pub fn diag(a: &Array, k: isize) -> Result<Array> {
 }
 
 /// The sum of a [`diagonal`]; in `dtype`, by default that of the array.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// assert_eq!(ops::trace(&array([[1, 2], [3, 4]]), 0, 0, 1, None)?.item::<i32>(), 5);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn trace(a: &Array, offset: isize, axis1: isize, axis2: isize, dtype: Option<DType>) -> Result<Array> {
     let a = diagonal(a, offset, axis1, axis2)?;

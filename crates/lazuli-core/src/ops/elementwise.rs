@@ -6,6 +6,12 @@ use lazuli_ir::prims::Cast;
 use lazuli_ir::{Accepts, Binary, DType, Error, Prim, Result, Ternary, Unary};
 
 /// Conversion to another dtype; the array itself if it has it.
+///
+/// ```
+/// use lazuli_core::{DType, array, ops};
+/// assert_eq!(ops::astype(&array([1.7, -1.7]), DType::I32)?.to_vec::<i32>(), [1, -1]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn astype(a: &Array, dtype: DType) -> Result<Array> {
     if a.dtype() == dtype { Ok(a.clone()) } else { apply(Cast { dtype }, &[a]) }
@@ -20,6 +26,13 @@ fn lift(accepts: Accepts, dtype: DType) -> DType {
 }
 
 /// Applies a row of one operand.
+///
+/// ```
+/// use lazuli_core::array;
+/// use lazuli_core::ops::{self, Unary};
+/// assert_eq!(ops::unary(Unary::Neg, &array([1.0, -2.0]))?.to_vec::<f32>(), [-1.0, 2.0]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn unary(op: Unary, a: &Array) -> Result<Array> {
     // A truth value is no number: its negation is `logical_not`.
@@ -31,6 +44,13 @@ pub fn unary(op: Unary, a: &Array) -> Result<Array> {
 }
 
 /// Applies a row of two operands, promoted to one dtype.
+///
+/// ```
+/// use lazuli_core::array;
+/// use lazuli_core::ops::{self, Binary};
+/// assert_eq!(ops::binary(Binary::Add, &array([1, 2]), &array([0.5]))?.to_vec::<f32>(), [1.5, 2.5]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn binary(op: Binary, a: impl Operand, b: impl Operand) -> Result<Array> {
     let (a, b) = promoted(op.row().name, &a, &b)?;
@@ -47,6 +67,13 @@ pub fn promoted(op: &str, a: &dyn Operand, b: &dyn Operand) -> Result<(Array, Ar
 }
 
 /// `a` where the condition holds, `b` elsewhere; the three broadcast. The condition is cast to bool.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// let x = array([-1.0, 2.0]);
+/// assert_eq!(ops::select(&x.greater(0.0f32), &x, 0.0f32)?.to_vec::<f32>(), [0.0, 2.0]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn select(condition: impl Operand, a: impl Operand, b: impl Operand) -> Result<Array> {
     let (a, b) = promoted(Ternary::Select.row().name, &a, &b)?;
@@ -81,6 +108,13 @@ pub fn by_name(name: &str) -> Option<Prim> {
 }
 
 /// Limits to `low ..= high`, either of which may be absent.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// let x = array([-1.0, 0.5, 2.0]);
+/// assert_eq!(ops::clip(&x, Some(&0.0f32), Some(&1.0f32))?.to_vec::<f32>(), [0.0, 0.5, 1.0]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn clip(a: &Array, low: Option<&dyn Operand>, high: Option<&dyn Operand>) -> Result<Array> {
     if low.is_none() && high.is_none() {

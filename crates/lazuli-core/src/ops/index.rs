@@ -189,6 +189,15 @@ impl Plan {
 }
 
 /// The elements that an index names.
+///
+/// ```
+/// use lazuli_core::array;
+/// use lazuli_core::ops::{self, Bound, Item};
+/// let x = array([[1, 2, 3], [4, 5, 6]]);
+/// let second_of_each = [Item::Slice(Bound::ALL), Item::Int(1)];
+/// assert_eq!(ops::get(&x, &second_of_each)?.to_vec::<i32>(), [2, 5]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn get(a: &Array, items: &[Item]) -> Result<Array> {
     let plan = Plan::new(a, items)?;
@@ -217,6 +226,14 @@ fn common(indices: &[Array]) -> Result<Shape> {
 }
 
 /// Elements at positions along several axes at once: the axes of the positions, then those of `a` that were not indexed.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// let x = array([[1, 2], [3, 4], [5, 6]]);
+/// let positions = [array([0, 2]), array([1, 0])];
+/// assert_eq!(ops::gather(&x, &positions, &[0, 1])?.to_vec::<i32>(), [2, 5]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn gather(a: &Array, indices: &[Array], axes: &[usize]) -> Result<Array> {
     let whole = |axis: usize| Dim::Of { operand: 0, axis: axis as u32 };
@@ -230,6 +247,15 @@ pub fn gather(a: &Array, indices: &[Array], axes: &[usize]) -> Result<Array> {
 
 /// `a` with `value` put in place of (or combined with) the elements that an index names. Where positions repeat, `Add` and its like combine all of
 /// them, and the last one assigned stays.
+///
+/// ```
+/// use lazuli_core::array;
+/// use lazuli_core::ops::{self, Item, ScatterOp};
+/// let x = array([1, 2, 3]);
+/// let twice = ops::update(&x, &[Item::Array(array([0, 0]))], &array([10]), ScatterOp::Add)?;
+/// assert_eq!(twice.to_vec::<i32>(), [21, 2, 3]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn update(a: &Array, items: &[Item], value: &Array, op: ScatterOp) -> Result<Array> {
     let indices = items.iter().filter_map(|i| if let Item::Array(i) = i { Some(i) } else { None });
@@ -338,6 +364,14 @@ fn scatter(a: &Array, plan: &Plan, value: &Array, op: ScatterOp) -> Result<Array
 }
 
 /// Elements at integer positions along an axis: the axis is replaced by the axes of `indices`. Of the flattened array if no axis is given.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// let x = array([[1, 2], [3, 4], [5, 6]]);
+/// assert_eq!(ops::take(&x, &array([2, 0]), Some(0))?.to_vec::<i32>(), [5, 6, 1, 2]);
+/// assert_eq!(ops::take(&x, &array([3]), None)?.to_vec::<i32>(), [4]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn take(a: &Array, indices: &Array, at: Option<isize>) -> Result<Array> {
     let (a, at) = if let Some(at) = at { (a.clone(), at) } else { (reshape(a, [-1])?, 0) };
@@ -348,6 +382,14 @@ pub fn take(a: &Array, indices: &Array, at: Option<isize>) -> Result<Array> {
 }
 
 /// Elements at positions along one axis, where `indices` has as many axes as `a` and the others run along.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// let x = array([[3, 1], [2, 4]]);
+/// let order = ops::argsort(&x, Some(1))?;
+/// assert_eq!(ops::take_along_axis(&x, &order, Some(1))?.to_vec::<i32>(), [1, 3, 2, 4]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn take_along_axis(a: &Array, indices: &Array, at: Option<isize>) -> Result<Array> {
     let Some(at) = at else {
@@ -357,6 +399,15 @@ pub fn take_along_axis(a: &Array, indices: &Array, at: Option<isize>) -> Result<
 }
 
 /// `a` with `values` at positions along one axis.
+///
+/// ```
+/// use lazuli_core::array;
+/// use lazuli_core::ops::{self, ScatterOp};
+/// let (x, at) = (array([[1, 2], [3, 4]]), array([[1], [0]]));
+/// let y = ops::put_along_axis(&x, &at, &array([[10]]), Some(1), ScatterOp::Add)?;
+/// assert_eq!(y.to_vec::<i32>(), [1, 12, 13, 4]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn put_along_axis(a: &Array, indices: &Array, values: &Array, at: Option<isize>, op: ScatterOp) -> Result<Array> {
     let values = astype(values, a.dtype())?;
@@ -372,6 +423,14 @@ pub fn put_along_axis(a: &Array, indices: &Array, values: &Array, at: Option<isi
 }
 
 /// The part of one axis that `start:stop:step` names.
+///
+/// ```
+/// use lazuli_core::array;
+/// use lazuli_core::ops::{self, Bound};
+/// let x = array([[1, 2, 3], [4, 5, 6]]);
+/// assert_eq!(ops::slice_axis(&x, -1, Bound::range(1, 3))?.to_vec::<i32>(), [2, 3, 5, 6]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn slice_axis(a: &Array, at: isize, bound: Bound) -> Result<Array> {
     let mut bounds = vec![FULL; a.ndim()];

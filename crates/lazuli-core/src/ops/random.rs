@@ -10,11 +10,23 @@ use lazuli_ir::prims::RandomBits;
 use lazuli_ir::{Binary, DType, Error, Result, Scalar, Unary, shape};
 
 /// The key of a seed.
+///
+/// ```
+/// use lazuli_core::ops::random;
+/// assert_eq!(random::key(0).shape(), [2]);
+/// ```
 pub fn key(seed: u64) -> Array {
     Array::from_slice(&[(seed >> 32) as u32, seed as u32], &[2])
 }
 
 /// Random bits: unsigned integers of `width` bytes (1, 2 or 4).
+///
+/// ```
+/// use lazuli_core::{DType, ops::random};
+/// let bits = random::bits([4], 1, &random::key(0))?;
+/// assert_eq!((bits.dtype(), bits.shape()), (DType::U8, &[4][..]));
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn bits(dims: impl Extents, width: usize, key: &Array) -> Result<Array> {
     if key.dtype() != DType::U32 || key.aval().shape.last() != Some(&2) {
@@ -28,12 +40,26 @@ pub fn bits(dims: impl Extents, width: usize, key: &Array) -> Result<Array> {
 }
 
 /// `n` keys from one, as an array of shape (n, 2).
+///
+/// ```
+/// use lazuli_core::ops::random;
+/// let keys = random::split(&random::key(0), 3)?;
+/// assert_eq!(keys.shape(), [3, 2]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn split(key: &Array, n: usize) -> Result<Array> {
     bits([n, 2], 4, key)
 }
 
 /// Uniform numbers in [low, high).
+///
+/// ```
+/// use lazuli_core::{DType, ops::random};
+/// let x = random::uniform(-1.0f32, 1.0f32, [100], DType::F32, &random::key(0))?;
+/// assert!(x.to_vec::<f32>().iter().all(|v| (-1.0..1.0).contains(v)));
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn uniform(low: impl Operand, high: impl Operand, dims: impl Extents, dtype: DType, key: &Array) -> Result<Array> {
     if !dtype.is_float() {
@@ -58,6 +84,13 @@ pub fn uniform(low: impl Operand, high: impl Operand, dims: impl Extents, dtype:
 }
 
 /// Normal numbers with this mean and standard deviation: √2 · erfinv of uniform numbers in (−1, 1).
+///
+/// ```
+/// use lazuli_core::{DType, ops::random};
+/// let x = random::normal([1000], DType::F32, 5.0f32, 0.1f32, &random::key(0))?;
+/// assert!((x.mean(()).item::<f32>() - 5.0).abs() < 0.05);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn normal(
     dims: impl Extents,
@@ -75,6 +108,13 @@ pub fn normal(
 }
 
 /// Integers in [low, high).
+///
+/// ```
+/// use lazuli_core::{DType, ops::random};
+/// let dice = random::randint(1, 7, [100], DType::I32, &random::key(0))?;
+/// assert!(dice.to_vec::<i32>().iter().all(|n| (1..7).contains(n)));
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn randint(low: impl Operand, high: impl Operand, dims: impl Extents, dtype: DType, key: &Array) -> Result<Array> {
     if !dtype.is_integer() {
@@ -86,6 +126,13 @@ pub fn randint(low: impl Operand, high: impl Operand, dims: impl Extents, dtype:
 }
 
 /// True with probability `p`.
+///
+/// ```
+/// use lazuli_core::ops::random;
+/// let coins = random::bernoulli(1.0f32, [8], &random::key(0))?;
+/// assert_eq!(coins.to_vec::<bool>(), [true; 8]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn bernoulli(p: impl Operand, dims: impl Extents, key: &Array) -> Result<Array> {
     let p = p.array(None);
@@ -94,6 +141,12 @@ pub fn bernoulli(p: impl Operand, dims: impl Extents, key: &Array) -> Result<Arr
 }
 
 /// Standard Gumbel numbers: −log(−log(u)).
+///
+/// ```
+/// use lazuli_core::{DType, ops::random};
+/// assert_eq!(random::gumbel([3], DType::F32, &random::key(0))?.shape(), [3]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn gumbel(dims: impl Extents, dtype: DType, key: &Array) -> Result<Array> {
     let u = uniform(0.0f32, 1.0f32, dims, DType::F32, key)?;
@@ -102,6 +155,14 @@ pub fn gumbel(dims: impl Extents, dtype: DType, key: &Array) -> Result<Array> {
 }
 
 /// Positions drawn with probability softmax(logits) along an axis, by the Gumbel-max rule; `dims` is the shape of the result.
+///
+/// ```
+/// use lazuli_core::{array, ops::random};
+/// let logits = array([[0.0, f32::NEG_INFINITY], [f32::NEG_INFINITY, 0.0]]);
+/// let drawn = random::categorical(&logits, -1, None, &random::key(0))?;
+/// assert_eq!(drawn.to_vec::<u32>(), [0, 1]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn categorical(logits: &Array, axis: isize, extra: Option<usize>, key: &Array) -> Result<Array> {
     let axis = ops::axis("random.categorical", axis, logits.ndim())? as isize;
@@ -116,6 +177,13 @@ pub fn categorical(logits: &Array, axis: isize, extra: Option<usize>, key: &Arra
 }
 
 /// Normal numbers cut off outside [low, high], by inversion.
+///
+/// ```
+/// use lazuli_core::{DType, ops::random};
+/// let x = random::truncated_normal(-1.0f32, 1.0f32, [100], DType::F32, &random::key(0))?;
+/// assert!(x.to_vec::<f32>().iter().all(|v| v.abs() <= 1.0));
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn truncated_normal(
     low: impl Operand,
@@ -135,12 +203,26 @@ pub fn truncated_normal(
 }
 
 /// A permutation of 0 … n−1.
+///
+/// ```
+/// use lazuli_core::ops::random;
+/// let mut order = random::permutation(5, &random::key(0))?.to_vec::<u32>();
+/// order.sort();
+/// assert_eq!(order, [0, 1, 2, 3, 4]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn permutation(n: impl Into<Extent>, key: &Array) -> Result<Array> {
     ops::argsort(&bits([n.into()], 4, key)?, Some(0))
 }
 
 /// Laplace numbers: location + scale · sign(u) · log(1 − |u|), u uniform in (−1, 1).
+///
+/// ```
+/// use lazuli_core::{DType, ops::random};
+/// assert_eq!(random::laplace([3], DType::F32, 0.0f32, 1.0f32, &random::key(0))?.shape(), [3]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn laplace(
     dims: impl Extents,

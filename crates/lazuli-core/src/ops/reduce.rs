@@ -11,6 +11,15 @@ use lazuli_ir::{Binary, DType, Error, Result, Unary};
 use lazuli_kernel::ScanOp;
 
 /// Combines along axes (all of them if none are given).
+///
+/// ```
+/// use lazuli_core::array;
+/// use lazuli_core::ops::{self, ReduceOp};
+/// let x = array([[1, 2], [3, 4]]);
+/// assert_eq!(ops::reduce(ReduceOp::Max, &x, Some(&[0]), false)?.to_vec::<i32>(), [3, 4]);
+/// assert_eq!(ops::reduce(ReduceOp::Sum, &x, None, true)?.shape(), [1, 1]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn reduce(op: ReduceOp, a: &Array, over: Option<&[isize]>, keepdims: bool) -> Result<Array> {
     let prim = Reduce {
@@ -60,6 +69,12 @@ fn inexact(a: &Array) -> Result<Array> {
 }
 
 /// Arithmetic mean along axes; integers in float32.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// assert_eq!(ops::mean(&array([[1, 2], [3, 4]]), Some(&[1]), false)?.to_vec::<f32>(), [1.5, 3.5]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn mean(a: &Array, over: Option<&[isize]>, keepdims: bool) -> Result<Array> {
     let a = inexact(a)?;
@@ -67,6 +82,14 @@ pub fn mean(a: &Array, over: Option<&[isize]>, keepdims: bool) -> Result<Array> 
 }
 
 /// Variance along axes: the mean squared distance from the mean, with n − `ddof` in place of n.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// let x = array([1.0, 3.0]);
+/// assert_eq!(ops::var(&x, None, false, 0.0)?.item::<f32>(), 1.0);
+/// assert_eq!(ops::var(&x, None, false, 1.0)?.item::<f32>(), 2.0);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn var(a: &Array, over: Option<&[isize]>, keepdims: bool, ddof: f64) -> Result<Array> {
     let a = inexact(a)?;
@@ -78,6 +101,12 @@ pub fn var(a: &Array, over: Option<&[isize]>, keepdims: bool, ddof: f64) -> Resu
 }
 
 /// Standard deviation along axes.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// assert_eq!(ops::deviation(&array([1.0, 3.0]), None, false, 0.0)?.item::<f32>(), 1.0);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn deviation(a: &Array, over: Option<&[isize]>, keepdims: bool, ddof: f64) -> Result<Array> {
     unary(Unary::Sqrt, &var(a, over, keepdims, ddof)?)
@@ -93,17 +122,38 @@ fn arg(op: ArgOp, name: &str, a: &Array, at: Option<isize>, keepdims: bool) -> R
 }
 
 /// Position (uint32) of the smallest element along an axis, or in the flattened array; the first of equals.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// assert_eq!(ops::argmin(&array([[3, 1], [2, 4]]), Some(1), false)?.to_vec::<u32>(), [1, 0]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn argmin(a: &Array, axis: Option<isize>, keepdims: bool) -> Result<Array> {
     arg(ArgOp::Min, "argmin", a, axis, keepdims)
 }
 /// Position (uint32) of the largest element along an axis, or in the flattened array; the first of equals.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// assert_eq!(ops::argmax(&array([3, 1, 3]), None, false)?.item::<u32>(), 0);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn argmax(a: &Array, axis: Option<isize>, keepdims: bool) -> Result<Array> {
     arg(ArgOp::Max, "argmax", a, axis, keepdims)
 }
 
 /// Running combination along an axis, or of the flattened array.
+///
+/// ```
+/// use lazuli_core::array;
+/// use lazuli_core::ops::{self, ScanOp};
+/// let x = array([1, 2, 3]);
+/// assert_eq!(ops::cumulative(ScanOp::Sum, &x, Some(0), false, true)?.to_vec::<i32>(), [1, 3, 6]);
+/// assert_eq!(ops::cumulative(ScanOp::Sum, &x, Some(0), true, false)?.to_vec::<i32>(), [5, 3, 0]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn cumulative(op: ScanOp, a: &Array, at: Option<isize>, reverse: bool, inclusive: bool) -> Result<Array> {
     let (a, at) = match at {
@@ -114,6 +164,12 @@ pub fn cumulative(op: ScanOp, a: &Array, at: Option<isize>, reverse: bool, inclu
 }
 
 /// Sorted along an axis (of the flattened array if none is given); NaN last.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// assert_eq!(ops::sort(&array([[3, 1], [2, 4]]), Some(0))?.to_vec::<i32>(), [2, 1, 3, 4]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn sort(a: &Array, at: Option<isize>) -> Result<Array> {
     let (a, at) = if let Some(at) = at { (a.clone(), at) } else { (reshape(a, [-1])?, 0) };
@@ -121,6 +177,12 @@ pub fn sort(a: &Array, at: Option<isize>) -> Result<Array> {
 }
 
 /// The middle element along axes (all of them if none are given), the mean of two for an even number; NaN if there is none. Integers count as float32.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// assert_eq!(ops::median(&array([[1, 9], [2, 4]]), Some(&[1]), false)?.to_vec::<f32>(), [5.0, 3.0]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn median(a: &Array, over: Option<&[isize]>, keepdims: bool) -> Result<Array> {
     let axes = axes("median", over, a.ndim())?;
@@ -143,6 +205,12 @@ pub(crate) fn middle(a: &Array) -> Result<Array> {
 }
 
 /// The permutation (uint32) that sorts along an axis; stable.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// assert_eq!(ops::argsort(&array([3.0, 1.0, 2.0]), None)?.to_vec::<u32>(), [1, 2, 0]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn argsort(a: &Array, at: Option<isize>) -> Result<Array> {
     let (a, at) = if let Some(at) = at { (a.clone(), at) } else { (reshape(a, [-1])?, 0) };
@@ -150,6 +218,14 @@ pub fn argsort(a: &Array, at: Option<isize>) -> Result<Array> {
 }
 
 /// Product of matrices in the last two axes; the axes before them broadcast. A vector is a row on the left and a column on the right.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// let (a, b) = (array([[1.0, 2.0], [3.0, 4.0]]), array([1.0, 1.0]));
+/// assert_eq!(ops::matmul(&a, &b)?.to_vec::<f32>(), [3.0, 7.0]);
+/// assert!(ops::matmul(&b, &array([1.0, 2.0, 3.0])).is_err());
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn matmul(a: &Array, b: &Array) -> Result<Array> {
     let (x, y) = promoted("matmul", a, b)?;

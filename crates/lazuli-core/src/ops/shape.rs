@@ -31,6 +31,14 @@ pub(crate) fn axes(op: &str, given: Option<&[isize]>, rank: usize) -> Result<Sma
 }
 
 /// The same elements in row-major order in another shape; one extent may be −1, which follows from the others.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// let x = array([1, 2, 3, 4, 5, 6]);
+/// assert_eq!(ops::reshape(&x, [2, -1])?.shape(), [2, 3]);
+/// assert!(ops::reshape(&x, [4, -1]).is_err());
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn reshape(a: &Array, to: impl Extents) -> Result<Array> {
     let to = Resolved::new("reshape", &to.extents(), true)?;
@@ -42,6 +50,13 @@ pub fn reshape(a: &Array, to: impl Extents) -> Result<Array> {
 }
 
 /// Merges axes `start ..= end` into one. A scalar becomes an array of one element.
+///
+/// ```
+/// use lazuli_core::{DType, ops};
+/// let x = ops::zeros([2, 3, 4], DType::F32)?;
+/// assert_eq!(ops::flatten(&x, 1, -1)?.shape(), [2, 12]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn flatten(a: &Array, start: isize, end: isize) -> Result<Array> {
     if a.ndim() == 0 {
@@ -58,6 +73,13 @@ pub fn flatten(a: &Array, start: isize, end: isize) -> Result<Array> {
 }
 
 /// Splits an axis into several; one extent may be −1.
+///
+/// ```
+/// use lazuli_core::{DType, ops};
+/// let x = ops::zeros([2, 12], DType::F32)?;
+/// assert_eq!(ops::unflatten(&x, 1, [3, -1])?.shape(), [2, 3, 4]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn unflatten(a: &Array, at: isize, to: impl Extents) -> Result<Array> {
     let to = Resolved::new("unflatten", &to.extents(), true)?;
@@ -67,6 +89,14 @@ pub fn unflatten(a: &Array, at: isize, to: impl Extents) -> Result<Array> {
 }
 
 /// Permutes the axes; reverses them if `order` is empty or absent.
+///
+/// ```
+/// use lazuli_core::{DType, ops};
+/// let x = ops::zeros([2, 3, 4], DType::F32)?;
+/// assert_eq!(ops::transpose(&x, None)?.shape(), [4, 3, 2]);
+/// assert_eq!(ops::transpose(&x, Some(&[1, 0, 2]))?.shape(), [3, 2, 4]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn transpose(a: &Array, order: Option<&[isize]>) -> Result<Array> {
     let axes: SmallVec<[usize; 4]> = match order {
@@ -80,6 +110,12 @@ pub fn transpose(a: &Array, order: Option<&[isize]>) -> Result<Array> {
 }
 
 /// Two axes in each other's place.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// assert_eq!(ops::swapaxes(&array([[1, 2, 3]]), 0, 1)?.shape(), [3, 1]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn swapaxes(a: &Array, x: isize, y: isize) -> Result<Array> {
     let (x, y) = (axis("swapaxes", x, a.ndim())?, axis("swapaxes", y, a.ndim())?);
@@ -89,6 +125,13 @@ pub fn swapaxes(a: &Array, x: isize, y: isize) -> Result<Array> {
 }
 
 /// Moves one axis to another position; the others keep their order.
+///
+/// ```
+/// use lazuli_core::{DType, ops};
+/// let x = ops::zeros([2, 3, 4], DType::F32)?;
+/// assert_eq!(ops::moveaxis(&x, 0, -1)?.shape(), [3, 4, 2]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn moveaxis(a: &Array, from: isize, to: isize) -> Result<Array> {
     let (from, to) = (axis("moveaxis", from, a.ndim())?, axis("moveaxis", to, a.ndim())?);
@@ -99,6 +142,12 @@ pub fn moveaxis(a: &Array, from: isize, to: isize) -> Result<Array> {
 }
 
 /// Adds axes of extent 1 at these positions of the result.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// assert_eq!(ops::expand_dims(&array([1, 2]), &[0, 2])?.shape(), [1, 2, 1]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn expand_dims(a: &Array, at: &[isize]) -> Result<Array> {
     let axes = axes("expand_dims", Some(at), a.ndim() + at.len())?;
@@ -106,6 +155,14 @@ pub fn expand_dims(a: &Array, at: &[isize]) -> Result<Array> {
 }
 
 /// Removes these axes of extent 1, or all of them.
+///
+/// ```
+/// use lazuli_core::{DType, ops};
+/// let x = ops::zeros([1, 2, 1], DType::F32)?;
+/// assert_eq!(ops::squeeze(&x, None)?.shape(), [2]);
+/// assert_eq!(ops::squeeze(&x, Some(&[0]))?.shape(), [2, 1]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn squeeze(a: &Array, at: Option<&[isize]>) -> Result<Array> {
     let axes = match at {
@@ -117,6 +174,12 @@ pub fn squeeze(a: &Array, at: Option<&[isize]>) -> Result<Array> {
 }
 
 /// Stretches axes of extent 1 and adds axes in front.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// assert_eq!(ops::broadcast_to(&array([1, 2]), [2, 2])?.to_vec::<i32>(), [1, 2, 1, 2]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn broadcast_to(a: &Array, to: impl Extents) -> Result<Array> {
     let to = Resolved::new("broadcast_to", &to.extents(), false)?;
@@ -128,6 +191,13 @@ pub fn broadcast_to(a: &Array, to: impl Extents) -> Result<Array> {
 }
 
 /// All arrays stretched to the shape they broadcast to.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// let both = ops::broadcast_arrays(&[array([1, 2]), array([[3], [4]])])?;
+/// assert_eq!(both[1].to_vec::<i32>(), [3, 3, 4, 4]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn broadcast_arrays(arrays: &[Array]) -> Result<Vec<Array>> {
     ByShape::BroadcastArrays {}.apply(&arrays.iter().collect::<Vec<_>>())
@@ -142,6 +212,15 @@ pub(crate) fn stretched(arrays: &[Array]) -> Result<Vec<Array>> {
 }
 
 /// The part of each axis that Python's `start:stop:step` names.
+///
+/// ```
+/// use lazuli_core::array;
+/// use lazuli_core::ops::{self, Bound};
+/// let x = array([[1, 2, 3], [4, 5, 6]]);
+/// let every_second = Bound { step: 2, ..Bound::ALL };
+/// assert_eq!(ops::slice(&x, &[Bound::range(0, 1), every_second])?.to_vec::<i32>(), [1, 3]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn slice(a: &Array, bounds: &[Bound]) -> Result<Array> {
     if bounds.iter().all(|b| b.start.is_none() && b.stop.is_none() && b.step == 1) {
@@ -151,6 +230,13 @@ pub fn slice(a: &Array, bounds: &[Bound]) -> Result<Array> {
 }
 
 /// Joins arrays along an axis; dtypes promote.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// let (x, y) = (array([[1, 2]]), array([[3.5, 4.5]]));
+/// assert_eq!(ops::concatenate(&[x, y], 0)?.to_vec::<f32>(), [1.0, 2.0, 3.5, 4.5]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn concatenate(arrays: &[Array], at: isize) -> Result<Array> {
     let Some(first) = arrays.first() else {
@@ -166,6 +252,12 @@ pub fn concatenate(arrays: &[Array], at: isize) -> Result<Array> {
 }
 
 /// Joins arrays of one shape along a new axis.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// assert_eq!(ops::stack(&[array([1, 2]), array([3, 4])], 1)?.to_vec::<i32>(), [1, 3, 2, 4]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn stack(arrays: &[Array], at: isize) -> Result<Array> {
     if arrays.is_empty() {
@@ -182,6 +274,13 @@ pub fn stack(arrays: &[Array], at: isize) -> Result<Array> {
 }
 
 /// Parts of an axis: cut at `indices`.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// let parts = ops::split_at(&array([1, 2, 3, 4]), &[1, 3], 0)?;
+/// assert_eq!(parts[1].to_vec::<i32>(), [2, 3]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn split_at(a: &Array, indices: &[isize], at: isize) -> Result<Vec<Array>> {
     let axis = axis("split", at, a.ndim())?;
@@ -196,6 +295,13 @@ pub fn split_at(a: &Array, indices: &[isize], at: isize) -> Result<Vec<Array>> {
 }
 
 /// `n` equal parts of an axis.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// let parts = ops::split(&array([1, 2, 3, 4]), 2, 0)?;
+/// assert_eq!(parts[1].to_vec::<i32>(), [3, 4]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn split(a: &Array, n: usize, at: isize) -> Result<Vec<Array>> {
     let axis = axis("split", at, a.ndim())?;
@@ -216,6 +322,13 @@ pub(crate) fn parts(a: &Array, n: usize, axis: usize) -> Result<Vec<Array>> {
 }
 
 /// Adds `widths[i] = (before, after)` elements of `value` around each axis.
+///
+/// ```
+/// use lazuli_core::{Scalar, array, ops};
+/// let x = ops::pad(&array([1, 2]), &[(1, 2)], Scalar::i32(0))?;
+/// assert_eq!(x.to_vec::<i32>(), [0, 1, 2, 0, 0]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn pad(a: &Array, widths: &[(usize, usize)], value: Scalar) -> Result<Array> {
     check_widths(a, widths)?;
@@ -233,6 +346,12 @@ fn check_widths(a: &Array, widths: &[(usize, usize)]) -> Result<()> {
 }
 
 /// Adds copies of the elements at the ends of each axis: how many before and after it.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// assert_eq!(ops::pad_edge(&array([1, 2]), &[(1, 2)])?.to_vec::<i32>(), [1, 1, 2, 2, 2]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn pad_edge(a: &Array, widths: &[(usize, usize)]) -> Result<Array> {
     check_widths(a, widths)?;
@@ -258,12 +377,24 @@ pub(crate) fn edges(a: &Array, axis: usize, low: usize, high: usize) -> Result<A
 }
 
 /// The same bytes as elements of another dtype; the last axis grows or shrinks with the item size.
+///
+/// ```
+/// use lazuli_core::{DType, array, ops};
+/// assert_eq!(ops::view(&array([1.0]), DType::U32)?.to_vec::<u32>(), [1f32.to_bits()]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn view(a: &Array, dtype: DType) -> Result<Array> {
     if a.dtype() == dtype { Ok(a.clone()) } else { apply(Bitcast { dtype }, &[a]) }
 }
 
 /// `repeats` copies of every element along an axis, next to each other.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// assert_eq!(ops::repeat(&array([1, 2]), 2, 0)?.to_vec::<i32>(), [1, 1, 2, 2]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn repeat(a: &Array, repeats: usize, at: isize) -> Result<Array> {
     let axis = axis("repeat", at, a.ndim())?;
@@ -274,6 +405,12 @@ pub fn repeat(a: &Array, repeats: usize, at: isize) -> Result<Array> {
 }
 
 /// The whole array repeated `reps[i]` times along axis i.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// assert_eq!(ops::tile(&array([1, 2]), &[2])?.to_vec::<i32>(), [1, 2, 1, 2]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn tile(a: &Array, reps: &[usize]) -> Result<Array> {
     Ok(ByShape::Tile { reps: reps.into() }.apply(&[a])?.remove(0))
@@ -294,6 +431,12 @@ pub(crate) fn tiled(a: &Array, reps: &[usize]) -> Result<Array> {
 }
 
 /// Elements shifted along an axis; what leaves one end enters at the other.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// assert_eq!(ops::roll(&array([1, 2, 3]), 1, 0)?.to_vec::<i32>(), [3, 1, 2]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
 #[track_caller]
 pub fn roll(a: &Array, shift: isize, at: isize) -> Result<Array> {
     let axis = axis("roll", at, a.ndim())?;
