@@ -135,7 +135,7 @@ def test_what_keeps_neighbours_apart_is_said():
     e = mx.compile(lambda x: mx.sort(mx.exp(x), axis=-1) * x.sum()).explain(mx.ones((64, 64)))
     between = str(e).split("in memory between kernels\n")[1].splitlines()
     assert e.kernels == [["exp"], ["sort"], ["sum", "multiply"]]
-    for line, op, why in zip(between, ("exp", "sort"), ("a library routine reads it", "a library routine gives it"), strict=True):
+    for line, op, why in zip(between, ("exp", "sort"), ("a library routine reads it", "a library routine stores it"), strict=True):
         assert re.fullmatch(rf"    \w+ \({op}\): {why}  \S+test_explain.py:\d+", line), between
 
 

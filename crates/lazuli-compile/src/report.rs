@@ -146,7 +146,7 @@ impl Report {
             for &v in group.stores.iter().filter(|v| is_between(v)) {
                 let known = reasons.iter().find(|(of, _)| *of == v).map(|&(_, why)| why);
                 let why = known.unwrap_or_else(|| match FusedKind::of_group(graph, group) {
-                    FusedKind::Library => "a library routine gives it",
+                    FusedKind::Library => "a library routine stores it",
                     FusedKind::Branch => "a branch gives it",
                     FusedKind::Host | FusedKind::Kernel if groups.iter().all(|g| g.members.len() == 1) => {
                         "nothing is fused"

@@ -197,7 +197,7 @@ fn what_keeps_neighbours_apart_is_said() {
     check(|x| Ok(vec![x[0].exp() * 2.0]), &[]);
     check(
         |x| Ok(vec![ops::sort(&x[0].exp(), Some(1))? * 2.0]),
-        &[("exp", "a library routine reads it"), ("sort", "a library routine gives it")],
+        &[("exp", "a library routine reads it"), ("sort", "a library routine stores it")],
     );
     let apart = "it is needed at other points than the reduction gives";
     check(|x| Ok(vec![x[0].t() - x[0].sum(1)]), &[("sum", apart)]);

@@ -292,3 +292,21 @@ fn a_closure_made_anew_is_traced_and_generates_no_code() {
     let after = compile_stats();
     assert_eq!((after.traces - before.traces, after.kernels - before.kernels), (5, 0));
 }
+
+#[test]
+fn explanations_tell_the_peak_of_memory() {
+    let _alone = alone();
+    let check = |f: fn(&Array) -> Array| {
+        let f = compile(f);
+        let x = filled(1.0).reshape([SIDE, SIDE]);
+        run(&x).unwrap();
+        run(&f(&x)).unwrap();
+        let told = f.explain(&x).unwrap().peak_memory();
+        let measured = peak(|| run(&f(&x)).unwrap());
+        assert!(told <= measured && measured <= told + told / 8 + 4096, "{told} bytes told, {measured} measured");
+    };
+    check(|x| -x * 2.0);
+    check(|x| x.softmax(-1));
+    check(|x| x.t().matmul(x) + x.sum(()));
+    check(|x| lazuli_core::ops::sort(x, Some(0)).unwrap());
+}

@@ -255,3 +255,69 @@ fn a_refusal_names_dimension_values_and_line() {
     }
     f(&values(&[2, 3, 7], 0));
 }
+
+#[test]
+fn what_a_trace_holds_for() {
+    let check = |f: Function, calls: &[Shapes], expected: &[usize]| {
+        let compiled = compile(move |x: &Vec<Array>| f(x)).shapeless();
+        let mut counts = Vec::new();
+        for shapes in calls {
+            let x: Vec<Array> = shapes.iter().enumerate().map(|(i, s)| values(s, i)).collect();
+            assert_eq!(bits(&compiled(&x).unwrap()), bits(&f(&x).unwrap()), "{shapes:?}");
+            counts.push(compiled.traces());
+        }
+        assert_eq!(counts, expected);
+    };
+    check(|x| Ok(vec![x[0].sum(0)]), &[&[&[2, 3]], &[&[4, 5]], &[&[2, 3, 4]], &[&[9, 8, 7]]], &[1, 1, 2, 2]);
+    let broadcast: &[Shapes] = &[
+        &[&[2, 3], &[2, 3]],
+        &[&[4, 5], &[4, 5]],
+        &[&[4, 5], &[1, 5]],
+        &[&[4, 5], &[4, 1]],
+        &[&[2, 3], &[1, 3]],
+        &[&[0, 3], &[1, 3]],
+        &[&[0, 5], &[1, 5]],
+    ];
+    check(|x| Ok(vec![(&x[0] + &x[1]).sum(0)]), broadcast, &[1, 1, 2, 3, 3, 4, 4]);
+}
+
+#[test]
+fn extents_outside_of_a_trace_are_numbers() {
+    let check = |x: &Array, symbolic: bool| {
+        assert_eq!((x.dim(-1).is_symbolic(), x.dim(-1).get(), x.shape()), (symbolic, 3, &[2, 3][..]));
+    };
+    let x = values(&[2, 3], 0);
+    check(&x, false);
+    compile(move |x: &Array| {
+        check(x, false);
+        x.clone()
+    })(&x);
+    compile(move |x: &Array| {
+        check(x, true);
+        x.clone()
+    })
+    .shapeless()(&x);
+}
+
+#[test]
+fn auto_traces_again_where_it_would_be_refused() {
+    let f = |x: &Array| x * (x.dim(0).get() as f32 + 1.0);
+    let auto = compile(f).shapeless_auto();
+    let counts = [[2, 3], [2, 9], [5, 3], [2, 4], [5, 1], [5, 2]].map(|shape: [usize; 2]| {
+        assert_eq!(bits(&[auto(&values(&shape, 0))]), bits(&[f(&values(&shape, 0))]));
+        auto.traces()
+    });
+    assert_eq!(counts, [1, 1, 2, 2, 3, 3]);
+}
+
+#[test]
+fn state_is_shapeless_too() {
+    let step = compile(|total: &mut Array, x: &Array| *total = &*total + x.sum(1) / x.dim(1)).shapeless();
+    for shape in [[2, 3], [5, 4]] {
+        let (mut total, x) = (values(&shape[..1], 1), values(&shape, 0));
+        let expected = &total + x.sum(1) / x.dim(1);
+        step(&mut total, &x);
+        assert_eq!(bits(&[total]), bits(&[expected]));
+    }
+    assert_eq!(step.traces(), 1);
+}

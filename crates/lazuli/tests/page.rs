@@ -73,6 +73,27 @@ fn reading_a_value_is_an_error_that_names_the_remedy() {
 }
 
 #[test]
+fn a_call_that_reads_a_value_panics_at_its_line() {
+    let line = line!() + 1;
+    let f = compile(|x: &Array| format!("{}", -x).len() as i32);
+    let call = std::panic::AssertUnwindSafe(|| f(&array(5.0)));
+    let panic = std::panic::catch_unwind(call).unwrap_err();
+    let message = panic.downcast_ref::<String>().unwrap();
+    assert!(message.contains(&format!("page.rs:{line}")), "{message}");
+}
+
+#[test]
+fn gelu_is_one_kernel_of_the_same_bits() {
+    fn gelu(x: &Array) -> Array {
+        x * (1.0 + (x / 2f32.sqrt()).erf()) / 2.0
+    }
+    let fast = compile(gelu);
+    let x = random::uniform([4, 100, 33]) * 8.0 - 4.0;
+    assert_eq!(fast(&x).to_vec::<f32>(), gelu(&x).to_vec::<f32>());
+    assert_eq!(fast.explain(&x).unwrap().summary(), "1 kernel, 5 ops fused, 1 trace, 0 constants");
+}
+
+#[test]
 fn state_is_updated_and_captures_are_constants() {
     let push = compile(|s: &mut Vec<Array>, x: &Array, y: &Array| {
         let z = x + y;

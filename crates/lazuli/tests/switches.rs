@@ -2,8 +2,8 @@
 //! program, run again for a test that is otherwise ignored.
 
 use lazuli::{
-    Array, CompileMode, DType, array, compile, compile_is_enabled, compile_mode, compile_stats, disable_compile,
-    enable_compile, grad, random, set_compile_mode,
+    Array, CompileMode, DType, ErrorKind, array, compile, compile_is_enabled, compile_mode, compile_stats,
+    disable_compile, enable_compile, grad, random, set_compile_mode,
 };
 use std::process::{Command, Output};
 use std::sync::Arc;
@@ -102,6 +102,33 @@ fn switching_within_a_training_loop_changes_nothing_but_speed() {
     let expected = losses(&[CompileMode::Enabled]);
     assert_eq!(losses(&[CompileMode::Enabled, CompileMode::Disabled]), expected);
     assert_eq!(losses(&CompileMode::ALL), expected);
+}
+
+#[test]
+fn a_verification_that_fails_leaves_state_alone() {
+    let calls = AtomicUsize::new(0);
+    let impure = compile(move |w: &mut Array, x: &Array| {
+        *w = &*w + x * calls.fetch_add(1, Ordering::Relaxed) as f32;
+    });
+    let _scope = compile_mode(CompileMode::Verify);
+    let mut w = array([1.0, 2.0]);
+    let error = impure.try_call(&mut w, &array([1.0, 1.0])).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Verification);
+    assert_eq!(w.to_vec::<f32>(), [1.0, 2.0]);
+}
+
+#[test]
+fn shapeless_functions_are_verified() {
+    let scale = Arc::new(AtomicUsize::new(2));
+    let read = scale.clone();
+    let f = compile(move |x: &Array| x * read.load(Ordering::Relaxed) as f32).shapeless();
+    let _scope = compile_mode(CompileMode::Verify);
+    for n in [2, 3] {
+        assert_eq!(f(&Array::ones([n], DType::F32)).to_vec::<f32>(), vec![2.0; n as usize]);
+    }
+    scale.store(3, Ordering::Relaxed);
+    assert_eq!(f.try_call(&Array::ones([4], DType::F32)).unwrap_err().kind(), ErrorKind::Verification);
+    assert_eq!(f.traces(), 1);
 }
 
 #[test]
