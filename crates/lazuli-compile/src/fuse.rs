@@ -304,7 +304,6 @@ impl<'a> Fuser<'a> {
         let why = match lowering {
             Lowering::Scan { .. } => "a running combination stores it",
             Lowering::Scatter { .. } | Lowering::Update { .. } => "it is updated in memory",
-            Lowering::Library(_) => "a library routine stores it",
             _ => return,
         };
         let v = e.outputs[0];

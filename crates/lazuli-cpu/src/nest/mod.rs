@@ -76,7 +76,7 @@ impl Launch {
             Work::Reduce(reduce) => reduce.need(threads),
             Work::Rows(rows) => rows.need(threads),
             Work::Scan(scan) => scan.need(threads),
-            Work::Scatter(scatter) => scatter.need(),
+            Work::Scatter(scatter) => scatter.need(threads),
         };
         Ok(Self { work, args: args.iter().zip(&kernel.operands).map(offset).collect(), cost, need })
     }
@@ -120,7 +120,7 @@ impl Launch {
                 Work::Reduce(reduce) => reduce.run(bases, self.need.each, cx),
                 Work::Rows(rows) => rows.run(bases, self.need.each, cx),
                 Work::Scan(scan) => scan.run(bases, self.need.each, cx),
-                Work::Scatter(scatter) => scatter.run(bases, cx),
+                Work::Scatter(scatter) => scatter.run(bases, self.need.each, cx),
             }
         }
     }

@@ -1,17 +1,27 @@
-//! Scatters: updates at computed positions, in row-major order of the loop space, on one thread.
+//! Scatters: updates at computed positions, in row-major order of the loop space.
 //!
-//! The body is evaluated into buffers of positions, values and masks; the updates are applied from there, one after another.
+//! The body is evaluated into buffers of positions, values and masks; the updates are applied from there, one after another, on one thread. Where they are runs of neighbours
+//! ([`runs`]), a run is applied as one, and the target is divided over the threads.
+
+mod runs;
 
 use super::fold::{Operator, with_operator, with_type};
 use super::{Bound, Context, Need, Room, Scratch, boxes, row_strides};
 use crate::kernels::Function;
 use crate::tile::{Bases, Part, Tile};
 use lazuli_kernel::{DType, Result, ScatterOp, Value};
+use runs::Runs;
 use std::sync::Arc;
 
 const CHUNK: usize = 4096;
 
-pub struct Scatter {
+pub enum Scatter {
+    Runs(Runs),
+    Points(Points),
+}
+
+/// Update by update.
+pub struct Points {
     body: Tile,
     op: ScatterOp,
     target: usize,
@@ -25,6 +35,50 @@ pub struct Scatter {
 
 impl Scatter {
     pub fn new(
+        launch: &Bound<'_>,
+        op: ScatterOp,
+        target: u32,
+        index: Value,
+        mask: Option<Value>,
+        value: Value,
+    ) -> Result<Self> {
+        Ok(match Runs::new(launch, op, target, index, mask, value)? {
+            Some(runs) => Scatter::Runs(runs),
+            None => Scatter::Points(Points::new(launch, op, target, index, mask, value)?),
+        })
+    }
+
+    pub fn functions(&self) -> Vec<Arc<Function>> {
+        match self {
+            Scatter::Runs(runs) => runs.functions(),
+            Scatter::Points(points) => vec![points.body.function().clone()],
+        }
+    }
+
+    /// The memory that it works in on at most so many threads.
+    pub fn need(&self, threads: usize) -> Need {
+        match self {
+            Scatter::Runs(runs) => runs.need(threads),
+            Scatter::Points(points) => points.need(),
+        }
+    }
+
+    /// # Safety
+    ///
+    /// As for [`Launch::run`](super::Launch::run).
+    pub unsafe fn run(&self, bases: &[usize], each: usize, cx: &mut Context<'_>) {
+        // SAFETY: passed on.
+        unsafe {
+            match self {
+                Scatter::Runs(runs) => runs.run(bases, each, cx),
+                Scatter::Points(points) => points.run(bases, cx),
+            }
+        }
+    }
+}
+
+impl Points {
+    fn new(
         launch: &Bound<'_>,
         op: ScatterOp,
         target: u32,
@@ -46,14 +100,10 @@ impl Scatter {
         Ok(Self { body, op, target, len, dtype, masked: mask.is_some(), operands })
     }
 
-    pub fn functions(&self) -> Vec<Arc<Function>> {
-        vec![self.body.function().clone()]
-    }
-
     /// # Safety
     ///
     /// As for [`Launch::run`](super::Launch::run).
-    pub unsafe fn run(&self, bases: &[usize], cx: &mut Context<'_>) {
+    unsafe fn run(&self, bases: &[usize], cx: &mut Context<'_>) {
         let extents = self.body.extents();
         let total: usize = extents.iter().product();
         let mut buffers = self.buffers(cx.room());
@@ -90,8 +140,7 @@ impl Scatter {
         }
     }
 
-    /// The memory that it works in.
-    pub fn need(&self) -> Need {
+    fn need(&self) -> Need {
         Need { shared: Room::measure(|room| self.buffers(room)), ..Need::default() }
     }
 

@@ -1,0 +1,209 @@
+//! Scatters whose updates are runs: along the last loop axis the position goes up by one, as where whole rows of a table are added to.
+//!
+//! The position of each run is computed first. Then each task has a range of the target to itself, and goes through all runs in their order, applying of each what
+//! falls into the range. So every element of the target meets its updates in the order of the loop space, on any number of threads.
+
+use super::super::fold::{BLOCK, Bytes, Fold, fold_of};
+use super::super::{Bound, Context, Need, PARALLEL, Room, Scratch, cost_per_point, row_strides};
+use crate::kernels::Function;
+use crate::tile::{Bases, Part, Tile};
+use lazuli_kernel::{BinaryOp, Combine, DType, Inst, Result, ScatterOp, Value};
+use std::ops::Range;
+use std::sync::Arc;
+
+/// Elements of a run that is worth a call of generated code.
+const LONG: usize = 64;
+/// Elements of a target that are worth a task.
+const LEAST: usize = 4096;
+
+pub struct Runs {
+    /// Writes the position of each run, and whether it counts at all.
+    positions: Tile,
+    /// Writes the values of a part of a run.
+    values: Tile,
+    /// None where they are assigned.
+    fold: Option<Box<dyn Fold>>,
+    dtype: DType,
+    masked: bool,
+    target: usize,
+    /// Elements of the target.
+    len: usize,
+    /// In picoseconds, of all updates.
+    cost: usize,
+}
+
+impl Runs {
+    /// None if updates are no runs, or short ones.
+    pub fn new(
+        launch: &Bound<'_>,
+        op: ScatterOp,
+        target: u32,
+        index: Value,
+        mask: Option<Value>,
+        value: Value,
+    ) -> Result<Option<Self>> {
+        let Bound { kernels, kernel, extents, operands, params } = launch;
+        if extents.last().is_none_or(|&n| n < LONG) || !is_run(launch, index, mask) {
+            return Ok(None);
+        }
+        let (target, last) = (target as usize, extents.len() - 1);
+        let of_run: Vec<Value> = [index].into_iter().chain(mask).collect();
+        let mut buffers = launch.with_buffers(of_run.len());
+        for buffer in &mut buffers[operands.len()..] {
+            buffer.strides = row_strides(&extents[..last], 0).into_iter().chain([1]).collect();
+        }
+        let positions = Tile::new(kernels, &launch.body_map(&of_run), extents, &buffers, params, false)?;
+        let mut buffers = launch.with_buffers(1);
+        buffers[operands.len()].strides[last] = 1;
+        let values = Tile::new(kernels, &launch.body_map(&[value]), extents, &buffers, params, false)?;
+        let dtype = kernel.operands[target].dtype;
+        let combine = match op {
+            ScatterOp::Assign => None,
+            ScatterOp::Add => Some(Combine::Sum),
+            ScatterOp::Mul => Some(Combine::Prod),
+            ScatterOp::Min => Some(Combine::Min),
+            ScatterOp::Max => Some(Combine::Max),
+        };
+        let points = extents.iter().product::<usize>();
+        Ok(Some(Self {
+            positions,
+            values,
+            fold: combine.and_then(|combine| fold_of(combine, dtype)),
+            dtype,
+            masked: mask.is_some(),
+            target,
+            len: operands[target].len,
+            cost: points.saturating_mul(cost_per_point(kernel)),
+        }))
+    }
+
+    pub fn functions(&self) -> Vec<Arc<Function>> {
+        [&self.positions, &self.values].map(|tile| tile.function().clone()).to_vec()
+    }
+
+    /// Elements of a run, and extents of the axes before.
+    fn run_and_outer(&self) -> (usize, &[usize]) {
+        let (&n, outer) = self.values.extents().split_last().expect("runs have an axis");
+        (n, outer)
+    }
+
+    /// The memory that it works in on at most so many threads.
+    pub fn need(&self, threads: usize) -> Need {
+        let shared = Room::measure(|room| self.places(room));
+        Need { shared, each: Room::measure(|room| self.buffer(room)), tasks: self.tasks(threads) }
+    }
+
+    fn tasks(&self, threads: usize) -> usize {
+        match self.cost {
+            0..PARALLEL => 1,
+            cost => (cost / PARALLEL).clamp(threads, 4 * threads).min(self.len.div_ceil(LEAST)).max(1),
+        }
+    }
+
+    /// Of the positions and masks of all runs.
+    fn places<'m>(&self, room: &mut Room<'m>) -> [Scratch<'m>; 2] {
+        let runs = self.run_and_outer().1.iter().product();
+        [room.take(runs, DType::I64), room.take(if self.masked { runs } else { 0 }, DType::Bool)]
+    }
+
+    /// Of the values of a part of a run.
+    fn buffer<'m>(&self, room: &mut Room<'m>) -> Scratch<'m> {
+        room.take(BLOCK.min(self.run_and_outer().0), self.dtype)
+    }
+
+    /// # Safety
+    ///
+    /// As for `Launch::run`.
+    pub unsafe fn run(&self, bases: &[usize], each: usize, cx: &mut Context<'_>) {
+        let (_, outer) = self.run_and_outer();
+        let runs: usize = outer.iter().product();
+        let [mut positions, mut masks] = self.places(cx.room());
+        let mut all: Bases = bases.into();
+        all.push(positions.address());
+        if self.masked {
+            all.push(masks.address());
+        }
+        let first = Part::all(self.positions.extents()).with(outer.len(), 0, 1);
+        // SAFETY: the first points of all runs, which are points of the launch; the buffers have an element for each run.
+        unsafe { self.positions.run(&all, &first) };
+        let positions = positions.bytes(0, 8 * runs).of::<i64>();
+        let masks = self.masked.then(|| masks.bytes(0, runs).of::<u8>());
+        let tasks = self.tasks(cx.threads());
+        cx.share(tasks, self.len.div_ceil(LEAST), each, &|units, room| {
+            let range = units.start * LEAST..self.len.min(units.end * LEAST);
+            let mut buffer = self.buffer(room);
+            for (run, &position) in positions.iter().enumerate() {
+                if masks.is_none_or(|m| m[run] != 0) {
+                    // SAFETY: passed on; ranges of the target are disjoint, and each is one task's.
+                    unsafe { self.update(bases, run, position, &range, &mut buffer) };
+                }
+            }
+        });
+    }
+
+    /// Applies what falls into a range of the target of a run that begins at this position.
+    ///
+    /// # Safety
+    ///
+    /// As for [`run`](Self::run); nobody else touches the range, which is within the target.
+    unsafe fn update(
+        &self,
+        bases: &[usize],
+        run: usize,
+        position: i64,
+        range: &Range<usize>,
+        buffer: &mut Scratch<'_>,
+    ) {
+        let ((n, outer), size) = (self.run_and_outer(), self.dtype.itemsize());
+        let within = |bound: usize| (bound as i64).saturating_sub(position).clamp(0, n as i64) as usize;
+        let (begin, end) = (within(range.start), within(range.end));
+        if begin >= end {
+            return;
+        }
+        let mut part = Part::all(self.values.extents());
+        let mut rest = run;
+        for axis in (0..outer.len()).rev() {
+            (part.start[axis], part.count[axis]) = (rest % outer[axis], 1);
+            rest /= outer[axis];
+        }
+        for from in (begin..end).step_by(BLOCK) {
+            let count = BLOCK.min(end - from);
+            (part.start[outer.len()], part.count[outer.len()]) = (from, count);
+            let mut all: Bases = bases.into();
+            all.push(buffer.address().wrapping_sub(from * size));
+            // SAFETY: points of the launch; the buffer holds as many values.
+            unsafe { self.values.run(&all, &part) };
+            let first = (position + from as i64) as usize;
+            debug_assert!(range.start <= first && first + count <= range.end);
+            let at = (bases[self.target] + first * size) as *mut u8;
+            // SAFETY: elements of the range, which are this task's.
+            let target = Bytes::new_mut(unsafe { std::slice::from_raw_parts_mut(at, count * size) });
+            let values = buffer.bytes(0, count * size);
+            match &self.fold {
+                None => target.copy_from(values),
+                Some(fold) => fold.zip(target, values),
+            }
+        }
+    }
+}
+
+/// Whether the position goes up by one along the last axis, and the mask stays the same.
+fn is_run(launch: &Bound<'_>, index: Value, mask: Option<Value>) -> bool {
+    let last = launch.extents.len() - 1;
+    let body = &launch.kernel.body;
+    let mut moves: Vec<bool> = Vec::with_capacity(body.len());
+    for inst in body {
+        moves.push(match *inst {
+            Inst::Index(axis) => axis as usize == last,
+            Inst::Load(o) => launch.operands[o as usize].strides[last] != 0,
+            _ => inst.uses().iter().any(|v| moves[v.0 as usize]),
+        });
+    }
+    let stays = |v: Value| !moves[v.0 as usize];
+    let counts = |v: Value| matches!(body[v.0 as usize], Inst::Index(axis) if axis as usize == last);
+    let goes_up = match body[index.0 as usize] {
+        Inst::Binary(BinaryOp::Add, a, b) => counts(a) && stays(b) || counts(b) && stays(a),
+        _ => counts(index),
+    };
+    goes_up && mask.is_none_or(stays)
+}
