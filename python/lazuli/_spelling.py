@@ -254,6 +254,9 @@ ABSENT = {
     }.items()
 }
 
+# Of linear algebra: what means something else in another module.
+LINALG = {"cond": "nothing: " + next(reason for reason, names in ABSENT.items() if "svd" in names)}
+
 # Attributes of modules: what torch's modules have.
 MODULES = {
     "Parameter": "mx.array: arrays that are attributes of a module are its parameters",
@@ -426,14 +429,20 @@ def unknown_name(module: str, prefix: str, name: str, known: Sequence[str], *tab
 
 
 def answer(module: str, prefix: str, public: Callable[[], Sequence[str]], *tables: dict[str, str]) -> None:
-    """Gives a module its ``__getattr__``, which is called for names that it does not have. Type checkers do not see it, and say which names these are."""
+    """Gives a module its ``__getattr__``, which is called for names that it does not have, and its ``__dir__``, which completion shows: public names. Type checkers
+    see neither, and say which names these are."""
 
     def __getattr__(name: str) -> Any:
         if name.startswith("_"):
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         raise AttributeError(unknown_name(module, prefix, name, public(), *tables))
 
-    vars(sys.modules[module])["__getattr__"] = __getattr__
+    def __dir__() -> list[str]:
+        own = vars(sys.modules[module])
+        names = (name for name in public() if not name.startswith("_") and name != "annotations")
+        return sorted({*names, *(name for name in own if name.startswith("__") and name.endswith("__"))})
+
+    vars(sys.modules[module]).update(__getattr__=__getattr__, __dir__=__dir__)
 
 
 def _close(name: str, known: Sequence[str]) -> str | None:

@@ -14,13 +14,14 @@ from typing import Any
 
 from lazuli import _spelling
 
-PACKAGE = str(Path(__file__).resolve().parent) + os.sep
+# Where the package's files are, as the names of its frames begin: as it was imported, and with links followed.
+FOLDERS = tuple(dict.fromkeys(str(file.parent) + os.sep for file in (Path(__file__), Path(__file__).resolve())))
 NOTE = "(frames of Lazuli are left out: LAZULI_TRACEBACK=full shows them)"
 
 
 def is_ours(traceback: types.TracebackType) -> bool:
     """Whether a frame is of the package."""
-    return traceback.tb_frame.f_code.co_filename.startswith(PACKAGE)
+    return traceback.tb_frame.f_code.co_filename.startswith(FOLDERS)
 
 
 def advise(error: BaseException) -> None:

@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import re
 import shutil
 import subprocess
@@ -9,6 +10,7 @@ import sys
 
 import pytest
 
+import lazuli
 import lazuli.core as mx
 import lazuli.nn as nn
 import lazuli.optimizers as optim
@@ -269,6 +271,39 @@ def test_a_browser_draws_every_box(stage, tmp_path):
     assert drawn.count("<rect ") == len(view["nodes"])
     assert drawn.count("<path ") == len(view["edges"])
     assert drawn.count("chosen") == 1 and "undefined" not in drawn
+
+
+def test_operations_are_counted_alike_before_and_after():
+    # Operations that are written with others count as those, as they do once they are simplified.
+    branches = lambda x: mx.cond(x.sum() > 0, mx.softmax, mx.sin, x)
+    for fun in (mx.softmax, mx.logsumexp, mx.var, nn.gelu, mx.grad(lambda x: nn.gelu(x).sum()), mx.vmap(mx.softmax), branches):
+        graph = re.search(r"graph +(\d+) ops? as traced, (\d+) ops? simplified", str(mx.compile(fun).explain(mx.ones((3, 4)))))
+        assert int(graph[1]) >= int(graph[2])
+
+
+def test_what_is_lowered_has_headings_and_no_padding():
+    lowered = mx.compile(lambda x, w: mx.softmax(x @ w, axis=-1) + 1).lower(mx.ones((64, 64)), mx.ones((64, 64)))
+    text = str(lowered)
+    headings = [line for line in text.splitlines() if line.startswith("#")]
+    assert headings[:2] == ["# Graph, simplified", "# Plan"] and headings[2].startswith("# Step ")
+    assert headings[3:5] == ["## Kernel", "## Machine code"] or "## Machine code" not in headings
+    assert not re.search(r"^ *[0-9a-f]+ +nop", text, re.M)
+
+
+def test_a_package_behind_a_link_is_not_the_users(tmp_path):
+    package = os.path.dirname(lazuli.__file__)
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "lazuli").symlink_to(package)
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import lazuli.core as mx, lazuli.nn as nn\n"
+        "print(mx.compile(nn.Linear(2, 2)).explain(mx.ones(2)))\n"
+        "nn.Linear(2, 2)(mx.ones(3))\n"
+    )
+    env = {**os.environ, "PYTHONPATH": str(tmp_path / "linked")}
+    run = subprocess.run([sys.executable, program], capture_output=True, text=True, env=env)
+    assert "frames of Lazuli are left out" in run.stderr and "linear.py" not in run.stderr + run.stdout
+    assert f"{program}:2" in run.stdout
 
 
 def test_events_are_logged(tmp_path):

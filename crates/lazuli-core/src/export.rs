@@ -247,7 +247,7 @@ pub fn load(file: impl AsRef<Path>) -> Result<Exported> {
     match texts.get("format").map(String::as_str) {
         Some(FORMAT) => {}
         Some(other) => return Err(broken(format!("is '{other}', where this version reads '{FORMAT}'"))),
-        None => return Err(broken("holds arrays, and no function".into())),
+        None => return Err(broken("holds arrays, and no function: it is for load to read".into())),
     }
     if texts.get(CHECKSUM) != Some(&checksum(&texts, &arrays)?) {
         return Err(broken("is damaged: its checksum is another".into()));

@@ -81,11 +81,39 @@ pub(crate) fn save_with(op: &str, file: &Path, arrays: Vec<(String, Array)>, met
     std::fs::write(file, text).map_err(|e| io(op, file, e))
 }
 
+/// What a file is, if it begins as files of a known format do that is not the one of this module.
+fn kind_of(bytes: &[u8]) -> Option<&'static str> {
+    let beginnings: [(&[u8], &str); 8] = [
+        (b"\x93NUMPY", "an array of numpy (.npy)"),
+        (b"PK\x03\x04", "an archive (.npz of numpy, .pt of torch, .zip)"),
+        (b"GGUF", "a model in the format GGUF"),
+        (b"\x89HDF", "a file of HDF5"),
+        (b"\x1f\x8b", "compressed by gzip"),
+        (b"\x7fELF", "a program or a library"),
+        (b"\x80\x04", "a pickle of Python"),
+        (b"\x80\x05", "a pickle of Python"),
+    ];
+    let found = beginnings.iter().find(|(beginning, _)| bytes.starts_with(beginning)).map(|(_, kind)| *kind);
+    let is_text = |bytes: &[u8]| bytes.iter().all(|b| matches!(b, b'\t' | b'\n' | b'\r' | 0x20..=0x7e));
+    match found {
+        None if bytes.is_empty() => Some("empty"),
+        None if is_text(&bytes[..bytes.len().min(256)]) => Some("text"),
+        found => found,
+    }
+}
+
 /// The arrays and texts of a file.
 pub(crate) fn load_with(op: &str, file: &Path) -> Result<(Vec<(String, Array)>, Metadata)> {
     let bytes = std::fs::read(file).map_err(|e| io(op, file, e))?;
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(|e| io(op, file, e))?;
-    let tensors = SafeTensors::deserialize(&bytes).map_err(|e| io(op, file, e))?;
+    let wrong = |e: safetensors::SafeTensorError| match kind_of(&bytes) {
+        Some(kind) => {
+            let writer = if op == "import_function" { "export_function writes" } else { "safetensors is" };
+            io(op, file, format!("is {kind}, and no file in the format that {writer}"))
+        }
+        None => io(op, file, format!("is damaged, or in another format than safetensors: {e}")),
+    };
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(wrong)?;
+    let tensors = SafeTensors::deserialize(&bytes).map_err(wrong)?;
     let mut arrays = Vec::new();
     for (name, view) in tensors.iter() {
         let dtype = DType::ALL.into_iter().find(|&d| in_file(d) == view.dtype());

@@ -2,7 +2,7 @@
 
 use crate::fork;
 use crate::isa::Isa;
-use crate::kernels::Kernels;
+use crate::kernels::{Function, Kernels};
 use crate::library::Call;
 use crate::memory::{ALIGN, Allocator, CpuMemory};
 use crate::nest::{Context, Launches, cost_per_point};
@@ -184,7 +184,11 @@ impl Executable for Prepared {
                     return branch.plans.iter().flat_map(|p| p.disassemble().concat()).collect();
                 }
             };
-            functions.iter().map(|f| format!("{}\n{}", f.kernel, f.disassemble())).collect()
+            let section = |f: &Arc<Function>| {
+                let (kernel, code) = (f.kernel.to_string(), f.disassemble());
+                format!("## Kernel\n{}\n\n## Machine code\n{code}", kernel.trim_end())
+            };
+            functions.iter().map(section).collect()
         };
         self.steps.iter().map(code).collect()
     }

@@ -148,17 +148,27 @@ impl Function {
         self.code.image().0.len()
     }
 
-    /// The code in Intel's syntax, one instruction a line, with offsets from the image's start.
+    /// The code in Intel's syntax, one instruction a line, with offsets from the image's start. Instructions that do nothing, which align what follows, are one
+    /// line; behind the last instruction they are left out.
     pub fn disassemble(&self) -> String {
-        use iced_x86::{Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter};
+        use iced_x86::{Decoder, DecoderOptions, Formatter, Instruction, IntelFormatter, Mnemonic};
         let (image, entry) = self.code.image();
         let mut decoder = Decoder::with_ip(64, &image[entry..], entry as u64, DecoderOptions::NONE);
         let mut formatter = IntelFormatter::new();
         formatter.options_mut().set_space_after_operand_separator(true);
         let mut text = String::new();
         let mut instruction = Instruction::default();
+        let mut padding = 0;
         while decoder.can_decode() {
             decoder.decode_out(&mut instruction);
+            if instruction.mnemonic() == Mnemonic::Nop {
+                padding += instruction.len();
+                continue;
+            }
+            if padding > 0 {
+                text.push_str(&format!("        ({padding} bytes of padding)\n"));
+                padding = 0;
+            }
             text.push_str(&format!("{:6x}  ", instruction.ip()));
             formatter.format(&instruction, &mut text);
             text.push('\n');

@@ -3,7 +3,7 @@
 use crate::cost::{self, Cost};
 use crate::{Explanation, Times};
 use lazuli_compile::{Compiled, Fused, FusedKind};
-use lazuli_ir::{Graph, Location};
+use lazuli_ir::{Equation, Graph, Location, Prim};
 use std::fmt::{Formatter, Result, Write};
 use std::time::Duration;
 
@@ -69,13 +69,22 @@ pub fn time(t: Duration) -> String {
     }
 }
 
+/// How many operations a graph has with the bodies of its calls in their place, as they are in what is simplified.
+fn written_out(graph: &Graph) -> usize {
+    let count = |e: &Equation| match &e.prim {
+        Prim::Call(call) => written_out(&call.graph),
+        _ => 1,
+    };
+    graph.equations.iter().map(count).sum()
+}
+
 /// Label and value of what is said about the whole.
 pub fn facts(e: &Explanation) -> Vec<(&'static str, String)> {
     let Times { trace, simplify, lower, generate } = e.times;
     let Cost { nbytes, operations } = total(e);
     let plan = e.plan();
     let outputs: usize = plan.outputs.iter().sum();
-    let ops = |g: &lazuli_ir::Graph| counted(g.equations.len(), "op");
+    let ops = |g: &Graph| counted(written_out(g), "op");
     vec![
         ("traced", e.cause.clone()),
         ("graph", format!("{} as traced, {} simplified", ops(&e.traced), ops(e.lowered()))),

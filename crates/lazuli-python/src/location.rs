@@ -30,8 +30,8 @@ fn find(py: Python<'_>) -> Option<Location> {
 
 /// Files whose frames are not the user's.
 struct Own {
-    /// The package's folder, as the names of its files begin.
-    folder: String,
+    /// The package's folder, as the names of its files begin: as it was imported, and with links followed.
+    folders: Vec<String>,
     /// Stands between the user and the package where a `partial` or a wrapper is called.
     functools: String,
 }
@@ -39,12 +39,11 @@ struct Own {
 impl Own {
     fn find(py: Python<'_>) -> PyResult<Own> {
         let file_of = |module| py.import(module)?.getattr(intern!(py, "__file__"))?.extract::<String>();
-        let init = file_of("lazuli")?;
-        let folder = init.trim_end_matches(|c| c != '/' && c != '\\').to_owned();
-        Ok(Own { folder, functools: file_of("functools")? })
+        let folders = py.import("lazuli._traceback")?.getattr("FOLDERS")?.extract()?;
+        Ok(Own { folders, functools: file_of("functools")? })
     }
     fn has(&self, file: &str) -> bool {
-        file.starts_with(&self.folder) || file == self.functools
+        self.folders.iter().any(|folder| file.starts_with(folder)) || file == self.functools
     }
 }
 

@@ -106,7 +106,15 @@ impl Chosen {
     ) -> PyResult<Vec<Template>> {
         let mut templates = Vec::new();
         let mut add = |value: &Bound<'_, PyAny>, path: &str| {
+            let first = arrays.len();
             let template = tree::flatten(value, arrays)?;
+            if let Some(k) = arrays[first..].iter().position(|a| !a.dtype().is_inexact()) {
+                let (path, dtype) = (template.path(value.py(), path, k), arrays[first + k].dtype());
+                return Err(PyValueError::new_err(format!(
+                    "[{op}] {path} has dtype {dtype}, and gradients are those of float and complex arrays: convert it with astype(mx.float32), or \
+                     leave it out of what is differentiated"
+                )));
+            }
             template.leaves(value.py(), path, &mut |leaf, path| {
                 if !leaf.hasattr("__complex__")? && !leaf.hasattr("__index__")? && !leaf.hasattr("__float__")? {
                     return Ok(());

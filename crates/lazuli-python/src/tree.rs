@@ -435,6 +435,29 @@ impl Template {
             }),
         }
     }
+    /// Where the `k`th array is from `path` on.
+    pub fn path(&self, py: Python<'_>, path: &str, k: usize) -> String {
+        let within = |parts: &mut dyn Iterator<Item = (String, &Template)>| {
+            let mut k = k;
+            for (path, part) in parts {
+                if k < part.len() {
+                    return part.path(py, &path, k);
+                }
+                k -= part.len();
+            }
+            path.to_owned()
+        };
+        match self {
+            Template::Array | Template::Leaf(_) => path.to_owned(),
+            Template::List(_, items) | Template::Tuple(_, items) | Template::Node(_, _, items) => {
+                within(&mut items.iter().enumerate().map(|(i, t)| (format!("{path}[{i}]"), t)))
+            }
+            Template::Dict(_, entries) => within(&mut entries.iter().map(|(key, t)| {
+                let key = key.bind(py).repr().map(|r| r.to_string()).unwrap_or_default();
+                (format!("{path}[{key}]"), t)
+            })),
+        }
+    }
     /// Whether two trees have one structure and equal constants.
     pub fn is_like(&self, other: &Template, py: Python<'_>) -> PyResult<bool> {
         let all = |a: &[Template], b: &[Template]| {

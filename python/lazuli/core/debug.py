@@ -4,7 +4,7 @@ import re
 import string
 from typing import Any
 
-from lazuli import _lazuli
+from lazuli import _lazuli, _spelling
 from lazuli.utils import tree_map
 
 __all__ = ["print"]
@@ -103,3 +103,6 @@ def _numbered(text: str) -> str:
     """The text as the format of a print: marks become numbered fields, braces are doubled."""
     parts = re.split(r"\0(\d+(?:[:!][^\0]*)?)\0", text)
     return "".join(f"{{{part}}}" if i % 2 else part.replace("{", "{{").replace("}", "}}") for i, part in enumerate(parts))
+
+
+_spelling.answer(__name__, "mx.debug", lambda: __all__)

@@ -113,4 +113,4 @@ def cross(a: array, b: array, axis: int = -1, *, stream: Any = None) -> array:
     (x0, x1, x2), (y0, y1, y2) = (v if len(v) == 3 else [*v, zero] for v in (x, y))
     return _c.stack([x1 * y2 - x2 * y1, x2 * y0 - x0 * y2, third], axis)
 
-_spelling.answer(__name__, "mx.linalg", lambda: __all__, _spelling.FUNCTIONS)
+_spelling.answer(__name__, "mx.linalg", lambda: __all__, _spelling.LINALG, _spelling.FUNCTIONS)

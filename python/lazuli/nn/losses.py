@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Literal
+from typing import Any, Literal
 
 import lazuli.core as mx
 from lazuli import _spelling
@@ -44,7 +44,14 @@ def _reduce(op: str, loss: mx.array, reduction: Reduction) -> mx.array:
     raise ValueError(f"[{op}] reduction must be 'none', 'mean' or 'sum', got {reduction!r}")
 
 
+def _arrays(op: str, **values: Any) -> None:
+    for name, value in values.items():
+        if not hasattr(value, "ndim"):
+            raise TypeError(f"[{op}] {name} must be an array, not {type(value).__name__}: give mx.array({name})")
+
+
 def _same_shape(op: str, **arrays: mx.array) -> None:
+    _arrays(op, **arrays)
     first, *others = arrays.values()
     if any(a.shape != first.shape for a in others):
         shapes = ", ".join(f"{name} {a.shape}" for name, a in arrays.items())
@@ -96,6 +103,7 @@ def cross_entropy(
         raise ValueError(
             f"[cross_entropy] label_smoothing must be in [0, 1), got {label_smoothing}"
         )
+    _arrays("cross_entropy", logits=logits, targets=targets)
     classes = axis % logits.ndim
     expected = logits.shape[:classes] + logits.shape[classes + 1 :]
     # −Σ q log p, where log p = logits − log Σ exp(logits); `mass` is Σ q.

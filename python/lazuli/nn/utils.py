@@ -57,6 +57,8 @@ def value_and_grad(
         >>> grads["weight"].shape
         (1, 3)
     """
+    if not isinstance(model, Module):
+        raise TypeError(f"[nn.value_and_grad] takes the module first, nn.value_and_grad(model, fn), not {type(model).__name__}")
     transformed = mx.value_and_grad(_of_parameters(model, fn))
 
     @wraps(fn)

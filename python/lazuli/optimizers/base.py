@@ -184,7 +184,22 @@ class Optimizer(Configured):
             >>> optimizer.update({"w": mx.array(1.0), "b": mx.array(2.0)}, {"w": mx.array(4.0)})
             {'w': array(-1, dtype=float32), 'b': array(2, dtype=float32)}
         """
-        updated = self.apply_gradients(gradients, model)
+        if isinstance(gradients, Module) or not isinstance(gradients, (dict, list, tuple, mx.array)):
+            kind = type(gradients).__name__
+            raise TypeError(
+                f"[{type(self).__name__}.update] takes the model, and then gradients: a tree like the parameters, as "
+                f"nn.value_and_grad(model, fn) returns it, not {kind}"
+            )
+        try:
+            updated = self.apply_gradients(gradients, model)
+        except KeyError:
+            name = _without_parameter(gradients, model)
+            if name is None:
+                raise
+            raise KeyError(
+                f"[{type(self).__name__}.update] there is a gradient {name}, and no such parameter: gradients have the structure of "
+                "the parameters, or a part of it"
+            ) from None
         if isinstance(model, Module):
             model.update(updated)
             return None
@@ -210,6 +225,19 @@ class Optimizer(Configured):
     ) -> mx.array:
         """The next value of ``parameter``; changes what ``init_single`` put into ``state``."""
         raise NotImplementedError(f"{type(self).__name__} does not implement apply_single")
+
+
+def _without_parameter(gradients: Any, parameters: Any) -> str | None:
+    """The first name in a tree of gradients that the parameters do not have."""
+    if not isinstance(gradients, dict) or not isinstance(parameters, dict):
+        return None
+    for key, below in gradients.items():
+        if key not in parameters:
+            return repr(key)
+        found = _without_parameter(below, parameters[key])
+        if found is not None:
+            return f"{key!r}.{found}"
+    return None
 
 
 def _as_array(value: Any) -> mx.array:

@@ -145,15 +145,21 @@ impl Lowered {
     fn plan(&self) -> String {
         self.0.0.compiled.plan.to_string()
     }
-    /// The machine code of each step: of each function in it, the kernel that it was generated from and its instructions.
+    /// The machine code of each step: of each function in it, the kernel that it was generated from and its instructions, each with a heading.
     #[getter]
     fn code(&self) -> Vec<Vec<String>> {
         self.0.0.code.clone()
     }
-    /// All of it.
+    /// All of it, each part with a heading.
     fn as_text(&self) -> String {
-        let code: Vec<String> = self.0.0.code.concat();
-        format!("{}\n\n{}\n\n{}", self.graph(), self.plan(), code.join("\n"))
+        let mut text = format!("# Graph, simplified\n{}\n\n# Plan\n{}\n", self.graph(), self.plan());
+        for (step, functions) in self.0.0.code.iter().enumerate() {
+            for (k, code) in functions.iter().enumerate() {
+                let of = if functions.len() == 1 { String::new() } else { format!(", function {k}") };
+                text.push_str(&format!("\n# Step {step}{of}\n{code}"));
+            }
+        }
+        text
     }
     fn __str__(&self) -> String {
         self.as_text()

@@ -194,6 +194,7 @@ impl Compiled {
     #[pyo3(signature = (*args, **kwargs))]
     fn explain(&self, args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Explanation> {
         let held = self.held()?;
+        fits("explain", held.fun.bind(args.py()), args, kwargs)?;
         let mode = switch::current_compile_mode().compiled();
         let (mut call, arguments) = self.read(held, mode, args, kwargs)?;
         let names = call.paths();
@@ -225,6 +226,7 @@ impl Compiled {
     ///     }
     #[pyo3(signature = (*args, **kwargs))]
     fn lower(&self, args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>) -> PyResult<Lowered> {
+        fits("lower", self.held()?.fun.bind(args.py()), args, kwargs)?;
         self.explain(args, kwargs).map(Lowered::new)
     }
 
@@ -353,6 +355,27 @@ const PASSED_ON: &[&str] = &[
 fn signature(fun: &Bound<'_, PyAny>) -> String {
     let text = fun.py().import("inspect").and_then(|m| m.call_method1("signature", (fun,))?.str()?.extract());
     text.unwrap_or_default()
+}
+
+/// An error if a function cannot be called with these arguments, as far as its signature says: those of a call are asked for where none happens.
+fn fits(
+    op: &str,
+    fun: &Bound<'_, PyAny>,
+    args: &Bound<'_, PyTuple>,
+    kwargs: Option<&Bound<'_, PyDict>>,
+) -> PyResult<()> {
+    let py = fun.py();
+    // Functions of C may have none.
+    let Ok(bind) = py.import("inspect")?.call_method1("signature", (fun,)).and_then(|s| s.getattr("bind")) else {
+        return Ok(());
+    };
+    let Err(wrong) = bind.call(args, kwargs) else { return Ok(()) };
+    let (name, signature) = (name_of(fun), signature(fun));
+    Err(PyTypeError::new_err(format!(
+        "[{op}] {}, for {name}{signature}: {op} takes the arguments of a call, of which shapes and dtypes count, not values (for an array, \
+         mx.zeros(shape) will do)",
+        wrong.value(py)
+    )))
 }
 
 /// The arguments of a call, as against what is captured.

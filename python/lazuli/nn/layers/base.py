@@ -78,6 +78,16 @@ class Module(Configured, dict):
             return self[key]
         raise AttributeError(_spelling.unknown_method(type(self).__name__, key, _spelling.METHODS))
 
+    def __missing__(self, key: Any) -> Any:
+        names = ", ".join(map(str, self)) or "nothing"
+        raise KeyError(f"{type(self).__name__} has no parameter or module named {key!r}; it has {names}")
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """What the module computes: a subclass defines it."""
+        name = type(self).__name__
+        also = ", in the place of forward" if hasattr(type(self), "forward") else ""
+        raise TypeError(f"'{name}' object is not callable: define {name}.__call__{also}")
+
     def __setattr__(self, key: str, value: Any) -> None:
         if isinstance(getattr(type(self), key, None), property):
             object.__setattr__(self, key, value)

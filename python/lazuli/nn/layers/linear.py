@@ -41,6 +41,11 @@ class Linear(Module):
 
     def __init__(self, input_dims: int, output_dims: int, bias: bool = True) -> None:
         super().__init__()
+        for name, dims in (("input_dims", input_dims), ("output_dims", output_dims)):
+            if not hasattr(dims, "__index__"):
+                raise TypeError(f"[Linear] {name} is the length of an axis, an int, not {dims!r}")
+            if dims < 0:
+                raise ValueError(f"[Linear] {name} is the length of an axis, and not negative: {dims!r}")
         k = math.sqrt(1 / max(input_dims, 1))
         self.weight = mx.random.uniform(low=-k, high=k, shape=(output_dims, input_dims))
         if bias:
@@ -51,9 +56,15 @@ class Linear(Module):
         return f"input_dims={input_dims}, output_dims={output_dims}, bias={'bias' in self}"
 
     def __call__(self, x: mx.array) -> mx.array:
-        if "bias" in self:
-            return x @ self["weight"].T + self["bias"]
-        return x @ self["weight"].T
+        try:
+            y = x @ self["weight"].T
+        except (TypeError, ValueError) as error:
+            dims = self["weight"].shape[1]
+            if type(error) not in (TypeError, ValueError) or getattr(x, "ndim", 0) > 0 and x.shape[-1] == dims:
+                raise
+            what = f"one of shape {tuple(x.shape)}" if hasattr(x, "shape") else type(x).__name__
+            raise type(error)(f"[Linear] takes an array of shape (..., {dims}), not {what}") from None
+        return y + self["bias"] if "bias" in self else y
 
 
 class Bilinear(Module):
