@@ -4,11 +4,13 @@ Where MLX 0.32.4 was found to confuse two calls (and to return the first one's n
 """
 
 import collections
+import dataclasses
 import enum
 import functools
 import itertools
 import math
 import struct
+import types
 import warnings
 from typing import NamedTuple
 
@@ -393,6 +395,45 @@ def test_attributes_of_captured_modules_are_part_of_the_key():
     model.layers[2].eps = 1e-5
     model.train()
     assert traced(lambda: compiled(x)) == 0
+
+
+@dataclasses.dataclass
+class Options:
+    scale: float = 2.0
+    parts: list = dataclasses.field(default_factory=lambda: [1.0])
+
+
+class Configured(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.options = Options()
+        self.space = types.SimpleNamespace(nested=Options())
+        self.set, self.queue = {1}, collections.deque([1.0])
+
+    def __call__(self, x):
+        x = x * self.options.scale * self.options.parts[0] * self.space.nested.scale
+        return x * len(self.set) * self.queue[0]
+
+
+CHANGES = {
+    "a dataclass": lambda m: setattr(m.options, "scale", 3.0),
+    "a list in one": lambda m: m.options.parts.insert(0, 5.0),
+    "a namespace": lambda m: setattr(m.space.nested, "scale", 7.0),
+    "a set": lambda m: m.set.add(2),
+    "a queue": lambda m: m.queue.appendleft(11.0),
+    "an object of itself": lambda m: setattr(m.space, "me", m.space),
+}
+
+
+def test_what_is_in_attributes_of_captured_modules_is_part_of_the_key():
+    model = Configured()
+    compiled = mx.compile(lambda x: model(x), inputs=model.state)
+    for change in CHANGES.values():
+        assert mx.array_equal(compiled(A), model(A))
+        change(model)
+        assert mx.array_equal(compiled(A), model(A))
+        assert traced(lambda: compiled(A)) == 0
+    assert not nn.Linear(2, 2)._loose  # nothing in it can change unseen
 
 
 def test_attributes_of_captured_optimizers_are_part_of_the_key():

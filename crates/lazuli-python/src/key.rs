@@ -520,7 +520,7 @@ impl Call {
         self.container(v);
         if !dict.is_exact_instance_of::<PyDict>() {
             self.class(v);
-            match tree::version(v) {
+            match tree::version_now(v)? {
                 Some(version) => self.tokens.push(Token::Version(version)),
                 None => self.attributes(v, path)?,
             }

@@ -8,6 +8,7 @@ use crate::nodes;
 use crate::random::RandomState;
 use lazuli_core::Array;
 use pyo3::exceptions::PyRecursionError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyByteArray, PyDict, PyFrozenSet, PyList, PySet, PyString, PyTuple, PyType};
@@ -42,7 +43,17 @@ pub type Attributes = Vec<(String, Py<PyAny>)>;
 
 /// The number that stands for all attributes of a module or an optimizer's state.
 pub fn version(object: &Bound<'_, PyAny>) -> Option<u64> {
-    object.getattr("_version").ok()?.extract().ok()
+    object.getattr(intern!(object.py(), "_version")).ok()?.extract().ok()
+}
+
+/// The same, brought up to date where a module has attributes that can change without being assigned.
+pub fn version_now(object: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
+    let version = version(object);
+    if version.is_none() || !object.getattr(intern!(object.py(), "_loose"))?.is_truthy()? {
+        return Ok(version);
+    }
+    object.call_method0("_configuration_changed")?;
+    Ok(self::version(object))
 }
 
 /// Entries in the order in which Python code meets them. They are taken out, as what is done with them may run the user's code.

@@ -39,6 +39,7 @@ class OptimizerState(dict):
     """
 
     _version: int
+    _loose = False
 
     def __reduce__(self) -> tuple:
         return dict, (dict(self),)
