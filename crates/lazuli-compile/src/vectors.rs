@@ -1,11 +1,11 @@
 //! Products of a computed matrix with a vector, as sums of products: what computes the matrix then needs no memory, and goes where the sums are.
 //!
 //! Such a product is a reduction already ([`LibraryCall::Matmul`](lazuli_kernel::LibraryCall)): products rounded, combined as any sum, half floats in float32 and
-//! rounded once at the end. So the bits are the same. Each element of the matrix is read once, and moving it through memory would take longest: a matrix of narrow
+//! rounded once at the end. So the bits are the same. Each element of the matrix is used once, and moving it through memory would take longest: a matrix of narrow
 //! numbers that are widened and scaled, say. Products with a matrix that lies in memory stay library calls.
 
 use lazuli_ir::prims::{Cast, ExpandDims, Reduce, ReduceOp, Transpose};
-use lazuli_ir::{Atom, Binary, DType, Equation, Graph, Prim, Var};
+use lazuli_ir::{Atom, Binary, DType, Equation, Graph, Prim, Unary, Var, shape};
 use smallvec::{SmallVec, smallvec};
 use std::borrow::Cow;
 
@@ -21,7 +21,10 @@ pub(crate) fn as_sums(graph: Cow<Graph>) -> Cow<Graph> {
     let replaced: Vec<u32> = (0..graph.equations.len() as u32)
         .filter(|&i| {
             let e = &graph.equations[i as usize];
-            with_vector(&graph, e).is_some_and(|k| is_computed(&graph, &producers, e.inputs[k]))
+            with_vector(&graph, e).is_some_and(|k| {
+                let [matrix, vector] = [k, 1 - k].map(|k| source(&graph, &producers, e.inputs[k]));
+                matrix.is_some_and(is_elementwise) && !vector.is_some_and(is_division)
+            })
         })
         .collect();
     if replaced.is_empty() {
@@ -38,31 +41,38 @@ pub(crate) fn as_sums(graph: Cow<Graph>) -> Cow<Graph> {
     Cow::Owned(graph)
 }
 
-/// Which operand is the matrix, of a product of real numbers with a vector.
+/// Which operand is the matrix, of a product of real numbers with a vector that reads each element of it once.
 fn with_vector(graph: &Graph, e: &Equation) -> Option<usize> {
     let Prim::Matmul(_) = e.prim else { return None };
     let [a, b] = [0, 1].map(|k| graph.aval_of(&e.inputs[k]));
     let [m, k, n] = [a.shape[a.rank() - 2], a.shape[a.rank() - 1], b.shape[b.rank() - 1]];
-    match a.dtype == DType::C64 || k == 0 {
+    let points = k * shape::size(graph.shape_of(e.outputs[0]));
+    match a.dtype == DType::C64 || points == 0 {
         true => None,
-        false if n == 1 => Some(0),
-        false => (m == 1).then_some(1),
+        false if n == 1 => (a.size() == points).then_some(0),
+        false => (m == 1 && b.size() == points).then_some(1),
     }
 }
 
-/// Whether an operand is the result of elementwise operations, or a view of one.
-fn is_computed(graph: &Graph, producers: &[Option<u32>], mut a: Atom) -> bool {
-    while let Atom::Var(v) = a
-        && let Some(i) = producers[v.0 as usize]
-    {
-        let e = &graph.equations[i as usize];
-        match e.prim {
-            Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_) => return true,
-            _ if e.prim.is_view() => a = e.inputs[0],
-            _ => return false,
+/// The equation that computes an operand, or what it is a view of.
+fn source<'a>(graph: &'a Graph, producers: &[Option<u32>], mut a: Atom) -> Option<&'a Equation> {
+    loop {
+        let e = &graph.equations[producers[a.var()?.0 as usize]? as usize];
+        if !e.prim.is_view() {
+            return Some(e);
         }
+        a = e.inputs[0];
     }
-    false
+}
+
+fn is_elementwise(e: &Equation) -> bool {
+    matches!(e.prim, Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_))
+}
+
+/// Such a vector had better lie in memory: it would be divided anew for each row of the matrix.
+fn is_division(e: &Equation) -> bool {
+    use Binary::{Div, FloorDivide, Remainder};
+    matches!(e.prim, Prim::Binary(Div | FloorDivide | Remainder) | Prim::Unary(Unary::Sqrt | Unary::Rsqrt))
 }
 
 /// `Σₖ a[…, i, k] · bᵀ[…, j, k]`, where i or j is always 0.

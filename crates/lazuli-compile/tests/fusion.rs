@@ -205,7 +205,11 @@ fn products_of_a_computed_matrix_and_a_vector_are_sums() {
     let both = "a: f32[8,6] = exp w\nb: f32[8,1] = matmul a y\nc: f32[1,6] = transpose[axes=(1,0)] y\n\
                 d: f32[1,8] = matmul c v\nreturn b d";
     check("w: f32[8,6], v: f32[6,8], y: f32[6,1]", both, &["exp multiply sum", "matmul"]);
-    // With more than a vector, or a matrix that lies in memory, it is a library call.
+    // With more than a vector, a matrix that lies in memory or is read for several vectors, or a vector that ends in a division, it is a library call.
+    let shared = format!("{wide}p: f32[2,1,6] = matmul v m\nreturn p");
+    check(&format!("{inputs}, v: f32[2,1,8]"), &shared, &["astype multiply", "matmul"]);
+    let divided = format!("{wide}v: f32[1,8] = divide x d\np: f32[1,6] = matmul v m\nreturn p");
+    check(&format!("{inputs}, d: f32[1,1]"), &divided, &["astype multiply", "divide", "matmul"]);
     let matrix = format!("{wide}p: f32[3,6] = matmul z m\nreturn p");
     check(inputs, &matrix, &["astype multiply", "matmul"]);
 }
