@@ -195,7 +195,7 @@ class Lowered:
     def __str__(self, /) -> str:
         """Return str(self)."""
     def as_text(self, /) -> str:
-        """All of it."""
+        """All of it, each part with a heading."""
     @property
     def code(self) -> list[list[str]]: ...
     @property
