@@ -87,6 +87,15 @@ def test_compiled_gives_the_bits_of_the_plain_function(function, transform, mode
             assert mx.array_equal(mx.compile(f)(x), want, equal_nan=True).item()
 
 
+def test_a_branch_adds_to_a_derivative_in_the_order_of_the_program():
+    def f(x):
+        y = mx.cond(x.sum() > 0, lambda x: mx.sin(x) * x * mx.cos(x), lambda x: mx.exp(x) * x, x)
+        return (y * x + mx.tanh(x)).sum()
+
+    for x in (mx.random.normal((100,), key=mx.random.key(k)) for k in range(4)):
+        assert mx.array_equal(mx.compile(mx.grad(f))(x), mx.grad(f)(x)).item()
+
+
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
 def test_a_batch_is_a_loop(function):
     xs = [POSITIVE, NEGATIVE, POSITIVE * 3]

@@ -136,9 +136,10 @@ STATEMENTS = [
     (3, "{v} = before({x}, {y})", floats, its(floats)),
     (1, "def {f:x}\n{g} = mx.custom_function({f})\n{g}.vjp(lambda p, c, o: 2 * p)\n{v} = mx.grad(lambda p: {g}(p).sum())({x})", floats),
 ]
-# Those that a function within the function does not do: what they change is not its own, and a derivative of branches adds up in another order.
+# Those that a function within the function does not do: what they change is not its own, and second derivatives of branches add up in another order.
 OUTER = [
     (2, "def {f:x}\n{v} = mx.cond({y}.sum() > {literal}, {f}, lambda p: {f}(p * p), {x})", floats, alike),
+    (1, "{v} = mx.grad(lambda p: (p * mx.cond(p.sum() > {literal}, lambda p: mx.{unary}(p) * p, lambda p: p * p * p, p)).sum())({x})", smooth),
     (2, "state['total'] = state['total'] + {x}.sum()", floats),
     (1, "state['count'] += 1", anything),
     (1, "state['rows'][{few}] = mx.array({x}.max()).astype(mx.float32)", several),

@@ -294,6 +294,17 @@ impl<C: ?Sized> Compiled<C> {
 /// assert_eq!(seen[0].item::<f32>(), 1.0);
 /// ```
 ///
+/// A closure that changes what it captures is no function to compile:
+///
+/// ```compile_fail
+/// use lazuli_core::{Array, array, compile};
+/// let mut outer: Vec<Array> = vec![];
+/// compile(|x: &Array| {
+///     outer.push(x.clone());
+///     x.exp()
+/// })(&array(1.0));
+/// ```
+///
 /// # Panics
 /// When called: as the function does, and if it reads the value of an array that depends on its arguments. With
 /// [`try_call`](Compiled::try_call) that is an error.

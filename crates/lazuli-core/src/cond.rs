@@ -21,7 +21,8 @@ use std::sync::Arc;
 ///
 /// The predicate is an array without axes; numbers other than 0 are true. Both functions give trees of one structure, whose arrays agree in shape and
 /// dtype. Derivatives go through the branch that is taken; under [`vmap`](crate::vmap), if the predicate differs from point to point, both
-/// branches are computed for all points, prints included, and results selected.
+/// branches are computed for all points, prints included, and results selected. A first derivative has the bits that it has where the function chosen is simply
+/// called; higher ones add up by branch, so that their last bits may differ.
 ///
 /// ```
 /// use lazuli_core::{Array, array, compile, cond};

@@ -54,6 +54,19 @@ fn compiled_branches_give_the_bits_of_plain_ones() {
 
 /// Infinities and NaN of the branch that is not taken stay where they are.
 #[test]
+fn a_branch_adds_to_a_derivative_in_the_order_of_the_program() {
+    let f = |x: &Array| {
+        let y = cond(&x.sum(()).greater(0.0), |x: &Array| x.sin() * x * x.cos(), |x: &Array| x.exp() * x, x);
+        (y * x + x.tanh()).sum(())
+    };
+    for sign in [1.0, -1.0] {
+        let x: Vec<f32> = (0..100).map(|i| sign * ((i * 37 % 101) as f32 / 31.0 - 0.3)).collect();
+        let x = array(x);
+        assert_eq!(compile(grad(f))(&x).to_vec::<f32>(), grad(f)(&x).to_vec::<f32>());
+    }
+}
+
+#[test]
 fn the_other_branch_does_not_run() {
     let f = |x: &Array| cond(&x.greater(0.0), |x: &Array| x.log(), |x: &Array| x * 0.0, x);
     for g in [compile(f), compile(grad(f))] {

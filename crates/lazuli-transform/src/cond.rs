@@ -141,17 +141,19 @@ fn slot(slots: &mut Vec<Aval>, filled: &mut Vec<Option<Atom>>, aval: Aval, atom:
     s
 }
 
-/// A choice that is linear in some operands becomes one between the transposed branches.
+/// A choice that is linear in some operands becomes one between the transposed branches, which add to the cotangents `so_far`.
 pub(crate) fn transpose(
     b: &mut Builder,
     cond: &Cond,
     inputs: &[Option<Atom>],
     avals: &[Aval],
     cotangents: &[Option<Atom>],
+    so_far: &[Option<Atom>],
 ) -> Result<Tangents> {
     let cond = bound(cond, &avals[1..])?;
     let operands = &inputs[1..];
     let mut pulled = Vec::with_capacity(2);
+    let mut adds = vec![false; operands.len()];
     for body in &cond.branches {
         let mut inner = Builder::new();
         let given: Vec<Var> = body.inputs.iter().zip(operands).filter(|(_, a)| a.is_some()).map(|(&v, _)| v).collect();
@@ -159,11 +161,13 @@ pub(crate) fn transpose(
         let known: Vec<Option<Atom>> = operands.iter().map(|a| a.and_then(|_| given.next())).collect();
         let seeds: Vec<Option<Atom>> =
             cotangents.iter().map(|ct| ct.map(|ct| inner.input(b.aval(ct)).into())).collect();
-        let (_, results) = pull_back(&mut inner, body, &known, &seeds)?;
+        let before: Vec<Option<Atom>> =
+            so_far[1..].iter().map(|ct| ct.map(|ct| inner.input(b.aval(ct)).into())).collect();
+        let (_, results) = pull_back(&mut inner, body, &known, &seeds, &before)?;
+        adds.iter_mut().zip(results.iter().zip(&before)).for_each(|(adds, (after, before))| *adds |= after != before);
         pulled.push((inner, results));
     }
-    let has: Vec<bool> =
-        (0..operands.len()).map(|k| operands[k].is_none() && pulled.iter().any(|(_, r)| r[k].is_some())).collect();
+    let has: Vec<bool> = (0..operands.len()).map(|k| operands[k].is_none() && adds[k]).collect();
     let mut branches = Vec::with_capacity(2);
     for (mut inner, results) in pulled {
         let mut outputs = Vec::new();
@@ -176,7 +180,7 @@ pub(crate) fn transpose(
         branches.push(inner.finish(outputs));
     }
     let branches: [Graph; 2] = branches.try_into().expect("there are two");
-    let given: Vec<Atom> = inputs.iter().chain(cotangents).copied().flatten().collect();
+    let given: Vec<Atom> = inputs.iter().chain(cotangents).chain(so_far).copied().flatten().collect();
     let mut outputs = emit(b, branches, &given)?.into_iter();
     Ok(std::iter::once(None).chain(has.into_iter().map(|has| if has { outputs.next() } else { None })).collect())
 }

@@ -18,7 +18,7 @@ pub fn transpose(graph: &Graph, linear: &[usize]) -> Result<Graph> {
         inputs.push(other.then(|| b.input(graph.avals[v.0 as usize].clone()).into()));
     }
     let cotangents: Vec<_> = graph.outputs.iter().map(|&a| Some(b.input(graph.aval(a)).into())).collect();
-    let (_, results) = pull_back(&mut b, graph, &inputs, &cotangents)?;
+    let (_, results) = pull_back(&mut b, graph, &inputs, &cotangents, &[])?;
     let mut outputs = Vec::with_capacity(linear.len());
     b.meta = Meta::default();
     for &k in linear {
@@ -31,12 +31,13 @@ pub fn transpose(graph: &Graph, linear: &[usize]) -> Result<Graph> {
 }
 
 /// Adds the equations of a graph that do not depend on its linear inputs (those that are `None`), then walks the others backwards. Returns the values
-/// of the former, and the cotangent of each linear input (`None` is zero).
+/// of the former, and the cotangent of each linear input (`None` is zero), added to what `so_far` has of the first of them.
 pub(crate) fn pull_back(
     b: &mut Builder,
     graph: &Graph,
     inputs: &[Option<Atom>],
     cotangents: &[Option<Atom>],
+    so_far: &[Option<Atom>],
 ) -> Result<(Env, Vec<Option<Atom>>)> {
     let mut values = Env::new(graph, inputs.iter().copied());
     for e in &graph.equations {
@@ -44,7 +45,7 @@ pub(crate) fn pull_back(
             values.copy(b, graph, e)?;
         }
     }
-    let mut pulled = Env::new(graph, []);
+    let mut pulled = Env::new(graph, so_far.iter().copied());
     for (&out, &ct) in graph.outputs.iter().zip(cotangents) {
         if let (Some(v), Some(ct)) = (out.var(), ct) {
             accumulate(b, &mut pulled, v, ct)?;
@@ -64,7 +65,12 @@ pub(crate) fn pull_back(
         let results = if let Prim::Call(call) = &e.prim {
             call_transpose(b, call, &inputs, &avals, &cotangents)?
         } else if let Prim::Cond(cond) = &e.prim {
-            cond::transpose(b, cond, &inputs, &avals, &cotangents)?
+            // A branch adds to what there is, in the order of the function that it was: its sums are those of calling that.
+            let unknown = |a: &Atom| a.var().filter(|_| values.find(*a).is_none());
+            let so_far: SmallVec<[Option<Atom>; 3]> =
+                e.inputs.iter().map(|a| unknown(a).and_then(|v| pulled.take(v))).collect();
+            let results = cond::transpose(b, cond, &inputs, &avals, &cotangents, &so_far)?;
+            results.into_iter().zip(so_far).map(|(ct, so_far)| ct.or(so_far)).collect()
         } else {
             let shapes = values.shapes(b, e)?;
             let cx = TransposeCx { inputs: &inputs, avals: &avals, shapes: &shapes };
@@ -110,7 +116,7 @@ fn call_transpose(
     let inner_inputs: Vec<Option<Atom>> = inputs.iter().map(|a| a.and_then(|_| given.next())).collect();
     let inner_cotangents: Vec<Option<Atom>> =
         cotangents.iter().map(|ct| ct.map(|ct| inner.input(b.aval(ct)).into())).collect();
-    let (_, results) = pull_back(&mut inner, body, &inner_inputs, &inner_cotangents)?;
+    let (_, results) = pull_back(&mut inner, body, &inner_inputs, &inner_cotangents, &[])?;
     let graph = prune(inner.finish(results.iter().copied().flatten().collect()));
     let operands: Vec<Atom> = inputs.iter().chain(cotangents).copied().flatten().collect();
     let name = format!("{}_vjp", call.name.strip_suffix("_jvp").unwrap_or(&call.name));

@@ -69,7 +69,7 @@ fn reverse(graph: &Graph, wrt: &[usize], cotangents: impl FnOnce(&mut Builder) -
             seeds.push(Some(ct));
         }
     }
-    let (values, mut results) = pull_back(&mut b, &joint, &inputs, &seeds)?;
+    let (values, mut results) = pull_back(&mut b, &joint, &inputs, &seeds, &[])?;
     let mut outputs: Vec<Atom> = primal_outputs.iter().map(|&a| values.get(a)).collect();
     b.meta = Meta::default();
     for (&i, ct) in wrt.iter().zip(results.split_off(graph.inputs.len())) {
