@@ -18,13 +18,16 @@
 //!
 //! Whatever is decided here, results are the same: see [`crate::lower`].
 
+mod classes;
 mod cost;
 mod loops;
 mod merge;
 mod order;
 mod product;
+mod pull;
 
 use crate::lower::lowering;
+use classes::Class;
 use cost::cost;
 use lazuli_ir::prim::Library;
 use lazuli_ir::{Atom, Effect, Equation, Graph, Lowering, Prim, Shape, Var, shape};
@@ -37,14 +40,8 @@ use smallvec::{SmallVec, smallvec};
 pub(crate) const MOST_OPERANDS: usize = 64;
 pub(crate) const MOST_INSTRUCTIONS: u32 = 4096;
 
-/// Instructions a point that may be computed more often than needed: about what a load and a store cost.
-const CHEAP: u32 = 8;
-/// Instructions that may be computed again in another kernel, where that moves fewer bytes: one exponential fits.
-const MODERATE: u32 = 40;
 /// Points of a loop that takes less time than its launch.
 const SMALL: usize = 4096;
-/// How many (kernel, class) pairs one value is computed in at most.
-const MOST_COPIES: usize = 4;
 /// The same for views, which cost nothing.
 const MOST_VIEWS: usize = 16;
 
@@ -89,15 +86,6 @@ pub(crate) fn fuse(graph: &Graph, regions: &[u32]) -> Schedule {
     }
     fuser.merge_siblings();
     order::ordered(fuser)
-}
-
-/// At which indices a kernel needs a value.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Class {
-    /// Those of its loop along these axes: it can store a value at all of them, or at those that its reductions keep.
-    On(Mask),
-    /// Others; equal numbers, equal indices.
-    Other(u32),
 }
 
 /// A value is computed in this kernel, at these indices.
@@ -312,70 +300,6 @@ impl<'a> Fuser<'a> {
         }
     }
 
-    /// Where a variable is needed: one entry for each kernel and class.
-    fn demands(&mut self, v: Var) -> SmallVec<[Placement; 2]> {
-        let mut demands: SmallVec<[Placement; 2]> = SmallVec::new();
-        let range = self.starts[v.0 as usize] as usize..self.starts[v.0 as usize + 1] as usize;
-        for u in range {
-            let user = self.users[u];
-            for p in 0..self.placements[user as usize].len() {
-                let Placement { kernel, class: of_user, spent, along_row } = self.placements[user as usize][p];
-                let kernel = self.find(kernel);
-                let class = self.operand_class(user, v, kernel, of_user);
-                let kept = self.kernel(kernel).nest.as_ref().and_then(|nest| nest.kept);
-                let within = kept.is_none_or(|kept| self.base(of_user) & !kept == 0) || !self.is_pointwise(user);
-                let along_row = along_row || !within;
-                match demands.iter_mut().find(|d| d.kernel == kernel && d.class == class) {
-                    Some(d) => {
-                        d.spent = d.spent.max(spent);
-                        d.along_row |= along_row;
-                    }
-                    None => demands.push(Placement { kernel, class, spent, along_row }),
-                }
-            }
-        }
-        demands
-    }
-
-    /// The class of indices at which an equation, itself needed at `class`, needs an operand.
-    fn operand_class(&mut self, user: u32, v: Var, kernel: u32, class: Class) -> Class {
-        let graph: &'a Graph = self.graph;
-        let e = &graph.equations[user as usize];
-        // Nothing but a call of the host has no outputs.
-        let Some(&output) = e.outputs.first() else { return self.other((class, user, Shape::new())) };
-        let (shape, out) = (self.shape(v), self.shape(output));
-        let broadcasts = match &e.prim {
-            Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_) | Prim::Broadcast(_) => true,
-            Prim::ScatterAxis(_) => self.is_pointwise(user),
-            Prim::SliceUpdate(_) => {
-                self.is_pointwise(user) && Atom::Var(v) == e.inputs[0] && Atom::Var(v) != e.inputs[1]
-            }
-            Prim::GatherAxis(_) => Atom::Var(v) == e.inputs[1] && Atom::Var(v) != e.inputs[0],
-            _ => false,
-        };
-        match &e.prim {
-            _ if broadcasts => {
-                if same_points(shape, out) {
-                    return class;
-                }
-                if let (Class::On(mask), Some(nest)) = (class, &self.kernel(kernel).nest)
-                    && let Some(narrow) = nest.axes.narrowed(mask, out, shape)
-                {
-                    return Class::On(narrow);
-                }
-                self.other((class, NONE, shape.clone()))
-            }
-            prim if regroups(prim) => class,
-            prim if prim.is_view() => self.other((class, user, Shape::new())),
-            Prim::Reduce(_) | Prim::ArgReduce(_) => class,
-            // Gathers and the like, and anchors that are no reductions, have indices of their own for each operand.
-            _ => {
-                let k = e.inputs.iter().position(|a| *a == Atom::Var(v)).unwrap_or(0);
-                self.other((class, user, smallvec![k]))
-            }
-        }
-    }
-
     fn is_pointwise(&self, equation: u32) -> bool {
         self.pointwise[equation as usize]
     }
@@ -388,24 +312,6 @@ impl<'a> Fuser<'a> {
             of_points && !self.graph.equations[u as usize].prim.is_view()
         };
         !self.stored[v.0 as usize] && !users.is_empty() && users.iter().all(passes_on)
-    }
-
-    fn other(&mut self, key: (Class, u32, Shape)) -> Class {
-        let base = self.base(key.0);
-        let next = self.classes.len() as u32;
-        let number = *self.classes.entry(key).or_insert(next);
-        if number == next {
-            self.bases.push(base);
-        }
-        Class::Other(number)
-    }
-
-    /// The loop axes that indices of a class depend on.
-    fn base(&self, class: Class) -> Mask {
-        match class {
-            Class::On(mask) => mask,
-            Class::Other(n) => self.bases[n as usize],
-        }
     }
 
     /// Computes an equation in a kernel.
@@ -567,60 +473,6 @@ impl<'a> Fuser<'a> {
 
     fn stores_at(&self, d: &Placement) -> bool {
         self.kernel(d.kernel).stores_at(d.class)
-    }
-
-    /// Where a value that need not be stored is computed, or why it has to be stored after all.
-    fn pull(
-        &self,
-        demands: &[Placement],
-        e: &Equation,
-        v: Var,
-        cost: u32,
-    ) -> Result<SmallVec<[Placement; 2]>, &'static str> {
-        if !demands.iter().all(|d| self.has_room(d.kernel, e, cost)) {
-            return Err("the kernel would be too large");
-        }
-        if let [d] = demands
-            && self.stores_at(d)
-        {
-            return Ok(smallvec![*d]);
-        }
-        // What follows from shapes alone is nothing but a number to each kernel.
-        if cost == 0 && e.inputs.is_empty() {
-            return Ok(demands.into());
-        }
-        let size = shape::size(self.shape(v));
-        let points: usize = demands.iter().map(|d| self.points(d, size)).sum();
-        let kernels =
-            demands.iter().enumerate().filter(|(n, d)| !demands[..*n].iter().any(|p| p.kernel == d.kernel)).count();
-        let spent = demands.iter().map(|d| d.spent).max().unwrap_or(0) + if points > size { cost } else { 0 };
-        if kernels == 1 && points <= size {
-            return Ok(demands.into());
-        }
-        if demands.len() > MOST_COPIES {
-            return Err("many kernels need it");
-        }
-        let again = |d: &Placement| Placement { spent, ..*d };
-        if kernels == 1 || points > kernels * size {
-            let few = points <= 2 * kernels * size && kernels == 1;
-            return match spent <= if few { MODERATE } else { CHEAP } {
-                true => Ok(demands.iter().map(again).collect()),
-                false => Err("it would be computed more often than it is stored"),
-            };
-        }
-        let reads = operands(e).filter(|&u| 2 * shape::size(self.shape(u)) >= size).count();
-        if spent <= MODERATE && reads * kernels <= reads + 1 + kernels {
-            return Ok(demands.iter().map(again).collect());
-        }
-        Err("several kernels need it")
-    }
-
-    /// How often a demand computes a value of `size` elements.
-    fn points(&self, d: &Placement, size: usize) -> usize {
-        match &self.kernel(d.kernel).nest {
-            None => size,
-            Some(nest) => nest.points(self.base(d.class)),
-        }
     }
 
     /// The height of the highest kernel that needs a variable in memory, 0 if none does.
