@@ -228,6 +228,8 @@ REFUSED = {
     "[Linear] takes an array of shape (..., 4), not NoneType": lambda: nn.Linear(4, 2)(None),
     "[Linear] input_dims is the length of an axis, an int, not '4'": lambda: nn.Linear("4", 2),
     "[Linear] output_dims is the length of an axis, and not negative: -2": lambda: nn.Linear(4, -2),
+    "[LayerNorm] takes an array of shape (..., 4), not one of shape (2, 5)": lambda: nn.LayerNorm(4)(mx.ones((2, 5))),
+    "[RMSNorm] takes an array of shape (..., 4), not one of shape (2, 5)": lambda: nn.RMSNorm(4)(mx.ones((2, 5))),
     "[nn.value_and_grad] takes the module first": lambda: nn.value_and_grad(square, nn.ReLU()),
     "[cross_entropy] targets must be an array, not list: give mx.array(targets)": lambda: nn.losses.cross_entropy(mx.ones((2, 2)), [0, 1]),
     "[mse_loss] targets must be an array, not float": lambda: nn.losses.mse_loss(mx.array(1.0), 1.0),

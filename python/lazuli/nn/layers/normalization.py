@@ -39,7 +39,14 @@ class _Norm(Module):
         narrow = dtype
         for name, op in (("weight", mx.multiply), ("bias", mx.add)):
             if name in self:
-                y = op(y, self[name])
+                try:
+                    y = op(y, self[name])
+                except ValueError as error:
+                    dims = self[name].shape[0]
+                    if type(error) is not ValueError or y.ndim > 0 and y.shape[-1] == dims:
+                        raise
+                    what = f"[{type(self).__name__}] takes an array of shape (..., {dims}), not one of shape {tuple(y.shape)}"
+                    raise ValueError(what) from None
                 if self[name].dtype != dtype:
                     narrow = y.dtype
         return y.astype(narrow)
