@@ -5,6 +5,8 @@
 //! they lie, unless they have to be converted or lie so that packing them pays. Neither that nor how tasks are cut changes a bit, because every element
 //! of c is the same chain of operations.
 
+mod panels;
+
 use super::epilogue::Finish;
 use super::pack::{self, Number};
 use super::{View, indices};
@@ -18,6 +20,7 @@ use lazuli_kernel::{
     Accumulator, Arg, BinaryOp, Combine, DType, Emit, Error, Inner, Inst, Kernel, LibraryCall, MATMUL_BLOCK, Nest,
     Operand, Result, Role, Slot, Store,
 };
+use panels::{Cut, Panels, Tiles};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -28,8 +31,6 @@ const MOST_TILES: usize = 16;
 const MOST_PANELS: usize = 64;
 /// Panels from which on it pays to pack a.
 const PACK_PANELS: usize = 12;
-/// Bytes of sums that are finished at once: they should still be in the second-level cache, and rows of them long.
-const HOT: usize = 128 << 10;
 /// Tiles up to which it does not pay to pack b.
 const FEW_TILES: usize = 2;
 
@@ -84,30 +85,6 @@ pub struct Product {
     goes_on: bool,
     /// Loops over tall and over short tiles, of one and of two vectors.
     loops: [[Entry; 2]; 2],
-}
-
-/// The rows of c, cut into tiles of nearly equal height: `tall` of `height` rows, then others of one less.
-#[derive(Debug, Clone, Copy)]
-struct Tiles {
-    number: usize,
-    height: usize,
-    tall: usize,
-}
-
-impl Tiles {
-    fn of(m: usize, most: usize) -> Self {
-        let number = m.div_ceil(most);
-        let height = m.div_ceil(number);
-        Self { number, height, tall: m - number * (height - 1) }
-    }
-    fn first_row(&self, tile: usize) -> usize {
-        tile * self.height - tile.saturating_sub(self.tall)
-    }
-    /// The tall and the short ones among these.
-    fn by_height(&self, tiles: &Range<usize>) -> [(usize, Range<usize>); 2] {
-        let split = self.tall.clamp(tiles.start, tiles.end);
-        [(self.height, tiles.start..split), (self.height - 1, split..tiles.end)]
-    }
 }
 
 impl Matmul {
@@ -243,99 +220,6 @@ fn reduction(
         nest: Nest::Reduce { axes: 1, accumulators, epilogue, stores },
     };
     Launch::new(kernels, &kernel, &extents, &args, &[], threads)
-}
-
-/// b in panels: all of them packed, or the last one only, and the others where they lie.
-struct Panels {
-    /// Columns of c in real numbers.
-    columns: usize,
-    /// Steps of k in real numbers.
-    depth: usize,
-    lanes: usize,
-    /// The first that is packed.
-    first: usize,
-    /// Of the batch, 1 where b is broadcast.
-    extents: Vec<usize>,
-    /// Whether all panels of c go on into an epilogue.
-    go_on: bool,
-}
-
-/// Panels of c whose sums lie side by side in a buffer.
-struct Group {
-    panels: Range<usize>,
-    /// Numbers of a row.
-    width: usize,
-    /// Where in the buffer they begin.
-    place: usize,
-}
-
-/// How the panels and tiles of a product are divided: so many parts down and across.
-#[derive(Clone, Copy)]
-struct Cut {
-    down: usize,
-    across: usize,
-    tasks: usize,
-}
-
-impl Panels {
-    fn number(&self) -> usize {
-        self.columns.div_ceil(2 * self.lanes)
-    }
-    /// Vectors of a panel, 1 or 2.
-    fn vectors(&self, panel: usize) -> usize {
-        (self.columns - 2 * self.lanes * panel).div_ceil(self.lanes).min(2)
-    }
-    /// Columns of c that a panel has, which may be fewer than its vectors hold.
-    fn width(&self, panel: usize) -> usize {
-        (self.columns - 2 * self.lanes * panel).min(2 * self.lanes)
-    }
-    /// Where in the packed numbers of a matrix those of a panel begin.
-    fn place(&self, panel: usize) -> usize {
-        (2 * self.lanes * (panel - self.first)).saturating_mul(self.depth)
-    }
-    /// Packed numbers of one matrix.
-    fn size(&self) -> usize {
-        match self.number() {
-            n if n == self.first => 0,
-            n => self.place(n - 1).saturating_add((self.vectors(n - 1) * self.lanes).saturating_mul(self.depth)),
-        }
-    }
-    /// Whether a panel of c has to be converted, is narrower than its vectors or goes on into an epilogue: it is computed apart.
-    fn is_apart<T: Number>(&self, panel: usize) -> bool {
-        self.go_on || !T::SAME || self.width(panel) < self.vectors(panel) * self.lanes
-    }
-    /// Those of some panels that are computed apart, so many rows of them: neighbours together, as long as they are [`HOT`]. Where k is one block they are
-    /// finished one after the other, and share a place.
-    fn groups<T: Number>(&self, panels: &Range<usize>, rows: usize) -> Vec<Group> {
-        let mut groups: Vec<Group> = Vec::new();
-        for panel in panels.clone().filter(|&p| self.is_apart::<T>(p)) {
-            let width = self.vectors(panel) * self.lanes;
-            match groups.last_mut() {
-                Some(g) if g.panels.end == panel && rows * (g.width + width) * size_of::<T::Wide>() <= HOT => {
-                    g.panels.end = panel + 1;
-                    g.width += width;
-                }
-                last => {
-                    let next = last.map_or(0, |g| g.place + rows * g.width);
-                    let place = if self.depth > MATMUL_BLOCK { next } else { 0 };
-                    groups.push(Group { panels: panel..panel + 1, width, place });
-                }
-            }
-        }
-        groups
-    }
-    /// The columns of c, in real numbers, that some panels have.
-    fn columns_of(&self, panels: &Range<usize>) -> Range<usize> {
-        2 * self.lanes * panels.start..self.columns.min(2 * self.lanes * panels.end)
-    }
-    /// Numbers between rows of a, packed.
-    fn pitch(&self) -> usize {
-        MATMUL_BLOCK.min(self.depth) + 16
-    }
-    /// Which packed matrix belongs to this point of the batch.
-    fn matrix(&self, at: &[usize]) -> usize {
-        at.iter().zip(&self.extents).fold(0, |n, (&i, &extent)| n * extent + i.min(extent - 1))
-    }
 }
 
 impl Product {
