@@ -16,9 +16,10 @@ use crate::tree::{self, Level};
 use lazuli_core::cache;
 use lazuli_core::program::Arrays;
 use pyo3::exceptions::PyValueError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
-    PyBool, PyBytes, PyComplex, PyDict, PyEllipsis, PyFloat, PyInt, PyList, PySlice, PyString, PyTuple,
+    PyBool, PyBytes, PyComplex, PyDict, PyEllipsis, PyFloat, PyInt, PyList, PySlice, PyString, PyTuple, PyType,
     PyWeakrefReference,
 };
 pub use token::Token;
@@ -387,7 +388,7 @@ pub fn bound_method<'py>(v: &Bound<'py, PyAny>) -> PyResult<Option<(Bound<'py, P
     if !v.get_type().is(method.bind(py)) {
         return Ok(None);
     }
-    Ok(Some((v.getattr("__self__")?, v.getattr("__func__")?)))
+    Ok(Some((v.getattr(intern!(py, "__self__"))?, v.getattr(intern!(py, "__func__"))?)))
 }
 
 fn is_number(v: &Bound<'_, PyAny>) -> bool {
@@ -431,6 +432,10 @@ fn float(f: f64) -> Token {
 fn is_enum(v: &Bound<'_, PyAny>) -> PyResult<bool> {
     static ENUM: pyo3::sync::PyOnceLock<Py<PyAny>> = pyo3::sync::PyOnceLock::new();
     let py = v.py();
+    // Classes of enumerations are made by one of their own; asking that takes long.
+    if v.get_type().get_type().is(py.get_type::<PyType>()) {
+        return Ok(false);
+    }
     let class = ENUM.get_or_try_init(py, || Ok::<_, PyErr>(py.import("enum")?.getattr("Enum")?.unbind()))?;
     v.is_instance(class.bind(py))
 }

@@ -10,6 +10,7 @@ use crate::nodes;
 use crate::random::RandomState;
 use crate::tree::{self, Level, Template};
 use pyo3::exceptions::PyValueError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
@@ -30,7 +31,7 @@ struct Copies {
 impl Copies {
     fn restore_attributes(&self, py: Python<'_>) -> PyResult<()> {
         let Some(attributes) = &self.attributes else { return Ok(()) };
-        let now = self.container.bind(py).getattr("__dict__")?.cast_into::<PyDict>()?;
+        let now = self.container.bind(py).getattr(intern!(py, "__dict__"))?.cast_into::<PyDict>()?;
         now.clear();
         now.update(attributes.bind(py).as_mapping())
     }
@@ -70,7 +71,7 @@ impl Snapshot {
         } else {
             PyTuple::empty(py).into_any()
         };
-        let attributes = match v.getattr("__dict__").map(|d| d.cast_into::<PyDict>()) {
+        let attributes = match v.getattr(intern!(v.py(), "__dict__")).map(|d| d.cast_into::<PyDict>()) {
             Ok(Ok(attributes)) => Some(copy_of(&attributes)?.unbind()),
             _ => None,
         };
@@ -378,8 +379,8 @@ fn moved(v: &Bound<'_, PyAny>, was: &str) -> PyErr {
 /// Copies the attributes of `new` into `object`, of the same registered class.
 fn become_like(object: &Bound<'_, PyAny>, new: &Bound<'_, PyAny>) -> PyResult<()> {
     if let (Ok(Ok(own)), Ok(Ok(attributes))) = (
-        object.getattr("__dict__").map(|d| d.cast_into::<PyDict>()),
-        new.getattr("__dict__").map(|d| d.cast_into::<PyDict>()),
+        object.getattr(intern!(object.py(), "__dict__")).map(|d| d.cast_into::<PyDict>()),
+        new.getattr(intern!(new.py(), "__dict__")).map(|d| d.cast_into::<PyDict>()),
     ) {
         return own.update(attributes.as_mapping());
     }

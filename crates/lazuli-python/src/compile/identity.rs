@@ -80,15 +80,20 @@ fn identify(fun: &Bound<'_, PyAny>, call: &mut Call) -> PyResult<()> {
     if !is_partial(fun)? {
         return call.callable(fun);
     }
+    let py = fun.py();
+    let inner = fun.getattr(intern!(py, "func"))?;
     call.tokens.push(Token::Part("partial"));
-    identify(&fun.getattr("func")?, call)?;
-    call.read(&fun.getattr("args")?, &|| "args".into())?;
-    let keywords = fun.getattr("keywords")?.cast_into::<PyDict>()?;
-    call.read(in_order(&fun.getattr("func")?, &keywords)?.as_any(), &|| "keywords".into())
+    identify(&inner, call)?;
+    call.read(&fun.getattr(intern!(py, "args"))?, &|| "args".into())?;
+    let keywords = fun.getattr(intern!(py, "keywords"))?.cast_into::<PyDict>()?;
+    call.read(in_order(&inner, &keywords)?.as_any(), &|| "keywords".into())
 }
 
 /// Keyword arguments in the order in which they enter the key: as they are given, or sorted where the function cannot tell.
 pub fn in_order<'py>(fun: &Bound<'py, PyAny>, kwargs: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyDict>> {
+    if kwargs.len() < 2 {
+        return Ok(kwargs.clone());
+    }
     let name = |key: &Bound<'py, PyAny>| Ok(key.cast::<PyString>()?.to_string_lossy().into_owned());
     let names = kwargs.keys().iter().map(|key| name(&key)).collect::<PyResult<Vec<_>>>()?;
     if names.is_sorted() || !takes_names_alone(fun)? {
