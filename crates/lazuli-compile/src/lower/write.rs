@@ -187,13 +187,7 @@ impl Lowerer<'_> {
 
 /// Stores what stands at an index combined with an update.
 fn combine_lane(body: &mut Body, place: &Place, op: ScatterOp, update: Lane, at: &[Ix], stores: &mut Vec<Store>) {
-    let binary = match op {
-        ScatterOp::Assign => unreachable!("stored as is"),
-        ScatterOp::Add => BinaryOp::Add,
-        ScatterOp::Mul => BinaryOp::Mul,
-        ScatterOp::Min => BinaryOp::Min,
-        ScatterOp::Max => BinaryOp::Max,
-    };
+    let binary = op.binary().expect("what is assigned is stored as it is");
     match update {
         Lane::Real(x) => {
             let dtype = body.emit.dtype(x);

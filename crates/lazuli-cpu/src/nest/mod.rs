@@ -66,8 +66,9 @@ impl Launch {
             Nest::Scan { op, reverse, exclusive, value, store } => {
                 Work::Scan(Box::new(scan::Scan::new(&launch, *op, *reverse, *exclusive, *value, *store)?))
             }
-            Nest::Scatter { op, target, index, mask, value } => {
-                Work::Scatter(Box::new(scatter::Scatter::new(&launch, *op, *target, *index, *mask, *value)?))
+            &Nest::Scatter { op, target, index, mask, value } => {
+                let update = scatter::Update { op, target, index, mask, value };
+                Work::Scatter(Box::new(scatter::Scatter::new(&launch, update)?))
             }
         };
         let cost = extents.iter().product::<usize>().saturating_mul(cost_per_point(kernel));

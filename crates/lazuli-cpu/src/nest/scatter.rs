@@ -20,6 +20,16 @@ pub enum Scatter {
     Points(Points),
 }
 
+/// What is done at each point, as the kernel's nest says it.
+#[derive(Clone, Copy)]
+pub struct Update {
+    pub op: ScatterOp,
+    pub target: u32,
+    pub index: Value,
+    pub mask: Option<Value>,
+    pub value: Value,
+}
+
 /// Update by update.
 pub struct Points {
     body: Tile,
@@ -34,17 +44,10 @@ pub struct Points {
 }
 
 impl Scatter {
-    pub fn new(
-        launch: &Bound<'_>,
-        op: ScatterOp,
-        target: u32,
-        index: Value,
-        mask: Option<Value>,
-        value: Value,
-    ) -> Result<Self> {
-        Ok(match Runs::new(launch, op, target, index, mask, value)? {
+    pub fn new(launch: &Bound<'_>, update: Update) -> Result<Self> {
+        Ok(match Runs::new(launch, update)? {
             Some(runs) => Scatter::Runs(runs),
-            None => Scatter::Points(Points::new(launch, op, target, index, mask, value)?),
+            None => Scatter::Points(Points::new(launch, update)?),
         })
     }
 
@@ -78,14 +81,8 @@ impl Scatter {
 }
 
 impl Points {
-    fn new(
-        launch: &Bound<'_>,
-        op: ScatterOp,
-        target: u32,
-        index: Value,
-        mask: Option<Value>,
-        value: Value,
-    ) -> Result<Self> {
+    fn new(launch: &Bound<'_>, update: Update) -> Result<Self> {
+        let Update { op, target, index, mask, value } = update;
         let Bound { kernels, kernel, extents, operands, params } = launch;
         let values: Vec<Value> = [index, value].into_iter().chain(mask).collect();
         // Row-major, so that a chunk of the loop space is consecutive in the buffers.

@@ -5,6 +5,7 @@
 
 use super::super::fold::{BLOCK, Bytes, Fold, fold_of};
 use super::super::{Bound, Context, Need, PARALLEL, Room, Scratch, cost_per_point, row_strides};
+use super::Update;
 use crate::kernels::Function;
 use crate::tile::{Bases, Part, Tile};
 use lazuli_kernel::{BinaryOp, Combine, DType, Inst, Result, ScatterOp, Value};
@@ -34,14 +35,8 @@ pub struct Runs {
 
 impl Runs {
     /// None if updates are no runs, or short ones.
-    pub fn new(
-        launch: &Bound<'_>,
-        op: ScatterOp,
-        target: u32,
-        index: Value,
-        mask: Option<Value>,
-        value: Value,
-    ) -> Result<Option<Self>> {
+    pub fn new(launch: &Bound<'_>, update: Update) -> Result<Option<Self>> {
+        let Update { op, target, index, mask, value } = update;
         let Bound { kernels, kernel, extents, operands, params } = launch;
         if extents.last().is_none_or(|&n| n < LONG) || !is_run(launch, index, mask) {
             return Ok(None);
