@@ -6,25 +6,28 @@ captured it, and to name it. Nothing here changes anything.
 Reached are: captured variables and defaults, global variables that the function's code names, attributes of the
 user's modules that it names, its own attributes, the object of a bound method, the contents of a
 ``functools.partial``, classes of the user with their methods, and what functions and objects found so reach in turn.
-Absent: what is reached by a call of ``globals()``, by methods of built-in objects, or through containers of more than a
-few levels.
+Absent: what is reached by a call of ``globals()``, by methods of built-in objects, through containers of more than a
+few levels, and what lies beyond the first thousand parts of an object or some thousands of objects.
 """
 
 from __future__ import annotations
 
 import collections
 import functools
+import itertools
 import sys
 import types
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple
 
 from lazuli import _lazuli
 
+#: How many containers and attributes deep a value is looked into.
 _DEEP = 6
+#: How many parts of one object are looked at, and how many objects in all, nearest first: a few milliseconds.
+_WIDE, _MANY = 1_000, 10_000
 _IMMUTABLE = (str, bytes, int, float, complex, bool, type(None), type, types.ModuleType)
 _SEQUENCES = (list, tuple, set, frozenset, collections.deque)
-_CALLABLE = (types.FunctionType, types.MethodType, functools.partial, _lazuli.CompiledFunction)
 
 
 class Reach:
@@ -43,12 +46,12 @@ class Reach:
 
     def containers(self) -> list[Any]:
         """All lists and dicts that are state: of modules, of optimizers, of input captures."""
-        for name, value in _variables(self.fun):
-            if isinstance(value, _Captured):
-                self._note(value.tree, name, f"what '{value.by}' captures")
-                continue
-            for path, state in _states(name, value, 0):
-                self._note(state, path, f"{path}.state" if not path.endswith(".state") else path)
+        for found in _reached(self.fun):
+            if isinstance(found.value, _Captured):
+                self._note(found.value.tree, found.name(), f"what '{found.value.by}' captures")
+            elif _is_state(found.value):
+                path = found.name()
+                self._note(found.value, path, path if path.endswith(".state") else f"{path}.state")
         if self.inputs is not None:
             self._note(self.inputs, "inputs", "the same tree")
         return [container for container, _, _ in self._named.values()]
@@ -92,9 +95,10 @@ class Reach:
                 yield _item(container, path, key), child, capture
 
     def _in_variables(self) -> Iterator[tuple[str, Any]]:
-        for name, value in _variables(self.fun):
-            if not isinstance(value, _Captured):
-                yield from _leaves(name, value, 0)
+        """The arrays that the function reaches, by the shortest way."""
+        for found in _reached(self.fun):
+            if isinstance(found.value, _lazuli.array):
+                yield found.name(), found.value
 
 
 class _Captured:
@@ -116,32 +120,66 @@ def _is_state(value: Any) -> bool:
     return isinstance(value, dict) and "_version" in getattr(value, "__dict__", ())
 
 
-def _variables(fun: Any) -> Iterator[tuple[str, Any]]:
-    """What a function reaches by name, and what the functions among it reach."""
+class _Found(NamedTuple):
+    """An object, and the way there: a name, or a part of another object."""
+
+    value: Any
+    whole: _Found | None
+    step: Any
+    depth: int = 0
+
+    def name(self) -> str:
+        if self.whole is None:
+            return self.step or getattr(self.value, "__name__", type(self.value).__name__)
+        of, path = self.whole.value, self.whole.name()
+        if isinstance(self.step, _Attribute):
+            return f"{path}.state" if self.step == "_state" and _is_state(self.value) else f"{path}.{self.step}"
+        return _item(of, path, self.step)
+
+
+class _Attribute(str):
+    """The name of an attribute, where a string is the key of an item."""
+
+
+def _reached(fun: Any) -> Iterator[_Found]:
+    """What a function reaches by name, and what the values and functions among it reach: the nearest first, each once."""
     seen: set[int] = set()
-    todo: list[tuple[str, Any]] = [("", fun)]
-    for name, value in todo:  # which grows
+    classes: set[int] = set()
+    todo = [_Found(fun, None, "")]
+    for found in todo:  # which grows, and keeps alive what ``seen`` tells apart
+        value = found.value
         is_class = isinstance(value, type) and _is_users(value.__module__)
         if id(value) in seen or isinstance(value, _IMMUTABLE) and not is_class:
             continue
         seen.add(id(value))
-        if isinstance(value, types.MethodType):
-            todo += [("self", value.__self__), ("", value.__func__)]
+        if len(seen) > _MANY:
+            return
+        named: Iterable[tuple[str, Any]] = ()
+        if isinstance(value, _lazuli.array):
+            yield found
+        elif isinstance(value, types.MethodType):
+            named = [("self", value.__self__), ("", value.__func__)]
         elif isinstance(value, functools.partial):
-            todo += [("", value.func), ("args", value.args), ("keywords", value.keywords)]
+            named = [("", value.func), ("args", value.args), ("keywords", value.keywords)]
         elif isinstance(value, _lazuli.CompiledFunction):
-            todo.append(("", value.__wrapped__))
+            named = [("", value.__wrapped__)]
             if value._outputs is not None:
-                name = name or getattr(value, "__name__", "it")
-                yield f"{name}.outputs", _Captured(name, value._outputs)
+                name = found.name()
+                yield _Found(_Captured(name, value._outputs), None, f"{name}.outputs")
         elif isinstance(value, types.FunctionType):
-            todo += _names_in(value)
+            named = _names_in(value)
         elif is_class:
-            todo += _attributes_of(value)
-        elif name or value is fun:
-            name = name or type(value).__name__
-            yield name, value
-            todo += _callables(name, value, 0)
+            named = _attributes_of(value)
+        else:
+            yield found
+            cls = type(value)
+            if id(cls) not in classes:
+                classes.add(id(cls))
+                named = [("", cls)] if _is_users(cls.__module__) else ()
+            if found.depth < _DEEP:
+                parts = (_Found(child, found, step, found.depth + 1) for step, child in _parts(value))
+                todo += itertools.islice(parts, _WIDE)
+        todo += (_Found(child, None, name) for name, child in named)
 
 
 def _names_in(fun: types.FunctionType) -> Iterator[tuple[str, Any]]:
@@ -184,29 +222,16 @@ def _attributes_of(cls: type) -> Iterator[tuple[str, Any]]:
                     yield f"{cls.__name__}.{name}", value
 
 
-def _parts(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _parts(value: Any) -> Iterator[tuple[Any, Any]]:
     """The items of a container; the attributes of an object."""
     if isinstance(value, dict):
-        yield from ((f"{path}[{key!r}]", child) for key, child in value.items())
+        yield from ((key, child) for key, child in value.items() if not isinstance(child, _IMMUTABLE))
     elif isinstance(value, _SEQUENCES):
-        yield from ((f"{path}[{i}]", child) for i, child in enumerate(value))
+        yield from ((i, child) for i, child in enumerate(value) if not isinstance(child, _IMMUTABLE))
     if type(value).__module__ != "builtins":
-        yield from ((f"{path}.{key}", child) for key, child in getattr(value, "__dict__", {}).items())
+        yield from ((_Attribute(key), child) for key, child in getattr(value, "__dict__", {}).items())
         slots = (name for base in type(value).__mro__ for name in getattr(base, "__slots__", ()))
-        yield from ((f"{path}.{name}", getattr(value, name)) for name in slots if hasattr(value, name))
-
-
-def _callables(path: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
-    """Functions in a value, and the classes of the user that it and its parts are of."""
-    if depth > _DEEP or isinstance(value, (_IMMUTABLE, _lazuli.array)):
-        return
-    if isinstance(value, _CALLABLE):
-        yield path, value
-        return
-    if _is_users(type(value).__module__):
-        yield "", type(value)
-    for name, child in _parts(path, value):
-        yield from _callables(name, child, depth + 1)
+        yield from ((_Attribute(name), getattr(value, name)) for name in slots if hasattr(value, name))
 
 
 def _global_names(code: types.CodeType) -> dict[str, None]:
@@ -216,27 +241,3 @@ def _global_names(code: types.CodeType) -> dict[str, None]:
         if isinstance(constant, types.CodeType):
             names |= _global_names(constant)
     return names
-
-
-def _states(path: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
-    """Modules and optimizers' states in a value."""
-    if depth > _DEEP or isinstance(value, (_IMMUTABLE, _lazuli.array, types.FunctionType)):
-        return
-    if _is_state(value):
-        yield path, value
-        return
-    for name, child in _parts(path, value):
-        if name == f"{path}._state" and _is_state(child):
-            yield f"{path}.state", child
-        else:
-            yield from _states(name, child, depth + 1)
-
-
-def _leaves(path: str, value: Any, depth: int) -> Iterator[tuple[str, Any]]:
-    if depth > _DEEP:
-        return
-    if isinstance(value, _lazuli.array):
-        yield path, value
-    elif not isinstance(value, _IMMUTABLE):
-        for name, child in _parts(path, value):
-            yield from _leaves(name, child, depth + 1)

@@ -301,6 +301,19 @@ def scale_own(x):
 
 
 scale_own.model = SHARED
+
+
+class Peer:
+    """One of many that know one another: there are more ways from one to another than can be gone."""
+
+    everyone = [object() for _ in range(100)]
+
+    def __init__(self):
+        self.peers = Peer.everyone
+
+
+Peer.everyone[:] = [Peer() for _ in Peer.everyone]
+CROWD = {"rows": [(i, [i]) for i in range(100_000)], "peers": Peer.everyone, "model": SHARED}
 HELPERS = [scale_shared]
 CACHED = functools.lru_cache(scale_shared)
 
@@ -314,6 +327,7 @@ REACHED = {
     "by a function behind a cache": (lambda x: CACHED(x), SHARED),
     "as an attribute of the function": (scale_own, SHARED),
     "in a queue": (lambda x: scale(QUEUE[0], x), SHARED),
+    "beside a hundred thousand other objects": (lambda x: scale(CROWD["model"], x), SHARED),
     "as an attribute of a module": (lambda x: scale(MODULE.model, x), SHARED),
 }
 

@@ -35,7 +35,7 @@ fn expand<'py>(value: &Bound<'py, PyAny>, found: &mut Vec<Bound<'py, PyAny>>) ->
         return Ok(true);
     }
     let mut add = |v: Bound<'py, PyAny>| {
-        if !is_plain(&v) && found.iter().all(|f| !f.is(&v)) {
+        if found.len() <= MANY && !is_plain(&v) && found.iter().all(|f| !f.is(&v)) {
             found.push(v);
         }
     };
