@@ -10,6 +10,7 @@
 use crate::lower::{BufferId, Program, Work};
 use crate::memory::touches;
 use lazuli_kernel::hash::{Map, WordHasher};
+use lazuli_kernel::small;
 use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -83,7 +84,7 @@ type Touched = SmallVec<[(BufferId, bool); 8]>;
 
 fn touched(work: &Work, buffers: usize) -> Touched {
     let outside = work.has_effects().then_some((BufferId(buffers as u32), true));
-    touches(work).iter().map(|t| (t.array.buffer, t.writes)).chain(outside).collect()
+    small(touches(work).iter().map(|t| (t.array.buffer, t.writes)).chain(outside))
 }
 
 /// The longest chain of steps that need what each step writes, or would overwrite what it reads.

@@ -30,7 +30,7 @@ use crate::lower::lowering;
 use classes::Class;
 use cost::cost;
 use lazuli_ir::prim::Library;
-use lazuli_ir::{Atom, Effect, Equation, Graph, Lowering, Prim, Shape, Var, shape};
+use lazuli_ir::{Atom, Effect, Equation, Graph, Lowering, Prim, Shape, Var, shape, small};
 use lazuli_kernel::ScatterOp;
 use lazuli_kernel::hash::{Map, Set};
 use loops::{Loop, Mask};
@@ -80,7 +80,8 @@ pub(crate) fn apart(graph: &Graph) -> Schedule {
 
 /// Groups the equations of a graph without calls, within `regions` if there are any.
 pub(crate) fn fuse(graph: &Graph, regions: &[u32]) -> Schedule {
-    let mut fuser = Fuser::new(graph, regions);
+    let lowerings: Vec<Lowering> = (0..graph.equations.len() as u32).map(|i| lowering(graph, i)).collect();
+    let mut fuser = Fuser::new(graph, regions, &lowerings);
     for i in (0..graph.equations.len()).rev() {
         fuser.equation(i as u32);
     }
@@ -137,6 +138,8 @@ impl Kernel {
 struct Fuser<'a> {
     graph: &'a Graph,
     regions: &'a [u32],
+    /// Of each equation.
+    lowerings: &'a [Lowering],
     /// Equations that read each variable: `users[starts[v]..starts[v + 1]]`.
     starts: Vec<u32>,
     users: Vec<u32>,
@@ -170,7 +173,7 @@ const NONE: u32 = u32::MAX;
 const LIFTED: u32 = u32::MAX - 1;
 
 impl<'a> Fuser<'a> {
-    fn new(graph: &'a Graph, regions: &'a [u32]) -> Self {
+    fn new(graph: &'a Graph, regions: &'a [u32], lowerings: &'a [Lowering]) -> Self {
         let n = graph.avals.len();
         let mut starts = vec![0u32; n + 1];
         let mut producers = vec![NONE; n];
@@ -198,13 +201,14 @@ impl<'a> Fuser<'a> {
         Self {
             graph,
             regions,
+            lowerings,
             starts,
             users,
             producers,
             kernels: Vec::new(),
             merged: Vec::new(),
-            placements: vec![SmallVec::new(); graph.equations.len()],
-            pointwise: (0..graph.equations.len() as u32).map(|i| lowering(graph, i) == Lowering::Pointwise).collect(),
+            placements: graph.equations.iter().map(|_| SmallVec::new()).collect(),
+            pointwise: lowerings.iter().map(|lowering| *lowering == Lowering::Pointwise).collect(),
             stored,
             floors: vec![0; n],
             writers: vec![NONE; n],
@@ -249,17 +253,18 @@ impl<'a> Fuser<'a> {
             let floor = self.last_effect + 1;
             e.outputs.iter().for_each(|v| self.require(*v, floor, "it has an effect"));
         }
-        match lowering(graph, i) {
+        let lowerings: &'a [Lowering] = self.lowerings;
+        match &lowerings[i as usize] {
             Lowering::Pointwise if e.prim.is_view() => self.view(i, e),
             Lowering::Pointwise => self.pointwise(i, e),
             Lowering::Reduce { axes, .. } => self.reduce(i, e, axes),
             Lowering::Library(Library::Matmul) => self.product(i, e),
-            Lowering::Update { op } if combines_by_parts(graph, e, op) && self.is_passed_on(e.outputs[0]) => {
+            &Lowering::Update { op } if combines_by_parts(graph, e, op) && self.is_passed_on(e.outputs[0]) => {
                 self.pointwise[i as usize] = true;
                 self.pointwise(i, e);
             }
-            Lowering::Scatter { op: ScatterOp::Assign, space } => self.write(i, e, &space),
-            Lowering::Update { op } if combines_by_parts(graph, e, op) => match e.inputs[1] {
+            Lowering::Scatter { op: ScatterOp::Assign, space } => self.write(i, e, space),
+            &Lowering::Update { op } if combines_by_parts(graph, e, op) => match e.inputs[1] {
                 Atom::Var(part) => self.write(i, e, self.shape(part)),
                 Atom::Lit(_) => self.write(i, e, &[]),
             },
@@ -288,7 +293,7 @@ impl<'a> Fuser<'a> {
     }
 
     /// Notes why what an anchor by itself gives lies in memory.
-    fn keep(&mut self, e: &Equation, lowering: Lowering) {
+    fn keep(&mut self, e: &Equation, lowering: &Lowering) {
         let why = match lowering {
             Lowering::Scan { .. } => "a running combination stores it",
             Lowering::Scatter { .. } | Lowering::Update { .. } => "it is updated in memory",
@@ -308,7 +313,7 @@ impl<'a> Fuser<'a> {
     fn is_passed_on(&self, v: Var) -> bool {
         let users = &self.users[self.starts[v.0 as usize] as usize..self.starts[v.0 as usize + 1] as usize];
         let passes_on = |&u: &u32| {
-            let of_points = matches!(lowering(self.graph, u), Lowering::Pointwise | Lowering::Reduce { .. });
+            let of_points = matches!(self.lowerings[u as usize], Lowering::Pointwise | Lowering::Reduce { .. });
             of_points && !self.graph.equations[u as usize].prim.is_view()
         };
         !self.stored[v.0 as usize] && !users.is_empty() && users.iter().all(passes_on)
@@ -433,7 +438,7 @@ impl<'a> Fuser<'a> {
     fn pointwise(&mut self, i: u32, e: &Equation) {
         let v = e.outputs[0];
         let mut demands = self.demands(v);
-        let far: SmallVec<[u32; 2]> = demands.iter().map(|d| d.kernel).filter(|&k| !self.is_near(i, k)).collect();
+        let far: SmallVec<[u32; 2]> = small(demands.iter().map(|d| d.kernel).filter(|&k| !self.is_near(i, k)));
         for kernel in far {
             let above = self.kernel(kernel).height + 1;
             self.require(v, above, "another call or stream needs it");
@@ -466,7 +471,7 @@ impl<'a> Fuser<'a> {
             }
         };
         let here = demands.into_iter().filter(|d| self.find(d.kernel) == kernel);
-        let placements: SmallVec<[Placement; 2]> = here.map(|d| Placement { kernel, ..d }).collect();
+        let placements: SmallVec<[Placement; 2]> = small(here.map(|d| Placement { kernel, ..d }));
         placements.into_iter().for_each(|p| self.place(i, p, cost));
         self.store(kernel, v);
     }
@@ -488,13 +493,13 @@ impl<'a> Fuser<'a> {
     }
 
     /// A reduction joins the highest kernels that need its result if it can be there in time for all of what they do; otherwise it begins one.
-    fn reduce(&mut self, i: u32, e: &Equation, axes: SmallVec<[usize; 4]>) {
+    fn reduce(&mut self, i: u32, e: &Equation, axes: &[usize]) {
         let v = e.outputs[0];
         let (space, itemsize) = match e.inputs[0] {
             Atom::Var(u) => (self.shape(u).clone(), self.graph.avals[u.0 as usize].dtype.itemsize()),
             Atom::Lit(s) => (Shape::new(), s.dtype.itemsize()),
         };
-        let nest = Loop::reduction(&space, &axes, itemsize);
+        let nest = Loop::reduction(&space, axes, itemsize);
         let demands = self.demands(v);
         self.raise_over_host(v, &demands, |f, d| f.takes_row(d, &nest));
         let joined = self.join_rows(&demands, self.height_for(v, &demands), i, e, &nest);
@@ -531,7 +536,7 @@ impl<'a> Fuser<'a> {
             height = height.max(self.above(v, &demands));
         }
         let kernel = self.new_kernel(i, None, &Shape::new(), height);
-        let reader = match lowering(self.graph, i) {
+        let reader = match self.lowerings[i as usize] {
             Lowering::Library(_) => Some("a library routine reads it"),
             Lowering::Branch => Some("a branch reads it"),
             _ => None,

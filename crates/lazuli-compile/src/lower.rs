@@ -18,7 +18,7 @@ use body::{Access, Body};
 use finish::finish;
 pub(crate) use finish::{Bound, Launch, Operands};
 use lazuli_ir::prim::Library;
-use lazuli_ir::{Atom, Aval, Error, Graph, Index, Ix, Lane, Lowering, Result, Shape, Var, shape};
+use lazuli_ir::{Atom, Aval, Error, Graph, Index, Ix, Lane, Lowering, Result, Shape, Var, shape, small};
 use lazuli_kernel::{Accumulator, Combine, DType, HostCall, Inst, Layout, Nest, Plan, Role, ScanOp, Store, Value};
 pub(crate) use outside::transpose_of;
 use places::Places;
@@ -117,6 +117,8 @@ struct Lowerer<'a> {
     only_users: Option<Vec<Option<u32>>>,
     options: Options,
     branches: Vec<(u32, [Compiled; 2])>,
+    /// The last body, for the next.
+    spare: Body,
 }
 
 impl<'a> Lowerer<'a> {
@@ -133,6 +135,7 @@ impl<'a> Lowerer<'a> {
             only_users: None,
             options,
             branches: Vec::new(),
+            spare: Body::new(),
         };
         for (&v, layout) in graph.inputs.iter().zip(inputs) {
             let aval = &graph.avals[v.0 as usize];
@@ -174,7 +177,7 @@ impl<'a> Lowerer<'a> {
     }
 
     fn fresh(&mut self, aval: &Aval) -> Place {
-        Place { buffer: self.buffer(aval.nbytes()), layout: Layout::row(aval.shape.clone()) }
+        Place { buffer: self.buffer(aval.nbytes()), layout: Layout::row(Shape::from_slice(&aval.shape)) }
     }
 
     fn group(&mut self, group: &Group) -> Result<()> {
@@ -224,10 +227,9 @@ impl<'a> Lowerer<'a> {
     /// A kernel over the space of the first of these variables that computes and stores all of them. What is in memory already, as a view or whole, stays there.
     fn map(&mut self, stores: &[Var], shapes: &[Shape]) -> Result<()> {
         let graph = self.graph;
-        let stores: SmallVec<[Var; 4]> =
-            stores.iter().copied().filter(|&v| self.places.of(graph, v).is_none()).collect();
+        let stores: SmallVec<[Var; 4]> = small(stores.iter().copied().filter(|&v| self.places.of(graph, v).is_none()));
         let Some(&first) = stores.first() else { return Ok(()) };
-        let mut body = Body::new();
+        let mut body = self.body();
         let space = &self.aval(first).shape;
         let mut splits = self.boundaries(&stores);
         splits.extend(shapes.iter().map(|s| s.as_slice()));
@@ -271,11 +273,19 @@ impl<'a> Lowerer<'a> {
         stores
     }
 
+    /// An empty body: what the last one had room for, this one need not ask for again.
+    fn body(&mut self) -> Body {
+        let mut body = std::mem::take(&mut self.spare);
+        body.clear();
+        body
+    }
+
     fn launch(&mut self, body: Body, nest: Nest) {
         let kept = body.loops.len() - nest.reduced() as usize;
         if !body.loops[..kept].contains(&0) {
-            self.work.push(Work::Launch(finish(body, nest, false)));
+            self.work.push(Work::Launch(finish(&body, nest, false)));
         }
+        self.spare = body;
     }
 
     /// The place of an atom, computed now if it has none.
@@ -290,7 +300,7 @@ impl<'a> Lowerer<'a> {
                 Ok(place.expect("a map gives all that it stores a place").clone())
             }
             Atom::Lit(s) => {
-                let mut body = Body::new();
+                let mut body = self.body();
                 let lane = body.literal(0, 0, s);
                 let place = self.fresh(&Aval::scalar(s.dtype));
                 let mut stores = Vec::new();
@@ -316,9 +326,9 @@ impl<'a> Lowerer<'a> {
         let Lowering::Reduce { axes, .. } = self.lowering(group.anchors[0]) else { unreachable!("the caller looked") };
         let space: Shape = self.input_aval(group.anchors[0], 0).shape;
         let is_reduced = |axis: usize| axes.contains(&axis);
-        let outer: Shape = (0..space.len()).filter(|&a| !is_reduced(a)).map(|a| space[a]).collect();
-        let inner: Shape = (0..space.len()).filter(|&a| is_reduced(a)).map(|a| space[a]).collect();
-        let mut body = Body::new();
+        let outer: Shape = small((0..space.len()).filter(|&a| !is_reduced(a)).map(|a| space[a]));
+        let inner: Shape = small((0..space.len()).filter(|&a| is_reduced(a)).map(|a| space[a]));
+        let mut body = self.body();
         let outer_at = body.begin(&outer, &[]);
         let kept = body.loops.len();
         let inner_at = body.begin(&inner, &[]);
@@ -326,9 +336,8 @@ impl<'a> Lowerer<'a> {
             body.loops.push(1);
         }
         let (mut o, mut i) = (outer_at.iter(), inner_at.iter());
-        let at: Index = (0..space.len())
-            .map(|axis| if is_reduced(axis) { i.next() } else { o.next() }.expect("as many as axes").clone())
-            .collect();
+        let axis = |axis| if is_reduced(axis) { i.next() } else { o.next() }.expect("as many as axes").clone();
+        let at: Index = small((0..space.len()).map(axis));
 
         let mut accumulators: Vec<Accumulator> = Vec::new();
         let mut results = SmallVec::<[(u32, usize, usize); 2]>::new();
@@ -426,7 +435,7 @@ impl<'a> Lowerer<'a> {
             return Err(Error::new(lazuli_ir::ErrorKind::Unsupported, equation.prim.name(), message));
         }
         for stream in 0..streams {
-            let mut body = Body::new();
+            let mut body = self.body();
             let extents: Shape = order.iter().map(|&a| aval.shape[a]).collect();
             let outer = body.begin(&extents[..extents.len() - 1], &[]);
             body.loops.push(extents[extents.len() - 1]);
@@ -454,7 +463,7 @@ impl<'a> Lowerer<'a> {
 
     /// A copy with conversion from one place to another of the same shape.
     fn convert(&mut self, from: &Place, from_dtype: DType, to: &Place, to_dtype: DType) {
-        let mut body = Body::new();
+        let mut body = self.body();
         let at = body.begin(&from.layout.shape, &[]);
         let lane = body.load(from, from_dtype, &at, None);
         let lane = match lane {
@@ -469,7 +478,7 @@ impl<'a> Lowerer<'a> {
     /// Computes input 0 of an equation into `place`.
     fn copy_input(&mut self, anchor: u32, place: &Place, dtype: DType) {
         let graph = self.graph;
-        let mut body = Body::new();
+        let mut body = self.body();
         let at = body.begin(&place.layout.shape, &[]);
         let lane = body.operand(graph, &mut self.places, anchor, 0, &at);
         let lane = match lane {
@@ -484,8 +493,8 @@ impl<'a> Lowerer<'a> {
 
 pub(crate) fn lowering(graph: &Graph, equation: u32) -> Lowering {
     let e = &graph.equations[equation as usize];
-    let inputs: SmallVec<[&Aval; 3]> = e.inputs.iter().map(|a| graph.aval_of(a)).collect();
-    let outputs: SmallVec<[&Aval; 1]> = e.outputs.iter().map(|v| &graph.avals[v.0 as usize]).collect();
+    let inputs: SmallVec<[&Aval; 3]> = small(e.inputs.iter().map(|a| graph.aval_of(a)));
+    let outputs: SmallVec<[&Aval; 1]> = small(e.outputs.iter().map(|v| &graph.avals[v.0 as usize]));
     e.prim.lowering(&inputs, &outputs)
 }
 

@@ -7,7 +7,7 @@
 use crate::lower::{Bound, BufferId, Fork, Launch, Operands, Place, Program, Work};
 use crate::pipeline::{OutputInfo, OutputSource};
 use lazuli_kernel::hash::Map;
-use lazuli_kernel::{Arg, Binding, Branch, DType, HostArg, Inst, LibraryCall, Nest, Plan, Role, Slot, Step};
+use lazuli_kernel::{Arg, Binding, Branch, DType, HostArg, Inst, LibraryCall, Nest, Plan, Role, Slot, Step, small};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
@@ -96,14 +96,14 @@ pub(crate) fn touches(work: &Work) -> Touches<'_> {
     let library =
         |array, writes, d: DType| Touch { array, writes, itemsize: d.itemsize(), pointwise: false, binding: 0 };
     match work {
-        Work::Launch(launch) => launched(launch).collect(),
+        Work::Launch(launch) => small(launched(launch)),
         Work::Matmul { dtype, a, b, c, epilogue: None, .. } => {
-            [library(a, false, *dtype), library(b, false, *dtype), library(c, true, *dtype)].into_iter().collect()
+            small([library(a, false, *dtype), library(b, false, *dtype), library(c, true, *dtype)])
         }
         Work::Matmul { dtype, a, b, c, epilogue: Some(launch), .. } => {
             let factors = [library(a, false, *dtype), library(b, false, *dtype)];
             let launched = launched(launch).filter(|t| t.array.buffer != c.buffer);
-            factors.into_iter().chain(launched).collect()
+            small(factors.into_iter().chain(launched))
         }
         Work::Sort { dtype, input, output, .. } => {
             [library(input, false, *dtype), library(output, true, *dtype)].into_iter().collect()

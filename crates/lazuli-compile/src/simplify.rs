@@ -12,7 +12,7 @@ mod fold;
 mod rules;
 
 use lazuli_ir::prims::{ExpandDims, Reduce, Squeeze};
-use lazuli_ir::{Atom, Aval, Effect, Equation, Graph, Meta, Prim, Var, prune};
+use lazuli_ir::{Atom, Aval, Effect, Equation, Graph, Meta, Prim, Var, prune, small};
 use lazuli_kernel::hash::{Map, WordHasher};
 use rules::{RULES, Rewrite, rules_of};
 use smallvec::SmallVec;
@@ -33,26 +33,14 @@ pub fn rule_names() -> impl Iterator<Item = &'static str> {
 /// # Ok::<(), lazuli_ir::Error>(())
 /// ```
 pub fn simplify(graph: &Graph) -> Graph {
-    let simplified = match graph.inline_calls() {
-        Ok(flat) => rewrite(&flat.graph),
-        // A call whose body refuses its operands: the error is the caller's to see, when it lowers the graph.
-        Err(_) => rewrite(graph),
-    };
+    let simplified = choices::narrowed(walk(graph));
     debug_assert_eq!(simplified.verify().map_err(|e| e.to_string()), Ok(()));
     simplified
 }
 
 /// The pass itself.
-fn rewrite(graph: &Graph) -> Graph {
-    choices::narrowed(walk(graph))
-}
-
 fn walk(graph: &Graph) -> Graph {
     let mut s = Simplifier::default();
-    s.out.avals.reserve(graph.avals.len());
-    s.producers.reserve(graph.avals.len());
-    s.out.equations.reserve(graph.equations.len());
-    s.known.reserve(graph.equations.len());
     let mut names: Vec<Option<Atom>> = vec![None; graph.avals.len()];
     for &v in &graph.inputs {
         let fresh = s.fresh(graph.avals[v.0 as usize].clone(), NONE);
@@ -60,7 +48,7 @@ fn walk(graph: &Graph) -> Graph {
         names[v.0 as usize] = Some(fresh.into());
     }
     s.out.constants = graph.constants;
-    s.body(graph, &mut names);
+    s.body(graph, &mut names, None);
     s.out.outputs = graph.outputs.iter().map(|a| named(&names, a)).collect();
     prune(s.out)
 }
@@ -86,33 +74,59 @@ struct Simplifier {
 }
 
 impl Simplifier {
-    /// Adds the equations of a graph whose inputs have names.
-    fn body(&mut self, graph: &Graph, names: &mut [Option<Atom>]) {
+    /// Adds the equations of a graph whose inputs have names, and those of the bodies that it calls. `call` is the meta of the call that it is the body of. Recurses as
+    /// deep as calls are nested.
+    fn body(&mut self, graph: &Graph, names: &mut [Option<Atom>], call: Option<Meta>) {
+        let n = graph.equations.len();
+        self.out.avals.reserve(graph.avals.len());
+        self.producers.reserve(graph.avals.len());
+        self.out.equations.reserve(n);
+        self.known.reserve(n);
         for e in &graph.equations {
             let name = |a: &Atom| named(names, a);
-            let inputs: SmallVec<[Atom; 3]> = e.inputs.iter().map(name).collect();
+            let inputs: SmallVec<[Atom; 3]> = small(e.inputs.iter().map(name));
+            let meta = call.map_or(e.meta, |call| e.meta.within(call));
+            // A body that refuses its operands stays a call: the error is the caller's to see, when it lowers the graph.
+            if let Prim::Call(callee) = &e.prim
+                && let Ok(body) = callee.body(&small::<[&Aval; 4]>(e.inputs.iter().map(|a| graph.aval_of(a))))
+            {
+                self.inline(&body, &inputs, &e.outputs, names, Some(meta));
+                continue;
+            }
             if let Prim::Cond(cond) = &e.prim
                 && let Some(taken) = choices::decided(cond, inputs[0])
             {
-                let mut inner: Vec<Option<Atom>> = vec![None; taken.avals.len()];
-                taken.inputs.iter().zip(&inputs[1..]).for_each(|(v, &a)| inner[v.0 as usize] = Some(a));
-                self.body(&taken, &mut inner);
-                for (v, a) in e.outputs.iter().zip(&taken.outputs) {
-                    names[v.0 as usize] = Some(named(&inner, a));
-                }
+                self.inline(taken, &inputs[1..], &e.outputs, names, call);
                 continue;
             }
             let shapes: SmallVec<[Var; 1]> =
-                e.shapes.iter().map(|&v| self.shape_operand(named(names, &v.into()), graph, v)).collect();
+                small(e.shapes.iter().map(|&v| self.shape_operand(named(names, &v.into()), graph, v)));
             let prim = match &e.prim {
                 Prim::Cond(cond) => choices::simplified(cond).into(),
                 prim => prim.clone(),
             };
-            let candidate = Equation { prim, inputs, shapes, outputs: SmallVec::new(), meta: e.meta };
-            let avals: SmallVec<[Aval; 1]> = e.outputs.iter().map(|v| graph.avals[v.0 as usize].clone()).collect();
+            let candidate = Equation { prim, inputs, shapes, outputs: SmallVec::new(), meta };
+            let avals: SmallVec<[Aval; 1]> = small(e.outputs.iter().map(|v| graph.avals[v.0 as usize].clone()));
             for (v, a) in e.outputs.iter().zip(self.add(candidate, avals)) {
                 names[v.0 as usize] = Some(a);
             }
+        }
+    }
+
+    /// Adds the equations of a graph on these atoms; its outputs are what the variables `outputs` are called.
+    fn inline(
+        &mut self,
+        graph: &Graph,
+        inputs: &[Atom],
+        outputs: &[Var],
+        names: &mut [Option<Atom>],
+        call: Option<Meta>,
+    ) {
+        let mut inner: Vec<Option<Atom>> = vec![None; graph.avals.len()];
+        graph.inputs.iter().zip(inputs).for_each(|(v, &a)| inner[v.0 as usize] = Some(a));
+        self.body(graph, &mut inner, call);
+        for (v, a) in outputs.iter().zip(&graph.outputs) {
+            names[v.0 as usize] = Some(named(&inner, a));
         }
     }
 
@@ -143,7 +157,7 @@ impl Simplifier {
     /// What an equation gives: after the rules, and after a look at what is there.
     fn add(&mut self, mut e: Equation, avals: SmallVec<[Aval; 1]>) -> SmallVec<[Atom; 1]> {
         if e.meta.effect == Effect::Ordered {
-            return self.push(e, avals).into_iter().map(Atom::from).collect();
+            return small(self.push(e, avals).into_iter().map(Atom::from));
         }
         // Rules speak of operands: what has none (iota) stays as it is.
         let rewrite = |s: &Self, e: &Equation| match e.inputs.is_empty() {
@@ -161,10 +175,10 @@ impl Simplifier {
         }
         let hash = hash(&e);
         if let Some(other) = self.find(hash, &e) {
-            return other.outputs.iter().map(|&v| v.into()).collect();
+            return small(other.outputs.iter().map(|&v| v.into()));
         }
         self.known.entry(hash).or_default().push(self.out.equations.len() as u32);
-        self.push(e, avals).into_iter().map(Atom::from).collect()
+        small(self.push(e, avals).into_iter().map(Atom::from))
     }
 
     /// The equation that is there already and computes the same.
@@ -188,7 +202,7 @@ impl Simplifier {
 
     fn push(&mut self, mut e: Equation, avals: SmallVec<[Aval; 1]>) -> SmallVec<[Var; 1]> {
         let number = self.out.equations.len() as u32;
-        e.outputs = avals.into_iter().map(|a| self.fresh(a, number)).collect();
+        e.outputs = small(avals.into_iter().map(|a| self.fresh(a, number)));
         let outputs = SmallVec::from_slice(&e.outputs);
         self.out.equations.push(e);
         outputs

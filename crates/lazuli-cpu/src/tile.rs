@@ -90,7 +90,8 @@ impl Tile {
             template[layout.param_word(p as u32)] = scalar.bits;
         }
         let vector_axis = kernel.vector_axis as usize;
-        let (mut strides, mut empty) = (Vec::new(), Vec::new());
+        let mut strides = Vec::with_capacity(extents.len() * operands.len());
+        let mut empty = Vec::with_capacity(operands.len());
         for (o, (operand, declared)) in operands.iter().zip(&kernel.operands).enumerate() {
             let itemsize = declared.dtype.itemsize() as isize;
             strides.extend(operand.strides.iter().map(|s| s * itemsize));

@@ -5,7 +5,7 @@ use crate::elementwise::{Binary, Ternary, Unary};
 use crate::graph::{Atom, Equation, Graph, Meta, Var};
 use crate::prim::Prim;
 use crate::prims::*;
-use lazuli_kernel::{DType, Result, Scalar};
+use lazuli_kernel::{DType, Result, Scalar, small};
 use smallvec::SmallVec;
 
 /// A graph under construction. Every equation's shapes and dtypes are inferred as it is added.
@@ -36,6 +36,30 @@ impl Builder {
         self.graph.inputs.push(v);
         v
     }
+    /// A variable that nothing defines. What depends on it is [taken out](Self::take_dependents) before the graph is finished.
+    pub fn unknown(&mut self, aval: Aval) -> Var {
+        self.graph.fresh(aval)
+    }
+    /// Takes out the equations that depend on some variables. The equations, and of each variable whether it does.
+    pub fn take_dependents(&mut self, of: &[Var]) -> (Vec<Equation>, Vec<bool>) {
+        let mut depends = vec![false; self.graph.avals.len()];
+        of.iter().for_each(|v| depends[v.0 as usize] = true);
+        let mut taken = Vec::with_capacity(self.graph.equations.len());
+        let dependent = |e: &mut Equation| {
+            let is = e.inputs.iter().any(|a| a.var().is_some_and(|v| depends[v.0 as usize]));
+            if is {
+                e.outputs.iter().for_each(|v| depends[v.0 as usize] = true);
+            }
+            is
+        };
+        taken.extend(self.graph.equations.extract_if(.., dependent));
+        (taken, depends)
+    }
+    /// Makes room for so many equations more.
+    pub fn reserve(&mut self, equations: usize) {
+        self.graph.equations.reserve(equations);
+        self.graph.avals.reserve(equations + 8);
+    }
     pub(crate) fn graph_mut(&mut self) -> &mut Graph {
         &mut self.graph
     }
@@ -65,7 +89,7 @@ impl Builder {
         let (inputs, shapes) = (SmallVec::from_slice(inputs), SmallVec::from_slice(shapes));
         let mut equation = Equation { prim, inputs, shapes, outputs: SmallVec::new(), meta };
         let avals = self.graph.infer(&equation)?;
-        equation.outputs = avals.into_iter().map(|a| self.graph.fresh(a)).collect();
+        equation.outputs = small(avals.into_iter().map(|a| self.graph.fresh(a)));
         let outputs = SmallVec::from_slice(&equation.outputs);
         self.graph.equations.push(equation);
         Ok(outputs)
@@ -79,7 +103,7 @@ impl Builder {
         shapes: SmallVec<[Var; 1]>,
     ) -> SmallVec<[Var; 1]> {
         let outputs: SmallVec<[Var; 1]> =
-            e.outputs.iter().map(|v| self.graph.fresh(of.avals[v.0 as usize].clone())).collect();
+            small(e.outputs.iter().map(|v| self.graph.fresh(of.avals[v.0 as usize].clone())));
         let equation =
             Equation { prim: e.prim.clone(), inputs, shapes, outputs: SmallVec::from_slice(&outputs), meta: e.meta };
         debug_assert!(

@@ -6,7 +6,7 @@
 use crate::aval::Aval;
 use crate::location::Location;
 use crate::prim::Prim;
-use lazuli_kernel::{Result, Scalar, Shape};
+use lazuli_kernel::{Result, Scalar, Shape, small};
 use smallvec::SmallVec;
 
 /// A variable: index into [`Graph::avals`].
@@ -61,6 +61,14 @@ pub struct Meta {
     /// How many times what this computes is being computed again, to save keeping it (checkpointing): equations of different numbers are not
     /// the same, however equal they look.
     pub again: u32,
+}
+
+impl Meta {
+    /// That of an equation of a body in place of the call: on the call's stream, at its location if it knows none of its own.
+    pub fn within(self, call: Meta) -> Meta {
+        let location = if self.location == Location::UNKNOWN { call.location } else { self.location };
+        Meta { location, effect: self.effect, again: call.again.max(self.again), ..call }
+    }
 }
 
 impl PartialEq for Meta {
@@ -146,7 +154,7 @@ impl Graph {
     pub fn rebind(&self, inputs: &[Shape]) -> Result<Graph> {
         let mut graph = self.clone();
         for (v, shape) in self.inputs.iter().zip(inputs) {
-            graph.avals[v.0 as usize].shape = shape.clone();
+            graph.avals[v.0 as usize].shape = Shape::from_slice(shape);
         }
         for i in 0..graph.equations.len() {
             // Bodies are bound to the avals of their operands.
@@ -188,8 +196,8 @@ impl Graph {
     }
     /// What the rule of an equation's primitive says of its outputs.
     pub fn infer(&self, e: &Equation) -> Result<SmallVec<[Aval; 1]>> {
-        let inputs: SmallVec<[&Aval; 3]> = e.inputs.iter().map(|a| self.aval_of(a)).collect();
-        let shapes: SmallVec<[&Aval; 1]> = e.shapes.iter().map(|v| &self.avals[v.0 as usize]).collect();
+        let inputs: SmallVec<[&Aval; 3]> = small(e.inputs.iter().map(|a| self.aval_of(a)));
+        let shapes: SmallVec<[&Aval; 1]> = small(e.shapes.iter().map(|v| &self.avals[v.0 as usize]));
         e.prim.infer(&inputs, &shapes).map_err(|err| match e.meta.location.place() {
             Some((file, line)) => err.at(format!("{file}:{line}")),
             None => err,

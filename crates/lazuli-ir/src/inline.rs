@@ -3,10 +3,9 @@
 use crate::aval::Aval;
 use crate::builder::Builder;
 use crate::graph::{Atom, Effect, Equation, Graph, Meta, Var};
-use crate::location::Location;
 use crate::prim::Prim;
 use crate::prims::{Broadcast, Call};
-use lazuli_kernel::Result;
+use lazuli_kernel::{Result, small};
 use smallvec::{SmallVec, smallvec};
 use std::borrow::Cow;
 
@@ -164,19 +163,14 @@ impl Inliner<'_> {
     /// text, never along a graph.
     fn body(&mut self, body: &Graph, inputs: &[Atom], call: Option<(u32, Meta)>) -> Result<Vec<Atom>> {
         let mut names = vec![None; body.avals.len()];
+        self.out.equations.reserve(body.equations.len());
+        self.out.avals.reserve(body.avals.len());
         for (v, &a) in body.inputs.iter().zip(inputs) {
             names[v.0 as usize] = Some(a);
         }
         for e in &body.equations {
-            let inputs: SmallVec<[Atom; 3]> = e.inputs.iter().map(|&a| rename(&names, a)).collect();
-            let meta = match call {
-                None => e.meta,
-                Some((_, outer)) => {
-                    let known = e.meta.location != Location::UNKNOWN;
-                    let location = if known { e.meta.location } else { outer.location };
-                    Meta { location, effect: e.meta.effect, again: outer.again.max(e.meta.again), ..outer }
-                }
-            };
+            let inputs: SmallVec<[Atom; 3]> = small(e.inputs.iter().map(|&a| rename(&names, a)));
+            let meta = call.map_or(e.meta, |(_, outer)| e.meta.within(outer));
             let expands =
                 |call: &Call| self.expand == Expand::All || self.expand == Expand::Rules && call.rule.is_some();
             if let Prim::Call(inner) = &e.prim

@@ -32,7 +32,7 @@ pub use builder::Builder;
 pub use elementwise::{Accepts, Binary, Partial, Ternary, Unary};
 pub use graph::{Atom, Effect, Equation, Graph, Meta, Var};
 pub use inline::Inlined;
-pub use lazuli_kernel::{DType, Error, ErrorKind, Kind, Result, Scalar, Shape, shape};
+pub use lazuli_kernel::{DType, Error, ErrorKind, Kind, Result, Scalar, Shape, shape, small};
 pub use location::Location;
 pub use pointwise::{Index, Ix, Lane, Pointwise};
 pub use prim::{Lowering, Prim, Primitive, Tangents, TransposeCx, VmapOut};

@@ -4,7 +4,7 @@
 //! value of the output at this index?*, by asking for values of their inputs at indices of their own. Whether an input is then
 //! loaded from memory or computed on the spot (fused) is the compiler's choice, hidden behind [`Pointwise::input`].
 
-use lazuli_kernel::{BinaryOp, DType, Emit, Scalar, Value};
+use lazuli_kernel::{BinaryOp, DType, Emit, Scalar, Value, small};
 use smallvec::{SmallVec, smallvec};
 
 /// A number of the straight line: one value, or the two parts of a complex one. f16 and bf16 values are kept in their own dtype;
@@ -60,7 +60,7 @@ pub fn and(cx: &mut dyn Pointwise, mask: &mut Option<Value>, op: BinaryOp, a: Va
 /// An index of the output as an index of an operand that broadcasts to it.
 pub fn aligned(operand: &[usize], at: &[Ix]) -> Index {
     let skip = at.len() - operand.len();
-    operand.iter().zip(&at[skip..]).map(|(&n, ix)| if n == 1 { Ix::constant(0) } else { ix.clone() }).collect()
+    small(operand.iter().zip(&at[skip..]).map(|(&n, ix)| if n == 1 { Ix::constant(0) } else { ix.clone() }))
 }
 
 /// Position along one axis.
@@ -121,7 +121,7 @@ pub trait Pointwise {
     fn offset(&mut self, a: &Ix, b: &Ix) -> Ix {
         match (a, b) {
             (Ix::Affine { constant: p, terms: s }, Ix::Affine { constant: q, terms: t }) => {
-                let mut terms = s.clone();
+                let mut terms: SmallVec<[(u32, isize); 2]> = SmallVec::from_slice(s);
                 for &(axis, c) in t {
                     match terms.iter_mut().find(|(a, _)| *a == axis) {
                         Some((_, sum)) => *sum += c,
@@ -143,7 +143,7 @@ pub trait Pointwise {
         match at {
             Ix::Affine { constant, terms } => Ix::Affine {
                 constant: constant * scale + offset,
-                terms: if scale == 0 { SmallVec::new() } else { terms.iter().map(|&(a, c)| (a, c * scale)).collect() },
+                terms: if scale == 0 { SmallVec::new() } else { small(terms.iter().map(|&(a, c)| (a, c * scale))) },
             },
             Ix::Computed(v) => {
                 let (mut v, scale, offset) = (*v, Scalar::i64(scale as i64), Scalar::i64(offset as i64));
@@ -185,7 +185,7 @@ pub trait Pointwise {
     /// An index of an array of shape `from` as the index of the same element, counted in row-major order, of an array of shape `to`. Axes
     /// are taken in the smallest blocks of equal size, so that those which a reshape leaves alone stay as they are.
     fn reshape(&mut self, at: &[Ix], from: &[usize], to: &[usize]) -> Index {
-        let mut index: Index = to.iter().map(|_| Ix::constant(0)).collect();
+        let mut index: Index = small(to.iter().map(|_| Ix::constant(0)));
         if from.contains(&0) {
             return index;
         }

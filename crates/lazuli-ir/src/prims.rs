@@ -43,19 +43,18 @@ use crate::aval::Aval;
 use crate::builder::Builder;
 use crate::elementwise::Unary;
 use crate::graph::Atom;
-use lazuli_kernel::{DType, Error, Result, Scalar};
+use lazuli_kernel::{DType, Error, Result, Scalar, Shape, small};
 
 /// Sums what broadcasting stretched: the transpose of broadcasting from `to`.
 pub fn unbroadcast(b: &mut Builder, a: Atom, to: &[usize]) -> Result<Atom> {
-    let shape: Vec<usize> = b.shape(a).to_vec();
-    if shape == to {
+    let shape = Shape::from_slice(b.shape(a));
+    if *shape == *to {
         return Ok(a);
     }
     let extra = shape.len() - to.len();
-    let axes: smallvec::SmallVec<[usize; 4]> =
-        (0..shape.len()).filter(|&i| i < extra || to[i - extra] == 1 && shape[i] != 1).collect();
+    let axes = small((0..shape.len()).filter(|&i| i < extra || to[i - extra] == 1 && shape[i] != 1));
     let summed = b.op(Reduce { op: ReduceOp::Sum, axes, keepdims: true }, &[a])?;
-    view::squeeze(b, summed, &(0..extra).collect::<Vec<_>>())
+    view::squeeze(b, summed, &small::<[usize; 4]>(0..extra))
 }
 
 /// Zeros of the dtype and shape of `a`.

@@ -22,6 +22,7 @@ mod print;
 pub mod scalar;
 pub mod scalar_ops;
 pub mod shape;
+mod small;
 #[doc(hidden)]
 pub mod testing;
 pub mod text;
@@ -39,3 +40,4 @@ pub use ir::{
 pub use plan::{Arg, Binding, Branch, HostArg, LibraryCall, MATMUL_BLOCK, Plan, Slot, Step};
 pub use scalar::Scalar;
 pub use shape::{Layout, Shape, Strides};
+pub use small::small;

@@ -1,7 +1,7 @@
 //! Values of one graph's variables in another that is being built.
 
 use lazuli_ir::prims::Broadcast;
-use lazuli_ir::{Atom, Builder, Equation, Graph, Result, Var};
+use lazuli_ir::{Atom, Builder, Equation, Graph, Result, Var, small};
 use smallvec::SmallVec;
 
 /// Where each variable of a graph is found in the builder; `None` where it is not.
@@ -16,6 +16,15 @@ impl Env {
             env.0[v.0 as usize] = atom;
         }
         env
+    }
+    /// Of the builder itself, for what does not depend on variables without a value.
+    pub fn known(depends: &[bool]) -> Self {
+        let own = |(v, depends): (usize, &bool)| (!depends).then_some(Var(v as u32).into());
+        Env(depends.iter().enumerate().map(own).collect())
+    }
+    /// Nothing is known yet of so many variables.
+    pub fn empty(variables: usize) -> Self {
+        Env(vec![None; variables])
     }
     pub fn set(&mut self, v: Var, atom: Atom) {
         self.0[v.0 as usize] = Some(atom);
@@ -34,7 +43,7 @@ impl Env {
         self.find(atom).expect("a variable is defined before it is used")
     }
     pub fn inputs(&self, e: &Equation) -> SmallVec<[Atom; 3]> {
-        e.inputs.iter().map(|&a| self.get(a)).collect()
+        small(e.inputs.iter().map(|&a| self.get(a)))
     }
     /// The shape operands of an equation. A literal among them becomes a variable.
     pub fn shapes(&self, b: &mut Builder, e: &Equation) -> Result<SmallVec<[Var; 1]>> {

@@ -5,7 +5,7 @@ use crate::linearize::{Residual, linearize_for};
 use crate::{call, check_differentiable, cond, declare, prune, zeros};
 use lazuli_ir::prim::Primals;
 use lazuli_ir::prims::{Broadcast, Call, Derivative};
-use lazuli_ir::{Atom, Aval, Builder, Dim, Effect, Error, Graph, Meta, Prim, Result, Scalar};
+use lazuli_ir::{Atom, Aval, Builder, Dim, Effect, Error, Graph, Meta, Prim, Result, Scalar, small};
 use smallvec::SmallVec;
 
 /// Values and directional derivatives. Inputs: the arguments, a tangent for each argument in `wrt` (in that order, of its shape and dtype), the
@@ -56,7 +56,7 @@ pub(crate) fn push_forward(
     let mut moved = Env::new(graph, tangents.iter().copied());
     let tangent = |moved: &Env, a: Atom| a.var().and_then(|v| moved.find(v.into()));
     for e in &graph.equations {
-        let tangents: SmallVec<[Option<Atom>; 3]> = e.inputs.iter().map(|&a| tangent(&moved, a)).collect();
+        let tangents: SmallVec<[Option<Atom>; 3]> = small(e.inputs.iter().map(|&a| tangent(&moved, a)));
         if tangents.iter().all(Option::is_none) {
             values.copy(b, graph, e)?;
             continue;
@@ -68,20 +68,20 @@ pub(crate) fn push_forward(
             for (&v, out) in e.outputs.iter().zip(outputs) {
                 values.set(v, out);
             }
-            results
+            results.into()
         } else if let Prim::Cond(cond) = &e.prim {
             b.meta = e.meta;
             let (outputs, results) = cond::jvp(b, cond, &inputs, &tangents, mode)?;
             for (&v, out) in e.outputs.iter().zip(outputs) {
                 values.set(v, out);
             }
-            results
+            results.into()
         } else {
             values.copy(b, graph, e)?;
             b.meta = Meta { effect: Effect::None, ..e.meta };
             let shapes = values.shapes(b, e)?;
-            let outputs: SmallVec<[Atom; 1]> = e.outputs.iter().map(|&v| values.get(v.into())).collect();
-            e.prim.jvp(b, Primals { inputs: &inputs, shapes: &shapes, outputs: &outputs }, &tangents)?.to_vec()
+            let outputs: SmallVec<[Atom; 1]> = small(e.outputs.iter().map(|&v| values.get(v.into())));
+            e.prim.jvp(b, Primals { inputs: &inputs, shapes: &shapes, outputs: &outputs }, &tangents)?
         };
         for (&v, t) in e.outputs.iter().zip(results) {
             if let Some(t) = t {

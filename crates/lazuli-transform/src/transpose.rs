@@ -5,7 +5,7 @@ use crate::{call, cond};
 use crate::{declare, prune};
 use lazuli_ir::prim::{Tangents, TransposeCx};
 use lazuli_ir::prims::{Call, Derivative};
-use lazuli_ir::{Atom, Aval, Builder, Effect, Error, Graph, Meta, Prim, Result, Var};
+use lazuli_ir::{Atom, Aval, Builder, Effect, Equation, Error, Graph, Meta, Prim, Result, Var, small};
 use smallvec::SmallVec;
 
 /// The transpose of a graph in its inputs that `linear` names (together). Inputs: the others, then cotangents of the outputs. Outputs: cotangents of the
@@ -46,22 +46,37 @@ pub(crate) fn pull_back(
         }
     }
     let mut pulled = Env::new(graph, so_far.iter().copied());
-    for (&out, &ct) in graph.outputs.iter().zip(cotangents) {
+    let seeds = graph.outputs.iter().copied().zip(cotangents.iter().copied());
+    walk_back(b, &graph.equations, &values, &mut pulled, seeds, |_, a| graph.aval(a))?;
+    let results = graph.inputs.iter().map(|&v| pulled.take(v)).collect();
+    Ok((values, results))
+}
+
+/// Walks backwards over equations, of which those count that read what has no value, from the cotangents of some variables to those of what they follow from.
+pub(crate) fn walk_back(
+    b: &mut Builder,
+    equations: &[Equation],
+    values: &Env,
+    pulled: &mut Env,
+    seeds: impl Iterator<Item = (Atom, Option<Atom>)>,
+    aval: impl Fn(&Builder, Atom) -> Aval,
+) -> Result<()> {
+    for (out, ct) in seeds {
         if let (Some(v), Some(ct)) = (out.var(), ct) {
-            accumulate(b, &mut pulled, v, ct)?;
+            accumulate(b, pulled, v, ct)?;
         }
     }
-    for e in graph.equations.iter().rev() {
+    for e in equations.iter().rev() {
         if e.inputs.iter().all(|&a| values.find(a).is_some()) {
             continue;
         }
-        let cotangents: SmallVec<[Option<Atom>; 1]> = e.outputs.iter().map(|&v| pulled.take(v)).collect();
+        let cotangents: SmallVec<[Option<Atom>; 1]> = small(e.outputs.iter().map(|&v| pulled.take(v)));
         if cotangents.iter().all(Option::is_none) {
             continue;
         }
         b.meta = Meta { effect: Effect::None, ..e.meta };
-        let inputs: SmallVec<[Option<Atom>; 3]> = e.inputs.iter().map(|&a| values.find(a)).collect();
-        let avals: SmallVec<[Aval; 3]> = e.inputs.iter().map(|&a| graph.aval(a)).collect();
+        let inputs: SmallVec<[Option<Atom>; 3]> = small(e.inputs.iter().map(|&a| values.find(a)));
+        let avals: SmallVec<[Aval; 3]> = small(e.inputs.iter().map(|&a| aval(b, a)));
         let results = if let Prim::Call(call) = &e.prim {
             call_transpose(b, call, &inputs, &avals, &cotangents)?
         } else if let Prim::Cond(cond) = &e.prim {
@@ -80,12 +95,11 @@ pub(crate) fn pull_back(
             let (Some(v), Some(ct)) = (a.var(), ct) else { continue };
             if values.find(a).is_none() {
                 debug_assert_eq!(&b.aval(ct), aval, "cotangent of an operand of {}", e.prim.name());
-                accumulate(b, &mut pulled, v, ct)?;
+                accumulate(b, pulled, v, ct)?;
             }
         }
     }
-    let results = graph.inputs.iter().map(|&v| pulled.take(v)).collect();
-    Ok((values, results))
+    Ok(())
 }
 
 fn accumulate(b: &mut Builder, pulled: &mut Env, v: Var, ct: Atom) -> Result<()> {

@@ -1,10 +1,11 @@
 //! Reverse mode.
 
-use crate::jvp::Mode;
-use crate::linearize::joint;
-use crate::transpose::pull_back;
+use crate::env::Env;
+use crate::jvp::{Mode, push_forward};
+use crate::transpose::walk_back;
 use crate::{check_differentiable, declare, prune, zeros};
-use lazuli_ir::{Atom, Builder, Error, Graph, Meta, Result, Scalar, shape};
+use lazuli_ir::{Atom, Builder, Error, Graph, Meta, Result, Scalar, Var, shape};
+use smallvec::SmallVec;
 
 /// Values and cotangents. Inputs: the arguments, a cotangent for each output (of its shape and dtype; that of an output that is neither float nor complex
 /// is not used), the constants. Outputs: those of the graph, then the cotangent of each argument in `wrt` (zeros where it has no influence).
@@ -52,28 +53,28 @@ pub fn grad(graph: &Graph, wrt: &[usize]) -> Result<Graph> {
 }
 
 fn reverse(graph: &Graph, wrt: &[usize], cotangents: impl FnOnce(&mut Builder) -> Vec<Option<Atom>>) -> Result<Graph> {
-    let (mut joint, tangents) = joint(graph, wrt, Mode::Reverse)?;
     let mut b = Builder::new();
+    // The equations, those of their derivatives, and those of the transpose.
+    b.reserve(3 * graph.equations.len());
     let arguments = graph.arguments();
-    let mut inputs: Vec<Option<Atom>> = declare(&mut b, graph, arguments).into_iter().map(Some).collect();
+    let mut primals = declare(&mut b, graph, arguments);
     let cotangents = cotangents(&mut b);
-    inputs.extend(declare(&mut b, graph, &graph.inputs[arguments.len()..]).into_iter().map(Some));
+    primals.extend(declare(&mut b, graph, &graph.inputs[arguments.len()..]));
     b.set_constants(graph.constants);
-    inputs.resize(joint.inputs.len(), None);
+    let mut directions = vec![None; graph.inputs.len()];
+    let unknown: SmallVec<[Var; 4]> =
+        wrt.iter().map(|&i| b.unknown(graph.avals[graph.inputs[i].0 as usize].clone())).collect();
+    wrt.iter().zip(&unknown).for_each(|(&i, &v)| directions[i] = Some(v.into()));
+    let (mut outputs, tangents) = push_forward(&mut b, graph, &primals, &directions, Mode::Reverse)?;
 
-    let primal_outputs = std::mem::take(&mut joint.outputs);
-    let mut seeds = Vec::new();
-    for (t, ct) in tangents.into_iter().zip(cotangents) {
-        if let (Some(t), Some(ct)) = (t, ct) {
-            joint.outputs.push(t);
-            seeds.push(Some(ct));
-        }
-    }
-    let (values, mut results) = pull_back(&mut b, &joint, &inputs, &seeds, &[])?;
-    let mut outputs: Vec<Atom> = primal_outputs.iter().map(|&a| values.get(a)).collect();
+    let (linear, depends) = b.take_dependents(&unknown);
+    let values = Env::known(&depends);
+    let mut pulled = Env::empty(depends.len());
+    let seeds = tangents.into_iter().zip(cotangents).filter_map(|(t, ct)| Some((t?, ct)));
+    walk_back(&mut b, &linear, &values, &mut pulled, seeds, |b, a| b.aval(a))?;
     b.meta = Meta::default();
-    for (&i, ct) in wrt.iter().zip(results.split_off(graph.inputs.len())) {
-        outputs.push(match ct {
+    for (&i, &v) in wrt.iter().zip(&unknown) {
+        outputs.push(match pulled.take(v) {
             Some(ct) => ct,
             None => zeros(&mut b, &graph.avals[graph.inputs[i].0 as usize])?,
         });

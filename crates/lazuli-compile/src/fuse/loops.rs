@@ -1,6 +1,6 @@
 //! The loops of kernels: their axes, which of them a reduction keeps, and whether what it reduces is a row that stays in the cache.
 
-use lazuli_ir::shape;
+use lazuli_ir::{shape, small};
 use smallvec::{SmallVec, smallvec};
 
 /// A set of loop axes, a bit for each.
@@ -23,7 +23,7 @@ pub(super) struct Axes(SmallVec<[usize; 4]>);
 
 impl Axes {
     pub fn of(shape: &[usize]) -> Self {
-        let extents: SmallVec<[usize; 4]> = shape.iter().copied().filter(|&n| n != 1).collect();
+        let extents: SmallVec<[usize; 4]> = small(shape.iter().copied().filter(|&n| n != 1));
         // As one, where a mask has no bits for all.
         if extents.len() < Mask::BITS as usize { Self(extents) } else { Self(smallvec![shape::size(shape)]) }
     }

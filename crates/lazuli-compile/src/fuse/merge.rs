@@ -3,7 +3,6 @@
 use super::loops::{Fit, Loop, fit, joined, spread};
 use super::{Class, Fuser, Kernel, LIFTED, MOST_INSTRUCTIONS, MOST_OPERANDS, NONE, Placement, SMALL};
 use super::{operands, same_points};
-use crate::lower::lowering;
 use lazuli_ir::{Atom, Equation, Lowering, Var, shape};
 use lazuli_kernel::hash::Map;
 use smallvec::{SmallVec, smallvec};
@@ -186,10 +185,10 @@ impl Fuser<'_> {
             let u = pending.pop()?;
             let Some(e) = self.graph.equations.get(self.producers[u.0 as usize] as usize) else { continue };
             if let (Lowering::Reduce { axes, .. }, &[Atom::Var(x)]) =
-                (lowering(self.graph, self.producers[u.0 as usize]), &e.inputs[..])
+                (&self.lowerings[self.producers[u.0 as usize] as usize], &e.inputs[..])
             {
                 let dtype = self.graph.avals[x.0 as usize].dtype;
-                let nest = Loop::reduction(self.shape(x), &axes, dtype.itemsize());
+                let nest = Loop::reduction(self.shape(x), axes, dtype.itemsize());
                 if fits(&nest) {
                     return Some(nest);
                 }

@@ -4,7 +4,7 @@
 //! reduction joins it, its axes are not split, and it is merged with no other kernel; values that it needs at its own points may be stored by it as by any map.
 
 use super::{Class, Fuser, Placement, boundaries, operands};
-use crate::lower::{lowering, transpose_of};
+use crate::lower::transpose_of;
 use lazuli_ir::{Equation, Graph, Var, shape};
 
 impl<'a> Fuser<'a> {
@@ -33,7 +33,7 @@ impl<'a> Fuser<'a> {
         }
         self.closed(i, e);
         if !is_few {
-            self.keep(e, lowering(self.graph, i));
+            self.keep(e, &self.lowerings[i as usize]);
         }
     }
 

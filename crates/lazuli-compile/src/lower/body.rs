@@ -90,6 +90,11 @@ impl Indices {
         self.last = id as usize;
         id
     }
+    fn clear(&mut self) {
+        self.all.clear();
+        self.by_hash.clear();
+        self.last = 0;
+    }
 }
 
 /// Parameters in the order in which an attempt asked for them; one that begins again is given them again. What it finds known it does not ask for.
@@ -114,6 +119,19 @@ impl Tape {
 impl Body {
     pub fn new() -> Self {
         Body { emit: Emit::new(), ..Body::default() }
+    }
+
+    /// As if it were new.
+    pub fn clear(&mut self) {
+        let Body { emit, loops, args, params, indices, .. } = self;
+        emit.clear();
+        loops.clear();
+        args.clear();
+        params.clear();
+        indices.clear();
+        self.forget();
+        self.tape = Tape::default();
+        (self.depth, self.missing, self.given, self.is_stray) = (0, None, None, false);
     }
 
     /// A body whose loop axes are those of `shape`, split where `refine` has a boundary that nests with them. Returns the index of each axis of `shape`.
@@ -226,13 +244,18 @@ impl Body {
 
     /// Forgets the values of the body: what follows is an epilogue.
     pub fn begin_epilogue(&mut self, accumulators: &[lazuli_kernel::Accumulator]) -> usize {
+        self.forget();
+        self.emit.begin_epilogue(accumulators)
+    }
+
+    /// Forgets all values.
+    fn forget(&mut self) {
         self.known.clear();
         self.literals.clear();
         self.positions.clear();
         self.bounded.clear();
         self.within.clear();
         self.abandoned.clear();
-        self.emit.begin_epilogue(accumulators)
     }
 
     fn value(&mut self, graph: &Graph, places: &mut Places, v: Var, at: &[Ix], mask: Option<Value>) -> Lane {

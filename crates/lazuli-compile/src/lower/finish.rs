@@ -3,7 +3,7 @@
 
 use super::body::{Access, Body};
 use super::places::BufferId;
-use lazuli_kernel::{Accumulator, Inner, Inst, Kernel, Nest, Operand, Scalar, Shape, Store, Strides, Value};
+use lazuli_kernel::{Accumulator, Inner, Inst, Kernel, Nest, Operand, Scalar, Shape, Store, Strides, Value, small};
 use smallvec::{SmallVec, smallvec};
 
 /// A kernel with all that its launch needs, its buffers not yet placed.
@@ -31,7 +31,7 @@ pub(crate) struct Operands {
 }
 
 /// Ends a body. `nest` speaks of the values, operands and loop axes of the body; those stay as they are if `keeps_axes`.
-pub(super) fn finish(body: Body, nest: Nest, keeps_axes: bool) -> Launch {
+pub(super) fn finish(body: &Body, nest: Nest, keeps_axes: bool) -> Launch {
     let Body { emit, loops, args, params, .. } = body;
     let reduced = nest.reduced() as usize;
     let rest = loops.len() - reduced;
@@ -51,22 +51,22 @@ pub(super) fn finish(body: Body, nest: Nest, keeps_axes: bool) -> Launch {
     };
     let keep_last = matches!(nest, Nest::Scan { .. });
     let used: SmallVec<[&Access; 8]> =
-        args.iter().zip(&live.operands).filter(|(_, n)| n.is_some()).map(|(a, _)| a).collect();
+        small(args.iter().zip(&live.operands).filter(|(_, n)| n.is_some()).map(|(a, _)| a));
     if keeps_axes {
         live.axes = (0..loops.len() as u32).collect();
     }
-    let axes = Axes::new(&loops, rest, &used, &live.axes, ordered || keeps_axes, keep_last);
+    let axes = Axes::new(loops, rest, &used, &live.axes, ordered || keeps_axes, keep_last);
     let rank = axes.groups.len() as u32;
     let kept = axes.kept;
     debug_assert!(reduced == 0 || (kept as u32) < rank);
 
-    let extents: Shape = axes.groups.iter().map(|g| g.iter().map(|&a| loops[a as usize]).product()).collect();
+    let extents: Shape = small(axes.groups.iter().map(|g| g.iter().map(|&a| loops[a as usize]).product()));
     let vector_axis = axes.vector_axis(&used, &live);
     let mut operands = Vec::with_capacity(used.len());
     let mut out_args = Vec::with_capacity(used.len());
     for ((access, operand), _) in args.iter().zip(&emit.operands).zip(&live.operands).filter(|(_, n)| n.is_some()) {
         let strides: Strides =
-            axes.groups.iter().map(|g| access.strides[*g.last().expect("no group is empty") as usize]).collect();
+            small(axes.groups.iter().map(|g| access.strides[*g.last().expect("no group is empty") as usize]));
         let inner = match strides.get(vector_axis as usize) {
             Some(0) => Inner::Broadcast,
             Some(1) | None => Inner::Unit,
@@ -252,7 +252,7 @@ struct Axes {
 impl Axes {
     /// Of the axes `0..kept` and the reduced ones behind them. Axes whose counter is read (`counted`) stay by themselves.
     fn new(loops: &[usize], kept: usize, used: &[&Access], counted: &[u32], ordered: bool, keep_last: bool) -> Self {
-        let mut order: SmallVec<[u32; 4]> = (0..kept as u32).collect();
+        let mut order: SmallVec<[u32; 4]> = small(0..kept as u32);
         if !ordered {
             sort_by_stride(&mut order, used);
         }

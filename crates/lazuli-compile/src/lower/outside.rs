@@ -1,11 +1,10 @@
 //! What is done outside of kernels: by library routines and by the host, on arrays that lie in memory.
 
-use super::body::Body;
 use super::finish::finish;
 use super::{Fork, Launch, Lowerer, Operands, Place, Work, store_lane};
 use crate::fuse::Group;
 use crate::pipeline::{Options, compile_branch};
-use lazuli_ir::{Atom, Aval, Equation, Graph, Index, Ix, Prim, Result, Shape, Var, shape};
+use lazuli_ir::{Atom, Aval, Equation, Graph, Index, Ix, Prim, Result, Shape, Var, shape, small};
 use lazuli_kernel::{DType, Nest, Strides};
 use smallvec::{SmallVec, smallvec};
 
@@ -47,7 +46,7 @@ impl Lowerer<'_> {
     fn epilogue(&mut self, v: Var, turned: Option<Var>, product: &Place, stores: &[Var]) -> Option<Launch> {
         let space = &product.layout.shape;
         let points = shape::size(space);
-        let mut body = Body::new();
+        let mut body = self.body();
         let at = body.begin(space, &[]);
         let lane = body.load(product, self.aval(v).dtype, &at, None);
         body.define(turned.unwrap_or(v), at.clone(), lane);
@@ -67,7 +66,9 @@ impl Lowerer<'_> {
             store_lane(&mut body, &own, lane, &at, &mut nest_stores);
             self.places.set(v, if turned.is_some() { transposed(&own) } else { own });
         }
-        Some(finish(body, Nest::Map { stores: nest_stores }, true))
+        let launch = finish(&body, Nest::Map { stores: nest_stores }, true);
+        self.spare = body;
+        Some(launch)
     }
 
     /// The transpose of a product, if that is needed in no other way and so had better lie in memory as that.
@@ -103,7 +104,7 @@ impl Lowerer<'_> {
 
     /// A row-contiguous copy of what lies in a place.
     pub(super) fn copied(&mut self, place: &Place, aval: &Aval) -> Place {
-        let mut body = Body::new();
+        let mut body = self.body();
         let at = body.begin(&aval.shape, &[]);
         let lane = body.load(place, aval.dtype, &at, None);
         let copy = self.fresh(aval);
@@ -211,9 +212,8 @@ fn stretched(place: &Place, batch: &[usize]) -> Operands {
     let layout = &place.layout;
     let own = layout.rank() - 2;
     let skip = batch.len() - own;
-    let mut strides: Strides = (0..batch.len())
-        .map(|i| if i < skip || layout.shape[i - skip] == 1 { 0 } else { layout.strides[i - skip] })
-        .collect();
+    let stride = |i| if i < skip || layout.shape[i - skip] == 1 { 0 } else { layout.strides[i - skip] };
+    let mut strides: Strides = small((0..batch.len()).map(stride));
     strides.extend_from_slice(&layout.strides[own..]);
     Operands { buffer: place.buffer, offset: layout.offset.max(0) as usize, strides, len: 0 }
 }

@@ -21,7 +21,7 @@ impl Lowerer<'_> {
         if stores.iter().any(|&u| self.places.of(graph, u).is_some()) {
             return None;
         }
-        let mut body = Body::new();
+        let mut body = self.body();
         let at = body.begin(space, &[]);
         let target = body.operand(graph, &mut self.places, anchor, 0, &at);
         body.define(v, at.clone(), target);
@@ -43,7 +43,7 @@ impl Lowerer<'_> {
         let Some((mut everywhere, written)) = self.map_of_target(anchor, v, group) else { return false };
         let mut updates = Vec::with_capacity(written.len());
         for u in following(graph, v, group) {
-            let mut body = Body::new();
+            let mut body = self.body();
             let point = body.begin(space, &[]);
             let ScatterPoint { at, value } =
                 body.with(graph, &mut self.places, anchor, |cx| equation.prim.scatter(cx, &point));
@@ -76,7 +76,7 @@ impl Lowerer<'_> {
         let v = equation.outputs[0];
         let aval = self.aval(v);
         let Some((mut everywhere, written)) = self.map_of_target(anchor, v, group) else { return false };
-        let mut body = Body::new();
+        let mut body = self.body();
         let part = self.input_aval(anchor, 1).shape;
         let point = body.begin(&part, &[]);
         let Some(at) = of_part(&equation.prim, &aval.shape, &part, &point) else { return false };
@@ -131,7 +131,7 @@ impl Lowerer<'_> {
         let wide = if half { self.fresh(&Aval::new(DType::F32, aval.shape.clone())) } else { place.clone() };
         self.copy_input(anchor, &wide, if half { DType::F32 } else { aval.dtype });
         for stream in 0..streams {
-            let mut body = Body::new();
+            let mut body = self.body();
             let at = body.begin(space, &[]);
             let ScatterPoint { at, value } =
                 body.with(graph, &mut self.places, anchor, |cx| equation.prim.scatter(cx, &at));
@@ -171,7 +171,7 @@ impl Lowerer<'_> {
             Error::internal(equation.prim.name(), "an update states where its part lies in a row-contiguous target")
         })?;
         let target = Place { buffer: place.buffer, layout };
-        let mut body = Body::new();
+        let mut body = self.body();
         let at = body.begin(&part, &[]);
         let update = body.operand(graph, &mut self.places, anchor, 1, &at);
         let mut stores = Vec::new();

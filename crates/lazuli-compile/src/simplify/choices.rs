@@ -7,19 +7,14 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// The branch that runs whatever the value is: the predicate is a literal, or both branches are the same.
-pub(super) fn decided(cond: &Cond, predicate: Atom) -> Option<Arc<Graph>> {
+pub(super) fn decided(cond: &Cond, predicate: Atom) -> Option<&Arc<Graph>> {
     let [on_true, on_false] = &cond.branches;
-    let taken = match predicate {
-        Atom::Lit(s) if s.bits != 0 => on_true,
-        Atom::Lit(_) => on_false,
-        Atom::Var(_) if on_true == on_false => on_true,
-        Atom::Var(_) => return None,
-    };
-    // Calls in it are replaced by their bodies, as those around it have been.
-    Some(match taken.inline_calls() {
-        Ok(flat) => Arc::new(flat.graph.into_owned()),
-        Err(_) => taken.clone(),
-    })
+    match predicate {
+        Atom::Lit(s) if s.bits != 0 => Some(on_true),
+        Atom::Lit(_) => Some(on_false),
+        Atom::Var(_) if on_true == on_false => Some(on_true),
+        Atom::Var(_) => None,
+    }
 }
 
 /// The choice between simplified branches.

@@ -18,7 +18,7 @@ use crate::nest::{Context, Launch, Need, Room, Scratch};
 use half::{bf16, f16};
 use lazuli_kernel::{
     Accumulator, Arg, BinaryOp, Combine, DType, Emit, Error, Inner, Inst, Kernel, LibraryCall, MATMUL_BLOCK, Nest,
-    Operand, Result, Role, Slot, Store,
+    Operand, Result, Role, Shape, Slot, Store, small,
 };
 use panels::{Cut, Panels, Tiles};
 use std::ops::Range;
@@ -71,7 +71,7 @@ pub enum Matmul {
 /// A product as called.
 pub struct Product {
     dtype: DType,
-    batch: Vec<usize>,
+    batch: Shape,
     m: usize,
     n: usize,
     k: usize,
@@ -105,7 +105,7 @@ impl Matmul {
         let (a, b, c) = (view(a), view(b), view(c));
         Ok(Matmul::Matrix(Product {
             dtype,
-            batch: batch.to_vec(),
+            batch: Shape::from_slice(batch),
             m,
             n,
             k,
@@ -322,8 +322,7 @@ impl Product {
     fn panels<T: Number>(&self) -> Panels {
         let (columns, depth, lanes) = (T::PARTS * self.n, T::PARTS * self.k, self.lanes);
         // Axes of the batch that b is broadcast along share their matrices.
-        let extents: Vec<usize> =
-            self.batch.iter().zip(&self.b.strides).map(|(&n, &s)| if s == 0 { 1 } else { n }).collect();
+        let extents = small(self.batch.iter().zip(&self.b.strides).map(|(&n, &s)| if s == 0 { 1 } else { n }));
         let [_, column] = self.strides(&self.b);
         let lies_well = T::PARTS == 1 && T::SAME && column == 1 && self.tiles.number <= FEW_TILES;
         let first = if lies_well { columns / (2 * lanes) } else { 0 };

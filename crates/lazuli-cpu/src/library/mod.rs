@@ -7,7 +7,7 @@ mod sort;
 
 use crate::kernels::{Function, Kernels};
 use crate::nest::{Context, Need};
-use lazuli_kernel::{Arg, Binding, DType, Kernel, LibraryCall, Result, Slot};
+use lazuli_kernel::{Arg, Binding, DType, Kernel, LibraryCall, Result, Shape, Slot, Strides};
 use std::sync::Arc;
 
 /// A library call made ready.
@@ -91,14 +91,14 @@ impl Call {
 struct View {
     slot: Slot,
     offset: usize,
-    strides: Vec<isize>,
+    strides: Strides,
     itemsize: usize,
 }
 
 impl View {
     fn new(arg: &Arg, dtype: DType) -> Self {
         let itemsize = dtype.itemsize();
-        Self { slot: arg.slot, offset: arg.offset * itemsize, strides: arg.strides.to_vec(), itemsize }
+        Self { slot: arg.slot, offset: arg.offset * itemsize, strides: Strides::from_slice(&arg.strides), itemsize }
     }
     /// Address of the element at these indices of the first axes, the others 0.
     fn at(&self, base: usize, indices: &[usize]) -> usize {
@@ -108,8 +108,8 @@ impl View {
 }
 
 /// The indices of point `number` of a space, in row-major order.
-fn indices(extents: &[usize], mut number: usize) -> Vec<usize> {
-    let mut at = vec![0; extents.len()];
+fn indices(extents: &[usize], mut number: usize) -> Shape {
+    let mut at = Shape::from_elem(0, extents.len());
     for (i, &n) in at.iter_mut().zip(extents).rev() {
         *i = number % n;
         number /= n;

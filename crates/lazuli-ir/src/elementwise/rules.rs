@@ -7,7 +7,7 @@ use crate::graph::Atom;
 use crate::pointwise::{Ix, Lane, Pointwise, aligned};
 use crate::prim::{Prim, Primals, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::{conjugate, unbroadcast};
-use lazuli_kernel::{DType, Error, Result, Value, shape};
+use lazuli_kernel::{DType, Error, Result, Shape, Value, shape};
 use smallvec::{SmallVec, smallvec};
 
 /// Operands broadcast; all have one dtype, but for a bool condition in front of the others.
@@ -24,9 +24,11 @@ pub(super) fn infer<const N: usize>(row: &Row<N>, inputs: &[&Aval]) -> Result<Sm
             format!("is defined on {}, not on {dtype}: cast with astype first", row.accepts.describe()),
         ));
     }
-    let mut dims = inputs[0].shape.clone();
+    let mut dims = Shape::from_slice(&inputs[0].shape);
     for a in &inputs[1..] {
-        dims = shape::broadcast(row.name, &dims, &a.shape)?;
+        if a.shape != dims {
+            dims = shape::broadcast(row.name, &dims, &a.shape)?;
+        }
     }
     let dtype = match row.gives {
         Gives::Same => dtype,
@@ -183,8 +185,13 @@ pub(super) fn vmap(prim: Prim, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
 pub(super) fn pointwise<const N: usize>(row: &Row<N>, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
     let mut lanes = [Lane::Real(Value(0)); N];
     for (k, lane) in lanes.iter_mut().enumerate() {
-        let index = aligned(cx.input_shape(k), at);
-        *lane = cx.input(k, &index);
+        let shape = cx.input_shape(k);
+        *lane = if shape.len() == at.len() && !shape.contains(&1) {
+            cx.input(k, at)
+        } else {
+            let index = aligned(shape, at);
+            cx.input(k, &index)
+        };
     }
     if row.gives == Gives::Complex || lanes.iter().any(|l| matches!(l, Lane::Complex(..))) {
         return (row.complex)(cx.emit(), lanes);

@@ -82,6 +82,16 @@ impl Emit {
         let (insts, types) = (Vec::with_capacity(64), Vec::with_capacity(64));
         Self { insts, types, known: Known::with_capacity(64), ..Self::default() }
     }
+    /// As if it were new.
+    pub fn clear(&mut self) {
+        let Emit { insts, types, operands, params, known, accumulators } = self;
+        insts.clear();
+        types.clear();
+        operands.clear();
+        params.clear();
+        known.clear();
+        accumulators.clear();
+    }
     /// Declares an input operand of stride class `Unit` and loads it.
     pub fn input(&mut self, dtype: DType) -> Value {
         let operand = self.operand(Operand { dtype, role: Role::In, inner: Inner::Unit });

@@ -6,7 +6,8 @@ use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ir::{Inner, Inst, Kernel, Nest, Role};
 use crate::plan::{Arg, Binding, Branch, HostArg, LibraryCall, Plan, Slot, Step};
-use crate::shape;
+use crate::shape::{self, Shape, Strides};
+use crate::small::small;
 use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
 
@@ -81,8 +82,9 @@ impl Plan {
                 let uses = Uses::of(kernel);
                 let mut all = Vec::new();
                 for (number, binding) in bindings.iter().enumerate() {
-                    let accesses = self.binding_accesses(kernel, &uses, binding, false)?;
-                    all.extend(accesses.into_iter().map(|a| Access { binding: number as u32, ..a }));
+                    let first = all.len();
+                    self.binding_accesses(kernel, &uses, binding, false, &mut all)?;
+                    all[first..].iter_mut().for_each(|a| a.binding = number as u32);
                 }
                 Ok(all)
             }
@@ -111,14 +113,15 @@ impl Plan {
         }
     }
 
-    /// All that a kernel touches but, in an epilogue, the result of the product.
+    /// Adds all that a kernel touches but, in an epilogue, the result of the product.
     fn binding_accesses(
         &self,
         kernel: &Kernel,
         uses: &[Uses],
         binding: &Binding,
         is_epilogue: bool,
-    ) -> Result<Vec<Access>> {
+        out: &mut Vec<Access>,
+    ) -> Result<()> {
         let Binding { extents, args, params } = binding;
         let wrong = |message: String| Err(Error::internal("verify", message));
         let rank = kernel.rank as usize;
@@ -134,7 +137,6 @@ impl Plan {
             return wrong(format!("extents {} overflow", shape::show(extents)));
         }
         let kept = rank - kernel.reduced() as usize;
-        let mut out = Vec::new();
         for (i, (operand, arg)) in kernel.operands.iter().zip(args).enumerate() {
             if arg.strides.len() != rank {
                 return wrong(format!("argument {i} has {} strides for {rank} axes", arg.strides.len()));
@@ -167,7 +169,7 @@ impl Plan {
                 out.extend(self.computed(arg, operand.dtype, uses.written)?);
             }
         }
-        Ok(out)
+        Ok(())
     }
 
     fn branch_accesses(&self, branch: &Branch) -> Result<Vec<Access>> {
@@ -195,7 +197,7 @@ impl Plan {
 
     fn call_accesses(&self, call: &LibraryCall) -> Result<Vec<Access>> {
         let wrong = |message: &str| Err(Error::internal("verify", message));
-        let axes = |outer: &[usize], inner: &[usize]| outer.iter().chain(inner).copied().collect::<Vec<usize>>();
+        let axes = |outer: &[usize], inner: &[usize]| small::<[usize; 6]>(outer.iter().chain(inner).copied());
         match call {
             LibraryCall::Matmul { dtype, batch, m, n, k, a, b, c } => {
                 if !dtype.is_inexact() {
@@ -228,7 +230,7 @@ impl Plan {
         [m, n, k]: [usize; 3],
         [a, b]: [&Arg; 2],
     ) -> Result<[Option<Access>; 2]> {
-        let axes = |inner: [usize; 2]| batch.iter().copied().chain(inner).collect::<Vec<usize>>();
+        let axes = |inner: [usize; 2]| small::<[usize; 6]>(batch.iter().copied().chain(inner));
         Ok([self.strided(a, dtype, &axes([m, k]), false)?, self.strided(b, dtype, &axes([k, n]), false)?])
     }
 
@@ -243,9 +245,9 @@ impl Plan {
             return wrong("matmul is for floats and complex numbers");
         }
         let Nest::Map { .. } = kernel.nest else { return wrong("an epilogue is a map") };
-        let result: Vec<usize> = batch.iter().copied().chain([*m, *n]).collect();
-        let points: Vec<usize> = result.iter().copied().filter(|&n| n != 1).collect();
-        if binding.extents.as_slice() != points {
+        let result: Shape = small(batch.iter().copied().chain([*m, *n]));
+        let points: Shape = small(result.iter().copied().filter(|&n| n != 1));
+        if binding.extents != points {
             return wrong("the loop axes of the epilogue are not those of the product");
         }
         let contiguous = shape::row_strides(&result);
@@ -256,19 +258,19 @@ impl Plan {
         let uses = Uses::of(kernel);
         let factors = self.factors(*dtype, batch, [*m, *n, *k], [a, b])?;
         let mut accesses = wholes(factors);
-        accesses.extend(self.binding_accesses(kernel, &uses, binding, true)?);
+        self.binding_accesses(kernel, &uses, binding, true, &mut accesses)?;
         // Complex numbers are read as their parts.
         let (parts, part) = if dtype.is_complex() { (2, DType::F32) } else { (1, *dtype) };
         let nbytes = points.iter().try_fold(dtype.itemsize(), |n, &e| n.checked_mul(e.max(1)));
-        let strides: Vec<isize> = match nbytes {
-            Some(n) if n <= isize::MAX as usize => shape::row_strides(&points).iter().map(|s| s * parts).collect(),
+        let strides: Strides = match nbytes {
+            Some(n) if n <= isize::MAX as usize => small(shape::row_strides(&points).iter().map(|s| s * parts)),
             _ => return wrong("the result of the product is too large"),
         };
         for ((operand, arg), uses) in kernel.operands.iter().zip(&binding.args).zip(&uses) {
             let reads_its_point = operand.role == Role::In
                 && operand.dtype == part
                 && !uses.computed
-                && arg.strides.as_slice() == strides
+                && arg.strides == strides
                 && (arg.offset as isize) < parts;
             if arg.slot == Slot::Product && !reads_its_point {
                 return wrong("an epilogue reads the result of the product at its own points, and does not write it");
@@ -390,14 +392,11 @@ impl Plan {
 /// A write and any other access of one step are disjoint, or (within a binding) a read of each point's own element.
 fn check_conflicts(accesses: &[Access]) -> Result<()> {
     // By first byte, with the end of all that begins no later: what may meet an access is a short run of them.
-    let mut writes: Vec<(Space, i128, usize)> = accesses
-        .iter()
-        .enumerate()
-        .filter(|(_, a)| a.writes)
-        .map(|(number, a)| (a.space, a.span().0, number))
-        .collect();
+    let written = accesses.iter().enumerate().filter(|(_, a)| a.writes);
+    let mut writes: SmallVec<[(Space, i128, usize); 4]> =
+        small(written.map(|(number, a)| (a.space, a.span().0, number)));
     writes.sort_unstable();
-    let mut ends: Vec<i128> = Vec::with_capacity(writes.len());
+    let mut ends: SmallVec<[i128; 4]> = SmallVec::with_capacity(writes.len());
     for (n, &(space, _, number)) in writes.iter().enumerate() {
         let before = if n > 0 && writes[n - 1].0 == space { ends[n - 1] } else { i128::MIN };
         ends.push(before.max(accesses[number].span().1));
@@ -436,10 +435,10 @@ struct Uses {
 
 impl Uses {
     /// Of each operand.
-    fn of(kernel: &Kernel) -> Vec<Uses> {
-        let mut uses = vec![Uses::default(); kernel.operands.len()];
-        let (mut body, mut kept): (Vec<u32>, Vec<u32>) = Default::default();
-        let loads = |insts: &[Inst], into: &mut Vec<u32>| {
+    fn of(kernel: &Kernel) -> SmallVec<[Uses; 8]> {
+        let mut uses: SmallVec<[Uses; 8]> = SmallVec::from_elem(Uses::default(), kernel.operands.len());
+        let (mut body, mut kept): (SmallVec<[u32; 8]>, SmallVec<[u32; 8]>) = Default::default();
+        let loads = |insts: &[Inst], into: &mut SmallVec<[u32; 8]>| {
             into.extend(insts.iter().filter_map(|i| if let Inst::Load(o) = i { Some(*o) } else { None }));
         };
         loads(&kernel.body, &mut body);

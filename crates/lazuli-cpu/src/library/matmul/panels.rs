@@ -1,7 +1,8 @@
 //! How the matrices of a product are divided: rows of c into tiles, columns of b into panels.
 
 use crate::library::pack::Number;
-use lazuli_kernel::MATMUL_BLOCK;
+use lazuli_kernel::{MATMUL_BLOCK, Shape};
+use smallvec::SmallVec;
 use std::ops::Range;
 
 /// Bytes of sums that are finished at once: they should still be in the second-level cache, and rows of them long.
@@ -41,7 +42,7 @@ pub(super) struct Panels {
     /// The first that is packed.
     pub(super) first: usize,
     /// Of the batch, 1 where b is broadcast.
-    pub(super) extents: Vec<usize>,
+    pub(super) extents: Shape,
     /// Whether all panels of c go on into an epilogue.
     pub(super) go_on: bool,
 }
@@ -92,8 +93,8 @@ impl Panels {
     }
     /// Those of some panels that are computed apart, so many rows of them: neighbours together, as long as they are [`HOT`]. Where k is one block they are
     /// finished one after the other, and share a place.
-    pub(super) fn groups<T: Number>(&self, panels: &Range<usize>, rows: usize) -> Vec<Group> {
-        let mut groups: Vec<Group> = Vec::new();
+    pub(super) fn groups<T: Number>(&self, panels: &Range<usize>, rows: usize) -> SmallVec<[Group; 4]> {
+        let mut groups: SmallVec<[Group; 4]> = SmallVec::new();
         for panel in panels.clone().filter(|&p| self.is_apart::<T>(p)) {
             let width = self.vectors(panel) * self.lanes;
             match groups.last_mut() {

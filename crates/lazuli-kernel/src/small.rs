@@ -1,0 +1,17 @@
+//! Short lists.
+
+use smallvec::{Array, SmallVec};
+
+/// The items as a list that lies in place while it is short. It is what `collect` gives, without a call: for a few items that takes longer than they do.
+///
+/// ```
+/// use lazuli_kernel::{Shape, small};
+/// let shape: Shape = small([2, 3].into_iter().filter(|n| n % 2 == 1));
+/// assert_eq!(shape.as_slice(), [3]);
+/// ```
+#[inline(always)]
+pub fn small<A: Array>(items: impl IntoIterator<Item = A::Item>) -> SmallVec<A> {
+    let mut list = SmallVec::new();
+    items.into_iter().for_each(|item| list.push(item));
+    list
+}
