@@ -24,8 +24,10 @@ fn points(function: &Function, first: u64, step: u64) -> Vec<[f32; 2]> {
     let mut pair = |i: u64| {
         let bits = rng.bits();
         let (x, y) = (f32::from_bits(bits as u32), f32::from_bits((bits >> 32) as u32));
-        match i % 3 {
+        match i % 4 {
             0 => [x, y],
+            // Where atan2 is at its worst.
+            3 => [x, (x as f64 * (1.0 + rng.real(0.01))) as f32],
             1 => [x.abs(), (rng.real(150.0) / (x.abs() as f64).log2()) as f32],
             _ => {
                 let x = rng.real(40.0) as f32;

@@ -158,5 +158,5 @@ functions! {
     /// Inverse tangent.
     atan(x) = inverse_trig, f32 1.0075, f64 1.05;
     /// Angle of the point (x, y), with the special cases of IEEE 754: atan2(±0, −0) = ±π, and so on.
-    atan2(y, x) = inverse_trig, f32 1.0831, f64 0.95;
+    atan2(y, x) = inverse_trig, f32 1.1300, f64 0.95;
 }
