@@ -1,14 +1,15 @@
 //! The threads that kernels and library calls share.
 //!
 //! A call hands out task numbers from a counter; the caller works too. Workers spin briefly for the next call, and the caller for the last of
-//! them, then they sleep: to be woken takes longer than most calls do. A worker that finds itself on its caller's processor moves to another. Results
+//! them, then they sleep: to be woken takes longer than most calls do. Workers come and go through one word, the [gate](Team::gate), and take no lock
+//! unless they sleep; each that is woken wakes two more. A worker that finds itself on its caller's processor moves to another. Results
 //! never depend on the number of threads, because tasks are cut by shape alone or write apart. After a fork the child has no workers: the
 //! pool notices and starts afresh. A plan that is asked to stop stops between tasks.
 
 use crate::float_mode::DefaultFloats;
 use crate::{fork, stream};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 /// Rounds of waiting before a thread sleeps: some tens of microseconds.
@@ -27,38 +28,37 @@ struct Team {
     generation: u32,
     /// Held by the caller whose job runs; others work alone.
     busy: Mutex<()>,
-    state: Mutex<State>,
-    /// Counts jobs, so that spinning workers see a new one without the lock.
-    epoch: AtomicUsize,
+    /// In one word: how many threads are inside ([`INSIDE`]), whether there is a job to join ([`OPEN`]), and the number of the job (in steps of [`JOB`]).
+    /// So a worker that steps in learns at once whether that was in time, and for which job.
+    gate: Line<AtomicU64>,
+    /// What is worked at. It stands while the gate is open or somebody is inside.
+    job: AtomicPtr<Work<'static>>,
     /// The processor that the last job was called on.
     processor: AtomicUsize,
-    /// Workers inside the job. Changed under the lock, read without it by the caller that spins.
-    active: AtomicUsize,
+    /// Workers that sleep until `wake`.
+    sleeping: AtomicUsize,
+    /// Whether the caller sleeps until the last worker is out.
+    waiting: AtomicBool,
+    /// Held by who is about to sleep, from its last look at the gate on.
+    bed: Mutex<()>,
     wake: Condvar,
     done: Condvar,
 }
 
-#[derive(Debug)]
-struct State {
-    job: Option<Job>,
-    sleeping: usize,
-    /// Whether the caller sleeps until the last worker is out.
-    waiting: bool,
-}
+/// The gate's parts.
+const INSIDE: u64 = OPEN - 1;
+const OPEN: u64 = 1 << 31;
+const JOB: u64 = 1 << 32;
 
-/// A running call, which outlives every worker that joined it.
-#[derive(Debug, Clone, Copy)]
-struct Job {
-    work: *const Work<'static>,
-}
-
-// SAFETY: `Work` is `Sync`, and `run` keeps it alive until no worker is inside.
-unsafe impl Send for Job {}
+/// Something that many threads change, on cache lines of its own.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Line<T>(T);
 
 struct Work<'a> {
     task: &'a (dyn Fn(usize, usize) + Sync),
     tasks: usize,
-    next: AtomicUsize,
+    next: Line<AtomicUsize>,
     /// How many threads have had a task.
     threads: AtomicUsize,
     /// Set when the caller's plan should stop.
@@ -70,14 +70,14 @@ impl Work<'_> {
     fn run(&self) {
         let mut number = None;
         loop {
-            let k = self.next.fetch_add(1, Ordering::Relaxed);
+            let k = self.next.0.fetch_add(1, Ordering::Relaxed);
             if k >= self.tasks || stream::is_stopped(&self.stop) {
                 return;
             }
             let thread = *number.get_or_insert_with(|| self.threads.fetch_add(1, Ordering::Relaxed));
             if let Err(payload) = catch_unwind(AssertUnwindSafe(|| (self.task)(thread, k))) {
                 lock(&self.panic).get_or_insert(payload);
-                self.next.store(self.tasks, Ordering::Relaxed);
+                self.next.0.store(self.tasks, Ordering::Relaxed);
             }
         }
     }
@@ -167,35 +167,16 @@ impl Pool {
         let work = Work {
             task,
             tasks,
-            next: AtomicUsize::new(0),
+            next: Line::default(),
             threads: AtomicUsize::new(0),
             stop: stop.clone(),
             panic: Mutex::new(None),
         };
-        // SAFETY: only the lifetime changes. The reference is withdrawn, and the workers inside waited for, before `work` goes.
-        let job = Job { work: unsafe { std::mem::transmute::<*const Work<'_>, *const Work<'static>>(&work) } };
-        {
-            let mut state = lock(&team.state);
-            state.job = Some(job);
-            team.processor.store(processor(), Ordering::Relaxed);
-            team.epoch.fetch_add(1, Ordering::Release);
-            let asleep = state.sleeping > 0;
-            drop(state);
-            if asleep {
-                team.wake.notify_all();
-            }
-        }
+        // SAFETY: only the lifetime changes. The gate is closed, and who is inside waited for, before `work` goes; nobody else looks at it.
+        let job = unsafe { std::mem::transmute::<*const Work<'_>, *const Work<'static>>(&work) };
+        team.open(job, tasks);
         work.run();
-        // From here on no worker joins.
-        lock(&team.state).job = None;
-        spin_while(|| team.active.load(Ordering::Acquire) > 0);
-        let mut state = lock(&team.state);
-        while team.active.load(Ordering::Acquire) > 0 {
-            state.waiting = true;
-            state = team.done.wait(state).unwrap_or_else(|e| e.into_inner());
-        }
-        state.waiting = false;
-        drop(state);
+        team.close();
         if let Some(payload) = work.panic.into_inner().unwrap_or_else(|e| e.into_inner()) {
             resume_unwind(payload);
         }
@@ -214,10 +195,12 @@ impl Pool {
         let team: &'static Team = Box::leak(Box::new(Team {
             generation,
             busy: Mutex::new(()),
-            state: Mutex::new(State { job: None, sleeping: 0, waiting: false }),
-            epoch: AtomicUsize::new(0),
+            gate: Line::default(),
+            job: AtomicPtr::default(),
             processor: AtomicUsize::new(UNKNOWN),
-            active: AtomicUsize::new(0),
+            sleeping: AtomicUsize::new(0),
+            waiting: AtomicBool::new(false),
+            bed: Mutex::new(()),
             wake: Condvar::new(),
             done: Condvar::new(),
         }));
@@ -237,33 +220,81 @@ impl Pool {
 }
 
 impl Team {
+    /// Lets workers join a job.
+    fn open(&self, job: *const Work<'static>, tasks: usize) {
+        self.job.store(job.cast_mut(), Ordering::Relaxed);
+        self.processor.store(processor(), Ordering::Relaxed);
+        self.gate.0.fetch_add(JOB + OPEN, Ordering::SeqCst);
+        self.rouse(tasks - 1);
+    }
+    /// From here on no worker joins; returns when all are out.
+    fn close(&self) {
+        let is_empty = || self.gate.0.load(Ordering::SeqCst) & INSIDE == 0;
+        self.gate.0.fetch_sub(OPEN, Ordering::SeqCst);
+        spin_while(|| !is_empty());
+        if is_empty() {
+            return;
+        }
+        let mut bed = lock(&self.bed);
+        self.waiting.store(true, Ordering::SeqCst);
+        while !is_empty() {
+            bed = self.done.wait(bed).unwrap_or_else(|e| e.into_inner());
+        }
+        self.waiting.store(false, Ordering::Relaxed);
+    }
+    /// Steps in: the number of the last job, and whether it can be joined. Who could not join has to step out too.
+    fn enter(&self) -> (u64, bool) {
+        let before = self.gate.0.fetch_add(1, Ordering::SeqCst);
+        (before / JOB, before & OPEN != 0)
+    }
+    fn exit(&self) {
+        let is_last = self.gate.0.fetch_sub(1, Ordering::SeqCst) & (OPEN | INSIDE) == 1;
+        // Either this sees that the caller waits, or the caller sees that nobody is inside.
+        if is_last && self.waiting.load(Ordering::SeqCst) {
+            drop(lock(&self.bed));
+            self.done.notify_one();
+        }
+    }
+    /// Wakes two of those who sleep, if there is work for so many.
+    fn rouse(&self, tasks: usize) {
+        // Either this sees who is about to sleep, or they see the job.
+        let sleeping = self.sleeping.load(Ordering::SeqCst);
+        if sleeping > 0 && tasks > 0 {
+            drop(lock(&self.bed));
+            (0..sleeping.min(tasks).min(2)).for_each(|_| self.wake.notify_one());
+        }
+    }
+    /// Waits for a job other than the one seen last.
+    fn await_other_than(&self, seen: u64) {
+        let is_seen = || self.gate.0.load(Ordering::SeqCst) / JOB == seen;
+        spin_while(is_seen);
+        if is_seen() {
+            let mut bed = lock(&self.bed);
+            self.sleeping.fetch_add(1, Ordering::SeqCst);
+            while is_seen() {
+                bed = self.wake.wait(bed).unwrap_or_else(|e| e.into_inner());
+            }
+            self.sleeping.fetch_sub(1, Ordering::SeqCst);
+        }
+    }
     fn work(&self) {
         let _floats = DefaultFloats::set();
         let mut seen = 0;
         loop {
-            spin_while(|| self.epoch.load(Ordering::Acquire) == seen);
-            let mut state = lock(&self.state);
-            while self.epoch.load(Ordering::Acquire) == seen {
-                state.sleeping += 1;
-                state = self.wake.wait(state).unwrap_or_else(|e| e.into_inner());
-                state.sleeping -= 1;
+            self.await_other_than(seen);
+            let joined;
+            (seen, joined) = self.enter();
+            if joined {
+                let here = processor();
+                if here != UNKNOWN && here == self.processor.load(Ordering::Relaxed) {
+                    leave(here);
+                }
+                // SAFETY: whoever steps in while the gate is open sees the job that it was opened for, which stands until all are out.
+                let work = unsafe { &*self.job.load(Ordering::Relaxed) };
+                self.rouse(work.tasks.saturating_sub(work.next.0.load(Ordering::Relaxed)));
+                work.run();
             }
-            seen = self.epoch.load(Ordering::Acquire);
-            let job = state.job;
-            self.active.fetch_add(job.is_some() as usize, Ordering::Relaxed);
-            drop(state);
-            let here = processor();
-            if here != UNKNOWN && here == self.processor.load(Ordering::Relaxed) {
-                leave(here);
-            }
-            let Some(job) = job else { continue };
-            // SAFETY: counted as active while the job stood, so `run` waits for us before the work goes.
-            unsafe { (*job.work).run() };
-            let state = lock(&self.state);
-            let is_last = self.active.fetch_sub(1, Ordering::Release) == 1;
-            if is_last && state.waiting {
-                self.done.notify_one();
-            }
+            self.exit();
         }
     }
 }
@@ -283,6 +314,25 @@ mod tests {
                     counts[k].fetch_add(1, Ordering::Relaxed);
                 });
                 assert!(counts.iter().all(|c| c.load(Ordering::Relaxed) == 1), "{tasks} tasks on {threads} threads");
+            }
+        }
+    }
+
+    #[test]
+    fn workers_come_and_go() {
+        let pool = Pool::with_threads(7);
+        let mut rng = lazuli_kernel::testing::Rng(3);
+        for _ in 0..300 {
+            // Long enough that some sleep and others spin.
+            std::thread::sleep(std::time::Duration::from_micros(rng.below(4) as u64 * 60));
+            for _ in 0..20 {
+                let tasks = 2 + rng.below(12);
+                let total = AtomicUsize::new(0);
+                pool.run(tasks, &|thread, k| {
+                    assert!(thread < 7.min(tasks));
+                    total.fetch_add(k + 1, Ordering::Relaxed);
+                });
+                assert_eq!(total.into_inner(), tasks * (tasks + 1) / 2);
             }
         }
     }
