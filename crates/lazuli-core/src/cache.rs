@@ -7,11 +7,14 @@
 //! Invariants: each operation takes one hash and a constant number of steps besides; no lock is held while an entry is dropped,
 //! since an entry may own objects of the user. Absent: what tokens mean (each front end has its own), and running anything.
 
-use lazuli_ir::{DType, shape};
+mod changes;
+
+pub use changes::{Change, array_changes, cause_of, changes};
+use lazuli_kernel::hash::{Map, WordHasher};
 use smallvec::SmallVec;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
-use std::hash::{BuildHasherDefault, Hash, Hasher};
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// How many signatures a function keeps unless it is told otherwise.
@@ -19,9 +22,6 @@ pub const CACHE_SIZE: usize = 1024;
 
 /// After how many values of one place of the key a warning is due.
 const MANY: usize = 32;
-
-/// How many changes from one call to the next are of interest.
-const CHANGES: usize = 8;
 
 /// One part of what a call is known by.
 pub trait Token: Clone + Eq + Hash {
@@ -38,87 +38,6 @@ pub trait Token: Clone + Eq + Hash {
     /// For a token that stands for an object by its identity: how to have one trace for all of them.
     fn identity(&self) -> Option<&'static str> {
         None
-    }
-}
-
-/// A difference between the keys of two calls.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Change {
-    /// What differs: `args[1]`, `args[0].shape[0]`.
-    pub what: String,
-    /// What it was in the call before.
-    pub old: String,
-    /// What it is now.
-    pub new: String,
-    /// How to have one trace for all its values, if there is a way.
-    pub remedy: &'static str,
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} was {}, is {}", self.what, self.old, self.new)
-    }
-}
-
-impl Change {
-    /// A change without a remedy.
-    pub fn new(what: impl Into<String>, old: impl fmt::Display, new: impl fmt::Display) -> Change {
-        Change { what: what.into(), old: old.to_string(), new: new.to_string(), remedy: "" }
-    }
-    /// The same with a remedy.
-    pub fn remedy(self, remedy: &'static str) -> Change {
-        Change { remedy, ..self }
-    }
-}
-
-/// How an array in a call differs from the one before it.
-pub fn array_changes(
-    path: &str,
-    (old_dtype, old_shape): (DType, &[usize]),
-    (new_dtype, new_shape): (DType, &[usize]),
-    shape_remedy: &'static str,
-) -> Vec<Change> {
-    let mut changes = Vec::new();
-    if old_dtype != new_dtype {
-        changes.push(Change::new(format!("{path}.dtype"), old_dtype, new_dtype));
-    }
-    if old_shape.len() != new_shape.len() {
-        changes.push(Change::new(format!("{path}.shape"), shape::show(old_shape), shape::show(new_shape)));
-    } else {
-        for (axis, (old, new)) in old_shape.iter().zip(new_shape).enumerate().filter(|(_, (old, new))| old != new) {
-            changes.push(Change::new(format!("{path}.shape[{axis}]"), old, new).remedy(shape_remedy));
-        }
-    }
-    changes
-}
-
-/// How the key `new` differs from `old`.
-pub fn changes<T: Token>(old: &[T], new: &[T]) -> Vec<Change> {
-    let mut found = Vec::new();
-    let mut paths = None;
-    for (i, (a, b)) in old.iter().zip(new).enumerate().filter(|(_, (a, b))| a != b) {
-        let is_structure = a.is_structure() || b.is_structure();
-        if let Some(change) = is_structure.then(|| T::rearranged(old, new, i)).flatten() {
-            found.push(change);
-            break;
-        }
-        let paths = paths.get_or_insert_with(|| T::paths(new));
-        found.extend(a.changed(b, &paths[i]));
-        if is_structure || found.len() >= CHANGES {
-            break;
-        }
-    }
-    if found.is_empty() && old.len() != new.len() {
-        found.push(Change::new("the number of leaves", old.len(), new.len()));
-    }
-    found
-}
-
-/// Changes as one sentence: why a trace was made.
-pub fn cause_of(changes: &[Change]) -> String {
-    match changes {
-        [] => "for the first call".into(),
-        changes => changes.iter().map(Change::to_string).collect::<Vec<_>>().join("; "),
     }
 }
 
@@ -139,7 +58,7 @@ pub struct Cache<T, E> {
 struct Inner<T, E> {
     capacity: usize,
     slots: Vec<Slot<T, E>>,
-    by_hash: HashMap<u64, SmallVec<[usize; 1]>, BuildHasherDefault<Passed>>,
+    by_hash: Map<u64, SmallVec<[usize; 1]>>,
     /// The ends of the chain of slots by use; none if there are no slots.
     newest: Option<usize>,
     oldest: Option<usize>,
@@ -190,7 +109,7 @@ impl<T, E> Cache<T, E> {
         let inner = Inner {
             capacity: capacity.max(1),
             slots: Vec::new(),
-            by_hash: HashMap::default(),
+            by_hash: Map::default(),
             newest: None,
             oldest: None,
             latest: Vec::new(),
@@ -387,61 +306,9 @@ impl<T: Token, E> Inner<T, E> {
 }
 
 fn hash_of<T: Hash>(key: &[T]) -> u64 {
-    let mut hasher = Folded(0);
+    let mut hasher = WordHasher::default();
     key.hash(&mut hasher);
     hasher.finish()
-}
-
-/// A fast hash of short keys: multiplication by 2⁶⁴/φ (Knuth, The Art of Computer Programming, 6.4). It need not resist an adversary:
-/// keys are compared in full.
-struct Folded(u64);
-
-impl Folded {
-    fn add(&mut self, word: u64) {
-        let product = u128::from(self.0.rotate_left(23) ^ word) * 0x9E37_79B9_7F4A_7C15;
-        self.0 = product as u64 ^ (product >> 64) as u64;
-    }
-}
-
-impl Hasher for Folded {
-    fn write(&mut self, bytes: &[u8]) {
-        for chunk in bytes.chunks(8) {
-            let mut word = [0; 8];
-            word[..chunk.len()].copy_from_slice(chunk);
-            self.add(u64::from_le_bytes(word) ^ (chunk.len() as u64) << 56);
-        }
-    }
-    fn write_u8(&mut self, n: u8) {
-        self.add(u64::from(n) + 1);
-    }
-    fn write_u32(&mut self, n: u32) {
-        self.add(u64::from(n) + 1);
-    }
-    fn write_u64(&mut self, n: u64) {
-        self.add(n.wrapping_add(1));
-    }
-    fn write_usize(&mut self, n: usize) {
-        self.add((n as u64).wrapping_add(1));
-    }
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
-/// The hash of a number that is a hash already.
-#[derive(Default)]
-struct Passed(u64);
-
-impl Hasher for Passed {
-    fn write(&mut self, _: &[u8]) {
-        unreachable!("the keys of the table are u64")
-    }
-    fn write_u64(&mut self, n: u64) {
-        self.0 = n;
-    }
-    fn finish(&self) -> u64 {
-        self.0
-    }
 }
 
 #[cfg(test)]
@@ -593,15 +460,5 @@ mod tests {
         let warnings: Vec<_> = (1..100).filter_map(|n| cache.insert(key(n), Arc::new(n)).warning).collect();
         assert_eq!(warnings, ["args[1] took 32 values: pass it as an array"]);
         assert_eq!(cache.latest_changes()[0].to_string(), "args[1] was 98, is 99");
-    }
-
-    #[test]
-    fn changes_of_arrays_are_named_by_axis() {
-        let show = |old: &[usize], new: &[usize]| -> Vec<String> {
-            let changes = array_changes("args[0]", (DType::F32, old), (DType::F32, new), "shapeless=True");
-            changes.iter().map(Change::to_string).collect()
-        };
-        assert_eq!(show(&[2, 3], &[4, 3]), ["args[0].shape[0] was 2, is 4"]);
-        assert_eq!(show(&[2, 3], &[2]), ["args[0].shape was (2, 3), is (2,)"]);
     }
 }
