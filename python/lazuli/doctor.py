@@ -6,6 +6,7 @@ A line is a fact or a check. A check that fails says what to do; the last line i
 from __future__ import annotations
 
 import ctypes.util
+import difflib
 import os
 import platform
 import sys
@@ -23,7 +24,15 @@ INSTRUCTION_SETS = {
 #: Libraries that an NVIDIA GPU would be used through.
 GPU_LIBRARIES = ("cuda", "nvrtc", "cublasLt")
 
-VARIABLES = ("LAZULI_", "MLX_DISABLE_COMPILE")
+#: The environment variables that are looked at.
+VARIABLES = (
+    "LAZULI_CPU_ISA",
+    "LAZULI_DISABLE_COMPILE",
+    "LAZULI_LOG",
+    "LAZULI_NUM_THREADS",
+    "LAZULI_TRACEBACK",
+    "MLX_DISABLE_COMPILE",
+)
 
 
 class Failed(Exception):
@@ -76,8 +85,14 @@ def _gpu() -> str:
 
 
 def _environment() -> str:
-    set_here = {k: v for k, v in sorted(os.environ.items()) if k.startswith(VARIABLES)}
-    return ", ".join(f"{k}={v}" for k, v in set_here.items()) or "no variable of Lazuli's is set"
+    found = []
+    for name, value in sorted(os.environ.items()):
+        if name in VARIABLES:
+            found.append(f"{name}={value}")
+        elif name.startswith("LAZULI_"):
+            meant = difflib.get_close_matches(name, VARIABLES, 1)
+            found.append(f"{name} is set, and is no variable of Lazuli's" + "".join(f": did you mean {m}?" for m in meant))
+    return ", ".join(found) or "no variable of Lazuli's is set"
 
 
 def _kernel() -> str:
@@ -89,17 +104,17 @@ def _kernel() -> str:
     x = mx.arange(-4096, 4096, dtype=mx.float32) / 512
     mx.eval(x)
     compiled = mx.compile(gelu)
-    with_code = mx.compile_stats()["kernels"]
+    before = mx.compile_stats()
     begin = time.perf_counter()
     result = compiled(x)
     mx.eval(result)
     took = time.perf_counter() - begin
-    made = mx.compile_stats()["kernels"] - with_code
+    made = {name: count - before[name] for name, count in mx.compile_stats().items()}
     if not mx.array_equal(result, gelu(x)).item():
         raise Failed("a compiled kernel gives other numbers than its operations one by one: please report this")
-    if os.environ.get("LAZULI_DISABLE_COMPILE") or os.environ.get("MLX_DISABLE_COMPILE"):
+    if made["traces"] == 0:
         return "compilation is turned off by the environment; operations one by one are right"
-    return f"gelu traced, compiled ({made} new kernel) and run in {took * 1e3:.2f} ms; the same bits as uncompiled"
+    return f"gelu traced, compiled ({made['kernels']} new kernel) and run in {took * 1e3:.2f} ms; the same bits as uncompiled"
 
 
 def _gradient() -> str:
