@@ -4,8 +4,10 @@
 //! dtype and shape, and which arrays are one. Calls with equal tokens share a trace. The function runs on stand-ins, and on a copy
 //! of the state, so an error or a panic leaves the caller's state alone. No lock is held while it runs.
 
+mod key;
+
 use crate::array::Array;
-use crate::cache::{self, Cache, Change, cause_of};
+use crate::cache::{Cache, Change, cause_of};
 use crate::explain;
 use crate::function::{self, Function, Output};
 use crate::log;
@@ -13,105 +15,16 @@ use crate::program::{Arrays, Program, Recorded};
 use crate::shapeless::{self, Scope};
 use crate::switch::{self, CompileMode};
 use crate::trace::{self, Trace};
-use crate::tree::{self, Constant, Leaf, LeafMut, Tree};
+use crate::tree::{self, LeafMut, Tree};
 use crate::{random, verify};
-use lazuli_ir::{Aval, DType, ErrorKind, Location, Result, Scalar};
-use smallvec::SmallVec;
+use key::{Call, Given, Token, blurred, skeleton};
+use lazuli_ir::{ErrorKind, Location, Result, Scalar};
 use std::any::{Any, TypeId};
 use std::collections::HashMap;
 use std::fmt;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-enum Token {
-    Mode(CompileMode),
-    /// The state or an argument begins; its name.
-    Part(Part),
-    Array(Aval),
-    /// Of a shapeless function: dtype, and of each axis whether its extent is 0, 1 or more.
-    Ranked(DType, SmallVec<[u8; 4]>),
-    /// Of a shapeless function of any rank.
-    AnyRank(DType),
-    /// Marks the keys of a shapeless function; the number tells traces of one key apart.
-    Shapeless(usize),
-    /// The array that an earlier leaf is.
-    Same(usize),
-    Constant(Constant),
-    Open(&'static str, usize),
-    Close,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Part {
-    State,
-    Argument(usize),
-}
-
-impl cache::Token for Token {
-    /// `argument 0`, and behind it the position in each container on the way: `state.0.2`.
-    fn paths(key: &[Self]) -> Vec<String> {
-        let mut part = String::from("the mode");
-        let mut at: Vec<usize> = Vec::new();
-        let place = |part: &str, at: &[usize]| at.iter().fold(part.to_owned(), |path, i| format!("{path}.{i}"));
-        key.iter()
-            .map(|token| {
-                if let Token::Part(p) = token {
-                    part = match p {
-                        Part::State => "the state".into(),
-                        Part::Argument(i) => format!("argument {i}"),
-                    };
-                }
-                let path = place(&part, &at);
-                match token {
-                    Token::Open(..) => at.push(0),
-                    Token::Close => {
-                        at.pop();
-                    }
-                    _ => {}
-                }
-                if !matches!(token, Token::Open(..))
-                    && let Some(last) = at.last_mut()
-                {
-                    *last += 1;
-                }
-                path
-            })
-            .collect()
-    }
-    fn changed(&self, new: &Self, path: &str) -> Vec<Change> {
-        match (self, new) {
-            (Token::Array(a), Token::Array(b)) => {
-                cache::array_changes(path, (a.dtype, &a.shape), (b.dtype, &b.shape), "compile(…).shapeless()")
-            }
-            (Token::Constant(a), Token::Constant(b)) => {
-                vec![Change::new(path, a, b).remedy("pass it as an Array")]
-            }
-            (a, b) => vec![Change::new(path, a, b)],
-        }
-    }
-    fn is_structure(&self) -> bool {
-        matches!(self, Token::Part(_) | Token::Open(..) | Token::Close)
-    }
-}
-
-impl fmt::Display for Token {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Token::Mode(mode) => f.write_str(mode.name()),
-            Token::Part(_) => f.write_str("another argument"),
-            Token::Array(aval) => write!(f, "an array {aval}"),
-            Token::Ranked(d, s) => write!(f, "an array of {d} with {} axes, extents {s:?} (2 is 2 or more)", s.len()),
-            Token::AnyRank(d) => write!(f, "an array of {d}"),
-            Token::Shapeless(n) => write!(f, "shapeless trace {n}"),
-            Token::Same(_) => f.write_str("an array that occurs before"),
-            Token::Constant(c) => c.fmt(f),
-            Token::Open(kind, n) => write!(f, "{kind} of {n}"),
-            Token::Close => f.write_str("the end of a container"),
-        }
-    }
-}
 
 /// A traced call: the program, and trees into which its outputs go.
 struct Entry {
@@ -167,16 +80,6 @@ impl Shared {
         let mut free = keys.skip_while(|key| self.cache.get(key).is_some());
         free.next().expect("there are more numbers than traces")
     }
-}
-
-/// The key of the `n`-th shapeless trace of such arguments.
-fn blurred(key: &[Token], any_rank: bool, n: usize) -> Vec<Token> {
-    let blur = |t: &Token| match t {
-        Token::Array(a) if any_rank => Token::AnyRank(a.dtype),
-        Token::Array(a) => Token::Ranked(a.dtype, a.shape.iter().map(|&n| n.min(2) as u8).collect()),
-        t => t.clone(),
-    };
-    std::iter::once(Token::Shapeless(n)).chain(key.iter().map(blur)).collect()
 }
 
 /// A compiled function: call it as the function itself.
@@ -342,90 +245,6 @@ impl Holes<'_> {
     }
 }
 
-/// What a function is called with.
-#[derive(Clone, Copy)]
-struct Given<'a> {
-    mode: CompileMode,
-    state: Option<&'a dyn Tree>,
-    arguments: &'a [&'a dyn Tree],
-}
-
-/// A call as read: its arrays, and its key unless it is that of an earlier call.
-struct Call {
-    key: Vec<Token>,
-    /// Every array leaf, in order.
-    arrays: Arrays,
-    /// How many of them are the state's.
-    state: usize,
-}
-
-/// A token of a call that is being read: an array's is made only where it is kept.
-enum Item<'a> {
-    Array(&'a Aval),
-    Other(Token),
-}
-
-impl Item<'_> {
-    fn is(&self, token: &Token) -> bool {
-        match (self, token) {
-            (Item::Array(a), Token::Array(b)) => *a == b,
-            (Item::Array(_), _) => false,
-            (Item::Other(t), token) => t == token,
-        }
-    }
-    fn into_token(self) -> Token {
-        match self {
-            Item::Array(aval) => Token::Array(aval.clone()),
-            Item::Other(token) => token,
-        }
-    }
-}
-
-impl Given<'_> {
-    fn read(self) -> Call {
-        let mut key = Vec::new();
-        let (arrays, state) = self.items(&mut |item| key.push(item.into_token()));
-        Call { key, arrays, state }
-    }
-    /// The call, if this is its key.
-    fn read_as(self, key: &[Token]) -> Option<Call> {
-        let (mut rest, mut is_alike) = (key.iter(), true);
-        let (arrays, state) =
-            self.items(&mut |item| is_alike = is_alike && rest.next().is_some_and(|token| item.is(token)));
-        (is_alike && rest.as_slice().is_empty()).then(|| Call { key: Vec::new(), arrays, state })
-    }
-    /// Tells the items of the key; gives the arrays, and how many of them are the state's.
-    fn items(self, tell: &mut impl FnMut(Item<'_>)) -> (Arrays, usize) {
-        let mut arrays = Arrays::new();
-        tell(Item::Other(Token::Mode(self.mode)));
-        if let Some(state) = self.state {
-            add(Part::State, state, &mut arrays, tell);
-        }
-        let state = arrays.len();
-        for (i, argument) in self.arguments.iter().enumerate() {
-            add(Part::Argument(i), *argument, &mut arrays, tell);
-        }
-        (arrays, state)
-    }
-}
-
-fn add(part: Part, tree: &dyn Tree, arrays: &mut Arrays, tell: &mut impl FnMut(Item<'_>)) {
-    tell(Item::Other(Token::Part(part)));
-    tree.visit(&mut |leaf| {
-        tell(match leaf {
-            Leaf::Array(a) => {
-                let place = arrays.iter().position(|earlier| earlier.id() == a.id());
-                arrays.push(a.clone());
-                place.map_or(Item::Array(a.aval()), |place| Item::Other(Token::Same(place)))
-            }
-            Leaf::Name(_) => return,
-            Leaf::Constant(c) => Item::Other(Token::Constant(c)),
-            Leaf::Open(kind, n) => Item::Other(Token::Open(kind, n)),
-            Leaf::Close => Item::Other(Token::Close),
-        });
-    });
-}
-
 /// Calls a function through its cache. `run` runs it on the state given to it and, if there are holes, on stand-ins of the arguments.
 pub(crate) fn call<S: Tree + Clone, O: Output>(
     shared: &Shared,
@@ -541,18 +360,6 @@ fn insert(shared: &Shared, key: Vec<Token>, entry: Arc<Entry>) -> Arc<Entry> {
 /// Tells of a function what its author should know.
 fn warn(shared: &Shared, what: &str) {
     eprintln!("warning: '{}', compiled at {}, {what}", shared.name, shared.place);
-}
-
-/// What a tree is but for its arrays.
-fn skeleton(tree: &impl Tree) -> Vec<Token> {
-    let mut key = Vec::new();
-    add(Part::State, tree, &mut Arrays::new(), &mut |item| {
-        key.push(match item {
-            Item::Array(_) | Item::Other(Token::Same(_)) => Token::Same(0),
-            Item::Other(token) => token,
-        });
-    });
-    key
 }
 
 /// Runs the function on placeholders.
