@@ -320,6 +320,41 @@ def test_transformations_use_the_cached_graph(name):
     assert all(mx.array_equal(r, expected) for r in results)
 
 
+def swing(q, p):
+    for _ in range(3):
+        p = p - 0.05 * mx.sin(q)
+        q = q + 0.1 * p
+        p = p - 0.05 * mx.sin(q)
+    return q, p
+
+
+def energy(q, p):
+    return mx.sum(1 - mx.cos(q)) + 0.5 * mx.sum(mx.square(q[1:] - q[:-1])) + 0.5 * mx.sum(p * p)
+
+
+# What is done with the results of a function, which uses them several times itself.
+USES = {
+    "each once": lambda f, q, p: sum(r.sum() for r in f(q, p)),
+    "each several times": lambda f, q, p: energy(*f(q, p)),
+    "one several times": lambda f, q, p: energy(f(q, p)[0], p),
+    "before and after": lambda f, q, p: energy(*f(p * q, q + p)) + energy(q, p),
+    "by the function again": lambda f, q, p: energy(*f(*f(p, q))),
+    "in a branch": lambda f, q, p: mx.cond(mx.sum(q) > 0, lambda q, p: energy(*f(q, p)), energy, q, p),
+    "in a gradient": lambda f, q, p: mx.grad(lambda q: energy(*f(q, p)))(q).sum() + energy(*f(q, p)),
+}
+
+
+@pytest.mark.parametrize("name", USES)
+def test_derivatives_of_compiled_functions_have_the_bits_of_those_of_plain_ones(name):
+    use = USES[name]
+    q, p = mx.sin(mx.arange(6.0) * 1.7), mx.cos(mx.arange(6.0) * 2.3)
+    gradient = lambda f: mx.grad(lambda q, p: use(f, q, p), argnums=(0, 1))
+    expected = [bytes(memoryview(a)) for a in gradient(swing)(q, p)]
+    for f in (mx.compile(swing), mx.compile(swing, shapeless=True), mx.compile(lambda q, p: mx.compile(swing)(q, p))):
+        for g in (gradient(f), mx.compile(gradient(f))):
+            assert [bytes(memoryview(a)) for a in g(q, p)] == expected
+
+
 @pytest.mark.parametrize("name", TRANSFORMS)
 def test_a_compiled_transformation_traces_once(name):
     here, calls = counted()

@@ -73,7 +73,7 @@ impl Graph {
 
     /// Puts the equations in the order of a walk from the outputs, in depth and first operands first, which drops those that no output needs.
     /// Equations with an effect keep their places, and all others do then.
-    fn order_by_need(&mut self) {
+    pub fn order_by_need(&mut self) {
         if self.equations.iter().any(|e| e.meta.effect != Effect::None) {
             return;
         }

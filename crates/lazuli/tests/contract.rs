@@ -520,6 +520,30 @@ fn transformations_use_the_kept_graph() {
 }
 
 #[test]
+fn derivatives_of_compiled_functions_have_the_bits_of_those_of_plain_ones() {
+    type Pair = (Array, Array);
+    fn swing(x: &Pair) -> Pair {
+        let (q, p) = x;
+        let p = p - q.sin() * 0.05f32;
+        let q = q + &p * 0.1f32;
+        let p = &p - q.sin() * 0.05f32;
+        (q, p)
+    }
+    fn energy((q, p): &Pair) -> Array {
+        (1.0 - q.cos()).sum(()) + (q.index(1..) - q.index(..-1)).square().sum(()) + (p * p).sum(())
+    }
+    let x: Pair = (array([0.3, -1.2, 0.7, 2.1, -0.4]), array([1.1, 0.2, -0.9, 0.4, 1.6]));
+    let plain = grad(|x: &Pair| energy(&swing(x)))(&x);
+    let compiled = compile(swing);
+    let of_compiled = grad(|x: &Pair| energy(&compiled(x)))(&x);
+    let within = compile(grad(move |x: &Pair| energy(&compiled(x))))(&x);
+    for gradient in [of_compiled, within] {
+        assert_eq!(gradient.0.to_vec::<f32>(), plain.0.to_vec::<f32>());
+        assert_eq!(gradient.1.to_vec::<f32>(), plain.1.to_vec::<f32>());
+    }
+}
+
+#[test]
 fn a_compiled_transformation_traces_once_and_sees_the_whole_graph() {
     let runs = Arc::new(AtomicUsize::new(0));
     let counter = runs.clone();

@@ -188,6 +188,8 @@ struct Cutter {
     known: Map<Key, Atom>,
     constants: Vec<Array>,
     constant_vars: Vec<Var>,
+    /// Whether some equations are those of a compiled function, which stand together and not where they are needed.
+    spliced: bool,
     /// Which equations are programs, if these are kept as calls.
     programs: Option<Vec<usize>>,
 }
@@ -207,6 +209,10 @@ impl Cutter {
         for output in outputs {
             let out = self.atom(output)?;
             self.graph.outputs.push(out);
+        }
+        if self.spliced && within != Within::Pending {
+            // As if the compiled functions had been plain ones: derivatives add up in the order of equations.
+            self.graph.order_by_need();
         }
         Ok(())
     }
@@ -300,6 +306,7 @@ impl Cutter {
                     body = body.without_effects();
                 }
                 let outputs = self.graph.splice(&body, &arguments)?;
+                self.spliced = true;
                 self.known.extend(outputs.into_iter().enumerate().map(|(k, atom)| ((this, k as u32), atom)));
             }
         }
