@@ -7,6 +7,7 @@ import math
 import numbers
 import pickle
 import warnings
+from functools import partial
 
 import numpy as np
 import pytest
@@ -195,6 +196,23 @@ def test_outside_of_a_trace_shapes_are_tuples_of_ints():
     mx.compile(lambda x: seen.append(x.shape) or x, shapeless=True)(values((2, 3)))
     assert all(isinstance(n, int) and type(n) is not int for n in seen[1])
     assert seen[1] == (2, 3)  # a Dim that outlived its trace is a number
+
+
+def test_extents_in_results_and_state_are_numbers():
+    state = {"count": 0, "total": mx.zeros(3)}
+
+    @partial(mx.compile, inputs=state, outputs=state, shapeless="auto")
+    def f(x):
+        state["count"], state["total"] = x.shape[0], state["total"] + x.sum(0)
+        return x.shape, {"rows": x.shape[0]}, [x.T.shape[1]]
+
+    for n in (2, 5, 2):
+        shape, rows, last = f(values((n, 3)))
+        assert (shape, rows, last, state["count"]) == ((n, 3), {"rows": n}, [n], n)
+        assert all(type(m) is int for m in (*shape, rows["rows"], *last, state["count"]))
+    with pytest.raises(mx.ShapeGuardError, match="dimension 0 of array argument 0 was 2"):
+        g = mx.compile(lambda x: (x, x.shape[0]), shapeless=True)
+        g(values((2, 3))), g(values((5, 3)))
 
 
 def test_an_extent_has_all_that_a_number_has():

@@ -299,15 +299,19 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Ints {
         if let Ok(i) = v.extract::<isize>() {
             return Ok(Ints(vec![i]));
         }
-        v.extract::<Vec<isize>>().map(Ints).map_err(|_| not_ints(&v))
+        v.extract::<Vec<isize>>().map(Ints).map_err(|error| not_ints(&v, error))
     }
 }
 
-/// The error of a value that is neither an int nor a sequence of ints.
-pub fn not_ints(v: &Bound<'_, PyAny>) -> PyErr {
+/// The error of a value that is neither an int nor a sequence of ints: of an array that gives no number, the one that says why.
+pub fn not_ints(v: &Bound<'_, PyAny>, error: PyErr) -> PyErr {
+    if error.is_instance_of::<PyValueError>(v.py()) {
+        return error;
+    }
     let is_sequence = v.is_instance_of::<PyTuple>() || v.is_instance_of::<PyList>();
     let is_short = is_sequence && v.len().is_ok_and(|n| n <= 8);
-    let what = if is_short { v.repr() } else { v.get_type().name() };
+    let kind = || v.get_type().name();
+    let what = if is_short { v.repr().or_else(|_| kind()) } else { kind() };
     let what = what.map(|text| text.to_string()).unwrap_or_default();
     PyTypeError::new_err(format!("expected an int or a sequence of ints, not {what}"))
 }

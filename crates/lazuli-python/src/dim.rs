@@ -24,8 +24,8 @@ impl PyDim {
     }
 }
 
-/// The number of a `Dim`, or the object itself.
-fn plain<'py>(v: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+/// The number of a `Dim`, guarded, or the object itself.
+pub fn plain<'py>(v: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
     match v.cast::<PyDim>() {
         Ok(d) => d.get().read(v.py()),
         Err(_) => Ok(v.clone()),
@@ -174,10 +174,12 @@ pub struct Dims(pub Vec<Extent>);
 impl<'a, 'py> FromPyObject<'a, 'py> for Dims {
     type Error = PyErr;
     fn extract(v: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
-        if let Ok(one) = v.extract::<OneExtent>() {
-            return Ok(Dims(vec![one.0]));
+        match v.extract::<OneExtent>() {
+            Ok(one) => return Ok(Dims(vec![one.0])),
+            Err(error) if v.is_instance_of::<PyArray>() => return Err(not_ints(&v, error)),
+            Err(_) => {}
         }
-        let all = v.extract::<Vec<OneExtent>>().map_err(|_| not_ints(&v))?;
+        let all = v.extract::<Vec<OneExtent>>().map_err(|error| not_ints(&v, error))?;
         Ok(Dims(all.into_iter().map(|e| e.0).collect()))
     }
 }

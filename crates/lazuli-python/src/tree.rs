@@ -4,6 +4,7 @@
 //! else is a constant leaf that is kept as is.
 
 use crate::array::PyArray;
+use crate::dim;
 use crate::nodes;
 use crate::random::RandomState;
 use lazuli_core::Array;
@@ -313,6 +314,20 @@ pub fn visit<'py>(v: &Bound<'py, PyAny>, see: &mut dyn FnMut(&Bound<'py, PyArray
 }
 
 impl Template {
+    /// Puts numbers in the places of extents, which fixes them.
+    pub fn fix_extents(&mut self, py: Python<'_>) -> PyResult<()> {
+        match self {
+            Template::Array => Ok(()),
+            Template::Leaf(v) => {
+                *v = dim::plain(v.bind(py))?.unbind();
+                Ok(())
+            }
+            Template::List(_, items) | Template::Tuple(_, items) | Template::Node(_, _, items) => {
+                items.iter_mut().try_for_each(|item| item.fix_extents(py))
+            }
+            Template::Dict(_, entries) => entries.iter_mut().try_for_each(|(_, item)| item.fix_extents(py)),
+        }
+    }
     /// The tree with these arrays in the places of its own.
     pub fn fill<'py>(
         &self,

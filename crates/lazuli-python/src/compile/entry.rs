@@ -52,12 +52,14 @@ impl Outputs {
         self.arrays.push(object.get().get());
         self.objects.push(object.clone().unbind());
     }
-    /// Takes a tree apart.
+    /// Takes a tree apart. Extents in it become numbers, which they are for the caller.
     pub fn flatten(&mut self, v: &Bound<'_, PyAny>) -> PyResult<Template> {
-        tree::map_arrays(v, &mut |object| {
+        let mut template = tree::map_arrays(v, &mut |object| {
             self.push(object);
             Ok(())
-        })
+        })?;
+        template.fix_extents(v.py())?;
+        Ok(template)
     }
 }
 
