@@ -38,10 +38,12 @@ FUNCTIONS = {
     "device": "mx.Device, mx.cpu",
     "device_get": "x.tolist() or numpy.asarray(x)",
     "device_put": "x itself: arrays need not be moved",
+    "disable_jit": "mx.compile_disabled()",
     "digitize": "mx.searchsorted(bins, x)",
     "dot": "mx.matmul(x, y), x @ y or mx.inner(x, y)",
     "dstack": "mx.stack(arrays, axis=2)",
     "eq": "mx.equal(x, y), or x == y",
+    "eval_shape": "mx.compile(f).explain(x), which computes nothing",
     "fabs": "mx.abs(x)",
     "fix": "mx.trunc(x)",
     "fliplr": "mx.flip(x, 1)",
@@ -53,6 +55,7 @@ FUNCTIONS = {
     "int": "mx.int32",
     "long": "mx.int64",
     "bool": "mx.bool_",
+    "fori_loop": "a Python loop: compiled functions unroll it",
     "from_numpy": "mx.array(x)",
     "fromiter": "mx.array(list(values))",
     "FloatTensor": "mx.array(values)",
@@ -71,6 +74,7 @@ FUNCTIONS = {
     "lax": "mx: its functions are in one module",
     "le": "mx.less_equal",
     "lt": "mx.less",
+    "make_jaxpr": "mx.compile(f).lower(x)",
     "manual_seed": "mx.random.seed",
     "masked_fill": "mx.where(mask, value, x)",
     "mm": "mx.matmul(x, y), or x @ y",
@@ -87,7 +91,9 @@ FUNCTIONS = {
     "numel": "x.size",
     "optim": "import lazuli.optimizers as optim",
     "permute": "mx.transpose(x, axes)",
+    "one_hot": "mx.eye(n)[x]",
     "pmap": "mx.vmap",
+    "pure_callback": "nothing: compiled functions call nothing of Python's but mx.debug.print",
     "rand": "mx.random.uniform(shape=shape)",
     "randint": "mx.random.randint",
     "randn": "mx.random.normal(shape)",
@@ -97,17 +103,23 @@ FUNCTIONS = {
     "s_": "slices: x[1:2], slice(1, 2)",
     "save_checkpoint": "mx.savez",
     "scatter": "x.at[index].add(values), or x[index] = values",
+    "scan": "a Python loop: compiled functions unroll it",
     "select": "mx.where(condition, x, y)",
     "set_grad_enabled": "nothing: gradients are computed only by mx.grad; mx.stop_gradient(x) cuts them",
     "sigmoid_": "mx.sigmoid",
+    "switch": "mx.cond, one in the other",
     "tensor": "mx.array",
     "Tensor": "mx.array",
+    "tree": "lazuli.utils: tree_map, tree_flatten, ...",
+    "tree_leaves": "[leaf for _, leaf in tree_flatten(tree)], of lazuli.utils",
+    "tree_util": "lazuli.utils: tree_map, tree_flatten, ...",
     "true_divide": "mx.divide",
     "unsqueeze": "mx.expand_dims(x, axis)",
     "vectorize": "mx.vmap",
     "vsplit": "mx.split(x, n, axis=0)",
     "hsplit": "mx.split(x, n, axis=1)",
     "vstack": "mx.concatenate(arrays, axis=0), for vectors mx.stack(arrays)",
+    "while_loop": "a Python loop over x.item() outside of compiled functions; inside, a loop of known length with mx.where",
     "with_no_grad": "mx.stop_gradient(x)",
 }
 
@@ -116,6 +128,7 @@ RANDOM = {
     "choice": "mx.random.randint, or mx.random.categorical(mx.log(p))",
     "default_rng": "mx.random.key(seed), and key= of each function",
     "exponential": "-mx.log(mx.random.uniform(shape=shape))",
+    "fold_in": "mx.random.split(key, n)[i]",
     "manual_seed": "mx.random.seed",
     "multinomial": "mx.random.categorical(mx.log(p), num_samples=n)",
     "PRNGKey": "mx.random.key",
@@ -132,6 +145,7 @@ RANDOM = {
 ATTRIBUTES = {
     "argsort": "mx.argsort(x)",
     "backward": "mx.grad(f)(x): gradients are of functions",
+    "block_until_ready": "mx.eval(x)",
     "bool": "x.astype(mx.bool_)",
     "byte": "x.astype(mx.uint8)",
     "clamp": "mx.clip(x, low, high)",
@@ -371,10 +385,12 @@ ARGUMENTS = {
     "minval": "low",
     "maxval": "high",
     "alpha": "mx.add(x, alpha * y)",
+    "axis_name": "nothing: axes have no names",
     "backend": "nothing: there is one",
     "diagonal": "k",
     "donate_argnums": "nothing: memory is re-used where nobody else can see it",
     "dynamic": "shapeless",
+    "has_aux": "nothing: the function may return more after the loss, which mx.value_and_grad passes on",
     "fullgraph": "nothing: a compiled function is always one graph",
     "mode": "nothing: mx.compile_mode says how compiled functions run",
     "static_argnames": "nothing: Python values are constants of a trace",
@@ -515,8 +531,10 @@ def _parameters(called: str) -> frozenset[str]:
 
 def advice(error: BaseException) -> str | None:
     """What a constructor or a function of Python's calls an argument that it was called with in vain."""
+    if not isinstance(error, TypeError):
+        return None
     match = re.match(r"(\w+)(?:\.__(?:init|new)__)?\(\) got an unexpected keyword argument '(\w+)'$", str(error))
-    if not isinstance(error, TypeError) or match is None:
+    if match is None:
         return None
     called, name = match.groups()
     here = CONSTRUCTORS.get(name) or ARGUMENTS.get(name, "")

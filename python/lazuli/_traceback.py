@@ -31,6 +31,15 @@ def advise(error: BaseException) -> None:
         error.add_note(note)
 
 
+def shown(error: BaseException, traceback: types.TracebackType | None) -> BaseException:
+    """The exception as it is shown: shortened, unless it fails at something that it is asked for."""
+    error = error.with_traceback(traceback)
+    try:
+        return shorten(error)
+    except Exception:
+        return error.with_traceback(traceback)
+
+
 def shorten(error: BaseException) -> BaseException:
     """Leaves the package's frames out of the traceback of an exception, and of those that led to it."""
     seen: set[int] = set()
@@ -66,7 +75,7 @@ def install() -> None:
     show = sys.excepthook
 
     def excepthook(kind: type[BaseException], error: BaseException, traceback: types.TracebackType | None) -> Any:
-        short = shorten(error.with_traceback(traceback))
+        short = shown(error, traceback)
         return show(kind, short, short.__traceback__)
 
     sys.excepthook = excepthook
@@ -74,7 +83,7 @@ def install() -> None:
     if shell is not None:
 
         def custom(shell: Any, kind: Any, error: Any, traceback: Any, tb_offset: Any = None) -> None:
-            short = shorten(error.with_traceback(traceback))
+            short = shown(error, traceback)
             shell.showtraceback((kind, short, short.__traceback__), tb_offset=tb_offset)
 
         shell.set_custom_exc((Exception,), custom)

@@ -61,6 +61,20 @@ def test_all_frames_are_shown_on_request(tmp_path):
     assert "lazuli/nn/layers" in shown.replace(os.sep, "/") and _traceback.NOTE not in shown
 
 
+def test_exceptions_that_fail_when_they_are_shown_are_shown_as_without_lazuli(tmp_path):
+    shown = fails(
+        tmp_path,
+        """
+        import lazuli.core as mx
+        class Broken(TypeError):
+            def __str__(self):
+                return 1 / 0
+        raise Broken
+        """,
+    )
+    assert "Broken: <exception str() failed>" in shown and "excepthook" not in shown
+
+
 def test_exceptions_that_are_caught_are_whole():
     with pytest.raises(ValueError) as caught:
         nn.Linear(3, 4)(mx.ones((2, 5)))

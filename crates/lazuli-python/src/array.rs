@@ -388,6 +388,11 @@ impl PyArray {
     }
     fn __index__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let a = self.get();
+        if a.ndim() > 0 && a.size() != 1 {
+            return Err(PyTypeError::new_err(
+                "an index, an axis or an extent is one integer, not an array of several: arrays that are joined are one argument, [x, y]",
+            ));
+        }
         if !matches!(a.dtype().kind(), Kind::Signed | Kind::Unsigned | Kind::Bool) {
             return Err(PyTypeError::new_err(format!(
                 "an index, an axis or an extent is an integer, not an array of {}",

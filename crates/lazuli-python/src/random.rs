@@ -7,9 +7,9 @@ use crate::dtype::PyDtype;
 use crate::errors::{self, run};
 use lazuli_core::ops::random;
 use lazuli_core::{Array, DType, Extent, Extents, Operand, Weak, ops};
-use pyo3::exceptions::{PyIndexError, PyValueError};
+use pyo3::exceptions::{PyIndexError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyDict;
+use pyo3::types::{PyDict, PyTuple};
 use std::cell::RefCell;
 
 thread_local! {
@@ -167,6 +167,20 @@ fn or(value: Option<Arg>, default: f64) -> Arg {
     value.unwrap_or(Arg::Weak(Weak::Float(default)))
 }
 
+/// A bound, which stands where other libraries take the shape: a tuple is meant as one.
+struct Limit(Arg);
+
+impl<'a, 'py> FromPyObject<'a, 'py> for Limit {
+    type Error = PyErr;
+    fn extract(v: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        if v.is_instance_of::<PyTuple>() {
+            let text = "a bound is a number or an array, not a tuple: give the shape as shape=, and the key as key=";
+            return Err(PyTypeError::new_err(text));
+        }
+        Arg::extract(v).map(Limit)
+    }
+}
+
 samplers! {
     /// Numbers uniform in [low, high).
     ///
@@ -184,8 +198,8 @@ samplers! {
     ///     >>> mx.random.uniform(shape=(2,), key=mx.random.key(0))
     ///     array([0.216295, 0.804124], dtype=float32)
     fn uniform(low=None, high=None, shape=None, dtype=None) "low=0, high=1, shape=None, dtype=None"
-        [low: Option<Arg>, high: Option<Arg>, shape: Option<Dims>, dtype: Option<PyDtype>] |key| {
-        let (low, high) = (or(low, 0.0), or(high, 1.0));
+        [low: Option<Limit>, high: Option<Limit>, shape: Option<Dims>, dtype: Option<PyDtype>] |key| {
+        let (low, high) = (or(low.map(|v| v.0), 0.0), or(high.map(|v| v.0), 1.0));
         let dims = shape_or(shape, &[&low, &high])?;
         random::uniform(&low, &high, &dims, dtype_or(dtype, DType::F32), key)
     }

@@ -113,6 +113,12 @@ def cross_entropy(
         score = mx.sum(logits * targets, axis=axis)
         mass = mx.sum(targets, axis=axis)
     elif tuple(targets.shape) == tuple(expected):
+        if mx.issubdtype(targets.dtype, mx.inexact):
+            dtype = str(targets.dtype).split(".")[-1]
+            raise ValueError(
+                f"[cross_entropy] targets of shape {targets.shape} are class indices, of an integer dtype, not {dtype}: "
+                f"cast them with astype(mx.int32), or give probabilities of shape {logits.shape}"
+            )
         indices = mx.expand_dims(targets, axis)
         score = mx.take_along_axis(logits, indices, axis=axis).squeeze(axis)
     else:

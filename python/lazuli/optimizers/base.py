@@ -24,7 +24,7 @@ import lazuli.core as mx
 from lazuli import _spelling
 from lazuli.nn.configuration import Configured
 from lazuli.nn.layers.base import Module
-from lazuli.utils import _rebuild, tree_map, tree_map_with_path, tree_merge, tree_reduce
+from lazuli.utils import _rebuild, tree_flatten, tree_map, tree_map_with_path, tree_merge, tree_reduce
 
 __all__ = ["MultiOptimizer", "Optimizer", "clip_grad_norm"]
 
@@ -201,6 +201,11 @@ class Optimizer(Configured):
                 f"[{type(self).__name__}.update] there is a gradient {name}, and no such parameter: gradients have the structure of "
                 "the parameters, or a part of it"
             ) from None
+        except ValueError as error:
+            found = _of_another_shape(gradients, model) if type(error) is ValueError else None
+            if found is None:
+                raise
+            raise ValueError(f"[{type(self).__name__}.update] {found}") from None
         if isinstance(model, Module):
             model.update(updated)
             return None
@@ -226,6 +231,16 @@ class Optimizer(Configured):
     ) -> mx.array:
         """The next value of ``parameter``; changes what ``init_single`` put into ``state``."""
         raise NotImplementedError(f"{type(self).__name__} does not implement apply_single")
+
+
+def _of_another_shape(gradients: Any, parameters: Any) -> str | None:
+    """What is wrong with the first gradient that has another shape than its parameter."""
+    known = dict(tree_flatten(parameters))
+    for name, gradient in tree_flatten(gradients):
+        parameter = known.get(name)
+        if isinstance(parameter, mx.array) and isinstance(gradient, mx.array) and gradient.shape != parameter.shape:
+            return f"the gradient of {name or 'the parameter'} has shape {gradient.shape}, and the parameter {parameter.shape}"
+    return None
 
 
 def _without_parameter(gradients: Any, parameters: Any) -> str | None:

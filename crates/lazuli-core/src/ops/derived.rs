@@ -6,7 +6,7 @@ use crate::array::{Array, Op};
 use crate::shapeless;
 use crate::trace::{self, Effects, Trace};
 use lazuli_ir::prims::{Call, ReduceOp};
-use lazuli_ir::{Binary, DType, Result, Unary};
+use lazuli_ir::{Binary, DType, Error, Result, Unary, shape};
 use smallvec::SmallVec;
 
 /// Records what `f` does to these arrays as one equation of this name.
@@ -84,6 +84,22 @@ pub fn logsumexp(a: &Array, axes: Option<&[isize]>, keepdims: bool) -> Result<Ar
     })
 }
 
+/// That the parameters of a normalisation have the extent of the last axis, and no other: one that broadcasts is a mistake.
+#[track_caller]
+fn fit(op: &'static str, a: &Array, parameters: &[(&str, Option<&Array>)]) -> Result<()> {
+    for &(name, parameter) in parameters {
+        let Some(p) = parameter else { continue };
+        if p.ndim() != 1 || a.ndim() == 0 || p.dim(0) != a.dim(-1) {
+            let (p, a) = (shape::show(p.shape()), shape::show(a.shape()));
+            return Err(Error::value(
+                op,
+                format!("{name} {p} must have one axis, of the extent of the last axis of x {a}"),
+            ));
+        }
+    }
+    Ok(())
+}
+
 /// x / √(mean(x²) + eps) · weight along the last axis.
 ///
 /// ```
@@ -94,6 +110,7 @@ pub fn logsumexp(a: &Array, axes: Option<&[isize]>, keepdims: bool) -> Result<Ar
 /// ```
 #[track_caller]
 pub fn rms_norm(a: &Array, weight: Option<&Array>, eps: f64) -> Result<Array> {
+    fit("rms_norm", a, &[("weight", weight)])?;
     let inputs: Vec<&Array> = std::iter::once(a).chain(weight).collect();
     let f = |x: &[Array]| {
         let wide = astype(&x[0], if a.dtype() == DType::F64 { DType::F64 } else { DType::F32 })?;
@@ -118,6 +135,7 @@ pub fn rms_norm(a: &Array, weight: Option<&Array>, eps: f64) -> Result<Array> {
 /// ```
 #[track_caller]
 pub fn layer_norm(a: &Array, weight: Option<&Array>, bias: Option<&Array>, eps: f64) -> Result<Array> {
+    fit("layer_norm", a, &[("weight", weight), ("bias", bias)])?;
     let inputs: Vec<&Array> = std::iter::once(a).chain(weight).chain(bias).collect();
     let f = |x: &[Array]| {
         let wide = astype(&x[0], if a.dtype() == DType::F64 { DType::F64 } else { DType::F32 })?;

@@ -11,6 +11,14 @@ from lazuli.nn.layers.base import Module
 __all__ = ["Bilinear", "Identity", "Linear"]
 
 
+def misfit(layer: Module, x: Any, features: int, error: Exception) -> Exception:
+    """What is said of an input that a layer's product with its weight refuses: its shape, or what the product says if that is not the reason."""
+    if type(error) not in (TypeError, ValueError) or getattr(x, "ndim", 0) > 0 and x.shape[-1] == features:
+        return error
+    what = f"one of shape {tuple(x.shape)}" if hasattr(x, "shape") else type(x).__name__
+    return type(error)(f"[{type(layer).__name__}] takes an array of shape (..., {features}), not {what}")
+
+
 class Identity(Module):
     """Returns its input. Takes and ignores any constructor arguments, to stand in for any layer."""
 
@@ -59,11 +67,7 @@ class Linear(Module):
         try:
             y = x @ self["weight"].T
         except (TypeError, ValueError) as error:
-            dims = self["weight"].shape[1]
-            if type(error) not in (TypeError, ValueError) or getattr(x, "ndim", 0) > 0 and x.shape[-1] == dims:
-                raise
-            what = f"one of shape {tuple(x.shape)}" if hasattr(x, "shape") else type(x).__name__
-            raise type(error)(f"[Linear] takes an array of shape (..., {dims}), not {what}") from None
+            raise misfit(self, x, self["weight"].shape[1], error) from None
         return y + self["bias"] if "bias" in self else y
 
 

@@ -34,19 +34,19 @@ class _Norm(Module):
         if bias:
             self.bias = mx.zeros((dims,))
 
+    def _check(self, x: mx.array, dims: int) -> None:
+        """Refuses an input of other features, those that would broadcast among them."""
+        if x.ndim == 0 or x.shape[-1] != dims:
+            kind = type(self).__name__
+            raise ValueError(f"[{kind}] takes an array of shape (..., {dims}), not one of shape {tuple(x.shape)}")
+
     def _affine(self, y: mx.array, dtype: mx.Dtype) -> mx.array:
         """Scale and shift ``y``, made from an input of ``dtype``."""
         narrow = dtype
         for name, op in (("weight", mx.multiply), ("bias", mx.add)):
             if name in self:
-                try:
-                    y = op(y, self[name])
-                except ValueError as error:
-                    dims = self[name].shape[0]
-                    if type(error) is not ValueError or y.ndim > 0 and y.shape[-1] == dims:
-                        raise
-                    what = f"[{type(self).__name__}] takes an array of shape (..., {dims}), not one of shape {tuple(y.shape)}"
-                    raise ValueError(what) from None
+                self._check(y, self[name].shape[0])
+                y = op(y, self[name])
                 if self[name].dtype != dtype:
                     narrow = y.dtype
         return y.astype(narrow)
@@ -182,6 +182,9 @@ class GroupNorm(_Norm):
         )
 
     def __call__(self, x: mx.array) -> mx.array:
+        if x.ndim < 2:
+            raise ValueError(f"[GroupNorm] expected shape (N, ..., {self.dims}), got {x.shape}")
+        self._check(x, self.dims)
         batch, *_, dims = x.shape
         size = dims // self.num_groups
         split, reduced = (
@@ -251,6 +254,8 @@ class BatchNorm(_Norm):
             raise ValueError(
                 f"[BatchNorm] expected an input of 2, 3 or 4 axes, got shape {x.shape}"
             )
+        if self.track_running_stats:
+            self._check(x, self.num_features)
         wide = widen(x)
         if self.training or not self.track_running_stats:
             if self.training and all(n == 1 for n in x.shape[:-1]):

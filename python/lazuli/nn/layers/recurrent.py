@@ -13,6 +13,7 @@ from collections.abc import Callable
 import lazuli.core as mx
 from lazuli.nn.layers.activations import tanh
 from lazuli.nn.layers.base import Module
+from lazuli.nn.layers.linear import misfit
 
 __all__ = ["GRU", "LSTM", "RNN"]
 
@@ -22,7 +23,26 @@ def _uniform(hidden_size: int, *shape: int) -> mx.array:
     return mx.random.uniform(low=-k, high=k, shape=shape)
 
 
-class RNN(Module):
+class _Recurrent(Module):
+    """What the layers share: checks of what they are given."""
+
+    hidden_size: int
+
+    def _project(self, x: mx.array, weight: mx.array, **states: mx.array | None) -> mx.array:
+        """``x @ weight.T``, where ``states`` have the layer's features."""
+        for name, state in states.items():
+            if state is not None and (state.ndim == 0 or state.shape[-1] != self.hidden_size):
+                kind, shape = type(self).__name__, tuple(state.shape)
+                raise ValueError(f"[{kind}] {name} has shape (..., {self.hidden_size}), not {shape}")
+        if getattr(x, "ndim", 2) < 2:
+            raise ValueError(f"[{type(self).__name__}] takes an array of shape (..., length, {weight.shape[1]}), not one of shape {tuple(x.shape)}")
+        try:
+            return x @ weight.T
+        except (TypeError, ValueError) as error:
+            raise misfit(self, x, weight.shape[1], error) from None
+
+
+class RNN(_Recurrent):
     """Elman's layer: h ← tanh(Wxh x + Whh h + bias).
 
     Args:
@@ -62,7 +82,7 @@ class RNN(Module):
         )
 
     def __call__(self, x: mx.array, hidden: mx.array | None = None) -> mx.array:
-        x = x @ self.Wxh.T
+        x = self._project(x, self.Wxh, hidden=hidden)
         if self.bias is not None:
             x = x + self.bias
         states = []
@@ -73,7 +93,7 @@ class RNN(Module):
         return mx.stack(states, axis=-2)
 
 
-class GRU(Module):
+class GRU(_Recurrent):
     """Gated recurrent unit (Cho et al., arXiv:1406.1078).
 
     With r, z, n stacked in this order in ``Wx``, ``Wh`` and ``b``::
@@ -104,7 +124,7 @@ class GRU(Module):
         )
 
     def __call__(self, x: mx.array, hidden: mx.array | None = None) -> mx.array:
-        x = x @ self.Wx.T
+        x = self._project(x, self.Wx, hidden=hidden)
         if self.b is not None:
             x = x + self.b
         gates = 2 * self.hidden_size
@@ -124,7 +144,7 @@ class GRU(Module):
         return mx.stack(states, axis=-2)
 
 
-class LSTM(Module):
+class LSTM(_Recurrent):
     """Long short-term memory (Hochreiter and Schmidhuber, 1997; gates as in Gers et al., 2000).
 
     With i, f, g, o stacked in this order in ``Wx``, ``Wh`` and ``bias``::
@@ -158,7 +178,7 @@ class LSTM(Module):
     def __call__(
         self, x: mx.array, hidden: mx.array | None = None, cell: mx.array | None = None
     ) -> tuple[mx.array, mx.array]:
-        x = x @ self.Wx.T
+        x = self._project(x, self.Wx, hidden=hidden, cell=cell)
         if self.bias is not None:
             x = x + self.bias
         hiddens, cells = [], []
