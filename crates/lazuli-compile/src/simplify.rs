@@ -14,13 +14,13 @@ mod rules;
 use lazuli_ir::prims::{ExpandDims, Reduce, Squeeze};
 use lazuli_ir::{Atom, Aval, Effect, Equation, Graph, Meta, Prim, Var, prune, small};
 use lazuli_kernel::hash::{Map, WordHasher};
-use rules::{RULES, Rewrite, rules_of};
+use rules::Rewrite;
 use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
 
 /// Names of the rewrite rules, by the primitives that they speak of, in the order in which they are tried.
 pub fn rule_names() -> impl Iterator<Item = &'static str> {
-    RULES.iter().copied().flatten().map(|rule| rule.name)
+    rules::names()
 }
 
 /// The same program with fewer equations, calls replaced by their bodies. Inputs and outputs keep their number and order. It holds for every shape that `graph`
@@ -162,7 +162,7 @@ impl Simplifier {
         // Rules speak of operands: what has none (iota) stays as it is.
         let rewrite = |s: &Self, e: &Equation| match e.inputs.is_empty() {
             true => None,
-            false => rules_of(&e.prim).find_map(|rule| (rule.apply)(s, e)),
+            false => rules::rewrite(s, e),
         };
         while let Some(rewrite) = rewrite(self, &e) {
             match rewrite {

@@ -23,23 +23,34 @@ pub(super) struct Rule {
     pub apply: fn(&Simplifier, &Equation) -> Option<Rewrite>,
 }
 
+/// Rules by family; those of unary and binary operations with the operation of the equation that they replace.
 macro_rules! rules {
-    ($($family:ident { $($name:literal => $apply:expr;)* })*) => {
-        $(const $family: &[Rule] = &[$(Rule { name: $name, apply: $apply }),*];)*
-        /// All rules.
-        pub(super) const RULES: &[&[Rule]] = &[$($family),*];
+    ($($family:ident $(of $op:ident)? { $($rows:tt)* })*) => {
+        $(rules!(@family $family $($op)? { $($rows)* });)*
+        /// The names of all rules.
+        pub(super) fn names() -> impl Iterator<Item = &'static str> {
+            [$($family.iter().map(|row| row.1.name).collect::<Vec<_>>()),*].into_iter().flatten()
+        }
+    };
+    (@family $family:ident $op:ident { $($of:ident: $name:literal => $apply:expr;)* }) => {
+        const $family: &[($op, Rule)] = &[$(($op::$of, Rule { name: $name, apply: $apply })),*];
+    };
+    (@family $family:ident { $($name:literal => $apply:expr;)* }) => {
+        const $family: &[((), Rule)] = &[$(((), Rule { name: $name, apply: $apply })),*];
     };
 }
 
-/// The rules that an equation of this primitive is offered to, in their order.
-pub(super) fn rules_of(prim: &Prim) -> impl Iterator<Item = &'static Rule> {
-    let family = match prim {
-        Prim::Unary(_) => UNARY,
-        Prim::Binary(_) => BINARY,
-        Prim::Ternary(_) => TERNARY,
-        _ => OTHERS,
-    };
-    EVERY.iter().chain(family)
+/// What the first rule puts in place of an equation, among those that speak of its primitive.
+pub(super) fn rewrite(s: &Simplifier, e: &Equation) -> Option<Rewrite> {
+    fn first<Op: PartialEq>(rows: &[(Op, Rule)], op: &Op, s: &Simplifier, e: &Equation) -> Option<Rewrite> {
+        rows.iter().filter(|row| row.0 == *op).find_map(|row| (row.1.apply)(s, e))
+    }
+    first(EVERY, &(), s, e).or_else(|| match &e.prim {
+        Prim::Unary(op) => first(UNARY, op, s, e),
+        Prim::Binary(op) => first(BINARY, op, s, e),
+        Prim::Ternary(_) => first(TERNARY, &(), s, e),
+        _ => first(OTHERS, &(), s, e),
+    })
 }
 
 rules! {
@@ -47,61 +58,61 @@ rules! {
         // f(literals) is a literal: the kernel's own arithmetic.
         "fold" => |_, e| fold::fold(e).map(|s| Rewrite::Is(s.into()));
     }
-    UNARY {
+    UNARY of Unary {
         // −(−x) = x. The sign bit flips twice, of −0 and NaN too; integers wrap back.
-        "negative of negative" => |s, e| inverse(s, e, Unary::Neg, Unary::Neg);
-        "conjugate of conjugate" => |s, e| inverse(s, e, Unary::Conjugate, Unary::Conjugate);
+        Neg: "negative of negative" => |s, e| inverse(s, e, Unary::Neg, Unary::Neg);
+        Conjugate: "conjugate of conjugate" => |s, e| inverse(s, e, Unary::Conjugate, Unary::Conjugate);
         // Bits flip twice (of bool: logical not).
-        "invert of invert" => |s, e| inverse(s, e, Unary::BitwiseInvert, Unary::BitwiseInvert);
+        BitwiseInvert: "invert of invert" => |s, e| inverse(s, e, Unary::BitwiseInvert, Unary::BitwiseInvert);
         // ¬¬x = x of a bool; of a number it would be whether x is not 0.
-        "not of not" => |s, e| match inverse(s, e, Unary::LogicalNot, Unary::LogicalNot) {
+        LogicalNot: "not of not" => |s, e| match inverse(s, e, Unary::LogicalNot, Unary::LogicalNot) {
             Some(Rewrite::Is(x)) if s.dtype(x) == DType::Bool => is(Some(x)),
             _ => None,
         };
         // ¬(x = y) is x ≠ y, where either is NaN too. (¬(x < y) is not x ≥ y then.)
-        "not of equal" => |s, e| negated(s, e, Binary::Eq, Binary::Ne);
-        "not of not_equal" => |s, e| negated(s, e, Binary::Ne, Binary::Eq);
+        LogicalNot: "not of equal" => |s, e| negated(s, e, Binary::Eq, Binary::Ne);
+        LogicalNot: "not of not_equal" => |s, e| negated(s, e, Binary::Ne, Binary::Eq);
         // A number that has no imaginary part, unchanged by definition.
-        "conjugate of real" => |s, e| is(unary(e, Unary::Conjugate).filter(|&x| s.dtype(x) != DType::C64));
-        "real of real" => |s, e| is(unary(e, Unary::Real).filter(|&x| s.dtype(x) != DType::C64));
+        Conjugate: "conjugate of real" => |s, e| is(unary(e, Unary::Conjugate).filter(|&x| s.dtype(x) != DType::C64));
+        Real: "real of real" => |s, e| is(unary(e, Unary::Real).filter(|&x| s.dtype(x) != DType::C64));
         // Derivatives have been taken.
-        "stop_gradient" => |_, e| is(unary(e, Unary::StopGradient));
+        StopGradient: "stop_gradient" => |_, e| is(unary(e, Unary::StopGradient));
         // Integers and bools are integral, and unsigned ones are not below 0.
-        "floor of an integer" => |s, e| integral(s, e, Unary::Floor);
-        "ceil of an integer" => |s, e| integral(s, e, Unary::Ceil);
-        "round of an integer" => |s, e| integral(s, e, Unary::Round);
-        "abs of unsigned" => |s, e| {
+        Floor: "floor of an integer" => |s, e| integral(s, e, Unary::Floor);
+        Ceil: "ceil of an integer" => |s, e| integral(s, e, Unary::Ceil);
+        Round: "round of an integer" => |s, e| integral(s, e, Unary::Round);
+        Abs: "abs of unsigned" => |s, e| {
             is(unary(e, Unary::Abs).filter(|&x| matches!(s.dtype(x).kind(), Kind::Unsigned | Kind::Bool)))
         };
         // f(f(x)) = f(x): integral values round to themselves, |x| has its sign bit clear; NaN stays NaN.
-        "abs of abs" => |s, e| again(s, e, Unary::Abs);
-        "floor of floor" => |s, e| again(s, e, Unary::Floor);
-        "ceil of ceil" => |s, e| again(s, e, Unary::Ceil);
-        "round of round" => |s, e| again(s, e, Unary::Round);
+        Abs: "abs of abs" => |s, e| again(s, e, Unary::Abs);
+        Floor: "floor of floor" => |s, e| again(s, e, Unary::Floor);
+        Ceil: "ceil of ceil" => |s, e| again(s, e, Unary::Ceil);
+        Round: "round of round" => |s, e| again(s, e, Unary::Round);
         // |−x| = |x|: the sign bit is cleared in any case; |MIN| = |−MIN| as both wrap. Complex: the parts only enter by their size.
-        "abs of negative" => |s, e| past_sign(s, e, Unary::Abs);
+        Abs: "abs of negative" => |s, e| past_sign(s, e, Unary::Abs);
         // (−x)² = x², a sign that cancels; integers wrap the same way.
-        "square of negative" => |s, e| past_sign(s, e, Unary::Square);
+        Square: "square of negative" => |s, e| past_sign(s, e, Unary::Square);
         // |x|² = x² for the same reason; of real numbers.
-        "square of abs" => |s, e| {
+        Square: "square of abs" => |s, e| {
             let y = unary(e, Unary::Square)?;
             let x = s.producer(y).and_then(|p| unary(p, Unary::Abs)).filter(|&x| s.dtype(x) != DType::C64)?;
             becomes(Unary::Square, &[x], &[])
         };
         // |x²| = x²: a square has its sign bit clear, that of −0 and of −∞ too; not so of integers, which wrap.
-        "abs of square" => |s, e| {
+        Abs: "abs of square" => |s, e| {
             let y = unary(e, Unary::Abs).filter(|&y| s.dtype(y).is_float())?;
             is(s.producer(y).is_some_and(|p| unary(p, Unary::Square).is_some()).then_some(y))
         };
     }
-    BINARY {
+    BINARY of Binary {
         // x · x = x²: one multiplication, rounded once, either way; complex numbers have formulas of their own.
-        "times itself" => |s, e| match binary(e, Binary::Mul) {
+        Mul: "times itself" => |s, e| match binary(e, Binary::Mul) {
             Some((x, y)) if x == y && is_real(s.dtype(x)) => becomes(Unary::Square, &[x], &[]),
             _ => None,
         };
         // x + (−y) = x − y: IEEE 754 defines the difference so; −0 and ∞ come out alike. Integers wrap alike, complex numbers go by parts.
-        "plus negative" => |s, e| {
+        Add: "plus negative" => |s, e| {
             let (x, y) = binary(e, Binary::Add)?;
             match (s.negated(x), s.negated(y)) {
                 (_, Some(y)) => becomes(Binary::Sub, &[x, y], &[]),
@@ -110,15 +121,15 @@ rules! {
             }
         };
         // x − (−y) = x + y likewise.
-        "minus negative" => |s, e| {
+        Sub: "minus negative" => |s, e| {
             let (x, y) = binary(e, Binary::Sub)?;
             becomes(Binary::Add, &[x, s.negated(y)?], &[])
         };
         // (−x)(−y) = xy and (−x)/(−y) = x/y: the sign of a result is the product of signs, of 0 and ∞ too.
-        "product of negatives" => |s, e| both_signs(s, e, Binary::Mul);
-        "quotient of negatives" => |s, e| both_signs(s, e, Binary::Div);
+        Mul: "product of negatives" => |s, e| both_signs(s, e, Binary::Mul);
+        Div: "quotient of negatives" => |s, e| both_signs(s, e, Binary::Div);
         // x · (−1) = −x: the sign bit flips, of 0 and ∞ too.
-        "times minus one" => |_, e| {
+        Mul: "times minus one" => |_, e| {
             let (x, y) = binary(e, Binary::Mul)?;
             let is_minus_one = |a: Atom| {
                 let signed = |d: DType| d.is_float() || d.kind() == Kind::Signed;
@@ -128,39 +139,39 @@ rules! {
             becomes(Unary::Neg, &[x], &[])
         };
         // x / 2ᵏ = x · 2⁻ᵏ: both are the one real number, rounded once; where 2⁻ᵏ is a normal number.
-        "over a power of two" => |_, e| {
+        Div: "over a power of two" => |_, e| {
             let (x, y) = binary(e, Binary::Div)?;
             becomes(Binary::Mul, &[x, reciprocal_of_power_of_two(y)?.into()], &[])
         };
         // x · 1 = x: NaN and −0 stay. Not for complex numbers, where 1 is 1 + 0i and ∞ · 0 = NaN.
-        "times one" => |s, e| neutral(s, e, Binary::Mul, true, is_one);
+        Mul: "times one" => |s, e| neutral(s, e, Binary::Mul, true, is_one);
         // x / 1 = x likewise.
-        "over one" => |s, e| neutral(s, e, Binary::Div, false, is_one);
+        Div: "over one" => |s, e| neutral(s, e, Binary::Div, false, is_one);
         // x − 0 = x, for −0 too: −0 − (+0) = −0.
-        "minus zero" => |s, e| neutral(s, e, Binary::Sub, false, |z| z.bits == 0);
+        Sub: "minus zero" => |s, e| neutral(s, e, Binary::Sub, false, |z| z.bits == 0);
         // x + (−0) = x; x + (+0) is not x for x = −0, unless x is an integer.
-        "plus zero" => |s, e| neutral(s, e, Binary::Add, true, |z| match z.dtype.kind() {
+        Add: "plus zero" => |s, e| neutral(s, e, Binary::Add, true, |z| match z.dtype.kind() {
             Kind::Float => z.to_f64() == 0.0 && z.to_f64().is_sign_negative(),
             kind => kind != Kind::Complex && z.bits == 0,
         });
         // max(x, x) = x and so on: NaN gives NaN.
-        "maximum with itself" => |_, e| itself(e, Binary::Maximum);
-        "minimum with itself" => |_, e| itself(e, Binary::Minimum);
-        "and with itself" => |_, e| itself(e, Binary::BitwiseAnd);
-        "or with itself" => |_, e| itself(e, Binary::BitwiseOr);
+        Maximum: "maximum with itself" => |_, e| itself(e, Binary::Maximum);
+        Minimum: "minimum with itself" => |_, e| itself(e, Binary::Minimum);
+        BitwiseAnd: "and with itself" => |_, e| itself(e, Binary::BitwiseAnd);
+        BitwiseOr: "or with itself" => |_, e| itself(e, Binary::BitwiseOr);
         // max(x, −∞) = x: nothing is below −∞, and NaN stays NaN.
-        "maximum with -inf" => |s, e| neutral(s, e, Binary::Maximum, true, |z| is_infinite(z, f64::NEG_INFINITY));
-        "minimum with inf" => |s, e| neutral(s, e, Binary::Minimum, true, |z| is_infinite(z, f64::INFINITY));
+        Maximum: "maximum with -inf" => |s, e| neutral(s, e, Binary::Maximum, true, |z| is_infinite(z, f64::NEG_INFINITY));
+        Minimum: "minimum with inf" => |s, e| neutral(s, e, Binary::Minimum, true, |z| is_infinite(z, f64::INFINITY));
         // No bit changes: of integers.
-        "or with zero" => |s, e| neutral(s, e, Binary::BitwiseOr, true, |z| z.bits == 0);
-        "xor with zero" => |s, e| neutral(s, e, Binary::BitwiseXor, true, |z| z.bits == 0);
-        "left shift by zero" => |s, e| neutral(s, e, Binary::LeftShift, false, |z| z.bits == 0);
-        "right shift by zero" => |s, e| neutral(s, e, Binary::RightShift, false, |z| z.bits == 0);
+        BitwiseOr: "or with zero" => |s, e| neutral(s, e, Binary::BitwiseOr, true, |z| z.bits == 0);
+        BitwiseXor: "xor with zero" => |s, e| neutral(s, e, Binary::BitwiseXor, true, |z| z.bits == 0);
+        LeftShift: "left shift by zero" => |s, e| neutral(s, e, Binary::LeftShift, false, |z| z.bits == 0);
+        RightShift: "right shift by zero" => |s, e| neutral(s, e, Binary::RightShift, false, |z| z.bits == 0);
         // Of bools; of numbers the result says whether they are not 0.
-        "logical and with true" => |s, e| neutral_bool(s, e, Binary::LogicalAnd, true);
-        "logical or with false" => |s, e| neutral_bool(s, e, Binary::LogicalOr, false);
-        "logical and with itself" => |s, e| itself(e, Binary::LogicalAnd).filter(|_| s.dtype(e.inputs[0]) == DType::Bool);
-        "logical or with itself" => |s, e| itself(e, Binary::LogicalOr).filter(|_| s.dtype(e.inputs[0]) == DType::Bool);
+        LogicalAnd: "logical and with true" => |s, e| neutral_bool(s, e, Binary::LogicalAnd, true);
+        LogicalOr: "logical or with false" => |s, e| neutral_bool(s, e, Binary::LogicalOr, false);
+        LogicalAnd: "logical and with itself" => |s, e| itself(e, Binary::LogicalAnd).filter(|_| s.dtype(e.inputs[0]) == DType::Bool);
+        LogicalOr: "logical or with itself" => |s, e| itself(e, Binary::LogicalOr).filter(|_| s.dtype(e.inputs[0]) == DType::Bool);
     }
     TERNARY {
         // where(¬c, x, y) = where(c, y, x), of a bool.
