@@ -25,6 +25,7 @@ mod merge;
 mod order;
 mod product;
 mod pull;
+mod reads;
 
 use crate::lower::lowering;
 use classes::Class;
@@ -32,8 +33,9 @@ use cost::cost;
 use lazuli_ir::prim::Library;
 use lazuli_ir::{Atom, Effect, Equation, Graph, Lowering, Prim, Shape, Var, shape, small};
 use lazuli_kernel::ScatterOp;
-use lazuli_kernel::hash::{Map, Set};
+use lazuli_kernel::hash::Map;
 use loops::{Loop, Mask};
+use reads::Reads;
 use smallvec::{SmallVec, smallvec};
 
 /// Limits of one kernel.
@@ -113,7 +115,7 @@ struct Kernel {
     is_epilogue: bool,
     instructions: u32,
     /// Variables needed that are not computed here.
-    reads: Set<Var>,
+    reads: Reads,
     group: Group,
 }
 
@@ -325,7 +327,7 @@ impl<'a> Fuser<'a> {
         let e = &graph.equations[i as usize];
         let kernel = &mut self.kernels[p.kernel as usize];
         for v in &e.outputs {
-            kernel.reads.remove(v);
+            kernel.reads.remove(*v);
         }
         kernel.reads.extend(operands(e));
         kernel.instructions += cost;
@@ -344,8 +346,8 @@ impl<'a> Fuser<'a> {
     /// Whether a kernel has room for an equation more.
     fn has_room(&self, kernel: u32, e: &Equation, cost: u32) -> bool {
         let k = self.kernel(kernel);
-        let own = e.outputs.iter().filter(|v| k.reads.contains(v)).count();
-        let new = operands(e).filter(|v| !k.reads.contains(v)).count();
+        let own = e.outputs.iter().filter(|v| k.reads.contains(**v)).count();
+        let new = operands(e).filter(|v| !k.reads.contains(*v)).count();
         k.reads.len() + new - own + k.group.stores.len() < MOST_OPERANDS && k.instructions + cost <= MOST_INSTRUCTIONS
     }
 
@@ -360,7 +362,7 @@ impl<'a> Fuser<'a> {
             stream: self.graph.equations[i as usize].meta.stream,
             is_epilogue: false,
             instructions: 0,
-            reads: Set::default(),
+            reads: Reads::default(),
             group: Group::default(),
         });
         id

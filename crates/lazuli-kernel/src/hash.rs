@@ -13,6 +13,7 @@ pub type Set<T> = HashSet<T, BuildHasherDefault<WordHasher>>;
 pub struct WordHasher(u64);
 
 impl Hasher for WordHasher {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) {
         for chunk in bytes.chunks(8) {
             let mut word = [0; 8];
@@ -20,18 +21,23 @@ impl Hasher for WordHasher {
             self.write_u64(u64::from_le_bytes(word));
         }
     }
+    #[inline]
     fn write_u8(&mut self, n: u8) {
         self.write_u64(n.into());
     }
+    #[inline]
     fn write_u32(&mut self, n: u32) {
         self.write_u64(n.into());
     }
+    #[inline]
     fn write_u64(&mut self, n: u64) {
         self.0 = (self.0.rotate_left(5) ^ n).wrapping_mul(0x517c_c1b7_2722_0a95);
     }
+    #[inline]
     fn write_usize(&mut self, n: usize) {
         self.write_u64(n as u64);
     }
+    #[inline]
     fn finish(&self) -> u64 {
         // The high bits are the best mixed ones; the table takes low ones too.
         self.0.rotate_left(26)

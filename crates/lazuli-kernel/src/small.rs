@@ -12,6 +12,8 @@ use smallvec::{Array, SmallVec};
 #[inline(always)]
 pub fn small<A: Array>(items: impl IntoIterator<Item = A::Item>) -> SmallVec<A> {
     let mut list = SmallVec::new();
-    items.into_iter().for_each(|item| list.push(item));
+    for item in items {
+        list.push(item);
+    }
     list
 }

@@ -1,13 +1,23 @@
 //! What an equation costs to compute at one point: the instructions that it emits.
 
-use lazuli_ir::{Atom, Equation, Graph, Index, Ix, Lane, Pointwise, Prim};
+use lazuli_ir::prims::Cast;
+use lazuli_ir::{Atom, Binary, Equation, Graph, Index, Ix, Lane, Pointwise, Prim, Ternary, Unary};
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::{DType, Emit, Inst, Scalar, Value};
 use std::cell::RefCell;
 
 thread_local! {
     /// Each kind of elementwise operation is measured once.
-    static KNOWN: RefCell<Map<(Prim, DType), u32>> = RefCell::default();
+    static KNOWN: RefCell<Map<(Elementwise, DType), u32>> = RefCell::default();
+}
+
+/// An elementwise operation, for which the dtype of the last operand decides the instructions.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+enum Elementwise {
+    Unary(Unary),
+    Binary(Binary),
+    Ternary(Ternary),
+    Cast(DType),
 }
 
 /// Instructions of a pointwise equation at one point, loads and parameters not counted; none for a view.
@@ -15,15 +25,19 @@ pub(super) fn cost(graph: &Graph, e: &Equation) -> u32 {
     if e.prim.is_view() {
         return 0;
     }
-    if !matches!(e.prim, Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_)) {
-        return measure(graph, e);
-    }
+    let op = match e.prim {
+        Prim::Unary(op) => Elementwise::Unary(op),
+        Prim::Binary(op) => Elementwise::Binary(op),
+        Prim::Ternary(op) => Elementwise::Ternary(op),
+        Prim::Cast(Cast { dtype }) => Elementwise::Cast(dtype),
+        _ => return measure(graph, e),
+    };
     let dtype = match e.inputs.last() {
         Some(Atom::Var(v)) => graph.avals[v.0 as usize].dtype,
         Some(Atom::Lit(s)) => s.dtype,
         None => DType::Bool,
     };
-    KNOWN.with_borrow_mut(|known| *known.entry((e.prim.clone(), dtype)).or_insert_with(|| measure(graph, e)))
+    KNOWN.with_borrow_mut(|known| *known.entry((op, dtype)).or_insert_with(|| measure(graph, e)))
 }
 
 /// Writes the equation into a straight line that is thrown away.

@@ -3,7 +3,7 @@
 use super::loops::{Fit, Loop, fit, joined, spread};
 use super::{Class, Fuser, Kernel, LIFTED, MOST_INSTRUCTIONS, MOST_OPERANDS, NONE, Placement, SMALL};
 use super::{operands, same_points};
-use lazuli_ir::{Atom, Equation, Lowering, Var, shape};
+use lazuli_ir::{Atom, Equation, Lowering, Var, shape, small};
 use lazuli_kernel::hash::Map;
 use smallvec::{SmallVec, smallvec};
 
@@ -127,7 +127,7 @@ impl Fuser<'_> {
         let (group, reads) = (std::mem::take(&mut old.group), std::mem::take(&mut old.reads));
         let instructions = old.instructions;
         let k = &mut self.kernels[into as usize];
-        k.reads.extend(reads);
+        k.reads.extend(reads.iter());
         k.instructions += instructions;
         k.nest = Some(rows);
         k.group.anchors.extend(group.anchors);
@@ -224,7 +224,7 @@ impl Fuser<'_> {
                 continue;
             }
             self.kernels[kernel as usize].height = height;
-            let reads: SmallVec<[Var; 8]> = self.kernel(kernel).reads.iter().map(|&v| self.source(v)).collect();
+            let reads: SmallVec<[Var; 8]> = small(self.kernel(kernel).reads.iter().map(|v| self.source(v)));
             for v in reads {
                 let v = v.0 as usize;
                 if self.stored[v] {
@@ -321,7 +321,7 @@ impl Fuser<'_> {
             let (true, Some(nest)) = (self.find(id) == id, &self.kernel(id).nest) else { continue };
             let points = nest.results();
             let worth = |v: &Var| points <= SMALL || 2 * shape::size(self.graph.shape_of(*v)) >= points;
-            let mut reads: SmallVec<[Var; 8]> = self.kernel(id).reads.iter().copied().filter(worth).collect();
+            let mut reads: SmallVec<[Var; 8]> = small(self.kernel(id).reads.iter().filter(worth));
             reads.sort_unstable();
             let mut into = id;
             for &v in &reads {

@@ -1,7 +1,8 @@
 //! The order in which kernels run: as near to that of the program as what they read from one another permits.
 
 use super::{Fuser, Group, NONE, Schedule};
-use lazuli_ir::{Atom, Effect, Var};
+use lazuli_ir::{Atom, Effect, Var, small};
+use smallvec::SmallVec;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
@@ -24,11 +25,11 @@ pub(super) fn ordered(fuser: Fuser) -> Schedule {
             _ => return NONE,
         }
     };
-    let mut readers: Vec<Vec<u32>> = vec![Vec::new(); kernels.len()];
+    let mut readers: Vec<SmallVec<[u32; 4]>> = kernels.iter().map(|_| SmallVec::new()).collect();
     let mut waits = vec![0u32; kernels.len()];
     for &k in &alive {
-        let mut before: Vec<u32> =
-            kernels[k].reads.iter().map(|&v| writer_of(v)).filter(|&w| w != NONE && w as usize != k).collect();
+        let written = kernels[k].reads.iter().map(writer_of).filter(|&w| w != NONE && w as usize != k);
+        let mut before: SmallVec<[u32; 8]> = small(written);
         before.sort_unstable();
         before.dedup();
         waits[k] = before.len() as u32;

@@ -120,8 +120,9 @@ pub(super) fn finish(body: &Body, nest: Nest, keeps_axes: bool) -> Launch {
             value: value(v),
         },
     };
-    let (types, params) =
-        params.iter().zip(&live.params).filter(|(_, n)| n.is_some()).map(|(s, _)| (s.dtype, *s)).unzip();
+    let mut numbers = Vec::with_capacity(params.len());
+    numbers.extend(params.iter().zip(&live.params).filter(|(_, n)| n.is_some()).map(|(s, _)| *s));
+    let (types, params) = (numbers.iter().map(|s| s.dtype).collect(), numbers);
     let kernel = Kernel { rank, vector_axis, params: types, operands, body: insts, nest };
     Launch { kernel, bindings: smallvec![Bound { extents, args: out_args, params }] }
 }
@@ -201,7 +202,7 @@ impl Live {
                 Inst::Index(axis) | Inst::Extent(axis) if !self.axes.contains(&axis) => self.axes.push(axis),
                 _ => {}
             }
-            for v in inst.uses() {
+            for &v in inst.uses().iter() {
                 self.mark(v);
             }
         }

@@ -25,6 +25,8 @@ pub(super) struct Access {
     pub space: Space,
     /// Byte of the space where all indices are 0.
     pub base: i128,
+    /// First byte touched and the one behind the last.
+    pub span: (i128, i128),
     /// The loop axes that it moves along, or (if it writes) should.
     pub axes: SmallVec<[Axis; 4]>,
     pub itemsize: i128,
@@ -36,12 +38,14 @@ pub(super) struct Access {
 }
 
 impl Access {
-    /// First byte touched and the one behind the last.
-    pub fn span(&self) -> (i128, i128) {
-        let reach = |axis: &Axis| (axis.extent - 1) * axis.stride;
-        let low: i128 = self.axes.iter().map(reach).filter(|&r| r < 0).sum();
-        let high: i128 = self.axes.iter().map(reach).filter(|&r| r > 0).sum();
-        (self.base + low, self.base + high + self.itemsize)
+    /// The access of elements along these axes, from byte `base` of a space on; at the point, within the first binding.
+    pub fn new(space: Space, base: i128, axes: SmallVec<[Axis; 4]>, itemsize: i128, writes: bool) -> Self {
+        let (mut low, mut high) = (base, base + itemsize);
+        for axis in &axes {
+            let reach = (axis.extent - 1) * axis.stride;
+            if reach < 0 { low += reach } else { high += reach }
+        }
+        Self { space, base, axes, span: (low, high), itemsize, pointwise: true, writes, binding: 0 }
     }
 
     /// Whether two points never share an element: sorted by stride, each axis steps over all that the ones below it span.
@@ -71,7 +75,7 @@ impl Access {
         if self.space != other.space {
             return true;
         }
-        let ((a, a_end), (b, b_end)) = (self.span(), other.span());
+        let ((a, a_end), (b, b_end)) = (self.span, other.span);
         if a_end <= b || b_end <= a {
             return true;
         }

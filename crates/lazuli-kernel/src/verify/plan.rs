@@ -289,24 +289,18 @@ impl Plan {
         if extents.contains(&0) {
             return Ok(None);
         }
-        let mut access = Access {
-            space,
-            base: start as i128 + arg.offset as i128 * dtype.itemsize() as i128,
-            axes: SmallVec::new(),
-            itemsize: dtype.itemsize() as i128,
-            pointwise: true,
-            writes,
-            binding: 0,
-        };
+        let itemsize = dtype.itemsize() as i128;
+        let mut axes: SmallVec<[Axis; 4]> = SmallVec::new();
         for (number, (&n, &s)) in extents.iter().zip(&arg.strides).enumerate() {
             if n as u64 > FAR || s.unsigned_abs() as u64 > FAR {
                 return Err(Error::internal("verify", format!("{arg} over {}: too far", shape::show(extents))));
             }
             if n > 1 && (s != 0 || writes) {
-                access.axes.push(Axis { number, extent: n as i128, stride: s as i128 * access.itemsize });
+                axes.push(Axis { number, extent: n as i128, stride: s as i128 * itemsize });
             }
         }
-        let (low, high) = access.span();
+        let access = Access::new(space, start as i128 + arg.offset as i128 * itemsize, axes, itemsize, writes);
+        let (low, high) = access.span;
         if low < start as i128 || high > (start + nbytes) as i128 {
             let (low, high) = (low - start as i128, high - start as i128);
             let extents = shape::show(extents);
@@ -333,7 +327,7 @@ impl Plan {
         }
         let base = start as i128 + arg.offset as i128 * itemsize;
         let axes = smallvec![Axis { number: 0, extent: arg.len as i128, stride: itemsize }];
-        Ok(Some(Access { space, base, axes, itemsize, pointwise: false, writes, binding: 0 }))
+        Ok(Some(Access { pointwise: false, ..Access::new(space, base, axes, itemsize, writes) }))
     }
 
     /// As [`locate`](Self::locate), of a slot that may be written if it is to be.
@@ -393,16 +387,15 @@ impl Plan {
 fn check_conflicts(accesses: &[Access]) -> Result<()> {
     // By first byte, with the end of all that begins no later: what may meet an access is a short run of them.
     let written = accesses.iter().enumerate().filter(|(_, a)| a.writes);
-    let mut writes: SmallVec<[(Space, i128, usize); 4]> =
-        small(written.map(|(number, a)| (a.space, a.span().0, number)));
+    let mut writes: SmallVec<[(Space, i128, usize); 4]> = small(written.map(|(number, a)| (a.space, a.span.0, number)));
     writes.sort_unstable();
     let mut ends: SmallVec<[i128; 4]> = SmallVec::with_capacity(writes.len());
     for (n, &(space, _, number)) in writes.iter().enumerate() {
         let before = if n > 0 && writes[n - 1].0 == space { ends[n - 1] } else { i128::MIN };
-        ends.push(before.max(accesses[number].span().1));
+        ends.push(before.max(accesses[number].span.1));
     }
     for (number, a) in accesses.iter().enumerate() {
-        let (low, high) = a.span();
+        let (low, high) = a.span;
         let first = writes.partition_point(|w| w.0 < a.space);
         let last = first + writes[first..].partition_point(|w| w.0 == a.space && w.1 < high);
         let first = first + ends[first..last].partition_point(|&end| end <= low);
