@@ -1,11 +1,14 @@
-//! The cache of generated functions, keyed by the structure of maps. It keeps what plans use, and [`KEPT`] bytes of what they may use again.
+//! The cache of generated functions, keyed by the structure of maps. It keeps what plans use, and [`KEPT`] bytes of what they may use again. Beside them stand
+//! the kernels that were verified, and the passes that kernels of rows are divided into: what depends on structure is found once, not for each shape.
 
 use crate::codegen::block::Layout;
 use crate::codegen::{self, product};
 use crate::exec::{Code, Entry, ExecutableMemory};
 use crate::isa::Isa;
+use crate::nest::{self, Facts, Passes};
 use lazuli_kernel::hash::{Map, Set};
 use lazuli_kernel::{Inst, Kernel, Result};
+use smallvec::SmallVec;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -13,6 +16,8 @@ use std::sync::{Arc, Mutex};
 const KEPT: usize = 64 << 20;
 /// How many kernels are remembered to have been verified.
 const SOUND: usize = 4096;
+/// For how many sets of facts the passes of a kernel are remembered.
+const PLANNED: usize = 16;
 
 /// A generated map.
 #[derive(Debug)]
@@ -33,9 +38,14 @@ pub struct Kernels {
     products: Mutex<Map<product::Shape, Entry>>,
     /// Kernels of plans that were verified.
     sound: Mutex<Set<Arc<Kernel>>>,
+    /// The passes of kernels of rows, by all that they depend on.
+    passes: Mutex<Map<Kernel, Planned>>,
     generated: AtomicUsize,
     kept: usize,
 }
+
+/// The passes for some facts each.
+type Planned = SmallVec<[(Facts, Arc<Passes>); 1]>;
 
 #[derive(Debug, Default)]
 struct Known {
@@ -53,6 +63,7 @@ impl Kernels {
             known: Mutex::default(),
             products: Mutex::default(),
             sound: Mutex::default(),
+            passes: Mutex::default(),
             generated: AtomicUsize::new(0),
             kept: KEPT,
         }
@@ -107,6 +118,24 @@ impl Kernels {
         }
         sound.insert(kernel.clone());
         Ok(kernel.clone())
+    }
+
+    /// The passes of a kernel of rows, for launches of which these facts hold.
+    pub fn passes(&self, kernel: &Kernel, facts: Facts) -> Arc<Passes> {
+        let mut passes = self.passes.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some((_, found)) = passes.get(kernel).and_then(|all| all.iter().find(|(own, _)| *own == facts)) {
+            return found.clone();
+        }
+        let planned = Arc::new(nest::plan(kernel, &facts));
+        if passes.len() >= SOUND {
+            passes.clear();
+        }
+        let all = passes.entry(kernel.clone()).or_default();
+        if all.len() >= PLANNED {
+            all.clear();
+        }
+        all.push((facts, planned.clone()));
+        planned
     }
 
     pub fn generated(&self) -> usize {

@@ -14,6 +14,7 @@ mod scatter;
 mod together;
 
 pub use room::{Context, Need, Room, Scratch};
+pub use rows::{Facts, Passes, plan};
 pub use together::Launches;
 
 use crate::kernels::{Function, Kernels};

@@ -13,8 +13,9 @@ use super::reduce::halve;
 use super::{Bound, Context, Need, PARALLEL, Room, Scratch, cost_per_point, row_strides};
 use crate::kernels::Function;
 use crate::tile::{Bases, Operand, Part, Tile};
-use lazuli_kernel::{DType, Nest, Result};
-use passes::{Passes, Source, plan};
+use lazuli_kernel::{DType, Inner, Nest, Result, small};
+use passes::{Fact, Source};
+pub use passes::{Facts, Passes, plan};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -75,9 +76,18 @@ enum How {
     Best(Box<dyn Best>),
 }
 
+/// The class of a stride, `Unit` where there is none.
+fn class(stride: Option<&isize>) -> Inner {
+    match stride {
+        None | Some(1) => Inner::Unit,
+        Some(0) => Inner::Broadcast,
+        Some(_) => Inner::Strided,
+    }
+}
+
 impl Rows {
     pub fn new(launch: &Bound<'_>) -> Result<Self> {
-        let Bound { kernel, extents, operands, .. } = launch;
+        let Bound { kernels, kernel, extents, operands, .. } = launch;
         let Nest::Rows { accumulators, stores, .. } = &kernel.nest else { unreachable!("the caller has rows") };
         let kept = extents.len() - kernel.reduced() as usize;
         let n: usize = extents[kept..].iter().product();
@@ -87,12 +97,19 @@ impl Rows {
         let vector_axis = if across { kept - 1 } else { kernel.vector_axis as usize };
         let dense = row_strides(extents, kept);
         // A bool in memory may be any byte.
-        let contiguous = |o: u32| {
-            let strides = &operands[o as usize].strides[kept..];
-            let fits = (0..dense.len()).all(|a| extents[kept + a] == 1 || strides[a] == dense[a]);
-            !across && fits && kernel.operands[o as usize].dtype != DType::Bool
+        let fact = |(o, d): (&Operand, &lazuli_kernel::Operand)| {
+            let own = &o.strides[kept..];
+            let fits = (0..dense.len()).all(|a| extents[kept + a] == 1 || own[a] == dense[a]);
+            Fact {
+                stands: (kept..extents.len()).all(|a| extents[a] <= 1 || o.strides[a] == 0),
+                contiguous: !across && fits && d.dtype != DType::Bool,
+                along: class(o.strides.get(vector_axis)),
+                across: class(o.strides.get(kept.saturating_sub(1))),
+            }
         };
-        let Passes { passes, epilogue, buffers, scalars, elements } = plan(launch, vector_axis, contiguous);
+        let facts = Facts { vector_axis, operands: small(operands.iter().zip(&kernel.operands).map(fact)) };
+        let planned = kernels.passes(kernel, facts);
+        let Passes { passes, epilogue, buffers, scalars, elements } = &*planned;
         let moves = |o: &usize| (kept..extents.len()).any(|a| operands[*o].strides[a] != 0);
         let own = (0..operands.len()).filter(moves).map(|o| kernel.operands[o].dtype.itemsize());
         let bytes: usize = own.chain(buffers.iter().map(|d| d.itemsize())).sum::<usize>().max(1);
@@ -115,19 +132,19 @@ impl Rows {
             };
             State { dtype, how, elements, pitch: if kept > 0 { strides[kept - 1] } else { 0 }, strides }
         };
-        let accumulators: Vec<State> = accumulators.iter().zip(&elements).map(state).collect();
+        let accumulators: Vec<State> = accumulators.iter().zip(elements).map(state).collect();
         let written: usize = stores.iter().map(|s| kernel.operands[s.operand as usize].dtype.itemsize()).sum();
         let stream = extents.iter().product::<usize>().saturating_mul(written) >= STREAM_BYTES;
-        let bind = |map: Option<passes::Map>, stream: bool| -> Result<Option<Map>> {
-            map.map(|map| layout.bind(launch, map, stream)).transpose()
+        let bind = |map: &Option<passes::Map>, stream: bool| -> Result<Option<Map>> {
+            map.as_ref().map(|map| layout.bind(launch, map, stream)).transpose()
         };
         let n_passes = passes.len();
-        let passes = passes.into_iter().enumerate().map(|(i, pass)| {
+        let passes = passes.iter().enumerate().map(|(i, pass)| {
             let is_direct = |a: &usize| matches!(accumulators[*a].elements, Source::Launch(_));
-            let (direct, buffered): (Vec<usize>, Vec<usize>) = pass.accumulators.into_iter().partition(is_direct);
+            let (direct, buffered): (Vec<usize>, Vec<usize>) = pass.accumulators.iter().partition(|a| is_direct(a));
             // Not what is in a buffer: that is read again at once.
-            let points = bind(pass.points, stream && i + 1 == n_passes && buffered.is_empty())?;
-            Ok(Pass { scalars: bind(pass.scalars, false)?, points, direct, buffered })
+            let points = bind(&pass.points, stream && i + 1 == n_passes && buffered.is_empty())?;
+            Ok(Pass { scalars: bind(&pass.scalars, false)?, points, direct, buffered })
         });
         let passes = passes.collect::<Result<Vec<Pass>>>()?;
         let epilogue = bind(epilogue, false)?;
@@ -137,8 +154,8 @@ impl Rows {
             passes,
             epilogue,
             accumulators,
-            buffers,
-            scalars,
+            buffers: buffers.clone(),
+            scalars: scalars.clone(),
             extents: (*extents).into(),
             kept,
             n,
@@ -402,7 +419,7 @@ impl Layout<'_> {
         }
         strides
     }
-    fn bind(&self, launch: &Bound<'_>, map: passes::Map, stream: bool) -> Result<Map> {
+    fn bind(&self, launch: &Bound<'_>, map: &passes::Map, stream: bool) -> Result<Map> {
         let operand = |source: &Source| match *source {
             Source::Launch(o) => launch.operands[o as usize].clone(),
             Source::Buffer(_) => Operand { strides: self.points(), len: 0 },
@@ -410,7 +427,7 @@ impl Layout<'_> {
         };
         let operands: Vec<Operand> = map.sources.iter().map(operand).collect();
         let tile = Tile::new(launch.kernels, &map.kernel, launch.extents, &operands, launch.params, stream)?;
-        Ok(Map { tile, sources: map.sources })
+        Ok(Map { tile, sources: map.sources.clone() })
     }
 }
 

@@ -5,8 +5,8 @@
 //!
 //! Absent: memory and orders of combination; see [`super`].
 
-use super::super::Bound;
 use lazuli_kernel::{DType, Inner, Inst, Kernel, Nest, Operand, Role, Store, Value};
+use smallvec::SmallVec;
 use std::collections::BinaryHeap;
 
 /// Instructions that are run again rather than buffered: about what a store and a load cost.
@@ -57,12 +57,32 @@ pub struct Passes {
     pub elements: Vec<Source>,
 }
 
-/// Plans the passes of a launch of rows, for vectors along `vector_axis`. `contiguous` says of which operands rows may be combined as they lie in memory.
-pub fn plan(launch: &Bound<'_>, vector_axis: usize, contiguous: impl Fn(u32) -> bool) -> Passes {
-    let Nest::Rows { accumulators, stores, epilogue, row_stores, .. } = &launch.kernel.nest else {
+/// All that passes depend on besides the kernel, so that launches that agree in it share them.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Facts {
+    /// Vectors run along this axis.
+    pub vector_axis: usize,
+    pub operands: SmallVec<[Fact; 8]>,
+}
+
+/// How an operand of the launch lies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Fact {
+    /// It stands still along a row.
+    pub stands: bool,
+    /// Rows of it may be combined as they lie in memory.
+    pub contiguous: bool,
+    /// Its steps along the axis of vectors, and from row to row; `Unit` where there is no such axis.
+    pub along: Inner,
+    pub across: Inner,
+}
+
+/// Plans the passes of a launch of rows.
+pub fn plan(kernel: &Kernel, facts: &Facts) -> Passes {
+    let Nest::Rows { accumulators, stores, epilogue, row_stores, .. } = &kernel.nest else {
         unreachable!("the caller has rows")
     };
-    let mut planner = Planner::new(launch, vector_axis);
+    let mut planner = Planner::new(kernel, facts);
     let stage_of = |planner: &Planner, v: Value| planner.stages[v.0 as usize] as usize;
     let values = accumulators.iter().map(|a| a.value);
     let last_stage = values.chain(stores.iter().map(|s| s.value)).map(|v| stage_of(&planner, v)).max().unwrap_or(0);
@@ -77,8 +97,10 @@ pub fn plan(launch: &Bound<'_>, vector_axis: usize, contiguous: impl Fn(u32) -> 
                 continue;
             }
             own.push(a);
-            match launch.kernel.body[v] {
-                Inst::Load(o) if !planner.uniform[v] && contiguous(o) => elements[a] = Source::Launch(o),
+            match kernel.body[v] {
+                Inst::Load(o) if !planner.uniform[v] && facts.operands[o as usize].contiguous => {
+                    elements[a] = Source::Launch(o);
+                }
                 _ => roots.push((v, a)),
             }
         }
@@ -137,8 +159,8 @@ impl Extend<usize> for Pending {
 }
 
 struct Planner<'a> {
-    launch: &'a Bound<'a>,
-    vector_axis: usize,
+    kernel: &'a Kernel,
+    facts: &'a Facts,
     kept: usize,
     types: Vec<DType>,
     stages: Vec<u32>,
@@ -155,24 +177,19 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(launch: &'a Bound<'a>, vector_axis: usize) -> Self {
-        let kernel = launch.kernel;
-        let kept = launch.extents.len() - kernel.reduced() as usize;
-        let stands = |o: u32| {
-            let strides = &launch.operands[o as usize].strides;
-            (kept..launch.extents.len()).all(|axis| launch.extents[axis] <= 1 || strides[axis] == 0)
-        };
+    fn new(kernel: &'a Kernel, facts: &'a Facts) -> Self {
+        let kept = (kernel.rank - kernel.reduced()) as usize;
         let mut uniform: Vec<bool> = Vec::with_capacity(kernel.body.len());
         for inst in &kernel.body {
             uniform.push(match *inst {
-                Inst::Load(o) => stands(o),
+                Inst::Load(o) => facts.operands[o as usize].stands,
                 Inst::Index(axis) => (axis as usize) < kept,
                 _ => inst.uses().iter().all(|v| uniform[v.0 as usize]),
             });
         }
         Self {
-            launch,
-            vector_axis,
+            kernel,
+            facts,
             kept,
             types: kernel.dtypes(),
             stages: kernel.stages(),
@@ -187,7 +204,7 @@ impl<'a> Planner<'a> {
     }
 
     fn inst(&self, v: usize) -> Inst {
-        self.launch.kernel.body[v]
+        self.kernel.body[v]
     }
 
     /// Whether a value needs no computation.
@@ -202,13 +219,13 @@ impl<'a> Planner<'a> {
     /// Whether it takes more than a few instructions to compute a value again, given the buffers that there are.
     fn is_dear(&self, v: usize) -> bool {
         // Each value looked at but the last costs something, so there are few.
-        let (mut cost, mut pending) = (0, smallvec::SmallVec::<[usize; 8]>::from_slice(&[v]));
+        let (mut cost, mut pending) = (0, SmallVec::<[usize; 8]>::from_slice(&[v]));
         while let Some(v) = pending.pop() {
             cost += match self.inst(v) {
                 _ if self.uniform[v] || self.buffers[v].is_some() => continue,
-                Inst::Load(o) => match self.launch.operands[o as usize].strides.get(self.vector_axis) {
-                    None | Some(0 | 1) => 0,
-                    Some(_) => SCATTERED,
+                Inst::Load(o) => match self.facts.operands[o as usize].along {
+                    Inner::Broadcast | Inner::Unit => 0,
+                    Inner::Strided => SCATTERED,
                 },
                 Inst::LoadAt { .. } => SCATTERED,
                 _ => 1,
@@ -306,7 +323,7 @@ impl<'a> Planner<'a> {
     }
 
     fn epilogue(&self, insts: &[Inst], stores: &[Store]) -> Option<Map> {
-        let first = self.launch.kernel.body.len();
+        let first = self.kernel.body.len();
         let mut writer = Writer::over_rows(self);
         for (i, &inst) in insts.iter().enumerate() {
             writer.compute(first + i, inst);
@@ -333,7 +350,7 @@ struct Writer<'a> {
 
 impl<'a> Writer<'a> {
     fn over_points(planner: &'a Planner<'a>) -> Self {
-        Self::new(planner, planner.vector_axis, false)
+        Self::new(planner, planner.facts.vector_axis, false)
     }
     fn over_rows(planner: &'a Planner<'a>) -> Self {
         Self::new(planner, planner.kept.saturating_sub(1), true)
@@ -355,20 +372,21 @@ impl<'a> Writer<'a> {
         let known = self.sources.iter().zip(&self.operands).position(|(s, o)| *s == source && o.role == role);
         known.unwrap_or_else(|| {
             let planner = self.planner;
-            let kernel = planner.launch.kernel;
+            let kernel = planner.kernel;
             let across_rows = self.over_rows || self.vector_axis < planner.kept;
             let once = if across_rows { Inner::Unit } else { Inner::Broadcast };
             let result = |a: u32| planner.types[kernel.accumulators()[a as usize].value.0 as usize];
             let (dtype, inner) = match source {
                 Source::Launch(o) => {
                     let operand = kernel.operands[o as usize];
-                    let stride = planner.launch.operands[o as usize].strides.get(self.vector_axis);
-                    let inner = match stride {
+                    let fact = planner.facts.operands[o as usize];
+                    let steps = if self.over_rows { fact.across } else { fact.along };
+                    let inner = match steps {
                         _ if !self.over_rows && self.vector_axis == kernel.vector_axis as usize => operand.inner,
                         // A single row.
                         _ if self.over_rows && planner.kept == 0 => Inner::Unit,
-                        None | Some(1) => Inner::Unit,
-                        Some(0) if role == Role::In => Inner::Broadcast,
+                        Inner::Unit => Inner::Unit,
+                        Inner::Broadcast if role == Role::In => Inner::Broadcast,
                         _ => Inner::Strided,
                     };
                     (operand.dtype, inner)
@@ -428,7 +446,7 @@ impl<'a> Writer<'a> {
     }
 
     fn finish(self) -> Map {
-        let kernel = self.planner.launch.kernel;
+        let kernel = self.planner.kernel;
         let map = Kernel {
             rank: kernel.rank,
             vector_axis: self.vector_axis as u32,
