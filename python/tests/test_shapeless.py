@@ -369,7 +369,7 @@ NOT_SWEPT = {
     "array", "Dtype", "Device", "Stream", "DeviceType", "Dim", "ArrayAt", "ArrayIterator", "CompiledFunction", "array_namespace_info",
     "async_eval", "eval", "synchronize", "compile", "disable_compile", "enable_compile", "checkpoint", "cond", "custom_function", "grad", "jvp", "vjp", "vmap",
     "value_and_grad", "load", "save", "savez", "savez_compressed", "save_safetensors", "issubdtype", "result_type", "finfo", "iinfo", "default_device",
-    "set_default_device", "default_stream", "set_default_stream", "new_stream", "stream", "get_active_memory", "get_peak_memory", "get_cache_memory",
+    "set_default_device", "default_stream", "set_default_stream", "new_stream", "new_thread_local_stream", "stream", "get_active_memory", "get_peak_memory", "get_cache_memory",
     "reset_peak_memory", "set_memory_limit", "set_cache_limit", "set_wired_limit", "clear_cache", "set_compile_mode", "get_compile_mode", "compile_stats",
     "export_to_dot", "export_function", "exporter", "import_function", "compile_disabled", "compile_mode", "seed", "is_available", "device_count", "device_info", "dtype", "DtypeCategory", "from_dlpack",
     "get_printoptions", "set_printoptions", "printoptions", "can_cast", "isdtype",

@@ -170,3 +170,8 @@ def test_what_is_absent_is_absent():
         assert not {name for name in names for place in places if hasattr(place, name)}
     for parameter in _spelling.CONSTRUCTORS.values():
         assert any(parameter in inspect.signature(c).parameters for c in [*vars(nn).values(), *vars(optim).values()] if inspect.isclass(c))
+
+
+def test_functions_of_memory_are_where_older_programs_look_for_them():
+    names = [name for name in mx.metal.__all__ if name != "is_available"]
+    assert names and all(getattr(mx.metal, name) is getattr(mx, name) for name in names)

@@ -2,8 +2,7 @@
 
 Operations are lazy: they record what to do, and :func:`eval`, printing or reading a value runs it.
 
-Of MLX's functions these are absent so far: ``fft``, the decompositions of ``linalg``, convolutions, quantization,
-rules of ``vmap`` for a ``custom_function``, and distributed work.
+Of MLX's functions these are absent so far: ``fft``, the decompositions of ``linalg``, convolutions, quantization, and distributed work.
 """
 
 import math as _math

@@ -18,6 +18,7 @@ __all__ = [
     "gpu",
     "is_available",
     "new_stream",
+    "new_thread_local_stream",
     "set_default_device",
     "set_default_stream",
     "stream",
@@ -119,6 +120,17 @@ def new_stream(device: Any = cpu) -> Stream:
         >>> import lazuli.core as mx
         >>> mx.new_stream(mx.cpu).device
         Device(cpu, 0)
+    """
+    return Stream(_device(device))
+
+
+def new_thread_local_stream(device: Any = cpu) -> Stream:
+    """A stream of a device for each thread. All of them share one queue.
+
+    Example:
+        >>> import lazuli.core as mx
+        >>> with mx.stream(mx.new_thread_local_stream(mx.cpu)):
+        ...     x = mx.ones(2)
     """
     return Stream(_device(device))
 

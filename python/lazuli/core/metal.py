@@ -1,8 +1,28 @@
-"""Whether this build uses GPUs of this kind, for programs that ask."""
+"""Whether this build uses GPUs of this kind, for programs that ask; and the functions of memory, which had their place here before they were ``mx``'s."""
 
 from lazuli import _spelling
+from lazuli._lazuli import (
+    clear_cache,
+    device_info,
+    get_active_memory,
+    get_cache_memory,
+    get_peak_memory,
+    reset_peak_memory,
+    set_cache_limit,
+    set_memory_limit,
+)
 
-__all__ = ["is_available"]
+__all__ = [
+    "clear_cache",
+    "device_info",
+    "get_active_memory",
+    "get_cache_memory",
+    "get_peak_memory",
+    "is_available",
+    "reset_peak_memory",
+    "set_cache_limit",
+    "set_memory_limit",
+]
 
 
 def is_available() -> bool:
