@@ -400,7 +400,7 @@ fn trace<S: Tree + Clone, O: Output>(
     if drew {
         warn(
             shared,
-            "draws random numbers from the thread's key, so they are the same at every call: take a random::State in its state",
+            "draws random numbers from the thread's key, so they are the same at every call: take a random::State in its state, and draw within random::using(state, || ...)",
         );
     }
     // What is kept need not keep the recorded graph alive.

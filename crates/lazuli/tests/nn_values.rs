@@ -572,3 +572,21 @@ fn gradients_of_losses_are_finite_where_roots_and_logarithms_are_not() {
         assert_eq!(finite.to_vec::<i32>(), [1; 4], "{slope}");
     }
 }
+
+#[test]
+fn normalisations_refuse_features_that_would_broadcast() {
+    let one = Array::ones([2, 4, 1], DType::F32);
+    let layers: [(&str, &dyn Module); 6] = [
+        ("LayerNorm", &LayerNorm::new(4)),
+        ("RmsNorm", &RmsNorm::new(4)),
+        ("InstanceNorm", &InstanceNorm::new().affine(4)),
+        ("GroupNorm", &GroupNorm::new(1, 4)),
+        ("BatchNorm", &BatchNorm::new(4)),
+        ("BatchNorm", &BatchNorm::new(4).without_affine()),
+    ];
+    for (name, layer) in layers {
+        let error = lazuli::catch(|| Ok(layer.forward(&one))).unwrap_err().to_string();
+        let said = error.contains("takes an array of shape [.., 4], not one of shape [2, 4, 1]");
+        assert!(error.starts_with(&format!("[{name}]")) && said, "{error}");
+    }
+}

@@ -15,9 +15,20 @@ fn standardised(x: &Array, axes: impl Axes + Copy, eps: f64) -> Array {
     (x - mean) * (variance + eps).rsqrt()
 }
 
-/// Scaled and shifted; of the dtype of the input, unless a parameter has another.
+/// That the layer takes the features of an input: others might broadcast.
 #[track_caller]
-fn affine(y: Array, weight: &Option<Param>, bias: &Option<Param>, dtype: DType) -> Array {
+fn check_features(layer: &str, x: &Array, parameter: &Array) {
+    if x.ndim() == 0 || x.dim(-1) != parameter.dim(0) {
+        let (dims, shape) = (parameter.shape()[0], x.shape());
+        must(Err(Error::value(layer, format!("takes an array of shape [.., {dims}], not one of shape {shape:?}"))))
+    }
+}
+
+/// What is made of the input `x`, scaled and shifted; of the dtype of `x`, unless a parameter has another.
+#[track_caller]
+fn affine(layer: &str, x: &Array, y: Array, weight: &Option<Param>, bias: &Option<Param>) -> Array {
+    weight.iter().chain(bias).for_each(|parameter| check_features(layer, x, parameter));
+    let dtype = x.dtype();
     let (mut y, mut narrow) = (y, dtype);
     if let Some(weight) = weight {
         y = y * weight;
@@ -91,7 +102,7 @@ settings! { LayerNorm affine }
 impl Module for LayerNorm {
     #[track_caller]
     fn forward(&self, x: &Array) -> Array {
-        affine(standardised(&widen(x), -1, self.eps), &self.weight, &self.bias, x.dtype())
+        affine("LayerNorm", x, standardised(&widen(x), -1, self.eps), &self.weight, &self.bias)
     }
 }
 
@@ -117,7 +128,7 @@ impl Module for RmsNorm {
     fn forward(&self, x: &Array) -> Array {
         let wide = widen(x);
         let power = wide.square().mean(keep(-1));
-        affine(wide * (power + self.eps).rsqrt(), &self.weight, &None, x.dtype())
+        affine("RmsNorm", x, wide * (power + self.eps).rsqrt(), &self.weight, &None)
     }
 }
 
@@ -157,7 +168,7 @@ impl Module for InstanceNorm {
             must(Err(Error::value("InstanceNorm", format!("expected shape (N, …, dims), got {:?}", x.shape()))))
         }
         let positions: Vec<isize> = (1..x.ndim() as isize - 1).collect();
-        affine(standardised(&widen(x), &positions[..], self.eps), &self.weight, &self.bias, x.dtype())
+        affine("InstanceNorm", x, standardised(&widen(x), &positions[..], self.eps), &self.weight, &self.bias)
     }
 }
 
@@ -203,7 +214,7 @@ impl Module for GroupNorm {
         let (split, reduced) = if self.consecutive { ([groups, size], [1, 3]) } else { ([size, groups], [1, 2]) };
         let grouped = widen(x).reshape((x.dim(0), -1, split[0], split[1]));
         let y = standardised(&grouped, reduced, self.eps).reshape(x.dims());
-        affine(y, &self.weight, &self.bias, x.dtype())
+        affine("GroupNorm", x, y, &self.weight, &self.bias)
     }
 }
 
@@ -273,6 +284,7 @@ impl BatchNorm {
             let message = format!("expected an input of 2, 3 or 4 axes, got shape {:?}", x.shape());
             must(Err(Error::value("BatchNorm", message)))
         }
+        self.running_mean.iter().for_each(|mean| check_features("BatchNorm", x, mean));
         if self.training.0 && x.shape()[..x.ndim() - 1].iter().product::<usize>() == 1 {
             let message = format!("training needs more than one value per channel, got shape {:?}", x.shape());
             must(Err(Error::value("BatchNorm", message)))
@@ -281,7 +293,7 @@ impl BatchNorm {
     /// In training, moves the running statistics towards those of this input, whose variance divides by n − 1.
     ///
     /// # Panics
-    /// As [`forward`](Module::forward): if the input has not 2, 3 or 4 axes, or a single value per channel.
+    /// As [`forward`](Module::forward): if the input has not 2, 3 or 4 axes, other features, or a single value per channel.
     #[track_caller]
     pub fn observe(&mut self, x: &Array) {
         self.check(x);
@@ -309,6 +321,6 @@ impl Module for BatchNorm {
             (Some(mean), Some(variance)) if !self.training.0 => (mean.clone(), variance.clone()),
             _ => BatchNorm::statistics(&wide),
         };
-        affine((wide - mean) * (variance + self.eps).rsqrt(), &self.weight, &self.bias, x.dtype())
+        affine("BatchNorm", x, (wide - mean) * (variance + self.eps).rsqrt(), &self.weight, &self.bias)
     }
 }
