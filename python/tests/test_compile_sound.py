@@ -323,6 +323,37 @@ def test_what_the_user_raises_arrives_and_the_next_call_works(call):
         assert mx.compile(lambda x: x.shape[0] * x)(B).tolist() == [6, 10]
 
 
+def parted(f):
+    # The same in other orders, if equations were taken as calls come.
+    g = lambda x, a: (mx.sin(x * 2.1) * mx.cos(a), a * x)
+    return lambda x: (f(g)(x, mx.tanh(x))[0] * mx.exp(x)).sum()
+
+
+def nested(f):
+    h = f(lambda x: x * x.shape[0] / mx.sqrt(x @ x))
+    return lambda x: (mx.tanh(x) * mx.checkpoint(lambda x: h(x) * x)(x) * h(x)).sum()
+
+
+def prints(f):
+    def g(x, a):
+        mx.debug.print("")
+        return mx.sin(x * 2.1) * mx.cos(a)
+
+    return lambda x: (f(g)(x, mx.tanh(x)) * mx.exp(x)).sum()
+
+
+@pytest.mark.parametrize("shapeless", [False, True])
+@pytest.mark.parametrize("f", [parted, nested, prints])
+def test_derivatives_through_compiled_functions_have_the_bits_of_plain_ones(f, shapeless, capfd):
+    plain, compiled = f(lambda g: g), f(lambda g: mx.compile(g, shapeless=shapeless))
+    for _ in range(3):
+        for k in range(3):
+            x = mx.random.normal((100,), key=mx.random.key(k))
+            for g in (compiled, mx.compile(compiled), mx.compile(plain)):
+                assert mx.array_equal(g(x), plain(x)).item()
+        plain, compiled = [(lambda g: lambda x: mx.grad(g)(x).sum())(g) for g in (plain, compiled)]
+
+
 def test_recursion_without_end_is_an_error_whatever_pythons_limit_is():
     step = mx.compile(lambda x: step(x))
     through = {

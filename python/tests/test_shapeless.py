@@ -170,6 +170,9 @@ def test_refusals_are_guarded(name):
     lambda x: mx.compile(lambda x: x ** 3 / x.mean())(x),
     lambda x: mx.roll(x * x, 1) / x,
     lambda x: mx.cumsum(x / (x @ x)) * x,
+    lambda x: mx.arctan2(mx.einsum("ij,kj->ik", x[None], x[None] * x.shape[0])[0], x),
+    lambda x: mx.sin(x * x.shape[0]) * mx.zeros_like(x * x) + x.reshape(x.shape) * mx.broadcast_to(x, x.shape) * mx.arange(x.shape[0]) * x,
+    lambda x: mx.cond(x[0] > 0, lambda x: x.reshape(x.shape[0]) * x * x.shape[0], lambda x: x, x) * mx.checkpoint(lambda x: x * x.shape[0] * x)(x),
 ])
 def test_derivatives_of_derivatives_have_the_same_bits(f):
     # What is added up where a value is used several times is added up in one order.

@@ -271,7 +271,7 @@ fn random_bits_are_computed_where_they_are_used() {
 
 #[test]
 fn numbers_of_shapes_are_computed_where_they_are_used() {
-    let mut body = "n: f32[] = number_of_elements[axes=(0),dtype=f32,inverted=false] | a\n".to_string();
+    let mut body = "n: f32[] = number_of_elements[axes=(0),dtype=f32,literal=false] | a\n".to_string();
     let sums: Vec<String> = (0..6).map(|i| format!("s{i}")).collect();
     for (i, s) in sums.iter().enumerate() {
         let axes = if i % 2 == 0 { "0" } else { "0,1" };

@@ -211,7 +211,7 @@ impl Operand for Dim {
         if !self.is_symbolic() {
             return weak.array(beside);
         }
-        let count = NumberOfElements { axes: smallvec![self.axis], dtype, inverted: false };
+        let count = NumberOfElements { axes: smallvec![self.axis], dtype, literal: true };
         must(crate::ops::record(count, &[], &[&self.array])).remove(0)
     }
     fn dtype(&self) -> Option<DType> {

@@ -270,6 +270,11 @@ impl Program {
     pub(crate) fn graph_for(&self, arguments: &[Array]) -> Result<Graph> {
         rebound(&self.traced, arguments.iter().map(|a| &a.aval().shape[..]), &self.constants)
     }
+    /// What the function would have recorded for these arguments.
+    pub(crate) fn recorded_for(&self, arguments: &[Array]) -> Result<Graph> {
+        let graph = self.graph_for(arguments)?;
+        if self.guards.is_some() { graph.inline_rules() } else { Ok(graph) }
+    }
     /// The simplified graph for arguments of these shapes.
     pub(crate) fn bound<'a>(&self, shapes: impl Iterator<Item = &'a [usize]> + Clone) -> Result<Graph> {
         let arguments = self.traced.arguments();
@@ -320,7 +325,7 @@ impl Program {
         if silent || self.constants.iter().any(Array::is_traced) {
             // Constants of a trace around this one are inputs to it, which a node of this program would hide.
             let inputs: Vec<Array> = arguments.iter().chain(&self.constants).cloned().collect();
-            let graph = self.graph_for(&arguments)?;
+            let graph = self.recorded_for(&arguments)?;
             let graph = if silent { graph.without_effects() } else { graph };
             return Ok(trace::replay(&graph, &inputs)?.into());
         }

@@ -4,7 +4,7 @@ use crate::aval::Aval;
 use crate::builder::Builder;
 use crate::graph::{Atom, Effect, Equation, Graph, Meta, Var};
 use crate::prim::Prim;
-use crate::prims::{Broadcast, Call};
+use crate::prims::{Broadcast, Call, Reshape};
 use lazuli_kernel::{Result, small};
 use smallvec::{SmallVec, smallvec};
 use std::borrow::Cow;
@@ -31,29 +31,16 @@ impl Graph {
         Ok(Inlined { graph: Cow::Owned(graph), regions })
     }
 
-    /// The same program with the bodies that rules have made in place of their calls, within the bodies of other calls and in branches too, and in the order in which
-    /// its outputs need its equations: what would have been recorded if the shapes had been known. Derivatives add up what they add up in the order of
-    /// equations, so theirs have the same bits then.
+    /// What would have been recorded if the shapes had been known: the bodies that rules have made in place of their calls, numbers in place of extents, nothing
+    /// in place of what changes no shape; within the bodies of other calls and in branches too. In the order in which its outputs need its equations.
+    /// Derivatives add up what they add up in the order of equations, so theirs have the same bits then.
     ///
     /// # Errors
     /// If a body refuses the shapes of its operands.
     pub fn inline_rules(&self) -> Result<Graph> {
-        // What was known is left in its order: a derivative, for instance, of a call.
-        if !self.has_rules() {
-            return Ok(self.clone());
-        }
         let (mut graph, _) = self.expanded(Expand::Rules)?;
         graph.order_by_need();
         Ok(graph)
-    }
-
-    /// Whether a rule makes a body of it, or of what it holds.
-    fn has_rules(&self) -> bool {
-        self.equations.iter().any(|e| match &e.prim {
-            Prim::Call(call) => call.rule.is_some() || call.graphs().any(|g| g.has_rules()),
-            Prim::Cond(cond) => cond.branches.iter().any(|g| g.has_rules()),
-            _ => false,
-        })
     }
 
     /// The same program with the bodies of these calls in their place, and the region of each equation.
@@ -71,12 +58,9 @@ impl Graph {
         Ok((out, regions))
     }
 
-    /// Puts the equations in the order of a walk from the outputs, in depth and first operands first, which drops those that no output needs.
-    /// Equations with an effect keep their places, and all others do then.
+    /// Puts the equations in the order of a walk from those with effects, then from the outputs, in depth and first operands first: the order in which a trace
+    /// is cut out. It drops those that nothing needs.
     pub fn order_by_need(&mut self) {
-        if self.equations.iter().any(|e| e.meta.effect != Effect::None) {
-            return;
-        }
         let mut producers: Vec<Option<usize>> = vec![None; self.avals.len()];
         for (i, e) in self.equations.iter().enumerate() {
             e.outputs.iter().for_each(|v| producers[v.0 as usize] = Some(i));
@@ -85,8 +69,11 @@ impl Graph {
         let mut equations: Vec<Option<Equation>> = std::mem::take(&mut self.equations).into_iter().map(Some).collect();
         let mut entered = vec![false; equations.len()];
         // An equation, and whether what it needs is there.
+        let has_effect = |e: &Option<Equation>| e.as_ref().is_some_and(|e| e.meta.effect != Effect::None);
+        let performed = (0..equations.len()).filter(|&i| has_effect(&equations[i]));
         let mut stack: Vec<(usize, bool)> =
-            self.outputs.iter().rev().filter_map(|&a| producer(a)).map(|i| (i, false)).collect();
+            performed.chain(self.outputs.iter().filter_map(|&a| producer(a))).map(|i| (i, false)).collect();
+        stack.reverse();
         while let Some((i, is_ready)) = stack.pop() {
             if is_ready {
                 self.equations.extend(equations[i].take());
@@ -135,7 +122,7 @@ struct Inliner<'a> {
 #[derive(Clone, Copy, PartialEq)]
 enum Expand {
     Nothing,
-    /// Those whose bodies a rule makes.
+    /// Those whose bodies a rule makes. What the graph says of extents itself, beside these bodies, becomes what it is for known ones.
     Rules,
     All,
 }
@@ -183,9 +170,28 @@ impl Inliner<'_> {
                 }
                 continue;
             }
+            // What rules make is made for known shapes as it is.
+            let was_symbolic = self.expand == Expand::Rules && call.is_none();
+            let symbolic = e.shapes.iter().filter(|_| was_symbolic);
+            let avals: SmallVec<[Aval; 1]> = symbolic.map(|&v| self.out.aval(rename(&names, v.into()))).collect();
+            let known = was_symbolic.then(|| e.prim.with_known_extents(&avals.iter().collect::<Vec<_>>())).flatten();
+            let stands_for = match &e.prim {
+                Prim::NumberOfElements(count) if was_symbolic && count.literal => {
+                    Some(count.value(&avals[0].shape).into())
+                }
+                Prim::Broadcast(_) | Prim::Reshape(Reshape { infer: None, .. }) if was_symbolic => {
+                    let same = self.out.aval(inputs[0]) == body.avals[e.outputs[0].0 as usize];
+                    inputs[0].var().filter(|_| same).map(Atom::from)
+                }
+                _ => None,
+            };
+            if let Some(atom) = stands_for {
+                names[e.outputs[0].0 as usize] = Some(atom);
+                continue;
+            }
             let region = call.map(|(region, _)| region);
             let mut shapes = SmallVec::new();
-            for &v in &e.shapes {
+            for &v in e.shapes.iter().filter(|_| known.is_none()) {
                 shapes.push(self.variable(rename(&names, v.into()), meta, region));
             }
             let mut outputs = SmallVec::new();
@@ -195,9 +201,9 @@ impl Inliner<'_> {
                 outputs.push(fresh);
             }
             let prim = match &e.prim {
-                Prim::Call(inner) if self.expand == Expand::Rules => inner.map_graphs(Graph::inline_rules)?.into(),
-                Prim::Cond(inner) if self.expand == Expand::Rules => inner.map_graphs(Graph::inline_rules)?.into(),
-                prim => prim.clone(),
+                Prim::Call(inner) if was_symbolic => inner.map_graphs(Graph::inline_rules)?.into(),
+                Prim::Cond(inner) if was_symbolic => inner.map_graphs(Graph::inline_rules)?.into(),
+                prim => known.unwrap_or_else(|| prim.clone()),
             };
             self.push(Equation { prim, inputs, shapes, outputs, meta }, region);
         }

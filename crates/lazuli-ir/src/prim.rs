@@ -312,6 +312,19 @@ impl Prim {
         }
     }
 
+    /// The same with numbers for the extents that a program gives it, those of shape operands of these avals; `None` if it takes no such extents.
+    pub(crate) fn with_known_extents(&self, shapes: &[&Aval]) -> Option<Prim> {
+        let known = |dims: &[Dim]| dims.iter().map(|d| Dim::Known(d.resolve(shapes))).collect();
+        Some(match self {
+            Prim::Broadcast(p) => Broadcast { shape: known(&p.shape) }.into(),
+            Prim::Reshape(p) => Reshape { shape: known(&p.shape), ..p.clone() }.into(),
+            Prim::Unflatten(p) => Unflatten { shape: known(&p.shape), ..p.clone() }.into(),
+            Prim::Iota(p) => Iota { shape: known(&p.shape), ..p.clone() }.into(),
+            Prim::RandomBits(p) => RandomBits { shape: known(&p.shape), ..p.clone() }.into(),
+            _ => return None,
+        })
+    }
+
     /// The same without effects in the graphs that it holds.
     pub fn without_effects(&self) -> Prim {
         match self {

@@ -159,15 +159,11 @@ const REFUSED: &[(&str, &str)] = &[
     ("iota[dtype=bool,shape=(3),axis=0]", "[iota] counts in an integer or float dtype, not in bool"),
     ("iota[dtype=i32,shape=(),axis=0]", "[iota] axis 0 is out of bounds for an array with 0 dimensions"),
     (
-        "number_of_elements[axes=(0),dtype=i32,inverted=true] | f32[3]",
-        "[number_of_elements] the inverse needs a float dtype, not int32",
-    ),
-    (
-        "number_of_elements[axes=(1),dtype=i32,inverted=false] | f32[3]",
+        "number_of_elements[axes=(1),dtype=i32,literal=false] | f32[3]",
         "[number_of_elements] axis 1 is out of bounds for an array with 1 dimensions",
     ),
     (
-        "number_of_elements[axes=(1),dtype=i32,inverted=false]",
+        "number_of_elements[axes=(1),dtype=i32,literal=false]",
         "[number_of_elements] counts in a shape operand, and there is none",
     ),
     ("random_bits[shape=(3),width=3] u32[2]", "[random_bits] a width of 3 bytes: it must be 1, 2 or 4"),

@@ -490,6 +490,28 @@ fn what_a_function_returns_comes_back() {
 
 // ---- transformations ----
 
+/// What adds up takes the order of the whole program, wherever compiled functions begin and end in it.
+#[test]
+fn derivatives_through_compiled_functions_have_the_bits_of_plain_ones() {
+    fn inner(x: &Array, a: &Array) -> Array {
+        (x * 2.1f32).sin() * a.cos() * x.dim(0) / (x * x).sum(()).sqrt()
+    }
+    fn outer(inner: impl Fn(&Array, &Array) -> Array, x: &Array) -> Array {
+        (inner(x, &x.tanh()) * x.exp() + x).sum(())
+    }
+    let fixed = compile(inner);
+    let shapeless = compile(inner).shapeless();
+    for n in [50, 51] {
+        let x = array((0..n).map(|i| (i * 37 % 101) as f32 / 31.0 - 1.3).collect::<Vec<_>>());
+        let second = |f: &(dyn Fn(&Array) -> Array + Send + Sync)| {
+            (grad(f)(&x).to_vec::<f32>(), grad(|x: &Array| grad(f)(x).sum(()))(&x).to_vec::<f32>())
+        };
+        let plain = second(&|x| outer(inner, x));
+        assert_eq!(second(&|x| outer(|x, a| fixed(x, a), x)), plain);
+        assert_eq!(second(&|x| outer(|x, a| shapeless(x, a), x)), plain);
+    }
+}
+
 #[test]
 fn transformations_use_the_kept_graph() {
     type F = dyn Fn(&Array) -> Array + Send + Sync;

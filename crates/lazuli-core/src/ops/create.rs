@@ -4,7 +4,8 @@ use super::by_shape::ByShape;
 use super::{astype, binary, record};
 use crate::array::Array;
 use crate::dim::{Extents, Resolved};
-use lazuli_ir::prims::{Broadcast, Iota};
+use crate::shapeless::is_symbolic;
+use lazuli_ir::prims::Iota;
 use lazuli_ir::{Binary, DType, Error, Result, Scalar};
 
 /// An array of this shape, every element `value`.
@@ -50,8 +51,7 @@ pub fn ones(shape: impl Extents, dtype: DType) -> Result<Array> {
 /// ```
 #[track_caller]
 pub fn full_like(a: &Array, value: Scalar) -> Result<Array> {
-    let shape = (0..a.aval().rank() as u32).map(|axis| lazuli_ir::Dim::Of { operand: 0, axis }).collect();
-    Ok(record(Broadcast { shape }, &[&Array::scalar(value)], &[a])?.remove(0))
+    if is_symbolic(a) { full(a.dims(), value) } else { full(&a.aval().shape, value) }
 }
 
 /// 0, 1, 2, … along `axis` of an array of this shape.

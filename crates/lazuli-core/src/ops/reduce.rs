@@ -61,7 +61,7 @@ reductions! {
 #[track_caller]
 fn count(a: &Array, over: Option<&[isize]>, dtype: DType) -> Result<Array> {
     let axes = axes("mean", over, a.ndim())?;
-    Ok(record(NumberOfElements { axes, dtype, inverted: false }, &[], &[a])?.remove(0))
+    Ok(record(NumberOfElements { axes, dtype, literal: false }, &[], &[a])?.remove(0))
 }
 
 fn inexact(a: &Array) -> Result<Array> {

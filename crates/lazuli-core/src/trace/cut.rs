@@ -301,7 +301,7 @@ impl Cutter {
                     self.graph.equations.push(Equation { prim, inputs, shapes, outputs, meta: node.meta });
                     return Ok(());
                 }
-                let mut body = program.graph_for(&record.inputs)?;
+                let mut body = program.recorded_for(&record.inputs)?;
                 if !performed {
                     body = body.without_effects();
                 }

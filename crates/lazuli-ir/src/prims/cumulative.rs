@@ -145,7 +145,7 @@ impl Cumulative {
         };
         let one = Atom::Lit(Scalar::i32(1));
         let at = b.equation(Iota { dtype: DType::I32, shape, axis: self.axis }, &[], &shapes)?[0].into();
-        let count = NumberOfElements { axes: smallvec![self.axis], dtype: DType::I32, inverted: false };
+        let count = NumberOfElements { axes: smallvec![self.axis], dtype: DType::I32, literal: false };
         let n: Atom = b.equation(count, &[], &shapes)?[0].into();
         let number = if self.reverse { b.sub(n, at)? } else { b.add(at, one)? };
         let none = Atom::Lit(Scalar::i32(0));

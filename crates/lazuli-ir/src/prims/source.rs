@@ -50,16 +50,27 @@ impl Primitive for Iota {
     }
 }
 
-/// The product of the extents of `axes` of the equation's one shape operand (or the inverse of it), as a scalar: it holds in shapeless traces.
+/// The product of the extents of `axes` of the equation's one shape operand, as a scalar: it holds in shapeless traces. Where it is `literal` it stands for a
+/// number that would have been one of the program if the shapes had been known, and becomes one when they are ([`Graph::inline_rules`]).
+///
+/// [`Graph::inline_rules`]: crate::Graph::inline_rules
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct NumberOfElements {
     pub axes: SmallVec<[usize; 4]>,
     pub dtype: DType,
-    pub inverted: bool,
+    pub literal: bool,
+}
+
+impl NumberOfElements {
+    /// The number for a shape operand of this shape.
+    pub(crate) fn value(&self, shape: &[usize]) -> Scalar {
+        let n: usize = self.axes.iter().map(|&axis| shape[axis]).product();
+        Scalar::from_i64(self.dtype, n as i64)
+    }
 }
 
 impl Primitive for NumberOfElements {
-    fields!("number_of_elements" axes, dtype, inverted);
+    fields!("number_of_elements" axes, dtype, literal);
     fn arity(&self) -> Arity {
         Arity::Exactly(0)
     }
@@ -69,12 +80,6 @@ impl Primitive for NumberOfElements {
         };
         for &axis in &self.axes {
             check_axis("number_of_elements", axis, of)?;
-        }
-        if self.inverted && !self.dtype.is_float() {
-            return Err(Error::value(
-                "number_of_elements",
-                format!("the inverse needs a float dtype, not {}", self.dtype),
-            ));
         }
         Ok(smallvec![Aval::scalar(self.dtype)])
     }
@@ -91,17 +96,12 @@ impl Primitive for NumberOfElements {
         Lowering::Pointwise
     }
     fn pointwise(&self, cx: &mut dyn Pointwise, _: &[Ix]) -> Lane {
-        let n: usize = self.axes.iter().map(|&axis| cx.shape_operand(0)[axis]).product();
-        let value = match self.inverted {
-            true => Scalar::from_f64(self.dtype, 1.0 / n as f64),
-            false => Scalar::from_i64(self.dtype, n as i64),
-        };
+        let real =
+            NumberOfElements { dtype: if self.dtype == DType::C64 { DType::F32 } else { self.dtype }, ..self.clone() };
+        let value = cx.number(real.value(cx.shape_operand(0)));
         match self.dtype {
-            DType::C64 => {
-                let re = cx.number(Scalar::from_i64(DType::F32, n as i64));
-                Lane::Complex(re, cx.emit().f32(0.0))
-            }
-            _ => Lane::Real(cx.number(value)),
+            DType::C64 => Lane::Complex(value, cx.emit().f32(0.0)),
+            _ => Lane::Real(value),
         }
     }
 }
