@@ -65,11 +65,19 @@ def custom(x):
     return f(x)
 
 
-FUNCTIONS = [choice, nested, trees, numbers, updates, checkpointed, custom]
+def passes(x):
+    # One branch passes its operand on, the other reaches what that one does not.
+    y = mx.cond(x.sum() > 0, lambda x: x, lambda x: mx.sin(x) * W + x, x)
+    return mx.tanh(y) * x + y * y * mx.cos(x)
+
+
+FUNCTIONS = [choice, nested, trees, numbers, updates, checkpointed, custom, passes]
 TRANSFORMS = {
     "value": lambda f: f,
     "gradient": lambda f: mx.grad(lambda x: f(x).sum()),
     "gradient twice": lambda f: mx.grad(lambda x: mx.square(mx.grad(lambda x: f(x).sum())(x)).sum()),
+    "gradient thrice": lambda f: mx.grad(lambda x: mx.grad(lambda x: mx.grad(lambda x: mx.sin(f(x)).sum())(x).sum())(x).sum()),
+    "jvp of a gradient": lambda f: lambda x: mx.jvp(mx.grad(lambda x: f(x).sum()), [x], [mx.cos(x)])[1][0],
     "jvp": lambda f: lambda x: mx.jvp(f, [x], [mx.cos(x)])[1][0],
     "batch": lambda f: lambda x: mx.vmap(f)(mx.stack([x, -x, x * 3])),
     "batch of gradients": lambda f: lambda x: mx.vmap(mx.grad(lambda x: f(x).sum()))(mx.stack([x, -x])),
@@ -87,13 +95,83 @@ def test_compiled_gives_the_bits_of_the_plain_function(function, transform, mode
             assert mx.array_equal(mx.compile(f)(x), want, equal_nan=True).item()
 
 
-def test_a_branch_adds_to_a_derivative_in_the_order_of_the_program():
-    def f(x):
-        y = mx.cond(x.sum() > 0, lambda x: mx.sin(x) * x * mx.cos(x), lambda x: mx.exp(x) * x, x)
-        return (y * x + mx.tanh(x)).sum()
+def test_derivatives_add_up_in_one_order():
+    a = mx.random.normal((100,), key=mx.random.key(9))
 
-    for x in (mx.random.normal((100,), key=mx.random.key(k)) for k in range(4)):
-        assert mx.array_equal(mx.compile(mx.grad(f))(x), mx.grad(f)(x)).item()
+    def f(x):
+        y = mx.cond(x.sum() > 0, lambda x: mx.sin(x) * x * mx.cos(a), lambda x: mx.exp(x) * x + passes(x[:3]).sum(), x)
+        z = mx.cond(y.max() > 2, lambda x, y: x + a, lambda x, y: x * x * y, x, y)
+        return (y * x * z + mx.tanh(x) * z).sum()
+
+    for order in range(1, 4):
+        for x in (mx.random.normal((100,), key=mx.random.key(k)) for k in range(4)):
+            assert mx.array_equal(mx.compile(f)(x), f(x)).item()
+        f = (lambda f: lambda x: mx.grad(f)(x).sum())(f)
+
+
+def test_both_functions_are_called_where_derivatives_are_taken_and_one_runs(capsys):
+    called = []
+
+    def f(x):
+        def yes(x):
+            called.append("yes")
+            mx.debug.print("runs yes")
+            return mx.log(x)
+
+        def no(x):
+            called.append("no")
+            mx.debug.print("runs no")
+            return x
+
+        return mx.cond(x > 0, yes, no, x)
+
+    f(mx.array(2.0))
+    assert called == ["yes"]
+    assert mx.grad(f)(mx.array(2.0)).item() == 0.5 and mx.grad(f)(mx.array(-1.0)).item() == 1
+    assert called == ["yes", "yes", "no", "yes", "no"]
+    assert capsys.readouterr().out == "runs yes\nruns yes\nruns no\n"
+
+
+def test_what_a_branch_draws_and_counts_under_a_derivative_is_what_it_does_alone():
+    count = mx.array(0)
+
+    def f(x):
+        def yes():
+            count[...] = count + 1
+            return mx.random.uniform(shape=(3,)) + mx.random.uniform(shape=(3,))
+
+        return (mx.cond(x.sum() > 0, yes, lambda: mx.random.uniform(shape=(3,))) * x).sum()
+
+    state = [mx.random.state, count]
+    results = []
+    for g in (f, mx.grad(f), mx.compile(mx.grad(f), inputs=state, outputs=state)):
+        mx.random.seed(3)
+        before = count.item()
+        first = [g(x) for x in (POSITIVE, NEGATIVE, POSITIVE)]
+        results.append(([a.tolist() for a in first[1:]], mx.random.uniform().item(), count.item() - before))
+    assert results[1] == results[2] and results[0][1:] == results[1][1:]
+    assert results[0][2] == 2
+
+
+def test_state_that_branches_move_on_under_derivatives_does_not_keep_what_went_before():
+    mx.random.seed(0)
+    count = mx.array(0)
+
+    def step(x):
+        def yes(x):
+            count[...] = count + 1
+            return x * mx.random.uniform(shape=(100_000,))
+
+        return mx.cond(x.sum() > -1e9, yes, lambda x: x, x).sum()
+
+    def run():
+        mx.eval(mx.grad(step)(mx.ones((100_000,))), count, mx.random.state)
+
+    run()
+    before = mx.get_active_memory()
+    for _ in range(20):
+        run()
+    assert mx.get_active_memory() < before + 1_000_000
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)

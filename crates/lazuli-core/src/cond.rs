@@ -1,8 +1,8 @@
 //! Branches on values: [`cond`], and for front ends its parts.
 //!
-//! Where values are there, the function that is chosen is simply called. While something is traced whose values are not, both are, each with all that it records
-//! ([`Branch`]), and one equation holds both graphs; what they reach through their closures is passed to it. A compiled function runs the branch that the value
-//! chooses and no other.
+//! Where nothing is traced, the function that is chosen is simply called. While anything is, both are, each with all that it records ([`Branch`]), and one
+//! equation holds both graphs; what they reach through their closures is passed to it. What runs is the branch that the value chooses and no other. So
+//! the graph that is differentiated is the same one whether the function is compiled or not, and derivatives of any order have the same bits.
 
 use crate::array::Array;
 use crate::function::Output;
@@ -16,13 +16,12 @@ use smallvec::SmallVec;
 use std::cell::Cell;
 use std::sync::Arc;
 
-/// The result of `on_true` if the predicate is true, else that of `on_false`, for these operands. Only one of them runs, in compiled functions too: there, both
-/// are traced, and each call chooses by the value.
+/// The result of `on_true` if the predicate is true, else that of `on_false`, for these operands. Only one of them runs, in compiled functions too: there, and
+/// where derivatives are taken, both are traced, and the value chooses.
 ///
 /// The predicate is an array without axes; numbers other than 0 are true. Both functions give trees of one structure, whose arrays agree in shape and
 /// dtype. Derivatives go through the branch that is taken; under [`vmap`](crate::vmap), if the predicate differs from point to point, both
-/// branches are computed for all points, prints included, and results selected. A first derivative has the bits that it has where the function chosen is simply
-/// called; higher ones add up by branch, so that their last bits may differ.
+/// branches are computed for all points, prints included, and results selected.
 ///
 /// ```
 /// use lazuli_core::{Array, array, compile, cond};
@@ -43,7 +42,7 @@ pub fn cond<T: Tree + Clone, O: Output>(
     operands: &T,
 ) -> O {
     let both = || {
-        if let Some(chosen) = chosen(predicate)? {
+        if let Some(chosen) = called(predicate)? {
             let output = if chosen { on_true(operands) } else { on_false(operands) };
             return output.into_result();
         }
@@ -67,10 +66,10 @@ pub fn cond<T: Tree + Clone, O: Output>(
             let message = "the functions return other trees: both must give the same containers and constants";
             return Err(Error::value("cond", message));
         }
-        let drew = keys.add(&drawn, &mut first, &mut second);
+        let key = keys.after(drawn, predicate, [&mut first, &mut second])?;
         let mut outputs = record(predicate, &inputs, first, second, &|k| format!("array {k} of the result"))?;
-        if drew && let Some(key) = outputs.pop() {
-            keys.set(random::State { key });
+        if let Some(state) = key.or_else(|| outputs.pop().map(|key| random::State { key })) {
+            keys.set(state);
         }
         Ok(tree::fill(&tree, &mut outputs.into_iter()))
     };
@@ -98,8 +97,9 @@ enum Piece {
     Close,
 }
 
-/// The thread's random key while branches are traced. One that belongs to what is traced goes on from the branch that is taken: each draws from the same,
-/// and what is left of it is a result of the choice. Any other moves on at the trace, as ever. If something goes wrong it is as before.
+/// The thread's random key while branches are traced. It goes on from the branch that is taken: each draws from the same key, and what is left of it is a
+/// result of the choice, or, where that is made now, what the one taken has left. One that does not belong to a trace without values
+/// moves on at the trace, as ever. If something goes wrong it is as before.
 struct Keys {
     before: random::State,
     done: Cell<bool>,
@@ -109,29 +109,39 @@ impl Keys {
     fn new() -> Keys {
         Keys { before: random::state(), done: Cell::new(false) }
     }
-    fn is_traced(&self) -> bool {
-        self.before.key.is_traced()
+    fn goes_on(&self) -> bool {
+        self.before.key.is_traced() || !trace::is_recording()
     }
     /// What the first branch has left; the second begins.
     fn next(&self) -> random::State {
         let drawn = random::state();
-        if self.is_traced() {
+        if self.goes_on() {
             random::set_state(self.before.clone());
         }
         drawn
     }
-    /// Makes the key an output of both branches, if one of them drew from it.
-    fn add(&self, drawn: &random::State, first: &mut Branch, second: &mut Branch) -> bool {
-        self.done.set(true);
+    /// The key after the choice. If that is for the choice to say, it becomes an output of both branches, and this is `None`.
+    fn after(
+        &self,
+        drawn: random::State,
+        predicate: &Array,
+        branches: [&mut Branch; 2],
+    ) -> Result<Option<random::State>> {
         let now = random::state();
-        let drew = self.is_traced() && [drawn, &now].iter().any(|s| s.key.id() != self.before.key.id());
-        if drew {
-            first.outputs.push(drawn.key.clone());
-            second.outputs.push(now.key);
+        let drew = [&drawn, &now].iter().any(|s| s.key.id() != self.before.key.id());
+        if !drew || !self.goes_on() {
+            return Ok(Some(now));
         }
-        drew
+        if let Some(key) = left(predicate, &drawn.key, &now.key)? {
+            return Ok(Some(random::State { key }));
+        }
+        for (branch, key) in branches.into_iter().zip([drawn.key, now.key]) {
+            branch.outputs.push(key);
+        }
+        Ok(None)
     }
     fn set(&self, state: random::State) {
+        self.done.set(true);
         random::set_state(state);
     }
 }
@@ -144,11 +154,11 @@ impl Drop for Keys {
     }
 }
 
-/// Which branch is to be called, where that is known: nothing is traced whose values are not there.
+/// Which branch is to be called, without tracing them: nothing is traced around the choice.
 ///
 /// # Errors
 /// If the predicate has axes.
-pub fn chosen(predicate: &Array) -> Result<Option<bool>> {
+pub fn called(predicate: &Array) -> Result<Option<bool>> {
     if predicate.aval().rank() > 0 {
         let of = shape::show(&predicate.aval().shape);
         return Err(Error::value(
@@ -158,10 +168,23 @@ pub fn chosen(predicate: &Array) -> Result<Option<bool>> {
             ),
         ));
     }
-    if trace::is_recording() {
+    if trace::is_tracing() { Ok(None) } else { is_true(predicate).map(Some) }
+}
+
+fn is_true(predicate: &Array) -> Result<bool> {
+    Ok(predicate.try_item_scalar()? != Scalar::zero(predicate.dtype()))
+}
+
+/// What the branch that is taken leaves in the place of an array, where that is known and depends on nothing that is traced, whichever is taken: such an array
+/// need not come out of the choice, which would keep all that the choice is made of.
+///
+/// # Errors
+/// Those of computing the predicate.
+pub fn left(predicate: &Array, on_true: &Array, on_false: &Array) -> Result<Option<Array>> {
+    if trace::is_recording() || on_true.is_traced() || on_false.is_traced() {
         return Ok(None);
     }
-    Ok(Some(predicate.try_item_scalar()? != Scalar::zero(predicate.dtype())))
+    Ok(Some(if is_true(predicate)? { on_true } else { on_false }.clone()))
 }
 
 /// A function as it was traced, not yet cut out.

@@ -157,8 +157,8 @@ pub(crate) fn draw(key: &Array) {
     }
 }
 
-/// Whether a trace is live whose values are not there, or is within one: effects are recorded, and branches are too.
-pub(crate) fn is_recording() -> bool {
+/// Whether a trace is live whose values are not there, or is within one: effects are recorded.
+pub fn is_recording() -> bool {
     LEVELS.with_borrow(|levels| levels.iter().any(|l| !l.has_values))
 }
 

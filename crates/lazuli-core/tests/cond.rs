@@ -52,20 +52,27 @@ fn compiled_branches_give_the_bits_of_plain_ones() {
     });
 }
 
-/// Infinities and NaN of the branch that is not taken stay where they are.
+/// Where a branch passes an operand on, where only one reaches an array, and where it adds to what there is.
 #[test]
-fn a_branch_adds_to_a_derivative_in_the_order_of_the_program() {
-    let f = |x: &Array| {
-        let y = cond(&x.sum(()).greater(0.0), |x: &Array| x.sin() * x * x.cos(), |x: &Array| x.exp() * x, x);
-        (y * x + x.tanh()).sum(())
-    };
+fn derivatives_of_any_order_add_up_in_one_order() {
+    fn f(x: &Array) -> Array {
+        let w = x.tanh();
+        let y = cond(&x.sum(()).greater(0.0), |x: &Array| x.sin() * x * &w, |x: &Array| x.clone(), x);
+        let z = cond(&y.max(()).greater(1.0), |y: &Array| y + 1.0, |y: &Array| y.exp() * x, &y);
+        (&y * x * &z + x.tanh() * z).sum(())
+    }
+    let second = |x: &Array| grad(f)(x).sum(());
+    let third = move |x: &Array| grad(second)(x).sum(());
     for sign in [1.0, -1.0] {
         let x: Vec<f32> = (0..100).map(|i| sign * ((i * 37 % 101) as f32 / 31.0 - 0.3)).collect();
         let x = array(x);
         assert_eq!(compile(grad(f))(&x).to_vec::<f32>(), grad(f)(&x).to_vec::<f32>());
+        assert_eq!(compile(grad(second))(&x).to_vec::<f32>(), grad(second)(&x).to_vec::<f32>());
+        assert_eq!(compile(grad(third))(&x).to_vec::<f32>(), grad(third)(&x).to_vec::<f32>());
     }
 }
 
+/// Infinities and NaN of the branch that is not taken stay where they are.
 #[test]
 fn the_other_branch_does_not_run() {
     let f = |x: &Array| cond(&x.greater(0.0), |x: &Array| x.log(), |x: &Array| x * 0.0, x);
@@ -156,6 +163,16 @@ fn the_random_key_goes_on_from_the_branch_that_ran() {
         assert_eq!(plain.0.to_vec::<f32>(), fast.0.to_vec::<f32>());
         assert_eq!(plain.1.to_vec::<f32>(), fast.1.to_vec::<f32>());
         assert_eq!(a.key.to_vec::<u32>(), b.key.to_vec::<u32>());
+    }
+    // Where derivatives are taken it is the thread's key that goes on so.
+    let f = |x: &Array| cond(&x.greater(0.0), |x: &Array| x * random::uniform([2]).sum(()), |x: &Array| x.clone(), x);
+    for p in [1.0, -1.0] {
+        random::set_state(random::State::new(7));
+        f(&array(p));
+        let after = random::state().key.to_vec::<u32>();
+        random::set_state(random::State::new(7));
+        grad(f)(&array(p));
+        assert_eq!(random::state().key.to_vec::<u32>(), after);
     }
     // Branches that draw nothing leave the thread's key alone.
     let key = random::state().key.id();

@@ -11,8 +11,8 @@ use crate::errors::{Raised, run, run_detached};
 use crate::frames::{Scope, Seen};
 use crate::transforms::{Nested, name_of};
 use crate::tree::{self, Kept, Template};
-use lazuli_core::Array;
 use lazuli_core::cond::{self, Branch};
+use lazuli_core::{Array, trace};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyComplex, PyDict, PyFloat, PyInt, PyList, PyTuple};
@@ -41,7 +41,7 @@ pub fn _cond<'py>(
         let arguments = template.fill(py, Kept::Classes, &mut arrays.iter().cloned())?;
         numbers_as_arrays(fun.call(arguments.cast_into::<PyTuple>()?, None)?)
     };
-    match run_detached(py, || cond::chosen(&predicate))? {
+    match run_detached(py, || cond::called(&predicate))? {
         Some(true) => return call(on_true, &inputs),
         Some(false) => return call(on_false, &inputs),
         None => {}
@@ -77,38 +77,57 @@ pub fn _cond<'py>(
         )));
     }
     let own = first.branch.outputs.len();
-    let objects = updated_objects(py, &mut first, &mut second)?;
+    let (objects, left) = updated_objects(py, &predicate, &mut first, &mut second)?;
     let path = |k: usize| match k < own {
         true => format!("array {k} of the result"),
         false => "an array that is updated in place".into(),
     };
     let mut outputs = run(|| cond::record(&predicate, &inputs, first.branch, second.branch, &path))?;
-    for (object, now) in objects.iter().zip(outputs.split_off(own)) {
+    for (object, now) in left.into_iter().chain(objects.into_iter().zip(outputs.split_off(own))) {
         PyArray::update(object.bind(py), now);
     }
     first.result.fill(py, Kept::Classes, &mut outputs.into_iter())
 }
 
-/// The objects that either function updates in place; what each leaves in them becomes an output of it.
-fn updated_objects(py: Python<'_>, first: &mut Traced, second: &mut Traced) -> PyResult<Vec<Py<PyArray>>> {
+/// Objects with what is in them after the choice.
+type Known = Vec<(Py<PyArray>, Array)>;
+
+/// The objects that either function updates in place: those for which what each leaves in them has become an output of it, then those for which it is known
+/// what the choice leaves.
+fn updated_objects(
+    py: Python<'_>,
+    predicate: &Array,
+    first: &mut Traced,
+    second: &mut Traced,
+) -> PyResult<(Vec<Py<PyArray>>, Known)> {
     let key = crate::random::key_object(py)?;
     let mut objects: Vec<Py<PyArray>> = Vec::new();
     for seen in first.updated.iter().chain(&second.updated) {
         let is_key = seen.object.is(&key);
-        if is_key && !key.get().get().is_traced() {
+        if is_key && !key.get().get().is_traced() && trace::is_recording() {
             // A key that is not part of what is traced moves on at the trace, as ever.
             PyArray::update(&key, seen.now.clone());
         } else if !objects.iter().any(|o| o.is(&seen.object)) {
             objects.push(seen.object.clone_ref(py));
         }
     }
-    for object in &objects {
-        for side in [&mut *first, &mut *second] {
-            let now = side.updated.iter().find(|s| s.object.is(object)).map(|s| s.now.clone());
-            side.branch.outputs.push(now.unwrap_or_else(|| object.get().get()));
+    let (mut outputs, mut known) = (Vec::new(), Vec::new());
+    for object in objects {
+        let now = [&*first, &*second].map(|side| {
+            let updated = side.updated.iter().find(|s| s.object.is(&object));
+            updated.map_or_else(|| object.get().get(), |s| s.now.clone())
+        });
+        match run_detached(py, || cond::left(predicate, &now[0], &now[1]))? {
+            Some(left) => known.push((object, left)),
+            None => {
+                let [on_true, on_false] = now;
+                first.branch.outputs.push(on_true);
+                second.branch.outputs.push(on_false);
+                outputs.push(object);
+            }
         }
     }
-    Ok(objects)
+    Ok((outputs, known))
 }
 
 /// The same tree with arrays for numbers: what a branch gives is data.

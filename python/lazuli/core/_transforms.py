@@ -199,10 +199,10 @@ def checkpoint(fun: Callable[P, R]) -> Callable[P, R]:
 def cond(pred: Any, true_fun: Callable[..., R], false_fun: Callable[..., R], *operands: Any) -> R:
     """Calls ``true_fun(*operands)`` if ``pred`` is true, else ``false_fun(*operands)``: a branch on a value, in compiled functions too.
 
-    Where values are known, the function that is chosen is simply called. In a function that is compiled or vectorised both are
-    traced, and at each call only the one that the value chooses runs. What they reach through their closures is passed along; an array
-    that one of them updates in place (``x[0] = ...``, ``mx.random.state``) is updated if that one runs. Other side effects happen at
-    the trace, as those of compiled functions.
+    In plain code the function that is chosen is simply called. In a function that is compiled, vectorised or differentiated both are
+    called, to be traced, and only what the one does that the value chooses is run. What they reach through their closures is passed
+    along; an array that one of them updates in place (``x[0] = ...``, ``mx.random.state``) is updated if that one is chosen. Other
+    side effects happen at the trace, as those of compiled functions.
 
     Derivatives go through the branch that is taken. Under :func:`vmap`, a predicate that differs from point to point makes both
     branches run for all points (with what they print), and results are selected.
