@@ -148,7 +148,7 @@ def _reached(fun: Any) -> Iterator[_Found]:
     todo = [_Found(fun, None, "")]
     for found in todo:  # which grows, and keeps alive what ``seen`` tells apart
         value = found.value
-        is_class = isinstance(value, type) and _is_users(value.__module__)
+        is_class = isinstance(value, type) and is_users(value.__module__)
         if id(value) in seen or isinstance(value, _IMMUTABLE) and not is_class:
             continue
         seen.add(id(value))
@@ -175,7 +175,7 @@ def _reached(fun: Any) -> Iterator[_Found]:
             cls = type(value)
             if id(cls) not in classes:
                 classes.add(id(cls))
-                named = [("", cls)] if _is_users(cls.__module__) else ()
+                named = [("", cls)] if is_users(cls.__module__) else ()
             if found.depth < _DEEP:
                 parts = (_Found(child, found, step, found.depth + 1) for step, child in _parts(value))
                 todo += itertools.islice(parts, _WIDE)
@@ -198,11 +198,11 @@ def _names_in(fun: types.FunctionType) -> Iterator[tuple[str, Any]]:
             if name in fun.__globals__:
                 value = fun.__globals__[name]
                 yield name, value
-                if isinstance(value, types.ModuleType) and _is_users(value.__name__):
+                if isinstance(value, types.ModuleType) and is_users(value.__name__):
                     yield from ((f"{name}.{k}", vars(value)[k]) for k in names if k in vars(value))
 
 
-def _is_users(module: str) -> bool:
+def is_users(module: str) -> bool:
     """Whether a module is neither Lazuli's nor one that comes with Python or was installed."""
     package = module.partition(".")[0]
     file = getattr(sys.modules.get(module), "__file__", None) or ""
@@ -212,7 +212,7 @@ def _is_users(module: str) -> bool:
 def _attributes_of(cls: type) -> Iterator[tuple[str, Any]]:
     """What a class and those that it derives from hold: values, methods and properties."""
     for base in cls.__mro__:
-        if _is_users(base.__module__):
+        if is_users(base.__module__):
             for name, value in vars(base).items():
                 if isinstance(value, (staticmethod, classmethod)):
                     yield "", value.__func__

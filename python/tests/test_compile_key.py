@@ -403,15 +403,39 @@ class Options:
     parts: list = dataclasses.field(default_factory=lambda: [1.0])
 
 
+class Plain:
+    def __init__(self, scale):
+        self.scale = scale
+        self.me = self
+
+    def scaled(self, x):
+        return x * self.scale
+
+
+class Slots:
+    __slots__ = ("scale",)
+
+
+class Rows(list):
+    pass
+
+
 class Configured(nn.Module):
     def __init__(self):
         super().__init__()
+        self.plain = Plain(2.0)
+        self.slots = Slots()
+        self.slots.scale = 3.0
+        self.rows = Rows([1.0])
+        self.method = Plain(0.5).scaled
+        self.part = functools.partial(Plain.scaled, Plain(1.5))
         self.options = Options()
         self.space = types.SimpleNamespace(nested=Options())
         self.set, self.queue = {1}, collections.deque([1.0])
 
     def __call__(self, x):
         x = x * self.options.scale * self.options.parts[0] * self.space.nested.scale
+        x = self.part(self.method(x * self.plain.scale * self.slots.scale * self.rows[0]))
         return x * len(self.set) * self.queue[0]
 
 
@@ -421,6 +445,12 @@ CHANGES = {
     "a namespace": lambda m: setattr(m.space.nested, "scale", 7.0),
     "a set": lambda m: m.set.add(2),
     "a queue": lambda m: m.queue.appendleft(11.0),
+    "an object": lambda m: setattr(m.plain, "scale", 4.0),
+    "an object with slots": lambda m: setattr(m.slots, "scale", 5.0),
+    "an object of a list's class": lambda m: m.rows.insert(0, 6.0),
+    "the object of a method": lambda m: setattr(m.method.__self__, "scale", 7.0),
+    "an object in a partial": lambda m: setattr(m.part.args[0], "scale", 8.0),
+    "another object": lambda m: setattr(m, "plain", Plain(9.0)),
     "an object of itself": lambda m: setattr(m.space, "me", m.space),
 }
 
@@ -454,6 +484,31 @@ def test_attributes_of_captured_optimizers_are_part_of_the_key():
     assert traced(lambda: compiled(x)) == 1
     optimizer.learning_rate = 0.01  # an array: no reason to trace
     assert traced(lambda: compiled(x)) == 0
+
+
+class Tuned(optim.Optimizer):
+    def __init__(self):
+        super().__init__()
+        self.options, self.plain = {"scale": 2.0}, Plain(3.0)
+
+    def init_single(self, parameter, state):
+        pass
+
+    def apply_single(self, gradient, parameter, state):
+        return parameter - gradient * self.options["scale"] * self.plain.scale
+
+
+def test_what_is_in_attributes_of_captured_optimizers_is_part_of_the_key():
+    for wrap in (lambda o: o, lambda o: optim.MultiOptimizer([o], [])):
+        tuned = Tuned()
+        optimizer, model = wrap(tuned), {"w": mx.array([1.0, 2.0])}
+        optimizer.init(model)
+        compiled = mx.compile(lambda x: optimizer.apply_gradients({"w": x}, model)["w"], inputs=[optimizer.state, model], outputs=optimizer.state)
+        for change in (lambda: None, lambda: tuned.options.update(scale=5.0), lambda: setattr(tuned.plain, "scale", 7.0)):
+            change()
+            assert mx.array_equal(compiled(A), model["w"] - A * tuned.options["scale"] * tuned.plain.scale)
+            assert traced(lambda: compiled(A)) == 0
+    assert not optim.Adam(0.1).state._loose and not optim.SGD(lambda step: 0.1).state._loose
 
 
 def test_numpy_arrays_cannot_be_captured():

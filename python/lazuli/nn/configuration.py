@@ -11,23 +11,26 @@ Invariants:
   of an interned configuration, so turning ``training`` off and on again comes back to the
   first version, and to the trace made for it.
 - Values compare by type and bits (``1``, ``1.0`` and ``True`` differ, ``0.0`` and ``-0.0`` too),
-  containers and records (dataclasses, namespaces) by what is in them. Anything else compares by
-  identity.
-- What can change without being assigned makes a module ``_loose``: ``compile`` has its version
-  brought up to date at every call.
+  containers, records (dataclasses, namespaces) and objects of the user's own classes by what is in
+  them, partial applications and bound methods by what they are made of. Anything else compares
+  by identity: functions, arrays, objects of other classes.
+- What can change without being assigned makes a module ``_loose``, or the state of an optimizer:
+  ``compile`` has its version brought up to date at every call.
 - A version is never used for two configurations: forgetting interned ones only costs a trace.
 
 For the reader of versions: modules and optimizer states are dictionaries of a subclass, and have
 ``_version`` in their ``__dict__``; dictionaries without one have nothing but their items.
 
-Absent: changes *inside* an object that is no container or record, and inside an attribute of an
-optimizer, are not seen.
+Absent: changes inside objects of classes that were installed (a tokenizer, a file), and beyond the
+first 1,024 values that objects of the user's hold: looking at all would take longer than the call.
 """
 
 from __future__ import annotations
 
 import collections
 import dataclasses
+import enum
+import functools
 import threading
 import types
 import weakref
@@ -36,6 +39,8 @@ from itertools import count
 from typing import Any
 
 import lazuli.core as mx
+from lazuli import _reach
+from lazuli._members import members
 
 _INTERNED_AT_MOST = 4096
 
@@ -78,37 +83,96 @@ def _record(value: Any) -> dict[str, Any] | None:
     return vars(value) if type(value) is types.SimpleNamespace else None
 
 
+_looked_into: weakref.WeakKeyDictionary[type, bool] = weakref.WeakKeyDictionary()
+
+
+def _looks_into(cls: type) -> bool:
+    """Whether objects of a class are looked into: one of the user's own, of which two objects can be told apart, by identity or by all that they hold."""
+    known = _looked_into.get(cls)
+    if known is None:
+        own = _reach.is_users(cls.__module__) and cls.__module__ != "builtins"
+        is_data = not issubclass(cls, (type, enum.Enum, Configured, mx.array))
+        is_all = all(base is object or base.__module__ in ("abc", "typing") or _reach.is_users(base.__module__) for base in cls.__mro__)
+        known = _looked_into[cls] = own and is_data and (cls.__weakrefoffset__ > 0 or is_all)
+    return known
+
+
+def _parts(value: Any) -> tuple[Any, dict[str, Any]] | None:
+    """What an object that is no container is made of, if that is looked at, behind what tells it from others of the same parts: its class or itself."""
+    kind = type(value)
+    if kind is functools.partial:
+        return kind, {"func": value.func, "args": value.args, "keywords": value.keywords}
+    if kind is types.MethodType:
+        return kind, {"self": value.__self__, "function": value.__func__}
+    record = _record(value)
+    if record is not None:
+        return kind, record
+    if not _looks_into(kind):
+        return None
+    parts = {name: getattr(value, name) for name in members(kind) if hasattr(value, name)}
+    parts |= getattr(value, "__dict__", {})
+    if isinstance(value, (list, tuple, set, frozenset, collections.deque)):
+        parts["items of it"] = list(value)
+    elif isinstance(value, dict):
+        parts["items of it"] = dict(value)
+    return value if kind.__weakrefoffset__ else kind, parts
+
+
 def _can_change(value: Any) -> bool:
     """Whether what a value is can change without an assignment to the attribute."""
     if type(value) in (tuple, frozenset):
         return any(map(_can_change, value))
-    return type(value) in (list, set, dict, collections.deque) or _record(value) is not None
+    if type(value) is types.MethodType:
+        return _can_change(value.__self__)
+    return type(value) in (list, set, dict, collections.deque) or _parts(value) is not None
 
 
-_DEEP = 8
+_DEEP = 32
+_MANY = 1024
 
 
-def _key(value: Any, within: tuple[int, ...] = ()) -> Any:
-    """What a value is, by type; ``within`` are the ids of the containers around it."""
-    kind = type(value)
-    if kind in (int, bool, str, bytes, type(None), mx.Dtype):
-        return kind, value
-    if kind in (float, complex):
-        return kind, repr(value)  # tells -0.0 from 0.0, and NaN equals NaN
-    record = _record(value)
-    if record is None and kind not in (tuple, list, collections.deque, set, frozenset, dict):
-        return _Identity(value)
-    if id(value) in within:
-        return "again", within.index(id(value))
-    if len(within) >= _DEEP:
-        return _Identity(value)
-    within += (id(value),)
-    if record is not None:
-        return _Identity(kind), tuple((name, _key(v, within)) for name, v in record.items())
-    if kind is dict:
-        return kind, tuple((_key(k, within), _key(v, within)) for k, v in value.items())
-    keys = (_key(v, within) for v in value)
-    return kind, frozenset(keys) if kind in (set, frozenset) else tuple(keys)
+class _Look:
+    """One look at the attributes of an object.
+
+    What is met again is not gone through again. Of what objects of the user's hold, so many values are looked at in all.
+    """
+
+    def __init__(self) -> None:
+        #: By id: what was met, which lives at least as long as this, and its number.
+        self.met: dict[int, tuple[Any, int]] = {}
+        self.depth = 0
+        self.objects = 0
+        self.left = _MANY
+
+    def key(self, value: Any) -> Any:
+        """What a value is, by type."""
+        kind = type(value)
+        if self.objects:
+            self.left -= 1
+        if kind in (int, bool, str, bytes, type(None), mx.Dtype):
+            return kind, value
+        if kind in (float, complex):
+            return kind, repr(value)  # tells -0.0 from 0.0, and NaN equals NaN
+        if id(value) in self.met:
+            return "again", self.met[id(value)][1]
+        parts = _parts(value)
+        is_container = kind in (tuple, list, collections.deque, set, frozenset, dict)
+        if not is_container and parts is None or self.depth >= _DEEP or self.left < 0:
+            return _Identity(value)
+        self.met[id(value)] = value, len(self.met)
+        self.depth += 1
+        self.objects += not is_container
+        try:
+            if parts is not None:
+                which, attributes = parts
+                return _Identity(which), tuple((name, self.key(v)) for name, v in attributes.items())
+            if kind is dict:
+                return kind, tuple((self.key(k), self.key(v)) for k, v in value.items())
+            keys = (self.key(v) for v in value)
+            return kind, frozenset(keys) if kind in (set, frozenset) else tuple(keys)
+        finally:
+            self.depth -= 1
+            self.objects -= not is_container
 
 
 def _version_of(configuration: tuple) -> int:
@@ -124,10 +188,12 @@ def _version_of(configuration: tuple) -> int:
 class Configured:
     """A mixin: objects whose attribute writes keep ``_version`` up to date.
 
-    ``_version`` is an ``int`` in ``__dict__``. Names in ``_outside_configuration`` do not count.
+    ``_version`` is an ``int`` in ``__dict__``. Names in ``_outside_configuration`` do not count; when
+    the contents of those in ``_changed_by_itself`` change, the class says so.
     """
 
     _outside_configuration: frozenset[str] = frozenset({"_version"})
+    _changed_by_itself: frozenset[str] = frozenset()
     _version: int
     _loose: bool = False
 
@@ -153,7 +219,8 @@ class Configured:
         own = self.__dict__
         own.pop("_loose", None)
         attributes = {name: value for name, value in own.items() if name not in self._outside_configuration}
-        if any(map(_can_change, attributes.values())):
+        if any(_can_change(value) for name, value in attributes.items() if name not in self._changed_by_itself):
             own["_loose"] = True
-        configuration = frozenset((name, _key(value)) for name, value in attributes.items())
+        look = _Look()
+        configuration = frozenset((name, look.key(value)) for name, value in attributes.items())
         own["_version"] = _version_of((type(self), configuration))

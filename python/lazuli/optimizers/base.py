@@ -17,6 +17,7 @@ Absent: parameter groups (use :class:`MultiOptimizer`).
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -34,12 +35,23 @@ Schedule = Callable[[mx.array], mx.array]
 class OptimizerState(dict):
     """A dictionary that carries the ``_version`` of its optimizer's attributes.
 
-    ``compile`` sees only the state that it captures, not the optimizer. Copies and pickles are
-    plain dictionaries.
+    ``compile`` sees only the state that it captures, not the optimizer, and has it look at its
+    attributes again where they can change unseen. Copies and pickles are plain dictionaries.
     """
 
     _version: int
     _loose = False
+    _owner: weakref.ref[Optimizer]
+
+    def _belong_to(self, optimizer: Optimizer) -> None:
+        """Take over the version of the optimizer's attributes."""
+        self._version, self._loose, self._owner = optimizer._version, optimizer._loose, weakref.ref(optimizer)
+
+    def _configuration_changed(self) -> None:
+        optimizer = self._owner()
+        if optimizer is not None:
+            optimizer._configuration_changed()
+            self._belong_to(optimizer)
 
     def __reduce__(self) -> tuple:
         return dict, (dict(self),)
@@ -64,6 +76,7 @@ class Optimizer(Configured):
     """
 
     _outside_configuration = frozenset({"_version", "_state"})
+    _changed_by_itself = frozenset({"_schedulers"})
     _state: OptimizerState
 
     def __init__(self, schedulers: Mapping[str, Schedule] | None = None) -> None:
@@ -77,7 +90,7 @@ class Optimizer(Configured):
     def _configuration_changed(self) -> None:
         super()._configuration_changed()
         if "_state" in self.__dict__:
-            self._state._version = self._version
+            self._state._belong_to(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         if "_state" in state:
@@ -94,7 +107,7 @@ class Optimizer(Configured):
     @state.setter
     def state(self, state: dict[str, Any]) -> None:
         self._state = OptimizerState(state)
-        self._state._version = self._version
+        self._state._belong_to(self)
 
     @property
     def step(self) -> mx.array:
@@ -332,7 +345,7 @@ class MultiOptimizer(Optimizer):
     def state(self) -> dict[str, Any]:
         """The states of the optimizers, as ``{"states": [...]}``."""
         state = OptimizerState(states=[optimizer.state for optimizer in self.optimizers])
-        state._version = self._version
+        state._belong_to(self)
         return state
 
     @state.setter
