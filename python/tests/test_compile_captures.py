@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import warnings
 from functools import partial
 from typing import NamedTuple
 
@@ -337,6 +338,78 @@ STATES = [
 @pytest.mark.parametrize("make", STATES)
 def test_a_compiled_function_does_to_its_state_what_the_function_does(make):
     run_both(make)
+
+
+def swaps(s, x):
+    s["a"], s["b"] = s["b"], s["a"]
+    s["a"][0] = s["a"][0] + x
+
+
+def shifts(s, x):
+    # What goes stays as it was, and what stays is the same object in another place.
+    gone = s["layers"].pop(0)
+    s["layers"].append({"x": gone["x"] * x})
+    s["layers"][0]["x"] += 1
+    s["layers"][0]["seen"] = x
+
+
+def nests(s, x):
+    s["new"] = {"was": s["a"], "pair": (s["b"], [s["layers"]])}
+    s["a"].append(x)
+    s["b"] = [s.get("old", x)]
+
+
+def returns(s, x):
+    s["layers"][0], s["layers"][1] = s["layers"][1], s["layers"][0]
+    s["layers"] = s["layers"][::-1]
+    s["layers"][-1]["x"] = x
+
+
+@pytest.mark.parametrize("captured", [["inputs", "outputs"], ["outputs"]], ids=str)
+@pytest.mark.parametrize("change", [swaps, shifts, nests, returns])
+def test_containers_that_are_moved_stay_the_same_objects(change, captured):
+    def run(compile):
+        state = {"a": [mx.array(1.0)], "b": [mx.array(2.0)], "layers": [{"x": mx.array(3.0 + i)} for i in range(3)]}
+        known = [state, state["a"], state["b"], state["layers"], *state["layers"]]
+        step = compile(lambda x: change(state, x), **dict.fromkeys(captured, state))
+
+        def which(v):
+            number = next((i for i, k in enumerate(known) if k is v), None)
+            if isinstance(v, dict):
+                return number, {k: which(x) for k, x in v.items()}
+            return (number, type(v), [which(x) for x in v]) if isinstance(v, (list, tuple)) else v.item()
+
+        # State that is no input is what it was at the trace.
+        for _ in range(3 if len(captured) == 2 else 1):
+            step(mx.array(10.0))
+            yield [which(k) for k in known]
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", mx.CaptureWarning)
+        assert list(run(mx.compile)) == list(run(lambda f, **_: f))
+
+
+def test_arrays_of_output_captures_that_are_updated_and_dropped_are_updated():
+    def run(compile):
+        state = {"a": mx.array(1.0), "list": []}
+
+        def step(x):
+            a, (b,) = state["a"], state["list"]
+            a += x
+            b *= x
+            state["a"] = x
+            del state["list"][:]
+
+        step = compile(step, outputs=state)
+        for start in (1.0, 1.0):
+            a, b = state["a"], mx.array(2.0)
+            state["list"].append(b)
+            a[...] = start
+            step(mx.array(3.0))
+            yield a.item(), b.item(), state["a"].item(), len(state["list"])
+
+    with pytest.warns(mx.CaptureWarning):
+        assert list(run(mx.compile)) == list(run(lambda f, **_: f))
 
 
 def test_state_that_grows_costs_one_more_trace():

@@ -256,13 +256,23 @@ pub fn map_arrays<'py>(
     v: &Bound<'py, PyAny>,
     see: &mut dyn FnMut(&Bound<'py, PyArray>) -> PyResult<()>,
 ) -> PyResult<Template> {
-    if let Ok(a) = v.cast::<PyArray>() {
-        see(a)?;
+    map_places(v, &mut |x| match x.cast::<PyArray>() {
+        Ok(array) => see(array).map(|()| true),
+        Err(_) => Ok(false),
+    })
+}
+
+/// Takes a tree apart; where `take` says so of a part, the template has a place for it in the place of an array.
+pub fn map_places<'py>(
+    v: &Bound<'py, PyAny>,
+    take: &mut dyn FnMut(&Bound<'py, PyAny>) -> PyResult<bool>,
+) -> PyResult<Template> {
+    if take(v)? {
         return Ok(Template::Array);
     }
     let _level = Level::enter()?;
     if let Ok(list) = v.cast::<PyList>() {
-        let items = list.iter().map(|x| map_arrays(&x, see)).collect::<PyResult<_>>()?;
+        let items = list.iter().map(|x| map_places(&x, take)).collect::<PyResult<_>>()?;
         let derived = (!list.is_exact_instance_of::<PyList>()).then(|| shell(v)).transpose()?;
         return Ok(Template::List(derived.map(Bound::unbind), items));
     }
@@ -274,16 +284,16 @@ pub fn map_arrays<'py>(
                 Some((tuple.get_type().unbind(), attributes))
             }
         };
-        return Ok(Template::Tuple(derived, tuple.iter().map(|x| map_arrays(&x, see)).collect::<PyResult<_>>()?));
+        return Ok(Template::Tuple(derived, tuple.iter().map(|x| map_places(&x, take)).collect::<PyResult<_>>()?));
     }
     if let Ok(dict) = v.cast::<PyDict>() {
-        let entry = |(k, x): (Bound<'py, PyAny>, _)| Ok((k.unbind(), map_arrays(&x, see)?));
+        let entry = |(k, x): (Bound<'py, PyAny>, _)| Ok((k.unbind(), map_places(&x, take)?));
         let entries = entries(dict)?.into_iter().map(entry).collect::<PyResult<_>>()?;
         let derived = (!dict.is_exact_instance_of::<PyDict>()).then(|| shell(v)).transpose()?;
         return Ok(Template::Dict(derived.map(Bound::unbind), entries));
     }
     if let Some(node) = nodes::find(v)? {
-        let children = node.children.iter().map(|x| map_arrays(&x, see)).collect::<PyResult<_>>()?;
+        let children = node.children.iter().map(|x| map_places(&x, take)).collect::<PyResult<_>>()?;
         return Ok(Template::Node(v.get_type().unbind(), node.aux.unbind(), children));
     }
     Ok(Template::Leaf(v.clone().unbind()))

@@ -1,7 +1,8 @@
 //! Captured trees: what they were before a trace, what a call does to them.
 //!
 //! Captured containers are the user's own and stay the same objects. A trace runs on them; afterwards each place of an output capture is
-//! compared with what stood there before, which gives an [`Edit`] that later calls repeat.
+//! compared with what stood there before, which gives an [`Edit`] that later calls repeat. A container that stands elsewhere afterwards is moved, and
+//! an array object that was updated in place and stands nowhere is updated still: both are named by where they were ([`Captured`]).
 
 use super::entry::{Outputs, Results};
 use crate::array::PyArray;
@@ -9,12 +10,13 @@ use crate::frames;
 use crate::nodes;
 use crate::random::RandomState;
 use crate::tree::{self, Level, Template};
+use lazuli_core::Array;
 use pyo3::exceptions::PyValueError;
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Shallow copies of containers, and of the attributes of those that have some.
 #[derive(Default)]
@@ -159,6 +161,211 @@ fn copy_of<'py>(dict: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyDict>> {
     Ok(copy)
 }
 
+/// One step on the way to a part of a tree.
+#[derive(Debug)]
+enum Step {
+    Item(usize),
+    Entry(Py<PyAny>),
+    Child(usize),
+}
+
+/// The way from a captured tree to a part of it.
+#[derive(Debug, Default)]
+struct Path(Vec<Step>);
+
+impl Path {
+    /// The same, with more steps behind it.
+    fn and(&self, more: impl IntoIterator<Item = Step>, py: Python<'_>) -> Path {
+        let copy = |step: &Step| match step {
+            Step::Item(i) => Step::Item(*i),
+            Step::Entry(key) => Step::Entry(key.clone_ref(py)),
+            Step::Child(i) => Step::Child(*i),
+        };
+        Path(self.0.iter().map(copy).chain(more).collect())
+    }
+    /// What stands there now.
+    fn find<'py>(&self, tree: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let mut at = tree.clone();
+        for step in &self.0 {
+            let next = match step {
+                Step::Item(i) => match (at.cast::<PyList>(), at.cast::<PyTuple>()) {
+                    (Ok(list), _) => list.get_item(*i).ok(),
+                    (_, Ok(tuple)) => tuple.get_item(*i).ok(),
+                    _ => None,
+                },
+                Step::Entry(key) => at.cast::<PyDict>().ok().map(|dict| dict.get_item(key)).transpose()?.flatten(),
+                Step::Child(i) => nodes::find(&at)?.and_then(|node| node.children.get_item(*i).ok()),
+            };
+            at = next.ok_or_else(|| moved(&at, "another structure"))?;
+        }
+        Ok(at)
+    }
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.0.iter().try_for_each(|step| match step {
+            Step::Entry(key) => visit.call(key),
+            Step::Item(_) | Step::Child(_) => Ok(()),
+        })
+    }
+}
+
+/// Where the lists, dicts and arrays of a captured tree were before the function ran.
+#[derive(Default)]
+pub struct Origins {
+    /// In order, those around others first, and their numbers by address.
+    containers: Vec<(Py<PyAny>, Path)>,
+    numbers: HashMap<usize, usize>,
+    /// By number, those whose change is known.
+    seen_to: Vec<bool>,
+    arrays: Vec<(Py<PyArray>, Path)>,
+}
+
+impl Origins {
+    fn of(tree: &Bound<'_, PyAny>, saved: &Snapshot) -> PyResult<Origins> {
+        let py = tree.py();
+        let mut found = Origins::default();
+        let mut seen = HashSet::new();
+        let mut todo = vec![(tree.clone(), Path::default())];
+        while let Some((v, path)) = todo.pop() {
+            if !seen.insert(v.as_ptr() as usize) {
+                continue;
+            }
+            if let Ok(array) = v.cast::<PyArray>() {
+                found.arrays.push((array.clone().unbind(), path));
+                continue;
+            }
+            let items = saved.items(&v);
+            let items = items.as_ref().unwrap_or(&v);
+            let mut add = |x, step| todo.push((x, path.and([step], py)));
+            if let Ok(list) = items.cast::<PyList>() {
+                list.iter().enumerate().for_each(|(i, x)| add(x, Step::Item(i)));
+            } else if let Ok(dict) = items.cast::<PyDict>() {
+                dict.iter().for_each(|(key, x)| add(x, Step::Entry(key.unbind())));
+            } else if let Ok(tuple) = v.cast::<PyTuple>() {
+                // A tuple never changes: one of the same items is as good.
+                tuple.iter().enumerate().for_each(|(i, x)| add(x, Step::Item(i)));
+                continue;
+            } else if let Some(node) = nodes::find(&v)? {
+                // What it is beside its children nobody can compare: where it stands elsewhere it is made anew.
+                node.children.iter().enumerate().for_each(|(i, x)| add(x, Step::Child(i)));
+                continue;
+            } else {
+                continue;
+            }
+            found.numbers.insert(v.as_ptr() as usize, found.containers.len());
+            found.containers.push((v.unbind(), path));
+        }
+        found.seen_to = vec![false; found.containers.len()];
+        Ok(found)
+    }
+    /// Whether this is a container that was there.
+    pub fn has(&self, v: &Bound<'_, PyAny>) -> bool {
+        self.numbers.contains_key(&(v.as_ptr() as usize))
+    }
+    fn see_to(&mut self, v: &Bound<'_, PyAny>) {
+        if let Some(&number) = self.numbers.get(&(v.as_ptr() as usize)) {
+            self.seen_to[number] = true;
+        }
+    }
+    fn path(&self, v: &Bound<'_, PyAny>) -> Path {
+        let number = self.numbers.get(&(v.as_ptr() as usize));
+        number.map(|&number| self.containers[number].1.and([], v.py())).unwrap_or_default()
+    }
+}
+
+/// What a call does to a captured tree.
+#[derive(Debug)]
+pub struct Captured {
+    root: Edit,
+    /// Where the containers were that stand elsewhere now, or stand nowhere and are changed, and what is done to each.
+    edits: Vec<(Path, Edit)>,
+    /// Which of these are moved, by their numbers in [`Outputs::moved`].
+    moved: Vec<usize>,
+    /// Where the array objects were that are updated in place and stand nowhere now; their arrays are the last outputs.
+    dropped: Vec<Path>,
+}
+
+/// A captured tree as a call finds it.
+pub struct Standing<'py> {
+    edited: Vec<Bound<'py, PyAny>>,
+    dropped: Vec<Bound<'py, PyArray>>,
+}
+
+impl Standing<'_> {
+    /// Updates those that are dropped with the last outputs.
+    pub fn update_dropped(&self, outputs: &mut impl Iterator<Item = Array>) {
+        for object in &self.dropped {
+            PyArray::update(object, outputs.next().expect("one output per dropped array"));
+        }
+    }
+}
+
+impl Captured {
+    /// What became of a tree; new arrays go to `outputs`.
+    pub fn of(tree: &Bound<'_, PyAny>, saved: &Snapshot, outputs: &mut Outputs) -> PyResult<Captured> {
+        outputs.origins = Origins::of(tree, saved)?;
+        let root = Edit::of(tree, Some(tree), saved, outputs)?;
+        let py = tree.py();
+        let (mut edits, mut moved) = (Vec::new(), Vec::new());
+        loop {
+            while let Some(v) = outputs.moved.get(moved.len()).map(|v| v.bind(py).clone()) {
+                moved.push(edits.len());
+                let edit = Edit::of(&v, Some(&v), saved, outputs)?;
+                edits.push((outputs.origins.path(&v), edit));
+            }
+            // One that stands nowhere may have been given another, which is moved then.
+            let Some(number) = outputs.origins.seen_to.iter().position(|seen_to| !seen_to) else { break };
+            let v = outputs.origins.containers[number].0.bind(py).clone();
+            match Edit::of(&v, Some(&v), saved, outputs)? {
+                Edit::Nothing => {}
+                edit => edits.push((outputs.origins.path(&v), edit)),
+            }
+        }
+        Ok(Captured { root, edits, moved, dropped: Vec::new() })
+    }
+    /// Adds array objects of the tree that were updated in place and stand nowhere now, but for those that `is_seen_to`. Their arrays go to `outputs`.
+    pub fn add_dropped(&mut self, outputs: &mut Outputs, is_seen_to: &dyn Fn(&Py<PyArray>) -> bool) {
+        for (object, path) in std::mem::take(&mut outputs.origins.arrays) {
+            if frames::is_updated(object.get()) && !outputs.has(&object) && !is_seen_to(&object) {
+                outputs.arrays.push(object.get().get());
+                self.dropped.push(path);
+            }
+        }
+    }
+    /// Whether the same is moved and dropped.
+    pub fn is_like(&self, other: &Captured) -> bool {
+        self.edits.len() == other.edits.len() && self.moved == other.moved && self.dropped.len() == other.dropped.len()
+    }
+    /// The tree as this call finds it. `checks`: whether it may have another structure than when the function was traced, which is an error.
+    pub fn standing<'py>(&self, tree: &Bound<'py, PyAny>, checks: bool) -> PyResult<Standing<'py>> {
+        let edited = self.edits.iter().map(|(path, _)| path.find(tree)).collect::<PyResult<Vec<_>>>()?;
+        let array = |path: &Path| {
+            let v = path.find(tree)?;
+            v.cast_into::<PyArray>().map_err(|e| moved(e.into_inner().as_any(), "an array"))
+        };
+        let dropped = self.dropped.iter().map(array).collect::<PyResult<Vec<_>>>()?;
+        if checks {
+            self.root.fits(tree)?;
+            self.edits.iter().zip(&edited).try_for_each(|((_, edit), v)| edit.fits(v))?;
+        }
+        Ok(Standing { edited, dropped })
+    }
+    /// The containers that a call moves, by number.
+    pub fn moved(&self, standing: &Standing<'_>) -> Vec<Py<PyAny>> {
+        self.moved.iter().map(|&k| standing.edited[k].clone().unbind()).collect()
+    }
+    /// Does it to a tree, with these arrays.
+    pub fn apply(&self, tree: &Bound<'_, PyAny>, standing: &Standing<'_>, arrays: &mut Results<'_>) -> PyResult<()> {
+        self.root.apply(tree, arrays)?;
+        self.edits.iter().zip(&standing.edited).try_for_each(|((_, edit), v)| edit.apply(v, arrays))
+    }
+    /// Shows a garbage collector the objects that it holds.
+    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        self.root.traverse(visit)?;
+        self.edits.iter().try_for_each(|(path, edit)| path.traverse(visit).and_then(|()| edit.traverse(visit)))?;
+        self.dropped.iter().try_for_each(|path| path.traverse(visit))
+    }
+}
+
 /// What a call does to one place of a captured tree.
 #[derive(Debug)]
 pub enum Edit {
@@ -183,7 +390,7 @@ pub enum Edit {
 
 impl Edit {
     /// What became of `v`, which stands where `before` stood; new arrays go to `outputs`.
-    pub fn of(
+    fn of(
         v: &Bound<'_, PyAny>,
         before: Option<&Bound<'_, PyAny>>,
         saved: &Snapshot,
@@ -194,6 +401,9 @@ impl Edit {
             return Ok(Edit::updated(array, outputs));
         }
         let _level = Level::enter()?;
+        if same {
+            outputs.origins.see_to(v);
+        }
         if same && v.is_instance_of::<RandomState>() {
             return Ok(Edit::updated(&crate::random::key_object(v.py())?, outputs));
         }
@@ -209,7 +419,7 @@ impl Edit {
         if let Ok(list) = v.cast::<PyList>() {
             let before = items.cast::<PyList>()?;
             if list.len() != before.len() {
-                return outputs.flatten(v).map(Edit::Refill);
+                return outputs.flatten_contents(v).map(Edit::Refill);
             }
             let pairs = list.iter().zip(before.iter());
             return Ok(Edit::items(
@@ -245,7 +455,7 @@ impl Edit {
                 Edit::Entries { edits, gone, order }
             });
         }
-        outputs.flatten(v).map(Edit::Become)
+        outputs.flatten_contents(v).map(Edit::Become)
     }
 
     fn updated(array: &Bound<'_, PyArray>, outputs: &mut Outputs) -> Edit {
@@ -261,7 +471,7 @@ impl Edit {
     }
 
     /// The error of a tree that it cannot be done to.
-    pub fn fits(&self, v: &Bound<'_, PyAny>) -> PyResult<()> {
+    fn fits(&self, v: &Bound<'_, PyAny>) -> PyResult<()> {
         let py = v.py();
         match self {
             Edit::Nothing | Edit::Become(_) => Ok(()),
@@ -295,7 +505,7 @@ impl Edit {
     }
 
     /// Does it to a tree that it [fits](Self::fits), with these arrays.
-    pub fn apply(&self, v: &Bound<'_, PyAny>, arrays: &mut Results<'_>) -> PyResult<()> {
+    fn apply(&self, v: &Bound<'_, PyAny>, arrays: &mut Results<'_>) -> PyResult<()> {
         let py = v.py();
         match self {
             Edit::Nothing | Edit::Put(_) => {}
@@ -354,8 +564,7 @@ impl Edit {
         Ok(())
     }
 
-    /// Shows a garbage collector the objects that it holds.
-    pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+    fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self {
             Edit::Nothing | Edit::Update => Ok(()),
             Edit::Put(t) | Edit::Refill(t) | Edit::Become(t) => t.traverse(visit),

@@ -1,6 +1,6 @@
 //! A traced call, as the cache keeps it.
 
-use super::captures::Edit;
+use super::captures::{Captured, Origins};
 use crate::array::PyArray;
 use crate::key::{Call, Identities};
 use crate::tree::{self, Kept, Template};
@@ -16,8 +16,8 @@ pub struct Entry {
     pub program: Arc<Program>,
     pub result: Template,
     /// What the call does to the captured outputs; its arrays follow those of the result.
-    pub captured: Option<Edit>,
-    /// Which objects the arrays of both are.
+    pub captured: Option<Captured>,
+    /// Which objects stand in the places of both.
     pub sources: Vec<Source>,
     /// Arguments, and captured arrays that it replaced afterwards, that the function updated in place, by their places among the call's arrays: their
     /// new values are the last outputs.
@@ -28,7 +28,7 @@ pub struct Entry {
     pub rules: Vec<Py<PyAny>>,
 }
 
-/// Which object an array that a call returns, or puts into a captured tree, is.
+/// Which object it is that a call returns, or puts into a captured tree, in the place of an array.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     New,
@@ -36,30 +36,66 @@ pub enum Source {
     Object(usize),
     /// A captured array of the call's that the function updates in place.
     Updated(usize),
-    /// That of an earlier output.
+    /// That of an earlier place.
     Output(usize),
+    /// A container that stood elsewhere in the captured tree, by its number among those; it is no array of the call's.
+    Moved(usize),
 }
 
-/// The arrays that a function returns and puts into captured trees, and their objects.
+/// What stands in a place of what a function returns and puts into captured trees.
+pub enum Place {
+    Array(Py<PyArray>),
+    /// A container, by its number among those that were moved.
+    Moved(usize),
+}
+
+/// The arrays that a function returns and puts into captured trees, and what stands in each place.
 #[derive(Default)]
 pub struct Outputs {
     pub arrays: Vec<Array>,
-    pub objects: Vec<Py<PyArray>>,
+    pub places: Vec<Place>,
+    /// Where the containers of captured trees were: those that are met elsewhere are moved, not made anew.
+    pub origins: Origins,
+    /// The containers that were moved.
+    pub moved: Vec<Py<PyAny>>,
 }
 
 impl Outputs {
     pub fn push(&mut self, object: &Bound<'_, PyArray>) {
         self.arrays.push(object.get().get());
-        self.objects.push(object.clone().unbind());
+        self.places.push(Place::Array(object.clone().unbind()));
+    }
+    /// Whether the object stands in one of the places.
+    pub fn has(&self, object: &Py<PyArray>) -> bool {
+        self.places.iter().any(|place| matches!(place, Place::Array(o) if o.is(object)))
     }
     /// Takes a tree apart. Extents in it become numbers, which they are for the caller.
     pub fn flatten(&mut self, v: &Bound<'_, PyAny>) -> PyResult<Template> {
-        let mut template = tree::map_arrays(v, &mut |object| {
-            self.push(object);
-            Ok(())
-        })?;
+        let mut template = tree::map_places(v, &mut |x| Ok(self.take(x)))?;
         template.fix_extents(v.py())?;
         Ok(template)
+    }
+    /// Takes apart what is in a container, which may itself be one that was there.
+    pub fn flatten_contents(&mut self, v: &Bound<'_, PyAny>) -> PyResult<Template> {
+        let mut is_first = true;
+        let mut template = tree::map_places(v, &mut |x| Ok(!std::mem::take(&mut is_first) && self.take(x)))?;
+        template.fix_extents(v.py())?;
+        Ok(template)
+    }
+    fn take(&mut self, v: &Bound<'_, PyAny>) -> bool {
+        if let Ok(array) = v.cast::<PyArray>() {
+            self.push(array);
+            return true;
+        }
+        if !self.origins.has(v) {
+            return false;
+        }
+        let number = self.moved.iter().position(|m| m.is(v)).unwrap_or(self.moved.len());
+        if number == self.moved.len() {
+            self.moved.push(v.clone().unbind());
+        }
+        self.places.push(Place::Moved(number));
+        true
     }
 }
 
@@ -68,33 +104,47 @@ pub struct Results<'a> {
     arrays: <Arrays as IntoIterator>::IntoIter,
     sources: &'a [Source],
     call: &'a Call,
-    /// The objects of those that are through.
-    objects: Vec<Py<PyArray>>,
+    /// The containers that are moved.
+    moved: Vec<Py<PyAny>>,
+    /// What stands in the places that are through.
+    objects: Vec<Py<PyAny>>,
 }
 
 impl<'a> Results<'a> {
-    pub fn new(arrays: Arrays, entry: &'a Entry, call: &'a Call) -> Results<'a> {
-        Results { arrays: arrays.into_iter(), sources: &entry.sources, call, objects: Vec::new() }
+    pub fn new(arrays: Arrays, entry: &'a Entry, call: &'a Call, moved: Vec<Py<PyAny>>) -> Results<'a> {
+        Results { arrays: arrays.into_iter(), sources: &entry.sources, call, moved, objects: Vec::new() }
     }
-    /// The next one's object.
+    fn array(&mut self) -> Array {
+        self.arrays.next().expect("one array per place")
+    }
+    /// What stands in the next place.
     pub fn object<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        let array = self.arrays.next().expect("one array per place");
+        let own = |place: usize| self.call.objects[place].clone_ref(py);
         let object = match self.sources[self.objects.len()] {
-            Source::New => Py::new(py, PyArray::new(array))?,
-            Source::Object(place) => self.call.objects[place].clone_ref(py),
-            Source::Updated(place) => {
-                PyArray::update(self.call.objects[place].bind(py), array);
-                self.call.objects[place].clone_ref(py)
+            Source::New => Py::new(py, PyArray::new(self.array()))?.into_any(),
+            Source::Object(place) => {
+                self.array();
+                own(place).into_any()
             }
-            Source::Output(k) => self.objects[k].clone_ref(py),
+            Source::Updated(place) => {
+                let object = own(place);
+                PyArray::update(object.bind(py), self.array());
+                object.into_any()
+            }
+            Source::Output(k) => {
+                self.array();
+                self.objects[k].clone_ref(py)
+            }
+            Source::Moved(k) => self.moved[k].clone_ref(py),
         };
         self.objects.push(object.clone_ref(py));
-        Ok(object.into_bound(py).into_any())
+        Ok(object.into_bound(py))
     }
     /// Updates an object with the next one.
     pub fn update(&mut self, object: &Bound<'_, PyArray>) {
-        PyArray::update(object, self.arrays.next().expect("one array per update"));
-        self.objects.push(object.clone().unbind());
+        let array = self.array();
+        PyArray::update(object, array);
+        self.objects.push(object.clone().into_any().unbind());
     }
     /// What is left when the sources are at their end.
     pub fn rest(self) -> impl Iterator<Item = Array> {
@@ -117,8 +167,8 @@ impl Entry {
     /// Shows a garbage collector the objects that it holds.
     pub fn traverse(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         self.result.traverse(visit)?;
-        if let Some(edit) = &self.captured {
-            edit.traverse(visit)?;
+        if let Some(captured) = &self.captured {
+            captured.traverse(visit)?;
         }
         self.identities.strong.iter().chain(&self.rules).try_for_each(|object| visit.call(object))
     }

@@ -493,20 +493,22 @@ fn finish<'py>(
     call: &Call,
     outputs: Arrays,
 ) -> PyResult<Bound<'py, PyAny>> {
-    if let (Some(edit), Some(tree)) = (&entry.captured, &held.outputs)
-        && !held.is_captured_both_ways()
-    {
-        edit.fits(tree.bind(py))?;
-    }
-    let mut results = Results::new(outputs, entry, call);
+    let captured = entry.captured.as_ref().zip(held.outputs.as_ref()).map(|(edit, tree)| (edit, tree.bind(py)));
+    let checks = !held.is_captured_both_ways();
+    let standing = captured.map(|(edit, tree)| edit.standing(tree, checks)).transpose()?;
+    let moved = captured.zip(standing.as_ref()).map(|((edit, _), s)| edit.moved(s)).unwrap_or_default();
+    let mut results = Results::new(outputs, entry, call, moved);
     let result = results.fill(py, &entry.result)?;
-    if let (Some(edit), Some(tree)) = (&entry.captured, &held.outputs) {
-        edit.apply(tree.bind(py), &mut results)?;
+    if let (Some((edit, tree)), Some(standing)) = (captured, &standing) {
+        edit.apply(tree, standing, &mut results)?;
     }
     let mut outputs = results.rest();
     for &place in &entry.updated {
         let new = outputs.next().expect("one output per updated argument");
         PyArray::update(call.objects[place].bind(py), new);
+    }
+    if let Some(standing) = standing {
+        standing.update_dropped(&mut outputs);
     }
     Ok(result)
 }

@@ -3,8 +3,8 @@
 //! Arguments are rebuilt around placeholders; captured array objects stand for placeholders on this thread alone (see
 //! [`crate::frames`]). Whatever goes wrong, captured containers are as they were before and nothing is cached.
 
-use super::captures::{Edit, Replaced, Snapshot};
-use super::entry::{Entry, Outputs, Source};
+use super::captures::{Captured, Replaced, Snapshot};
+use super::entry::{Entry, Outputs, Place, Source};
 use super::{Arguments, Cache, Compiled, Held, Shapeless, reach};
 use crate::array::PyArray;
 use crate::custom;
@@ -80,12 +80,15 @@ impl Compiled {
         let result = outputs.flatten(&value)?;
         result.leaves(py, "the result", &mut |leaf, path| refuse_leaf(&name, leaf, path))?;
         drop(value);
-        let captured = match &held.outputs {
-            Some(o) => Some(Edit::of(o.bind(py), Some(o.bind(py)), &watched.outputs, &mut outputs)?),
+        let mut captured = match &held.outputs {
+            Some(o) => Some(Captured::of(o.bind(py), &watched.outputs, &mut outputs)?),
             None => None,
         };
-        let sources = filler.sources(&outputs.objects, &arguments.captured);
+        let sources = filler.sources(&outputs.places, &arguments.captured);
         let updated = filler.updated(&mut outputs, &arguments.captured, &is_output);
+        if let Some(captured) = &mut captured {
+            captured.add_dropped(&mut outputs, &|object| call.objects.iter().any(|o| o.is(object)));
+        }
         let outputs = outputs.arrays;
         refuse_updates_of_others(&name, call, &updated, py)?;
         let replaced = watched.reached.replaced(py)?;
@@ -416,16 +419,15 @@ impl<'a> Filler<'a> {
         }
         for &place in captured.iter().filter(|place| **place >= self.wrappers.len()) {
             let object = &self.call.objects[place];
-            let is_there = || outputs.objects.iter().any(|o| o.is(object));
-            if frames::is_updated(object.get()) && is_output(object) && !is_there() {
+            if frames::is_updated(object.get()) && is_output(object) && !outputs.has(object) {
                 updated.push(place);
                 outputs.arrays.push(object.get().get());
             }
         }
         updated
     }
-    /// Where the array objects that a function returned, or put into captured trees, come from.
-    pub fn sources(&self, objects: &[Py<PyArray>], captured: &[usize]) -> Vec<Source> {
+    /// Where what a function returned, or put into captured trees, comes from.
+    pub fn sources(&self, places: &[Place], captured: &[usize]) -> Vec<Source> {
         let mut known: HashMap<usize, Source> = HashMap::new();
         for (place, wrapper) in self.wrappers.iter().enumerate() {
             known.extend(wrapper.as_ref().map(|w| (w.as_ptr() as usize, Source::Object(place))));
@@ -436,8 +438,15 @@ impl<'a> Filler<'a> {
             known
                 .insert(object.as_ptr() as usize, if updated { Source::Updated(place) } else { Source::Object(place) });
         }
-        let mut sources = Vec::with_capacity(objects.len());
-        for (k, object) in objects.iter().enumerate() {
+        let mut sources = Vec::with_capacity(places.len());
+        for (k, place) in places.iter().enumerate() {
+            let object = match place {
+                Place::Array(object) => object,
+                Place::Moved(number) => {
+                    sources.push(Source::Moved(*number));
+                    continue;
+                }
+            };
             let address = object.as_ptr() as usize;
             sources.push(known.get(&address).copied().unwrap_or(Source::New));
             known.entry(address).or_insert(Source::Output(k));

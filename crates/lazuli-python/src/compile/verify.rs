@@ -3,7 +3,7 @@
 //! The plain run sees the call's own values, but what it does to arrays in place it does within a frame that is dropped, and captured
 //! containers are put back: state and random keys move on once, by what the compiled call does.
 
-use super::captures::Edit;
+use super::captures::Captured;
 use super::entry::{Entry, Outputs};
 use super::trace::{Filler, Watched};
 use super::{Arguments, Held};
@@ -52,15 +52,20 @@ fn plain(
     let value = trace::silently(|| held.fun.bind(py).call(args, kwargs))?;
     let mut outputs = Outputs::default();
     let result = outputs.flatten(&value)?;
-    let captured = match &held.outputs {
-        Some(o) => Some(Edit::of(o.bind(py), Some(o.bind(py)), &watched.outputs, &mut outputs)?),
+    let mut captured = match &held.outputs {
+        Some(o) => Some(Captured::of(o.bind(py), &watched.outputs, &mut outputs)?),
         None => None,
     };
     let was_updated = |object: &Py<PyArray>| entry.updated.iter().any(|&place| call.objects[place].is(object));
     let updated = filler.updated(&mut outputs, &arguments.captured, &was_updated);
+    if let Some(captured) = &mut captured {
+        captured.add_dropped(&mut outputs, &|object| call.objects.iter().any(|o| o.is(object)));
+    }
     let outputs = outputs.arrays;
-    let same = result.is_like(&entry.result, py)?
-        && updated == entry.updated
-        && captured.is_some() == entry.captured.is_some();
+    let same_capture = match (&captured, &entry.captured) {
+        (Some(now), Some(traced)) => now.is_like(traced),
+        (now, traced) => now.is_some() == traced.is_some(),
+    };
+    let same = result.is_like(&entry.result, py)? && updated == entry.updated && same_capture;
     Ok(same.then_some(outputs))
 }
