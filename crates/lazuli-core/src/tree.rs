@@ -10,6 +10,7 @@ use smallvec::SmallVec;
 use std::any::{Any, TypeId};
 use std::collections::BTreeMap;
 use std::hash::{Hash, Hasher};
+use std::sync::Arc;
 
 /// What a visit meets.
 #[derive(Debug)]
@@ -78,12 +79,48 @@ impl std::fmt::Debug for LeafMut<'_> {
 pub struct Constant {
     of: TypeId,
     bytes: SmallVec<[u8; 16]>,
+    /// The value, where the bits need not be all of it.
+    value: Option<Kept>,
+}
+
+/// A value that compares by its order.
+#[derive(Clone)]
+struct Kept(Arc<dyn Ordered>);
+
+trait Ordered: Any + Send + Sync {
+    fn equals(&self, other: &dyn Any) -> bool;
+}
+
+impl<T: Ord + Send + Sync + 'static> Ordered for T {
+    fn equals(&self, other: &dyn Any) -> bool {
+        other.downcast_ref::<T>().is_some_and(|other| self.cmp(other).is_eq())
+    }
+}
+
+impl std::fmt::Debug for Kept {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Kept(..)")
+    }
+}
+
+impl PartialEq for Kept {
+    fn eq(&self, other: &Kept) -> bool {
+        let other: &dyn Any = &*other.0;
+        self.0.equals(other)
+    }
+}
+
+impl Eq for Kept {}
+
+/// Equal values have equal bits, which are hashed.
+impl Hash for Kept {
+    fn hash<H: Hasher>(&self, _: &mut H) {}
 }
 
 impl Constant {
     /// A constant of type `T` that these bytes tell apart from all others of its type.
     pub fn new<T: 'static>(bytes: &[u8]) -> Constant {
-        Constant { of: TypeId::of::<T>(), bytes: bytes.into() }
+        Constant { of: TypeId::of::<T>(), bytes: bytes.into(), value: None }
     }
     /// A constant that is told apart by everything its `Hash` feeds to a hasher: no digest, all of it.
     pub fn hashed<T: Hash + 'static>(value: &T) -> Constant {
@@ -98,9 +135,30 @@ impl Constant {
         }
         let mut recorder = Recorder(SmallVec::new());
         value.hash(&mut recorder);
-        Constant { of: TypeId::of::<T>(), bytes: recorder.0 }
+        Constant { of: TypeId::of::<T>(), bytes: recorder.0, value: None }
+    }
+    /// A key of a map, which is told apart as it is in the map, by its order; its `Hash` may leave something out.
+    fn key<K: Hash + Ord + Clone + Send + Sync + 'static>(key: &K) -> Constant {
+        let is_hashed_whole = |of: &TypeId| *of == TypeId::of::<K>();
+        let value = match HASHED_WHOLE.iter().any(is_hashed_whole) {
+            true => None,
+            false => Some(Kept(Arc::new(key.clone()))),
+        };
+        Constant { value, ..Constant::hashed(key) }
     }
 }
+
+/// Types of keys that feed all that they are to a hasher.
+static HASHED_WHOLE: [TypeId; 8] = [
+    TypeId::of::<String>(),
+    TypeId::of::<&'static str>(),
+    TypeId::of::<usize>(),
+    TypeId::of::<u32>(),
+    TypeId::of::<u64>(),
+    TypeId::of::<i32>(),
+    TypeId::of::<i64>(),
+    TypeId::of::<char>(),
+];
 
 /// The value, where its type is one that users write down; another's is not known here.
 impl std::fmt::Display for Constant {
@@ -322,11 +380,11 @@ impl<T: Tree + ?Sized> Tree for Box<T> {
 
 /// Keys are constants of the structure, met in their order. A `HashMap` is no tree: the order of its entries differs between maps that are equal, and a function
 /// that goes through one would do so in an order that no key of a cache states.
-impl<K: Hash + Ord + std::fmt::Display + Send + Sync + 'static, T: Tree> Tree for BTreeMap<K, T> {
+impl<K: Hash + Ord + Clone + std::fmt::Display + Send + Sync + 'static, T: Tree> Tree for BTreeMap<K, T> {
     fn visit<'a>(&'a self, f: &mut dyn FnMut(Leaf<'a>)) {
         f(Leaf::Open("BTreeMap", self.len()));
         for (k, x) in self {
-            f(Leaf::Constant(Constant::hashed(k)));
+            f(Leaf::Constant(Constant::key(k)));
             f(Leaf::Name(Name::Key(k)));
             x.visit(f);
         }

@@ -33,6 +33,30 @@ fn constants_are_told_apart_by_bits() {
     assert_eq!(counts, [1, 2, 3, 3]);
 }
 
+/// Keys of which a hasher is told a part.
+#[test]
+fn keys_of_maps_are_told_apart_as_in_the_maps() {
+    #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+    struct Version(u32, u32);
+    impl std::hash::Hash for Version {
+        fn hash<H: std::hash::Hasher>(&self, h: &mut H) {
+            self.0.hash(h);
+        }
+    }
+    impl std::fmt::Display for Version {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "{}", self.0)
+        }
+    }
+    let f = compile(|map: &BTreeMap<Version, Array>| {
+        map.iter().map(|(k, x)| x * k.1 as f32).reduce(|a, b| a + b).expect("there is one")
+    });
+    let call =
+        |minor: u32| f(&BTreeMap::from([(Version(1, minor), array(1.0)), (Version(2, 0), array(1.0))])).item::<f32>();
+    assert_eq!([5, 7, 5].map(call), [5.0f32, 7.0, 5.0]);
+    assert_eq!(f.traces(), 2);
+}
+
 #[test]
 fn which_arrays_are_one_is_part_of_the_key() {
     let (a, b) = (array([1.0, 2.0]), array([3.0, 4.0]));
