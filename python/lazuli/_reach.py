@@ -68,7 +68,8 @@ class Reach:
 
     def name_of_item(self, container: Any, key: Any) -> tuple[str, str]:
         """The name of an item, and what to do in order to capture it."""
-        _, path, capture = self._named[id(container)]
+        unnamed = container, f"a {type(container).__name__}", "it"
+        _, path, capture = self._named.get(id(container), unnamed)
         return _item(container, path, key), f"add {capture} to outputs="
 
     def name_of_array(self, array: Any, at: str) -> tuple[str, str]:

@@ -195,6 +195,51 @@ def test_an_argument_that_a_pending_array_of_the_closure_needs_is_refused():
     assert mx.array_equal(mx.compile(lambda x: x + y)(x), x + y)
 
 
+# ---- state into which points of a batch are put ----------------------------------------------------
+
+
+def test_state_that_is_updated_with_points_of_a_batch_is_put_back_and_named():
+    model, count, total = Net(), mx.array(0), mx.zeros((2,))
+    before = weights(model)
+
+    def replaces(x):
+        model.l1.weight = model.l1.weight * x
+        return x
+
+    def updates(x):
+        total[0] = x
+        return x
+
+    xs = mx.array([1.0, 2.0])
+    for f, text in [(replaces, r"model\.l1\.weight is updated in 'replaces'"), (updates, r"total \(in place, at .*\) is updated in 'updates'")]:
+        for g in (mx.vmap(f), mx.compile(mx.vmap(f)), lambda xs: mx.grad(lambda xs: mx.vmap(f)(xs).sum())(xs)):
+            with pytest.raises(ValueError, match=rf"\[vmap\] {text} with what depends on a point of the batch.*put back"):
+                g(xs)
+            assert weights(model) == before
+            same(total, [0, 0])
+
+    def counts(x):
+        count[...] = count + 1
+        model.counts["steps"] = mx.array(7)
+        inner = mx.zeros((1,))
+        inner[0] = x
+        return inner * mx.random.uniform()
+
+    mx.random.seed(0)
+    key = mx.random.state[0].tolist()
+    same(mx.vmap(counts)(xs), mx.vmap(lambda x: mx.array([x]) * mx.random.uniform(key=mx.random.split(mx.array(key, mx.uint32))[1]))(xs).tolist())
+    # What does not depend on the batch is a side effect like any.
+    assert (count.item(), model.counts["steps"].item()) == (1, 7) and mx.random.state[0].tolist() != key
+
+    def fails(x):
+        total[1] = x
+        raise KeyError("here")
+
+    with pytest.raises(KeyError, match="here"):
+        mx.vmap(fails)(xs)
+    same(total, [0, 0])
+
+
 # ---- state that is changed without being captured ------------------------------------------------
 
 

@@ -1,7 +1,9 @@
 //! `grad`, `value_and_grad`, `vjp`, `jvp`, `vmap`: trees and argument numbers around the core's functions of arrays.
 
 use crate::array::PyArray;
+use crate::compile::trace::Guarded;
 use crate::errors::{Raised, run};
+use crate::frames::Scope;
 use crate::tree::{self, Kept, Template};
 use lazuli_core::{Array, transform};
 use pyo3::exceptions::{PyRecursionError, PyTypeError, PyValueError};
@@ -351,6 +353,7 @@ pub fn _vmap<'py>(
     let mut axes = Vec::new();
     axes_of(&template, "in_axes", in_axes, &mut axes)?;
     let raised = Raised::new();
+    let name = name_of(fun);
     let result: RefCell<Option<Template>> = Default::default();
     let outputs = run(|| {
         let f = |holes: &[Array]| {
@@ -361,7 +364,16 @@ pub fn _vmap<'py>(
                 *result.borrow_mut() = Some(tree::flatten(&value, &mut outputs)?);
                 Ok(outputs)
             };
-            call().map_err(|e| raised.keep(e))
+            let watched = || {
+                let state = Guarded::of(fun)?;
+                let frame = Scope::enter();
+                let outputs = call();
+                let (seen, _) = frame.finish();
+                let refused = state.refuse_points(py, &name, holes, &seen);
+                // What the function raises is the error to report.
+                outputs.and_then(|outputs| refused.map(|()| outputs))
+            };
+            watched().map_err(|e| raised.keep(e))
         };
         let out_axes = |_| {
             let mut axes = Vec::new();
@@ -370,7 +382,7 @@ pub fn _vmap<'py>(
             axes_of(template, "out_axes", out_axes, &mut axes).map_err(|e| raised.keep(e))?;
             Ok(axes)
         };
-        transform::vmap(&name_of(fun), f, &inputs, &axes, out_axes)
+        transform::vmap(&name, f, &inputs, &axes, out_axes)
     });
     let outputs = raised.resolve(outputs)?;
     let result = result.into_inner().expect("set by the trace");

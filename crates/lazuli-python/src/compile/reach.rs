@@ -1,45 +1,79 @@
 //! Whether a function can reach state at all: most that are compiled reach modules, numbers and other functions only.
 //!
 //! The answer "no" spares a trace the search for containers and their names (`lazuli/_reach.py`), which takes longer than tracing a small function. What is
-//! followed is what that search follows, and more; anything that is not known to be without state is an answer "maybe".
+//! followed is what that search follows, and more; anything that is not known to be without state is an answer "maybe". Where all that is reached is
+//! functions and modules, the modules are found here, for transformations that ask at every call ([`states`]).
 
 use super::Compiled;
 use crate::array::PyArray;
 use crate::dtype::PyDtype;
-use crate::tree::is_number_or_text;
+use crate::tree::{is_number_or_text, version};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
-use pyo3::types::{PyCFunction, PyDict, PyList, PyModule, PyString, PyTuple, PyType};
+use pyo3::types::{PyCFunction, PyDict, PyFrozenSet, PyList, PyModule, PyString, PyTuple, PyType};
+use std::collections::HashSet;
 
 /// After how many objects the search gives up.
 const MANY: usize = 256;
+/// The same, where modules are gone through.
+const MANY_OF_MODULES: usize = 4096;
+
+/// What was found, each once.
+struct Walk<'py> {
+    found: Vec<Bound<'py, PyAny>>,
+    seen: HashSet<usize>,
+    most: usize,
+    /// The modules among it, if these are gone through.
+    states: Option<Vec<Bound<'py, PyAny>>>,
+}
+
+impl<'py> Walk<'py> {
+    fn new(fun: &Bound<'py, PyAny>, most: usize, states: Option<Vec<Bound<'py, PyAny>>>) -> Self {
+        let mut walk = Walk { found: Vec::new(), seen: HashSet::new(), most, states };
+        walk.add(fun.clone());
+        walk
+    }
+    fn add(&mut self, v: Bound<'py, PyAny>) {
+        if self.found.len() <= self.most && !is_plain(&v) && self.seen.insert(v.as_ptr() as usize) {
+            self.found.push(v);
+        }
+    }
+    /// Follows everything; false if something may be state that is not known.
+    fn run(&mut self) -> PyResult<bool> {
+        let mut next = 0;
+        while let Some(value) = self.found.get(next).cloned() {
+            next += 1;
+            if self.found.len() > self.most || !expand(&value, self)? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// The modules that `fun` reaches, if it is known that it reaches no other state.
+pub fn states<'py>(fun: &Bound<'py, PyAny>) -> PyResult<Option<Vec<Bound<'py, PyAny>>>> {
+    let mut walk = Walk::new(fun, MANY_OF_MODULES, Some(Vec::new()));
+    Ok(if walk.run()? { walk.states } else { None })
+}
 
 /// Whether `fun` may reach a module's, an optimizer's or any other object's state by the names in its code, its closure or its defaults.
 pub fn may_reach_state(fun: &Bound<'_, PyAny>) -> PyResult<bool> {
-    let mut found = vec![fun.clone()];
-    let mut next = 0;
-    while let Some(value) = found.get(next).cloned() {
-        next += 1;
-        if found.len() > MANY || !expand(&value, &mut found)? {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    Ok(!Walk::new(fun, MANY, None).run()?)
 }
 
 /// Adds what an object leads to; false for one that may be or lead to state.
-fn expand<'py>(value: &Bound<'py, PyAny>, found: &mut Vec<Bound<'py, PyAny>>) -> PyResult<bool> {
+fn expand<'py>(value: &Bound<'py, PyAny>, walk: &mut Walk<'py>) -> PyResult<bool> {
     let py = value.py();
     if is_plain(value) {
         return Ok(true);
     }
-    let mut add = |v: Bound<'py, PyAny>| {
-        if found.len() <= MANY && !is_plain(&v) && found.iter().all(|f| !f.is(&v)) {
-            found.push(v);
-        }
-    };
     let class = value.get_type();
+    if walk.states.is_some() && expand_module(value, walk)? {
+        return Ok(true);
+    }
+    let mut add = |v: Bound<'py, PyAny>| walk.add(v);
     if class.is(type_of(py, &FUNCTION, "types", "FunctionType")?) {
         let cells = value.getattr(intern!(py, "__closure__"))?;
         if let Ok(cells) = cells.cast::<PyTuple>() {
@@ -76,6 +110,51 @@ fn expand<'py>(value: &Bound<'py, PyAny>, found: &mut Vec<Bound<'py, PyAny>>) ->
     } else {
         return Ok(false);
     }
+    Ok(true)
+}
+
+/// Adds what a module leads to, a class with methods, a bound method or a frozen set; false for anything else.
+fn expand_module<'py>(value: &Bound<'py, PyAny>, walk: &mut Walk<'py>) -> PyResult<bool> {
+    let py = value.py();
+    if let Ok(class) = value.cast::<PyType>() {
+        for base in class.mro() {
+            let base = base.cast_into::<PyType>()?;
+            if is_not_users(&base) {
+                continue;
+            }
+            for item in base.getattr(intern!(py, "__dict__"))?.call_method0(intern!(py, "items"))?.try_iter()? {
+                let (name, v): (Bound<'py, PyString>, Bound<'py, PyAny>) = item?.extract()?;
+                let is_special = name.to_str().is_ok_and(|n| n.starts_with("__") && n.ends_with("__"));
+                if let Ok(fun) = v.getattr(intern!(py, "__func__")) {
+                    walk.add(fun);
+                } else if v.is_instance(type_of(py, &PROPERTY, "builtins", "property")?)? {
+                    walk.add(v.getattr(intern!(py, "fget"))?);
+                    walk.add(v.getattr(intern!(py, "fset"))?);
+                } else if !is_special || v.get_type().is(type_of(py, &FUNCTION, "types", "FunctionType")?) {
+                    walk.add(v);
+                }
+            }
+        }
+        return Ok(true);
+    }
+    if value.get_type().is(type_of(py, &METHOD, "types", "MethodType")?) {
+        walk.add(value.getattr(intern!(py, "__self__"))?);
+        walk.add(value.getattr(intern!(py, "__func__"))?);
+        return Ok(true);
+    }
+    if let Ok(set) = value.cast_exact::<PyFrozenSet>() {
+        set.iter().for_each(|v| walk.add(v));
+        return Ok(true);
+    }
+    let Ok(dict) = value.cast::<PyDict>() else { return Ok(false) };
+    if dict.is_exact_instance_of::<PyDict>() || version(value).is_none() {
+        return Ok(false);
+    }
+    walk.add(value.get_type().into_any());
+    dict.iter().for_each(|(_, v)| walk.add(v));
+    let attributes = value.getattr(intern!(py, "__dict__"))?.cast_into::<PyDict>()?;
+    attributes.iter().for_each(|(_, v)| walk.add(v));
+    walk.states.iter_mut().for_each(|states| states.push(value.clone()));
     Ok(true)
 }
 
@@ -122,6 +201,8 @@ fn is_not_users(class: &Bound<'_, PyType>) -> bool {
 
 static FUNCTION: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 static PARTIAL: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static METHOD: PyOnceLock<Py<PyType>> = PyOnceLock::new();
+static PROPERTY: PyOnceLock<Py<PyType>> = PyOnceLock::new();
 
 fn type_of<'py>(
     py: Python<'py>,

@@ -328,12 +328,31 @@ impl Watched {
             .enumerate()
             .map(|(i, depends)| depends || replaced.get(i).is_none_or(|r| r.existed))
             .collect();
+        let Some((what, remedy)) = self.name_of(&changed, replaced, outside)? else { return Ok(()) };
+        Err(PyValueError::new_err(format!(
+            "[compile] {what} is updated in '{name}', which has not captured it as an output: {remedy}. It was put back"
+        )))
+    }
+
+    /// What the function calls the first of what it `changed`, how many more there are, and how to capture that.
+    fn name_of(
+        &self,
+        changed: &[bool],
+        replaced: &[Replaced<'_>],
+        outside: &[Seen],
+    ) -> PyResult<Option<(String, String)>> {
         let count = changed.iter().filter(|c| **c).count();
-        let Some(first) = changed.iter().position(|c| *c) else { return Ok(()) };
+        let Some(first) = changed.iter().position(|c| *c) else { return Ok(None) };
         Python::attach(|py| {
             let names = match &self.names {
                 Some(names) => names.bind(py).clone(),
-                None => search(py, &self.fun, &None)?,
+                None => {
+                    // It finds what is there now.
+                    self.restore(py)?;
+                    let names = search(py, &self.fun, &None)?;
+                    names.call_method0("containers")?;
+                    names
+                }
             };
             let (what, remedy): (String, String) = match replaced.get(first) {
                 Some(r) => names.call_method1("name_of_item", (&r.container, &r.key))?.extract()?,
@@ -346,29 +365,46 @@ impl Watched {
                 1 => String::new(),
                 n => format!(" (and {} more)", n - 1),
             };
-            Err(PyValueError::new_err(format!(
-                "[compile] {what}{others} is updated in '{name}', which has not captured it as an output: {remedy}. It was put back"
-            )))
+            Ok(Some((what + &others, remedy)))
         })
     }
 }
 
-/// State that a function of a choice may not replace: whether it runs is not known.
+/// State that a function of a choice may not replace, as whether it runs is not known, and that a function over a batch may not put points of it into.
 pub(crate) struct Guarded(Watched);
 
 impl Guarded {
     pub fn of(fun: &Bound<'_, PyAny>) -> PyResult<Guarded> {
         let held = Held { fun: fun.clone().unbind(), inputs: None, outputs: None };
-        Watched::of(&held, fun.py()).map(Guarded)
+        let Some(states) = reach::states(fun)? else { return Watched::of(&held, fun.py()).map(Guarded) };
+        let [outputs, inputs, mut reached] = std::array::from_fn(|_| Snapshot::default());
+        states.iter().try_for_each(|state| reached.add(state))?;
+        Ok(Guarded(Watched { outputs, inputs, reached, fun: held.fun, names: None }))
+    }
+    /// Puts back state into which the function has put what depends on a point of a batch, which has no value, and names it in an error. Other
+    /// updates are side effects like any.
+    pub fn refuse_points(&self, py: Python<'_>, name: &str, points: &[Array], seen: &[Seen]) -> PyResult<()> {
+        let Guarded(watched) = self;
+        let replaced = watched.reached.replaced(py)?;
+        let new: Vec<Array> =
+            replaced.iter().map(|r| r.array.get().get()).chain(seen.iter().map(|s| s.now.clone())).collect();
+        let depends = trace::depend(points, &new);
+        for (seen, _) in seen.iter().zip(&depends[replaced.len()..]).filter(|(_, depends)| !**depends) {
+            PyArray::update(seen.object.bind(py), seen.now.clone());
+        }
+        let Some((what, _)) = watched.name_of(&depends, &replaced, seen)? else { return Ok(()) };
+        watched.restore(py)?;
+        Err(PyValueError::new_err(format!(
+            "[vmap] {what} is updated in '{name}' with what depends on a point of the batch, and there are many: return it, and put it together behind \
+             vmap. It was put back"
+        )))
     }
     /// Puts back what the function replaced; an error if that held arrays.
     pub fn refuse(&self, py: Python<'_>, name: &str) -> PyResult<()> {
         let Guarded(watched) = self;
         let replaced = watched.reached.replaced(py)?;
-        let Some(first) = replaced.iter().find(|r| r.existed) else { return Ok(()) };
-        let Some(names) = &watched.names else { return Ok(()) };
-        let named = names.bind(py).call_method1("name_of_item", (&first.container, &first.key))?;
-        let (what, _): (String, String) = named.extract()?;
+        let existed: Vec<bool> = replaced.iter().map(|r| r.existed).collect();
+        let Some((what, _)) = watched.name_of(&existed, &replaced, &[])? else { return Ok(()) };
         watched.restore(py)?;
         Err(PyValueError::new_err(format!(
             "[cond] {what} is replaced in '{name}', which runs only if the predicate chooses it: return the new value from both functions, and assign it \
