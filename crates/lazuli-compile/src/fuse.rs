@@ -10,8 +10,8 @@
 //!
 //! Reductions, scans, scatters, updates and library calls are *anchors*: each begins a kernel, but that reductions of one space join, and that a reduction joins the
 //! map that consumes it: at every point of its result (its epilogue), or at every point of what it reduces, where a row of that stays in the cache ([`loops`]).
-//! A matrix product joins the map that consumes it at every point of its result, too, and so do an assignment at a few computed positions and
-//! an update of a slice.
+//! A matrix product joins the map that consumes it at every point of its result, too, and so do an update of a slice and one at computed positions, of a few
+//! elements or of whole rows.
 //!
 //! Every kernel has a *height*, above that of all kernels that read what it stores; only kernels of one height are merged. So no kernel ever waits
 //! for itself. A kernel has at most [`MOST_OPERANDS`] operands and about [`MOST_INSTRUCTIONS`] instructions; what would exceed them is split, without a word.
@@ -265,7 +265,10 @@ impl<'a> Fuser<'a> {
                 self.pointwise[i as usize] = true;
                 self.pointwise(i, e);
             }
-            Lowering::Scatter { op: ScatterOp::Assign, space } => self.write(i, e, space),
+            Lowering::Scatter { op: ScatterOp::Assign, space, .. } => self.write(i, e, space),
+            Lowering::Scatter { space, run, .. } if !graph.avals[e.outputs[0].0 as usize].dtype.is_complex() => {
+                self.combine(i, e, space, *run)
+            }
             &Lowering::Update { op } if combines_by_parts(graph, e, op) => match e.inputs[1] {
                 Atom::Var(part) => self.write(i, e, self.shape(part)),
                 Atom::Lit(_) => self.write(i, e, &[]),
@@ -301,7 +304,11 @@ impl<'a> Fuser<'a> {
             Lowering::Scatter { .. } | Lowering::Update { .. } => "it is updated in memory",
             _ => return,
         };
-        let v = e.outputs[0];
+        self.note(e.outputs[0], why);
+    }
+
+    /// Notes why a variable lies in memory that others read and that need not.
+    fn note(&mut self, v: Var, why: &'static str) {
         if !self.stored[v.0 as usize] && self.starts[v.0 as usize] < self.starts[v.0 as usize + 1] {
             self.reasons.push((v, why));
         }

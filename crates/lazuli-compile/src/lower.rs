@@ -42,6 +42,8 @@ pub(crate) enum Work {
         c: Operands,
         epilogue: Option<Box<Launch>>,
     },
+    /// Goes on into a map.
+    Scatter(Box<Scattered>),
     Sort {
         dtype: DType,
         rows: Shape,
@@ -67,6 +69,15 @@ impl Work {
             _ => false,
         }
     }
+}
+
+/// A scatter and the map that follows.
+#[derive(Debug)]
+pub(crate) struct Scattered {
+    /// What goes on from each of the launches to the next: a buffer that takes no memory.
+    pub result: BufferId,
+    /// The target, its updates, and the map, of one binding each.
+    pub launches: [Launch; 3],
 }
 
 /// A choice between two plans, whose inputs and outputs are whole buffers.
@@ -186,7 +197,7 @@ impl<'a> Lowerer<'a> {
         let result = match self.lowering(anchor) {
             Lowering::Reduce { .. } => self.reduce(group),
             Lowering::Scan { op, axis, reverse, exclusive } => self.scan(anchor, op, axis, reverse, exclusive),
-            Lowering::Scatter { op, space } => self.scatter(anchor, op, &space, group),
+            Lowering::Scatter { op, space, .. } => self.scatter(anchor, op, &space, group),
             Lowering::Update { op } => self.update(anchor, op, group),
             Lowering::Library(Library::Matmul) => self.matmul(anchor, group),
             Lowering::Library(Library::Sort { axis, indices }) => self.sort(anchor, axis, indices),
@@ -477,6 +488,12 @@ impl<'a> Lowerer<'a> {
 
     /// Computes input 0 of an equation into `place`.
     fn copy_input(&mut self, anchor: u32, place: &Place, dtype: DType) {
+        let (body, nest) = self.input_into(anchor, place, dtype);
+        self.launch(body, nest);
+    }
+
+    /// A map that computes input 0 of an equation into `place`, row by row.
+    fn input_into(&mut self, anchor: u32, place: &Place, dtype: DType) -> (Body, Nest) {
         let graph = self.graph;
         let mut body = self.body();
         let at = body.begin(&place.layout.shape, &[]);
@@ -487,7 +504,7 @@ impl<'a> Lowerer<'a> {
         };
         let mut stores = Vec::new();
         store_lane(&mut body, place, lane, &at, &mut stores);
-        self.launch(body, Nest::Map { stores });
+        (body, Nest::Map { stores })
     }
 }
 

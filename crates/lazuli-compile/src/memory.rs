@@ -4,10 +4,12 @@
 //! time writes in place: the two share memory. Buffers that outlive the plan are outputs; all others are packed into the arena by best fit, at
 //! multiples of 64 bytes. Last, inputs are found whose memory an output could take over.
 
-use crate::lower::{Bound, BufferId, Fork, Launch, Operands, Place, Program, Work};
+use crate::lower::{Bound, BufferId, Fork, Launch, Operands, Place, Program, Scattered, Work};
 use crate::pipeline::{OutputInfo, OutputSource};
 use lazuli_kernel::hash::Map;
-use lazuli_kernel::{Arg, Binding, Branch, DType, HostArg, Inst, LibraryCall, Nest, Plan, Role, Slot, Step, small};
+use lazuli_kernel::{
+    Arg, Binding, Branch, DType, HostArg, Inst, LibraryCall, Nest, Pass, Plan, Role, Scatter, Slot, Step, small,
+};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
@@ -105,6 +107,13 @@ pub(crate) fn touches(work: &Work) -> Touches<'_> {
             let launched = launched(launch).filter(|t| t.array.buffer != c.buffer);
             small(factors.into_iter().chain(launched))
         }
+        Work::Scatter(scattered) => {
+            let [target, updates, epilogue] = &scattered.launches;
+            // Updates are looked for by each part of the result.
+            let updates = launched(updates).map(|t| Touch { pointwise: false, ..t });
+            let all = launched(target).chain(updates).chain(launched(epilogue));
+            small(all.filter(|t| t.array.buffer != scattered.result))
+        }
         Work::Sort { dtype, input, output, .. } => {
             [library(input, false, *dtype), library(output, true, *dtype)].into_iter().collect()
         }
@@ -187,7 +196,7 @@ impl Lives {
         let mut taken = vec![false; sizes.len()];
         let mut owners = Owners(Map::default());
         for (step, (w, touches)) in work.iter().zip(touched).enumerate() {
-            let (Work::Launch(_) | Work::Matmul { epilogue: Some(_), .. }) = w else { continue };
+            let (Work::Launch(_) | Work::Scatter(_) | Work::Matmul { epilogue: Some(_), .. }) = w else { continue };
             owners.note(step, touches, |t| t.array.buffer);
             for own in touches.chunk_by(|a, b| a.binding == b.binding) {
                 for born in own.iter().filter(|t| t.writes) {
@@ -402,10 +411,19 @@ fn donations(
 
 fn step(work: Work, slots: &[Slot]) -> Step {
     let arg = |o: Operands| Arg { slot: slots[o.buffer.0 as usize], offset: o.offset, strides: o.strides, len: o.len };
+    // The same where a buffer is the result that goes on to an epilogue.
+    let or_result = |o: Operands, result: BufferId| match o.buffer == result {
+        true => Arg { slot: Slot::Result, offset: o.offset, strides: o.strides, len: o.len },
+        false => arg(o),
+    };
     let binding = |bound: Bound, arg: &dyn Fn(Operands) -> Arg| Binding {
         extents: bound.extents,
         args: bound.args.into_iter().map(arg).collect(),
         params: bound.params,
+    };
+    let pass = |Launch { kernel, bindings }: Launch, arg: &dyn Fn(Operands) -> Arg| {
+        let bound = bindings.into_iter().next().expect("it has one binding");
+        Pass { kernel: Arc::new(kernel), binding: binding(bound, arg) }
     };
     match work {
         Work::Launch(launch) => Step::Launch {
@@ -414,20 +432,21 @@ fn step(work: Work, slots: &[Slot]) -> Step {
         },
         Work::Matmul { dtype, batch, m, n, k, a, b, c, epilogue } => {
             let result = c.buffer;
-            let of_product = |o: Operands| match o.buffer == result {
-                true => Arg { slot: Slot::Product, offset: o.offset, strides: o.strides, len: o.len },
-                false => arg(o),
-            };
+            let of_product = |o: Operands| or_result(o, result);
             let c = if epilogue.is_some() { of_product(c) } else { arg(c) };
             let call = Box::new(LibraryCall::Matmul { dtype, batch, m, n, k, a: arg(a), b: arg(b), c });
             match epilogue {
                 None => Step::Call(call),
                 Some(launch) => {
-                    let Launch { kernel, bindings } = *launch;
-                    let bound = bindings.into_iter().next().expect("an epilogue has one binding");
-                    Step::Product { call, kernel: Arc::new(kernel), binding: Box::new(binding(bound, &of_product)) }
+                    let Pass { kernel, binding } = pass(*launch, &of_product);
+                    Step::Product { call, kernel, binding: Box::new(binding) }
                 }
             }
+        }
+        Work::Scatter(scattered) => {
+            let Scattered { result, launches } = *scattered;
+            let [target, updates, epilogue] = launches.map(|launch| pass(launch, &|o| or_result(o, result)));
+            Step::Scatter(Box::new(Scatter { target, updates, epilogue }))
         }
         Work::Sort { dtype, rows, n, indices, input, output } => {
             Step::Call(Box::new(LibraryCall::Sort { dtype, rows, n, indices, input: arg(input), output: arg(output) }))

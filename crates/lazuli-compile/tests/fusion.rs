@@ -252,14 +252,60 @@ fn assignments_at_computed_positions_take_the_maps_around_them() {
     let along =
         "b: f32[9,8] = negative a\nc: f32[9,8] = put_along_axis[axis=1,op=assign] b k w\nd: f32[9,8] = exp c\nreturn d";
     check(inputs, along, &["negative put_along_axis exp"]);
-    // Not where the map needs other points, where updates are many, or add to one another.
+    // Not where the map needs other points, or where updates are many.
     let turned =
         format!("{assign}d: f32[8,9] = transpose[axes=(1,0)] c\ne: f32[8,9] = exp d\nf: f32[9,8] = exp c\nreturn e f");
     check(inputs, &turned, &["exp tanh scatter exp", "transpose exp"]);
     let many = "c: f32[2,8] = scatter[axes=(0),op=assign] a i u\nd: f32[2,8] = exp c\nreturn d";
     check("a: f32[2,8], i: i32[3], u: f32[3,1,8]", many, &["scatter", "exp"]);
-    let add = "c: f32[9,8] = scatter[axes=(0),op=add] a i u\nd: f32[9,8] = exp c\nreturn d";
-    check(inputs, add, &["scatter", "exp"]);
+}
+
+#[test]
+fn updates_that_are_combined_go_on_into_the_map_that_follows() {
+    // The step of a table of embeddings: rows of it, some of which may be the same.
+    let inputs = "w: f32[1024,64], m: f32[1024,64], i: i32[4], u: f32[4,1,64]";
+    let gradient =
+        "z: f32[1024,64] = broadcast_to[shape=(1024,64)] 0.0:f32\ng: f32[1024,64] = scatter[axes=(0),op=add] z i u\n";
+    let step = "s: f32[1024,64] = multiply g 0.1:f32\nx: f32[1024,64] = subtract w s\n";
+    check(inputs, &format!("{gradient}{step}return x"), &["broadcast_to scatter multiply subtract"]);
+    check_steps(inputs, &format!("{gradient}{step}return x"), &["scatter (65536,) (4, 64) (65536,)"]);
+    // The gradient is wanted as well, and the map has several results.
+    let momentum = "n: f32[1024,64] = add m g\ns: f32[1024,64] = multiply n 0.1:f32\nx: f32[1024,64] = subtract w s\n";
+    check_steps(inputs, &format!("{gradient}{momentum}return x n g"), &["scatter (65536,) (4, 64) (65536,)"]);
+    // What is the same along an axis of the map keeps the axes apart, those of the target too; half floats are combined in f32.
+    let scaled = "g: f16[1024,64] = scatter[axes=(0),op=max] a i u\nx: f16[1024,64] = multiply g b\nreturn x";
+    let half = "a: f16[1024,64], i: i32[4], u: f16[4,1,64], b: f16[1024,1]";
+    check_steps(half, scaled, &["scatter (1024, 64) (4, 64) (1024, 64)"]);
+    // Single elements, if they are few.
+    let single = |n: usize, m: usize| {
+        let body = format!("g: f32[{n}] = scatter[axes=(0),op=add] a i u\nx: f32[{n}] = exp g\nreturn x");
+        (format!("a: f32[{n}], i: i32[{m}], u: f32[{m},1]"), body)
+    };
+    let (inputs, body) = single(65536, 256);
+    check_steps(&inputs, &body, &["scatter (65536,) (256,) (65536,)"]);
+    let (inputs, body) = single(65536, 257);
+    check_steps(&inputs, &body, &["(65536,)", "(257,)", "(65536,)"]);
+    // Not a small array, or more updates than it has elements.
+    let add = |n: usize, m: usize| {
+        let body = format!("g: f32[{n},64] = scatter[axes=(0),op=add] a i u\nx: f32[{n},64] = exp g\nreturn x");
+        (format!("a: f32[{n},64], i: i32[{m}], u: f32[{m},1,64]"), body)
+    };
+    for (n, m, fused) in [(1024, 1024, true), (1024, 1025, false), (1023, 4, false)] {
+        let (inputs, body) = add(n, m);
+        check(&inputs, &body, if fused { &["scatter exp"] } else { &["scatter", "exp"] });
+    }
+    // Not what a reduction needs, or another point, or complex numbers.
+    let inputs = "a: f32[1024,64], i: i32[3], u: f32[3,1,64]";
+    let add = "g: f32[1024,64] = scatter[axes=(0),op=add] a i u\n";
+    check(inputs, &format!("{add}x: f32[1024] = sum[axes=(1),keepdims=false] g\nreturn x"), &["scatter", "sum"]);
+    let turned = "t: f32[64,1024] = transpose[axes=(1,0)] g\nx: f32[64,1024] = exp t\nreturn x";
+    check(inputs, &format!("{add}{turned}"), &["scatter", "transpose exp"]);
+    let complex = "g: c64[1024,64] = scatter[axes=(0),op=add] a i u\nx: c64[1024,64] = negative g\nreturn x";
+    check(&inputs.replace("f32", "c64"), complex, &["scatter", "negative"]);
+    // One of two that meet.
+    let twice =
+        format!("{add}h: f32[1024,64] = scatter[axes=(0),op=add] a j u\nx: f32[1024,64] = multiply g h\nreturn x");
+    check(&format!("{inputs}, j: i32[3]"), &twice, &["scatter", "scatter multiply"]);
 }
 
 #[test]
@@ -347,6 +393,10 @@ fn check_steps(inputs: &str, body: &str, want: &[&str]) {
         }
         Step::Host { .. } => "host".into(),
         Step::Product { binding, .. } => format!("product {}", lazuli_kernel::shape::show(&binding.extents)),
+        Step::Scatter(scatter) => {
+            let extents = scatter.passes().map(|pass| lazuli_kernel::shape::show(&pass.binding.extents));
+            format!("scatter {}", extents.join(" "))
+        }
         _ => "library".into(),
     };
     let got: Vec<String> = plan.steps.iter().map(bindings).collect();

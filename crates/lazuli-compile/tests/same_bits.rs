@@ -258,28 +258,38 @@ fn random_products() {
 
 #[test]
 fn random_writes() {
-    let mut joined = 0;
-    for seed in 0..400 {
+    let (mut joined, mut combined) = (0, 0);
+    for seed in 0..440 {
         let mut rng = Rng(seed);
-        let graph = writes(&mut rng);
+        let graph = writes(&mut rng, seed >= 400);
         let inputs = lazuli_compile::testing::random_inputs(&graph, &mut rng, true);
         check(&format!("writes {seed}"), &graph, &inputs, &mut rng);
         let layouts: Vec<Layout> = inputs.iter().map(|h| Layout::row(h.aval.shape.clone())).collect();
-        let kernels = compile(&graph, &layouts, &Options::COMPILE).unwrap().report.kernels(&graph);
+        let compiled = compile(&graph, &layouts, &Options::COMPILE).unwrap();
+        combined += compiled.plan.steps.iter().filter(|step| matches!(step, Step::Scatter(_))).count();
+        let kernels = compiled.report.kernels(&graph);
         let is_write = |op: &&str| ["scatter", "slice_update"].contains(op);
         let goes_on = |k: &Fused| k.ops.iter().any(is_write) && !k.ops.last().is_some_and(is_write);
         joined += kernels.iter().filter(|k| goes_on(k)).count();
     }
     assert!(joined > 100, "{joined} writes have a map behind them");
+    assert!(combined > 20, "{combined} of them go on in one step");
 }
 
-/// A random graph of a write into a slice or at computed positions, some of them equal and some outside, and what follows from it.
-fn writes(rng: &mut Rng) -> Graph {
+/// A random graph of a write into a slice or at computed positions, some of them equal and some outside, and what follows from it. One into a large array combines what is there with rows
+/// or single elements.
+fn writes(rng: &mut Rng, is_large: bool) -> Graph {
     let mut b = Builder::new();
     let dtype = rng.pick(&[DType::F32, DType::F32, DType::F16, DType::I32, DType::F64, DType::U8, DType::C64]);
-    let shape: Vec<usize> = (0..1 + rng.below(3)).map(|_| rng.pick(&[1, 2, 5, 8, 33])).collect();
+    let mut shape: Vec<usize> = (0..1 + rng.below(3)).map(|_| rng.pick(&[1, 2, 5, 8, 33])).collect();
+    if is_large {
+        shape = rng.pick(&[&[1000, 70][..], &[1000, 70], &[70_000]]).into();
+    }
     let input = |b: &mut Builder, dtype, shape: &[usize]| Atom::from(b.input(Aval::new(dtype, shape)));
-    let axes: SmallVec<[usize; 4]> = (0..shape.len()).filter(|_| rng.once_in(2)).collect();
+    let axes: SmallVec<[usize; 4]> = match is_large {
+        true => smallvec![0],
+        false => (0..shape.len()).filter(|_| rng.once_in(2)).collect(),
+    };
     let rank = if axes.is_empty() { 0 } else { rng.below(3) };
     let positions: Vec<usize> = (0..rank).map(|_| rng.pick(&[1, 2, 4])).collect();
     let mut window = shape.clone();
@@ -293,7 +303,7 @@ fn writes(rng: &mut Rng) -> Graph {
         operands.push(b.binary(Binary::Remainder, index, most).unwrap());
     }
     operands.push(b.binary(Binary::Add, updates, updates).unwrap());
-    let assigned = match rng.once_in(3) {
+    let assigned = match !is_large && rng.once_in(3) {
         true => {
             let bound = |&n: &usize| match rng.below(4) {
                 0 => Bound { start: Some(n as isize / 3), stop: Some(-1), step: 1 },
@@ -308,7 +318,11 @@ fn writes(rng: &mut Rng) -> Graph {
             let op = if dtype == DType::C64 { ScatterOp::Add } else { op };
             b.op(SliceUpdate { bounds, op }, &[operands[0], update]).unwrap()
         }
-        false => b.op(Scatter { axes, op: ScatterOp::Assign }, &operands).unwrap(),
+        false => {
+            let op = if !is_large && rng.once_in(2) { ScatterOp::Assign } else { rng.pick(&ScatterOp::ALL) };
+            let op = if dtype == DType::C64 && op != ScatterOp::Assign { ScatterOp::Add } else { op };
+            b.op(Scatter { axes, op }, &operands).unwrap()
+        }
     };
     let others = [input(&mut b, dtype, &shape), input(&mut b, dtype, &shape[shape.len() - 1..])];
     let mut pool = vec![assigned];

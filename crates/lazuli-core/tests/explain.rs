@@ -199,6 +199,11 @@ fn what_keeps_neighbours_apart_is_said() {
         |x| Ok(vec![ops::sort(&x[0].exp(), Some(1))? * 2.0]),
         &[("exp", "a library routine reads it"), ("sort", "a library routine stores it")],
     );
+    let put = |x: &[Array]| {
+        let (at, values) = (Array::from_slice(&[1i32, 1], &[2, 1]), Array::from_slice(&[1f32, 2.0], &[2, 1]));
+        Ok(vec![ops::put_along_axis(&x[0], &at, &values, Some(0), ops::ScatterOp::Add)? * 2.0])
+    };
+    check(put, &[("put_along_axis", "it is updated in memory: it is small")]);
     let apart = "it is needed at other points than the reduction gives";
     check(|x| Ok(vec![x[0].t() - x[0].sum(1)]), &[("sum", apart)]);
 }

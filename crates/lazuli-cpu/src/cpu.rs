@@ -5,12 +5,12 @@ use crate::isa::Isa;
 use crate::kernels::{Function, Kernels};
 use crate::library::Call;
 use crate::memory::{ALIGN, Allocator, CpuMemory};
-use crate::nest::{Context, Launches, cost_per_point};
+use crate::nest::{Context, Launches, Onwards, cost_per_point};
 use crate::pool::Pool;
 use crate::stream::{self, Streams};
 use lazuli_kernel::{
     Backend, Branch, Buffer, Error, Event, Executable, Features, HostArg, HostArray, HostCall, Interpreter,
-    LibraryCall, MemoryStats, Mode, Plan, Result, Run, Slot, Step, Stream, host,
+    LibraryCall, MemoryStats, Mode, Pass, Plan, Result, Run, Slot, Step, Stream, host,
 };
 use smallvec::SmallVec;
 use std::any::Any;
@@ -127,6 +127,7 @@ struct Prepared {
 enum ReadyStep {
     Launch(Launches),
     Call(Call),
+    Scatter(Box<Onwards>),
     Copy { from: Slot, to: Slot, nbytes: usize },
     Host { call: Arc<dyn HostCall>, args: Vec<HostArg> },
     Branch(Box<ReadyBranch>),
@@ -179,6 +180,7 @@ impl Executable for Prepared {
             let functions = match step {
                 ReadyStep::Launch(launch) => launch.functions(),
                 ReadyStep::Call(call) => call.functions(),
+                ReadyStep::Scatter(scatter) => scatter.functions(),
                 ReadyStep::Copy { .. } | ReadyStep::Host { .. } => vec![],
                 ReadyStep::Branch(branch) => {
                     return branch.plans.iter().flat_map(|p| p.disassemble().concat()).collect();
@@ -236,6 +238,7 @@ impl Prepared {
                 Step::Product { call, kernel, binding } => {
                     ReadyStep::Call(Call::with_epilogue(kernels, call, kernel, binding, threads)?)
                 }
+                Step::Scatter(scatter) => ReadyStep::Scatter(Box::new(Onwards::new(kernels, scatter, threads)?)),
                 Step::Copy { from, to, nbytes } => ReadyStep::Copy { from: *from, to: *to, nbytes: *nbytes },
                 Step::Host { call, args } => ReadyStep::Host { call: call.clone(), args: args.clone() },
                 Step::Branch(branch) => {
@@ -248,6 +251,7 @@ impl Prepared {
         let need = steps.iter().map(|step| match step {
             ReadyStep::Launch(launch) => launch.need(threads),
             ReadyStep::Call(call) => call.need().on(threads),
+            ReadyStep::Scatter(scatter) => scatter.need().on(threads),
             ReadyStep::Copy { .. } | ReadyStep::Host { .. } => 0,
             ReadyStep::Branch(branch) => branch.memory(),
         });
@@ -263,7 +267,7 @@ impl Prepared {
             Slot::Input(n) => places.inputs[n as usize],
             Slot::Output(n) => places.outputs[n as usize],
             Slot::Temp { offset, .. } => places.memory + offset,
-            Slot::Product => unreachable!("its step has memory for it"),
+            Slot::Result => unreachable!("its step has memory for it"),
         };
         let Range { start, end } = self.workspace;
         // SAFETY: memory of this run that is nobody else's.
@@ -279,6 +283,7 @@ impl Prepared {
                 match step {
                     ReadyStep::Launch(launch) => launch.run(&address, &mut cx.step()),
                     ReadyStep::Call(call) => call.run(&address, &mut cx.step()),
+                    ReadyStep::Scatter(scatter) => scatter.run(&address, &mut cx.step()),
                     ReadyStep::Copy { from, to, nbytes } => {
                         let (from, to) = (address(*from) as *const u8, address(*to) as *mut u8);
                         std::ptr::copy(from, to, *nbytes);
@@ -386,6 +391,10 @@ fn cost(step: &Step) -> usize {
         Step::Call(call) => cost_of_call(call),
         Step::Product { call, kernel, binding } => {
             cost_of_call(call).saturating_add(product(&[product(&binding.extents), cost_per_point(kernel)]))
+        }
+        Step::Scatter(scatter) => {
+            let of_pass = |pass: &Pass| product(&[product(&pass.binding.extents), cost_per_point(&pass.kernel)]);
+            scatter.passes().into_iter().fold(0, |sum, pass| sum.saturating_add(of_pass(pass)))
         }
         Step::Copy { nbytes, .. } => product(&[100, *nbytes]),
         Step::Branch(branch) => {

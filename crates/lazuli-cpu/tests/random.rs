@@ -1,7 +1,7 @@
 //! Random kernels on each instruction set against the interpreter, bit for bit.
 
 use lazuli_cpu::{Cpu, Isa};
-use lazuli_kernel::testing::{DTYPES, NestKind, check_backends, random_call, random_case};
+use lazuli_kernel::testing::{Case, DTYPES, NestKind, check_backends, random_call, random_case, random_scatter};
 use lazuli_kernel::{DType, Interpreter};
 
 /// `LAZULI_RANDOM_CASES` asks for more.
@@ -52,11 +52,21 @@ tests! {
 /// Products with and without epilogues, and sorts.
 #[test]
 fn calls() {
+    check_cases(random_call);
+}
+
+/// Scatters with the maps that follow them.
+#[test]
+fn scatters_onwards() {
+    check_cases(random_scatter);
+}
+
+fn check_cases(case: fn(u64) -> Case) {
     let judge = Interpreter::default();
     for isa in [Isa::Avx512, Isa::Avx2] {
         let Ok(cpu) = Cpu::with_isa_and_threads(isa, 2) else { continue };
         for seed in 0..10 * cases() {
-            let case = random_call(seed);
+            let case = case(seed);
             if let Err(e) = check_backends(&judge, &cpu, &case.plan, &case.inputs) {
                 panic!("seed {seed} on {isa:?}: {e}");
             }

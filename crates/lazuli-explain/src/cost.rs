@@ -25,12 +25,11 @@ pub fn of(step: &Step) -> Cost {
         Step::Product { call, kernel, binding } => {
             // The result of the product stays in the caches.
             let (product, epilogue) = (library(call), launch(kernel, binding));
-            let result = binding.args.iter().zip(&kernel.operands).filter(|(arg, _)| arg.slot == Slot::Product);
-            let points: usize = binding.extents.iter().product();
-            let read: usize = result.map(|(_, operand)| points * operand.dtype.itemsize()).sum();
-            let nbytes = product.nbytes - call.result_bytes() + epilogue.nbytes - read;
+            let nbytes = product.nbytes - call.result_bytes() + epilogue.nbytes;
             Cost { nbytes, operations: product.operations + epilogue.operations }
         }
+        // The target stays in the caches.
+        Step::Scatter(scatter) => scatter.passes().into_iter().map(|p| launch(&p.kernel, &p.binding)).sum(),
         Step::Copy { nbytes, .. } => Cost { nbytes: 2 * nbytes, operations: 0 },
         // The dearer of the two.
         Step::Branch(branch) => {
@@ -41,13 +40,15 @@ pub fn of(step: &Step) -> Cost {
     }
 }
 
+/// A launch. What a step hands on to its epilogue is not in memory.
 fn launch(kernel: &Kernel, Binding { extents, args, .. }: &Binding) -> Cost {
     let elements = |arg: &Arg| {
         let walked: usize = extents.iter().zip(&arg.strides).filter(|(_, s)| **s != 0).map(|(n, _)| n).product();
         // What is read at computed positions is touched once a point, and no more often than it has elements.
         if arg.len > 0 { arg.len.min(extents.iter().product()) } else { walked }
     };
-    let nbytes = kernel.operands.iter().zip(args).map(|(o, a)| elements(a) * o.dtype.itemsize()).sum();
+    let in_memory = args.iter().zip(&kernel.operands).filter(|(a, _)| a.slot != Slot::Result);
+    let nbytes = in_memory.map(|(a, o)| elements(a) * o.dtype.itemsize()).sum();
     let arithmetic = |inst: &&lazuli_kernel::Inst| !inst.uses().is_empty();
     let points: usize = extents.iter().product();
     let kept: usize = extents[..extents.len() - kernel.reduced() as usize].iter().product();

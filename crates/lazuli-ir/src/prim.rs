@@ -26,8 +26,9 @@ pub enum Lowering {
     Reduce { combine: Combine, axes: SmallVec<[usize; 4]> },
     /// Running combination of input 0 along an axis.
     Scan { op: ScanOp, axis: usize, reverse: bool, exclusive: bool },
-    /// A copy of input 0, then updates at every point of `space`, through [`Primitive::scatter`].
-    Scatter { op: ScatterOp, space: Shape },
+    /// A copy of input 0, then updates at every point of `space`, through [`Primitive::scatter`]. So many points that follow one another along the last axis of the
+    /// space do so in the result, too: 1 where each has a position of its own.
+    Scatter { op: ScatterOp, space: Shape, run: usize },
     /// A copy of input 0, then input 1 written (combined by the op) into the part that [`Primitive::layout`] names.
     Update { op: ScatterOp },
     /// The field's library routines.

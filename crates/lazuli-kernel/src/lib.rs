@@ -37,7 +37,7 @@ pub use ir::{
     Accumulator, BinaryOp, Combine, Emit, Inner, Inst, Kernel, Nest, Operand, Role, ScanOp, ScatterOp, Store, UnaryOp,
     Value,
 };
-pub use plan::{Arg, Binding, Branch, HostArg, LibraryCall, MATMUL_BLOCK, Plan, Slot, Step};
+pub use plan::{Arg, Binding, Branch, HostArg, LibraryCall, MATMUL_BLOCK, Pass, Plan, Scatter, Slot, Step};
 pub use scalar::Scalar;
 pub use shape::{Layout, Shape, Strides};
 pub use small::small;

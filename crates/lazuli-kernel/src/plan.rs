@@ -7,7 +7,7 @@ use crate::backend::Buffer;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::host::HostCall;
-use crate::ir::Kernel;
+use crate::ir::{Kernel, Role};
 use crate::scalar::Scalar;
 use crate::shape::{self, Shape, Strides};
 use smallvec::SmallVec;
@@ -23,8 +23,9 @@ pub enum Slot {
     Output(u32),
     /// Bytes `offset..` of the plan's arena; offsets are multiples of 64.
     Temp { offset: usize, nbytes: usize },
-    /// The result of the product of a [`Step::Product`], row-contiguous: memory of that step's own, of which a backend makes as much as it needs.
-    Product,
+    /// What a [`Step::Product`] or a [`Step::Scatter`] hands on to its epilogue, row-contiguous: memory of that step's own, of which a backend makes as much as
+    /// it needs.
+    Result,
 }
 
 /// An array of a step, seen through its strides (in elements) over the loop axes of the step.
@@ -46,16 +47,53 @@ pub enum Step {
     Launch { kernel: Arc<Kernel>, bindings: SmallVec<[Binding; 1]> },
     /// Runs a library routine.
     Call(Box<LibraryCall>),
-    /// A [`LibraryCall::Matmul`] whose result, in [`Slot::Product`], goes through a map on its way to memory, while it is hot: the *epilogue*. The map's loop
+    /// A [`LibraryCall::Matmul`] whose result, in [`Slot::Result`], goes through a map on its way to memory, while it is hot: the *epilogue*. The map's loop
     /// axes are those of the result, batch axes first, without those of extent 1; it loads the result at its own points. The outcome is that of the call
     /// followed by the launch.
     Product { call: Box<LibraryCall>, kernel: Arc<Kernel>, binding: Box<Binding> },
+    /// A scatter whose outcome goes through a map on its way to memory.
+    Scatter(Box<Scatter>),
     /// Copies `nbytes` from the start of one slot to another.
     Copy { from: Slot, to: Slot, nbytes: usize },
     /// Asks the host to do something with arrays. Such steps happen once each, in their order; if one fails, the plan does.
     Host { call: Arc<dyn HostCall>, args: Vec<HostArg> },
     /// Runs one of two plans.
     Branch(Box<Branch>),
+}
+
+/// A scatter and the map that follows, its *epilogue*. The outcome is that of three launches, one after another. As the maps write nothing that is read at other points,
+/// nor anything that the updates read, a backend may do all three block by block of [`Slot::Result`], while that is hot.
+#[derive(Debug, Clone)]
+pub struct Scatter {
+    /// A map that writes the target to [`Slot::Result`], and nothing else.
+    pub target: Pass,
+    /// The updates: a [`Nest::Scatter`](crate::Nest::Scatter) over all of [`Slot::Result`].
+    pub updates: Pass,
+    /// A map over the loop space of `target` that loads what became of it at its own points.
+    pub epilogue: Pass,
+}
+
+/// A kernel, and what it runs on.
+#[derive(Debug, Clone)]
+pub struct Pass {
+    pub kernel: Arc<Kernel>,
+    pub binding: Binding,
+}
+
+impl Scatter {
+    /// The passes in their order.
+    pub fn passes(&self) -> [&Pass; 3] {
+        [&self.target, &self.updates, &self.epilogue]
+    }
+    fn passes_mut(&mut self) -> [&mut Pass; 3] {
+        [&mut self.target, &mut self.updates, &mut self.epilogue]
+    }
+    /// Size in bytes of the result.
+    pub fn result_bytes(&self) -> usize {
+        let Pass { kernel, binding } = &self.target;
+        let stored = kernel.operands.iter().find(|operand| operand.role != Role::In);
+        shape::size(&binding.extents) * stored.map_or(0, |operand| operand.dtype.itemsize())
+    }
 }
 
 /// A choice between two plans, by a value that is known when it comes to it.
@@ -174,6 +212,11 @@ impl Plan {
         for step in &mut self.steps {
             match step {
                 Step::Launch { kernel, .. } | Step::Product { kernel, .. } => *kernel = share(kernel)?,
+                Step::Scatter(scatter) => {
+                    for Pass { kernel, .. } in scatter.passes_mut() {
+                        *kernel = share(kernel)?;
+                    }
+                }
                 Step::Branch(branch) => branch.plans.iter_mut().try_for_each(|plan| plan.share_kernels(share))?,
                 Step::Call(_) | Step::Copy { .. } | Step::Host { .. } => {}
             }

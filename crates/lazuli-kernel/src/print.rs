@@ -18,7 +18,7 @@
 
 use crate::dtype::DType;
 use crate::ir::{Inner, Inst, Kernel, Nest, Operand, Role, Store, Value};
-use crate::plan::{Arg, Binding, LibraryCall, Plan, Slot, Step};
+use crate::plan::{Arg, Binding, LibraryCall, Pass, Plan, Scatter, Slot, Step};
 use crate::shape;
 use std::fmt::{self, Debug, Display, Formatter};
 
@@ -197,7 +197,7 @@ impl Display for Slot {
             Slot::Input(n) => write!(f, "input{n}"),
             Slot::Output(n) => write!(f, "output{n}"),
             Slot::Temp { offset, nbytes } => write!(f, "temp[{offset}..{}]", offset.saturating_add(nbytes)),
-            Slot::Product => f.write_str("product"),
+            Slot::Result => f.write_str("result"),
         }
     }
 }
@@ -228,6 +228,12 @@ impl Display for Binding {
     }
 }
 
+impl Display for Pass {
+    fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
+        write!(f, "{}\n{}", self.binding, self.kernel)
+    }
+}
+
 impl Display for Step {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
@@ -239,6 +245,10 @@ impl Display for Step {
             }
             Step::Call(call) => write!(f, "{call}"),
             Step::Product { call, kernel, binding } => write!(f, "{call}\nepilogue {binding}\n{kernel}"),
+            Step::Scatter(scatter) => {
+                let Scatter { target, updates, epilogue } = &**scatter;
+                write!(f, "scatter {target}\nupdates {updates}\nepilogue {epilogue}")
+            }
             Step::Copy { from, to, nbytes } => write!(f, "copy {to} <- {from}, {nbytes} bytes"),
             Step::Branch(branch) => {
                 let slots = |slots: &[Slot]| slots.iter().map(|s| s.to_string()).collect::<Vec<_>>().join(", ");

@@ -39,6 +39,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("crates/lazuli-cpu/src/nest/rows.rs", "hands buffers to generated code"),
     ("crates/lazuli-cpu/src/nest/scan.rs", "hands buffers to generated code"),
     ("crates/lazuli-cpu/src/nest/scatter.rs", "hands buffers to generated code"),
+    ("crates/lazuli-cpu/src/nest/scatter/onwards.rs", "hands buffers to generated code"),
     ("crates/lazuli-cpu/src/nest/scatter/runs.rs", "hands buffers to generated code"),
     ("crates/lazuli-cpu/src/nest/together.rs", "hands buffers to generated code"),
     ("crates/lazuli-cpu/src/pool.rs", "the thread pool"),

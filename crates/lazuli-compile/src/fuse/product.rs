@@ -1,11 +1,18 @@
 //! Matrix products and writes into parts of arrays, and the maps that become their epilogues.
 //!
-//! An epilogue is a map whose loop is that of the product's result: it is run on each tile of it that is finished, while that is hot. It has one product, no
+//! An epilogue is a map whose loop is that of the result: it is run on each part of it that is finished, while that is hot. It has one product or write, no
 //! reduction joins it, its axes are not split, and it is merged with no other kernel; values that it needs at its own points may be stored by it as by any map.
 
 use super::{Class, Fuser, Placement, boundaries, operands};
 use crate::lower::transpose_of;
 use lazuli_ir::{Equation, Graph, Var, shape};
+
+/// Elements of an array that is worth a pass less.
+const LARGE: usize = 1 << 16;
+/// Neighbours that are updated together: what the update of one alone costs is nothing to them.
+const LONG: usize = 64;
+/// One by one, updates are worth a search if the array has so many elements for each of them.
+const FEW_SINGLE: usize = 256;
 
 impl<'a> Fuser<'a> {
     /// A matrix product joins the map that needs it, or its transpose if that is all that is needed, before any other and at its own points; otherwise it is by
@@ -34,6 +41,28 @@ impl<'a> Fuser<'a> {
         self.closed(i, e);
         if !is_few {
             self.keep(e, &self.lowerings[i as usize]);
+        }
+    }
+
+    /// What is combined at computed positions, in runs of so many of these points, joins the map that needs it, too: part by part of the result, each of which then
+    /// goes through the map. That saves a pass over the array, and costs a search for the updates of each part: not worth it where they are many, or where the array is in the cache anyhow.
+    pub(super) fn combine(&mut self, i: u32, e: &Equation, space: &[usize], run: usize) {
+        let v = e.outputs[0];
+        let (updates, size) = (shape::size(space), shape::size(self.shape(v)));
+        let why = if size < LARGE {
+            Some("it is updated in memory: it is small")
+        } else if run >= LONG {
+            (updates > size).then_some("it is updated in memory: the updates are more than its elements")
+        } else {
+            (FEW_SINGLE.saturating_mul(updates) > size).then_some("it is updated in memory: many single elements are")
+        };
+        match why {
+            None if self.join_map(i, e, v).is_some() => {}
+            None => self.closed(i, e),
+            Some(why) => {
+                self.closed(i, e);
+                self.note(v, why);
+            }
         }
     }
 

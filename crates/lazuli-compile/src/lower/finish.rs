@@ -32,36 +32,56 @@ pub(crate) struct Operands {
 
 /// Ends a body. `nest` speaks of the values, operands and loop axes of the body; those stay as they are if `keeps_axes`.
 pub(super) fn finish(body: &Body, nest: Nest, keeps_axes: bool) -> Launch {
+    let rest = body.loops.len() - nest.reduced() as usize;
+    let mut live = Live::of(body, &nest);
+    if keeps_axes {
+        live.axes = (0..body.loops.len() as u32).collect();
+    }
+    let ordered = match nest {
+        Nest::Map { .. } | Nest::Reduce { .. } | Nest::Rows { .. } => keeps_axes,
+        // The last axis is the one scanned; the order of a scatter's points is that of its axes.
+        Nest::Scan { .. } | Nest::Scatter { .. } => true,
+    };
+    let keep_last = matches!(nest, Nest::Scan { .. });
+    let used = live.used(&body.args);
+    let axes = Axes::new(&body.loops, rest, &used, &live.axes, ordered, keep_last);
+    finish_along(body, nest, &live, &used, &axes)
+}
+
+/// Ends the bodies of two maps over one loop space, which stays one for both, its points in their order.
+pub(super) fn finish_together(maps: [(&Body, Nest); 2]) -> [Launch; 2] {
+    let lives = maps.each_ref().map(|(body, nest)| Live::of(body, nest));
+    let (mut all, mut counted) = (SmallVec::<[&Access; 8]>::new(), SmallVec::<[u32; 4]>::new());
+    for ((body, _), live) in maps.iter().zip(&lives) {
+        all.extend(live.used(&body.args));
+        counted.extend(live.axes.iter().copied());
+    }
+    let loops = &maps[0].0.loops;
+    debug_assert_eq!(*loops, maps[1].0.loops);
+    let axes = Axes::new(loops, loops.len(), &all, &counted, true, false);
+    let mut lives = lives.iter();
+    maps.map(|(body, nest)| {
+        let live = lives.next().expect("one for each");
+        finish_along(body, nest, live, &live.used(&body.args), &axes)
+    })
+}
+
+/// Ends a body, of whose operands these are used, and whose loop axes become these.
+fn finish_along(body: &Body, nest: Nest, live: &Live, used: &[&Access], axes: &Axes) -> Launch {
     let Body { emit, loops, args, params, .. } = body;
     let reduced = nest.reduced() as usize;
-    let rest = loops.len() - reduced;
-    let mut live = Live::new(&emit.insts, args.len(), params.len());
-    live.mark_nest(&nest);
-    live.sweep(&emit.insts);
     let (body_len, split) = match &nest {
         Nest::Reduce { epilogue, .. } | Nest::Rows { epilogue, .. } => (emit.insts.len() - epilogue.len(), true),
         _ => (emit.insts.len(), false),
     };
     debug_assert!(split || body_len == emit.insts.len());
 
-    let ordered = match nest {
-        Nest::Map { .. } | Nest::Reduce { .. } | Nest::Rows { .. } => false,
-        // The last axis is the one scanned; the order of a scatter's points is that of its axes.
-        Nest::Scan { .. } | Nest::Scatter { .. } => true,
-    };
-    let keep_last = matches!(nest, Nest::Scan { .. });
-    let used: SmallVec<[&Access; 8]> =
-        small(args.iter().zip(&live.operands).filter(|(_, n)| n.is_some()).map(|(a, _)| a));
-    if keeps_axes {
-        live.axes = (0..loops.len() as u32).collect();
-    }
-    let axes = Axes::new(loops, rest, &used, &live.axes, ordered || keeps_axes, keep_last);
     let rank = axes.groups.len() as u32;
     let kept = axes.kept;
     debug_assert!(reduced == 0 || (kept as u32) < rank);
 
     let extents: Shape = small(axes.groups.iter().map(|g| g.iter().map(|&a| loops[a as usize]).product()));
-    let vector_axis = axes.vector_axis(&used, &live);
+    let vector_axis = axes.vector_axis(used, live);
     let mut operands = Vec::with_capacity(used.len());
     let mut out_args = Vec::with_capacity(used.len());
     for ((access, operand), _) in args.iter().zip(&emit.operands).zip(&live.operands).filter(|(_, n)| n.is_some()) {
@@ -139,6 +159,17 @@ struct Live {
 }
 
 impl Live {
+    /// What the nest uses of the body.
+    fn of(body: &Body, nest: &Nest) -> Self {
+        let mut live = Live::new(&body.emit.insts, body.args.len(), body.params.len());
+        live.mark_nest(nest);
+        live.sweep(&body.emit.insts);
+        live
+    }
+    /// The operands among these that are used.
+    fn used<'a>(&self, args: &'a [Access]) -> SmallVec<[&'a Access; 8]> {
+        small(args.iter().zip(&self.operands).filter(|(_, n)| n.is_some()).map(|(a, _)| a))
+    }
     fn new(insts: &[Inst], operands: usize, params: usize) -> Self {
         Self {
             values: vec![None; insts.len()],

@@ -1,12 +1,26 @@
 //! What is done outside of kernels: by library routines and by the host, on arrays that lie in memory.
 
+use super::body::Body;
 use super::finish::finish;
-use super::{Fork, Launch, Lowerer, Operands, Place, Work, store_lane};
+use super::write::{Written, are_affine};
+use super::{Fork, Lowerer, Operands, Place, Work, store_lane};
 use crate::fuse::Group;
 use crate::pipeline::{Options, compile_branch};
-use lazuli_ir::{Atom, Aval, Equation, Graph, Index, Ix, Prim, Result, Shape, Var, shape, small};
-use lazuli_kernel::{DType, Nest, Strides};
+use lazuli_ir::{Atom, Aval, Equation, Graph, Index, Lane, Prim, Result, Shape, Var, shape, small};
+use lazuli_kernel::{DType, Layout, Nest, Store, Strides};
 use smallvec::{SmallVec, smallvec};
+
+/// A map over a result, on its way.
+pub(super) struct Epilogue {
+    body: Body,
+    written: Written,
+    v: Var,
+    turned: bool,
+    /// Of the result, its points, and their values.
+    layout: Layout,
+    at: Index,
+    lane: Lane,
+}
 
 impl Lowerer<'_> {
     /// A matrix product, with what the group computes from it as its epilogue.
@@ -26,7 +40,12 @@ impl Lowerer<'_> {
         let epilogue = match group.stores.as_slice() {
             [only] if *only == v => None,
             _ if aval.size() == 0 => None,
-            stores => self.epilogue(v, turned, &product, stores).map(Box::new),
+            stores => self.epilogue(v, turned, &product, aval.dtype, stores).map(|epilogue| {
+                let (body, stores) = self.end_epilogue(epilogue, stores);
+                let launch = finish(&body, Nest::Map { stores }, true);
+                self.spare = body;
+                Box::new(launch)
+            }),
         };
         let has_epilogue = epilogue.is_some();
         if aval.size() > 0 {
@@ -41,14 +60,24 @@ impl Lowerer<'_> {
         self.maps(&rest)
     }
 
-    /// A map over the result of a product `v`, or its transpose, which lies at `product` row-contiguous: it stores these variables. None if it would have to read the
-    /// result at other points than its own.
-    fn epilogue(&mut self, v: Var, turned: Option<Var>, product: &Place, stores: &[Var]) -> Option<Launch> {
-        let space = &product.layout.shape;
+    /// A map over `v`, or its transpose, where that is what lies at `result`, row-contiguous and in this dtype: it computes these variables. None if it would have to read
+    /// the result at other points than its own.
+    pub(super) fn epilogue(
+        &mut self,
+        v: Var,
+        turned: Option<Var>,
+        result: &Place,
+        dtype: DType,
+        stores: &[Var],
+    ) -> Option<Epilogue> {
+        let space = &result.layout.shape;
         let points = shape::size(space);
         let mut body = self.body();
         let at = body.begin(space, &[]);
-        let lane = body.load(product, self.aval(v).dtype, &at, None);
+        let lane = match body.load(result, dtype, &at, None) {
+            Lane::Real(x) => Lane::Real(body.emit.cast(self.aval(v).dtype, x)),
+            complex => complex,
+        };
         body.define(turned.unwrap_or(v), at.clone(), lane);
         body.give(v);
         let others: SmallVec<[Var; 4]> = stores.iter().copied().filter(|&u| u != v).collect();
@@ -56,19 +85,22 @@ impl Lowerer<'_> {
             return None;
         }
         let written = self.eval_all(&mut body, &others, &at, space);
-        let is_affine = |at: &Index| at.iter().all(|ix| matches!(ix, Ix::Affine { .. }));
-        if body.is_stray || !written.iter().all(|(_, _, at)| is_affine(at)) {
+        if body.is_stray || !are_affine(&written) {
             return None;
         }
+        Some(Epilogue { body, written, v, turned: turned.is_some(), layout: result.layout.clone(), at, lane })
+    }
+
+    /// Gives what an epilogue computes, and the result itself if it is among these variables, its place.
+    pub(super) fn end_epilogue(&mut self, epilogue: Epilogue, stores: &[Var]) -> (Body, Vec<Store>) {
+        let Epilogue { mut body, written, v, turned, layout, at, lane } = epilogue;
         let mut nest_stores = self.store(&mut body, &written);
         if stores.contains(&v) {
-            let own = Place { buffer: self.buffer(self.aval(v).nbytes()), layout: product.layout.clone() };
+            let own = Place { buffer: self.buffer(self.aval(v).nbytes()), layout };
             store_lane(&mut body, &own, lane, &at, &mut nest_stores);
-            self.places.set(v, if turned.is_some() { transposed(&own) } else { own });
+            self.places.set(v, if turned { transposed(&own) } else { own });
         }
-        let launch = finish(&body, Nest::Map { stores: nest_stores }, true);
-        self.spare = body;
-        Some(launch)
+        (body, nest_stores)
     }
 
     /// The transpose of a product, if that is needed in no other way and so had better lie in memory as that.

@@ -1,7 +1,8 @@
 //! Writes into a part of an array: at computed positions, and into slices.
 
 use super::body::{Access, Body};
-use super::{Group, Lowerer, Place, Var, store_lane, target};
+use super::finish::{finish, finish_together};
+use super::{Group, Lowerer, Place, Scattered, Var, Work, store_lane, target};
 use lazuli_ir::prim::ScatterPoint;
 use lazuli_ir::{Atom, Aval, Error, Graph, Index, Ix, Lane, Prim, Result, Scalar, Shape};
 use lazuli_kernel::{BinaryOp, DType, Inst, Layout, Nest, Role, ScatterOp, Store, Value, shape};
@@ -106,7 +107,7 @@ impl Lowerer<'_> {
         self.places.of(self.graph, v).expect("it has just been stored").clone()
     }
 
-    /// A copy of the target, then its updates one by one. Half floats are combined in f32 and round once, at the end.
+    /// A copy of the target, then its updates one by one. Half floats are combined in f32 and round once, at the end. What is combined goes on into the map that follows.
     pub(super) fn scatter(&mut self, anchor: u32, op: ScatterOp, space: &Shape, group: &Group) -> Result<()> {
         if op == ScatterOp::Assign && self.scatter_onwards(anchor, space, group) {
             return Ok(());
@@ -115,8 +116,8 @@ impl Lowerer<'_> {
         let equation = &graph.equations[anchor as usize];
         let v = equation.outputs[0];
         let aval = self.aval(v);
-        let place = self.fresh(aval);
         let half = matches!(aval.dtype, DType::F16 | DType::BF16) && op != ScatterOp::Assign;
+        let wide = Aval::new(if half { DType::F32 } else { aval.dtype }, aval.shape.clone());
         let streams: usize = if aval.dtype == DType::C64 { 2 } else { 1 };
         if streams == 2 && !matches!(op, ScatterOp::Assign | ScatterOp::Add) {
             let message = "complex numbers can be assigned and added at computed positions, and no more";
@@ -128,31 +129,74 @@ impl Lowerer<'_> {
             (DType::Bool, ScatterOp::Mul) => ScatterOp::Min,
             _ => op,
         };
-        let wide = if half { self.fresh(&Aval::new(DType::F32, aval.shape.clone())) } else { place.clone() };
-        self.copy_input(anchor, &wide, if half { DType::F32 } else { aval.dtype });
+        if op != ScatterOp::Assign && streams == 1 && self.combine_onwards(anchor, op, space, &wide, group) {
+            return Ok(());
+        }
+        let place = self.fresh(aval);
+        let to = if half { self.fresh(&wide) } else { place.clone() };
+        self.copy_input(anchor, &to, wide.dtype);
         for stream in 0..streams {
-            let mut body = self.body();
-            let at = body.begin(space, &[]);
-            let ScatterPoint { at, value } =
-                body.with(graph, &mut self.places, anchor, |cx| equation.prim.scatter(cx, &at));
-            let mask = inside(&mut body, &at, &aval.shape);
-            let index = body.linear(&at, &wide.layout.strides, streams as isize, stream as isize);
-            let value = match value {
-                Lane::Complex(re, im) => [re, im][stream],
-                Lane::Real(x) if half => body.emit.cast(DType::F32, x),
-                Lane::Real(x) => x,
-            };
-            let strides = SmallVec::from_elem(0, body.loops.len());
-            let access = Access { buffer: wide.buffer, offset: 0, strides, len: aval.size() * streams };
-            let dtype = body.emit.dtype(value);
-            let target = body.access(access, dtype, Role::InOut);
-            self.launch(body, Nest::Scatter { op, target, index, mask, value });
+            let (body, nest) = self.updates(anchor, op, space, &to, wide.dtype, stream);
+            self.launch(body, nest);
         }
         if half {
-            self.convert(&wide, DType::F32, &place, aval.dtype);
+            self.convert(&to, DType::F32, &place, aval.dtype);
         }
         self.places.set(v, place);
         self.maps(group)
+    }
+
+    /// The updates of what lies at `to`, in this dtype; of complex numbers one part.
+    fn updates(
+        &mut self,
+        anchor: u32,
+        op: ScatterOp,
+        space: &Shape,
+        to: &Place,
+        dtype: DType,
+        part: usize,
+    ) -> (Body, Nest) {
+        let graph = self.graph;
+        let equation = &graph.equations[anchor as usize];
+        let parts = if dtype.is_complex() { 2 } else { 1 };
+        let mut body = self.body();
+        let at = body.begin(space, &[]);
+        let ScatterPoint { at, value } =
+            body.with(graph, &mut self.places, anchor, |cx| equation.prim.scatter(cx, &at));
+        let mask = inside(&mut body, &at, &to.layout.shape);
+        let index = body.linear(&at, &to.layout.strides, parts as isize, part as isize);
+        let value = match value {
+            Lane::Complex(re, im) => [re, im][part],
+            Lane::Real(x) => body.emit.cast(dtype, x),
+        };
+        let strides = SmallVec::from_elem(0, body.loops.len());
+        let access = Access { buffer: to.buffer, offset: 0, strides, len: to.layout.size() * parts };
+        let dtype = body.emit.dtype(value);
+        let target = body.access(access, dtype, Role::InOut);
+        (body, Nest::Scatter { op, target, index, mask, value })
+    }
+
+    /// Updates that are combined with what stands at their positions, where the result goes on into a map at its own points: one step, which can do both
+    /// part by part of the result. False if that is not possible, and nothing has been done.
+    fn combine_onwards(&mut self, anchor: u32, op: ScatterOp, space: &Shape, wide: &Aval, group: &Group) -> bool {
+        let graph = self.graph;
+        let v = graph.equations[anchor as usize].outputs[0];
+        let stores = group.stores.as_slice();
+        if stores == [v] || wide.size() == 0 || shape::size(space) == 0 {
+            return false;
+        }
+        let result = self.fresh(wide);
+        let Some(epilogue) = self.epilogue(v, None, &result, wide.dtype, stores) else { return false };
+        let target = self.input_into(anchor, &result, wide.dtype);
+        let (updates, nest) = self.updates(anchor, op, space, &result, wide.dtype, 0);
+        // Until here nothing that the group stores has a place: what it needs of that it has computed.
+        let (epilogue, stores) = self.end_epilogue(epilogue, stores);
+        let updates = finish(&updates, nest, false);
+        let [target, last] = finish_together([(&target.0, target.1), (&epilogue, Nest::Map { stores })]);
+        self.spare = epilogue;
+        let launches = [target, updates, last];
+        self.work.push(Work::Scatter(Box::new(Scattered { result: result.buffer, launches })));
+        true
     }
 
     /// A copy of the target, then a strided map over the part that is updated.
@@ -237,9 +281,9 @@ fn inside(body: &mut Body, at: &[Ix], extents: &[usize]) -> Option<Value> {
 }
 
 /// Variables with their values, and where those are stored.
-type Written = SmallVec<[(Var, Lane, Index); 4]>;
+pub(super) type Written = SmallVec<[(Var, Lane, Index); 4]>;
 
-fn are_affine(written: &Written) -> bool {
+pub(super) fn are_affine(written: &Written) -> bool {
     written.iter().all(|(_, _, at)| at.iter().all(|ix| matches!(ix, Ix::Affine { .. })))
 }
 

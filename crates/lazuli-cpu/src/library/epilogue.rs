@@ -53,7 +53,7 @@ impl Fused {
             let mut axis = |extent: usize| (extent != 1).then(|| axes.next()).flatten();
             let batch = batch.iter().map(|&n| axis(n)).collect();
             let (rows, columns) = (axis(*m), axis(*n).expect("longer than 1"));
-            let operands = (0..args.len()).filter(|&o| args[o].slot == Slot::Product).collect();
+            let operands = (0..args.len()).filter(|&o| args[o].slot == Slot::Result).collect();
             let divides = tile.vector_axis() == columns && product.go_on();
             blocks = divides.then_some(Blocks { batch, rows, columns, operands });
         }
@@ -77,13 +77,13 @@ impl Fused {
     pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, each: usize, cx: &mut Context<'_>) {
         if let (Some(blocks), Some(tile)) = (&self.blocks, self.epilogue.tile()) {
             // The product's own operands begin at the offset of their part.
-            let address = |slot| if slot == Slot::Product { 0 } else { address(slot) };
+            let address = |slot| if slot == Slot::Result { 0 } else { address(slot) };
             let finish = Finish { blocks, tile, bases: self.epilogue.bases(&address) };
             // SAFETY: passed on.
             return unsafe { self.product.run(&address, Some(&finish), each, cx) };
         }
         let result = cx.room().take_bytes(self.nbytes).address();
-        let address = |slot| if slot == Slot::Product { result } else { address(slot) };
+        let address = |slot| if slot == Slot::Result { result } else { address(slot) };
         // SAFETY: passed on; the result has memory of its size, which is ours alone.
         unsafe {
             self.product.run(&address, None, each, cx);

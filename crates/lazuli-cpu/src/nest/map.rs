@@ -21,8 +21,7 @@ pub struct Map {
 impl Map {
     pub fn new(launch: &Bound<'_>) -> Result<Self> {
         let points: usize = launch.extents.iter().product();
-        let stored = launch.kernel.operands.iter().filter(|o| o.role != Role::In).map(|o| points * o.dtype.itemsize());
-        let stream = stored.sum::<usize>() >= STREAM_BYTES;
+        let stream = streams(launch);
         let is_small = points.saturating_mul(cost_per_point(launch.kernel)) < PARALLEL;
         let Bound { kernels, kernel, extents, operands, params } = launch;
         Ok(Self { tile: Tile::new(kernels, kernel, extents, operands, params, stream)?, is_small })
@@ -48,6 +47,13 @@ impl Map {
             run_parallel(&self.tile, bases, &Part::all(self.tile.extents()), cx)
         }
     }
+}
+
+/// Whether a map's outputs are stored past the caches.
+pub(super) fn streams(launch: &Bound<'_>) -> bool {
+    let points: usize = launch.extents.iter().product();
+    let stored = launch.kernel.operands.iter().filter(|o| o.role != Role::In).map(|o| points * o.dtype.itemsize());
+    stored.sum::<usize>() >= STREAM_BYTES
 }
 
 /// Runs a tile over a box, on several threads where that pays.

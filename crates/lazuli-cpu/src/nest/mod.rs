@@ -15,6 +15,7 @@ mod together;
 
 pub use room::{Context, Need, Room, Scratch};
 pub use rows::{Facts, Passes, plan};
+pub use scatter::Onwards;
 pub use together::Launches;
 
 use crate::kernels::{Function, Kernels};

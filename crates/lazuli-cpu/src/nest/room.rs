@@ -81,6 +81,9 @@ impl Scratch<'_> {
     pub fn address(&mut self) -> usize {
         self.start
     }
+    pub fn is_empty(&self) -> bool {
+        self.nbytes == 0
+    }
     pub fn bytes(&self, from: usize, n: usize) -> &Bytes {
         assert!(from + n <= self.nbytes);
         // SAFETY: within the piece, which is initialised and which only `&mut self` gives out for writing.

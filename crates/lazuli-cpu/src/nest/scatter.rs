@@ -1,16 +1,21 @@
 //! Scatters: updates at computed positions, in row-major order of the loop space.
 //!
 //! The body is evaluated into buffers of positions, values and masks; the updates are applied from there, one after another, on one thread. Where they are runs of neighbours
-//! ([`runs`]), a run is applied as one, and the target is divided over the threads.
+//! ([`runs`]), a run is applied as one, and the target is divided over the threads. Where a map follows, both are done block by block of the target ([`onwards`]).
 
+mod onwards;
 mod runs;
 
+pub use onwards::Onwards;
+
 use super::fold::{Operator, with_operator, with_type};
+use super::map::run_parallel;
 use super::{Bound, Context, Need, Room, Scratch, boxes, row_strides};
 use crate::kernels::Function;
 use crate::tile::{Bases, Part, Tile};
 use lazuli_kernel::{DType, Result, ScatterOp, Value};
 use runs::Runs;
+use std::ops::Range;
 use std::sync::Arc;
 
 const CHUNK: usize = 4096;
@@ -39,8 +44,6 @@ pub struct Points {
     len: usize,
     dtype: DType,
     masked: bool,
-    /// Number of the launch's operands.
-    operands: usize,
 }
 
 impl Scatter {
@@ -66,6 +69,68 @@ impl Scatter {
         }
     }
 
+    /// How many updates there are, and elements of each.
+    fn count(&self) -> (usize, usize) {
+        match self {
+            Scatter::Runs(runs) => runs.count(),
+            Scatter::Points(points) => (points.total(), 1),
+        }
+    }
+
+    /// For where all of them go.
+    fn located<'m>(&self, room: &mut Room<'m>) -> Located<'m> {
+        match self {
+            Scatter::Runs(runs) => runs.room(room),
+            Scatter::Points(points) => points.room_for(points.total(), room),
+        }
+    }
+
+    /// For what [`apply`](Self::apply) works in.
+    fn buffer<'m>(&self, room: &mut Room<'m>) -> Scratch<'m> {
+        match self {
+            Scatter::Runs(runs) => runs.buffer(room),
+            Scatter::Points(_) => room.take_bytes(0),
+        }
+    }
+
+    /// Finds where all of them go.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Launch::run`](super::Launch::run).
+    unsafe fn locate(&self, bases: &[usize], located: &mut Located<'_>, cx: &Context<'_>) {
+        // SAFETY: passed on.
+        unsafe {
+            match self {
+                Scatter::Runs(runs) => runs.locate(bases, located),
+                Scatter::Points(points) => points.locate(bases, located, cx),
+            }
+        }
+    }
+
+    /// Applies all of them, or those of a list, so far as they fall into a range of the target, whose first element is at this address.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Launch::run`](super::Launch::run); nobody else touches the range.
+    unsafe fn apply(
+        &self,
+        bases: &[usize],
+        target: usize,
+        range: Range<usize>,
+        located: &Located<'_>,
+        list: Option<&[u64]>,
+        buffer: &mut Scratch<'_>,
+    ) {
+        // SAFETY: passed on.
+        unsafe {
+            match self {
+                Scatter::Runs(runs) => runs.apply(bases, target, range, located, list, buffer),
+                Scatter::Points(points) => points.apply(target, range, located, points.total(), list),
+            }
+        }
+    }
+
     /// # Safety
     ///
     /// As for [`Launch::run`](super::Launch::run).
@@ -77,6 +142,23 @@ impl Scatter {
                 Scatter::Points(points) => points.run(bases, cx),
             }
         }
+    }
+}
+
+/// Where all updates of a launch go. Of runs this is where they begin; single ones have their values with them.
+pub struct Located<'m> {
+    positions: Scratch<'m>,
+    /// Whether they count at all; empty if all do.
+    masks: Scratch<'m>,
+    values: Scratch<'m>,
+}
+
+impl Located<'_> {
+    fn positions(&self, n: usize) -> &[i64] {
+        self.positions.bytes(0, 8 * n).of()
+    }
+    fn masks(&self, n: usize) -> Option<&[u8]> {
+        (!self.masks.is_empty()).then(|| self.masks.bytes(0, n).of())
     }
 }
 
@@ -93,8 +175,7 @@ impl Points {
         let body = Tile::new(kernels, &launch.body_map(&values), extents, &buffers, params, false)?;
         let len = operands[target as usize].len;
         let dtype = kernel.operands[target as usize].dtype;
-        let (target, operands) = (target as usize, operands.len());
-        Ok(Self { body, op, target, len, dtype, masked: mask.is_some(), operands })
+        Ok(Self { body, op, target: target as usize, len, dtype, masked: mask.is_some() })
     }
 
     /// # Safety
@@ -102,78 +183,104 @@ impl Points {
     /// As for [`Launch::run`](super::Launch::run).
     unsafe fn run(&self, bases: &[usize], cx: &mut Context<'_>) {
         let extents = self.body.extents();
-        let total: usize = extents.iter().product();
-        let mut buffers = self.buffers(cx.room());
-        debug_assert_eq!(self.operands + buffers.len(), self.body.kernel().operands.len());
+        let total = self.total();
+        let mut chunk = self.room_for(CHUNK.min(total), cx.room());
         let mut part = Part::all(extents);
         for first in (0..total).step_by(CHUNK) {
             let count = CHUNK.min(total - first);
-            let mut all: Bases = bases.into();
-            for (buffer, dtype) in buffers.iter_mut().zip(self.dtypes()) {
-                all.push(buffer.address().wrapping_sub(first * dtype.itemsize()));
-            }
+            let all = self.with_buffers(bases, &mut chunk, first);
             boxes(extents, first, count, |start, counts, _| {
                 part.start.copy_from_slice(start);
                 part.count.copy_from_slice(counts);
                 // SAFETY: a part of the launch; the buffers hold a chunk.
                 unsafe { self.body.run(&all, &part) };
             });
-            let indices = buffers[0].bytes(0, 8 * count).of::<i64>();
-            let mask = self.masked.then(|| buffers[2].bytes(0, count).of::<u8>());
-            let values = buffers[1].bytes(0, count * self.dtype.itemsize());
-            with_type!(self.dtype, T => {
-                let values = values.of::<T>();
-                let target = bases[self.target] as *mut T;
-                match self.op.binary() {
-                    // SAFETY: passed on.
-                    None => unsafe { update(target, self.len, indices, mask, values, |_, new| new) },
-                    Some(op) => with_operator!(op, O => {
-                        let apply = |old: T, new: T| <O as Operator<T>>::apply(old, new);
-                        // SAFETY: passed on.
-                        unsafe { update(target, self.len, indices, mask, values, apply) }
-                    }),
-                }
-            });
+            // SAFETY: passed on; the target has so many elements.
+            unsafe { self.apply(bases[self.target], 0..self.len, &chunk, count, None) };
         }
     }
 
+    /// Evaluates all of it.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Launch::run`](super::Launch::run); there is room for all points.
+    unsafe fn locate(&self, bases: &[usize], located: &mut Located<'_>, cx: &Context<'_>) {
+        let all = self.with_buffers(bases, located, 0);
+        // SAFETY: passed on.
+        unsafe { run_parallel(&self.body, &all, &Part::all(self.body.extents()), cx) };
+    }
+
+    /// The addresses of the operands and of buffers that begin with the point of this number.
+    fn with_buffers(&self, bases: &[usize], to: &mut Located<'_>, first: usize) -> Bases {
+        let mut all: Bases = bases.into();
+        let own = [(&mut to.positions, DType::I64), (&mut to.values, self.dtype), (&mut to.masks, DType::Bool)];
+        for (buffer, dtype) in own.into_iter().take(2 + self.masked as usize) {
+            all.push(buffer.address().wrapping_sub(first * dtype.itemsize()));
+        }
+        debug_assert_eq!(all.len(), self.body.kernel().operands.len());
+        all
+    }
+
+    /// Applies `n` updates, or those of them that are listed, where their position lies within a range of the target, whose first element is at this address.
+    ///
+    /// # Safety
+    ///
+    /// Nobody else touches the range.
+    unsafe fn apply(&self, target: usize, range: Range<usize>, located: &Located<'_>, n: usize, list: Option<&[u64]>) {
+        let (positions, masks) = (located.positions(n), located.masks(n));
+        let values = located.values.bytes(0, n * self.dtype.itemsize());
+        with_type!(self.dtype, T => {
+            let (target, values) = (target as *mut T, values.of::<T>());
+            match self.op.binary() {
+                // SAFETY: passed on.
+                None => unsafe { update(target, range, positions, masks, values, list, |_, new| new) },
+                Some(op) => with_operator!(op, O => {
+                    let apply = |old: T, new: T| <O as Operator<T>>::apply(old, new);
+                    // SAFETY: passed on.
+                    unsafe { update(target, range, positions, masks, values, list, apply) }
+                }),
+            }
+        });
+    }
+
     fn need(&self) -> Need {
-        Need { shared: Room::measure(|room| self.buffers(room)), ..Need::default() }
+        Need { shared: Room::measure(|room| self.room_for(CHUNK.min(self.total()), room)), ..Need::default() }
     }
 
-    /// Of positions, values and masks.
-    fn dtypes(&self) -> impl Iterator<Item = DType> {
-        [DType::I64, self.dtype, DType::Bool].into_iter().take(2 + self.masked as usize)
+    fn total(&self) -> usize {
+        self.body.extents().iter().product()
     }
 
-    /// A chunk of each.
-    fn buffers<'m>(&self, room: &mut Room<'m>) -> Vec<Scratch<'m>> {
-        let chunk = CHUNK.min(self.body.extents().iter().product());
-        self.dtypes().map(|dtype| room.take(chunk, dtype)).collect()
+    /// For so many points.
+    fn room_for<'m>(&self, n: usize, room: &mut Room<'m>) -> Located<'m> {
+        let masks = if self.masked { n } else { 0 };
+        let (positions, values) = (room.take(n, DType::I64), room.take(n, self.dtype));
+        Located { positions, values, masks: room.take(masks, DType::Bool) }
     }
 }
 
-/// Applies the updates whose position lies within the target.
+/// Applies those updates, of all or of a list, whose position lies within a range of the target.
 ///
 /// # Safety
 ///
-/// The target has `len` elements that nobody else touches.
+/// Nobody else touches the range.
 unsafe fn update<T: Copy>(
     target: *mut T,
-    len: usize,
-    indices: &[i64],
+    range: Range<usize>,
+    positions: &[i64],
     mask: Option<&[u8]>,
     values: &[T],
+    list: Option<&[u64]>,
     apply: impl Fn(T, T) -> T,
 ) {
-    for (i, (&index, &value)) in indices.iter().zip(values).enumerate() {
-        let position = usize::try_from(index).unwrap_or(usize::MAX);
-        if position < len && mask.is_none_or(|m| m[i] != 0) {
-            // SAFETY: within the target.
-            unsafe {
-                let place = target.add(position);
-                place.write(apply(place.read(), value));
-            }
+    for k in 0..list.map_or(positions.len(), <[u64]>::len) {
+        let i = list.map_or(k, |list| list[k] as usize);
+        let (Ok(position), value) = (usize::try_from(positions[i]), values[i]) else { continue };
+        if range.contains(&position) && mask.is_none_or(|m| m[i] != 0) {
+            let place = target.wrapping_add(position);
+            // SAFETY: within the range.
+            unsafe { place.write(apply(place.read(), value)) };
         }
     }
 }

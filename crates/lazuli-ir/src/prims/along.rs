@@ -152,7 +152,12 @@ impl Primitive for ScatterAxis {
         let space = self.space(inputs).expect("inferred before it is lowered");
         // One position along the axis: whether an element is it, each can tell by itself.
         let op = matches!(self.op, ScatterOp::Assign | ScatterOp::Add) || !inputs[0].dtype.is_complex();
-        if space[self.axis] == 1 && op { Lowering::Pointwise } else { Lowering::Scatter { op: self.op, space } }
+        if space[self.axis] == 1 && op {
+            return Lowering::Pointwise;
+        }
+        let is_run = self.axis + 1 < space.len() && inputs[1].shape.last() == Some(&1);
+        let run = space.last().copied().filter(|_| is_run).unwrap_or(1);
+        Lowering::Scatter { op: self.op, space, run }
     }
     fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
         let n = cx.input_shape(0)[self.axis];

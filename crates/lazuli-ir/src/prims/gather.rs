@@ -240,7 +240,10 @@ impl Primitive for Scatter {
         Ok(smallvec![b.op(Scatter { axes, op: self.op }, &inputs)?])
     }
     fn lowering(&self, inputs: &[&Aval], _: &[&Aval]) -> Lowering {
-        Lowering::Scatter { op: self.op, space: inputs[inputs.len() - 1].shape.clone() }
+        let space = inputs[inputs.len() - 1].shape.clone();
+        let is_run = inputs[0].rank().checked_sub(1).is_some_and(|last| !self.axes.contains(&last));
+        let run = space.last().copied().filter(|_| is_run).unwrap_or(1);
+        Lowering::Scatter { op: self.op, space, run }
     }
     fn scatter(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> ScatterPoint {
         let position = windowed(cx, &self.axes, at);

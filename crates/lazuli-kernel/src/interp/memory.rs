@@ -91,8 +91,8 @@ pub(super) struct Slots<'a> {
     inputs: Vec<usize>,
     outputs: Vec<usize>,
     arena: usize,
-    /// Of the step that runs.
-    product: Vec<u8>,
+    /// [`Slot::Result`] of the step that runs.
+    result: Vec<u8>,
 }
 
 impl<'a> Slots<'a> {
@@ -108,7 +108,7 @@ impl<'a> Slots<'a> {
             inputs: inputs.iter().map(|b| place(b)).collect(),
             outputs: outputs.iter().map(place).collect(),
             arena: place(arena),
-            product: Vec::new(),
+            result: Vec::new(),
             // In the order of addresses, so that two runs cannot wait for one another.
             guards: memories
                 .into_values()
@@ -117,14 +117,14 @@ impl<'a> Slots<'a> {
         })
     }
 
-    /// Makes memory for the result of a product.
-    pub fn begin_product(&mut self, nbytes: usize) {
-        self.product = vec![0; nbytes];
+    /// Makes memory for what a step hands on to its epilogue.
+    pub fn begin_result(&mut self, nbytes: usize) {
+        self.result = vec![0; nbytes];
     }
 
     fn guard(&self, slot: Slot) -> usize {
         match slot {
-            Slot::Product => unreachable!("has memory of its own"),
+            Slot::Result => unreachable!("has memory of its own"),
             Slot::Input(n) => self.inputs[n as usize],
             Slot::Output(n) => self.outputs[n as usize],
             Slot::Temp { .. } => self.arena,
@@ -132,8 +132,8 @@ impl<'a> Slots<'a> {
     }
 
     pub fn bytes(&self, slot: Slot) -> &[u8] {
-        if slot == Slot::Product {
-            return &self.product;
+        if slot == Slot::Result {
+            return &self.result;
         }
         let whole: &[u8] = match &self.guards[self.guard(slot)] {
             Guard::Read(bytes) => bytes,
@@ -147,8 +147,8 @@ impl<'a> Slots<'a> {
 
     /// The slot's bytes, to be written. Panics for an input, which the verifier has ruled out.
     pub fn bytes_mut(&mut self, slot: Slot) -> &mut [u8] {
-        if slot == Slot::Product {
-            return &mut self.product;
+        if slot == Slot::Result {
+            return &mut self.result;
         }
         let guard = self.guard(slot);
         let Guard::Write(whole) = &mut self.guards[guard] else { panic!("{slot} is not written") };

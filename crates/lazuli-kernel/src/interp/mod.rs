@@ -16,7 +16,7 @@ mod total;
 use crate::backend::{Backend, Buffer, Event, Executable, Features, MemoryStats, Mode, Run, Stream};
 use crate::error::{Error, Result};
 use crate::host::{self, HostArray};
-use crate::plan::{Binding, Branch, HostArg, Plan, Step};
+use crate::plan::{Binding, Branch, HostArg, Pass, Plan, Step};
 use memory::{Bytes, Slots, Tally};
 use smallvec::SmallVec;
 use std::any::Any;
@@ -72,6 +72,7 @@ impl Executable for Prepared {
         fn kernels(step: &Step) -> Vec<String> {
             match step {
                 Step::Launch { kernel, .. } | Step::Product { kernel, .. } => vec![kernel.to_string()],
+                Step::Scatter(scatter) => scatter.passes().map(|pass| pass.kernel.to_string()).to_vec(),
                 Step::Branch(branch) => branch.plans.iter().flat_map(|p| p.steps.iter().flat_map(kernels)).collect(),
                 _ => vec![],
             }
@@ -109,9 +110,15 @@ fn run_step(step: &Step, slots: &mut Slots, tally: &Arc<Tally>) -> Result<()> {
         }
         Step::Call(call) => library::call(call, slots),
         Step::Product { call, kernel, binding } => {
-            slots.begin_product(call.result_bytes());
+            slots.begin_result(call.result_bytes());
             library::call(call, slots);
             nest::launch(kernel, &binding.extents, &binding.args, &binding.params, slots);
+        }
+        Step::Scatter(scatter) => {
+            slots.begin_result(scatter.result_bytes());
+            for Pass { kernel, binding: Binding { extents, args, params } } in scatter.passes() {
+                nest::launch(kernel, extents, args, params, slots);
+            }
         }
         Step::Copy { from, to, nbytes } => {
             let bytes = slots.bytes(*from)[..*nbytes].to_vec();

@@ -65,7 +65,7 @@ pub fn random_call(seed: u64) -> Case {
 fn with_epilogue(mut call: LibraryCall, rng: &mut Rng, plan: &mut Plan, inputs: &mut Vec<Vec<u8>>) -> Step {
     let nbytes = call.result_bytes();
     let LibraryCall::Matmul { dtype, batch, m, n, c, .. } = &mut call else { unreachable!("only a product has one") };
-    c.slot = Slot::Product;
+    c.slot = Slot::Result;
     let extents: Shape = batch.iter().copied().chain([*m, *n]).filter(|&n| n != 1).collect();
     let (parts, part) = if dtype.is_complex() { (2, DType::F32) } else { (1, *dtype) };
     let wide = if part == DType::F64 { part } else { DType::F32 };
@@ -94,7 +94,7 @@ fn with_epilogue(mut call: LibraryCall, rng: &mut Rng, plan: &mut Plan, inputs: 
         e.operand(Operand { dtype: part, role, inner })
     };
     let own: Strides = row.iter().map(|s| s * parts as isize).collect();
-    let products: Vec<u32> = (0..parts).map(|p| operand(&mut e, Role::In, Slot::Product, p, own.clone())).collect();
+    let products: Vec<u32> = (0..parts).map(|p| operand(&mut e, Role::In, Slot::Result, p, own.clone())).collect();
     let other_slot = Slot::Input(inputs.len() as u32 - 1);
     let other_operand = operand(&mut e, Role::In, other_slot, 0, other);
     let loaded: Vec<Value> = products.iter().map(|&o| e.push(Inst::Load(o))).collect();

@@ -395,7 +395,7 @@ impl<'a> Generator<'a> {
             Slot::Input(n) => self.plan.inputs[n as usize] / itemsize,
             Slot::Output(n) => self.plan.outputs[n as usize] / itemsize,
             Slot::Temp { nbytes, .. } => nbytes / itemsize,
-            Slot::Product => unreachable!("a case of a kernel has no product"),
+            Slot::Result => unreachable!("a case of a kernel has no product"),
         }
     }
 
@@ -516,7 +516,7 @@ impl Case {
             Slot::Input(i) => Slot::Input(i + k * n),
             Slot::Output(o) => Slot::Output(o + k * m),
             Slot::Temp { offset, nbytes } => Slot::Temp { offset: offset + k as usize * gap, nbytes },
-            Slot::Product => Slot::Product,
+            Slot::Result => Slot::Result,
         };
         for step in steps {
             match step {
@@ -535,7 +535,7 @@ impl Case {
                     to: moved(*to, k),
                     nbytes: *nbytes,
                 })),
-                Step::Call(_) | Step::Product { .. } | Step::Host { .. } | Step::Branch(_) => {
+                Step::Call(_) | Step::Product { .. } | Step::Scatter(_) | Step::Host { .. } | Step::Branch(_) => {
                     unreachable!("a case of a kernel has no other steps")
                 }
             }

@@ -10,14 +10,16 @@ pub mod accuracy;
 mod blame;
 mod calls;
 mod generate;
+mod scatters;
 
 use crate::backend::{Backend, Mode, Stream};
 use crate::dtype::{DType, Kind};
-use crate::plan::{LibraryCall, Plan, Slot, Step};
+use crate::plan::{LibraryCall, Pass, Plan, Slot, Step};
 use crate::scalar::Scalar;
 use crate::scalar_ops::INTERESTING;
 pub use calls::random_call;
 use generate::Generator;
+pub use scatters::random_scatter;
 
 /// A small deterministic generator of random numbers (SplitMix64: Steele, Lea and Flood, 2014).
 #[derive(Debug, Clone)]
@@ -168,6 +170,11 @@ fn dtype_of(plan: &Plan, slot: Slot) -> DType {
             operands.find(|(arg, _)| arg.slot == slot).map(|(_, operand)| operand.dtype)
         }
         Step::Product { kernel, binding, .. } => {
+            let mut operands = binding.args.iter().zip(&kernel.operands);
+            operands.find(|(arg, _)| arg.slot == slot).map(|(_, operand)| operand.dtype)
+        }
+        Step::Scatter(scatter) => {
+            let Pass { kernel, binding } = &scatter.epilogue;
             let mut operands = binding.args.iter().zip(&kernel.operands);
             operands.find(|(arg, _)| arg.slot == slot).map(|(_, operand)| operand.dtype)
         }

@@ -49,10 +49,10 @@ fn note(kernel: &Kernel, seen: &mut HashSet<String>) {
 }
 
 #[test]
-fn random_calls_are_valid() {
+fn random_calls_and_scatters_are_valid() {
     let judge = Interpreter::default();
-    for seed in 0..100 {
-        let case = random_call(seed);
+    let cases = (0..100).map(|seed| (seed, random_call(seed)));
+    for (seed, case) in cases.chain((0..100).map(|seed| (seed, random_scatter(seed)))) {
         if let Err(report) = check_backends(&judge, &judge, &case.plan, &case.inputs) {
             panic!("seed {seed}: {report}");
         }

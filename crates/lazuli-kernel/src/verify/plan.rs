@@ -1,12 +1,14 @@
 //! Proofs about the steps of a plan: bounds, conflicts, donations.
 
+mod epilogue;
+
 use super::access::{Access, Axis, FAR, Space, wholes};
 use crate::backend::Buffer;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ir::{Inner, Inst, Kernel, Nest, Role};
 use crate::plan::{Arg, Binding, Branch, HostArg, LibraryCall, Plan, Slot, Step};
-use crate::shape::{self, Shape, Strides};
+use crate::shape;
 use crate::small::small;
 use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
@@ -63,7 +65,7 @@ impl Plan {
                 let nbytes = *self.outputs.get(n as usize).ok_or_else(none)?;
                 Ok((Space::Output(n), 0, nbytes))
             }
-            Slot::Product => Err(Error::internal("verify", "only the epilogue of a product reads its result")),
+            Slot::Result => Err(Error::internal("verify", "only a step with an epilogue has a result to hand on")),
             Slot::Temp { offset, nbytes } => {
                 if offset % 64 != 0 || offset.checked_add(nbytes).is_none_or(|end| end > self.arena) {
                     let message = format!("{slot} is not aligned to 64 bytes, or beyond the arena of {}", self.arena);
@@ -93,6 +95,10 @@ impl Plan {
                 check(kernel)?;
                 self.product_accesses(call, kernel, binding)
             }
+            Step::Scatter(scatter) => {
+                scatter.passes().into_iter().try_for_each(|pass| check(&pass.kernel))?;
+                self.scatter_accesses(scatter)
+            }
             Step::Copy { from, to, nbytes } => {
                 let bytes = |slot: &Slot| Arg { slot: *slot, offset: 0, strides: [1].into_iter().collect(), len: 0 };
                 let from = self.strided(&bytes(from), DType::U8, &[*nbytes], false)?;
@@ -113,13 +119,13 @@ impl Plan {
         }
     }
 
-    /// Adds all that a kernel touches but, in an epilogue, the result of the product.
+    /// Adds all that a kernel touches but, in a step that hands on a result, that.
     fn binding_accesses(
         &self,
         kernel: &Kernel,
         uses: &[Uses],
         binding: &Binding,
-        is_epilogue: bool,
+        hands_on: bool,
         out: &mut Vec<Access>,
     ) -> Result<()> {
         let Binding { extents, args, params } = binding;
@@ -151,7 +157,7 @@ impl Plan {
             if !fits && (uses.body || uses.kept) {
                 return wrong(format!("argument {i} is not {} along the vector axis", operand.inner));
             }
-            if is_epilogue && arg.slot == Slot::Product {
+            if hands_on && arg.slot == Slot::Result {
                 continue;
             }
             if uses.body {
@@ -232,51 +238,6 @@ impl Plan {
     ) -> Result<[Option<Access>; 2]> {
         let axes = |inner: [usize; 2]| small::<[usize; 6]>(batch.iter().copied().chain(inner));
         Ok([self.strided(a, dtype, &axes([m, k]), false)?, self.strided(b, dtype, &axes([k, n]), false)?])
-    }
-
-    /// A product whose elements go through a map that was checked. What that writes is nothing that the product reads, and no element of what it reads itself but at the
-    /// same points: other tiles are still to come.
-    fn product_accesses(&self, call: &LibraryCall, kernel: &Kernel, binding: &Binding) -> Result<Vec<Access>> {
-        let wrong = |message: &str| Err(Error::internal("verify", message));
-        let LibraryCall::Matmul { dtype, batch, m, n, k, a, b, c } = call else {
-            return wrong("only a product has an epilogue");
-        };
-        if !dtype.is_inexact() {
-            return wrong("matmul is for floats and complex numbers");
-        }
-        let Nest::Map { .. } = kernel.nest else { return wrong("an epilogue is a map") };
-        let result: Shape = small(batch.iter().copied().chain([*m, *n]));
-        let points: Shape = small(result.iter().copied().filter(|&n| n != 1));
-        if binding.extents != points {
-            return wrong("the loop axes of the epilogue are not those of the product");
-        }
-        let contiguous = shape::row_strides(&result);
-        let lies_well = result.iter().zip(&c.strides).zip(&contiguous).all(|((&n, s), row)| n <= 1 || s == row);
-        if c.slot != Slot::Product || c.offset != 0 || c.strides.len() != result.len() || !lies_well {
-            return wrong("the result of the product is not where its epilogue expects it");
-        }
-        let uses = Uses::of(kernel);
-        let factors = self.factors(*dtype, batch, [*m, *n, *k], [a, b])?;
-        let mut accesses = wholes(factors);
-        self.binding_accesses(kernel, &uses, binding, true, &mut accesses)?;
-        // Complex numbers are read as their parts.
-        let (parts, part) = if dtype.is_complex() { (2, DType::F32) } else { (1, *dtype) };
-        let nbytes = points.iter().try_fold(dtype.itemsize(), |n, &e| n.checked_mul(e.max(1)));
-        let strides: Strides = match nbytes {
-            Some(n) if n <= isize::MAX as usize => small(shape::row_strides(&points).iter().map(|s| s * parts)),
-            _ => return wrong("the result of the product is too large"),
-        };
-        for ((operand, arg), uses) in kernel.operands.iter().zip(&binding.args).zip(&uses) {
-            let reads_its_point = operand.role == Role::In
-                && operand.dtype == part
-                && !uses.computed
-                && arg.strides == strides
-                && (arg.offset as isize) < parts;
-            if arg.slot == Slot::Product && !reads_its_point {
-                return wrong("an epilogue reads the result of the product at its own points, and does not write it");
-            }
-        }
-        Ok(accesses)
     }
 
     /// The access through `arg` at every point of `extents`, within its slot; `None` if there is no point. Strides beyond the extents are

@@ -3,7 +3,7 @@
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ir::{Inst, Kernel, Nest, Store};
-use crate::plan::{Arg, Binding, LibraryCall, Plan, Slot, Step};
+use crate::plan::{Arg, Binding, LibraryCall, Pass, Plan, Scatter, Slot, Step};
 use crate::testing::{DTYPES, NestKind, Rng, random_case};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -212,7 +212,7 @@ fn accesses_stay_in_bounds() {
 
 #[test]
 fn epilogues_read_products_at_their_own_points() {
-    use Slot::*;
+    use Slot::{Input, Output, Temp};
     const ADD: &str = "kernel rank 2 vector 1 (in f32 unit, in f32 unit, out f32 unit) { \
         %0 = load 0 %1 = load 1 %2 = add %0, %1 map { store 2 <- %2 } }";
     let product = |c: Arg, text: &str, extents: &[usize], args: Vec<Arg>| {
@@ -229,24 +229,24 @@ fn epilogues_read_products_at_their_own_points() {
         let binding = Box::new(Binding { extents: extents.into(), args, params: Vec::new() });
         Step::Product { call: Box::new(call), kernel: Arc::new(text.parse().unwrap()), binding }
     };
-    let own = || arg(Product, 0, &[12, 3, 1]);
+    let own = || arg(Slot::Result, 0, &[12, 3, 1]);
     let row = |slot| arg(slot, 0, &[3, 1]);
     let add = |from: Arg, other: Arg, to: Arg| vec![product(own(), ADD, &[4, 3], vec![from, other, to])];
-    check_plan("ok", add(row(Product), row(Input(1)), row(Output(0))), &[(0, 1)]);
-    check_plan("at other points than it writes", add(row(Product), row(Input(1)), row(Output(0))), &[(0, 0)]);
-    check_plan("ok", add(row(Product), row(Output(0)), row(Output(0))), &[]);
-    check_plan("may hit", add(row(Product), row(Input(1)), row(Temp { offset: 0, nbytes: 64 })), &[]);
-    check_plan("ok", add(row(Product), row(Input(1)), row(Temp { offset: 64, nbytes: 64 })), &[]);
+    check_plan("ok", add(row(Slot::Result), row(Input(1)), row(Output(0))), &[(0, 1)]);
+    check_plan("at other points than it writes", add(row(Slot::Result), row(Input(1)), row(Output(0))), &[(0, 0)]);
+    check_plan("ok", add(row(Slot::Result), row(Output(0)), row(Output(0))), &[]);
+    check_plan("may hit", add(row(Slot::Result), row(Input(1)), row(Temp { offset: 0, nbytes: 64 })), &[]);
+    check_plan("ok", add(row(Slot::Result), row(Input(1)), row(Temp { offset: 64, nbytes: 64 })), &[]);
     check_plan(
         "touches bytes 12..60 of 48",
-        add(row(Product), arg(Temp { offset: 64, nbytes: 48 }, 3, &[3, 1]), row(Output(0))),
+        add(row(Slot::Result), arg(Temp { offset: 64, nbytes: 48 }, 3, &[3, 1]), row(Output(0))),
         &[],
     );
     let elsewhere = "reads the result of the product at its own points";
-    check_plan(elsewhere, add(arg(Product, 1, &[3, 1]), row(Input(1)), row(Output(0))), &[]);
-    check_plan(elsewhere, add(arg(Product, 0, &[0, 1]), row(Input(1)), row(Output(0))), &[]);
-    check_plan(elsewhere, add(row(Product), row(Input(1)), row(Product)), &[]);
-    let args = || vec![row(Product), row(Input(1)), row(Output(0))];
+    check_plan(elsewhere, add(arg(Slot::Result, 1, &[3, 1]), row(Input(1)), row(Output(0))), &[]);
+    check_plan(elsewhere, add(arg(Slot::Result, 0, &[0, 1]), row(Input(1)), row(Output(0))), &[]);
+    check_plan(elsewhere, add(row(Slot::Result), row(Input(1)), row(Slot::Result)), &[]);
+    let args = || vec![row(Slot::Result), row(Input(1)), row(Output(0))];
     check_plan("not those of the product", vec![product(own(), ADD, &[3, 4], args())], &[]);
     check_plan(
         "not where its epilogue expects",
@@ -255,12 +255,73 @@ fn epilogues_read_products_at_their_own_points() {
     );
     check_plan(
         "not where its epilogue expects",
-        vec![product(arg(Product, 0, &[12, 1, 4]), ADD, &[4, 3], args())],
+        vec![product(arg(Slot::Result, 0, &[12, 1, 4]), ADD, &[4, 3], args())],
         &[],
     );
     let scan = "kernel rank 2 vector 1 (in f32 unit, out f32 unit) { %0 = load 0 scan sum 1 <- %0 }";
-    check_plan("an epilogue is a map", vec![product(own(), scan, &[4, 3], vec![row(Product), row(Output(0))])], &[]);
-    check_plan("only the epilogue of a product", vec![copying(4, row(Product), row(Output(0)))], &[]);
+    check_plan(
+        "an epilogue is a map",
+        vec![product(own(), scan, &[4, 3], vec![row(Slot::Result), row(Output(0))])],
+        &[],
+    );
+    check_plan("only a step with an epilogue", vec![copying(4, row(Slot::Result), row(Output(0)))], &[]);
+}
+
+#[test]
+fn scatters_go_on_at_their_own_points() {
+    use Slot::{Input, Output, Temp};
+    const COPY: &str = "kernel rank 1 vector 0 (in f32 strided, out f32 strided) { %0 = load 0 map { store 1 <- %0 } }";
+    const ADD: &str = "kernel rank 1 vector 0 (in f32 strided, in f32 strided, out f32 strided) { \
+        %0 = load 0 %1 = load 1 %2 = add %0, %1 map { store 2 <- %2 } }";
+    const UPDATE: &str = "kernel rank 1 vector 0 (in i64 unit, in f32 unit, inout f32 strided) { \
+        %0 = load 0 %1 = load 1 scatter add 2[%0] <- %1 }";
+    let pass = |text: &str, n: usize, args: Vec<Arg>| Pass {
+        kernel: Arc::new(text.parse().unwrap()),
+        binding: Binding { extents: [n].into_iter().collect(), args, params: Vec::new() },
+    };
+    let row = |slot| arg(slot, 0, &[1]);
+    let result = || row(Slot::Result);
+    let temp = |offset| row(Temp { offset, nbytes: 64 });
+    let whole = |len| Arg { len, ..arg(Slot::Result, 0, &[0]) };
+    let target = |from| pass(COPY, 12, vec![from, result()]);
+    let updates = |values| pass(UPDATE, 4, vec![row(Input(1)), values, whole(12)]);
+    let epilogue = |other, to| pass(ADD, 12, vec![result(), other, to]);
+    let scatter = |target, updates, epilogue| vec![Step::Scatter(Box::new(Scatter { target, updates, epilogue }))];
+    let ok = || scatter(target(row(Input(0))), updates(temp(64)), epilogue(row(Input(0)), row(Output(0))));
+    check_plan("ok", ok(), &[(0, 0)]);
+    check_plan("at other points than it writes", ok(), &[(0, 1)]);
+    // Over the target, and what the map reads: at equal points. Not over what updates read, wherever.
+    let in_place = |to, values| scatter(target(temp(0)), updates(values), epilogue(row(Input(0)), to));
+    check_plan("ok", in_place(temp(0), temp(64)), &[]);
+    check_plan("may hit", in_place(temp(64), temp(64)), &[]);
+    check_plan("may hit", in_place(arg(Temp { offset: 0, nbytes: 64 }, 11, &[-1]), temp(64)), &[]);
+    // The three fit together.
+    let to = || epilogue(row(Input(0)), row(Output(0)));
+    let one = "each point to its own";
+    check_plan(one, scatter(pass(COPY, 12, vec![row(Input(0)), row(Output(0))]), updates(temp(64)), to()), &[]);
+    check_plan(one, scatter(pass(COPY, 12, vec![result(), result()]), updates(temp(64)), to()), &[]);
+    check_plan(
+        "not those of the target",
+        scatter(pass(COPY, 6, vec![row(Input(0)), result()]), updates(temp(64)), to()),
+        &[],
+    );
+    check_plan("go to all of the result", scatter(target(row(Input(0))), updates(result()), to()), &[]);
+    let short = pass(UPDATE, 4, vec![row(Input(1)), temp(64), whole(11)]);
+    check_plan("go to all of the result", scatter(target(row(Input(0))), short, to()), &[]);
+    let turned = epilogue(arg(Slot::Result, 11, &[-1]), row(Output(0)));
+    check_plan("at its own points", scatter(target(row(Input(0))), updates(temp(64)), turned), &[]);
+    check_plan(
+        "at its own points",
+        scatter(target(row(Input(0))), updates(temp(64)), epilogue(temp(0), result())),
+        &[],
+    );
+    let scan = pass(
+        "kernel rank 1 vector 0 (in f32 unit, out f32 unit) { %0 = load 0 scan sum 1 <- %0 }",
+        12,
+        vec![result(), row(Output(0))],
+    );
+    check_plan("are maps", scatter(target(row(Input(0))), updates(temp(64)), scan), &[]);
+    check_plan("are one", scatter(target(row(Input(0))), to(), to()), &[]);
 }
 
 #[test]
@@ -353,7 +414,7 @@ fn enumerate(plan: &Plan, step: &Step) -> Option<Vec<Touch>> {
             Slot::Input(n) => (n as u8, 0, plan.inputs[n as usize]),
             Slot::Output(n) => (100 + n as u8, 0, plan.outputs[n as usize]),
             Slot::Temp { offset, nbytes } => (200, offset, nbytes),
-            Slot::Product => unreachable!("a launch has no product"),
+            Slot::Result => unreachable!("a launch has no product"),
         };
         let first = usize::try_from(element).ok()? * itemsize;
         touched.extend((first..first + itemsize).map(|byte| Touch { byte: (space, start + byte), point, writes }));

@@ -5,10 +5,11 @@
 
 use super::super::fold::{BLOCK, Bytes, Fold, fold_of};
 use super::super::{Bound, Context, Need, PARALLEL, Room, Scratch, cost_per_point, row_strides};
-use super::Update;
+use super::{Located, Update};
 use crate::kernels::Function;
 use crate::tile::{Bases, Part, Tile};
 use lazuli_kernel::{BinaryOp, Combine, DType, Inst, Result, ScatterOp, Value};
+use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -22,6 +23,8 @@ pub struct Runs {
     positions: Tile,
     /// Writes the values of a part of a run.
     values: Tile,
+    /// The operand that they are, as it lies.
+    direct: Option<usize>,
     /// None where they are assigned.
     fold: Option<Box<dyn Fold>>,
     dtype: DType,
@@ -52,6 +55,11 @@ impl Runs {
         buffers[operands.len()].strides[last] = 1;
         let values = Tile::new(kernels, &launch.body_map(&[value]), extents, &buffers, params, false)?;
         let dtype = kernel.operands[target].dtype;
+        let direct = match kernel.body[value.0 as usize] {
+            // Bytes that are no bool have to become one.
+            Inst::Load(o) if operands[o as usize].strides[last] == 1 && dtype != DType::Bool => Some(o as usize),
+            _ => None,
+        };
         let combine = match op {
             ScatterOp::Assign => None,
             ScatterOp::Add => Some(Combine::Sum),
@@ -63,6 +71,7 @@ impl Runs {
         Ok(Some(Self {
             positions,
             values,
+            direct,
             fold: combine.and_then(|combine| fold_of(combine, dtype)),
             dtype,
             masked: mask.is_some(),
@@ -84,7 +93,7 @@ impl Runs {
 
     /// The memory that it works in on at most so many threads.
     pub fn need(&self, threads: usize) -> Need {
-        let shared = Room::measure(|room| self.places(room));
+        let shared = Room::measure(|room| self.room(room));
         Need { shared, each: Room::measure(|room| self.buffer(room)), tasks: self.tasks(threads) }
     }
 
@@ -95,55 +104,95 @@ impl Runs {
         }
     }
 
-    /// Of the positions and masks of all runs.
-    fn places<'m>(&self, room: &mut Room<'m>) -> [Scratch<'m>; 2] {
-        let runs = self.run_and_outer().1.iter().product();
-        [room.take(runs, DType::I64), room.take(if self.masked { runs } else { 0 }, DType::Bool)]
+    /// How many there are, and elements of each.
+    pub fn count(&self) -> (usize, usize) {
+        let (n, outer) = self.run_and_outer();
+        (outer.iter().product(), n)
+    }
+
+    /// For the positions and masks of all runs.
+    pub fn room<'m>(&self, room: &mut Room<'m>) -> Located<'m> {
+        let (runs, _) = self.count();
+        let masks = if self.masked { runs } else { 0 };
+        Located {
+            positions: room.take(runs, DType::I64),
+            masks: room.take(masks, DType::Bool),
+            values: room.take(0, self.dtype),
+        }
     }
 
     /// Of the values of a part of a run.
-    fn buffer<'m>(&self, room: &mut Room<'m>) -> Scratch<'m> {
+    pub fn buffer<'m>(&self, room: &mut Room<'m>) -> Scratch<'m> {
         room.take(BLOCK.min(self.run_and_outer().0), self.dtype)
+    }
+
+    /// Finds where all runs begin.
+    ///
+    /// # Safety
+    ///
+    /// As for `Launch::run`.
+    pub unsafe fn locate(&self, bases: &[usize], located: &mut Located<'_>) {
+        let mut all: Bases = bases.into();
+        all.push(located.positions.address());
+        if self.masked {
+            all.push(located.masks.address());
+        }
+        let last = self.positions.extents().len() - 1;
+        let first = Part::all(self.positions.extents()).with(last, 0, 1);
+        // SAFETY: the first points of all runs, which are points of the launch; the buffers have an element for each run.
+        unsafe { self.positions.run(&all, &first) };
     }
 
     /// # Safety
     ///
     /// As for `Launch::run`.
     pub unsafe fn run(&self, bases: &[usize], each: usize, cx: &mut Context<'_>) {
-        let (_, outer) = self.run_and_outer();
-        let runs: usize = outer.iter().product();
-        let [mut positions, mut masks] = self.places(cx.room());
-        let mut all: Bases = bases.into();
-        all.push(positions.address());
-        if self.masked {
-            all.push(masks.address());
-        }
-        let first = Part::all(self.positions.extents()).with(outer.len(), 0, 1);
-        // SAFETY: the first points of all runs, which are points of the launch; the buffers have an element for each run.
-        unsafe { self.positions.run(&all, &first) };
-        let positions = positions.bytes(0, 8 * runs).of::<i64>();
-        let masks = self.masked.then(|| masks.bytes(0, runs).of::<u8>());
+        let mut located = self.room(cx.room());
+        // SAFETY: passed on.
+        unsafe { self.locate(bases, &mut located) };
         let tasks = self.tasks(cx.threads());
         cx.share(tasks, self.len.div_ceil(LEAST), each, &|units, room| {
             let range = units.start * LEAST..self.len.min(units.end * LEAST);
             let mut buffer = self.buffer(room);
-            for (run, &position) in positions.iter().enumerate() {
-                if masks.is_none_or(|m| m[run] != 0) {
-                    // SAFETY: passed on; ranges of the target are disjoint, and each is one task's.
-                    unsafe { self.update(bases, run, position, &range, &mut buffer) };
-                }
-            }
+            // SAFETY: passed on; ranges of the target are disjoint, and each is one task's.
+            unsafe { self.apply(bases, bases[self.target], range, &located, None, &mut buffer) };
         });
     }
 
-    /// Applies what falls into a range of the target of a run that begins at this position.
+    /// Applies what falls into a range of the target, whose first element is at this address, of all runs or of those that are listed.
     ///
     /// # Safety
     ///
     /// As for [`run`](Self::run); nobody else touches the range, which is within the target.
+    pub unsafe fn apply(
+        &self,
+        bases: &[usize],
+        target: usize,
+        range: Range<usize>,
+        located: &Located<'_>,
+        list: Option<&[u64]>,
+        buffer: &mut Scratch<'_>,
+    ) {
+        let (runs, _) = self.count();
+        let (positions, masks) = (located.positions(runs), located.masks(runs));
+        for k in 0..list.map_or(runs, <[u64]>::len) {
+            let run = list.map_or(k, |list| list[k] as usize);
+            if masks.is_none_or(|m| m[run] != 0) {
+                // SAFETY: passed on.
+                unsafe { self.update(bases, target, run, positions[run], &range, buffer) };
+            }
+        }
+    }
+
+    /// The same of one run, which begins at this position.
+    ///
+    /// # Safety
+    ///
+    /// As for [`apply`](Self::apply).
     unsafe fn update(
         &self,
         bases: &[usize],
+        target: usize,
         run: usize,
         position: i64,
         range: &Range<usize>,
@@ -155,11 +204,23 @@ impl Runs {
         if begin >= end {
             return;
         }
-        let mut part = Part::all(self.values.extents());
+        let mut part =
+            Part { start: SmallVec::from_elem(0, outer.len() + 1), count: SmallVec::from_elem(1, outer.len() + 1) };
         let mut rest = run;
         for axis in (0..outer.len()).rev() {
-            (part.start[axis], part.count[axis]) = (rest % outer[axis], 1);
-            rest /= outer[axis];
+            let (quotient, index) = if axis == 0 { (0, rest) } else { (rest / outer[axis], rest % outer[axis]) };
+            (rest, part.start[axis]) = (quotient, index);
+        }
+        if let Some(at) = self.direct.map(|o| self.address(bases, o, &part.start))
+            && at.is_multiple_of(size)
+        {
+            let first = (position + begin as i64) as usize;
+            let (from, to) = (at.wrapping_add(begin * size), target.wrapping_add(first * size));
+            // SAFETY: elements of the run, which nobody writes meanwhile, and of the range, which are this task's.
+            unsafe {
+                self.combine(to, Bytes::new(std::slice::from_raw_parts(from as *const u8, (end - begin) * size)))
+            };
+            return;
         }
         for from in (begin..end).step_by(BLOCK) {
             let count = BLOCK.min(end - from);
@@ -170,14 +231,29 @@ impl Runs {
             unsafe { self.values.run(&all, &part) };
             let first = (position + from as i64) as usize;
             debug_assert!(range.start <= first && first + count <= range.end);
-            let at = (bases[self.target] + first * size) as *mut u8;
             // SAFETY: elements of the range, which are this task's.
-            let target = Bytes::new_mut(unsafe { std::slice::from_raw_parts_mut(at, count * size) });
-            let values = buffer.bytes(0, count * size);
-            match &self.fold {
-                None => target.copy_from(values),
-                Some(fold) => fold.zip(target, values),
-            }
+            unsafe { self.combine(target.wrapping_add(first * size), buffer.bytes(0, count * size)) };
+        }
+    }
+
+    /// Where an operand has its element of these indices.
+    fn address(&self, bases: &[usize], operand: usize, at: &[usize]) -> usize {
+        let strides = &self.values.strides()[operand * at.len()..(operand + 1) * at.len()];
+        let offset = at.iter().zip(strides).map(|(&i, &s)| (i as isize).wrapping_mul(s)).sum();
+        bases[operand].wrapping_add_signed(offset)
+    }
+
+    /// Combines values into what lies at this address.
+    ///
+    /// # Safety
+    ///
+    /// So many bytes there are nobody else's.
+    unsafe fn combine(&self, to: usize, values: &Bytes) {
+        // SAFETY: passed on.
+        let there = Bytes::new_mut(unsafe { std::slice::from_raw_parts_mut(to as *mut u8, values.len()) });
+        match &self.fold {
+            None => there.copy_from(values),
+            Some(fold) => fold.zip(there, values),
         }
     }
 }

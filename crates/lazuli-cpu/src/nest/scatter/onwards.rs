@@ -1,0 +1,264 @@
+//! A scatter and the map that follows, block by block of the target.
+//!
+//! All positions are found first, and the updates listed by the blocks that they fall into, each list in the order of the loop space. Then each block by itself is computed, updated from
+//! its list, and goes through the map while it lies in the cache: the target never goes through memory. Blocks are divided over the threads; an element is of one block, so that it
+//! meets its updates in their order.
+
+use super::super::map::streams;
+use super::super::{Bound, Context, Need, PARALLEL, Room, Scratch, boxes, cost_per_point};
+use super::{Located, Scatter, Update};
+use crate::kernels::{Function, Kernels};
+use crate::tile::{Bases, Operand, Part, Tile};
+use lazuli_kernel::{Arg, DType, Inst, Nest, Pass, Result, Role, Slot, Store};
+use std::sync::Arc;
+
+/// Elements of a block, about: it should stay in the first-level cache beside what else the map goes through.
+const BLOCK: usize = 4096;
+
+/// A scatter with its epilogue.
+pub struct Onwards {
+    target: Tile,
+    updates: Scatter,
+    epilogue: Tile,
+    /// The same, that stores by way of the caches: what is stored may lie there, where the target was read from.
+    in_place: Tile,
+    /// The argument that the target is as it lies, row by row.
+    direct: Option<usize>,
+    /// Of each pass, the slot of each argument and the byte within it of the element with all indices 0.
+    args: [Vec<(Slot, usize)>; 3],
+    dtype: DType,
+    /// Elements of the target, and of a block.
+    len: usize,
+    block: usize,
+    tasks: usize,
+    need: Need,
+}
+
+impl Onwards {
+    /// For at most so many threads.
+    pub fn new(kernels: &Kernels, passes: &lazuli_kernel::Scatter, threads: usize) -> Result<Self> {
+        let [target, updates, epilogue] = passes.passes().map(|pass| bound(kernels, pass));
+        let &Nest::Scatter { op, target: updated, index, mask, value } = &updates.kernel.nest else {
+            unreachable!("the verifier has seen that they are a scatter")
+        };
+        let dtype = updates.kernel.operands[updated as usize].dtype;
+        let len = target.extents.iter().product();
+        let costs = [&target, &epilogue].map(|launch| cost_per_point(launch.kernel).saturating_mul(len));
+        let tile = |launch: &Bound<'_>, stream| {
+            let Bound { kernels, kernel, extents, operands, params } = launch;
+            Tile::new(kernels, kernel, extents, operands, params, stream)
+        };
+        let mut onwards = Self {
+            block: block(target.extents),
+            target: tile(&target, false)?,
+            direct: direct(&target),
+            updates: Scatter::new(&updates, Update { op, target: updated, index, mask, value })?,
+            epilogue: tile(&epilogue, streams(&epilogue))?,
+            in_place: tile(&epilogue, false)?,
+            args: passes.passes().map(args),
+            dtype,
+            len,
+            tasks: 1,
+            need: Need::default(),
+        };
+        let points: usize = updates.extents.iter().product();
+        let cost = costs.into_iter().fold(points.saturating_mul(cost_per_point(updates.kernel)), usize::saturating_add);
+        if cost >= PARALLEL {
+            onwards.tasks = (cost / PARALLEL).clamp(threads, 8 * threads).min(onwards.blocks()).max(1);
+        }
+        let shared = Room::measure(|room| (onwards.updates.located(room), onwards.lists(room)));
+        onwards.need = Need { shared, each: Room::measure(|room| onwards.rooms(room)), tasks: onwards.tasks };
+        Ok(onwards)
+    }
+
+    pub fn functions(&self) -> Vec<Arc<Function>> {
+        let mut all = vec![self.target.function().clone()];
+        all.extend(self.updates.functions());
+        all.push(self.epilogue.function().clone());
+        all
+    }
+
+    /// The memory that it works in.
+    pub fn need(&self) -> Need {
+        self.need
+    }
+
+    fn blocks(&self) -> usize {
+        self.len.div_ceil(self.block)
+    }
+
+    /// The most blocks that an update falls into: one that is longer than a block may begin anywhere in the first.
+    fn most_blocks(&self) -> usize {
+        let (_, n) = self.updates.count();
+        n.saturating_sub(1).div_ceil(self.block) + 1
+    }
+
+    /// For the lists of all blocks, one behind the other, and where each of them ends; a single block needs none.
+    fn lists<'m>(&self, room: &mut Room<'m>) -> [Scratch<'m>; 2] {
+        let (updates, _) = self.updates.count();
+        let (entries, ends) = match self.blocks() {
+            1 => (0, 0),
+            blocks => (updates.saturating_mul(self.most_blocks().min(blocks)), blocks + 1),
+        };
+        [room.take(entries, DType::U64), room.take(ends, DType::U64)]
+    }
+
+    /// For a block, and what updates of it are computed in.
+    fn rooms<'m>(&self, room: &mut Room<'m>) -> [Scratch<'m>; 2] {
+        [room.take(self.block.min(self.len), self.dtype), self.updates.buffer(room)]
+    }
+
+    /// Lists the updates of each block, if there are several: where each list ends, behind where the one before does.
+    fn list(&self, located: &Located<'_>, [entries, ends]: &mut [Scratch<'_>; 2]) {
+        if self.blocks() == 1 {
+            return;
+        }
+        let (updates, n) = self.updates.count();
+        let (positions, masks) = (located.positions(updates), located.masks(updates));
+        let blocks_of = |update: usize| {
+            let first = positions[update].max(0) as usize;
+            let end = (positions[update].saturating_add(n as i64)).clamp(0, self.len as i64) as usize;
+            if first >= end || masks.is_some_and(|m| m[update] == 0) {
+                return 0..0;
+            }
+            let block = match self.block.is_power_of_two() {
+                true => first >> self.block.trailing_zeros(),
+                false => first / self.block,
+            };
+            let ends_there = end <= (block + 1) * self.block;
+            block..if ends_there { block + 1 } else { (end - 1) / self.block + 1 }
+        };
+        let ends = ends.bytes_mut(0, 8 * (self.blocks() + 1)).of_mut::<u64>();
+        ends.fill(0);
+        // The length of each list behind its end to come; then where each begins; then, as they are filled, where each ends.
+        for update in 0..updates {
+            blocks_of(update).for_each(|block| ends[block + 1] += 1);
+        }
+        let mut begin = 0;
+        for end in ends.iter_mut() {
+            begin += *end;
+            *end = begin;
+        }
+        let total = begin as usize;
+        let entries = entries.bytes_mut(0, 8 * total).of_mut::<u64>();
+        for update in 0..updates {
+            for block in blocks_of(update) {
+                entries[ends[block] as usize] = update as u64;
+                ends[block] += 1;
+            }
+        }
+    }
+
+    /// Runs it. `address` gives that of a slot.
+    ///
+    /// # Safety
+    ///
+    /// As for `Launch::run`, of the three launches one after another.
+    pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, cx: &mut Context<'_>) {
+        let base = |&(slot, offset): &(Slot, usize)| match slot {
+            Slot::Result => 0,
+            slot => address(slot).wrapping_add(offset),
+        };
+        let [target, updates, epilogue] = self.args.each_ref().map(|args| args.iter().map(base).collect::<Bases>());
+        let mut located = self.updates.located(cx.room());
+        // SAFETY: passed on; nothing is written to the result yet.
+        unsafe { self.updates.locate(&updates, &mut located, cx) };
+        let mut lists = self.lists(cx.room());
+        self.list(&located, &mut lists);
+        let list_of = |block: usize| {
+            let ends = lists[1].bytes(0, 8 * (self.blocks() + 1)).of::<u64>();
+            let begin = if block == 0 { 0 } else { ends[block - 1] as usize };
+            lists[0].bytes(8 * begin, 8 * (ends[block] as usize - begin)).of::<u64>()
+        };
+        let written = self.epilogue.kernel().operands.iter().zip(&epilogue).filter(|(o, _)| o.role != Role::In);
+        let overwrites = written.map(|(_, base)| base).any(|base| target.contains(base));
+        let last = if overwrites { &self.in_place } else { &self.epilogue };
+        cx.share(self.tasks, self.blocks(), self.need.each, &|blocks, room| {
+            let [mut own, mut buffer] = self.rooms(room);
+            for block in blocks {
+                let first = block * self.block;
+                let count = self.block.min(self.len - first);
+                let list = (self.blocks() > 1).then(|| list_of(block));
+                let is_updated = list.is_none_or(|list| !list.is_empty());
+                if let (Some(direct), false) = (self.direct, is_updated) {
+                    // SAFETY: as below; the target is read where it lies.
+                    unsafe { run_part(last, &with_result(&epilogue, &self.args[2], target[direct]), first, count) };
+                    continue;
+                }
+                // Where the result would begin for this block to lie where it does.
+                let at = own.address().wrapping_sub(first * self.dtype.itemsize());
+                // SAFETY: points of a launch, whose accesses the verifier proved; the block is this task's.
+                unsafe { run_part(&self.target, &with_result(&target, &self.args[0], at), first, count) };
+                if is_updated {
+                    // SAFETY: as above; what updates read no pass writes.
+                    unsafe { self.updates.apply(&updates, at, first..first + count, &located, list, &mut buffer) };
+                }
+                // SAFETY: as above; blocks are parts of a map, whose points are independent, and what it writes is read at the same points only.
+                unsafe { run_part(last, &with_result(&epilogue, &self.args[2], at), first, count) };
+            }
+        });
+    }
+}
+
+/// Addresses of arguments, where the result is at this one.
+fn with_result(bases: &Bases, args: &[(Slot, usize)], at: usize) -> Bases {
+    let address = |(&base, &(slot, _)): (&usize, &(Slot, usize))| if slot == Slot::Result { at } else { base };
+    bases.iter().zip(args).map(address).collect()
+}
+
+/// Runs a tile at the points of these numbers, in row-major order.
+///
+/// # Safety
+///
+/// As for [`Tile::run`].
+unsafe fn run_part(tile: &Tile, bases: &[usize], first: usize, count: usize) {
+    let mut part = Part::all(tile.extents());
+    if let ([start], [n]) = (part.start.as_mut_slice(), part.count.as_mut_slice()) {
+        (*start, *n) = (first, count);
+        // SAFETY: passed on.
+        return unsafe { tile.run(bases, &part) };
+    }
+    boxes(tile.extents(), first, count, |start, counts, _| {
+        part.start.copy_from_slice(start);
+        part.count.copy_from_slice(counts);
+        // SAFETY: passed on.
+        unsafe { tile.run(bases, &part) };
+    });
+}
+
+/// The operand that a map copies row by row, if it does nothing else.
+fn direct(launch: &Bound<'_>) -> Option<usize> {
+    let (&[Inst::Load(operand)], Nest::Map { stores }) = (launch.kernel.body.as_slice(), &launch.kernel.nest) else {
+        return None;
+    };
+    let [Store { operand: to, .. }] = stores.as_slice() else { return None };
+    let [from, to] = [operand, *to].map(|o| &launch.operands[o as usize].strides);
+    (from == to).then_some(operand as usize)
+}
+
+/// Elements of a block: whole inner spaces, as many as fit; or all, where there are few.
+fn block(extents: &[usize]) -> usize {
+    let all = extents.iter().product();
+    if (1..=2 * BLOCK).contains(&all) {
+        return all;
+    }
+    let mut inner = 1;
+    for &n in extents.iter().rev() {
+        if n > BLOCK / inner {
+            break;
+        }
+        inner *= n.max(1);
+    }
+    BLOCK / inner * inner
+}
+
+fn bound<'a>(kernels: &'a Kernels, Pass { kernel, binding }: &'a Pass) -> Bound<'a> {
+    let operand = |a: &Arg| Operand { strides: a.strides.as_slice().into(), len: a.len };
+    let operands = binding.args.iter().map(operand).collect();
+    Bound { kernels, kernel, extents: &binding.extents, operands, params: &binding.params }
+}
+
+fn args(Pass { kernel, binding }: &Pass) -> Vec<(Slot, usize)> {
+    let offset = |(arg, o): (&Arg, &lazuli_kernel::Operand)| (arg.slot, arg.offset * o.dtype.itemsize());
+    binding.args.iter().zip(&kernel.operands).map(offset).collect()
+}
