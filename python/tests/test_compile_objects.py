@@ -280,6 +280,56 @@ def test_gradients_flow_to_what_a_compiled_function_closes_over():
         assert (value.item(), grad.item()) == (3 * n, 3)
 
 
+BOX = {"w": mx.array([2.0, 3.0])}
+
+
+def weighted(x):
+    return (x * BOX["w"]).sum()
+
+
+def with_weights(w, f):
+    before, BOX["w"] = BOX["w"], w
+    try:
+        return f(X)
+    finally:
+        BOX["w"] = before
+
+
+# Traces around a function that closes over what they are about.
+AROUND = {
+    "gradient": lambda f, w: mx.grad(lambda w: with_weights(w, f))(w),
+    "derivative along": lambda f, w: mx.jvp(lambda w: with_weights(w, f), [w], [w])[1][0],
+    "batch": lambda f, w: mx.vmap(lambda w: with_weights(w, f))(mx.stack([w, 2 * w])),
+    "compiled": lambda f, w: mx.compile(lambda w: with_weights(w, f))(w),
+    "compiled gradient": lambda f, w: mx.compile(mx.grad(lambda w: with_weights(w, f)))(w),
+    "within another": lambda f, w: mx.grad(lambda w: with_weights(w, mx.compile(lambda x: f(x) * 2)))(w),
+}
+
+
+@pytest.mark.parametrize("called", [True, False], ids=["called before", "not called before"])
+@pytest.mark.parametrize("how", AROUND)
+def test_what_a_trace_around_is_about_is_no_constant(how, called):
+    f, w = mx.compile(weighted), mx.array([0.5, -4.0])
+    if called:
+        assert f(X).item() == weighted(X).item()
+    assert AROUND[how](f, w).tolist() == AROUND[how](weighted, w).tolist()
+    # By itself it has its constant.
+    assert f(X).item() == with_weights(w, f).item() == weighted(X).item()
+
+
+def test_a_model_that_was_a_constant_is_none_where_it_is_captured():
+    model = nn.Linear(2, 1)
+    inner = mx.compile(lambda x: model(x).sum())
+    x = mx.ones((4, 2))
+    inner(x)
+    grads = nn.value_and_grad(model, inner)(x)[1]
+    assert grads["bias"].tolist() == [4] and grads["weight"].tolist() == [[4, 4]]
+    outer = mx.compile(lambda x: inner(x), inputs=model.state)
+    for _ in range(2):
+        assert outer(x).item() == model(x).sum().item()
+        model.weight = model.weight + 1
+
+
 # ---- transformations -----------------------------------------------------------------------------------
 
 

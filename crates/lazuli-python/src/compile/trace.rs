@@ -291,6 +291,17 @@ pub(super) fn names_of(held: &Held, arrays: &[Array], py: Python<'_>) -> PyResul
     Ok(names)
 }
 
+/// Whether the function reaches an array that a trace around it is about.
+pub(super) fn reaches_traced(held: &Held, py: Python<'_>) -> PyResult<bool> {
+    for found in search(py, &held.fun, &held.inputs)?.call_method0("arrays")?.try_iter()? {
+        let (_, object): (Bound<'_, PyAny>, Bound<'_, PyArray>) = found?.extract()?;
+        if object.get().get().is_traced() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 impl Watched {
     pub fn of(held: &Held, py: Python<'_>) -> PyResult<Watched> {
         let [mut outputs, mut inputs, mut reached] = std::array::from_fn(|_| Snapshot::default());
