@@ -274,13 +274,18 @@ unsafe fn update<T: Copy>(
     list: Option<&[u64]>,
     apply: impl Fn(T, T) -> T,
 ) {
-    for k in 0..list.map_or(positions.len(), <[u64]>::len) {
-        let i = list.map_or(k, |list| list[k] as usize);
-        let (Ok(position), value) = (usize::try_from(positions[i]), values[i]) else { continue };
-        if range.contains(&position) && mask.is_none_or(|m| m[i] != 0) {
-            let place = target.wrapping_add(position);
+    let len = range.len();
+    let one = |i: usize, position: i64, value: T| {
+        // Negative positions, and those before the range, wrap to numbers beyond its length.
+        let within = (position as usize).wrapping_sub(range.start) < len;
+        if within && mask.is_none_or(|m| m[i] != 0) {
+            let place = target.wrapping_add(position as usize);
             // SAFETY: within the range.
             unsafe { place.write(apply(place.read(), value)) };
         }
+    };
+    match list {
+        None => positions.iter().zip(values).enumerate().for_each(|(i, (&at, &value))| one(i, at, value)),
+        Some(list) => list.iter().for_each(|&i| one(i as usize, positions[i as usize], values[i as usize])),
     }
 }
