@@ -21,10 +21,8 @@ pub struct Map {
 impl Map {
     pub fn new(launch: &Bound<'_>) -> Result<Self> {
         let points: usize = launch.extents.iter().product();
-        let stream = streams(launch);
         let is_small = points.saturating_mul(cost_per_point(launch.kernel)) < PARALLEL;
-        let Bound { kernels, kernel, extents, operands, params } = launch;
-        Ok(Self { tile: Tile::new(kernels, kernel, extents, operands, params, stream)?, is_small })
+        Ok(Self { tile: launch.tile(streams(launch))?, is_small })
     }
 
     pub fn tile(&self) -> &Tile {

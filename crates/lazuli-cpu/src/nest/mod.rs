@@ -53,11 +53,8 @@ impl Launch {
         params: &[Scalar],
         threads: usize,
     ) -> Result<Self> {
-        let offset = |(arg, o): (&Arg, &lazuli_kernel::Operand)| (arg.slot, arg.offset * o.dtype.itemsize());
-        let operands: Vec<Operand> =
-            args.iter().map(|a| Operand { strides: a.strides.as_slice().into(), len: a.len }).collect();
         let kept = extents.len() - kernel.reduced() as usize;
-        let launch = Bound { kernels, kernel, extents, operands, params };
+        let launch = Bound::new(kernels, kernel, extents, args, params);
         let work = match &kernel.nest {
             _ if extents[..kept].contains(&0) => Work::Nothing,
             Nest::Map { .. } => Work::Map(map::Map::new(&launch)?),
@@ -81,7 +78,7 @@ impl Launch {
             Work::Scan(scan) => scan.need(threads),
             Work::Scatter(scatter) => scatter.need(threads),
         };
-        Ok(Self { work, args: args.iter().zip(&kernel.operands).map(offset).collect(), cost, need })
+        Ok(Self { work, args: places(kernel, args), cost, need })
     }
 
     /// The memory that it works in.
@@ -158,7 +155,28 @@ struct Bound<'a> {
     params: &'a [Scalar],
 }
 
-impl Bound<'_> {
+/// Slot, and byte within it of the element with all indices 0, of each argument.
+fn places(kernel: &Kernel, args: &[Arg]) -> Vec<(Slot, usize)> {
+    args.iter().zip(&kernel.operands).map(|(arg, o)| (arg.slot, arg.offset * o.dtype.itemsize())).collect()
+}
+
+impl<'a> Bound<'a> {
+    fn new(
+        kernels: &'a Kernels,
+        kernel: &'a Kernel,
+        extents: &'a [usize],
+        args: &[Arg],
+        params: &'a [Scalar],
+    ) -> Bound<'a> {
+        let operand = |a: &Arg| Operand { strides: a.strides.as_slice().into(), len: a.len };
+        Bound { kernels, kernel, extents, operands: args.iter().map(operand).collect(), params }
+    }
+
+    /// A map as it is. `stream`: whether it may store past the caches.
+    fn tile(&self, stream: bool) -> Result<Tile> {
+        Tile::new(self.kernels, self.kernel, self.extents, &self.operands, self.params, stream)
+    }
+
     /// The map that writes these values of the body to buffers, as operands after the kernel's own.
     fn body_map(&self, values: &[Value]) -> Kernel {
         let types = self.kernel.dtypes();

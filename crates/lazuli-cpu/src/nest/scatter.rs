@@ -108,25 +108,17 @@ impl Scatter {
         }
     }
 
-    /// Applies all of them, or those of a list, so far as they fall into a range of the target, whose first element is at this address.
+    /// Applies a share of them.
     ///
     /// # Safety
     ///
-    /// As for [`Launch::run`](super::Launch::run); nobody else touches the range.
-    unsafe fn apply(
-        &self,
-        bases: &[usize],
-        target: usize,
-        range: Range<usize>,
-        located: &Located<'_>,
-        list: Option<&[u64]>,
-        buffer: &mut Scratch<'_>,
-    ) {
+    /// As for [`Launch::run`](super::Launch::run); nobody else touches the range of the share.
+    unsafe fn apply(&self, bases: &[usize], share: &Share<'_>, buffer: &mut Scratch<'_>) {
         // SAFETY: passed on.
         unsafe {
             match self {
-                Scatter::Runs(runs) => runs.apply(bases, target, range, located, list, buffer),
-                Scatter::Points(points) => points.apply(target, range, located, points.total(), list),
+                Scatter::Runs(runs) => runs.apply(bases, share, buffer),
+                Scatter::Points(points) => points.apply(share, points.total()),
             }
         }
     }
@@ -151,6 +143,15 @@ pub struct Located<'m> {
     /// Whether they count at all; empty if all do.
     masks: Scratch<'m>,
     values: Scratch<'m>,
+}
+
+/// What one task applies: of all updates, or of those that are listed, what falls into a range of the target.
+struct Share<'a> {
+    /// Address of the first element of the target.
+    target: usize,
+    range: Range<usize>,
+    located: &'a Located<'a>,
+    list: Option<&'a [u64]>,
 }
 
 impl Located<'_> {
@@ -195,8 +196,9 @@ impl Points {
                 // SAFETY: a part of the launch; the buffers hold a chunk.
                 unsafe { self.body.run(&all, &part) };
             });
+            let share = Share { target: bases[self.target], range: 0..self.len, located: &chunk, list: None };
             // SAFETY: passed on; the target has so many elements.
-            unsafe { self.apply(bases[self.target], 0..self.len, &chunk, count, None) };
+            unsafe { self.apply(&share, count) };
         }
     }
 
@@ -222,23 +224,24 @@ impl Points {
         all
     }
 
-    /// Applies `n` updates, or those of them that are listed, where their position lies within a range of the target, whose first element is at this address.
+    /// Applies a share of `n` updates.
     ///
     /// # Safety
     ///
-    /// Nobody else touches the range.
-    unsafe fn apply(&self, target: usize, range: Range<usize>, located: &Located<'_>, n: usize, list: Option<&[u64]>) {
+    /// Nobody else touches the range of the share.
+    unsafe fn apply(&self, share: &Share<'_>, n: usize) {
+        let Share { target, ref range, located, list } = *share;
         let (positions, masks) = (located.positions(n), located.masks(n));
         let values = located.values.bytes(0, n * self.dtype.itemsize());
         with_type!(self.dtype, T => {
             let (target, values) = (target as *mut T, values.of::<T>());
             match self.op.binary() {
                 // SAFETY: passed on.
-                None => unsafe { update(target, range, positions, masks, values, list, |_, new| new) },
+                None => unsafe { update(target, range.clone(), positions, masks, values, list, |_, new| new) },
                 Some(op) => with_operator!(op, O => {
                     let apply = |old: T, new: T| <O as Operator<T>>::apply(old, new);
                     // SAFETY: passed on.
-                    unsafe { update(target, range, positions, masks, values, list, apply) }
+                    unsafe { update(target, range.clone(), positions, masks, values, list, apply) }
                 }),
             }
         });

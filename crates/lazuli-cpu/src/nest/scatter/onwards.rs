@@ -5,11 +5,11 @@
 //! meets its updates in their order.
 
 use super::super::map::streams;
-use super::super::{Bound, Context, Need, PARALLEL, Room, Scratch, boxes, cost_per_point};
-use super::{Located, Scatter, Update};
+use super::super::{Bound, Context, Need, PARALLEL, Room, Scratch, boxes, cost_per_point, places};
+use super::{Located, Scatter, Share, Update};
 use crate::kernels::{Function, Kernels};
-use crate::tile::{Bases, Operand, Part, Tile};
-use lazuli_kernel::{Arg, DType, Inst, Nest, Pass, Result, Role, Slot, Store};
+use crate::tile::{Bases, Part, Tile};
+use lazuli_kernel::{DType, Inst, Nest, Pass, Result, Role, Slot, Store};
 use std::sync::Arc;
 
 /// Elements of a block, about: it should stay in the first-level cache beside what else the map goes through.
@@ -37,25 +37,23 @@ pub struct Onwards {
 impl Onwards {
     /// For at most so many threads.
     pub fn new(kernels: &Kernels, passes: &lazuli_kernel::Scatter, threads: usize) -> Result<Self> {
-        let [target, updates, epilogue] = passes.passes().map(|pass| bound(kernels, pass));
+        let [target, updates, epilogue] = passes.passes().map(|Pass { kernel, binding }| {
+            Bound::new(kernels, kernel, &binding.extents, &binding.args, &binding.params)
+        });
         let &Nest::Scatter { op, target: updated, index, mask, value } = &updates.kernel.nest else {
             unreachable!("the verifier has seen that they are a scatter")
         };
         let dtype = updates.kernel.operands[updated as usize].dtype;
         let len = target.extents.iter().product();
         let costs = [&target, &epilogue].map(|launch| cost_per_point(launch.kernel).saturating_mul(len));
-        let tile = |launch: &Bound<'_>, stream| {
-            let Bound { kernels, kernel, extents, operands, params } = launch;
-            Tile::new(kernels, kernel, extents, operands, params, stream)
-        };
         let mut onwards = Self {
             block: block(target.extents),
-            target: tile(&target, false)?,
+            target: target.tile(false)?,
             direct: direct(&target),
             updates: Scatter::new(&updates, Update { op, target: updated, index, mask, value })?,
-            epilogue: tile(&epilogue, streams(&epilogue))?,
-            in_place: tile(&epilogue, false)?,
-            args: passes.passes().map(args),
+            epilogue: epilogue.tile(streams(&epilogue))?,
+            in_place: epilogue.tile(false)?,
+            args: passes.passes().map(|Pass { kernel, binding }| places(kernel, &binding.args)),
             dtype,
             len,
             tasks: 1,
@@ -190,8 +188,9 @@ impl Onwards {
                 // SAFETY: points of a launch, whose accesses the verifier proved; the block is this task's.
                 unsafe { run_part(&self.target, &with_result(&target, &self.args[0], at), first, count) };
                 if is_updated {
+                    let share = Share { target: at, range: first..first + count, located: &located, list };
                     // SAFETY: as above; what updates read no pass writes.
-                    unsafe { self.updates.apply(&updates, at, first..first + count, &located, list, &mut buffer) };
+                    unsafe { self.updates.apply(&updates, &share, &mut buffer) };
                 }
                 // SAFETY: as above; blocks are parts of a map, whose points are independent, and what it writes is read at the same points only.
                 unsafe { run_part(last, &with_result(&epilogue, &self.args[2], at), first, count) };
@@ -250,15 +249,4 @@ fn block(extents: &[usize]) -> usize {
         inner *= n.max(1);
     }
     BLOCK / inner * inner
-}
-
-fn bound<'a>(kernels: &'a Kernels, Pass { kernel, binding }: &'a Pass) -> Bound<'a> {
-    let operand = |a: &Arg| Operand { strides: a.strides.as_slice().into(), len: a.len };
-    let operands = binding.args.iter().map(operand).collect();
-    Bound { kernels, kernel, extents: &binding.extents, operands, params: &binding.params }
-}
-
-fn args(Pass { kernel, binding }: &Pass) -> Vec<(Slot, usize)> {
-    let offset = |(arg, o): (&Arg, &lazuli_kernel::Operand)| (arg.slot, arg.offset * o.dtype.itemsize());
-    binding.args.iter().zip(&kernel.operands).map(offset).collect()
 }

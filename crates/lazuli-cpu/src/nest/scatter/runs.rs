@@ -5,12 +5,11 @@
 
 use super::super::fold::{BLOCK, Bytes, Fold, fold_of};
 use super::super::{Bound, Context, Need, PARALLEL, Room, Scratch, cost_per_point, row_strides};
-use super::{Located, Update};
+use super::{Located, Share, Update};
 use crate::kernels::Function;
 use crate::tile::{Bases, Part, Tile};
 use lazuli_kernel::{BinaryOp, Combine, DType, Inst, Result, ScatterOp, Value};
 use smallvec::SmallVec;
-use std::ops::Range;
 use std::sync::Arc;
 
 /// Elements of a run that is worth a call of generated code.
@@ -153,33 +152,26 @@ impl Runs {
         let tasks = self.tasks(cx.threads());
         cx.share(tasks, self.len.div_ceil(LEAST), each, &|units, room| {
             let range = units.start * LEAST..self.len.min(units.end * LEAST);
+            let share = Share { target: bases[self.target], range, located: &located, list: None };
             let mut buffer = self.buffer(room);
             // SAFETY: passed on; ranges of the target are disjoint, and each is one task's.
-            unsafe { self.apply(bases, bases[self.target], range, &located, None, &mut buffer) };
+            unsafe { self.apply(bases, &share, &mut buffer) };
         });
     }
 
-    /// Applies what falls into a range of the target, whose first element is at this address, of all runs or of those that are listed.
+    /// Applies a share of the runs.
     ///
     /// # Safety
     ///
-    /// As for [`run`](Self::run); nobody else touches the range, which is within the target.
-    pub unsafe fn apply(
-        &self,
-        bases: &[usize],
-        target: usize,
-        range: Range<usize>,
-        located: &Located<'_>,
-        list: Option<&[u64]>,
-        buffer: &mut Scratch<'_>,
-    ) {
-        let (runs, _) = self.count();
+    /// As for [`run`](Self::run); nobody else touches the range of the share, which is within the target.
+    pub(super) unsafe fn apply(&self, bases: &[usize], share: &Share<'_>, buffer: &mut Scratch<'_>) {
+        let ((runs, _), Share { located, list, .. }) = (self.count(), share);
         let (positions, masks) = (located.positions(runs), located.masks(runs));
         for k in 0..list.map_or(runs, <[u64]>::len) {
             let run = list.map_or(k, |list| list[k] as usize);
             if masks.is_none_or(|m| m[run] != 0) {
                 // SAFETY: passed on.
-                unsafe { self.update(bases, target, run, positions[run], &range, buffer) };
+                unsafe { self.update(bases, share, run, positions[run], buffer) };
             }
         }
     }
@@ -192,10 +184,9 @@ impl Runs {
     unsafe fn update(
         &self,
         bases: &[usize],
-        target: usize,
+        &Share { target, ref range, .. }: &Share<'_>,
         run: usize,
         position: i64,
-        range: &Range<usize>,
         buffer: &mut Scratch<'_>,
     ) {
         let ((n, outer), size) = (self.run_and_outer(), self.dtype.itemsize());
