@@ -167,17 +167,10 @@ impl Compiled {
             return held.fun.bind(py).call(args, kwargs);
         }
         let (mut call, arguments) = self.read(held, mode, args, kwargs)?;
-        let mut found = self.find(py, &call)?;
-        // What a trace around this one is about is no constant there, though it was one when the function was called by itself.
-        if lazuli_core::trace::is_tracing()
-            && found.as_ref().is_some_and(|entry| !entry.program.constants().is_empty())
-            && trace::reaches_traced(held, py)?
-        {
-            found = None;
-        }
-        let entry = match found {
-            Some(entry) => entry,
-            None => self.trace(held, &arguments, &mut call, mode)?,
+        let entry = match self.find(py, &call)? {
+            // What a trace around this one is about is no constant there, though it was one when the function was called by itself.
+            Some(entry) if entry.program.constants().is_empty() || !trace::reaches_traced(held, py)? => entry,
+            _ => self.trace(held, &arguments, &mut call, mode)?,
         };
         entry.rules.iter().for_each(|rule| keep(|| rule.clone_ref(py)));
         // Within a trace there are no values to compare.

@@ -291,8 +291,11 @@ pub(super) fn names_of(held: &Held, arrays: &[Array], py: Python<'_>) -> PyResul
     Ok(names)
 }
 
-/// Whether the function reaches an array that a trace around it is about.
+/// Whether there is a trace around a call, and the function reaches an array that this is about.
 pub(super) fn reaches_traced(held: &Held, py: Python<'_>) -> PyResult<bool> {
+    if !trace::is_tracing() {
+        return Ok(false);
+    }
     for found in search(py, &held.fun, &held.inputs)?.call_method0("arrays")?.try_iter()? {
         let (_, object): (Bound<'_, PyAny>, Bound<'_, PyArray>) = found?.extract()?;
         if object.get().get().is_traced() {
