@@ -11,7 +11,7 @@ use crate::lower::{BufferId, Program, Work};
 use crate::memory::touches;
 use lazuli_kernel::hash::{Map, WordHasher};
 use lazuli_kernel::small;
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::hash::{Hash, Hasher};
@@ -19,8 +19,12 @@ use std::hash::{Hash, Hasher};
 /// Points of a loop that is worth running beside others: beyond, waking the threads once more is nothing.
 const SMALL: usize = 1 << 20;
 
+/// The steps that a program ends up with: of each, the entries of its work that it consists of.
+pub(crate) type Joined = Vec<SmallVec<[u32; 1]>>;
+
 /// Joins launches of equal kernels that are independent.
-pub(crate) fn beside(mut program: Program) -> Program {
+pub(crate) fn beside(program: &mut Program) -> Joined {
+    let mut joined: Joined = (0..program.work.len() as u32).map(|n| smallvec![n]).collect();
     for ranks in [heights, depths] {
         let hashes: Vec<Option<u64>> = program.work.iter().map(signature).collect();
         let mut sorted: Vec<u64> = hashes.iter().flatten().copied().collect();
@@ -28,13 +32,36 @@ pub(crate) fn beside(mut program: Program) -> Program {
         if !sorted.windows(2).any(|w| w[0] == w[1]) {
             break;
         }
-        join(&mut program, hashes, ranks);
+        let round = join(program, hashes, ranks);
+        arrange(program, &round);
+        joined =
+            round.iter().map(|step| step.iter().flat_map(|&n| joined[n as usize].iter().copied()).collect()).collect();
     }
-    program
+    joined
 }
 
-/// Joins launches of equal kernels and equal ranks.
-fn join(program: &mut Program, hashes: Vec<Option<u64>>, ranks: fn(&[Touched]) -> Vec<u32>) {
+/// Joins the entries of a program's work.
+pub(crate) fn arrange(program: &mut Program, joined: &Joined) {
+    let mut old: Vec<Option<Work>> = std::mem::take(&mut program.work).into_iter().map(Some).collect();
+    let mut origins = std::mem::take(&mut program.origins);
+    for step in joined {
+        let mut parts = step.iter().map(|&n| n as usize);
+        let first = parts.next().expect("a step has a part");
+        let (mut work, mut groups) =
+            (old[first].take().expect("each part is in one step"), std::mem::take(&mut origins[first]));
+        for n in parts {
+            if let (Work::Launch(work), Some(Work::Launch(launch))) = (&mut work, old[n].take()) {
+                work.bindings.extend(launch.bindings);
+            }
+            groups.extend(std::mem::take(&mut origins[n]));
+        }
+        program.work.push(work);
+        program.origins.push(groups);
+    }
+}
+
+/// Which launches of equal kernels and equal ranks become one, in an order that respects what each waits for.
+fn join(program: &Program, hashes: Vec<Option<u64>>, ranks: fn(&[Touched]) -> Vec<u32>) -> Joined {
     let work = &program.work;
     let touched: Vec<Touched> = work.iter().map(|w| touched(w, program.buffers.len())).collect();
     let ranked = ranks(&touched);
@@ -50,22 +77,13 @@ fn join(program: &mut Program, hashes: Vec<Option<u64>>, ranks: fn(&[Touched]) -
             None => known.push(n),
         }
     }
-    if into.iter().enumerate().all(|(n, &first)| n == first) {
-        return;
-    }
-    let order = ordered(&touched, program.buffers.len(), &into);
-    let mut old: Vec<Option<Work>> = std::mem::take(&mut program.work).into_iter().map(Some).collect();
-    for n in 0..old.len() {
-        if into[n] != n
-            && let (Some(Work::Launch(launch)), Some(Work::Launch(first))) = (old[n].take(), &mut old[into[n]])
-        {
-            first.bindings.extend(launch.bindings);
-            let joined = std::mem::take(&mut program.origins[n]);
-            program.origins[into[n]].extend(joined);
-        }
-    }
-    program.origins = order.iter().map(|&n| std::mem::take(&mut program.origins[n])).collect();
-    program.work = order.into_iter().filter_map(|n| old[n].take()).collect();
+    let mut joined: Joined = vec![SmallVec::new(); work.len()];
+    into.iter().enumerate().for_each(|(n, &first)| joined[first].push(n as u32));
+    let order = match into.iter().enumerate().all(|(n, &first)| n == first) {
+        true => (0..work.len()).collect(),
+        false => ordered(&touched, program.buffers.len(), &into),
+    };
+    order.into_iter().map(|n| std::mem::take(&mut joined[n])).collect()
 }
 
 /// A hash of the kernel of a small launch.

@@ -11,12 +11,15 @@ pub mod dot;
 mod fuse;
 mod lower;
 mod memory;
+mod pattern;
 pub mod pipeline;
 pub mod report;
 mod simplify;
+mod template;
 pub mod testing;
 mod vectors;
 
-pub use pipeline::{Compiled, Options, OutputInfo, OutputSource, compile, compile_watched};
+pub use pipeline::{Compiled, Options, OutputInfo, OutputSource, compile, compile_first, compile_watched};
 pub use report::{Fused, FusedKind, Report};
 pub use simplify::{rule_names, simplify};
+pub use template::{Template, compile_like};

@@ -6,6 +6,7 @@
 //!
 //! Absent: memory addresses (see [`crate::memory`]) and any knowledge of single primitives beyond their [`Lowering`].
 
+mod again;
 mod body;
 mod finish;
 mod outside;
@@ -14,9 +15,11 @@ mod write;
 
 use crate::fuse::{Group, same_points};
 use crate::pipeline::{Compiled, Options};
-use body::{Access, Body};
-use finish::finish;
+use again::{Axis, Notes, Recipe};
+pub(crate) use again::{Recall, Recipes};
+use body::{Access, Body, Part};
 pub(crate) use finish::{Bound, Launch, Operands};
+use finish::{Ending, finish};
 use lazuli_ir::prim::Library;
 use lazuli_ir::{Atom, Aval, Error, Graph, Index, Ix, Lane, Lowering, Result, Shape, Var, shape, small};
 use lazuli_kernel::{Accumulator, Combine, DType, HostCall, Inst, Layout, Nest, Plan, Role, ScanOp, Store, Value};
@@ -109,8 +112,9 @@ pub(crate) fn lower(
     groups: &[Group],
     options: &Options,
     own_outputs: bool,
+    recall: Recall,
 ) -> Result<Program> {
-    let mut lowerer = Lowerer::new(graph, inputs, *options)?;
+    let mut lowerer = Lowerer::new(graph, inputs, *options, recall)?;
     let mut origins = Vec::with_capacity(groups.len());
     for (number, group) in groups.iter().enumerate() {
         lowerer.group(group)?;
@@ -130,10 +134,11 @@ struct Lowerer<'a> {
     branches: Vec<(u32, [Compiled; 2])>,
     /// The last body, for the next.
     spare: Body,
+    recall: Recall<'a>,
 }
 
 impl<'a> Lowerer<'a> {
-    fn new(graph: &'a Graph, inputs: &[Layout], options: Options) -> Result<Self> {
+    fn new(graph: &'a Graph, inputs: &[Layout], options: Options, recall: Recall<'a>) -> Result<Self> {
         if inputs.len() != graph.inputs.len() {
             let message = format!("{} layouts for {} inputs", inputs.len(), graph.inputs.len());
             return Err(Error::internal("compile", message));
@@ -147,6 +152,7 @@ impl<'a> Lowerer<'a> {
             options,
             branches: Vec::new(),
             spare: Body::new(),
+            recall,
         };
         for (&v, layout) in graph.inputs.iter().zip(inputs) {
             let aval = &graph.avals[v.0 as usize];
@@ -240,14 +246,17 @@ impl<'a> Lowerer<'a> {
         let graph = self.graph;
         let stores: SmallVec<[Var; 4]> = small(stores.iter().copied().filter(|&v| self.places.of(graph, v).is_none()));
         let Some(&first) = stores.first() else { return Ok(()) };
+        if self.launch_again(&stores) {
+            return Ok(());
+        }
         let mut body = self.body();
         let space = &self.aval(first).shape;
         let mut splits = self.boundaries(&stores);
         splits.extend(shapes.iter().map(|s| s.as_slice()));
         let at = body.begin(space, &splits);
         let written = self.eval_all(&mut body, &stores, &at, space);
-        let stores = self.store(&mut body, &written);
-        self.launch(body, Nest::Map { stores });
+        let nest = Nest::Map { stores: self.store(&mut body, &written) };
+        self.launch_noted(body, nest, &stores, [&axes_of(first, 0..space.len()), &[]]);
         Ok(())
     }
 
@@ -278,7 +287,7 @@ impl<'a> Lowerer<'a> {
         let mut stores = Vec::with_capacity(written.len());
         for (v, lane, at) in written {
             let place = self.fresh(self.aval(*v));
-            store_lane(body, &place, *lane, at, &mut stores);
+            store_lane(body, Some(*v), &place, *lane, at, &mut stores);
             self.places.set(*v, place);
         }
         stores
@@ -287,16 +296,40 @@ impl<'a> Lowerer<'a> {
     /// An empty body: what the last one had room for, this one need not ask for again.
     fn body(&mut self) -> Body {
         let mut body = std::mem::take(&mut self.spare);
-        body.clear();
+        body.clear(matches!(self.recall, Recall::Note(_)).then(Notes::default));
         body
     }
 
     fn launch(&mut self, body: Body, nest: Nest) {
+        self.launch_noted(body, nest, &[], [&[], &[]]);
+    }
+
+    /// A launch that stores these variables and runs over these axes (kept and reduced ones), to be noted if that is wanted.
+    fn launch_noted(&mut self, body: Body, nest: Nest, stores: &[Var], axes: [&[Axis]; 2]) {
         let kept = body.loops.len() - nest.reduced() as usize;
         if !body.loops[..kept].contains(&0) {
-            self.work.push(Work::Launch(finish(&body, nest, false)));
+            let (launch, ending) = finish(&body, nest, false);
+            self.note(stores, &body, axes, &launch, ending);
+            self.work.push(Work::Launch(launch));
         }
         self.spare = body;
+    }
+
+    /// Notes a launch.
+    fn note(&mut self, stores: &[Var], body: &Body, axes: [&[Axis]; 2], launch: &Launch, ending: Ending) {
+        if let (Recall::Note(recipes), Some(&first)) = (&mut self.recall, stores.first())
+            && let Some(recipe) = Recipe::new(self.graph, stores, body, axes, launch, ending)
+        {
+            recipes.insert(first, recipe);
+        }
+    }
+
+    /// A launch that stores these variables, as noted; whether there is one.
+    fn launch_again(&mut self, stores: &[Var]) -> bool {
+        let Some((launch, written)) = self.follow(stores, None) else { return false };
+        self.work.push(Work::Launch(launch));
+        written.into_iter().for_each(|(v, place)| self.places.set(v, place));
+        true
     }
 
     /// The place of an atom, computed now if it has none.
@@ -315,7 +348,7 @@ impl<'a> Lowerer<'a> {
                 let lane = body.literal(0, 0, s);
                 let place = self.fresh(&Aval::scalar(s.dtype));
                 let mut stores = Vec::new();
-                store_lane(&mut body, &place, lane, &[], &mut stores);
+                store_lane(&mut body, None, &place, lane, &[], &mut stores);
                 self.launch(body, Nest::Map { stores });
                 Ok(place)
             }
@@ -332,6 +365,9 @@ impl<'a> Lowerer<'a> {
                 let place = self.fresh(self.aval(v));
                 self.places.set(v, place);
             }
+            return Ok(());
+        }
+        if self.launch_again(&group.stores) {
             return Ok(());
         }
         let Lowering::Reduce { axes, .. } = self.lowering(group.anchors[0]) else { unreachable!("the caller looked") };
@@ -385,7 +421,14 @@ impl<'a> Lowerer<'a> {
             true => Nest::Reduce { axes, accumulators, epilogue, stores: row_stores },
             false => Nest::Rows { axes, accumulators, stores: point_stores, epilogue, row_stores },
         };
-        self.launch(body, nest);
+        match graph.equations[group.anchors[0] as usize].inputs[0] {
+            Atom::Var(v) => {
+                let [outer, inner] =
+                    [false, true].map(|r| axes_of(v, (0..space.len()).filter(|&a| is_reduced(a) == r)));
+                self.launch_noted(body, nest, &group.stores, [&outer, &inner]);
+            }
+            Atom::Lit(_) => self.launch(body, nest),
+        }
         Ok(())
     }
 
@@ -476,13 +519,13 @@ impl<'a> Lowerer<'a> {
     fn convert(&mut self, from: &Place, from_dtype: DType, to: &Place, to_dtype: DType) {
         let mut body = self.body();
         let at = body.begin(&from.layout.shape, &[]);
-        let lane = body.load(from, from_dtype, &at, None);
+        let lane = body.load(None, from, from_dtype, &at, None);
         let lane = match lane {
             Lane::Real(x) => Lane::Real(body.emit.cast(to_dtype, x)),
             complex => complex,
         };
         let mut stores = Vec::new();
-        store_lane(&mut body, to, lane, &at, &mut stores);
+        store_lane(&mut body, None, to, lane, &at, &mut stores);
         self.launch(body, Nest::Map { stores });
     }
 
@@ -503,9 +546,14 @@ impl<'a> Lowerer<'a> {
             complex => complex,
         };
         let mut stores = Vec::new();
-        store_lane(&mut body, place, lane, &at, &mut stores);
+        store_lane(&mut body, None, place, lane, &at, &mut stores);
         (body, Nest::Map { stores })
     }
+}
+
+/// These axes of a variable.
+fn axes_of(v: Var, axes: impl Iterator<Item = usize>) -> SmallVec<[Axis; 4]> {
+    small(axes.map(|axis| (v, axis)))
 }
 
 pub(crate) fn lowering(graph: &Graph, equation: u32) -> Lowering {
@@ -515,22 +563,16 @@ pub(crate) fn lowering(graph: &Graph, equation: u32) -> Lowering {
     e.prim.lowering(&inputs, &outputs)
 }
 
-/// Stores a number at an affine index of a place.
-fn store_lane(body: &mut Body, place: &Place, lane: Lane, at: &[Ix], stores: &mut Vec<Store>) {
-    let parts: SmallVec<[Value; 2]> = match lane {
-        Lane::Real(v) => smallvec![v],
-        Lane::Complex(re, im) => smallvec![re, im],
+/// Stores a number at an affine index of a place: that of a variable, if it is one's.
+fn store_lane(body: &mut Body, v: Option<Var>, place: &Place, lane: Lane, at: &[Ix], stores: &mut Vec<Store>) {
+    let parts: SmallVec<[(Part, Value); 2]> = match lane {
+        Lane::Real(value) => smallvec![(Part::WHOLE, value)],
+        Lane::Complex(re, im) => Part::COMPLEX.into_iter().zip([re, im]).collect(),
     };
-    for (i, &value) in parts.iter().enumerate() {
-        let operand = target(body, place, at, parts.len(), i, body.emit.dtype(value), Role::Out);
+    for (part, value) in parts {
+        let operand = body.walked(v, place, at, part, body.emit.dtype(value), Role::Out);
         stores.push(Store { operand, value });
     }
-}
-
-fn target(body: &mut Body, place: &Place, at: &[Ix], parts: usize, part: usize, dtype: DType, role: Role) -> u32 {
-    let (offset, strides) = body.affine_access(&place.layout, at, parts as isize);
-    let access = Access { buffer: place.buffer, offset: offset + part as isize, strides, len: 0 };
-    body.access(access, dtype, role)
 }
 
 /// What a reduction accumulates for a number: its parts, in the dtype of the accumulator.

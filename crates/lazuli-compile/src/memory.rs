@@ -13,7 +13,6 @@ use lazuli_kernel::{
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::hash::Hash;
-use std::sync::Arc;
 
 /// Arena offsets are multiples of this, a cache line.
 const ALIGN: usize = 64;
@@ -423,11 +422,11 @@ fn step(work: Work, slots: &[Slot]) -> Step {
     };
     let pass = |Launch { kernel, bindings }: Launch, arg: &dyn Fn(Operands) -> Arg| {
         let bound = bindings.into_iter().next().expect("it has one binding");
-        Pass { kernel: Arc::new(kernel), binding: binding(bound, arg) }
+        Pass { kernel, binding: binding(bound, arg) }
     };
     match work {
         Work::Launch(launch) => Step::Launch {
-            kernel: Arc::new(launch.kernel),
+            kernel: launch.kernel,
             bindings: launch.bindings.into_iter().map(|b| binding(b, &arg)).collect(),
         },
         Work::Matmul { dtype, batch, m, n, k, a, b, c, epilogue } => {

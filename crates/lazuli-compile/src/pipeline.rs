@@ -1,15 +1,17 @@
 //! The road, on one page.
 
-use crate::beside::beside;
-use crate::fuse::{apart, fuse};
-use crate::lower::lower;
+use crate::beside::{Joined, beside};
+use crate::fuse::{Schedule, apart, fuse};
+use crate::lower::{Program, Recall, lower};
 use crate::memory;
 use crate::report::Report;
 use crate::simplify::simplify;
+use crate::template::{Draft, Template, kernels};
 use crate::vectors::as_sums;
 use lazuli_ir::{Graph, Inlined, Result};
 use lazuli_kernel::{Layout, Plan};
 use std::borrow::Cow;
+use std::sync::Arc;
 
 /// Which stages run. `eval` of lazy arrays has them off, a compiled function on; either way the results are the same, bit for bit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -61,15 +63,32 @@ pub fn compile_watched(
     options: &Options,
     done: &mut dyn FnMut(&'static str),
 ) -> Result<Compiled> {
-    stages(graph, inputs, options, false, done)
+    Ok(stages(graph, inputs, options, Mode::Alone, done)?.0)
+}
+
+/// The same, and a template for other extents: only fusion is worth one.
+pub fn compile_first(graph: &Graph, inputs: &[Layout], options: &Options) -> Result<(Compiled, Option<Template>)> {
+    let mode = if options.fuse { Mode::First } else { Mode::Alone };
+    stages(graph, inputs, options, mode, &mut |_| {})
 }
 
 /// Compiles a graph whose outputs are to lie in the plan's outputs one by one, row-contiguous: a branch of a choice.
 pub(crate) fn compile_branch(graph: &Graph, inputs: &[Layout], options: &Options) -> Result<Compiled> {
-    let mut compiled = stages(graph, inputs, options, true, &mut |_| {})?;
+    let (mut compiled, _) = stages(graph, inputs, options, Mode::Branch, &mut |_| {})?;
     // The inputs are others' too.
     compiled.plan.donations.clear();
     Ok(compiled)
+}
+
+/// What a graph is compiled for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    /// The inputs at hand.
+    Alone,
+    /// Those, and others of other extents.
+    First,
+    /// A choice, as a branch of it.
+    Branch,
 }
 
 /// The road itself.
@@ -77,9 +96,9 @@ fn stages(
     graph: &Graph,
     inputs: &[Layout],
     options: &Options,
-    own_outputs: bool,
+    mode: Mode,
     done: &mut dyn FnMut(&'static str),
-) -> Result<Compiled> {
+) -> Result<(Compiled, Option<Template>)> {
     let Inlined { graph, regions } = graph.inline_calls()?;
     done("inline");
     let graph = if options.simplify { Cow::Owned(simplify(&graph)) } else { graph };
@@ -91,17 +110,34 @@ fn stages(
         (false, true) => apart(&graph),
         (false, false) => fuse(&graph, &regions),
     };
+    let schedule = Arc::new(schedule);
     done("fuse");
-    let program = lower(&graph, inputs, &schedule.groups, options, own_outputs)?;
+    let mut draft = (mode == Mode::First).then(Draft::default);
+    let recall = draft.as_mut().map_or(Recall::Nothing, |draft| Recall::Note(&mut draft.recipes));
+    let mut program = lower(&graph, inputs, &schedule.groups, options, mode == Mode::Branch, recall)?;
     done("lower");
-    let mut program = if options.fuse { beside(program) } else { program };
+    if let Some(draft) = &mut draft {
+        draft.kernels = kernels(&program);
+    }
+    let joined = if options.fuse { beside(&mut program) } else { Joined::new() };
+    let template = draft.map(|draft| draft.finish(&graph, schedule.clone(), joined));
     done("beside");
+    Ok((placed(program, graph, schedule, done), template))
+}
+
+/// The last stage: memory.
+pub(crate) fn placed(
+    mut program: Program,
+    graph: Cow<Graph>,
+    schedule: Arc<Schedule>,
+    done: &mut dyn FnMut(&'static str),
+) -> Compiled {
     let (origins, branches) = (std::mem::take(&mut program.origins), std::mem::take(&mut program.branches));
     let (plan, outputs) = memory::plan(program, graph.inputs.len());
     done("memory");
     debug_assert_eq!(plan.verify().map_err(|e| e.to_string()), Ok(()));
     let report = Report { graph: owned(graph), schedule, origins, branches };
-    Ok(Compiled { plan, outputs, report })
+    Compiled { plan, outputs, report }
 }
 
 fn owned(graph: Cow<Graph>) -> Option<Graph> {

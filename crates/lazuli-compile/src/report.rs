@@ -5,13 +5,14 @@ use crate::pipeline::Compiled;
 use lazuli_ir::{Graph, Location, Lowering, Var};
 use lazuli_kernel::hash::{Map, Set};
 use smallvec::SmallVec;
+use std::sync::Arc;
 
 /// The stages of one compilation: the graph as it was lowered, and which of its equations became one kernel.
 #[derive(Debug, Clone, Default)]
 pub struct Report {
     /// None where no stage changed the graph that was given.
     pub(crate) graph: Option<Graph>,
-    pub(crate) schedule: Schedule,
+    pub(crate) schedule: Arc<Schedule>,
     /// Of each step of the plan, the numbers of the groups that it does; none for copies into outputs.
     pub(crate) origins: Vec<SmallVec<[u32; 1]>>,
     /// Of each choice its equation, and what its branches were compiled to.
@@ -137,7 +138,7 @@ impl Report {
     /// Variables that lie in memory between two kernels, with the reason and the place where they are computed.
     pub fn boundaries(&self, given: &Graph) -> Vec<(Var, &'static str, Location)> {
         let graph = self.graph(given);
-        let Schedule { groups, reasons } = &self.schedule;
+        let Schedule { groups, reasons } = &*self.schedule;
         let memory = Memory::new(graph, groups);
         let reads: Vec<Vec<Var>> = groups.iter().map(|group| memory.reads(group).0).collect();
         let mut found = Vec::new();

@@ -1,18 +1,21 @@
 //! Fusing, simplifying and layouts never change a result: every primitive, and random programs, in all modes and bit for bit.
 
 use lazuli_compile::testing::{Host, run, run_with};
-use lazuli_compile::{Fused, Options, compile};
+use lazuli_compile::{Fused, Options, compile, compile_first, compile_like};
 use lazuli_ir::prims::*;
 use lazuli_ir::{Atom, Aval, Binary, Builder, DType, Dim, Graph, Result, Scalar, Ternary, Unary};
 use lazuli_kernel::host;
 use lazuli_kernel::testing::Rng;
-use lazuli_kernel::{Layout, ScatterOp, Step};
+use lazuli_kernel::{Kernel, Layout, Plan, ScatterOp, Step};
 use smallvec::{SmallVec, smallvec};
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::sync::Arc;
 
 thread_local! {
     /// What programs of this thread have printed.
     static PRINTED: RefCell<String> = const { RefCell::new(String::new()) };
+    /// How many kernels of programs of this thread were taken over from a template.
+    static TAKEN_OVER: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Takes what was printed since the last time.
@@ -54,6 +57,7 @@ fn check(what: &str, graph: &Graph, inputs: &[Host], rng: &mut Rng) {
             );
         }
     };
+    follow(what, graph, rng);
     same("fusing", &results(&FUSED));
     same("compiling", &results(&Options::COMPILE));
     let (scrambled, layouts): (Vec<_>, Vec<_>) = inputs.iter().map(|h| h.scrambled(rng)).unzip();
@@ -61,6 +65,45 @@ fn check(what: &str, graph: &Graph, inputs: &[Host], rng: &mut Rng) {
         let got = run_with(graph, &scrambled, &layouts, &options).unwrap_or_else(|e| panic!("{what}: {e}\n{graph}"));
         same("another layout", &got);
     }
+}
+
+/// Compiles a graph after a template, that of itself with other extents, where it can be bound to some of the same pattern: the plan is the one that it has by itself.
+fn follow(what: &str, graph: &Graph, rng: &mut Rng) {
+    let avals = graph.input_avals();
+    let wide: Vec<usize> = avals.iter().flat_map(|a| a.shape.iter().copied()).filter(|&n| n > 1).collect();
+    if wide.is_empty() {
+        return;
+    }
+    let old = rng.pick(&wide);
+    let of_its_magnitude = (1 << old.ilog2())..(2 << old.ilog2());
+    for new in of_its_magnitude.filter(|n| !wide.contains(n)).take(2) {
+        let shape = |a: &Aval| a.shape.iter().map(|&n| if n == old { new } else { n }).collect();
+        let Ok(other) = graph.rebind(&avals.iter().map(shape).collect::<Vec<_>>()) else { continue };
+        let rows = |graph: &Graph| graph.input_avals().into_iter().map(|a| Layout::row(a.shape)).collect::<Vec<_>>();
+        let (first, template) = compile_first(graph, &rows(graph), &FUSED).unwrap();
+        let templates = [template.expect("what is fused gives a template").into()];
+        let scrambled = other.input_avals().into_iter().map(|a| Host::random(a, rng, true).scrambled(rng).1).collect();
+        for layouts in [rows(&other), scrambled] {
+            let Some(like) = compile_like(&templates, &other, &layouts, &FUSED).unwrap() else { continue };
+            let alone = compile(&other, &layouts, &FUSED).unwrap();
+            // Of extents that differ in size by less than two some may be fused in another way.
+            if like.report.kernels(&other) != alone.report.kernels(&other) {
+                continue;
+            }
+            assert_eq!(like.plan.to_string(), alone.plan.to_string(), "{what}: {old} becomes {new}\n{graph}");
+            assert_eq!(like.outputs, alone.outputs, "{what}: {old} becomes {new}\n{graph}");
+            let is_known = |kernel: &Arc<Kernel>| kernels(&first.plan).any(|known| Arc::ptr_eq(known, kernel));
+            TAKEN_OVER.set(TAKEN_OVER.get() + kernels(&like.plan).filter(|&k| is_known(k)).count());
+        }
+    }
+}
+
+/// The kernels of launches and of epilogues.
+fn kernels(plan: &Plan) -> impl Iterator<Item = &Arc<Kernel>> {
+    plan.steps.iter().filter_map(|step| match step {
+        Step::Launch { kernel, .. } | Step::Product { kernel, .. } => Some(kernel),
+        _ => None,
+    })
 }
 
 #[test]
@@ -78,9 +121,11 @@ fn every_primitive() {
         }
         inputs.extend(sample.shapes.iter().map(|a| Host::new(a.clone(), &vec![0.0; a.size()])));
         check(&format!("{:?}", sample.prim), &graph, &inputs, &mut rng);
+
         // Where nobody wants its outputs in memory, it may be computed in another way.
         check(&format!("{:?}, used", sample.prim), &used(graph), &inputs, &mut rng);
     }
+    assert!(TAKEN_OVER.get() > 50, "{} kernels were taken over", TAKEN_OVER.get());
 }
 
 /// The graph with its outputs, so far as they are numbers, negated.
@@ -131,6 +176,7 @@ fn random_programs() {
         let inputs = lazuli_compile::testing::random_inputs(&graph, &mut rng, seed % 2 == 0);
         check(&format!("program {seed}"), &graph, &inputs, &mut rng);
     }
+    assert!(TAKEN_OVER.get() > 200, "{} kernels were taken over", TAKEN_OVER.get());
 }
 
 /// A product that is read as its transpose alone is computed as that.
@@ -165,6 +211,7 @@ fn random_rows() {
         let inputs = lazuli_compile::testing::random_inputs(&graph, &mut rng, seed % 2 == 0);
         check(&format!("rows {seed}"), &graph, &inputs, &mut rng);
     }
+    assert!(TAKEN_OVER.get() > 200, "{} kernels were taken over", TAKEN_OVER.get());
 }
 
 /// A random graph of values of one shape and of their reductions along some axes, which meet again.
@@ -254,6 +301,7 @@ fn random_products() {
         fused += steps.iter().filter(|step| matches!(step, Step::Product { .. })).count();
     }
     assert!(fused > 200, "{fused} products have an epilogue");
+    assert!(TAKEN_OVER.get() > 200, "{} kernels were taken over", TAKEN_OVER.get());
 }
 
 #[test]
@@ -274,6 +322,7 @@ fn random_writes() {
     }
     assert!(joined > 100, "{joined} writes have a map behind them");
     assert!(combined > 20, "{combined} of them go on in one step");
+    assert!(TAKEN_OVER.get() > 200, "{} kernels were taken over", TAKEN_OVER.get());
 }
 
 /// A random graph of a write into a slice or at computed positions, some of them equal and some outside, and what follows from it. One into a large array combines what is there with rows

@@ -5,7 +5,7 @@ use crate::backend;
 use crate::program::Program;
 use crate::switch;
 use crate::trace;
-use lazuli_compile::{Options, dot};
+use lazuli_compile::dot;
 pub use lazuli_explain::{Constant, Explanation, Times};
 use lazuli_ir::{Aval, Error, Location, Result, Shape, Var};
 use lazuli_kernel::Layout;
@@ -36,10 +36,10 @@ pub fn explain(program: &Program, arguments: &[Aval], call: Call) -> Result<Expl
     let shapes: Vec<Shape> =
         arguments.iter().map(|a| a.shape.clone()).chain(constants.iter().map(|c| c.shape().into())).collect();
     let traced = program.graph().rebind(&shapes)?;
-    let simplified = program.bound(arguments.iter().map(|a| &a.shape[..]))?;
+    let bound = program.bound(arguments.iter().map(|a| &a.shape[..]))?;
     let layouts: Vec<Layout> = shapes.into_iter().map(Layout::row).collect();
     let begin = Instant::now();
-    let compiled = lazuli_compile::compile(&simplified, &layouts, &Options { simplify: false, ..program.options() })?;
+    let compiled = program.compiled(&bound, &layouts)?;
     let lowered = Instant::now();
     let executable = backend::default().prepare(compiled.plan.clone())?;
     let times = Times { lower: lowered - begin, generate: lowered.elapsed(), ..program.times() };
@@ -63,7 +63,7 @@ pub fn explain(program: &Program, arguments: &[Aval], call: Call) -> Result<Expl
         inputs,
         constants,
         traced,
-        simplified,
+        simplified: bound.graph,
         code: executable.disassemble(),
         workspace: executable.workspace(),
         compiled,

@@ -44,6 +44,7 @@ pub mod random;
 mod run;
 pub mod shapeless;
 pub mod switch;
+mod templates;
 pub mod trace;
 pub mod transform;
 pub mod tree;

@@ -12,9 +12,10 @@ use crate::log::{self, Topic};
 use crate::progress;
 use crate::run::Ready;
 use crate::shapeless::Facts;
+use crate::templates::Templates;
 use crate::trace::{self, Effects, Trace};
-use lazuli_compile::Options;
 use lazuli_compile::dot::{self, Names};
+use lazuli_compile::{Compiled, Options};
 use lazuli_explain::Times;
 use lazuli_ir::{Atom, Aval, Effect, Error, Graph, Result, Shape};
 use lazuli_kernel::Layout;
@@ -47,6 +48,8 @@ pub struct Program {
     bindings: Mutex<Bindings>,
     /// Of a shapeless program: the shapes that it holds for.
     guards: Option<Guards>,
+    /// Of a shapeless program: what was compiled for some shapes and helps for others.
+    templates: Templates,
 }
 
 /// What the trace of a function recorded.
@@ -174,6 +177,7 @@ impl Program {
             first: OnceLock::new(),
             bindings: Mutex::default(),
             guards: None,
+            templates: Templates::default(),
         })
     }
 
@@ -225,8 +229,21 @@ impl Program {
         let simplified = simplified(&traced, options);
         let times = Times { simplify: begin.elapsed(), ..Times::default() };
         let (outputs, effect) = (traced.output_avals().into(), traced.effect());
-        let (first, bindings) = (OnceLock::new(), Mutex::default());
-        Program { name, traced, simplified, constants, options, times, outputs, effect, first, bindings, guards }
+        let (first, bindings, templates) = (OnceLock::new(), Mutex::default(), Templates::default());
+        Program {
+            name,
+            traced,
+            simplified,
+            constants,
+            options,
+            times,
+            outputs,
+            effect,
+            first,
+            bindings,
+            guards,
+            templates,
+        }
     }
 
     /// The name of the function.
@@ -276,19 +293,30 @@ impl Program {
         if self.guards.is_some() { graph.inline_rules() } else { Ok(graph) }
     }
     /// The simplified graph for arguments of these shapes.
-    pub(crate) fn bound<'a>(&self, shapes: impl Iterator<Item = &'a [usize]> + Clone) -> Result<Graph> {
+    pub(crate) fn bound<'a>(&self, shapes: impl Iterator<Item = &'a [usize]> + Clone) -> Result<Bound> {
         let arguments = self.traced.arguments();
         // Simplification holds for all extents, but not for all ranks, and not for bodies that are made anew.
         let same_rank = arguments.iter().zip(shapes.clone()).all(|(&v, s)| self.traced.shape_of(v).len() == s.len());
         let guards = match &self.guards {
             Some(guards) if !same_rank || self.traced.is_remade() => guards,
-            _ => return rebound(&self.simplified, shapes, &self.constants),
+            _ => {
+                let graph = rebound(&self.simplified, shapes, &self.constants)?;
+                return Ok(Bound { graph, is_made: false });
+            }
         };
         let graph = match guards.take(shapes.clone()) {
             Some(graph) => graph,
             None => rebound(&self.traced, shapes, &self.constants)?,
         };
-        Ok(simplified(&graph, self.options))
+        Ok(Bound { graph: simplified(&graph, self.options), is_made: true })
+    }
+    /// What a graph that is bound is compiled to, for inputs that lie like this.
+    pub(crate) fn compiled(&self, bound: &Bound, layouts: &[Layout]) -> Result<Compiled> {
+        let options = Options { simplify: false, ..self.options };
+        match self.guards.is_some() && !bound.is_made {
+            true => self.templates.compile(&bound.graph, layouts, &options),
+            false => lazuli_compile::compile(&bound.graph, layouts, &options),
+        }
     }
 
     pub(crate) fn guards(&self) -> Option<&Guards> {
@@ -352,13 +380,14 @@ impl Program {
         }
         count(&COUNTERS.plans);
         let _compiling = progress::begin(&self.name);
-        let graph = self.bound(arguments.iter().map(|v| &v.layout.shape[..]))?;
+        let bound = self.bound(arguments.iter().map(|v| &v.layout.shape[..]))?;
         let mut layouts: Vec<Layout> = arguments.iter().map(|v| v.layout.clone()).collect();
         for constant in &self.constants {
             layouts.push(constant.force()?.layout.clone());
         }
+        let graph = &bound.graph;
         progress::stage("fusing and generating code for", graph.equations.len());
-        let ready = Arc::new(Ready::new(&graph, layouts, &Options { simplify: false, ..self.options })?);
+        let ready = Arc::new(Ready::new(self.compiled(&bound, &layouts)?, layouts)?);
         if log::wants(Topic::Kernels) {
             let avals = graph.arguments().iter().map(|&v| graph.aval(v.into())).collect::<Vec<_>>();
             log::kernels(&crate::explain::explain(self, &avals, Call::default())?);
@@ -368,6 +397,13 @@ impl Program {
         }
         Ok(Cow::Owned(ready))
     }
+}
+
+/// The simplified graph of a program for arguments of some shapes.
+pub(crate) struct Bound {
+    pub graph: Graph,
+    /// Whether it was made for these shapes: otherwise it is the one that the program has, but for extents.
+    is_made: bool,
 }
 
 /// A copy, quick for one.

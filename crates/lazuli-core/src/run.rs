@@ -9,7 +9,7 @@ use crate::backend;
 use crate::eval::{Claimed, Task};
 use crate::interrupt;
 use crate::program::Program;
-use lazuli_compile::{Options, OutputInfo, OutputSource};
+use lazuli_compile::{Compiled, Options, OutputInfo, OutputSource};
 use lazuli_ir::{Atom, Aval, Equation, Error, Graph, Result, Var};
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::{Buffer, Event, Executable, Layout, Mode, Stream};
@@ -31,8 +31,7 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
-    pub fn new(graph: &Graph, layouts: Vec<Layout>, options: &Options) -> Result<Ready> {
-        let compiled = lazuli_compile::compile(graph, &layouts, options)?;
+    pub fn new(compiled: Compiled, layouts: Vec<Layout>) -> Result<Ready> {
         let executable = backend::default().prepare(compiled.plan)?;
         Ok(Ready { layouts, executable, outputs: compiled.outputs })
     }
@@ -230,8 +229,12 @@ const REMEMBERED_LAYOUTS: usize = 16;
 /// The graph made ready, from memory if the same one ran before: programs evaluate the same few operations again and again.
 fn ready(graph: Graph, layouts: Vec<Layout>) -> Result<Arc<Ready>> {
     static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
+    let make = |graph: &Graph, layouts: Vec<Layout>| {
+        let compiled = lazuli_compile::compile(graph, &layouts, &Options::EVAL)?;
+        Ok(Arc::new(Ready::new(compiled, layouts)?))
+    };
     if graph.equations.len() > REMEMBERED_EQUATIONS {
-        return Ok(Arc::new(Ready::new(&graph, layouts, &Options::EVAL)?));
+        return make(&graph, layouts);
     }
     let known = || KNOWN.lock().unwrap_or_else(|e| e.into_inner());
     let found = known()
@@ -241,7 +244,7 @@ fn ready(graph: Graph, layouts: Vec<Layout>) -> Result<Arc<Ready>> {
     if let Some(ready) = found {
         return Ok(ready);
     }
-    let ready = Arc::new(Ready::new(&graph, layouts, &Options::EVAL)?);
+    let ready = make(&graph, layouts)?;
     let mut known = known();
     let known = known.get_or_insert_default();
     if known.len() >= REMEMBERED_GRAPHS {

@@ -9,6 +9,7 @@
 //! abandoned attempt wrote is dead code, which [`finish`](super::finish) drops; the next one takes its parameters again ([`Tape`]), and so asks for
 //! the same indices.
 
+use super::again::{Notes, Walk};
 use super::places::{BufferId, Place, Places};
 use lazuli_ir::{Atom, Graph, Index, Ix, Lane, Pointwise, Prim, Var};
 use lazuli_kernel::hash::{Map, WordHasher};
@@ -30,6 +31,18 @@ pub(super) struct Access {
     pub strides: Strides,
     /// Elements from `offset` on that computed positions may touch; 0 for other operands.
     pub len: usize,
+}
+
+/// Which of the numbers in memory that make an element.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Part {
+    pub of: isize,
+    pub number: isize,
+}
+
+impl Part {
+    pub const WHOLE: Part = Part { of: 1, number: 0 };
+    pub const COMPLEX: [Part; 2] = [Part { of: 2, number: 0 }, Part { of: 2, number: 1 }];
 }
 
 /// A straight line under construction, with its operands and parameters.
@@ -60,6 +73,8 @@ pub(super) struct Body {
     given: Option<Var>,
     /// Whether that was asked for elsewhere. What was written then is of no use.
     pub is_stray: bool,
+    /// For a [recipe](super::again), if one is wanted.
+    pub notes: Option<Notes>,
 }
 
 /// A number for each index that was asked for: bodies have few, and ask for a variable at one of them over and over.
@@ -121,8 +136,8 @@ impl Body {
         Body { emit: Emit::new(), ..Body::default() }
     }
 
-    /// As if it were new.
-    pub fn clear(&mut self) {
+    /// As if it were new, with notes or without.
+    pub fn clear(&mut self, notes: Option<Notes>) {
         let Body { emit, loops, args, params, indices, .. } = self;
         emit.clear();
         loops.clear();
@@ -132,6 +147,7 @@ impl Body {
         self.forget();
         self.tape = Tape::default();
         (self.depth, self.missing, self.given, self.is_stray) = (0, None, None, false);
+        self.notes = notes;
     }
 
     /// A body whose loop axes are those of `shape`, split where `refine` has a boundary that nests with them. Returns the index of each axis of `shape`.
@@ -228,7 +244,13 @@ impl Body {
 
     /// An index of an array of shape `from` as that of the same element of one of shape `to`.
     pub fn reshape(&mut self, graph: &Graph, places: &mut Places, at: &[Ix], from: &[usize], to: &[usize]) -> Index {
-        if from == to { at.into() } else { Context { body: self, graph, places, equation: 0 }.reshape(at, from, to) }
+        if from == to {
+            return at.into();
+        }
+        if let Some(notes) = &mut self.notes {
+            notes.reindexed(from, to);
+        }
+        Context { body: self, graph, places, equation: 0 }.reshape(at, from, to)
     }
 
     /// Declares that `v` has this value at this index.
@@ -261,7 +283,7 @@ impl Body {
     fn value(&mut self, graph: &Graph, places: &mut Places, v: Var, at: &[Ix], mask: Option<Value>) -> Lane {
         let dtype = graph.avals[v.0 as usize].dtype;
         if let Some(place) = places.of(graph, v) {
-            return self.load(place, dtype, at, mask);
+            return self.load(Some(v), place, dtype, at, mask);
         }
         if let Some(mask) = mask {
             return self.computed_where(graph, places, v, at, mask);
@@ -282,6 +304,9 @@ impl Body {
         let again = if self.abandoned.is_empty() { None } else { self.abandoned.remove(&key) };
         let outer = std::mem::replace(&mut self.tape, Tape { next: 0, ..again.unwrap_or_default() });
         let equation = places.producer(v);
+        if let Some(notes) = &mut self.notes {
+            notes.computed(graph, equation);
+        }
         let prim = &graph.equations[equation as usize].prim;
         let lane = prim.pointwise(&mut Context { body: self, graph, places, equation }, at);
         let own = std::mem::replace(&mut self.tape, outer);
@@ -350,8 +375,8 @@ impl Body {
         value
     }
 
-    /// Loads an array that lies in memory.
-    pub fn load(&mut self, place: &Place, dtype: DType, at: &[Ix], mask: Option<Value>) -> Lane {
+    /// Loads an array that lies in memory: a variable, if it is one's place.
+    pub fn load(&mut self, v: Option<Var>, place: &Place, dtype: DType, at: &[Ix], mask: Option<Value>) -> Lane {
         // Of an array without elements none is wanted: there is no point at all, or a mask does not hold at it.
         if place.layout.size() == 0 {
             return self.zero(dtype);
@@ -359,14 +384,13 @@ impl Body {
         let affine = mask.is_none() && at.iter().all(|ix| matches!(ix, Ix::Affine { .. }));
         match (affine, dtype) {
             (true, DType::C64) => {
-                let (offset, strides) = self.affine_access(&place.layout, at, 2);
-                let access = Access { buffer: place.buffer, offset, strides, len: 0 };
-                let re = self.load_access(access.clone(), DType::F32);
-                Lane::Complex(re, self.load_access(Access { offset: offset + 1, ..access }, DType::F32))
+                let [re, im] = Part::COMPLEX.map(|part| self.walked(v, place, at, part, DType::F32, Role::In));
+                let re = self.emit.push(Inst::Load(re));
+                Lane::Complex(re, self.emit.push(Inst::Load(im)))
             }
             (true, _) => {
-                let (offset, strides) = self.affine_access(&place.layout, at, 1);
-                Lane::Real(self.load_access(Access { buffer: place.buffer, offset, strides, len: 0 }, dtype))
+                let operand = self.walked(v, place, at, Part::WHOLE, dtype, Role::In);
+                Lane::Real(self.emit.push(Inst::Load(operand)))
             }
             (false, _) => self.load_at(place, dtype, at, mask),
         }
@@ -386,9 +410,16 @@ impl Body {
         (offset, strides)
     }
 
-    fn load_access(&mut self, access: Access, dtype: DType) -> Value {
-        let operand = self.access(access, dtype, Role::In);
-        self.emit.push(Inst::Load(operand))
+    /// The operand that is a part of what lies in a place, at an affine index: of a variable, if it is one's place.
+    pub fn walked(&mut self, v: Option<Var>, place: &Place, at: &[Ix], part: Part, dtype: DType, role: Role) -> u32 {
+        let (offset, strides) = self.affine_access(&place.layout, at, part.of);
+        let known = self.args.len();
+        let access = Access { buffer: place.buffer, offset: offset + part.number, strides, len: 0 };
+        let operand = self.access(access, dtype, role);
+        if let Some(notes) = &mut self.notes {
+            notes.walk(operand, operand as usize == known, v.and_then(|v| Walk::new(v, at, part)));
+        }
+        operand
     }
 
     /// The operand with this role that is this access: an equal one if there is one.
@@ -617,7 +648,14 @@ impl Pointwise for Context<'_> {
         &mut self.body.emit
     }
     fn number(&mut self, value: Scalar) -> Value {
-        self.body.param(value)
+        let known = self.body.params.len();
+        let number = self.body.param(value);
+        if let Some(notes) = &mut self.body.notes
+            && self.body.params.len() > known
+        {
+            notes.number(known as u32, self.graph, self.equation);
+        }
+        number
     }
     fn position(&mut self, at: &Ix) -> Value {
         self.body.position(at)

@@ -5,11 +5,12 @@ use super::body::{Access, Body};
 use super::places::BufferId;
 use lazuli_kernel::{Accumulator, Inner, Inst, Kernel, Nest, Operand, Scalar, Shape, Store, Strides, Value, small};
 use smallvec::{SmallVec, smallvec};
+use std::sync::Arc;
 
 /// A kernel with all that its launch needs, its buffers not yet placed.
 #[derive(Debug)]
 pub(crate) struct Launch {
-    pub kernel: Kernel,
+    pub kernel: Arc<Kernel>,
     pub bindings: SmallVec<[Bound; 1]>,
 }
 
@@ -31,8 +32,8 @@ pub(crate) struct Operands {
 }
 
 /// Ends a body. `nest` speaks of the values, operands and loop axes of the body; those stay as they are if `keeps_axes`.
-pub(super) fn finish(body: &Body, nest: Nest, keeps_axes: bool) -> Launch {
-    let rest = body.loops.len() - nest.reduced() as usize;
+pub(super) fn finish(body: &Body, nest: Nest, keeps_axes: bool) -> (Launch, Ending) {
+    let kept = body.loops.len() - nest.reduced() as usize;
     let mut live = Live::of(body, &nest);
     if keeps_axes {
         live.axes = (0..body.loops.len() as u32).collect();
@@ -44,8 +45,17 @@ pub(super) fn finish(body: &Body, nest: Nest, keeps_axes: bool) -> Launch {
     };
     let keep_last = matches!(nest, Nest::Scan { .. });
     let used = live.used(&body.args);
-    let axes = Axes::new(&body.loops, rest, &used, &live.axes, ordered, keep_last);
-    finish_along(body, nest, &live, &used, &axes)
+    let axes = Axes::new(&body.loops, kept, &used, &live.axes, ordered, keep_last);
+    let launch = finish_along(body, nest, &live, &used, &axes);
+    (launch, Ending { live, kept, ordered, axes })
+}
+
+/// How a body was ended: what decides over the loop axes of the kernel, and what became of them.
+pub(super) struct Ending {
+    pub live: Live,
+    pub kept: usize,
+    pub ordered: bool,
+    pub axes: Axes,
 }
 
 /// Ends the bodies of two maps over one loop space, which stays one for both, its points in their order.
@@ -80,22 +90,14 @@ fn finish_along(body: &Body, nest: Nest, live: &Live, used: &[&Access], axes: &A
     let kept = axes.kept;
     debug_assert!(reduced == 0 || (kept as u32) < rank);
 
-    let extents: Shape = small(axes.groups.iter().map(|g| g.iter().map(|&a| loops[a as usize]).product()));
-    let vector_axis = axes.vector_axis(used, live);
+    let extents = axes.extents(loops);
+    let vector_axis = axes.vector_axis(used, &live.strided());
     let mut operands = Vec::with_capacity(used.len());
     let mut out_args = Vec::with_capacity(used.len());
     for ((access, operand), _) in args.iter().zip(&emit.operands).zip(&live.operands).filter(|(_, n)| n.is_some()) {
-        let strides: Strides =
-            small(axes.groups.iter().map(|g| access.strides[*g.last().expect("no group is empty") as usize]));
-        let inner = match strides.get(vector_axis as usize) {
-            Some(0) => Inner::Broadcast,
-            Some(1) | None => Inner::Unit,
-            Some(_) => Inner::Strided,
-        };
-        operands.push(Operand { inner, ..*operand });
-        // Where nothing is touched (an empty reduction) any offset will do.
-        let offset = usize::try_from(access.offset).unwrap_or(0);
-        out_args.push(Operands { buffer: access.buffer, offset, strides, len: access.len });
+        let array = axes.operands(access);
+        operands.push(Operand { inner: array.inner(vector_axis), ..*operand });
+        out_args.push(array);
     }
     let axis_numbers = axes.numbers(loops.len());
     let mut insts = Vec::with_capacity(emit.insts.len());
@@ -143,17 +145,17 @@ fn finish_along(body: &Body, nest: Nest, live: &Live, used: &[&Access], axes: &A
     let mut numbers = Vec::with_capacity(params.len());
     numbers.extend(params.iter().zip(&live.params).filter(|(_, n)| n.is_some()).map(|(s, _)| *s));
     let (types, params) = (numbers.iter().map(|s| s.dtype).collect(), numbers);
-    let kernel = Kernel { rank, vector_axis, params: types, operands, body: insts, nest };
+    let kernel = Arc::new(Kernel { rank, vector_axis, params: types, operands, body: insts, nest });
     Launch { kernel, bindings: smallvec![Bound { extents, args: out_args, params }] }
 }
 
 /// New numbers of what is used, `None` for the rest.
-struct Live {
+pub(super) struct Live {
     values: Vec<Option<u32>>,
-    operands: SmallVec<[Option<u32>; 8]>,
-    params: SmallVec<[Option<u32>; 8]>,
+    pub operands: SmallVec<[Option<u32>; 8]>,
+    pub params: SmallVec<[Option<u32>; 8]>,
     /// Loop axes whose counter is read.
-    axes: SmallVec<[u32; 4]>,
+    pub axes: SmallVec<[u32; 4]>,
     /// Operands loaded or stored by strides (not only at computed positions).
     strided: SmallVec<[bool; 8]>,
 }
@@ -169,6 +171,10 @@ impl Live {
     /// The operands among these that are used.
     fn used<'a>(&self, args: &'a [Access]) -> SmallVec<[&'a Access; 8]> {
         small(args.iter().zip(&self.operands).filter(|(_, n)| n.is_some()).map(|(a, _)| a))
+    }
+    /// Of the operands that are used, whether they are walked by strides.
+    pub fn strided(&self) -> SmallVec<[bool; 8]> {
+        small(self.strided.iter().zip(&self.operands).filter(|(_, n)| n.is_some()).map(|(s, _)| *s))
     }
     fn new(insts: &[Inst], operands: usize, params: usize) -> Self {
         Self {
@@ -275,7 +281,8 @@ fn number(marks: &mut [Option<u32>]) {
 }
 
 /// The kernel's loop axes, each a run of neighbouring axes of the body.
-struct Axes {
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Axes {
     groups: SmallVec<[SmallVec<[u32; 2]>; 4]>,
     /// How many of them are not reduced.
     kept: usize,
@@ -283,7 +290,14 @@ struct Axes {
 
 impl Axes {
     /// Of the axes `0..kept` and the reduced ones behind them. Axes whose counter is read (`counted`) stay by themselves.
-    fn new(loops: &[usize], kept: usize, used: &[&Access], counted: &[u32], ordered: bool, keep_last: bool) -> Self {
+    pub fn new(
+        loops: &[usize],
+        kept: usize,
+        used: &[&Access],
+        counted: &[u32],
+        ordered: bool,
+        keep_last: bool,
+    ) -> Self {
         let mut order: SmallVec<[u32; 4]> = small(0..kept as u32);
         if !ordered {
             sort_by_stride(&mut order, used);
@@ -311,6 +325,17 @@ impl Axes {
         }
         Self { groups, kept: kept_groups }
     }
+    /// Their extents.
+    pub fn extents(&self, loops: &[usize]) -> Shape {
+        small(self.groups.iter().map(|g| g.iter().map(|&a| loops[a as usize]).product()))
+    }
+    /// An operand over them.
+    pub fn operands(&self, access: &Access) -> Operands {
+        let strides = self.groups.iter().map(|g| access.strides[*g.last().expect("no group is empty") as usize]);
+        // Where nothing is touched (an empty reduction) any offset will do.
+        let offset = usize::try_from(access.offset).unwrap_or(0);
+        Operands { buffer: access.buffer, offset, strides: small(strides), len: access.len }
+    }
     /// New number of each old axis.
     fn numbers(&self, n: usize) -> SmallVec<[u32; 4]> {
         let mut numbers = SmallVec::from_elem(0, n);
@@ -320,15 +345,14 @@ impl Axes {
         numbers
     }
     /// The last axis; for a reduction the last kept one, where fewer operands are walked in larger steps along that, or as few and more are walked in steps of one.
-    fn vector_axis(&self, used: &[&Access], live: &Live) -> u32 {
+    pub fn vector_axis(&self, used: &[&Access], strided: &[bool]) -> u32 {
         let last = self.groups.len().saturating_sub(1);
         if self.kept == self.groups.len() || self.kept == 0 {
             return last as u32;
         }
         let along = |group: usize| {
             let axis = *self.groups[group].last().expect("no group is empty") as usize;
-            let strided = live.strided.iter().zip(&live.operands).filter(|(_, n)| n.is_some()).map(|(s, _)| *s);
-            let steps = used.iter().zip(strided).filter(|(_, strided)| *strided).map(|(a, _)| a.strides[axis]);
+            let steps = used.iter().zip(strided).filter(|(_, strided)| **strided).map(|(a, _)| a.strides[axis]);
             steps.fold((0, 0), |(far, near), s| (far + !matches!(s, 0 | 1) as usize, near + (s == 1) as usize))
         };
         let ((far_kept, kept), (far, reduced)) = (along(self.kept - 1), along(last));
@@ -352,6 +376,14 @@ fn sort_by_stride(order: &mut [u32], used: &[&Access]) {
 }
 
 impl Operands {
+    /// How it is walked along this axis.
+    pub fn inner(&self, axis: u32) -> Inner {
+        match self.strides.get(axis as usize) {
+            Some(0) => Inner::Broadcast,
+            Some(1) | None => Inner::Unit,
+            Some(_) => Inner::Strided,
+        }
+    }
     /// Whether the array is walked by strides, not read at computed positions.
     pub fn is_strided(&self) -> bool {
         self.len == 0

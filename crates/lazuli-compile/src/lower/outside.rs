@@ -3,7 +3,7 @@
 use super::body::Body;
 use super::finish::finish;
 use super::write::{Written, are_affine};
-use super::{Fork, Lowerer, Operands, Place, Work, store_lane};
+use super::{Fork, Launch, Lowerer, Operands, Place, Work, axes_of, store_lane};
 use crate::fuse::Group;
 use crate::pipeline::{Options, compile_branch};
 use lazuli_ir::{Atom, Aval, Equation, Graph, Index, Lane, Prim, Result, Shape, Var, shape, small};
@@ -15,7 +15,8 @@ pub(super) struct Epilogue {
     body: Body,
     written: Written,
     v: Var,
-    turned: bool,
+    /// What is computed as a whole: `v` or its transpose.
+    whole: Var,
     /// Of the result, its points, and their values.
     layout: Layout,
     at: Index,
@@ -40,12 +41,7 @@ impl Lowerer<'_> {
         let epilogue = match group.stores.as_slice() {
             [only] if *only == v => None,
             _ if aval.size() == 0 => None,
-            stores => self.epilogue(v, turned, &product, aval.dtype, stores).map(|epilogue| {
-                let (body, stores) = self.end_epilogue(epilogue, stores);
-                let launch = finish(&body, Nest::Map { stores }, true);
-                self.spare = body;
-                Box::new(launch)
-            }),
+            stores => self.launch_epilogue(v, turned, &product, aval.dtype, stores),
         };
         let has_epilogue = epilogue.is_some();
         if aval.size() > 0 {
@@ -58,6 +54,34 @@ impl Lowerer<'_> {
         let place = if turned.is_some() { transposed(&product) } else { product };
         self.places.set(v, place);
         self.maps(&rest)
+    }
+
+    /// A map over a product `v`, or its transpose, that lies in a place of its own: what it computes, `v` itself if that is among it, gets a place.
+    fn launch_epilogue(
+        &mut self,
+        v: Var,
+        turned: Option<Var>,
+        product: &Place,
+        dtype: DType,
+        stores: &[Var],
+    ) -> Option<Box<Launch>> {
+        let whole = turned.unwrap_or(v);
+        if let Some((launch, written)) = self.follow(stores, Some((whole, product))) {
+            for (u, place) in written {
+                match u == whole {
+                    true => self.places.set(v, if turned.is_some() { transposed(&place) } else { place }),
+                    false => self.places.set(u, place),
+                }
+            }
+            return Some(Box::new(launch));
+        }
+        let epilogue = self.epilogue(v, turned, product, dtype, stores)?;
+        let (body, nest_stores) = self.end_epilogue(epilogue, stores);
+        let (launch, ending) = finish(&body, Nest::Map { stores: nest_stores }, true);
+        let axes = axes_of(whole, 0..product.layout.rank());
+        self.note(stores, &body, [&axes, &[]], &launch, ending);
+        self.spare = body;
+        Some(Box::new(launch))
     }
 
     /// A map over `v`, or its transpose, where that is what lies at `result`, row-contiguous and in this dtype: it computes these variables. None if it would have to read
@@ -74,11 +98,12 @@ impl Lowerer<'_> {
         let points = shape::size(space);
         let mut body = self.body();
         let at = body.begin(space, &[]);
-        let lane = match body.load(result, dtype, &at, None) {
+        let whole = turned.unwrap_or(v);
+        let lane = match body.load(Some(whole), result, dtype, &at, None) {
             Lane::Real(x) => Lane::Real(body.emit.cast(self.aval(v).dtype, x)),
             complex => complex,
         };
-        body.define(turned.unwrap_or(v), at.clone(), lane);
+        body.define(whole, at.clone(), lane);
         body.give(v);
         let others: SmallVec<[Var; 4]> = stores.iter().copied().filter(|&u| u != v).collect();
         if others.iter().any(|&u| self.aval(u).size() != points || self.places.of(self.graph, u).is_some()) {
@@ -88,17 +113,17 @@ impl Lowerer<'_> {
         if body.is_stray || !are_affine(&written) {
             return None;
         }
-        Some(Epilogue { body, written, v, turned: turned.is_some(), layout: result.layout.clone(), at, lane })
+        Some(Epilogue { body, written, v, whole, layout: result.layout.clone(), at, lane })
     }
 
     /// Gives what an epilogue computes, and the result itself if it is among these variables, its place.
     pub(super) fn end_epilogue(&mut self, epilogue: Epilogue, stores: &[Var]) -> (Body, Vec<Store>) {
-        let Epilogue { mut body, written, v, turned, layout, at, lane } = epilogue;
+        let Epilogue { mut body, written, v, whole, layout, at, lane } = epilogue;
         let mut nest_stores = self.store(&mut body, &written);
         if stores.contains(&v) {
             let own = Place { buffer: self.buffer(self.aval(v).nbytes()), layout };
-            store_lane(&mut body, &own, lane, &at, &mut nest_stores);
-            self.places.set(v, if turned { transposed(&own) } else { own });
+            store_lane(&mut body, Some(whole), &own, lane, &at, &mut nest_stores);
+            self.places.set(v, if whole == v { own } else { transposed(&own) });
         }
         (body, nest_stores)
     }
@@ -138,10 +163,10 @@ impl Lowerer<'_> {
     pub(super) fn copied(&mut self, place: &Place, aval: &Aval) -> Place {
         let mut body = self.body();
         let at = body.begin(&aval.shape, &[]);
-        let lane = body.load(place, aval.dtype, &at, None);
+        let lane = body.load(None, place, aval.dtype, &at, None);
         let copy = self.fresh(aval);
         let mut stores = Vec::new();
-        store_lane(&mut body, &copy, lane, &at, &mut stores);
+        store_lane(&mut body, None, &copy, lane, &at, &mut stores);
         self.launch(body, Nest::Map { stores });
         copy
     }

@@ -1,8 +1,8 @@
 //! Writes into a part of an array: at computed positions, and into slices.
 
-use super::body::{Access, Body};
+use super::body::{Access, Body, Part};
 use super::finish::{finish, finish_together};
-use super::{Group, Lowerer, Place, Scattered, Var, Work, store_lane, target};
+use super::{Group, Lowerer, Place, Scattered, Var, Work, store_lane};
 use lazuli_ir::prim::ScatterPoint;
 use lazuli_ir::{Atom, Aval, Error, Graph, Index, Ix, Lane, Prim, Result, Scalar, Shape};
 use lazuli_kernel::{BinaryOp, DType, Inst, Layout, Nest, Role, ScatterOp, Store, Value, shape};
@@ -96,7 +96,7 @@ impl Lowerer<'_> {
         let mut stores = Vec::new();
         for (u, lane, at) in updates {
             let place = self.stored(u);
-            store_lane(&mut body, &place, lane, &at, &mut stores);
+            store_lane(&mut body, None, &place, lane, &at, &mut stores);
         }
         self.launch(body, Nest::Map { stores });
         true
@@ -191,7 +191,7 @@ impl Lowerer<'_> {
         let (updates, nest) = self.updates(anchor, op, space, &result, wide.dtype, 0);
         // Until here nothing that the group stores has a place: what it needs of that it has computed.
         let (epilogue, stores) = self.end_epilogue(epilogue, stores);
-        let updates = finish(&updates, nest, false);
+        let (updates, _) = finish(&updates, nest, false);
         let [target, last] = finish_together([(&target.0, target.1), (&epilogue, Nest::Map { stores })]);
         self.spare = epilogue;
         let launches = [target, updates, last];
@@ -220,7 +220,7 @@ impl Lowerer<'_> {
         let update = body.operand(graph, &mut self.places, anchor, 1, &at);
         let mut stores = Vec::new();
         match op {
-            ScatterOp::Assign => store_lane(&mut body, &target, update, &at, &mut stores),
+            ScatterOp::Assign => store_lane(&mut body, None, &target, update, &at, &mut stores),
             _ => combine_lane(&mut body, &target, op, update, &at, &mut stores),
         }
         self.launch(body, Nest::Map { stores });
@@ -235,7 +235,7 @@ fn combine_lane(body: &mut Body, place: &Place, op: ScatterOp, update: Lane, at:
     match update {
         Lane::Real(x) => {
             let dtype = body.emit.dtype(x);
-            let operand = target(body, place, at, 1, 0, dtype, Role::InOut);
+            let operand = body.walked(None, place, at, Part::WHOLE, dtype, Role::InOut);
             let old = body.emit.push(Inst::Load(operand));
             let e = &mut body.emit;
             let value = match (dtype, binary) {
@@ -251,7 +251,7 @@ fn combine_lane(body: &mut Body, place: &Place, op: ScatterOp, update: Lane, at:
             stores.push(Store { operand, value });
         }
         Lane::Complex(re, im) => {
-            let operands = [0, 1].map(|part| target(body, place, at, 2, part, DType::F32, Role::InOut));
+            let operands = Part::COMPLEX.map(|part| body.walked(None, place, at, part, DType::F32, Role::InOut));
             let [a, b] = operands.map(|o| body.emit.push(Inst::Load(o)));
             let e = &mut body.emit;
             let (re, im) = match binary {

@@ -293,7 +293,7 @@ impl Cutter {
                     && program.options().fuse
                 {
                     programs.push(self.graph.equations.len());
-                    let body = program.bound(record.inputs.iter().map(|a| &a.aval().shape[..]))?;
+                    let body = program.bound(record.inputs.iter().map(|a| &a.aval().shape[..]))?.graph;
                     let prim = Call::new(program.name(), Graph { constants: 0, ..body }).into();
                     let outputs: SmallVec<[Var; 1]> = node.avals.iter().map(|a| self.fresh(a.clone())).collect();
                     self.known.extend(outputs.iter().enumerate().map(|(k, &v)| ((this, k as u32), v.into())));

@@ -64,8 +64,15 @@ pub struct NumberOfElements {
 impl NumberOfElements {
     /// The number for a shape operand of this shape.
     pub(crate) fn value(&self, shape: &[usize]) -> Scalar {
+        self.of_dtype(self.dtype, shape)
+    }
+    /// The same as a parameter of a kernel: of a complex number the real part.
+    pub fn parameter(&self, shape: &[usize]) -> Scalar {
+        self.of_dtype(if self.dtype == DType::C64 { DType::F32 } else { self.dtype }, shape)
+    }
+    fn of_dtype(&self, dtype: DType, shape: &[usize]) -> Scalar {
         let n: usize = self.axes.iter().map(|&axis| shape[axis]).product();
-        Scalar::from_i64(self.dtype, n as i64)
+        Scalar::from_i64(dtype, n as i64)
     }
 }
 
@@ -96,9 +103,7 @@ impl Primitive for NumberOfElements {
         Lowering::Pointwise
     }
     fn pointwise(&self, cx: &mut dyn Pointwise, _: &[Ix]) -> Lane {
-        let real =
-            NumberOfElements { dtype: if self.dtype == DType::C64 { DType::F32 } else { self.dtype }, ..self.clone() };
-        let value = cx.number(real.value(cx.shape_operand(0)));
+        let value = cx.number(self.parameter(cx.shape_operand(0)));
         match self.dtype {
             DType::C64 => Lane::Complex(value, cx.emit().f32(0.0)),
             _ => Lane::Real(value),
