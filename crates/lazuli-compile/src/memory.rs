@@ -12,7 +12,6 @@ use lazuli_kernel::{
 };
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
-use std::hash::Hash;
 
 /// Arena offsets are multiples of this, a cache line.
 const ALIGN: usize = 64;
@@ -150,21 +149,25 @@ fn launched(launch: &Launch) -> impl Iterator<Item = Touch<'_>> {
     })
 }
 
-/// The last step that touched each buffer, the first binding of it that did, and whether none else did.
-struct Owners<K>(Map<K, (usize, usize, bool)>);
+/// Of pieces of memory, by number: the last step that touched each, the first binding of it that did, and whether none else did.
+struct Owners(Vec<(usize, usize, bool)>);
 
-impl<K: Copy + Eq + Hash> Owners<K> {
-    fn note(&mut self, step: usize, touches: &[Touch], key: impl Fn(&Touch) -> K) {
+impl Owners {
+    fn new(pieces: usize) -> Self {
+        Self(vec![(usize::MAX, 0, false); pieces])
+    }
+    /// A step touches these; `number` is that of the piece that is touched, if it is one of those.
+    fn note(&mut self, step: usize, touches: &[Touch], number: impl Fn(&Touch) -> Option<usize>) {
         for t in touches {
-            let owner = self.0.entry(key(t)).or_insert((step, t.binding, true));
+            let Some(owner) = number(t).map(|n| &mut self.0[n]) else { continue };
             *owner = match *owner {
                 (s, binding, alone) if s == step => (s, binding, alone && binding == t.binding),
                 _ => (step, t.binding, true),
             };
         }
     }
-    fn is_alone(&self, key: K) -> bool {
-        self.0.get(&key).is_some_and(|owner| owner.2)
+    fn is_alone(&self, number: usize) -> bool {
+        self.0[number].2
     }
 }
 
@@ -193,27 +196,28 @@ impl Lives {
     fn share(&self, work: &[Work], touched: &[Touches], sizes: &[usize], inputs: usize) -> Vec<Option<BufferId>> {
         let mut parent: Vec<Option<BufferId>> = vec![None; sizes.len()];
         let mut taken = vec![false; sizes.len()];
-        let mut owners = Owners(Map::default());
+        let mut owners = Owners::new(sizes.len());
+        let number = |t: &Touch| t.array.buffer.0 as usize;
         for (step, (w, touches)) in work.iter().zip(touched).enumerate() {
             let (Work::Launch(_) | Work::Scatter(_) | Work::Matmul { epilogue: Some(_), .. }) = w else { continue };
-            owners.note(step, touches, |t| t.array.buffer);
+            owners.note(step, touches, |t| Some(number(t)));
             for own in touches.chunk_by(|a, b| a.binding == b.binding) {
                 for born in own.iter().filter(|t| t.writes) {
-                    let b = born.array.buffer.0 as usize;
+                    let b = number(born);
                     let is_born = self.0[b].is_some_and(|(first, _)| first == step);
-                    if parent[b].is_some() || !is_born || !owners.is_alone(born.array.buffer) {
+                    if parent[b].is_some() || !is_born || !owners.is_alone(b) {
                         continue;
                     }
                     let dies = |r: usize| {
                         r >= inputs && r != b && self.0[r].is_some_and(|(first, last)| first < step && last == step)
                     };
                     let heir = own.iter().find(|t| {
-                        let r = t.array.buffer.0 as usize;
+                        let r = number(t);
                         let fits = !t.writes && dies(r) && !taken[r] && sizes[r] == sizes[b];
-                        fits && owners.is_alone(t.array.buffer) && in_place(own, b, r)
+                        fits && owners.is_alone(r) && in_place(own, b, r)
                     });
                     if let Some(t) = heir {
-                        taken[t.array.buffer.0 as usize] = true;
+                        taken[number(t)] = true;
                         parent[b] = Some(t.array.buffer);
                     }
                 }
@@ -367,14 +371,19 @@ fn donations(
     let is_known =
         |pairs: &[(u32, u32)], output, input| pairs.iter().rev().take_while(|p| p.0 == output).any(|p| p.1 == input);
     let mut has_choice = vec![false; outputs.len()];
-    let mut owners = Owners(Map::default());
+    let mut owners = Owners::new(inputs.len() + outputs.len());
+    let number = |t: &Touch| match slot(t) {
+        Slot::Input(n) => Some(n as usize),
+        Slot::Output(n) => Some(inputs.len() + n as usize),
+        _ => None,
+    };
     for (step, touches) in touched.iter().enumerate() {
-        owners.note(step, touches, slot);
+        owners.note(step, touches, number);
         for own in touches.chunk_by(|a, b| a.binding == b.binding) {
             for write in own.iter().filter(|t| t.writes) {
                 let Slot::Output(output) = slot(write) else { continue };
                 let o = output as usize;
-                if first_write[o] != step || has_choice[o] || !owners.is_alone(slot(write)) {
+                if first_write[o] != step || has_choice[o] || !owners.is_alone(inputs.len() + o) {
                     continue;
                 }
                 // The parts of complex numbers would be two maps of one buffer each: those are left to the arena's rule.
@@ -384,7 +393,7 @@ fn donations(
                     let Slot::Input(input) = slot(t) else { continue };
                     let i = input as usize;
                     let fits = !returned[i] && last_read[i] == Some(step) && inputs[i] == outputs[o];
-                    if fits && owners.is_alone(slot(t)) && overwrites(slot(t)) && !is_known(&pairs, output, input) {
+                    if fits && owners.is_alone(i) && overwrites(slot(t)) && !is_known(&pairs, output, input) {
                         pairs.push((output, input));
                         has_choice[o] = true;
                     }
