@@ -11,18 +11,19 @@ mod body;
 mod finish;
 mod outside;
 mod places;
+mod reduce;
 mod write;
 
-use crate::fuse::{Group, same_points};
+use crate::fuse::Group;
 use crate::pipeline::{Compiled, Options};
 use again::{Axis, Notes, Recipe};
 pub(crate) use again::{Recall, Recipes};
-use body::{Access, Body, Part};
+use body::{Body, Part};
 pub(crate) use finish::{Bound, Launch, Operands};
 use finish::{Ending, finish};
 use lazuli_ir::prim::Library;
 use lazuli_ir::{Atom, Aval, Error, Graph, Index, Ix, Lane, Lowering, Result, Shape, Var, shape, small};
-use lazuli_kernel::{Accumulator, Combine, DType, HostCall, Inst, Layout, Nest, Plan, Role, ScanOp, Store, Value};
+use lazuli_kernel::{DType, HostCall, Layout, Nest, Plan, Role, Store, Value};
 pub(crate) use outside::transpose_of;
 use places::Places;
 pub(crate) use places::{BufferId, Place};
@@ -355,101 +356,6 @@ impl<'a> Lowerer<'a> {
         }
     }
 
-    /// Reductions of one space along the same axes, with what they read and what follows from them: as rows, where a result is used at the points that
-    /// are reduced or something is stored there.
-    fn reduce(&mut self, group: &Group) -> Result<()> {
-        let graph = self.graph;
-        if group.stores.iter().all(|&v| self.aval(v).size() == 0) {
-            // Nothing is computed, and indices of nothing would not tell apart what is.
-            for &v in &group.stores {
-                let place = self.fresh(self.aval(v));
-                self.places.set(v, place);
-            }
-            return Ok(());
-        }
-        if self.launch_again(&group.stores) {
-            return Ok(());
-        }
-        let Lowering::Reduce { axes, .. } = self.lowering(group.anchors[0]) else { unreachable!("the caller looked") };
-        let space: Shape = self.input_aval(group.anchors[0], 0).shape;
-        let is_reduced = |axis: usize| axes.contains(&axis);
-        let outer: Shape = small((0..space.len()).filter(|&a| !is_reduced(a)).map(|a| space[a]));
-        let inner: Shape = small((0..space.len()).filter(|&a| is_reduced(a)).map(|a| space[a]));
-        let mut body = self.body();
-        let outer_at = body.begin(&outer, &[]);
-        let kept = body.loops.len();
-        let inner_at = body.begin(&inner, &[]);
-        if body.loops.len() == kept {
-            body.loops.push(1);
-        }
-        let (mut o, mut i) = (outer_at.iter(), inner_at.iter());
-        let axis = |axis| if is_reduced(axis) { i.next() } else { o.next() }.expect("as many as axes").clone();
-        let at: Index = small((0..space.len()).map(axis));
-
-        let mut accumulators: Vec<Accumulator> = Vec::new();
-        let mut results = SmallVec::<[(u32, usize, usize); 2]>::new();
-        for &anchor in &group.anchors {
-            let Lowering::Reduce { combine, .. } = self.lowering(anchor) else { unreachable!("all anchors reduce") };
-            let at = self.reindex(&mut body, &at, &space, &self.input_aval(anchor, 0).shape);
-            let lane = body.operand(graph, &mut self.places, anchor, 0, &at);
-            let output = self.aval(graph.equations[anchor as usize].outputs[0]).dtype;
-            let values = accumulated(&mut body, combine, lane, output).map_err(|why| {
-                Error::new(lazuli_ir::ErrorKind::Unsupported, graph.equations[anchor as usize].prim.name(), why)
-            })?;
-            results.push((anchor, accumulators.len(), values.len()));
-            for value in values {
-                body.emit.accumulate(value);
-                accumulators.push(Accumulator { combine, value });
-            }
-            self.define_results(&mut body, &accumulators, &results[results.len() - 1..], &outer_at, &outer);
-        }
-        let at_points = |v: Var| {
-            let shape = &graph.avals[v.0 as usize].shape;
-            same_points(shape, &space) && !same_points(shape, &outer)
-        };
-        let (points, rows): (SmallVec<[Var; 4]>, SmallVec<[Var; 4]>) =
-            group.stores.iter().copied().partition(|&v| at_points(v));
-        let written = self.eval_all(&mut body, &points, &at, &space);
-        let point_stores = self.store(&mut body, &written);
-        let body_len = body.begin_epilogue(&accumulators);
-        self.define_results(&mut body, &accumulators, &results, &outer_at, &outer);
-        let written = self.eval_all(&mut body, &rows, &outer_at, &outer);
-        let row_stores = self.store(&mut body, &written);
-        let epilogue = body.emit.insts[body_len..].to_vec();
-        let axes = (body.loops.len() - kept) as u32;
-        let nest = match point_stores.is_empty() && !waits(&body.emit.insts[..body_len], &accumulators) {
-            true => Nest::Reduce { axes, accumulators, epilogue, stores: row_stores },
-            false => Nest::Rows { axes, accumulators, stores: point_stores, epilogue, row_stores },
-        };
-        match graph.equations[group.anchors[0] as usize].inputs[0] {
-            Atom::Var(v) => {
-                let [outer, inner] =
-                    [false, true].map(|r| axes_of(v, (0..space.len()).filter(|&a| is_reduced(a) == r)));
-                self.launch_noted(body, nest, &group.stores, [&outer, &inner]);
-            }
-            Atom::Lit(_) => self.launch(body, nest),
-        }
-        Ok(())
-    }
-
-    /// Declares the results of reductions: equation, first accumulator and number of accumulators of each.
-    fn define_results(
-        &mut self,
-        body: &mut Body,
-        accumulators: &[Accumulator],
-        results: &[(u32, usize, usize)],
-        at: &[Ix],
-        outer: &[usize],
-    ) {
-        for &(anchor, first, n) in results {
-            let v = self.graph.equations[anchor as usize].outputs[0];
-            let aval = self.aval(v);
-            let lane = reduced(body, accumulators[first].combine, first as u32, n, aval.dtype);
-            let at = self.reindex(body, at, outer, &aval.shape);
-            body.define(v, at, lane);
-        }
-    }
-
     /// Variables at an index of an array of shape `space`, whose points they have.
     fn eval_all(
         &mut self,
@@ -469,50 +375,6 @@ impl<'a> Lowerer<'a> {
 
     fn input_aval(&self, equation: u32, k: usize) -> Aval {
         self.graph.aval(self.graph.equations[equation as usize].inputs[k])
-    }
-
-    /// Running combinations: half floats in f32, one stream after the other of a complex sum.
-    fn scan(&mut self, anchor: u32, op: ScanOp, axis: usize, reverse: bool, exclusive: bool) -> Result<()> {
-        let graph = self.graph;
-        let equation = &graph.equations[anchor as usize];
-        let v = equation.outputs[0];
-        let aval = self.aval(v);
-        let place = self.fresh(aval);
-        let order: SmallVec<[usize; 4]> = (0..aval.rank()).filter(|&a| a != axis).chain([axis]).collect();
-        let wide = match aval.dtype {
-            DType::F16 | DType::BF16 => Some(self.fresh(&Aval::new(DType::F32, aval.shape.clone()))),
-            _ => None,
-        };
-        let streams = if aval.dtype == DType::C64 { 2 } else { 1 };
-        if streams == 2 && op != ScanOp::Sum {
-            let message = "of complex numbers is not available on this backend: use their real and imaginary parts";
-            return Err(Error::new(lazuli_ir::ErrorKind::Unsupported, equation.prim.name(), message));
-        }
-        for stream in 0..streams {
-            let mut body = self.body();
-            let extents: Shape = order.iter().map(|&a| aval.shape[a]).collect();
-            let outer = body.begin(&extents[..extents.len() - 1], &[]);
-            body.loops.push(extents[extents.len() - 1]);
-            let scanned = Ix::axis(body.loops.len() as u32 - 1);
-            let mut at: Index = outer.clone();
-            at.insert(axis, scanned);
-            let value = match body.operand(graph, &mut self.places, anchor, 0, &at) {
-                Lane::Complex(re, im) => [re, im][stream],
-                Lane::Real(x) if wide.is_some() => body.emit.cast(DType::F32, x),
-                Lane::Real(x) => body.emit.cast(aval.dtype, x),
-            };
-            let target = wide.as_ref().unwrap_or(&place);
-            let (offset, strides) = body.affine_access(&target.layout, &at, streams as isize);
-            let access = Access { buffer: target.buffer, offset: offset + stream as isize, strides, len: 0 };
-            let dtype = body.emit.dtype(value);
-            let store = body.access(access, dtype, Role::Out);
-            self.launch(body, Nest::Scan { op, reverse, exclusive, value, store });
-        }
-        if let Some(wide) = wide {
-            self.convert(&wide, DType::F32, &place, aval.dtype);
-        }
-        self.places.set(v, place);
-        Ok(())
     }
 
     /// A copy with conversion from one place to another of the same shape.
@@ -573,63 +435,4 @@ fn store_lane(body: &mut Body, v: Option<Var>, place: &Place, lane: Lane, at: &[
         let operand = body.walked(v, place, at, part, body.emit.dtype(value), Role::Out);
         stores.push(Store { operand, value });
     }
-}
-
-/// What a reduction accumulates for a number: its parts, in the dtype of the accumulator.
-fn accumulated(
-    body: &mut Body,
-    combine: Combine,
-    lane: Lane,
-    output: DType,
-) -> Result<SmallVec<[Value; 2]>, &'static str> {
-    let e = &mut body.emit;
-    Ok(match (lane, combine) {
-        (Lane::Complex(re, im), Combine::All | Combine::Any) => {
-            let (re, im) = (e.cast(DType::Bool, re), e.cast(DType::Bool, im));
-            smallvec![e.or(re, im)]
-        }
-        (Lane::Complex(re, im), Combine::Sum) => smallvec![re, im],
-        (Lane::Complex(..), _) => {
-            return Err("complex numbers can be summed, and no more: use their real and imaginary parts");
-        }
-        (Lane::Real(x), Combine::ArgMin | Combine::ArgMax) => {
-            let dtype = match e.dtype(x) {
-                DType::F16 | DType::BF16 => DType::F32,
-                DType::Bool => DType::U8,
-                d => d,
-            };
-            smallvec![e.cast(dtype, x)]
-        }
-        (Lane::Real(x), _) => {
-            let dtype = match output {
-                DType::F16 | DType::BF16 => DType::F32,
-                d => d,
-            };
-            smallvec![e.cast(dtype, x)]
-        }
-    })
-}
-
-/// Whether what is accumulated depends on results of accumulators.
-fn waits(insts: &[Inst], accumulators: &[Accumulator]) -> bool {
-    let mut waits: Vec<bool> = Vec::with_capacity(insts.len());
-    for inst in insts {
-        let result = matches!(inst, Inst::Reduced(_) | Inst::ReducedIndex(_));
-        waits.push(result || inst.uses().iter().any(|v| waits[v.0 as usize]));
-    }
-    accumulators.iter().any(|a| waits[a.value.0 as usize])
-}
-
-/// The number that a reduction gives, from its accumulators `first..first + n`.
-fn reduced(body: &mut Body, combine: Combine, first: u32, n: usize, output: DType) -> Lane {
-    let e = &mut body.emit;
-    let inst = match combine {
-        Combine::ArgMin | Combine::ArgMax => Inst::ReducedIndex(first),
-        _ => Inst::Reduced(first),
-    };
-    let value = e.push(inst);
-    if n == 2 {
-        return Lane::Complex(value, e.push(Inst::Reduced(first + 1)));
-    }
-    Lane::Real(e.cast(output, value))
 }

@@ -43,7 +43,7 @@ impl Draft {
 /// Compiles a graph as one of these templates has it: they are of the same graph for other inputs, the same but for its extents ([`Graph::rebind`]). None if its extents are of a
 /// pattern that none of them has.
 pub fn compile_like(
-    templates: &[Arc<Template>],
+    templates: &[Template],
     graph: &Graph,
     inputs: &[Layout],
     options: &Options,

@@ -81,7 +81,7 @@ fn follow(what: &str, graph: &Graph, rng: &mut Rng) {
         let Ok(other) = graph.rebind(&avals.iter().map(shape).collect::<Vec<_>>()) else { continue };
         let rows = |graph: &Graph| graph.input_avals().into_iter().map(|a| Layout::row(a.shape)).collect::<Vec<_>>();
         let (first, template) = compile_first(graph, &rows(graph), &FUSED).unwrap();
-        let templates = [template.expect("what is fused gives a template").into()];
+        let templates = [template.expect("what is fused gives a template")];
         let scrambled = other.input_avals().into_iter().map(|a| Host::random(a, rng, true).scrambled(rng).1).collect();
         for layouts in [rows(&other), scrambled] {
             let Some(like) = compile_like(&templates, &other, &layouts, &FUSED).unwrap() else { continue };

@@ -3,25 +3,23 @@
 use lazuli_compile::{Compiled, Options, Template, compile_first, compile_like};
 use lazuli_ir::{Graph, Result};
 use lazuli_kernel::Layout;
-use smallvec::SmallVec;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::{Mutex, MutexGuard};
 
 /// How many are kept: each is of extents of one order of magnitude, of which programs meet few.
 const MOST: usize = 64;
 
 /// The templates of a program, the latest last.
 #[derive(Debug, Default)]
-pub(crate) struct Templates(Mutex<Vec<Arc<Template>>>);
+pub(crate) struct Templates(Mutex<Vec<Template>>);
 
 impl Templates {
-    fn known(&self) -> MutexGuard<'_, Vec<Arc<Template>>> {
+    fn known(&self) -> MutexGuard<'_, Vec<Template>> {
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 
     /// Compiles the program's graph for some extents: as an earlier one, if there is one that it can follow.
     pub fn compile(&self, graph: &Graph, layouts: &[Layout], options: &Options) -> Result<Compiled> {
-        let known: SmallVec<[Arc<Template>; 8]> = self.known().iter().cloned().collect();
-        if let Some(compiled) = compile_like(&known, graph, layouts, options)? {
+        if let Some(compiled) = compile_like(&self.known(), graph, layouts, options)? {
             return Ok(compiled);
         }
         let (compiled, template) = compile_first(graph, layouts, options)?;
@@ -29,7 +27,7 @@ impl Templates {
         if known.len() == MOST {
             known.remove(0);
         }
-        known.extend(template.map(Arc::new));
+        known.extend(template);
         Ok(compiled)
     }
 }

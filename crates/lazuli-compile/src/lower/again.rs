@@ -7,10 +7,11 @@
 //!
 //! Kernels with other indices (gathers, padding, reshapes that regroup) have no recipe, and are lowered anew.
 
+use super::Lowerer;
 use super::body::{Access, Body, Part};
 use super::finish::{Axes, Bound, Ending, Launch};
 use super::places::{BufferId, Place};
-use super::{Lowerer, same_points};
+use crate::fuse::same_points;
 use lazuli_ir::{Graph, Ix, Prim, Var, small};
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::{Kernel, Layout, Role, Scalar, Shape};
