@@ -54,8 +54,8 @@ pub(crate) struct Group {
     pub anchors: SmallVec<[u32; 1]>,
     /// Variables that are stored.
     pub stores: SmallVec<[Var; 2]>,
-    /// Shapes, of as many elements as the loop space, that its axes should be split for.
-    pub shapes: SmallVec<[Shape; 1]>,
+    /// Variables, of as many elements as the loop space, where the axes of which end its own should be split.
+    pub splits: SmallVec<[Var; 1]>,
     /// All equations computed here, in order.
     pub members: Vec<u32>,
 }
@@ -75,7 +75,7 @@ pub(crate) fn apart(graph: &Graph) -> Schedule {
             Lowering::Pointwise => smallvec![],
             _ => smallvec![i as u32],
         };
-        Group { anchors, stores: e.outputs.iter().copied().collect(), shapes: smallvec![], members: vec![i as u32] }
+        Group { anchors, stores: e.outputs.iter().copied().collect(), splits: smallvec![], members: vec![i as u32] }
     };
     Schedule { groups: graph.equations.iter().enumerate().map(group).collect(), reasons: Vec::new() }
 }
@@ -430,7 +430,7 @@ impl<'a> Fuser<'a> {
             return false;
         }
         k.boundaries = all;
-        k.group.shapes.push(shape.clone());
+        k.group.splits.push(v);
         true
     }
 

@@ -237,13 +237,13 @@ impl<'a> Lowerer<'a> {
             let (now, later) = rest.iter().copied().partition(|&v| self.aval(v).size() == size);
             rest = later;
             let now: SmallVec<[Var; 4]> = now;
-            self.map(&now, &group.shapes)?;
+            self.map(&now, &group.splits)?;
         }
         Ok(())
     }
 
     /// A kernel over the space of the first of these variables that computes and stores all of them. What is in memory already, as a view or whole, stays there.
-    fn map(&mut self, stores: &[Var], shapes: &[Shape]) -> Result<()> {
+    fn map(&mut self, stores: &[Var], splits: &[Var]) -> Result<()> {
         let graph = self.graph;
         let stores: SmallVec<[Var; 4]> = small(stores.iter().copied().filter(|&v| self.places.of(graph, v).is_none()));
         let Some(&first) = stores.first() else { return Ok(()) };
@@ -252,9 +252,9 @@ impl<'a> Lowerer<'a> {
         }
         let mut body = self.body();
         let space = &self.aval(first).shape;
-        let mut splits = self.boundaries(&stores);
-        splits.extend(shapes.iter().map(|s| s.as_slice()));
-        let at = body.begin(space, &splits);
+        let mut shapes = self.boundaries(&stores);
+        shapes.extend(splits.iter().map(|&v| graph.shape_of(v).as_slice()));
+        let at = body.begin(space, &shapes);
         let written = self.eval_all(&mut body, &stores, &at, space);
         let nest = Nest::Map { stores: self.store(&mut body, &written) };
         self.launch_noted(body, nest, &stores, [&axes_of(first, 0..space.len()), &[]]);

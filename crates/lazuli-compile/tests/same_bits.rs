@@ -160,6 +160,9 @@ fn found_graphs() {
         // A computed value without elements, within a border.
         "graph v1 (a: f32[0,1]) {\n  b: f32[1,0] = reshape[shape=(1,0),infer=none] a\n  c: f32[1,0] = exp b\n  \
          d: f32[3,2] = pad[low=(1,1),high=(1,1)] c 1.0:f32\n  e: f32[3,2] = negative d\n  return e\n}",
+        // A loop that is split where the axes of what is regrouped end, for all extents of those.
+        "graph v1 (a: f32[5,6]) {\n  b: f32[5,6] = exp a\n  c: f32[6,5] = transpose[axes=(1,0)] b\n  \
+         d: f32[30] = flatten[start=0,end=1] c\n  e: f32[30] = negative d\n  return e\n}",
     ] {
         let graph: Graph = text.parse().unwrap_or_else(|e| panic!("{e}\n{text}"));
         let mut rng = Rng(7);

@@ -79,7 +79,7 @@ impl Fuser<'_> {
         // The axes of a reduction are not split.
         let splits = match p.is_map() && q.is_map() {
             true => p.boundaries == q.boundaries,
-            false => p.group.shapes.is_empty() && q.group.shapes.is_empty(),
+            false => p.group.splits.is_empty() && q.group.splits.is_empty(),
         };
         a == b
             || splits
@@ -132,7 +132,7 @@ impl Fuser<'_> {
         k.nest = Some(rows);
         k.group.anchors.extend(group.anchors);
         k.group.stores.extend(group.stores);
-        k.group.shapes.extend(group.shapes);
+        k.group.splits.extend(group.splits);
         k.group.members.extend(group.members);
         into
     }
@@ -166,7 +166,7 @@ impl Fuser<'_> {
         for d in demands {
             let k = self.kernel(d.kernel);
             let (Class::On(mask), Some(own)) = (d.class, &k.nest) else { continue };
-            let is_open = own.kept.is_none() && !k.is_epilogue && k.group.shapes.is_empty();
+            let is_open = own.kept.is_none() && !k.is_epilogue && k.group.splits.is_empty();
             if !is_open || mask == own.axes.all() || !self.is_near(i, d.kernel) {
                 continue;
             }
@@ -203,7 +203,7 @@ impl Fuser<'_> {
     pub(super) fn takes_row(&self, demand: &Placement, nest: &Loop) -> bool {
         let k = self.kernel(demand.kernel);
         let (Some(own), Class::On(mask), Some(kept)) = (&k.nest, demand.class, nest.kept) else { return false };
-        k.group.shapes.is_empty()
+        k.group.splits.is_empty()
             && !k.is_epilogue
             && match own.kept {
                 None if own.axes.are_those(&nest.axes, kept) => mask == own.axes.all(),

@@ -223,6 +223,14 @@ impl Lowerer<'_> {
             };
             accesses.push(walk.access(place, loops.len()));
         }
+        let same = |i: usize, k: usize| {
+            let (a, b) = (&kernel.operands[i], &kernel.operands[k]);
+            a.dtype == b.dtype && a.role == b.role && accesses[i] == accesses[k]
+        };
+        if (1..accesses.len()).any(|i| (0..i).any(|k| same(i, k))) {
+            // Two operands would be one.
+            return None;
+        }
         let used: SmallVec<[&Access; 8]> = small(accesses.iter());
         let axes = Axes::new(&loops, recipe.kept, &used, &recipe.counted, recipe.ordered, false);
         let args: Vec<_> = used.iter().map(|access| axes.operands(access)).collect();
