@@ -77,13 +77,15 @@ pub(crate) enum Op {
 }
 
 /// Whose placeholder a value-less array is, for messages.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Hole {
     /// The function being traced.
     pub function: String,
     pub transform: &'static str,
     /// Cleared when the trace ends.
-    pub live: std::sync::atomic::AtomicBool,
+    pub live: Arc<std::sync::atomic::AtomicBool>,
+    /// Whether its extents are those of a constant.
+    pub fixed: bool,
 }
 
 /// Where in the program what a trace has left behind was made, of all that these arrays depend on: the nearest place that is known.

@@ -71,12 +71,16 @@ impl Trace {
         LEVELS.with_borrow_mut(|levels| levels.push(level));
         let function = function.into();
         let compiling = (transform == "compile").then(|| progress::begin(&function));
-        let hole = Hole { function, transform, live: AtomicBool::new(true) };
+        let hole = Hole { function, transform, live: Arc::new(AtomicBool::new(true)), fixed: false };
         Trace { hole: Arc::new(hole), began: Instant::now(), _compiling: compiling }
     }
     /// A placeholder of this shape and dtype.
     pub fn placeholder(&self, aval: Aval) -> Array {
         Array::hole(aval, self.hole.clone())
+    }
+    /// A placeholder whose extents are those of a constant, so the same at each call of what is traced around it.
+    pub fn fixed_placeholder(&self, aval: Aval) -> Array {
+        Array::hole(aval, Arc::new(Hole { fixed: true, ..Hole::clone(&self.hole) }))
     }
     /// A placeholder for an array; in a shapeless trace it knows what its extents are those of, those of a constant too.
     pub fn stand_in(&self, array: &Array) -> Array {

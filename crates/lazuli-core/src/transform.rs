@@ -35,7 +35,7 @@ fn traced(
     trace::cut(&marked, &outputs, &trace.end())
 }
 
-/// Outputs of `f` at `primals`, and the cotangents of the primals that `cotangents` of the outputs pull back to.
+/// Outputs of `f` at `primals`, and the cotangents of the primals that `cotangents` of the outputs pull back to. Those are cast to the dtypes of the outputs.
 ///
 /// # Errors
 /// If a primal or an output that is differentiated is not float or complex, or shapes differ.
@@ -64,6 +64,7 @@ pub fn vjp(
             return Err(Error::value("vjp", format!("cotangent {i} has shape {a}, its output {b}: they must agree")));
         }
     }
+    let cts = in_dtypes_of(&outputs, &cts)?;
     let operands: Vec<Array> = primals.iter().chain(&cts).chain(&cut.constants).cloned().collect();
     let transform = Transform::Vjp { primals: primals.len(), cotangents: cts.len() };
     let mut results = transform.apply(cut.graph, &operands)?;
@@ -96,7 +97,7 @@ pub fn value_and_grad(name: &str, f: impl FnOnce(&[Array]) -> Result<Vec<Array>>
     vjp(name, f, primals, seed)
 }
 
-/// Outputs of `f` at `primals`, and their directional derivatives along `tangents`.
+/// Outputs of `f` at `primals`, and their directional derivatives along `tangents`, which are cast to the dtypes of the primals.
 pub fn jvp(
     name: &str,
     f: impl FnOnce(&[Array]) -> Result<Vec<Array>>,
@@ -115,11 +116,17 @@ pub fn jvp(
             return Err(Error::value("jvp", format!("tangent {i} has shape {a}, its primal {b}: they must agree")));
         }
     }
+    let tangents = in_dtypes_of(primals, tangents)?;
     let cut = traced(name, "jvp", primals, f)?;
-    let operands: Vec<Array> = primals.iter().chain(tangents).chain(&cut.constants).cloned().collect();
+    let operands: Vec<Array> = primals.iter().chain(&tangents).chain(&cut.constants).cloned().collect();
     let mut outputs = Transform::Jvp { primals: primals.len() }.apply(cut.graph, &operands)?;
     let tangents = outputs.split_off(outputs.len() / 2);
     Ok((outputs, tangents))
+}
+
+/// Tangents or cotangents, in the dtypes of what they are those of.
+fn in_dtypes_of(like: &[Array], arrays: &[Array]) -> Result<Vec<Array>> {
+    arrays.iter().zip(like).map(|(a, like)| crate::ops::astype(a, like.dtype())).collect()
 }
 
 /// `f` over a batch: input i is mapped along `in_axes[i]`, or given whole to every call; output i has the batch at `out_axes[i]`, or none.
@@ -152,7 +159,7 @@ pub fn vmap(
             crate::ops::astype(&point, a.dtype())
         }
         None => Ok(trace.stand_in(a)),
-        _ => Ok(trace.placeholder(aval)),
+        Some(_) => Ok(trace.fixed_placeholder(aval)),
     };
     let holes = std::iter::zip(inputs, &axes).zip(points).map(hole).collect::<Result<Vec<_>>>()?;
     let outputs = f(&holes)?;
@@ -231,8 +238,9 @@ impl Transform {
         })
     }
 
-    /// The transformed graph for operands of these avals. `made_anew`: the graph was recorded for other shapes.
-    fn of(&self, graph: &Graph, operands: &[&Aval], made_anew: bool) -> Result<Graph> {
+    /// The transformed graph for operands of these avals. `shapeless`: the graph was recorded in a shapeless trace, and may hold calls that are made anew for
+    /// each binding of shapes.
+    fn of(&self, graph: &Graph, operands: &[&Aval], shapeless: bool) -> Result<Graph> {
         let n = graph.inputs.len();
         let fits = match self {
             Transform::Vjp { primals, cotangents } => {
@@ -253,7 +261,7 @@ impl Transform {
         // What the function would have recorded if it had been called with these shapes.
         let at = |shapes: &[Shape]| {
             let graph = graph.rebind(shapes)?;
-            if made_anew { graph.inline_rules() } else { Ok(graph) }
+            if shapeless { graph.inline_rules() } else { Ok(graph) }
         };
         let point = |primals: usize, between: usize| {
             let shapes = operands[..primals].iter().chain(&operands[primals + between..]).map(|a| a.shape.clone());
@@ -286,7 +294,8 @@ impl Transform {
             return shapeless::record_rule(Arc::new(rule), &operands.iter().collect::<Vec<_>>());
         }
         let avals: Vec<&Aval> = operands.iter().map(|a| a.aval()).collect();
-        trace::replay(&self.of(&graph, &avals, false)?, operands)
+        // A constant is marked while the function runs, so what depends on it was recorded as if it might have other shapes.
+        trace::replay(&self.of(&graph, &avals, shapeless::is_live())?, operands)
     }
 }
 

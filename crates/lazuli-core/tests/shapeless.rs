@@ -218,6 +218,12 @@ fn transformations_follow_the_shapes() {
             [a, b].concat()
         };
         "vjp" Holds ONE => |x| transform::vjp("f", |x| Ok(vec![x[0].sin()]), x, |y| Ok(vec![ops::ones(y[0].dims(), DType::F32)?]))?.cotangents;
+        "directions of another dtype" Holds ONE => |x| {
+            let f = |x: &[Array]| Ok(vec![ops::astype(&x[0], DType::F16)?.sin()]);
+            let pulled = transform::vjp("f", f, x, |y| Ok(vec![ops::full(y[0].dims(), Scalar::from_f64(DType::F32, 1.0001))?]))?;
+            let (_, pushed) = transform::jvp("f", f, x, &[ops::ones(x[0].dims(), DType::I32)?])?;
+            [pulled.cotangents, pushed].concat()
+        };
         "compiled within" Holds ONE => |x| vec![compile(|x: &Array| x.sum(()) / x.dim(0))(&x[0]), compile(|x: &Array| x.sum(()) / x.dim(0)).shapeless()(&x[0])];
     };
     cases.into_iter().for_each(check);

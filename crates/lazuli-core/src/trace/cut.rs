@@ -87,7 +87,7 @@ pub(crate) fn reached(arrays: &[Array], targets: &[Array]) -> Option<usize> {
     None
 }
 
-/// The placeholder of a trace that is over, if one of these arrays depends on any.
+/// The placeholder of a trace that is over, if one of these arrays depends on any whose extents are not those of a constant.
 pub(crate) fn left_behind(arrays: &[Array]) -> Option<Arc<Hole>> {
     let mut seen: Set<*const Node> = Set::default();
     let mut stack: Vec<Arc<Node>> = arrays.iter().map(|a| a.node.clone()).collect();
@@ -95,7 +95,7 @@ pub(crate) fn left_behind(arrays: &[Array]) -> Option<Arc<Hole>> {
         if !node.traced || !seen.insert(Arc::as_ptr(&node)) {
             continue;
         }
-        if let Some(hole) = node.hole().filter(|hole| !hole.live.load(Ordering::Relaxed)) {
+        if let Some(hole) = node.hole().filter(|hole| !hole.fixed && !hole.live.load(Ordering::Relaxed)) {
             return Some(hole);
         }
         if let Some(record) = node.record() {
