@@ -1,0 +1,97 @@
+//! Random shapeless programs: for all shapes that they are called with they give what plain functions give, bit for bit, or refuse.
+//!
+//! A program is a list of steps that is run over arrays, plain and compiled ([`run`]), for extents that are equal, 0 or 1 in one call and not in another, and for
+//! inputs that lie in other ways. A program that fails is printed, with as few steps and calls as still fail, as text that goes into [`FOUND`].
+//! `LAZULI_RANDOM_CASES` asks for more programs, `LAZULI_RANDOM_FIRST` for later ones.
+
+mod call;
+mod make;
+mod program;
+mod run;
+mod shrink;
+
+use call::difference;
+use program::Program;
+
+/// Programs that have failed.
+const FOUND: &[&str] = &[
+    // Cotangents of another dtype than the output.
+    "0: f32[n,m]
+     18 = vjp[2] 0 0 { 12 13
+       14 = argmin[1,0] 12
+     } 14
+     return 18
+     call 1,2,0 row",
+    // A batch of a constant, with a step that nobody uses.
+    "0: f32[]
+     1: f32[3,3] captured
+     16 = vmap[0,0,0] 1 { 3
+       10 = grad[0] 3 0 { 4 5
+         6 = multiply 4 5
+       } 6
+     } 3
+     return 16 0
+     call 0,0,0 row,row",
+    // Second derivatives of a constant.
+    "0: f32[51] captured
+     1: f32[n]
+     28 = grad[0] 0 { 20
+       27 = grad[1] 20 { 22
+         21 = sum[0] 22
+         24 = add 22 20
+         25 = mean[0] 24
+       } 21 25
+     } 27
+     return 28
+     call 3,0,0 row,row",
+];
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|v| v.parse().ok())
+}
+
+/// Every `parts`-th program, beginning with `part`.
+fn check(part: u64, parts: u64) {
+    let (first, count) = (number("LAZULI_RANDOM_FIRST").unwrap_or(0), number("LAZULI_RANDOM_CASES").unwrap_or(240));
+    let mut failed = Vec::new();
+    for seed in (first..first + count).filter(|seed| seed % parts == part) {
+        let program = make::program(seed);
+        let (is_auto, limit) = (seed / parts % 2 == 1, make::limit(seed));
+        if let Some(what) = difference(&program, is_auto, limit) {
+            let (program, what) = shrink::shrunk(program, what, |p| difference(p, is_auto, limit));
+            eprintln!("program {seed}{}: {what}\n{program}", if is_auto { ", auto" } else { "" });
+            failed.push(seed);
+        }
+    }
+    assert!(failed.is_empty(), "programs {failed:?} fail");
+}
+
+#[test]
+fn random_programs_1() {
+    check(0, 2);
+}
+
+#[test]
+fn random_programs_2() {
+    check(1, 2);
+}
+
+#[test]
+fn found_programs() {
+    for text in FOUND {
+        let program = Program::parse(text).unwrap_or_else(|| panic!("no program: {text}"));
+        for is_auto in [false, true] {
+            if let Some(what) = difference(&program, is_auto, make::limit(15)) {
+                panic!("{what}\n{program}");
+            }
+        }
+    }
+}
+
+#[test]
+fn programs_are_text() {
+    for seed in 0..200 {
+        let program = make::program(seed);
+        assert_eq!(Program::parse(&program.to_string()).as_ref(), Some(&program), "{program}");
+    }
+}
