@@ -232,11 +232,11 @@ impl Prepared {
         let ready = |step: &Step| {
             Ok(match step {
                 Step::Launch { kernel, bindings } => {
-                    ReadyStep::Launch(Launches::new(kernels, kernel, bindings, threads)?)
+                    ReadyStep::Launch(Launches::new(kernels, &*kernels.known(kernel)?, bindings, threads)?)
                 }
                 Step::Call(call) => ReadyStep::Call(Call::new(kernels, call, threads)?),
                 Step::Product { call, kernel, binding } => {
-                    ReadyStep::Call(Call::with_epilogue(kernels, call, kernel, binding, threads)?)
+                    ReadyStep::Call(Call::with_epilogue(kernels, call, &*kernels.known(kernel)?, binding, threads)?)
                 }
                 Step::Scatter(scatter) => ReadyStep::Scatter(Box::new(Onwards::new(kernels, scatter, threads)?)),
                 Step::Copy { from, to, nbytes } => ReadyStep::Copy { from: *from, to: *to, nbytes: *nbytes },
@@ -247,7 +247,10 @@ impl Prepared {
                 }
             })
         };
-        let steps: Vec<ReadyStep> = plan.steps.iter().map(ready).collect::<Result<_>>()?;
+        let mut steps: Vec<ReadyStep> = Vec::with_capacity(plan.steps.len());
+        for step in &plan.steps {
+            steps.push(ready(step)?);
+        }
         let need = steps.iter().map(|step| match step {
             ReadyStep::Launch(launch) => launch.need(threads),
             ReadyStep::Call(call) => call.need().on(threads),
@@ -421,8 +424,8 @@ impl Backend for Cpu {
             let executable = interpreter.prepare(plan)?;
             return Ok(Arc::new(Interpreted { interpreter, executable }));
         }
-        plan.share_kernels(&mut |kernel| self.kernels.sound(kernel))?;
-        plan.verify_by(&|_| Ok(()))?;
+        plan.share_kernels(&mut |kernel| Ok(self.kernels.known(kernel)?.kernel().clone()))?;
+        plan.verify_by(&|kernel| Ok(self.kernels.known(kernel)?.uses.clone()))?;
         Ok(Arc::new(Prepared::new(&self.kernels, plan, self.pool.threads())?))
     }
 

@@ -1,23 +1,19 @@
-//! The cache of generated functions, keyed by the structure of maps. It keeps what plans use, and [`KEPT`] bytes of what they may use again. Beside them stand
-//! the kernels that were verified, and the passes that kernels of rows are divided into: what depends on structure is found once, not for each shape.
+//! The cache of generated functions, keyed by the structure of maps. It keeps what plans use, and [`KEPT`] bytes of what they may use again. Beside it stands
+//! what is [known](crate::known) of the kernels of plans.
 
 use crate::codegen::block::Layout;
 use crate::codegen::{self, product};
 use crate::exec::{Code, Entry, ExecutableMemory};
 use crate::isa::Isa;
-use crate::nest::{self, Facts, Passes};
-use lazuli_kernel::hash::{Map, Set};
+use crate::known::{Known, Table};
+use crate::library::VectorProduct;
+use lazuli_kernel::hash::Map;
 use lazuli_kernel::{Inst, Kernel, Result};
-use smallvec::SmallVec;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Bytes of code that are kept though nobody uses some of them at the moment.
 const KEPT: usize = 64 << 20;
-/// How many kernels are remembered to have been verified.
-const SOUND: usize = 4096;
-/// For how many sets of facts the passes of a kernel are remembered.
-const PLANNED: usize = 16;
 
 /// A generated map.
 #[derive(Debug)]
@@ -33,24 +29,21 @@ pub struct Function {
 pub struct Kernels {
     pub isa: Isa,
     memory: ExecutableMemory,
-    known: Mutex<Known>,
+    functions: Mutex<Functions>,
     /// The innermost loops of matrix products, which are few.
     products: Mutex<Map<product::Shape, Entry>>,
-    /// Kernels of plans that were verified.
-    sound: Mutex<Set<Arc<Kernel>>>,
-    /// The passes of kernels of rows, by all that they depend on.
-    passes: Mutex<Map<Kernel, Planned>>,
+    /// Kernels of plans.
+    known: Table,
+    /// Those of products with a vector, which are few.
+    vector_products: Mutex<Map<VectorProduct, Arc<Known>>>,
     generated: AtomicUsize,
     kept: usize,
 }
 
-/// The passes for some facts each.
-type Planned = SmallVec<[(Facts, Arc<Passes>); 1]>;
-
 #[derive(Debug, Default)]
-struct Known {
+struct Functions {
     /// By kernel; of each the one whose stores go through the caches, and the one whose stores pass them by.
-    functions: Map<Arc<Kernel>, [Option<Arc<Function>>; 2]>,
+    by_kernel: Map<Arc<Kernel>, [Option<Arc<Function>>; 2]>,
     /// Of their code.
     nbytes: usize,
 }
@@ -60,90 +53,75 @@ impl Kernels {
         Self {
             isa,
             memory: ExecutableMemory::default(),
-            known: Mutex::default(),
+            functions: Mutex::default(),
             products: Mutex::default(),
-            sound: Mutex::default(),
-            passes: Mutex::default(),
+            known: Table::default(),
+            vector_products: Mutex::default(),
             generated: AtomicUsize::new(0),
             kept: KEPT,
         }
     }
 
     /// The function of a map. Callers that come at once may both generate it; the first one's is kept.
-    pub fn get(&self, kernel: &Kernel, stream: bool) -> Result<Arc<Function>> {
-        let found = |known: &Known| known.functions.get(kernel).and_then(|both| both[usize::from(stream)].clone());
-        if let Some(found) = found(&self.known()) {
+    pub fn get(&self, kernel: &Arc<Kernel>, stream: bool) -> Result<Arc<Function>> {
+        let found = |all: &Functions| all.by_kernel.get(kernel).and_then(|both| both[usize::from(stream)].clone());
+        if let Some(found) = found(&self.functions()) {
             return Ok(found);
         }
         let image = codegen::generate(kernel, self.isa, stream)?;
         let code = self.memory.install(&image)?;
         self.generated.fetch_add(1, Ordering::Relaxed);
-        let kernel = Arc::new(kernel.clone());
-        let (layout, looked_up) = (Layout::of(&kernel), looked_up(&kernel));
+        let (layout, looked_up) = (Layout::of(kernel), looked_up(kernel));
         let function = Arc::new(Function { kernel: kernel.clone(), layout, looked_up, code });
-        let mut known = self.known();
-        let place = &mut known.functions.entry(kernel).or_default()[usize::from(stream)];
+        let mut all = self.functions();
+        let place = &mut all.by_kernel.entry(kernel.clone()).or_default()[usize::from(stream)];
         if let Some(first) = place {
             return Ok(first.clone());
         }
         *place = Some(function.clone());
-        known.nbytes += function.nbytes();
-        if known.nbytes > self.kept {
-            known.forget_idle();
+        all.nbytes += function.nbytes();
+        if all.nbytes > self.kept {
+            all.forget_idle();
         }
         Ok(function)
     }
 
-    /// The innermost loop of matrix products of this shape; not counted as a kernel.
-    pub fn product(&self, shape: product::Shape) -> Result<Entry> {
+    /// The innermost loops of matrix products of these shapes; not counted as kernels.
+    pub fn products<const N: usize>(&self, shapes: [product::Shape; N]) -> Result<[Entry; N]> {
         let mut products = self.products.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(&found) = products.get(&shape) {
-            return Ok(found);
+        let mut entries = [None; N];
+        for (shape, entry) in shapes.into_iter().zip(&mut entries) {
+            *entry = products.get(&shape).copied();
+            if entry.is_none() {
+                *entry = Some(self.memory.install(&product::generate(shape, self.isa)?)?.leak());
+                products.extend(entry.map(|new| (shape, new)));
+            }
         }
-        let entry = self.memory.install(&product::generate(shape, self.isa)?)?.leak();
-        products.insert(shape, entry);
-        Ok(entry)
+        Ok(entries.map(|entry| entry.expect("it was found or generated")))
     }
 
-    /// This kernel, verified: the one that plans before it have, if they have an equal one.
-    pub fn sound(&self, kernel: &Arc<Kernel>) -> Result<Arc<Kernel>> {
-        let sound = || self.sound.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(known) = sound().get(kernel) {
-            return Ok(known.clone());
-        }
-        kernel.verify()?;
-        let mut sound = sound();
-        if sound.len() >= SOUND {
-            sound.clear();
-        }
-        sound.insert(kernel.clone());
-        Ok(kernel.clone())
+    /// What is known of a kernel of a plan, which is verified if it is new.
+    pub fn known(&self, kernel: &Arc<Kernel>) -> Result<Arc<Known>> {
+        self.known.get(kernel)
     }
 
-    /// The passes of a kernel of rows, for launches of which these facts hold.
-    pub fn passes(&self, kernel: &Kernel, facts: Facts) -> Arc<Passes> {
-        let mut passes = self.passes.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some((_, found)) = passes.get(kernel).and_then(|all| all.iter().find(|(own, _)| *own == facts)) {
-            return found.clone();
+    /// The same of the kernel of a product with a vector.
+    pub fn vector_product(&self, form: VectorProduct) -> Result<Arc<Known>> {
+        let all = || self.vector_products.lock().unwrap_or_else(|e| e.into_inner());
+        if let Some(found) = all().get(&form) {
+            return Ok(found.clone());
         }
-        let planned = Arc::new(nest::plan(kernel, &facts));
-        if passes.len() >= SOUND {
-            passes.clear();
-        }
-        let all = passes.entry(kernel.clone()).or_default();
-        if all.len() >= PLANNED {
-            all.clear();
-        }
-        all.push((facts, planned.clone()));
-        planned
+        let known = self.known(&Arc::new(form.kernel()))?;
+        all().insert(form, known.clone());
+        Ok(known)
     }
 
     pub fn generated(&self) -> usize {
         self.generated.load(Ordering::Relaxed)
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(|e| e.into_inner())
+    fn functions(&self) -> std::sync::MutexGuard<'_, Functions> {
+        self.functions.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 
@@ -156,14 +134,14 @@ fn looked_up(kernel: &Kernel) -> Vec<u32> {
     (0..kernel.operands.len() as u32).filter(|&o| is_looked_up(o) && !is_loaded(o)).collect()
 }
 
-impl Known {
+impl Functions {
     /// Lets go of all functions that no plan has.
     fn forget_idle(&mut self) {
-        self.functions.retain(|_, both| {
+        self.by_kernel.retain(|_, both| {
             both.iter_mut().for_each(|f| *f = f.take().filter(|f| Arc::strong_count(f) > 1));
             both.iter().any(Option::is_some)
         });
-        self.nbytes = self.functions.values().flatten().flatten().map(|f| f.nbytes()).sum();
+        self.nbytes = self.by_kernel.values().flatten().flatten().map(|f| f.nbytes()).sum();
     }
 }
 
@@ -211,12 +189,12 @@ mod tests {
     use super::*;
 
     /// x, negated so many times.
-    fn kernel(times: usize) -> Kernel {
+    fn kernel(times: usize) -> Arc<Kernel> {
         let negations: String = (1..=times).map(|i| format!("%{i} = neg %{} ", i - 1)).collect();
         let text = format!(
             "kernel rank 1 vector 0 (in f32 unit, out f32 unit) {{ %0 = load 0 {negations}map {{ store 1 <- %{times} }} }}"
         );
-        text.parse().unwrap()
+        Arc::new(text.parse().unwrap())
     }
 
     #[test]
@@ -231,9 +209,9 @@ mod tests {
         let text = held.disassemble();
         for times in 1..200 {
             let last = kernels.get(&kernel(times), false).unwrap();
-            let known = kernels.known();
-            assert!(known.nbytes <= kernels.kept.max(held.nbytes() + last.nbytes()), "{} after {times}", known.nbytes);
-            assert!(known.functions.contains_key(&held.kernel));
+            let all = kernels.functions();
+            assert!(all.nbytes <= kernels.kept.max(held.nbytes() + last.nbytes()), "{} after {times}", all.nbytes);
+            assert!(all.by_kernel.contains_key(&held.kernel));
         }
         assert_eq!(kernels.generated(), 199);
         assert!(Arc::ptr_eq(&kernels.get(&kernel(3), false).unwrap(), &held));

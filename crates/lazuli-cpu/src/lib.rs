@@ -17,6 +17,7 @@ mod float_mode;
 mod fork;
 mod isa;
 mod kernels;
+mod known;
 mod library;
 mod memory;
 mod nest;

@@ -3,7 +3,9 @@
 //! This is the room where generated code is called. Everything that runs comes down to [`Tile::run`] on sub-boxes of a verified
 //! launch, some of whose operands may be buffers of the nest that drives it.
 
+use crate::codegen::block::{Layout, N, OPERAND_WORDS, ROW_AXIS, ROWS};
 use crate::kernels::{Function, Kernels};
+use crate::known::MapKernel;
 use lazuli_kernel::{Inner, Kernel, Result, Role, Scalar};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -47,14 +49,14 @@ pub struct Tile {
     extents: SmallVec<[usize; 4]>,
     vector_axis: usize,
     /// Bytes, operand by operand.
-    strides: Vec<isize>,
-    /// The argument block, but for what each call fills in.
-    template: Vec<u64>,
-    /// Whether operand `o` has no elements and is read at computed positions only.
-    empty: Vec<bool>,
+    strides: SmallVec<[isize; 8]>,
+    /// The argument block for one call over the whole loop space, but for addresses.
+    template: SmallVec<[u64; 24]>,
+    /// Operands that have no elements and are read at computed positions only.
+    empty: SmallVec<[u32; 2]>,
     /// Whether neighbours along the vector axis lie on cache lines of their own in some operand.
     scattered: bool,
-    /// Whether one call of the function goes through the whole loop space, for which the template then stands but for the addresses.
+    /// Whether one call of the function goes through the whole loop space.
     is_one_call: bool,
 }
 
@@ -62,86 +64,81 @@ pub struct Tile {
 /// rows that need their other elements.
 const SCATTERED: usize = 64;
 
+/// The axis that rows step along in a box of so many indices: the last one that is not the vectors' and has more than one.
+fn row_axis(count: &[usize], vector_axis: usize) -> Option<usize> {
+    (0..count.len()).rev().find(|&a| a != vector_axis && count[a] > 1)
+}
+
+/// Writes what is the same in all calls over a box of so many indices, whichever those are.
+fn fill(block: &mut [u64], layout: Layout, vector_axis: usize, strides: &[isize], count: &[usize]) {
+    let (rank, row_axis) = (count.len(), row_axis(count, vector_axis));
+    block[N] = count.get(vector_axis).map_or(1, |&n| n as u64);
+    block[ROWS] = row_axis.map_or(1, |a| count[a] as u64);
+    block[ROW_AXIS] = row_axis.unwrap_or(0) as u64;
+    for o in 0..layout.operands() {
+        block[layout.operand_word(o) + 1] = row_axis.map_or(0, |a| strides[o as usize * rank + a]) as u64;
+    }
+}
+
 /// One operand of a tile.
-#[derive(Debug, Clone)]
-pub struct Operand {
+#[derive(Debug, Clone, Copy)]
+pub struct Operand<'a> {
     /// In elements, one per axis.
-    pub strides: SmallVec<[isize; 4]>,
+    pub strides: &'a [isize],
     pub len: usize,
 }
 
 impl Tile {
     pub fn new(
         kernels: &Kernels,
-        kernel: &Kernel,
+        map: &MapKernel,
         extents: &[usize],
-        operands: &[Operand],
+        operands: &[Operand<'_>],
         params: &[Scalar],
         stream: bool,
     ) -> Result<Self> {
-        let streaming = if stream { Some(kernels.get(kernel, true)?) } else { None };
-        let function = kernels.get(kernel, false)?;
-        let (kernel, layout) = (&function.kernel, function.layout);
-        let mut template = vec![0; layout.words()];
+        let streaming = if stream { Some(map.function(kernels, true)?) } else { None };
+        let function = map.function(kernels, false)?;
+        let (kernel, layout) = (&map.kernel, function.layout);
+        let vector_axis = kernel.vector_axis as usize;
+        let mut template: SmallVec<[u64; 24]> = SmallVec::from_elem(0, layout.words());
         for (axis, &n) in extents.iter().enumerate() {
             template[layout.extent_word(axis as u32)] = n as u64;
         }
         for (p, scalar) in params.iter().enumerate() {
             template[layout.param_word(p as u32)] = scalar.bits;
         }
-        let vector_axis = kernel.vector_axis as usize;
-        let mut strides = Vec::with_capacity(extents.len() * operands.len());
-        let mut empty = Vec::with_capacity(operands.len());
-        for (o, (operand, declared)) in operands.iter().zip(&kernel.operands).enumerate() {
+        let mut strides = SmallVec::with_capacity(extents.len() * operands.len());
+        let mut empty = SmallVec::new();
+        let mut scattered = false;
+        for (o, (operand, declared)) in (0u32..).zip(operands.iter().zip(&kernel.operands)) {
             let itemsize = declared.dtype.itemsize() as isize;
-            strides.extend(operand.strides.iter().map(|s| s * itemsize));
-            let word = layout.operand_word(o as u32);
-            template[word + 2] = operand.strides.get(vector_axis).map_or(0, |s| s * itemsize) as u64;
-            template[word + 3] = operand.len as u64;
-            empty.push(operand.len == 0 && function.looked_up.contains(&(o as u32)));
+            for s in operand.strides {
+                strides.push(s * itemsize);
+            }
+            let along = operand.strides.get(vector_axis).map_or(0, |s| s * itemsize);
+            let words = &mut template[layout.operand_word(o)..][..OPERAND_WORDS as usize];
+            (words[2], words[3]) = (along as u64, operand.len as u64);
+            scattered |= along.unsigned_abs() >= 64;
+            if operand.len == 0 && function.looked_up.contains(&o) {
+                empty.push(o);
+            }
         }
-        let along = |o: usize| operands[o].strides.get(vector_axis).map_or(0, |s| s.unsigned_abs());
-        let far = |(o, d): (usize, &lazuli_kernel::Operand)| along(o) * d.dtype.itemsize() >= 64;
-        let scattered = kernel.operands.iter().enumerate().any(far);
+        fill(&mut template, layout, vector_axis, &strides, extents);
         let walked = (0..extents.len()).filter(|&a| a != vector_axis && extents[a] > 1).count();
         let cut = scattered && extents.get(vector_axis).is_some_and(|&n| n > SCATTERED);
         let is_one_call = streaming.is_none() && walked <= 1 && !cut && !extents.contains(&0);
-        let mut tile = Self {
+        Ok(Self {
+            function,
             streaming,
-            extents: extents.into(),
+            extents: SmallVec::from_slice(extents),
             vector_axis,
             strides,
-            template: Vec::new(),
+            template,
             empty,
             scattered,
             is_one_call,
-            function,
-        };
-        if is_one_call {
-            tile.fill(&mut template, &tile.strides, &Part::all(extents));
-        }
-        tile.template = template;
-        Ok(tile)
-    }
-
-    /// The axis that rows step along in a box: the last one that is not the vectors' and has more than one index.
-    fn row_axis(&self, part: &Part) -> Option<usize> {
-        (0..self.extents.len()).rev().find(|&a| a != self.vector_axis && part.count[a] > 1)
-    }
-
-    /// Writes what is the same in all calls over a box, and the first of its indices.
-    fn fill(&self, block: &mut [u64], strides: &[isize], part: &Part) {
-        use crate::codegen::block::{N, ROW_AXIS, ROWS};
-        let (layout, rank, row_axis) = (self.function.layout, self.extents.len(), self.row_axis(part));
-        block[N] = part.count.get(self.vector_axis).map_or(1, |&n| n as u64);
-        block[ROWS] = row_axis.map_or(1, |a| part.count[a] as u64);
-        block[ROW_AXIS] = row_axis.unwrap_or(0) as u64;
-        for (axis, &i) in part.start.iter().enumerate() {
-            block[layout.index_word(axis as u32)] = i as u64;
-        }
-        for o in 0..self.empty.len() {
-            block[layout.operand_word(o as u32) + 1] = row_axis.map_or(0, |a| strides[o * rank + a]) as u64;
-        }
+        })
     }
 
     /// Runs over the whole loop space. `bases`: an address per operand.
@@ -155,16 +152,21 @@ impl Tile {
             return unsafe { self.run(bases, &Part::all(&self.extents)) };
         }
         let mut block: SmallVec<[u64; 96]> = SmallVec::from_slice(&self.template);
-        for (o, &base) in bases.iter().enumerate() {
-            block[self.function.layout.operand_word(o as u32)] = self.address(o, base);
-        }
+        self.place(&mut block, bases.iter().copied());
         // SAFETY: as in `run_with`.
         unsafe { (self.function.entry())(block.as_mut_ptr()) };
     }
 
-    /// What stands for an operand at this address in the argument block.
-    fn address(&self, operand: usize, at: usize) -> u64 {
-        if self.empty[operand] { &raw const ZEROS as u64 } else { at as u64 }
+    /// Writes the addresses of the operands.
+    #[inline]
+    fn place(&self, block: &mut [u64], at: impl Iterator<Item = usize>) {
+        let layout = self.function.layout;
+        for (o, at) in (0..).zip(at) {
+            block[layout.operand_word(o)] = at as u64;
+        }
+        for &o in &self.empty {
+            block[layout.operand_word(o)] = &raw const ZEROS as u64;
+        }
     }
 
     pub fn function(&self) -> &Arc<Function> {
@@ -241,20 +243,21 @@ impl Tile {
             return;
         }
         let layout = function.layout;
-        let row_axis = self.row_axis(part);
+        let row_axis = row_axis(&part.count, self.vector_axis);
         let mut block: SmallVec<[u64; 96]> = SmallVec::from_slice(&self.template);
         let mut at: SmallVec<[usize; 4]> = SmallVec::from_slice(&part.start);
         loop {
             // The function counts in the block itself.
-            self.fill(&mut block, strides, part);
+            fill(&mut block, layout, self.vector_axis, strides, &part.count);
             for (axis, &i) in at.iter().enumerate() {
                 block[layout.index_word(axis as u32)] = i as u64;
             }
-            for (o, &base) in bases.iter().enumerate() {
+            let origin = |(o, &base): (usize, &usize)| {
                 let strides = &strides[o * rank..(o + 1) * rank];
                 let offset: isize = at.iter().zip(strides).map(|(&i, &s)| (i as isize).wrapping_mul(s)).sum();
-                block[layout.operand_word(o as u32)] = self.address(o, base.wrapping_add_signed(offset));
-            }
+                base.wrapping_add_signed(offset)
+            };
+            self.place(&mut block, bases.iter().enumerate().map(origin));
             // SAFETY: the block has the function's layout. The emitter made a function that touches the block, its own
             // image and frame, and the operands' elements at the points of this box only: tails are masked or walked lane by lane, and
             // computed positions are clamped to the operand's length. Those are valid by the contract of this method. Registers that the C convention keeps are

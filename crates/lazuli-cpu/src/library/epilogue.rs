@@ -5,9 +5,10 @@
 
 use super::matmul::Matmul;
 use crate::kernels::{Function, Kernels};
+use crate::known::Known;
 use crate::nest::{Context, Launch, Need, Room};
 use crate::tile::{Bases, Part, Tile};
-use lazuli_kernel::{Binding, Kernel, LibraryCall, Result, Slot};
+use lazuli_kernel::{Binding, LibraryCall, Result, Slot};
 use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::Arc;
@@ -37,13 +38,13 @@ impl Fused {
     pub fn new(
         kernels: &Kernels,
         call: &LibraryCall,
-        kernel: &Kernel,
+        known: &Known,
         binding: &Binding,
         threads: usize,
     ) -> Result<Self> {
         let mut product = Matmul::new(kernels, call, threads)?;
         let Binding { extents, args, params } = binding;
-        let epilogue = Launch::new(kernels, kernel, extents, args, params, threads)?;
+        let epilogue = Launch::new(kernels, known, extents, args, params, threads)?;
         let nbytes = call.result_bytes();
         let mut blocks = None;
         if let (LibraryCall::Matmul { batch, m, n, .. }, Some(tile)) = (call, epilogue.tile())

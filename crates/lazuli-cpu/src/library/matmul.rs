@@ -97,9 +97,9 @@ impl Matmul {
         }
         let tiles = Tiles::of(m.max(1), max_rows(kernels.isa));
         let double = dtype == DType::F64;
-        let entry = |rows: usize, vectors| kernels.product(product::Shape { double, rows: rows.max(1), vectors });
-        let both = |rows| -> Result<[Entry; 2]> { Ok([entry(rows, 1)?, entry(rows, 2)?]) };
-        let loops = [both(tiles.height)?, both(tiles.height - 1)?];
+        let shape = |rows: usize, vectors| product::Shape { double, rows: rows.max(1), vectors };
+        let of_height = |rows| kernels.products([shape(rows, 1), shape(rows, 2)]);
+        let loops = [of_height(tiles.height)?, of_height(tiles.height - 1)?];
         let lanes = kernels.isa.lanes() / (1 + double as usize);
         let view = |arg| View::new(arg, dtype);
         let (a, b, c) = (view(a), view(b), view(c));
@@ -177,49 +177,64 @@ fn reduction(
     threads: usize,
 ) -> Result<Launch> {
     let outer = batch.len();
-    let (rank, extents) = (outer as u32 + 3, batch.iter().copied().chain([m, n, k]).collect::<Vec<_>>());
-    let strides = |arg: &Arg, axes: [Option<usize>; 3]| -> lazuli_kernel::Strides {
+    let extents: Shape = small(batch.iter().copied().chain([m, n, k]));
+    let moved = |arg: &Arg, axes: [Option<usize>; 3]| {
         let own = axes.map(|axis| axis.map_or(0, |x| arg.strides[outer + x]));
-        arg.strides[..outer].iter().copied().chain(own).collect()
+        Arg { strides: small(arg.strides[..outer].iter().copied().chain(own)), ..*arg }
     };
-    let moved = |arg: &Arg, axes| Arg { strides: strides(arg, axes), ..arg.clone() };
     let args =
         [moved(a, [Some(0), None, Some(1)]), moved(b, [None, Some(1), Some(0)]), moved(c, [Some(0), Some(1), None])];
     // Along whichever axis b (for a column: a) is contiguous; a product of a row and a column has but one.
     let (reduced, kept) = (outer + 2, outer + 1);
     let along_kept = n > 1 && args[1].strides[kept] == 1 && args[1].strides[reduced] != 1;
     let vector_axis = if along_kept { kept } else { reduced };
-    let inner = |arg: &Arg| match arg.strides[vector_axis] {
+    let inner = args.each_ref().map(|arg| match arg.strides[vector_axis] {
         0 => Inner::Broadcast,
         1 => Inner::Unit,
         _ => Inner::Strided,
-    };
-    let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
-    let mut e = Emit::new();
-    let operand = |role, arg| Operand { dtype, role, inner: inner(arg) };
-    let mut factor = |arg| {
-        let operand = e.operand(operand(Role::In, arg));
-        let value = e.push(Inst::Load(operand));
-        e.cast(wide, value)
-    };
-    let (x, y) = (factor(&args[0]), factor(&args[1]));
-    let value = e.binary(BinaryOp::Mul, x, y);
-    let accumulators = vec![Accumulator { combine: Combine::Sum, value }];
-    let target = e.operand(operand(Role::Out, &args[2]));
-    let begin = e.begin_epilogue(&accumulators);
-    let sum = e.push(Inst::Reduced(0));
-    let rounded = e.cast(dtype, sum);
-    let epilogue = e.insts.split_off(begin);
-    let stores = vec![Store { operand: target, value: rounded }];
-    let kernel = Kernel {
-        rank,
-        vector_axis: vector_axis as u32,
-        params: vec![],
-        operands: e.operands,
-        body: e.insts,
-        nest: Nest::Reduce { axes: 1, accumulators, epilogue, stores },
-    };
-    Launch::new(kernels, &kernel, &extents, &args, &[], threads)
+    });
+    let form = VectorProduct { dtype, rank: outer as u32 + 3, vector_axis: vector_axis as u32, inner };
+    let known = kernels.vector_product(form)?;
+    Launch::new(kernels, &known, &extents, &args, &[], threads)
+}
+
+/// What the kernel of a product with a vector depends on: axes with those of the batch, and the strides of a, b and c along the axis of vectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct VectorProduct {
+    dtype: DType,
+    rank: u32,
+    vector_axis: u32,
+    inner: [Inner; 3],
+}
+
+impl VectorProduct {
+    pub fn kernel(&self) -> Kernel {
+        let Self { dtype, rank, vector_axis, inner: [a, b, c] } = *self;
+        let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
+        let mut e = Emit::new();
+        let mut factor = |inner| {
+            let operand = e.operand(Operand { dtype, role: Role::In, inner });
+            let value = e.push(Inst::Load(operand));
+            e.cast(wide, value)
+        };
+        let (x, y) = (factor(a), factor(b));
+        let value = e.binary(BinaryOp::Mul, x, y);
+        let accumulators = vec![Accumulator { combine: Combine::Sum, value }];
+        let target = e.operand(Operand { dtype, role: Role::Out, inner: c });
+        let begin = e.begin_epilogue(&accumulators);
+        let sum = e.push(Inst::Reduced(0));
+        let rounded = e.cast(dtype, sum);
+        let epilogue = e.insts.split_off(begin);
+        let stores = vec![Store { operand: target, value: rounded }];
+        Kernel {
+            rank,
+            vector_axis,
+            params: vec![],
+            operands: e.operands,
+            body: e.insts,
+            nest: Nest::Reduce { axes: 1, accumulators, epilogue, stores },
+        }
+    }
 }
 
 impl Product {

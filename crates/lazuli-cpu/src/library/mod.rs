@@ -5,9 +5,12 @@ mod matmul;
 mod pack;
 mod sort;
 
+pub use matmul::VectorProduct;
+
 use crate::kernels::{Function, Kernels};
+use crate::known::Known;
 use crate::nest::{Context, Need};
-use lazuli_kernel::{Arg, Binding, DType, Kernel, LibraryCall, Result, Shape, Slot, Strides};
+use lazuli_kernel::{Arg, Binding, DType, LibraryCall, Result, Shape, Slot, Strides};
 use std::sync::Arc;
 
 /// A library call made ready.
@@ -38,11 +41,11 @@ impl Call {
     pub fn with_epilogue(
         kernels: &Kernels,
         call: &LibraryCall,
-        kernel: &Kernel,
+        known: &Known,
         binding: &Binding,
         threads: usize,
     ) -> Result<Self> {
-        let fused = epilogue::Fused::new(kernels, call, kernel, binding, threads)?;
+        let fused = epilogue::Fused::new(kernels, call, known, binding, threads)?;
         Ok(Self::of(Work::Fused(Box::new(fused)), threads))
     }
 

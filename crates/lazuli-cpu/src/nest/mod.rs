@@ -14,20 +14,22 @@ mod scatter;
 mod together;
 
 pub use room::{Context, Need, Room, Scratch};
-pub use rows::{Facts, Passes, plan};
+pub use rows::{Facts, Passes};
 pub use scatter::Onwards;
 pub use together::Launches;
 
 use crate::kernels::{Function, Kernels};
+use crate::known::Known;
 use crate::tile::{Bases, Operand, Tile};
-use lazuli_kernel::{Arg, Inner, Kernel, Nest, Result, Role, Scalar, Slot, Store, Value};
+use lazuli_kernel::{Arg, Kernel, Nest, Result, Scalar, Slot, Strides, Value, small};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// A launch made ready: functions generated, strides in bytes.
 pub struct Launch {
     work: Work,
     /// Slot, and byte within it of the element with all indices 0, of each argument.
-    args: Vec<(Slot, usize)>,
+    args: Places,
     /// Rough cost, in picoseconds.
     cost: usize,
     need: Need,
@@ -36,7 +38,7 @@ pub struct Launch {
 enum Work {
     /// No point at all.
     Nothing,
-    Map(map::Map),
+    Map(Box<map::Map>),
     Reduce(Box<reduce::Reduce>),
     Rows(Box<rows::Rows>),
     Scan(Box<scan::Scan>),
@@ -47,17 +49,18 @@ impl Launch {
     /// For at most so many threads.
     pub fn new(
         kernels: &Kernels,
-        kernel: &Kernel,
+        known: &Known,
         extents: &[usize],
         args: &[Arg],
         params: &[Scalar],
         threads: usize,
     ) -> Result<Self> {
+        let launch = Bound::new(kernels, known, extents, args, params);
+        let kernel = launch.kernel;
         let kept = extents.len() - kernel.reduced() as usize;
-        let launch = Bound::new(kernels, kernel, extents, args, params);
         let work = match &kernel.nest {
             _ if extents[..kept].contains(&0) => Work::Nothing,
-            Nest::Map { .. } => Work::Map(map::Map::new(&launch)?),
+            Nest::Map { .. } => Work::Map(Box::new(map::Map::new(&launch)?)),
             Nest::Reduce { accumulators, epilogue, stores, .. } => {
                 Work::Reduce(Box::new(reduce::Reduce::new(&launch, accumulators, epilogue, stores)?))
             }
@@ -149,64 +152,60 @@ impl Launch {
 /// A launch on its way to being made ready.
 struct Bound<'a> {
     kernels: &'a Kernels,
+    known: &'a Known,
     kernel: &'a Kernel,
     extents: &'a [usize],
-    operands: Vec<Operand>,
+    operands: Operands<'a>,
     params: &'a [Scalar],
 }
 
+type Operands<'a> = SmallVec<[Operand<'a>; 8]>;
+
 /// Slot, and byte within it of the element with all indices 0, of each argument.
-fn places(kernel: &Kernel, args: &[Arg]) -> Vec<(Slot, usize)> {
-    args.iter().zip(&kernel.operands).map(|(arg, o)| (arg.slot, arg.offset * o.dtype.itemsize())).collect()
+type Places = SmallVec<[(Slot, usize); 4]>;
+
+fn places(kernel: &Kernel, args: &[Arg]) -> Places {
+    small(args.iter().zip(&kernel.operands).map(|(arg, o)| (arg.slot, arg.offset * o.dtype.itemsize())))
 }
 
 impl<'a> Bound<'a> {
     fn new(
         kernels: &'a Kernels,
-        kernel: &'a Kernel,
+        known: &'a Known,
         extents: &'a [usize],
-        args: &[Arg],
+        args: &'a [Arg],
         params: &'a [Scalar],
     ) -> Bound<'a> {
-        let operand = |a: &Arg| Operand { strides: a.strides.as_slice().into(), len: a.len };
-        Bound { kernels, kernel, extents, operands: args.iter().map(operand).collect(), params }
+        let operands = small(args.iter().map(|a| Operand { strides: a.strides.as_slice(), len: a.len }));
+        Bound { kernels, known, kernel: known.kernel(), extents, operands, params }
     }
 
     /// A map as it is. `stream`: whether it may store past the caches.
     fn tile(&self, stream: bool) -> Result<Tile> {
-        Tile::new(self.kernels, self.kernel, self.extents, &self.operands, self.params, stream)
+        Tile::new(self.kernels, &self.known.map, self.extents, &self.operands, self.params, stream)
     }
 
-    /// The map that writes these values of the body to buffers, as operands after the kernel's own.
-    fn body_map(&self, values: &[Value]) -> Kernel {
-        let types = self.kernel.dtypes();
-        let mut operands = self.kernel.operands.clone();
-        let first = operands.len() as u32;
-        let buffer =
-            |v: &Value| lazuli_kernel::Operand { dtype: types[v.0 as usize], role: Role::Out, inner: Inner::Unit };
-        operands.extend(values.iter().map(buffer));
-        let stores = values.iter().zip(first..).map(|(&value, operand)| Store { operand, value }).collect();
-        let Kernel { rank, vector_axis, params, body, .. } = self.kernel;
-        Kernel {
-            rank: *rank,
-            vector_axis: *vector_axis,
-            params: params.clone(),
-            operands,
-            body: body.clone(),
-            nest: Nest::Map { stores },
-        }
+    /// The map that writes these values of the body to buffers, all of which have these strides.
+    fn body_tile(&self, values: &[Value], strides: &[isize]) -> Result<Tile> {
+        let (map, operands) = (self.known.body_map(values), self.with_buffers(values.len(), strides));
+        Tile::new(self.kernels, &map, self.extents, &operands, self.params, false)
     }
 
-    /// The launch's operands and so many buffers, whose strides are filled in when they are known.
-    fn with_buffers(&self, n: usize) -> Vec<Operand> {
-        let buffer = Operand { strides: smallvec::SmallVec::from_elem(0, self.extents.len()), len: 0 };
-        self.operands.iter().cloned().chain(std::iter::repeat_n(buffer, n)).collect()
+    /// The launch's operands and so many buffers of these strides.
+    fn with_buffers<'b>(&'b self, n: usize, strides: &'b [isize]) -> Operands<'b> {
+        let buffers = std::iter::repeat_n(Operand { strides, len: 0 }, n);
+        small(self.operands.iter().copied().chain(buffers))
+    }
+
+    /// Strides of what has one element.
+    fn no_strides(&self) -> Strides {
+        SmallVec::from_elem(0, self.extents.len())
     }
 }
 
 /// Row-major strides, in elements, of the axes `from..` of a space.
-fn row_strides(extents: &[usize], from: usize) -> Vec<isize> {
-    lazuli_kernel::shape::row_strides(&extents[from..]).to_vec()
+fn row_strides(extents: &[usize], from: usize) -> Strides {
+    lazuli_kernel::shape::row_strides(&extents[from..])
 }
 
 /// Rough cost of evaluating a map's body once, in picoseconds.

@@ -12,9 +12,13 @@ use super::fold::{BLOCK, PARTIALS, best_of, fold_of};
 use super::map::run_parallel;
 use super::{Bound, Context, Need, PARALLEL, Room, Scratch, cost_per_point, row_strides};
 use crate::kernels::Function;
-use crate::tile::{Bases, Operand, Part, Tile};
-use lazuli_kernel::{Accumulator, DType, Inner, Inst, Kernel, Nest, Operand as Declared, Result, Role, Store, Value};
+use crate::known::MapKernel;
+use crate::tile::{Bases, Part, Tile};
+use lazuli_kernel::{
+    Accumulator, DType, Inner, Inst, Kernel, Nest, Operand, Result, Role, Shape, Store, Value, shape, small,
+};
 use results::{From, How, Results, Shared, State};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 pub(super) use results::halve;
@@ -27,7 +31,7 @@ const COLUMNS: usize = 512;
 pub struct Reduce {
     /// Fills the buffers, if there are any.
     body: Option<Tile>,
-    extents: Vec<usize>,
+    extents: Shape,
     /// Whether vectors run along a kept axis.
     across: bool,
     /// Of one point, in picoseconds.
@@ -37,7 +41,7 @@ pub struct Reduce {
     kept: usize,
     /// The launch's operands, which come before buffers and results.
     operands: usize,
-    accumulators: Vec<State>,
+    accumulators: SmallVec<[State; 1]>,
 }
 
 /// How much there is to reduce.
@@ -51,36 +55,36 @@ struct Size {
 
 impl Reduce {
     pub fn new(launch: &Bound<'_>, accumulators: &[Accumulator], epilogue: &[Inst], stores: &[Store]) -> Result<Self> {
-        let Bound { kernels, kernel, extents, params, .. } = launch;
+        let Bound { kernels, known, kernel, extents, params, .. } = launch;
         let kept = extents.len() - kernel.reduced() as usize;
-        let types = kernel.dtypes();
         let across = (kernel.vector_axis as usize) < kept;
-        let mut values: Vec<Value> = Vec::new();
-        let states: Vec<State> = accumulators
-            .iter()
-            .map(|a| {
-                let dtype = types[a.value.0 as usize];
-                let how = match fold_of(a.combine, dtype) {
-                    Some(fold) => How::Fold(fold),
-                    None => How::Best(best_of(a.combine, dtype)),
-                };
-                let from = in_place(launch, kept, across, a.value).unwrap_or_else(|| {
-                    values.push(a.value);
-                    From::Buffer(values.len() - 1)
-                });
-                State { dtype, how, from }
-            })
-            .collect();
+        let mut values: SmallVec<[Value; 2]> = SmallVec::new();
+        let mut states: SmallVec<[State; 1]> = SmallVec::new();
+        for a in accumulators {
+            let dtype = known.types[a.value.0 as usize];
+            let how = match fold_of(a.combine, dtype) {
+                Some(fold) => How::Fold(fold),
+                None => How::Best(best_of(a.combine, dtype)),
+            };
+            let from = in_place(launch, kept, across, a.value).unwrap_or_else(|| {
+                values.push(a.value);
+                From::Buffer(values.len() - 1)
+            });
+            states.push(State { dtype, how, from });
+        }
         let body = match values.is_empty() {
             true => None,
-            false => {
-                let buffers = launch.with_buffers(values.len());
-                Some(Tile::new(kernels, &launch.body_map(&values), extents, &buffers, params, false)?)
-            }
+            // Their strides are filled in for each run of rows.
+            false => Some(launch.body_tile(&values, &launch.no_strides())?),
         };
-        let (map, operands) = epilogue_map(launch, kept, &states, epilogue, stores);
-        let epilogue = Tile::new(kernels, &map, extents, &operands, params, false)?;
-        let (cost, operands, extents) = (cost_per_point(kernel), kernel.operands.len(), extents.to_vec());
+        let map = known.epilogues.get(classes(launch, kept), |classes| {
+            MapKernel::new(epilogue_map(kernel, kept, classes, &states, epilogue, stores))
+        });
+        let mut strides = launch.no_strides();
+        strides[..kept].copy_from_slice(&shape::row_strides(&extents[..kept]));
+        let results = map.kernel.operands.len() - kernel.operands.len();
+        let epilogue = Tile::new(kernels, &map, extents, &launch.with_buffers(results, &strides), params, false)?;
+        let (cost, operands, extents) = (cost_per_point(kernel), kernel.operands.len(), Shape::from_slice(extents));
         Ok(Self { body, extents, across, cost, epilogue, kept, operands, accumulators: states })
     }
 
@@ -237,7 +241,7 @@ impl Reduce {
 fn in_place(launch: &Bound<'_>, kept: usize, across: bool, value: Value) -> Option<From> {
     let Inst::Load(o) = launch.kernel.body[value.0 as usize] else { return None };
     let dtype = launch.kernel.operands[o as usize].dtype;
-    let strides = &launch.operands[o as usize].strides;
+    let strides = launch.operands[o as usize].strides;
     let extents = launch.extents;
     let dense = row_strides(extents, kept);
     let lies_well = match across {
@@ -246,37 +250,36 @@ fn in_place(launch: &Bound<'_>, kept: usize, across: bool, value: Value) -> Opti
     };
     // A bool in memory may be any byte.
     let size = dtype.itemsize() as isize;
-    (lies_well && dtype != DType::Bool).then(|| From::Operand(o as usize, strides.iter().map(|s| s * size).collect()))
+    (lies_well && dtype != DType::Bool).then(|| From::Operand(o as usize, small(strides.iter().map(|s| s * size))))
 }
 
-/// The map that turns results into what is stored: an operand for each `Reduced` and `ReducedIndex` after the launch's own.
+/// The stride classes of the launch's operands along the last kept axis.
+fn classes(launch: &Bound<'_>, kept: usize) -> SmallVec<[Inner; 8]> {
+    let operands = launch.operands.iter().zip(&launch.kernel.operands);
+    small(operands.map(|(operand, declared)| match (kept, operand.strides.get(kept.saturating_sub(1))) {
+        (0, _) | (_, Some(1) | None) => Inner::Unit,
+        (_, Some(0)) if declared.role == Role::In => Inner::Broadcast,
+        _ => Inner::Strided,
+    }))
+}
+
+/// The map that turns results into what is stored, for operands of these classes: an operand for each `Reduced` and `ReducedIndex` after the kernel's own.
 fn epilogue_map(
-    launch: &Bound<'_>,
+    kernel: &Kernel,
     kept: usize,
+    classes: &[Inner],
     states: &[State],
     epilogue: &[Inst],
     stores: &[Store],
-) -> (Kernel, Vec<Operand>) {
-    let (kernel, extents) = (launch.kernel, launch.extents);
-    let vector_axis = kept.saturating_sub(1);
-    let mut declared = kernel.operands.clone();
-    let mut operands = launch.operands.clone();
-    for (d, o) in declared.iter_mut().zip(&operands) {
-        d.inner = match (kept, o.strides.get(vector_axis)) {
-            (0, _) | (_, Some(1) | None) => Inner::Unit,
-            (_, Some(0)) if d.role == Role::In => Inner::Broadcast,
-            _ => Inner::Strided,
-        };
-    }
-    let mut strides: smallvec::SmallVec<[isize; 4]> = smallvec::SmallVec::from_elem(0, extents.len());
-    strides[..kept].copy_from_slice(&lazuli_kernel::shape::row_strides(&extents[..kept]));
+) -> Kernel {
+    let own = kernel.operands.iter().zip(classes);
+    let mut operands: Vec<Operand> = own.map(|(&operand, &inner)| Operand { inner, ..operand }).collect();
     // Numbers of the operands that hold each accumulator's results.
     let mut places = Vec::with_capacity(states.len());
     for state in states {
         let mut add = |dtype| {
-            declared.push(Declared { dtype, role: Role::In, inner: Inner::Unit });
-            operands.push(Operand { strides: strides.clone(), len: 0 });
-            declared.len() as u32 - 1
+            operands.push(Operand { dtype, role: Role::In, inner: Inner::Unit });
+            operands.len() as u32 - 1
         };
         let value = add(state.dtype);
         let position = matches!(state.how, How::Best(_)).then(|| add(DType::I64));
@@ -302,13 +305,12 @@ fn epilogue_map(
         })
         .collect();
     let stores = stores.iter().map(|s| Store { operand: s.operand, value: move_value(s.value) }).collect();
-    let map = Kernel {
+    Kernel {
         rank: kernel.rank,
-        vector_axis: vector_axis as u32,
+        vector_axis: kept.saturating_sub(1) as u32,
         params: kernel.params.clone(),
-        operands: declared,
+        operands,
         body,
         nest: Nest::Map { stores },
-    };
-    (map, operands)
+    }
 }

@@ -10,12 +10,13 @@ mod passes;
 use super::fold::{BLOCK, Best, Bytes, Fold, PARTIALS, best_of, fold_of};
 use super::map::STREAM_BYTES;
 use super::reduce::halve;
-use super::{Bound, Context, Need, PARALLEL, Room, Scratch, cost_per_point, row_strides};
+use super::{Bound, Context, Need, Operands, PARALLEL, Room, Scratch, cost_per_point, row_strides};
 use crate::kernels::Function;
 use crate::tile::{Bases, Operand, Part, Tile};
 use lazuli_kernel::{DType, Inner, Nest, Result, small};
+use passes::plan;
 use passes::{Fact, Source};
-pub use passes::{Facts, Passes, plan};
+pub use passes::{Facts, Passes};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -87,7 +88,7 @@ fn class(stride: Option<&isize>) -> Inner {
 
 impl Rows {
     pub fn new(launch: &Bound<'_>) -> Result<Self> {
-        let Bound { kernels, kernel, extents, operands, .. } = launch;
+        let Bound { known, kernel, extents, operands, .. } = launch;
         let Nest::Rows { accumulators, stores, .. } = &kernel.nest else { unreachable!("the caller has rows") };
         let kept = extents.len() - kernel.reduced() as usize;
         let n: usize = extents[kept..].iter().product();
@@ -97,7 +98,7 @@ impl Rows {
         let vector_axis = if across { kept - 1 } else { kernel.vector_axis as usize };
         let dense = row_strides(extents, kept);
         // A bool in memory may be any byte.
-        let fact = |(o, d): (&Operand, &lazuli_kernel::Operand)| {
+        let fact = |(o, d): (&Operand<'_>, &lazuli_kernel::Operand)| {
             let own = &o.strides[kept..];
             let fits = (0..dense.len()).all(|a| extents[kept + a] == 1 || own[a] == dense[a]);
             Fact {
@@ -108,7 +109,7 @@ impl Rows {
             }
         };
         let facts = Facts { vector_axis, operands: small(operands.iter().zip(&kernel.operands).map(fact)) };
-        let planned = kernels.passes(kernel, facts);
+        let planned = known.passes.get(facts, |facts| plan(kernel, facts));
         let Passes { passes, epilogue, buffers, scalars, elements } = &*planned;
         let moves = |o: &usize| (kept..extents.len()).any(|a| operands[*o].strides[a] != 0);
         let own = (0..operands.len()).filter(moves).map(|o| kernel.operands[o].dtype.itemsize());
@@ -118,7 +119,7 @@ impl Rows {
         let together = (budget / bytes.saturating_mul(n.max(1))).max(least).clamp(1, last.max(1));
 
         let layout = Layout { extents, kept, across, together, n };
-        let types = kernel.dtypes();
+        let types = &known.types;
         let state = |(a, &elements): (&lazuli_kernel::Accumulator, &Source)| {
             let dtype = types[a.value.0 as usize];
             let how = match fold_of(a.combine, dtype) {
@@ -420,12 +421,13 @@ impl Layout<'_> {
         strides
     }
     fn bind(&self, launch: &Bound<'_>, map: &passes::Map, stream: bool) -> Result<Map> {
+        let (points, rows) = (self.points(), self.rows());
         let operand = |source: &Source| match *source {
-            Source::Launch(o) => launch.operands[o as usize].clone(),
-            Source::Buffer(_) => Operand { strides: self.points(), len: 0 },
-            _ => Operand { strides: self.rows(), len: 0 },
+            Source::Launch(o) => launch.operands[o as usize],
+            Source::Buffer(_) => Operand { strides: &points, len: 0 },
+            _ => Operand { strides: &rows, len: 0 },
         };
-        let operands: Vec<Operand> = map.sources.iter().map(operand).collect();
+        let operands: Operands<'_> = small(map.sources.iter().map(operand));
         let tile = Tile::new(launch.kernels, &map.kernel, launch.extents, &operands, launch.params, stream)?;
         Ok(Map { tile, sources: map.sources.clone() })
     }

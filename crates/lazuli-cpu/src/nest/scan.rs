@@ -6,6 +6,7 @@
 use super::fold::{Element, Operator, with_operator, with_type};
 use super::{Bound, Context, Need, PARALLEL, Room, Scratch, cost_per_point};
 use crate::kernels::Function;
+use crate::known::MapKernel;
 use crate::tile::{Bases, Operand, Part, Tile};
 use lazuli_kernel::{
     BinaryOp, DType, Emit, Inner, Inst, Kernel, Nest, Operand as Declared, Result, Role, ScanOp, Store, Value,
@@ -29,7 +30,7 @@ pub struct Scan {
 enum Step {
     Binary(BinaryOp),
     /// A generated map of two numbers to one.
-    Map(Tile),
+    Map(Box<Tile>),
 }
 
 impl Scan {
@@ -41,17 +42,17 @@ impl Scan {
         value: Value,
         store: u32,
     ) -> Result<Self> {
-        let Bound { kernels, kernel, extents, params, .. } = launch;
-        let mut buffers = launch.with_buffers(1);
-        let strides = &mut buffers.last_mut().expect("the buffer").strides;
+        let Bound { kernels, kernel, extents, .. } = launch;
+        let mut strides = launch.no_strides();
         strides[extents.len() - 1] = 1;
-        let body = Tile::new(kernels, &launch.body_map(&[value]), extents, &buffers, params, false)?;
+        let body = launch.body_tile(&[value], &strides)?;
         let dtype = kernel.operands[store as usize].dtype;
         let step = match op.binary() {
             Some(op) => Step::Binary(op),
             None => {
-                let operands = vec![Operand { strides: [].into_iter().collect(), len: 0 }; 3];
-                Step::Map(Tile::new(kernels, &logaddexp(dtype), &[], &operands, &[], false)?)
+                let map = MapKernel::new(logaddexp(dtype));
+                let operands = [Operand { strides: &[], len: 0 }; 3];
+                Step::Map(Box::new(Tile::new(kernels, &map, &[], &operands, &[], false)?))
             }
         };
         Ok(Self { body, target: store as usize, dtype, step, identity: op.identity(dtype).bits, reverse, exclusive })

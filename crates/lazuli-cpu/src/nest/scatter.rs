@@ -13,16 +13,17 @@ use super::map::run_parallel;
 use super::{Bound, Context, Need, Room, Scratch, boxes, row_strides};
 use crate::kernels::Function;
 use crate::tile::{Bases, Part, Tile};
-use lazuli_kernel::{DType, Result, ScatterOp, Value};
+use lazuli_kernel::{DType, Result, ScatterOp, Value, small};
 use runs::Runs;
+use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::Arc;
 
 const CHUNK: usize = 4096;
 
 pub enum Scatter {
-    Runs(Runs),
-    Points(Points),
+    Runs(Box<Runs>),
+    Points(Box<Points>),
 }
 
 /// What is done at each point, as the kernel's nest says it.
@@ -49,8 +50,8 @@ pub struct Points {
 impl Scatter {
     pub fn new(launch: &Bound<'_>, update: Update) -> Result<Self> {
         Ok(match Runs::new(launch, update)? {
-            Some(runs) => Scatter::Runs(runs),
-            None => Scatter::Points(Points::new(launch, update)?),
+            Some(runs) => Scatter::Runs(Box::new(runs)),
+            None => Scatter::Points(Box::new(Points::new(launch, update)?)),
         })
     }
 
@@ -166,14 +167,10 @@ impl Located<'_> {
 impl Points {
     fn new(launch: &Bound<'_>, update: Update) -> Result<Self> {
         let Update { op, target, index, mask, value } = update;
-        let Bound { kernels, kernel, extents, operands, params } = launch;
-        let values: Vec<Value> = [index, value].into_iter().chain(mask).collect();
+        let Bound { kernel, extents, operands, .. } = launch;
+        let values: SmallVec<[Value; 3]> = small([index, value].into_iter().chain(mask));
         // Row-major, so that a chunk of the loop space is consecutive in the buffers.
-        let mut buffers = launch.with_buffers(values.len());
-        for buffer in &mut buffers[operands.len()..] {
-            buffer.strides = row_strides(extents, 0).into();
-        }
-        let body = Tile::new(kernels, &launch.body_map(&values), extents, &buffers, params, false)?;
+        let body = launch.body_tile(&values, &row_strides(extents, 0))?;
         let len = operands[target as usize].len;
         let dtype = kernel.operands[target as usize].dtype;
         Ok(Self { body, op, target: target as usize, len, dtype, masked: mask.is_some() })

@@ -6,8 +6,9 @@
 use super::map::cut;
 use super::{Context, Launch, PARALLEL, Room, Work};
 use crate::kernels::{Function, Kernels};
+use crate::known::Known;
 use crate::tile::{Bases, Part};
-use lazuli_kernel::{Binding, Kernel, Result, Slot};
+use lazuli_kernel::{Binding, Result, Slot};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -28,9 +29,11 @@ enum Task {
 }
 
 impl Launches {
-    pub fn new(kernels: &Kernels, kernel: &Kernel, bindings: &[Binding], threads: usize) -> Result<Self> {
-        let ready = |b: &Binding| Launch::new(kernels, kernel, &b.extents, &b.args, &b.params, threads);
-        let mut launches: Vec<Launch> = bindings.iter().map(ready).collect::<Result<_>>()?;
+    pub fn new(kernels: &Kernels, known: &Known, bindings: &[Binding], threads: usize) -> Result<Self> {
+        let mut launches = Vec::with_capacity(bindings.len());
+        for Binding { extents, args, params } in bindings {
+            launches.push(Launch::new(kernels, known, extents, args, params, threads)?);
+        }
         let total: usize = launches.iter().map(|l| l.cost).fold(0, usize::saturating_add);
         if launches.len() == 1 || threads == 1 || total < PARALLEL {
             return Ok(Self { alone: launches.len(), launches, tasks: Vec::new(), each: 0 });

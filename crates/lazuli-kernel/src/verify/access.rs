@@ -1,4 +1,6 @@
 //! The bytes that a step touches through one argument, and whether two such sets meet.
+//!
+//! Bytes are counted in 64 bits: a slot has no more, so that what does not fit is out of bounds.
 
 use smallvec::SmallVec;
 
@@ -13,10 +15,10 @@ pub(super) enum Space {
 /// One loop axis of an access.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Axis {
-    pub number: usize,
-    pub extent: i128,
+    pub number: u32,
+    pub extent: i64,
     /// In bytes.
-    pub stride: i128,
+    pub stride: i64,
 }
 
 /// The bytes that one argument of a step touches, one element per point of the step's loop space.
@@ -24,12 +26,12 @@ pub(super) struct Axis {
 pub(super) struct Access {
     pub space: Space,
     /// Byte of the space where all indices are 0.
-    pub base: i128,
+    pub base: i64,
     /// First byte touched and the one behind the last.
-    pub span: (i128, i128),
+    pub span: (i64, i64),
     /// The loop axes that it moves along, or (if it writes) should.
     pub axes: SmallVec<[Axis; 4]>,
-    pub itemsize: i128,
+    pub itemsize: i64,
     /// Each point of a kernel touches the one element that its indices give. Not so computed positions and library calls.
     pub pointwise: bool,
     pub writes: bool,
@@ -38,29 +40,44 @@ pub(super) struct Access {
 }
 
 impl Access {
-    /// The access of elements along these axes, from byte `base` of a space on; at the point, within the first binding.
-    pub fn new(space: Space, base: i128, axes: SmallVec<[Axis; 4]>, itemsize: i128, writes: bool) -> Self {
-        let (mut low, mut high) = (base, base + itemsize);
-        for axis in &axes {
-            let reach = (axis.extent - 1) * axis.stride;
-            if reach < 0 { low += reach } else { high += reach }
-        }
-        Self { space, base, axes, span: (low, high), itemsize, pointwise: true, writes, binding: 0 }
+    /// The access of one element at byte `base` of a space; at the point, within the first binding. None if that is too far.
+    #[inline]
+    pub fn new(space: Space, base: i64, itemsize: i64, writes: bool) -> Option<Self> {
+        let span = (base, base.checked_add(itemsize)?);
+        Some(Self { space, base, axes: SmallVec::new(), span, itemsize, pointwise: true, writes, binding: 0 })
+    }
+
+    /// Lets it move along an axis, whose extent is not 0. None if that is too far.
+    #[inline]
+    pub fn move_along(&mut self, axis: Axis) -> Option<()> {
+        let reach = (axis.extent - 1).checked_mul(axis.stride)?;
+        let end = if reach < 0 { &mut self.span.0 } else { &mut self.span.1 };
+        *end = end.checked_add(reach)?;
+        self.axes.push(axis);
+        Some(())
     }
 
     /// Whether two points never share an element: sorted by stride, each axis steps over all that the ones below it span.
     pub fn is_injective(&self) -> bool {
-        let mut axes = self.axes.clone();
-        axes.sort_by_key(|axis| axis.stride.abs());
+        // Most often they are sorted, the innermost last.
+        self.steps_over(self.axes.iter().rev()) || {
+            let mut axes = self.axes.clone();
+            axes.sort_by_key(|axis| axis.stride.abs());
+            self.steps_over(axes.iter())
+        }
+    }
+
+    /// Whether each axis steps over all that the ones before it span.
+    fn steps_over<'a>(&self, mut axes: impl Iterator<Item = &'a Axis>) -> bool {
         let mut reach = self.itemsize;
-        axes.into_iter().all(|axis| {
+        axes.all(|axis| {
             let clear = axis.stride.abs() >= reach;
             reach += (axis.extent - 1) * axis.stride.abs();
             clear
         })
     }
 
-    /// Whether every point of one binding touches the same bytes through both.
+    /// Whether every point of one binding touches the same bytes through both, if their spaces are one.
     pub fn is_same_map(&self, other: &Access) -> bool {
         self.pointwise
             && other.pointwise
@@ -70,11 +87,8 @@ impl Access {
             && self.axes == other.axes
     }
 
-    /// Whether the two are known to touch no common byte: they lie apart, or interleave as the parts of complex numbers do.
-    pub fn is_disjoint(&self, other: &Access) -> bool {
-        if self.space != other.space {
-            return true;
-        }
+    /// Whether the two are known to touch no common byte, were their spaces one: they lie apart, or interleave as the parts of complex numbers do.
+    pub fn is_apart(&self, other: &Access) -> bool {
         let ((a, a_end), (b, b_end)) = (self.span, other.span);
         if a_end <= b || b_end <= a {
             return true;
@@ -88,14 +102,9 @@ impl Access {
     }
 }
 
-/// More elements than any machine's memory has, and few enough that spans fit in 128 bits.
+/// More elements than any machine's memory has, and few enough that bytes of so many fit in 64 bits.
 pub(super) const FAR: u64 = 1 << 48;
 
-/// Accesses of a step that reads and writes its arguments in an order of its own.
-pub(super) fn wholes(accesses: impl IntoIterator<Item = Option<Access>>) -> Vec<Access> {
-    accesses.into_iter().flatten().map(|a| Access { pointwise: false, ..a }).collect()
-}
-
-fn gcd(a: i128, b: i128) -> i128 {
+fn gcd(a: i64, b: i64) -> i64 {
     if b == 0 { a } else { gcd(b, a % b) }
 }

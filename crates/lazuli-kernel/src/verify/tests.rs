@@ -149,6 +149,15 @@ fn accesses_stay_in_bounds() {
     check_plan("ok", vec![copying(0, arg(Input(0), 999, &[-2, -1]), out())], &[]);
     check_plan("too far", vec![copying(8, arg(Input(0), 0, &[isize::MIN, 1]), out())], &[]);
     check_plan("overflow", vec![copying(usize::MAX, arg(Input(0), 0, &[0, 0]), out())], &[]);
+    // Bytes that 64 bits do not count: 2⁷¹ behind the first or before it.
+    let distant = |stride| vec![copying((1 << 23) + 1, arg(Input(0), 0, &[stride, 1]), out())];
+    check_plan("touches bytes 0..2361183241434822606856 of 64", distant(1 << 46), &[]);
+    check_plan("touches bytes -2361183241434822606848..8 of 64", distant(-(1 << 46)), &[]);
+    check_plan(
+        "touches bytes 73786976294838206460..",
+        vec![copying(8, arg(Input(0), usize::MAX, &[2, 1]), out())],
+        &[],
+    );
     check_plan("there is no slot input5", vec![copying(8, arg(Input(5), 0, &[2, 1]), out())], &[]);
     check_plan("the caller's", vec![copying(8, out(), arg(Input(0), 0, &[2, 1]))], &[]);
     check_plan("ok", vec![copying(8, arg(Input(0), 0, &[2, 1]), arg(temp(64, 64), 0, &[2, 1]))], &[]);

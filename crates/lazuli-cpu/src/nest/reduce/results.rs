@@ -2,7 +2,7 @@
 
 use crate::nest::fold::{Best, Bytes, Fold, NOTHING, PARTIALS};
 use crate::nest::{Room, Scratch};
-use lazuli_kernel::DType;
+use lazuli_kernel::{DType, Strides};
 
 /// An accumulator.
 pub(super) struct State {
@@ -16,7 +16,7 @@ pub(super) enum From {
     /// A buffer, by number.
     Buffer(usize),
     /// An operand, by number, and bytes between its elements along each axis.
-    Operand(usize, Vec<isize>),
+    Operand(usize, Strides),
 }
 
 pub(super) enum How {

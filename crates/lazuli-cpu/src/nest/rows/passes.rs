@@ -5,6 +5,7 @@
 //!
 //! Absent: memory and orders of combination; see [`super`].
 
+use crate::known::MapKernel;
 use lazuli_kernel::{DType, Inner, Inst, Kernel, Nest, Operand, Role, Store, Value};
 use smallvec::SmallVec;
 use std::collections::BinaryHeap;
@@ -31,7 +32,7 @@ pub enum Source {
 /// A map, and where its operands lie.
 #[derive(Debug)]
 pub struct Map {
-    pub kernel: Kernel,
+    pub kernel: MapKernel,
     pub sources: Vec<Source>,
 }
 
@@ -455,6 +456,6 @@ impl<'a> Writer<'a> {
             body: self.body,
             nest: Nest::Map { stores: self.stores },
         };
-        Map { kernel: map, sources: self.sources }
+        Map { kernel: MapKernel::new(map), sources: self.sources }
     }
 }

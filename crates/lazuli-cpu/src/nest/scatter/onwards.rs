@@ -5,11 +5,11 @@
 //! meets its updates in their order.
 
 use super::super::map::streams;
-use super::super::{Bound, Context, Need, PARALLEL, Room, Scratch, boxes, cost_per_point, places};
+use super::super::{Bound, Context, Need, PARALLEL, Places, Room, Scratch, boxes, cost_per_point, places};
 use super::{Located, Scatter, Share, Update};
 use crate::kernels::{Function, Kernels};
 use crate::tile::{Bases, Part, Tile};
-use lazuli_kernel::{DType, Inst, Nest, Pass, Result, Role, Slot, Store};
+use lazuli_kernel::{Binding, DType, Inst, Nest, Pass, Result, Role, Slot, Store};
 use std::sync::Arc;
 
 /// Elements of a block, about: it should stay in the first-level cache beside what else the map goes through.
@@ -25,7 +25,7 @@ pub struct Onwards {
     /// The argument that the target is as it lies, row by row.
     direct: Option<usize>,
     /// Of each pass, the slot of each argument and the byte within it of the element with all indices 0.
-    args: [Vec<(Slot, usize)>; 3],
+    args: [Places; 3],
     dtype: DType,
     /// Elements of the target, and of a block.
     len: usize,
@@ -37,9 +37,13 @@ pub struct Onwards {
 impl Onwards {
     /// For at most so many threads.
     pub fn new(kernels: &Kernels, passes: &lazuli_kernel::Scatter, threads: usize) -> Result<Self> {
-        let [target, updates, epilogue] = passes.passes().map(|Pass { kernel, binding }| {
-            Bound::new(kernels, kernel, &binding.extents, &binding.args, &binding.params)
-        });
+        let known = |pass: &Pass| kernels.known(&pass.kernel);
+        let known = [known(&passes.target)?, known(&passes.updates)?, known(&passes.epilogue)?];
+        let bound = |n: usize| {
+            let Binding { extents, args, params } = &passes.passes()[n].binding;
+            Bound::new(kernels, &known[n], extents, args, params)
+        };
+        let [target, updates, epilogue] = [0, 1, 2].map(bound);
         let &Nest::Scatter { op, target: updated, index, mask, value } = &updates.kernel.nest else {
             unreachable!("the verifier has seen that they are a scatter")
         };

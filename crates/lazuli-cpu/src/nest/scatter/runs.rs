@@ -8,7 +8,7 @@ use super::super::{Bound, Context, Need, PARALLEL, Room, Scratch, cost_per_point
 use super::{Located, Share, Update};
 use crate::kernels::Function;
 use crate::tile::{Bases, Part, Tile};
-use lazuli_kernel::{BinaryOp, Combine, DType, Inst, Result, ScatterOp, Value};
+use lazuli_kernel::{BinaryOp, Combine, DType, Inst, Result, ScatterOp, Value, small};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -39,20 +39,17 @@ impl Runs {
     /// None if updates are no runs, or short ones.
     pub fn new(launch: &Bound<'_>, update: Update) -> Result<Option<Self>> {
         let Update { op, target, index, mask, value } = update;
-        let Bound { kernels, kernel, extents, operands, params } = launch;
+        let Bound { kernel, extents, operands, .. } = launch;
         if extents.last().is_none_or(|&n| n < LONG) || !is_run(launch, index, mask) {
             return Ok(None);
         }
         let (target, last) = (target as usize, extents.len() - 1);
-        let of_run: Vec<Value> = [index].into_iter().chain(mask).collect();
-        let mut buffers = launch.with_buffers(of_run.len());
-        for buffer in &mut buffers[operands.len()..] {
-            buffer.strides = row_strides(&extents[..last], 0).into_iter().chain([1]).collect();
-        }
-        let positions = Tile::new(kernels, &launch.body_map(&of_run), extents, &buffers, params, false)?;
-        let mut buffers = launch.with_buffers(1);
-        buffers[operands.len()].strides[last] = 1;
-        let values = Tile::new(kernels, &launch.body_map(&[value]), extents, &buffers, params, false)?;
+        let of_run: SmallVec<[Value; 2]> = small([index].into_iter().chain(mask));
+        let mut strides = row_strides(&extents[..last], 0);
+        strides.push(1);
+        let positions = launch.body_tile(&of_run, &strides)?;
+        strides[..last].fill(0);
+        let values = launch.body_tile(&[value], &strides)?;
         let dtype = kernel.operands[target].dtype;
         let direct = match kernel.body[value.0 as usize] {
             // Bytes that are no bool have to become one.

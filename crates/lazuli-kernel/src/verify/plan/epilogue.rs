@@ -1,7 +1,7 @@
 //! Proofs about steps that hand on a result to an epilogue.
 
-use super::super::access::{Access, wholes};
-use super::Uses;
+use super::super::uses::Uses;
+use super::{Accesses, as_wholes};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ir::{Kernel, Nest, Role};
@@ -10,14 +10,16 @@ use crate::shape::{self, Shape, Strides};
 use crate::small::small;
 
 impl Plan {
-    /// A product whose elements go through a map that was checked. What that writes is nothing that the product reads, and no element of what it reads itself but at the
+    /// Adds what a product touches whose elements go through a map. What that writes is nothing that the product reads, and no element of what it reads itself but at the
     /// same points: other tiles are still to come.
     pub(super) fn product_accesses(
         &self,
         call: &LibraryCall,
         kernel: &Kernel,
+        uses: &Uses,
         binding: &Binding,
-    ) -> Result<Vec<Access>> {
+        out: &mut Accesses,
+    ) -> Result<()> {
         let wrong = |message: &str| Err(Error::internal("verify", message));
         let LibraryCall::Matmul { dtype, batch, m, n, k, a, b, c } = call else {
             return wrong("only a product has an epilogue");
@@ -36,15 +38,14 @@ impl Plan {
         if c.slot != Slot::Result || c.offset != 0 || c.strides.len() != result.len() || !lies_well {
             return wrong("the result of the product is not where its epilogue expects it");
         }
-        let uses = Uses::of(kernel);
-        let factors = self.factors(*dtype, batch, [*m, *n, *k], [a, b])?;
-        let mut accesses = wholes(factors);
-        self.binding_accesses(kernel, &uses, binding, true, &mut accesses)?;
+        self.factors(*dtype, batch, [*m, *n, *k], [a, b], out)?;
+        as_wholes(out);
+        self.binding_accesses(kernel, uses, binding, true, out)?;
         // Complex numbers are read as their parts.
         let (parts, part) = if dtype.is_complex() { (2, DType::F32) } else { (1, *dtype) };
         let Some(row) = row_strides(&points, *dtype) else { return wrong("the result of the product is too large") };
         let strides: Strides = small(row.iter().map(|s| s * parts));
-        for ((operand, arg), uses) in kernel.operands.iter().zip(&binding.args).zip(&uses) {
+        for ((operand, arg), uses) in kernel.operands.iter().zip(&binding.args).zip(uses.iter()) {
             let reads_its_point = operand.role == Role::In
                 && operand.dtype == part
                 && !uses.computed
@@ -54,12 +55,12 @@ impl Plan {
                 return wrong("an epilogue reads the result of the product at its own points, and does not write it");
             }
         }
-        Ok(accesses)
+        Ok(())
     }
 
-    /// A scatter that a map follows, all kernels checked. What the map writes is nothing that the updates read, and no element of what it or the target is computed
+    /// Adds what a scatter touches that a map follows; `uses` are those of its passes. What the map writes is nothing that the updates read, and no element of what it or the target is computed
     /// from but at the same points: other blocks are still to come.
-    pub(super) fn scatter_accesses(&self, scatter: &Scatter) -> Result<Vec<Access>> {
+    pub(super) fn scatter_accesses(&self, scatter: &Scatter, uses: [&Uses; 3], out: &mut Accesses) -> Result<()> {
         let wrong = |message: &str| Err(Error::internal("verify", message));
         let Scatter { target, updates, epilogue } = scatter;
         let (Nest::Map { stores }, Nest::Map { .. }) = (&target.kernel.nest, &epilogue.kernel.nest) else {
@@ -81,12 +82,10 @@ impl Plan {
         let others = |pass: &Pass, own: u32| {
             pass.binding.args.iter().enumerate().any(|(o, arg)| o != own as usize && is_result(arg))
         };
-        let mut accesses = Vec::new();
-        for (pass, is_update) in [(target, false), (updates, true), (epilogue, false)] {
-            let uses = Uses::of(&pass.kernel);
-            let first = accesses.len();
-            self.binding_accesses(&pass.kernel, &uses, &pass.binding, true, &mut accesses)?;
-            accesses[first..].iter_mut().for_each(|a| a.pointwise &= !is_update);
+        for ((pass, uses), is_update) in scatter.passes().into_iter().zip(uses).zip([false, true, false]) {
+            let first = out.len();
+            self.binding_accesses(&pass.kernel, uses, &pass.binding, true, out)?;
+            out[first..].iter_mut().for_each(|a| a.pointwise &= !is_update);
         }
         let stored = &target.kernel.operands[store.operand as usize];
         if !lies_well(&target.binding.args[store.operand as usize])
@@ -102,15 +101,15 @@ impl Plan {
         if updates.kernel.operands[updated as usize].dtype != dtype {
             return wrong("the updates of a scatter are not of the dtype of its target");
         }
-        let uses = Uses::of(&epilogue.kernel);
-        for ((operand, arg), uses) in epilogue.kernel.operands.iter().zip(&epilogue.binding.args).zip(&uses) {
+        let [.., uses] = uses;
+        for ((operand, arg), uses) in epilogue.kernel.operands.iter().zip(&epilogue.binding.args).zip(uses.iter()) {
             let reads_its_point =
                 operand.role == Role::In && operand.dtype == dtype && !uses.computed && lies_well(arg);
             if is_result(arg) && !reads_its_point {
                 return wrong("an epilogue reads the result of the scatter at its own points, and does not write it");
             }
         }
-        Ok(accesses)
+        Ok(())
     }
 }
 
