@@ -119,8 +119,17 @@ impl Guards {
 #[derive(Debug)]
 pub(crate) struct Bound {
     pub outputs: SmallVec<[Aval; 1]>,
-    /// The traced graph for these shapes, where it took more than running shape rules, until the first run takes it.
+    /// Whether something in the traced graph was made anew for these shapes.
+    pub is_remade: bool,
+    /// That graph, until the first run takes it.
     graph: Mutex<Option<Graph>>,
+}
+
+impl Bound {
+    /// The traced graph for these shapes, if it was made when they were bound and nobody has taken it.
+    pub fn take(&self) -> Option<Graph> {
+        self.graph.lock().unwrap_or_else(|e| e.into_inner()).take()
+    }
 }
 
 /// The shapes of a call's arguments in one list: of each the rank and the extents.
@@ -181,12 +190,12 @@ impl Guards {
         self.bound.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// The binding of these arguments; `make` gives the traced graph for them if it is a new one. It is kept for the run if making it took
-    /// more than running shape rules.
+    /// The binding of these arguments; if it is a new one, `infer` gives the outputs' avals, if running shape rules is enough for them, else `make` the traced graph. It is
+    /// kept for the run then.
     pub fn bind(
         &self,
         arguments: &[Array],
-        is_remade: bool,
+        infer: impl FnOnce() -> Result<Option<SmallVec<[Aval; 1]>>>,
         make: impl FnOnce() -> Result<Graph>,
     ) -> Result<Arc<Bound>> {
         let key = key_of(arguments.iter().map(|a| &a.aval().shape[..]));
@@ -194,9 +203,13 @@ impl Guards {
             return Ok(bound.clone());
         }
         self.check(arguments)?;
-        let graph = make().map_err(|e| self.fails(e))?;
-        let outputs = graph.output_avals().into();
-        let bound = Arc::new(Bound { outputs, graph: Mutex::new(is_remade.then_some(graph)) });
+        let bound = Arc::new(match infer().map_err(|e| self.fails(e))? {
+            Some(outputs) => Bound { outputs, is_remade: false, graph: Mutex::default() },
+            None => {
+                let graph = make().map_err(|e| self.fails(e))?;
+                Bound { outputs: graph.output_avals().into(), is_remade: true, graph: Mutex::new(Some(graph)) }
+            }
+        });
         let mut known = self.bindings();
         if known.len() >= BINDINGS {
             known.clear();
@@ -205,10 +218,9 @@ impl Guards {
         Ok(bound)
     }
 
-    /// The traced graph for arguments of these shapes, if it was made when they were bound and nobody has taken it.
-    pub fn take<'a>(&self, shapes: impl Iterator<Item = &'a [usize]>) -> Option<Graph> {
-        let bound = self.bindings().get(&key_of(shapes)[..])?.clone();
-        bound.graph.lock().unwrap_or_else(|e| e.into_inner()).take()
+    /// The binding of arguments of these shapes, if it is known.
+    pub fn known<'a>(&self, shapes: impl Iterator<Item = &'a [usize]>) -> Option<Arc<Bound>> {
+        self.bindings().get(&key_of(shapes)[..]).cloned()
     }
 
     /// Whether every test comes out as it did at the trace.

@@ -50,6 +50,8 @@ pub struct Program {
     guards: Option<Guards>,
     /// Of a shapeless program: what was compiled for some shapes and helps for others.
     templates: Templates,
+    /// Whether rules have made bodies of calls in it.
+    has_rules: bool,
 }
 
 /// What the trace of a function recorded.
@@ -178,6 +180,7 @@ impl Program {
             bindings: Mutex::default(),
             guards: None,
             templates: Templates::default(),
+            has_rules: self.has_rules,
         })
     }
 
@@ -230,6 +233,7 @@ impl Program {
         let times = Times { simplify: begin.elapsed(), ..Times::default() };
         let (outputs, effect) = (traced.output_avals().into(), traced.effect());
         let (first, bindings, templates) = (OnceLock::new(), Mutex::default(), Templates::default());
+        let has_rules = traced.has_rules();
         Program {
             name,
             traced,
@@ -243,6 +247,7 @@ impl Program {
             bindings,
             guards,
             templates,
+            has_rules,
         }
     }
 
@@ -297,17 +302,26 @@ impl Program {
         let arguments = self.traced.arguments();
         // Simplification holds for all extents, but not for all ranks, and not for bodies that are made anew.
         let same_rank = arguments.iter().zip(shapes.clone()).all(|(&v, s)| self.traced.shape_of(v).len() == s.len());
-        let guards = match &self.guards {
-            Some(guards) if !same_rank || self.traced.is_remade() => guards,
-            _ => {
-                let graph = rebound(&self.simplified, shapes, &self.constants)?;
-                return Ok(Bound { graph, is_made: false });
-            }
-        };
-        let graph = match guards.take(shapes.clone()) {
-            Some(graph) => graph,
-            None => rebound(&self.traced, shapes, &self.constants)?,
-        };
+        let mut made = None;
+        let holds = same_rank
+            && match &self.guards {
+                Some(guards) if self.has_rules => match guards.known(shapes.clone()) {
+                    Some(bound) => {
+                        made = bound.take();
+                        !bound.is_remade
+                    }
+                    None => self.rebound_avals(shapes.clone())?.is_some(),
+                },
+                _ => true,
+            };
+        if holds || self.guards.is_none() {
+            let graph = rebound(&self.simplified, shapes, &self.constants)?;
+            return Ok(Bound { graph, is_made: false });
+        }
+        let graph = made.map_or_else(|| rebound(&self.traced, shapes, &self.constants), Ok)?;
+        if self.options.simplify {
+            count(&COUNTERS.simplifications);
+        }
         Ok(Bound { graph: simplified(&graph, self.options), is_made: true })
     }
     /// What a graph that is bound is compiled to, for inputs that lie like this.
@@ -317,6 +331,18 @@ impl Program {
             true => self.templates.compile(&bound.graph, layouts, &options),
             false => lazuli_compile::compile(&bound.graph, layouts, &options),
         }
+    }
+    /// The avals of the traced graph's outputs for arguments of these shapes; `None` if something in it has to be made anew for them.
+    fn rebound_avals<'a>(&self, shapes: impl Iterator<Item = &'a [usize]>) -> Result<Option<SmallVec<[Aval; 1]>>> {
+        let mut inputs: Vec<&[usize]> = shapes.collect();
+        inputs.extend(self.constants.iter().map(|c| &c.aval().shape[..]));
+        let traced = &self.traced;
+        let Some(avals) = traced.rebound_avals(inputs.into_iter(), false)? else { return Ok(None) };
+        let of = |a: &Atom| match a {
+            Atom::Var(v) => avals[v.0 as usize].clone(),
+            literal => traced.aval(*literal),
+        };
+        Ok(Some(traced.outputs.iter().map(of).collect()))
     }
 
     pub(crate) fn guards(&self) -> Option<&Guards> {
@@ -334,7 +360,8 @@ impl Program {
     #[inline]
     fn output_avals(&self, arguments: &[Array]) -> Result<SmallVec<[Aval; 1]>> {
         if let Some(guards) = &self.guards {
-            let bound = guards.bind(arguments, self.traced.is_remade(), || self.graph_for(arguments))?;
+            let shapes = arguments.iter().map(|a| &a.aval().shape[..]);
+            let bound = guards.bind(arguments, || self.rebound_avals(shapes), || self.graph_for(arguments))?;
             return Ok(copy_of(&bound.outputs));
         }
         let same =

@@ -8,7 +8,7 @@ use crate::shapeless::{self, is_symbolic};
 use crate::trace::{self, Cut, Trace};
 use lazuli_ir::param::{Param, Params, join};
 use lazuli_ir::prims::{GraphRule, ReduceOp};
-use lazuli_ir::{Aval, Error, Graph, Result, Scalar, Shape, shape};
+use lazuli_ir::{AnyShapes, Aval, Error, Graph, Result, Scalar, Shape, shape};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -263,18 +263,17 @@ impl Transform {
             let graph = graph.rebind(shapes)?;
             if shapeless { graph.inline_rules() } else { Ok(graph) }
         };
-        let point = |primals: usize, between: usize| {
-            let shapes = operands[..primals].iter().chain(&operands[primals + between..]).map(|a| a.shape.clone());
-            let point = at(&shapes.collect::<Vec<_>>())?;
+        let point = |(primals, between)| {
+            let point = at(&inputs_of(operands, primals, between).cloned().collect::<Vec<_>>())?;
             Ok::<_, Error>((point, (0..primals).collect::<Vec<_>>()))
         };
         match self {
-            &Transform::Vjp { primals, cotangents } => {
-                let (point, wrt) = point(primals, cotangents)?;
+            Transform::Vjp { .. } => {
+                let (point, wrt) = point(self.operands())?;
                 lazuli_transform::vjp(&point, &wrt)
             }
-            &Transform::Jvp { primals } => {
-                let (point, wrt) = point(primals, primals)?;
+            Transform::Jvp { .. } => {
+                let (point, wrt) = point(self.operands())?;
                 lazuli_transform::jvp(&point, &wrt)
             }
             Transform::Vmap { in_axes, out_axes } => {
@@ -286,7 +285,30 @@ impl Transform {
         }
     }
 
-    /// Transforms a graph for its operands and records the result; in a shapeless trace anew for each binding of shapes.
+    /// The number of primals, and that of the operands between those and the others.
+    fn operands(&self) -> (usize, usize) {
+        match self {
+            &Transform::Vjp { primals, cotangents } => (primals, cotangents),
+            &Transform::Jvp { primals } => (primals, primals),
+            Transform::Vmap { in_axes, .. } => (in_axes.len(), 0),
+        }
+    }
+
+    /// The transformed graph as one for other shapes too, if it is a derivative, and if there is one.
+    fn for_any_shapes(&self, graph: &Graph, operands: &[&Aval]) -> Option<AnyShapes> {
+        let (primals, between) = self.operands();
+        let wrt: Vec<usize> = (0..primals).collect();
+        let transformed = match self {
+            Transform::Vjp { .. } => lazuli_transform::vjp_for_any_shapes,
+            Transform::Jvp { .. } => lazuli_transform::jvp_for_any_shapes,
+            Transform::Vmap { .. } => return None,
+        };
+        let shapes: Vec<Shape> = inputs_of(operands, primals, between).cloned().collect();
+        let point = graph.rebind(&shapes).and_then(|g| g.inline_rules_for_any_shapes()).ok()?;
+        transformed(&point, &wrt).ok()
+    }
+
+    /// Transforms a graph for its operands and records the result; in a shapeless trace as what a rule makes.
     #[track_caller]
     pub fn apply(self, graph: Graph, operands: &[Array]) -> Result<Vec<Array>> {
         if operands.iter().any(is_symbolic) {
@@ -297,6 +319,11 @@ impl Transform {
         // A constant is marked while the function runs, so what depends on it was recorded as if it might have other shapes.
         trace::replay(&self.of(&graph, &avals, shapeless::is_live())?, operands)
     }
+}
+
+/// The shapes of the inputs of a graph that is transformed, among those of the operands of what is made of it.
+fn inputs_of<'a>(operands: &'a [&Aval], primals: usize, between: usize) -> impl Iterator<Item = &'a Shape> {
+    operands[..primals].iter().chain(&operands[primals + between..]).map(|a| &a.shape)
 }
 
 /// A graph and what is made of it for each binding of shapes.
@@ -319,5 +346,20 @@ impl GraphRule for Transformed {
     }
     fn source(&self) -> Option<&Graph> {
         Some(&self.graph)
+    }
+    fn for_any_shapes(&self, inputs: &[&Aval]) -> Option<AnyShapes> {
+        // Constants are operands like the others.
+        let AnyShapes { graph, fixed } = self.transform.for_any_shapes(&self.graph, inputs)?;
+        Some(AnyShapes { graph: Graph { constants: 0, ..graph }, fixed })
+    }
+    fn lasts(&self, was: &[&Aval], inputs: &[&Aval]) -> Result<bool> {
+        let (primals, between) = self.transform.operands();
+        let own = self.graph.inputs.iter().map(|&v| self.graph.shape_of(v));
+        let shapes = inputs_of(inputs, primals, between).map(|s| &s[..]);
+        if own.eq(inputs_of(was, primals, between)) {
+            return Ok(self.graph.rebound_avals(shapes, true)?.is_some());
+        }
+        let was: Vec<Shape> = inputs_of(was, primals, between).cloned().collect();
+        Ok(self.graph.rebind(&was)?.rebound_avals(shapes, true)?.is_some())
     }
 }

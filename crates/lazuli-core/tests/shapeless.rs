@@ -229,6 +229,82 @@ fn transformations_follow_the_shapes() {
     cases.into_iter().for_each(check);
 }
 
+/// Of a derivative the graph that was traced is bound to other shapes, unless a rule may go another way for them.
+#[test]
+fn derivatives_are_bound_to_other_shapes() {
+    type Derivative = fn(&Array) -> Array;
+    let check = |name: &str, f: Derivative, shapes: &[&[usize]], anew: &[&[usize]]| {
+        let compiled = compile(move |x: &Array| f(x)).shapeless();
+        let call = |shape: &[usize]| {
+            let (x, before) = (values(shape, 0), compile_stats().simplifications);
+            assert_eq!(bits(&[compiled.try_call(&x).unwrap()]), bits(&[f(&x)]), "{name} at {shape:?}");
+            compile_stats().simplifications - before
+        };
+        call(shapes[0]);
+        for shape in &shapes[1..] {
+            assert_eq!(call(shape), 0, "{name} at {shape:?} was made anew");
+        }
+        for shape in anew {
+            assert_eq!(call(shape), 1, "{name} at {shape:?} was not made anew");
+        }
+    };
+    check(
+        "mean",
+        |x| grad(|x: &Array| (x.sin() * x).mean(()))(x),
+        &[&[2, 3], &[4, 5], &[7, 2]],
+        &[&[1, 5], &[4, 1], &[0, 5]],
+    );
+    check(
+        "network",
+        |x| {
+            let w = Array::from_slice(&[0.1f32, -0.3, 0.2, 0.4, -0.1, 0.3, 0.7, 0.2, -0.5], &[3, 3]);
+            let loss = |w: &Array| {
+                let y = (0..3).fold(x.clone(), |y, _| (y.matmul(w) + w.slice_axis(0, 0, 1)).tanh());
+                y.square().mean(())
+            };
+            grad(loss)(&w)
+        },
+        &[&[2, 3], &[4, 3], &[70, 3]],
+        &[&[1, 3], &[0, 3]],
+    );
+    check(
+        "normalised",
+        |x| grad(|x: &Array| (ops::layer_norm(x, None, None, 1e-5).unwrap() * x.softmax(-1)).sum(()))(x),
+        &[&[2, 3], &[4, 5]],
+        &[&[2, 1]],
+    );
+    check(
+        "second derivative",
+        |x| grad(|x: &Array| grad(|x: &Array| (x.exp() * x.softmax(-1)).sum(()))(x).mean(()))(x),
+        &[&[2, 3], &[4, 5]],
+        &[&[1, 3]],
+    );
+    check(
+        "attention",
+        |x| {
+            grad(|x: &Array| {
+                let heads = |x: &Array| x.unflatten(2, [2, -1]).transpose([0, 2, 1, 3]);
+                let (q, k, v) = (heads(x), heads(&x.sin()), heads(&x.cos()));
+                let weights = (q.matmul(&k.transpose([0, 1, 3, 2])) / 2.0f32).softmax(-1);
+                weights.matmul(&v).transpose([0, 2, 1, 3]).flatten(2..=3).square().sum(())
+            })(x)
+        },
+        &[&[2, 3, 4], &[5, 2, 8], &[3, 7, 4]],
+        &[&[1, 3, 4]],
+    );
+    check(
+        "parts",
+        |x| {
+            grad(|x: &Array| {
+                let y = x.slice_axis(0, 1, isize::MAX) - x.slice_axis(0, 0, -1);
+                ops::concatenate(&[y.clone(), y.sin()], 1).unwrap().square().sum(())
+            })(x)
+        },
+        &[&[3, 4], &[8, 4]],
+        &[&[2, 4], &[8, 6]],
+    );
+}
+
 #[test]
 fn elementwise_functions_are_free_in_rank() {
     let f = compile(|x: &Array, y: &Array| (x + y).abs()).shapeless();

@@ -68,13 +68,15 @@ pub enum Dim {
         operand: u32,
         axis: u32,
     },
+    /// A number that a rule read of an extent, in a graph that is being built [for any shapes](crate::Builder::for_any_shapes). Finished ones have none.
+    Open(usize),
 }
 
 impl Dim {
     /// The extent, given the avals of the equation's shape operands.
     pub fn resolve(self, shapes: &[&Aval]) -> usize {
         match self {
-            Dim::Known(n) => n,
+            Dim::Known(n) | Dim::Open(n) => n,
             Dim::Of { operand, axis } => shapes[operand as usize].shape[axis as usize],
         }
     }
@@ -86,11 +88,12 @@ impl From<usize> for Dim {
     }
 }
 
-/// `4`, or `#0.1` for axis 1 of shape operand 0.
+/// `4`, or `#0.1` for axis 1 of shape operand 0; `?4` while it is open.
 impl fmt::Display for Dim {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Dim::Known(n) => write!(f, "{n}"),
+            Dim::Open(n) => write!(f, "?{n}"),
             Dim::Of { operand, axis } => write!(f, "#{operand}.{axis}"),
         }
     }

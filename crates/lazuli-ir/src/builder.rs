@@ -1,7 +1,8 @@
 //! Builds a graph equation by equation; what tracing, transforms and simplification write with.
 
-use crate::aval::Aval;
+use crate::aval::{Aval, Dim};
 use crate::elementwise::{Binary, Ternary, Unary};
+use crate::extents::{AnyShapes, Extents, check_closed, undecided};
 use crate::graph::{Atom, Equation, Graph, Meta, Var};
 use crate::prim::Prim;
 use crate::prims::*;
@@ -25,11 +26,59 @@ pub struct Builder {
     graph: Graph,
     /// Given to every equation that is added.
     pub meta: Meta,
+    /// Of a graph for any shapes.
+    extents: Option<Box<Extents>>,
+    /// Whether the graph becomes the body of an equation of another that is being built.
+    is_inner: bool,
 }
 
 impl Builder {
     pub fn new() -> Self {
         Self::default()
+    }
+    /// One whose graph holds for other shapes too: what rules state as [numbers](Self::extent) becomes extents of what is there.
+    pub fn for_any_shapes() -> Self {
+        Self { extents: Some(Box::default()), ..Self::default() }
+    }
+    /// One for the body of an equation of this one's graph, which holds for other shapes if this one's does.
+    pub fn inner(&self) -> Self {
+        Self { extents: self.extents.as_ref().map(|_| Box::default()), is_inner: true, ..Self::default() }
+    }
+    /// Whether the graph is built for any shapes.
+    pub fn is_for_any_shapes(&self) -> bool {
+        self.extents.is_some()
+    }
+    /// An extent that a rule read of an array, as a parameter of a primitive. What is 0 or 1 stays so.
+    pub fn extent(&self, n: usize) -> Dim {
+        if self.extents.is_some() && n > 1 { Dim::Open(n) } else { Dim::Known(n) }
+    }
+    /// These extents.
+    pub fn extents<D: FromIterator<Dim>>(&self, shape: &[usize]) -> D {
+        shape.iter().map(|&n| self.extent(n)).collect()
+    }
+    /// Says that two variables are of one shape, whatever that is.
+    pub fn alike(&mut self, a: Atom, b: Atom) {
+        if let (Some(extents), Some(a), Some(b)) = (&mut self.extents, a.var(), b.var()) {
+            extents.alike(a, b);
+        }
+    }
+    /// Says that what is built goes by the extents of these operands as numbers, as far as the primitive does that.
+    ///
+    /// # Errors
+    /// If the graph cannot say so to who binds it.
+    pub fn goes_by_extents(&mut self, prim: &Prim, operands: &[Atom]) -> Result<()> {
+        let Some(extents) = &mut self.extents else { return Ok(()) };
+        let avals: SmallVec<[&Aval; 3]> = small(operands.iter().map(|a| self.graph.aval_of(a)));
+        for (k, a) in operands.iter().enumerate() {
+            let matters = |axis: &usize| avals[k].shape[*axis] > 1 && prim.goes_by_extent(&avals, k, *axis);
+            for axis in (0..avals[k].rank()).filter(matters) {
+                match a.var() {
+                    Some(v) if !self.is_inner => extents.fix(v, axis),
+                    _ => return Err(undecided("a rule goes by an extent within a call")),
+                }
+            }
+        }
+        Ok(())
     }
     pub fn input(&mut self, aval: Aval) -> Var {
         let v = self.graph.fresh(aval);
@@ -42,6 +91,9 @@ impl Builder {
     }
     /// Takes out the equations that depend on some variables. The equations, and of each variable whether it does.
     pub fn take_dependents(&mut self, of: &[Var]) -> (Vec<Equation>, Vec<bool>) {
+        if let Some(extents) = &mut self.extents {
+            extents.learn(&self.graph);
+        }
         let mut depends = vec![false; self.graph.avals.len()];
         of.iter().for_each(|v| depends[v.0 as usize] = true);
         let mut taken = Vec::with_capacity(self.graph.equations.len());
@@ -53,6 +105,9 @@ impl Builder {
             is
         };
         taken.extend(self.graph.equations.extract_if(.., dependent));
+        if let Some(extents) = &mut self.extents {
+            extents.left(self.graph.equations.len());
+        }
         (taken, depends)
     }
     /// Makes room for so many equations more.
@@ -160,6 +215,20 @@ impl Builder {
     }
     pub fn finish(mut self, outputs: Vec<Atom>) -> Graph {
         self.graph.outputs = outputs;
+        if let Some(extents) = &mut self.extents {
+            extents.close(&mut self.graph);
+        }
         self.graph
+    }
+    /// The graph, and what it goes by, if it is for any shapes.
+    ///
+    /// # Errors
+    /// If it holds for these shapes only.
+    pub fn finish_for_any_shapes(mut self, outputs: Vec<Atom>) -> Result<AnyShapes> {
+        self.graph.outputs = outputs;
+        let Some(mut extents) = self.extents else { return Err(undecided("it was built so")) };
+        extents.close(&mut self.graph);
+        check_closed(&self.graph)?;
+        Ok(AnyShapes { fixed: extents.fixed(&self.graph)?, graph: self.graph })
     }
 }

@@ -4,6 +4,7 @@
 //! primitive's rule infers. A graph holds no data: arrays that the traced function closed over are inputs, listed last.
 
 use crate::aval::Aval;
+use crate::extents;
 use crate::location::Location;
 use crate::prim::Prim;
 use lazuli_kernel::{Result, Scalar, Shape, small};
@@ -171,6 +172,43 @@ impl Graph {
         }
         Ok(graph)
     }
+    /// The avals of its variables for inputs of other shapes: what [`rebind`](Self::rebind) would give them; `None` if something has to be made anew for these shapes, or
+    /// (`alike`) of some variable, or one of a body, not the same extents are 0 and 1.
+    pub fn rebound_avals<'a>(
+        &self,
+        inputs: impl Iterator<Item = &'a [usize]>,
+        alike: bool,
+    ) -> Result<Option<Vec<Aval>>> {
+        let mut avals = self.avals.clone();
+        for (v, shape) in self.inputs.iter().zip(inputs) {
+            avals[v.0 as usize].shape = Shape::from_slice(shape);
+        }
+        for e in &self.equations {
+            let of = |a: &Atom| match a {
+                Atom::Var(v) => &avals[v.0 as usize],
+                Atom::Lit(s) => Aval::of_scalars(s.dtype),
+            };
+            let inferred = match &e.prim {
+                Prim::Call(call) => {
+                    let operands: SmallVec<[&Aval; 8]> = small(e.inputs.iter().map(of));
+                    match call.fits(&operands) {
+                        true => call.graph.output_avals().into(),
+                        false => match call.rebound_avals(&operands, alike)? {
+                            Some(outputs) => outputs,
+                            None => return Ok(None),
+                        },
+                    }
+                }
+                Prim::Cond(cond) if alike || cond.branches.iter().any(|g| g.has_rules()) => return Ok(None),
+                _ => infer(e, &avals)?,
+            };
+            for (v, aval) in e.outputs.iter().zip(inferred) {
+                avals[v.0 as usize] = aval;
+            }
+        }
+        let lasts = !alike || self.avals.iter().zip(&avals).all(|(a, b)| extents::alike(&a.shape, &b.shape));
+        Ok(lasts.then_some(avals))
+    }
     /// What running it does besides computing its outputs.
     pub fn effect(&self) -> Effect {
         self.equations.iter().map(|e| e.meta.effect).max().unwrap_or_default()
@@ -188,19 +226,26 @@ impl Graph {
         }
         graph
     }
-    /// Whether a call in it, or in the body of one, makes its body anew for other shapes: what was derived from this graph then holds for its own
-    /// shapes only.
-    pub fn is_remade(&self) -> bool {
+    /// Whether there is a call in it, or in the body of one, whose body a rule makes.
+    pub fn has_rules(&self) -> bool {
         let is_ruled = |prim: &Prim| matches!(prim, Prim::Call(call) if call.rule.is_some());
-        self.equations.iter().any(|e| is_ruled(&e.prim) || e.prim.bodies().iter().any(|g| g.is_remade()))
+        self.equations.iter().any(|e| is_ruled(&e.prim) || e.prim.bodies().iter().any(|g| g.has_rules()))
     }
     /// What the rule of an equation's primitive says of its outputs.
     pub fn infer(&self, e: &Equation) -> Result<SmallVec<[Aval; 1]>> {
-        let inputs: SmallVec<[&Aval; 3]> = small(e.inputs.iter().map(|a| self.aval_of(a)));
-        let shapes: SmallVec<[&Aval; 1]> = small(e.shapes.iter().map(|v| &self.avals[v.0 as usize]));
-        e.prim.infer(&inputs, &shapes).map_err(|err| match e.meta.location.place() {
-            Some((file, line)) => err.at(format!("{file}:{line}")),
-            None => err,
-        })
+        infer(e, &self.avals)
     }
+}
+
+/// The same, of an equation over variables of these avals.
+fn infer(e: &Equation, avals: &[Aval]) -> Result<SmallVec<[Aval; 1]>> {
+    let inputs: SmallVec<[&Aval; 3]> = small(e.inputs.iter().map(|a| match a {
+        Atom::Var(v) => &avals[v.0 as usize],
+        Atom::Lit(s) => Aval::of_scalars(s.dtype),
+    }));
+    let shapes: SmallVec<[&Aval; 1]> = small(e.shapes.iter().map(|v| &avals[v.0 as usize]));
+    e.prim.infer(&inputs, &shapes).map_err(|err| match e.meta.location.place() {
+        Some((file, line)) => err.at(format!("{file}:{line}")),
+        None => err,
+    })
 }

@@ -2,6 +2,7 @@
 
 use crate::aval::Aval;
 use crate::builder::Builder;
+use crate::extents::{Extents, undecided};
 use crate::graph::{Atom, Effect, Equation, Graph, Meta, Var};
 use crate::prim::Prim;
 use crate::prims::{Broadcast, Call, Reshape};
@@ -43,6 +44,25 @@ impl Graph {
         Ok(graph)
     }
 
+    /// What [`inline_rules`](Self::inline_rules) gives, for any shapes: extents stay what they are those of, of inputs where they can be.
+    ///
+    /// # Errors
+    /// If some bodies hold for these shapes only, or the order of equations would be another.
+    pub fn inline_rules_for_any_shapes(&self) -> Result<Graph> {
+        let (graph, _) = self.expanded(Expand::Lasting)?;
+        let mut graph = Extents::of_inputs(&graph);
+        graph.order_by(false);
+        let mut is_defined = vec![false; graph.avals.len()];
+        graph.inputs.iter().for_each(|v| is_defined[v.0 as usize] = true);
+        for e in &graph.equations {
+            if !e.shapes.iter().all(|v| is_defined[v.0 as usize]) {
+                return Err(undecided("an array is wanted for its extents alone"));
+            }
+            e.outputs.iter().for_each(|v| is_defined[v.0 as usize] = true);
+        }
+        Ok(graph)
+    }
+
     /// The same program with the bodies of these calls in their place, and the region of each equation.
     fn expanded(&self, expand: Expand) -> Result<(Graph, Vec<u32>)> {
         let mut out = Graph { constants: self.constants, ..Graph::default() };
@@ -52,7 +72,7 @@ impl Graph {
         }
         let inputs: Vec<Atom> = out.inputs.iter().map(|&v| v.into()).collect();
         let mut inliner = Inliner { out: &mut out, regions: Vec::new(), last_region: 0, expand };
-        let outputs = inliner.body(self, &inputs, None)?;
+        let outputs = inliner.body(self, &inputs, None, expand != Expand::All)?;
         let regions = inliner.regions;
         out.outputs = outputs;
         Ok((out, regions))
@@ -61,6 +81,11 @@ impl Graph {
     /// Puts the equations in the order of a walk from those with effects, then from the outputs, in depth and first operands first: the order in which a trace
     /// is cut out. It drops those that nothing needs.
     pub fn order_by_need(&mut self) {
+        self.order_by(true);
+    }
+
+    /// The same; `shapes`: whether what is needed for its extents alone counts.
+    fn order_by(&mut self, shapes: bool) {
         let mut producers: Vec<Option<usize>> = vec![None; self.avals.len()];
         for (i, e) in self.equations.iter().enumerate() {
             e.outputs.iter().for_each(|v| producers[v.0 as usize] = Some(i));
@@ -80,7 +105,8 @@ impl Graph {
             } else if !std::mem::replace(&mut entered[i], true)
                 && let Some(e) = &equations[i]
             {
-                let operands = e.inputs.iter().copied().chain(e.shapes.iter().map(|&v| v.into()));
+                let wanted = e.shapes.iter().filter(|_| shapes).map(|&v| v.into());
+                let operands = e.inputs.iter().copied().chain(wanted);
                 let needed: SmallVec<[usize; 4]> = operands.filter_map(producer).collect();
                 stack.push((i, true));
                 stack.extend(needed.into_iter().rev().map(|i| (i, false)));
@@ -90,7 +116,8 @@ impl Graph {
 
     /// Adds the equations of `body` on these atoms as they are, calls among them. Returns what its outputs are here.
     pub fn splice(&mut self, body: &Graph, inputs: &[Atom]) -> Result<Vec<Atom>> {
-        Inliner { out: self, regions: Vec::new(), last_region: 0, expand: Expand::Nothing }.body(body, inputs, None)
+        Inliner { out: self, regions: Vec::new(), last_region: 0, expand: Expand::Nothing }
+            .body(body, inputs, None, false)
     }
 
     pub(crate) fn fresh(&mut self, aval: Aval) -> Var {
@@ -107,6 +134,7 @@ impl Builder {
             body,
             inputs,
             Some((0, meta)),
+            false,
         )
     }
 }
@@ -122,8 +150,10 @@ struct Inliner<'a> {
 #[derive(Clone, Copy, PartialEq)]
 enum Expand {
     Nothing,
-    /// Those whose bodies a rule makes. What the graph says of extents itself, beside these bodies, becomes what it is for known ones.
+    /// Those whose bodies a rule makes. What the graph says of extents itself, beside bodies made for these shapes, becomes what it is for known ones.
     Rules,
+    /// The same for any shapes: what the graph says of extents stays.
+    Lasting,
     All,
 }
 
@@ -148,7 +178,8 @@ impl Inliner<'_> {
 
     /// Adds the equations of a graph. `call` is the region and meta of the call that it is the body of. Recurses as deep as calls are nested in the program's
     /// text, never along a graph.
-    fn body(&mut self, body: &Graph, inputs: &[Atom], call: Option<(u32, Meta)>) -> Result<Vec<Atom>> {
+    /// `symbolic`: whether it was recorded for any shapes, and is wanted as for known ones.
+    fn body(&mut self, body: &Graph, inputs: &[Atom], call: Option<(u32, Meta)>, symbolic: bool) -> Result<Vec<Atom>> {
         let mut names = vec![None; body.avals.len()];
         self.out.equations.reserve(body.equations.len());
         self.out.avals.reserve(body.avals.len());
@@ -158,28 +189,40 @@ impl Inliner<'_> {
         for e in &body.equations {
             let inputs: SmallVec<[Atom; 3]> = small(e.inputs.iter().map(|&a| rename(&names, a)));
             let meta = call.map_or(e.meta, |(_, outer)| e.meta.within(outer));
-            let expands =
-                |call: &Call| self.expand == Expand::All || self.expand == Expand::Rules && call.rule.is_some();
+            let expands = |call: &Call| match self.expand {
+                Expand::Nothing => false,
+                Expand::All => true,
+                Expand::Rules | Expand::Lasting => call.rule.is_some(),
+            };
             if let Prim::Call(inner) = &e.prim
                 && expands(inner)
             {
                 let region = call.map_or_else(|| self.new_region(), |(region, _)| region);
-                let outputs = self.call(inner, &inputs, (region, meta))?;
+                if self.expand == Expand::Lasting && inner.is_remade() {
+                    return Err(undecided("it has a body that is made anew"));
+                }
+                // What rules make for known shapes is as it is.
+                let outputs = self.call(inner, &inputs, (region, meta), symbolic && !inner.is_remade())?;
                 for (v, a) in e.outputs.iter().zip(outputs) {
                     names[v.0 as usize] = Some(a);
                 }
                 continue;
             }
-            // What rules make is made for known shapes as it is.
-            let was_symbolic = self.expand == Expand::Rules && call.is_none();
-            let symbolic = e.shapes.iter().filter(|_| was_symbolic);
-            let avals: SmallVec<[Aval; 1]> = symbolic.map(|&v| self.out.aval(rename(&names, v.into()))).collect();
-            let known = was_symbolic.then(|| e.prim.with_known_extents(&avals.iter().collect::<Vec<_>>())).flatten();
+            if self.expand == Expand::Lasting && matches!(e.prim, Prim::Cond(_)) {
+                return Err(undecided("it has a choice"));
+            }
+            let becomes_known = symbolic && self.expand == Expand::Rules;
+            let extents = e.shapes.iter().filter(|_| becomes_known);
+            let avals: SmallVec<[Aval; 1]> = extents.map(|&v| self.out.aval(rename(&names, v.into()))).collect();
+            let known = becomes_known.then(|| e.prim.with_known_extents(&avals.iter().collect::<Vec<_>>())).flatten();
             let stands_for = match &e.prim {
-                Prim::NumberOfElements(count) if was_symbolic && count.literal => {
+                Prim::NumberOfElements(count) if becomes_known && count.literal => {
                     Some(count.value(&avals[0].shape).into())
                 }
-                Prim::Broadcast(_) | Prim::Reshape(Reshape { infer: None, .. }) if was_symbolic => {
+                // Of other shapes, a reshape may change them.
+                Prim::Broadcast(_) | Prim::Reshape(Reshape { infer: None, .. })
+                    if becomes_known || symbolic && matches!(e.prim, Prim::Broadcast(_)) =>
+                {
                     let same = self.out.aval(inputs[0]) == body.avals[e.outputs[0].0 as usize];
                     inputs[0].var().filter(|_| same).map(Atom::from)
                 }
@@ -201,8 +244,8 @@ impl Inliner<'_> {
                 outputs.push(fresh);
             }
             let prim = match &e.prim {
-                Prim::Call(inner) if was_symbolic => inner.map_graphs(Graph::inline_rules)?.into(),
-                Prim::Cond(inner) if was_symbolic => inner.map_graphs(Graph::inline_rules)?.into(),
+                Prim::Call(inner) if symbolic => inner.map_graphs(|g| self.in_body(g))?.into(),
+                Prim::Cond(inner) if symbolic => inner.map_graphs(|g| self.in_body(g))?.into(),
                 prim => known.unwrap_or_else(|| prim.clone()),
             };
             self.push(Equation { prim, inputs, shapes, outputs, meta }, region);
@@ -210,10 +253,18 @@ impl Inliner<'_> {
         Ok(body.outputs.iter().map(|&a| rename(&names, a)).collect())
     }
 
-    fn call(&mut self, call: &Call, inputs: &[Atom], within: (u32, Meta)) -> Result<Vec<Atom>> {
+    /// The graph of a call or choice that stays one.
+    fn in_body(&self, graph: &Graph) -> Result<Graph> {
+        match self.expand {
+            Expand::Lasting => graph.inline_rules_for_any_shapes(),
+            _ => graph.inline_rules(),
+        }
+    }
+
+    fn call(&mut self, call: &Call, inputs: &[Atom], within: (u32, Meta), symbolic: bool) -> Result<Vec<Atom>> {
         let avals: SmallVec<[Aval; 4]> = inputs.iter().map(|&a| self.out.aval(a)).collect();
         let body = call.body(&avals.iter().collect::<SmallVec<[&Aval; 4]>>())?;
-        self.body(&body, inputs, Some(within))
+        self.body(&body, inputs, Some(within), symbolic)
     }
 
     /// A shape operand is a variable: a scalar literal that takes its place in a body is given one.

@@ -13,6 +13,7 @@
 pub mod aval;
 pub mod builder;
 pub mod elementwise;
+mod extents;
 pub mod graph;
 pub mod inline;
 pub mod location;
@@ -30,6 +31,7 @@ mod verify;
 pub use aval::{Aval, Dim};
 pub use builder::Builder;
 pub use elementwise::{Accepts, Binary, Partial, Ternary, Unary};
+pub use extents::{AnyShapes, Place};
 pub use graph::{Atom, Effect, Equation, Graph, Meta, Var};
 pub use inline::Inlined;
 pub use lazuli_kernel::{DType, Error, ErrorKind, Kind, Result, Scalar, Shape, shape, small};

@@ -3,6 +3,7 @@
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
 use crate::elementwise::{Binary, Ternary, Unary};
+use crate::extents::Place;
 use crate::graph::{Atom, Effect, Graph, Var};
 use crate::param::Params;
 use crate::pointwise::{Index, Ix, Lane, Pointwise};
@@ -184,6 +185,15 @@ pub trait Primitive: Clone + fmt::Debug + Eq + std::hash::Hash {
         Err(Error::internal(self.name(), "this primitive is not linear: its jvp rule emitted it on a tangent"))
     }
 
+    /// Pairs of extents that are equal for whatever shapes the equation is well formed, if the extents that are 1 here are 1, and no others.
+    fn same_extents(&self, _inputs: &[&Aval], _output: &Aval, _same: &mut dyn FnMut(Place, Place)) {}
+
+    /// Whether the rules of its derivative go by the extent of this axis of an operand as a number. All may go by its rank, and by which extents are 0 and 1; what they state
+    /// as a parameter of an equation goes through [`Builder::extent`].
+    fn goes_by_extent(&self, _inputs: &[&Aval], _operand: usize, _axis: usize) -> bool {
+        true
+    }
+
     /// The equation over a whole batch. Not called if nothing is batched.
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut>;
 
@@ -257,6 +267,12 @@ macro_rules! prims {
             pub fn transpose(&self, b: &mut Builder, cx: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
                 match self { $(Prim::$name(p) => p.transpose(b, cx, cotangents)),* }
             }
+            pub fn same_extents(&self, inputs: &[&Aval], output: &Aval, same: &mut dyn FnMut(Place, Place)) {
+                match self { $(Prim::$name(p) => p.same_extents(inputs, output, same)),* }
+            }
+            pub fn goes_by_extent(&self, inputs: &[&Aval], operand: usize, axis: usize) -> bool {
+                match self { $(Prim::$name(p) => p.goes_by_extent(inputs, operand, axis)),* }
+            }
             pub fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
                 match self { $(Prim::$name(p) => p.vmap(b, cx)),* }
             }
@@ -315,13 +331,22 @@ impl Prim {
 
     /// The same with numbers for the extents that a program gives it, those of shape operands of these avals; `None` if it takes no such extents.
     pub(crate) fn with_known_extents(&self, shapes: &[&Aval]) -> Option<Prim> {
-        let known = |dims: &[Dim]| dims.iter().map(|d| Dim::Known(d.resolve(shapes))).collect();
+        match self {
+            Prim::Gather(_) => None,
+            _ => self.map_dims(&mut |_, d| Dim::Known(d.resolve(shapes))),
+        }
+    }
+
+    /// The same with `f` of its parameters that may refer to shape operands, by their number; `None` if it takes none.
+    pub(crate) fn map_dims(&self, f: &mut dyn FnMut(usize, Dim) -> Dim) -> Option<Prim> {
+        let mut of = |dims: &[Dim]| dims.iter().enumerate().map(|(i, &d)| f(i, d)).collect();
         Some(match self {
-            Prim::Broadcast(p) => Broadcast { shape: known(&p.shape) }.into(),
-            Prim::Reshape(p) => Reshape { shape: known(&p.shape), ..p.clone() }.into(),
-            Prim::Unflatten(p) => Unflatten { shape: known(&p.shape), ..p.clone() }.into(),
-            Prim::Iota(p) => Iota { shape: known(&p.shape), ..p.clone() }.into(),
-            Prim::RandomBits(p) => RandomBits { shape: known(&p.shape), ..p.clone() }.into(),
+            Prim::Broadcast(p) => Broadcast { shape: of(&p.shape) }.into(),
+            Prim::Reshape(p) => Reshape { shape: of(&p.shape), ..p.clone() }.into(),
+            Prim::Unflatten(p) => Unflatten { shape: of(&p.shape), ..p.clone() }.into(),
+            Prim::Iota(p) => Iota { shape: of(&p.shape), ..p.clone() }.into(),
+            Prim::RandomBits(p) => RandomBits { shape: of(&p.shape), ..p.clone() }.into(),
+            Prim::Gather(p) => Gather { slice_sizes: of(&p.slice_sizes), ..p.clone() }.into(),
             _ => return None,
         })
     }

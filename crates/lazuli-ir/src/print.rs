@@ -190,8 +190,8 @@ impl<'a> Printer<'a> {
         }
         if let Prim::Call(call) = &e.prim {
             write!(f, " with ")?;
-            let body = call.rule.as_ref().map_or(Some(&*call.graph), |rule| rule.0.source());
-            if let Some(Rule(rule)) = &call.rule {
+            let body = call.rule.as_ref().map_or(Some(&*call.graph), |rule| rule.make.source());
+            if let Some(Rule { make: rule, .. }) = &call.rule {
                 write!(f, "{}[{}]{}", rule.name(), rule.params(), if body.is_some() { " " } else { "" })?;
             }
             if let Some(graph) = body {

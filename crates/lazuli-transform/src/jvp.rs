@@ -2,10 +2,10 @@
 
 use crate::env::Env;
 use crate::linearize::{Residual, linearize_for};
-use crate::{call, check_differentiable, cond, declare, prune, zeros};
+use crate::{call, check_differentiable, cond, declare, finish_for_any_shapes, prune, zeros};
 use lazuli_ir::prim::Primals;
 use lazuli_ir::prims::{Broadcast, Call, Derivative};
-use lazuli_ir::{Atom, Aval, Builder, Dim, Effect, Error, Graph, Meta, Prim, Result, Scalar, small};
+use lazuli_ir::{AnyShapes, Atom, Aval, Builder, Dim, Effect, Error, Graph, Meta, Prim, Result, Scalar, small};
 use smallvec::SmallVec;
 
 /// Values and directional derivatives. Inputs: the arguments, a tangent for each argument in `wrt` (in that order, of its shape and dtype), the
@@ -13,26 +13,42 @@ use smallvec::SmallVec;
 ///
 /// Errors if an argument in `wrt` is neither float nor complex.
 pub fn jvp(graph: &Graph, wrt: &[usize]) -> Result<Graph> {
-    check_differentiable("jvp", graph, wrt)?;
     let mut b = Builder::new();
+    let outputs = forward(&mut b, graph, wrt)?;
+    Ok(prune(b.finish(outputs)))
+}
+
+/// The same as a graph for other shapes too.
+///
+/// Errors also if there is none, because a rule goes by an extent in the middle of the graph.
+pub fn jvp_for_any_shapes(graph: &Graph, wrt: &[usize]) -> Result<AnyShapes> {
+    let mut b = Builder::for_any_shapes();
+    let outputs = forward(&mut b, graph, wrt)?;
+    finish_for_any_shapes(b, outputs)
+}
+
+/// The outputs of a jvp.
+fn forward(b: &mut Builder, graph: &Graph, wrt: &[usize]) -> Result<Vec<Atom>> {
+    check_differentiable("jvp", graph, wrt)?;
     let arguments = graph.arguments();
-    let mut primals = declare(&mut b, graph, arguments);
-    let directions = declare(&mut b, graph, &wrt.iter().map(|&i| arguments[i]).collect::<Vec<_>>());
-    primals.extend(declare(&mut b, graph, &graph.inputs[arguments.len()..]));
+    let mut primals = declare(b, graph, arguments);
+    let directions = declare(b, graph, &wrt.iter().map(|&i| arguments[i]).collect::<Vec<_>>());
+    primals.extend(declare(b, graph, &graph.inputs[arguments.len()..]));
     b.set_constants(graph.constants);
     let mut tangents = vec![None; graph.inputs.len()];
     for (&i, t) in wrt.iter().zip(directions) {
         tangents[i] = Some(t);
     }
-    let (mut outputs, tangents) = push_forward(&mut b, graph, &primals, &tangents, Mode::Forward)?;
+    let (mut outputs, tangents) = push_forward(b, graph, &primals, &tangents, Mode::Forward)?;
     b.meta = Meta::default();
-    for (&out, t) in graph.outputs.iter().zip(tangents) {
+    for (k, (&out, t)) in graph.outputs.iter().zip(tangents).enumerate() {
         outputs.push(match t {
             Some(t) => t,
-            None => zeros(&mut b, &graph.aval(out))?,
+            None => zeros(b, &graph.aval(out))?,
         });
+        b.alike(outputs[graph.outputs.len() + k], outputs[k]);
     }
-    Ok(prune(b.finish(outputs)))
+    Ok(outputs)
 }
 
 /// What becomes of the tangents.
@@ -54,6 +70,9 @@ pub(crate) fn push_forward(
 ) -> Result<(Vec<Atom>, Vec<Option<Atom>>)> {
     let mut values = Env::new(graph, primals.iter().map(|&a| Some(a)));
     let mut moved = Env::new(graph, tangents.iter().copied());
+    for (&primal, tangent) in primals.iter().zip(tangents) {
+        tangent.iter().for_each(|&t| b.alike(t, primal));
+    }
     let tangent = |moved: &Env, a: Atom| a.var().and_then(|v| moved.find(v.into()));
     for e in &graph.equations {
         let tangents: SmallVec<[Option<Atom>; 3]> = small(e.inputs.iter().map(|&a| tangent(&moved, a)));
@@ -79,6 +98,7 @@ pub(crate) fn push_forward(
         } else {
             values.copy(b, graph, e)?;
             b.meta = Meta { effect: Effect::None, ..e.meta };
+            b.goes_by_extents(&e.prim, &inputs)?;
             let shapes = values.shapes(b, e)?;
             let outputs: SmallVec<[Atom; 1]> = small(e.outputs.iter().map(|&v| values.get(v.into())));
             e.prim.jvp(b, Primals { inputs: &inputs, shapes: &shapes, outputs: &outputs }, &tangents)?
@@ -86,6 +106,7 @@ pub(crate) fn push_forward(
         for (&v, t) in e.outputs.iter().zip(results) {
             if let Some(t) = t {
                 debug_assert_eq!(b.aval(t), graph.avals[v.0 as usize], "tangent of {}", e.prim.name());
+                b.alike(t, values.get(v.into()));
                 moved.set(v, t);
             }
         }
@@ -119,7 +140,7 @@ fn call_jvp(
     }
     let body = call::body(b, call, inputs)?;
     let wrt: Vec<usize> = (0..inputs.len()).filter(|&k| tangents[k].is_some()).collect();
-    let parts = linearize_for(&body, &wrt, mode)?;
+    let parts = linearize_for(b.inner(), &body, &wrt, mode)?;
     let mut outputs = call::emit(b, &call.name, parts.forward, inputs)?;
     b.meta.effect = Effect::None;
     let mut operands: Vec<Atom> = Vec::new();
@@ -205,7 +226,7 @@ fn recomputing_jvp(
 ) -> Result<(Vec<Atom>, Vec<Option<Atom>>)> {
     let outputs: Vec<Atom> = b.equation(call.clone(), inputs, &[])?.into_iter().map(Atom::from).collect();
     let body = call::body(b, call, inputs)?;
-    let mut inner = Builder::new();
+    let mut inner = b.inner();
     let primals = declare(&mut inner, &body, &body.inputs);
     let directions: Vec<Option<Atom>> = tangents.iter().map(|t| t.map(|t| inner.input(b.aval(t)).into())).collect();
     // What happened once does not happen again.

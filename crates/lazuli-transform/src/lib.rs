@@ -33,15 +33,15 @@ mod transpose;
 mod vjp;
 mod vmap;
 
-pub use jvp::jvp;
+pub use jvp::{jvp, jvp_for_any_shapes};
 pub use lazuli_ir::prune;
 pub use linearize::{Linearized, Residual, linearize};
 pub use transpose::transpose;
-pub use vjp::{grad, vjp};
+pub use vjp::{grad, vjp, vjp_for_any_shapes};
 pub use vmap::{unbatch, vmap};
 
 use lazuli_ir::prims::broadcast_to;
-use lazuli_ir::{Atom, Aval, Builder, Error, Graph, Result, Scalar, Var};
+use lazuli_ir::{AnyShapes, Atom, Aval, Builder, Error, Graph, Result, Scalar, Var};
 
 /// Checks that the inputs `wrt` of a graph exist and have derivatives.
 fn check_differentiable(op: &str, graph: &Graph, wrt: &[usize]) -> Result<()> {
@@ -70,6 +70,12 @@ fn check_differentiable(op: &str, graph: &Graph, wrt: &[usize]) -> Result<()> {
 /// Zeros of an aval: a literal stretched to its shape.
 fn zeros(b: &mut Builder, aval: &Aval) -> Result<Atom> {
     broadcast_to(b, Scalar::zero(aval.dtype).into(), &aval.shape)
+}
+
+/// The graph of a builder for any shapes, without what no output needs.
+fn finish_for_any_shapes(b: Builder, outputs: Vec<Atom>) -> Result<AnyShapes> {
+    let AnyShapes { graph, fixed } = b.finish_for_any_shapes(outputs)?;
+    Ok(AnyShapes { graph: prune(graph), fixed })
 }
 
 /// Declares an input for each of these variables of another graph.

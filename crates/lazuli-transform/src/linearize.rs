@@ -28,13 +28,13 @@ pub enum Residual {
 
 /// Splits the jvp of a graph with respect to the arguments `wrt`. The linear part, given tangents of these arguments, has the tangents of the outputs.
 pub fn linearize(graph: &Graph, wrt: &[usize]) -> Result<Linearized> {
-    linearize_for(graph, wrt, Mode::Forward)
+    linearize_for(Builder::new(), graph, wrt, Mode::Forward)
 }
 
-/// The same, for a linear part that will be run, or one that will be transposed.
-pub(crate) fn linearize_for(graph: &Graph, wrt: &[usize], mode: Mode) -> Result<Linearized> {
+/// The same with this builder, for a linear part that will be run, or one that will be transposed.
+pub(crate) fn linearize_for(b: Builder, graph: &Graph, wrt: &[usize], mode: Mode) -> Result<Linearized> {
     check_differentiable("linearize", graph, wrt)?;
-    let (joint, tangents) = joint(graph, wrt, mode)?;
+    let (joint, tangents) = joint(b, graph, wrt, mode)?;
     let linear = dependents(&joint, graph.inputs.len());
     let is_linear = |a: Atom| a.var().is_some_and(|v| linear[v.0 as usize]);
 
@@ -102,8 +102,7 @@ pub(crate) fn linearize_for(graph: &Graph, wrt: &[usize], mode: Mode) -> Result<
 }
 
 /// The jvp of a graph in one: inputs are its own, then tangents of `wrt`; outputs its own. With the tangents of the outputs.
-pub(crate) fn joint(graph: &Graph, wrt: &[usize], mode: Mode) -> Result<(Graph, Vec<Option<Atom>>)> {
-    let mut b = Builder::new();
+pub(crate) fn joint(mut b: Builder, graph: &Graph, wrt: &[usize], mode: Mode) -> Result<(Graph, Vec<Option<Atom>>)> {
     let primals = declare(&mut b, graph, &graph.inputs);
     let mut tangents = vec![None; graph.inputs.len()];
     for &i in wrt {

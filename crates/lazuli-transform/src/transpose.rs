@@ -39,6 +39,9 @@ pub(crate) fn pull_back(
     cotangents: &[Option<Atom>],
     so_far: &[Option<Atom>],
 ) -> Result<(Env, Vec<Option<Atom>>)> {
+    if b.is_for_any_shapes() {
+        return pull_back_for_any_shapes(b, graph, inputs, cotangents, so_far);
+    }
     let mut values = Env::new(graph, inputs.iter().copied());
     for e in &graph.equations {
         if e.inputs.iter().all(|&a| values.find(a).is_some()) {
@@ -50,6 +53,38 @@ pub(crate) fn pull_back(
     walk_back(b, &graph.equations, &values, &mut pulled, seeds, |_, a| graph.aval(a))?;
     let results = graph.inputs.iter().map(|&v| pulled.take(v)).collect();
     Ok((values, results))
+}
+
+/// The same with the linear equations in the builder for a while, which learns what is of the shape of what.
+fn pull_back_for_any_shapes(
+    b: &mut Builder,
+    graph: &Graph,
+    inputs: &[Option<Atom>],
+    cotangents: &[Option<Atom>],
+    so_far: &[Option<Atom>],
+) -> Result<(Env, Vec<Option<Atom>>)> {
+    let mut unknown: Vec<Var> = Vec::new();
+    let mut operands: Vec<Atom> = Vec::new();
+    for (&v, &given) in graph.inputs.iter().zip(inputs) {
+        operands.push(given.unwrap_or_else(|| {
+            unknown.push(b.unknown(graph.avals[v.0 as usize].clone()));
+            unknown[unknown.len() - 1].into()
+        }));
+    }
+    let outputs = b.splice(graph, &operands)?;
+    outputs.iter().zip(cotangents).for_each(|(&out, ct)| ct.iter().for_each(|&ct| b.alike(out, ct)));
+    let (linear, depends) = b.take_dependents(&unknown);
+    let values = Env::known(&depends);
+    let mut pulled = Env::empty(depends.len());
+    for (a, ct) in operands.iter().zip(so_far) {
+        a.var().zip(*ct).into_iter().for_each(|(v, ct)| pulled.set(v, ct));
+    }
+    walk_back(b, &linear, &values, &mut pulled, outputs.into_iter().zip(cotangents.iter().copied()), |b, a| b.aval(a))?;
+    let results = operands.iter().zip(inputs).map(|(a, given)| match given {
+        Some(_) => None,
+        None => a.var().and_then(|v| pulled.take(v)),
+    });
+    Ok((values, results.collect()))
 }
 
 /// Walks backwards over equations, of which those count that read what has no value, from the cotangents of some variables to those of what they follow from.
@@ -87,6 +122,7 @@ pub(crate) fn walk_back(
             let results = cond::transpose(b, cond, &inputs, &avals, &cotangents, &so_far)?;
             results.into_iter().zip(so_far).map(|(ct, so_far)| ct.or(so_far)).collect()
         } else {
+            b.goes_by_extents(&e.prim, &e.inputs)?;
             let shapes = values.shapes(b, e)?;
             let cx = TransposeCx { inputs: &inputs, avals: &avals, shapes: &shapes };
             e.prim.transpose(b, cx, &cotangents)?
@@ -95,6 +131,7 @@ pub(crate) fn walk_back(
             let (Some(v), Some(ct)) = (a.var(), ct) else { continue };
             if values.find(a).is_none() {
                 debug_assert_eq!(&b.aval(ct), aval, "cotangent of an operand of {}", e.prim.name());
+                b.alike(ct, a);
                 accumulate(b, pulled, v, ct)?;
             }
         }
@@ -124,7 +161,7 @@ fn call_transpose(
     }
     let rebound = call.rebind(&avals.iter().collect::<Vec<_>>())?;
     let body = &rebound.graph;
-    let mut inner = Builder::new();
+    let mut inner = b.inner();
     let given: Vec<Var> = body.inputs.iter().zip(inputs).filter(|(_, a)| a.is_some()).map(|(&v, _)| v).collect();
     let mut given = declare(&mut inner, body, &given).into_iter();
     let inner_inputs: Vec<Option<Atom>> = inputs.iter().map(|a| a.and_then(|_| given.next())).collect();

@@ -3,8 +3,8 @@
 use crate::env::Env;
 use crate::jvp::{Mode, push_forward};
 use crate::transpose::walk_back;
-use crate::{check_differentiable, declare, prune, zeros};
-use lazuli_ir::{Atom, Builder, Error, Graph, Meta, Result, Scalar, Var, shape};
+use crate::{check_differentiable, declare, finish_for_any_shapes, prune, zeros};
+use lazuli_ir::{AnyShapes, Atom, Builder, Error, Graph, Meta, Result, Scalar, Var, shape};
 use smallvec::SmallVec;
 
 /// Values and cotangents. Inputs: the arguments, a cotangent for each output (of its shape and dtype; that of an output that is neither float nor complex
@@ -12,8 +12,23 @@ use smallvec::SmallVec;
 ///
 /// Errors if an argument in `wrt` is neither float nor complex.
 pub fn vjp(graph: &Graph, wrt: &[usize]) -> Result<Graph> {
+    let mut b = Builder::new();
+    let outputs = vjp_in(&mut b, graph, wrt)?;
+    Ok(prune(b.finish(outputs)))
+}
+
+/// The same as a graph for other shapes too.
+///
+/// Errors also if there is none, because a rule goes by an extent in the middle of the graph.
+pub fn vjp_for_any_shapes(graph: &Graph, wrt: &[usize]) -> Result<AnyShapes> {
+    let mut b = Builder::for_any_shapes();
+    let outputs = vjp_in(&mut b, graph, wrt)?;
+    finish_for_any_shapes(b, outputs)
+}
+
+fn vjp_in(b: &mut Builder, graph: &Graph, wrt: &[usize]) -> Result<Vec<Atom>> {
     check_differentiable("vjp", graph, wrt)?;
-    reverse(graph, wrt, |b| graph.outputs.iter().map(|&out| Some(b.input(graph.aval(out)).into())).collect())
+    reverse(b, graph, wrt, |b| graph.outputs.iter().map(|&out| Some(b.input(graph.aval(out)).into())).collect())
 }
 
 /// Values and gradients. Inputs: those of the graph. Outputs: those of the graph, then the gradient of the first of them, a scalar, with respect to each
@@ -45,39 +60,48 @@ pub fn grad(graph: &Graph, wrt: &[usize]) -> Result<Graph> {
             ),
         ));
     }
-    reverse(graph, wrt, |_| {
+    let mut b = Builder::new();
+    let outputs = reverse(&mut b, graph, wrt, |_| {
         let mut cotangents = vec![None; graph.outputs.len()];
         cotangents[0] = Some(Scalar::one(aval.dtype).into());
         cotangents
-    })
+    })?;
+    Ok(prune(b.finish(outputs)))
 }
 
-fn reverse(graph: &Graph, wrt: &[usize], cotangents: impl FnOnce(&mut Builder) -> Vec<Option<Atom>>) -> Result<Graph> {
-    let mut b = Builder::new();
+/// The outputs of a vjp for these cotangents.
+fn reverse(
+    b: &mut Builder,
+    graph: &Graph,
+    wrt: &[usize],
+    cotangents: impl FnOnce(&mut Builder) -> Vec<Option<Atom>>,
+) -> Result<Vec<Atom>> {
     // The equations, those of their derivatives, and those of the transpose.
     b.reserve(3 * graph.equations.len());
     let arguments = graph.arguments();
-    let mut primals = declare(&mut b, graph, arguments);
-    let cotangents = cotangents(&mut b);
-    primals.extend(declare(&mut b, graph, &graph.inputs[arguments.len()..]));
+    let mut primals = declare(b, graph, arguments);
+    let cotangents = cotangents(b);
+    primals.extend(declare(b, graph, &graph.inputs[arguments.len()..]));
     b.set_constants(graph.constants);
     let mut directions = vec![None; graph.inputs.len()];
     let unknown: SmallVec<[Var; 4]> =
         wrt.iter().map(|&i| b.unknown(graph.avals[graph.inputs[i].0 as usize].clone())).collect();
     wrt.iter().zip(&unknown).for_each(|(&i, &v)| directions[i] = Some(v.into()));
-    let (mut outputs, tangents) = push_forward(&mut b, graph, &primals, &directions, Mode::Reverse)?;
+    let (mut outputs, tangents) = push_forward(b, graph, &primals, &directions, Mode::Reverse)?;
+    outputs.iter().zip(&cotangents).for_each(|(&out, ct)| ct.iter().for_each(|&ct| b.alike(ct, out)));
 
     let (linear, depends) = b.take_dependents(&unknown);
     let values = Env::known(&depends);
     let mut pulled = Env::empty(depends.len());
     let seeds = tangents.into_iter().zip(cotangents).filter_map(|(t, ct)| Some((t?, ct)));
-    walk_back(&mut b, &linear, &values, &mut pulled, seeds, |b, a| b.aval(a))?;
+    walk_back(b, &linear, &values, &mut pulled, seeds, |b, a| b.aval(a))?;
     b.meta = Meta::default();
     for (&i, &v) in wrt.iter().zip(&unknown) {
         outputs.push(match pulled.take(v) {
             Some(ct) => ct,
-            None => zeros(&mut b, &graph.avals[graph.inputs[i].0 as usize])?,
+            None => zeros(b, &graph.avals[graph.inputs[i].0 as usize])?,
         });
+        b.alike(outputs[outputs.len() - 1], v.into());
     }
-    Ok(prune(b.finish(outputs)))
+    Ok(outputs)
 }

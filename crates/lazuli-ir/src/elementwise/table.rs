@@ -5,6 +5,7 @@
 use super::{Accepts, Gives, Partial, Row, complex, partials, rules, scalar};
 use crate::aval::Aval;
 use crate::builder::Builder;
+use crate::extents::{Place, stretched};
 use crate::graph::Atom;
 use crate::param::Params;
 use crate::pointwise::{Ix, Lane, Pointwise};

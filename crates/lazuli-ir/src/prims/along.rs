@@ -4,6 +4,7 @@
 
 use crate::aval::Aval;
 use crate::builder::Builder;
+use crate::extents::{Place, kept, stretched};
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::pointwise::{Index, Ix, Lane, Pointwise, aligned, select};
@@ -96,6 +97,19 @@ impl Primitive for GatherAxis {
         let sum = b.op(add, &[zeros, indices, ct])?;
         Ok(smallvec![Some(unbroadcast(b, sum, &array.shape)?), None])
     }
+    fn same_extents(&self, inputs: &[&Aval], output: &Aval, same: &mut dyn FnMut(Place, Place)) {
+        let others = |place: Place, to: Place, same: &mut dyn FnMut(Place, Place)| {
+            if place != Place::Input(0, self.axis) {
+                same(place, to);
+            }
+        };
+        for (k, a) in inputs.iter().enumerate() {
+            stretched(k, &a.shape, &output.shape, &mut |from, to| others(from, to, same));
+        }
+    }
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
+        false
+    }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let inputs = cx.align(b)?;
         Ok(smallvec![b.op(GatherAxis { axis: self.axis + 1 }, &inputs)?])
@@ -142,6 +156,23 @@ impl Primitive for ScatterAxis {
     fn transpose(&self, b: &mut Builder, cx: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
         let indices = cx.inputs[1].expect("indices are not linear");
         self.with_writes(indices, cx.avals, |writes| writes.transpose(b, self.op, cx, cotangents))
+    }
+    fn same_extents(&self, inputs: &[&Aval], output: &Aval, same: &mut dyn FnMut(Place, Place)) {
+        kept(0, 0..output.rank(), same);
+        for (k, a) in inputs.iter().enumerate().skip(1) {
+            stretched(k, &a.shape, &output.shape, &mut |from, to| {
+                if to != Place::Output(self.axis) {
+                    same(from, to);
+                }
+            });
+        }
+        if inputs[1].shape[self.axis] != 1 && inputs[2].shape[self.axis] != 1 {
+            same(Place::Input(1, self.axis), Place::Input(2, self.axis));
+        }
+    }
+    /// Which of several assignments stays is found by their numbers.
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
+        self.op == ScatterOp::Assign
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let mut inputs = cx.align(b)?;

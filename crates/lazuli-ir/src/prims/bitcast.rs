@@ -53,6 +53,9 @@ impl Primitive for Bitcast {
     fn jvp(&self, _: &mut Builder, _: Primals, _: &[Option<Atom>]) -> Result<Tangents> {
         Ok(smallvec![None])
     }
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
+        false
+    }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         Ok(smallvec![b.op(self.clone(), cx.inputs)?])
     }

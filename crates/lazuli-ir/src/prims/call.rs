@@ -2,10 +2,11 @@
 
 use crate::aval::Aval;
 use crate::builder::Builder;
+use crate::extents::{AnyShapes, alike};
 use crate::graph::{Atom, Effect, Graph};
 use crate::param::Params;
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
-use lazuli_kernel::{Error, Result, Shape};
+use lazuli_kernel::{Error, Result, Shape, small};
 use smallvec::SmallVec;
 use std::any::Any;
 use std::borrow::Cow;
@@ -60,25 +61,38 @@ pub trait GraphRule: fmt::Debug + Send + Sync {
     fn source(&self) -> Option<&Graph> {
         None
     }
+    /// The body of [`graph`](Self::graph), up to what changes no value, as one that holds for other shapes as well; `None` if it is to be made anew for each.
+    fn for_any_shapes(&self, _inputs: &[&Aval]) -> Option<AnyShapes> {
+        None
+    }
+    /// Whether what the body is made of is, for inputs of these avals, what it was for those that it was made for: of all variables the same extents are 0 and 1. An
+    /// error where it refuses these.
+    fn lasts(&self, _was: &[&Aval], _inputs: &[&Aval]) -> Result<bool> {
+        Ok(false)
+    }
 }
 
 /// Finds the rule of this name, with these parameters, that transforms this graph: the inverse of what a [`GraphRule`] says of itself.
 pub type ReadRule = dyn Fn(&str, &Params, Option<Graph>) -> Option<Arc<dyn GraphRule>>;
 
-/// A shared [`GraphRule`].
+/// A shared [`GraphRule`], and what it made.
 #[derive(Debug, Clone)]
-pub struct Rule(pub Arc<dyn GraphRule>);
+pub struct Rule {
+    pub make: Arc<dyn GraphRule>,
+    /// Of a body that holds for other shapes: the extents of inputs (number and axis) that must be what they were.
+    pub fixed: Option<Arc<[(usize, usize)]>>,
+}
 
 impl PartialEq for Rule {
     fn eq(&self, other: &Self) -> bool {
-        let (a, b) = (&self.0, &other.0);
+        let (a, b) = (&self.make, &other.make);
         Arc::ptr_eq(a, b) || a.name() == b.name() && a.params() == b.params() && a.source() == b.source()
     }
 }
 impl Eq for Rule {}
 impl std::hash::Hash for Rule {
     fn hash<H: std::hash::Hasher>(&self, h: &mut H) {
-        self.0.name().hash(h);
+        self.make.name().hash(h);
     }
 }
 
@@ -116,10 +130,17 @@ impl Call {
     pub fn new(name: impl Into<Arc<str>>, graph: impl Into<Arc<Graph>>) -> Call {
         Call { name: name.into(), graph: graph.into(), rule: None, derivative: Derivative::Body, vmap: None }
     }
-    /// A call whose body `rule` makes for each binding of shapes; these are the first.
+    /// A call whose body `rule` makes: for any shapes if it can, else anew for each binding of shapes. These are the first.
     pub fn ruled(name: impl Into<Arc<str>>, rule: Arc<dyn GraphRule>, inputs: &[&Aval]) -> Result<Call> {
-        let graph = rule.graph(inputs)?;
-        Ok(Call { rule: Some(Rule(rule)), ..Call::new(name, graph) })
+        let (graph, fixed) = match rule.for_any_shapes(inputs) {
+            Some(AnyShapes { graph, fixed }) => (graph, Some(fixed.into())),
+            None => (rule.graph(inputs)?, None),
+        };
+        Ok(Call { rule: Some(Rule { make: rule, fixed }), ..Call::new(name, graph) })
+    }
+    /// Whether its body is made anew for other shapes.
+    pub fn is_remade(&self) -> bool {
+        self.rule.as_ref().is_some_and(|rule| rule.fixed.is_none())
     }
     /// The body for inputs of these avals.
     pub fn body(&self, inputs: &[&Aval]) -> Result<Cow<'_, Graph>> {
@@ -131,9 +152,10 @@ impl Call {
     /// The same call for inputs of these avals: the body's shape rules run again, or its rule makes another; those of the derivative too.
     pub fn rebind(&self, inputs: &[&Aval]) -> Result<Call> {
         let shapes: Vec<Shape> = inputs.iter().map(|a| a.shape.clone()).collect();
-        let graph = match &self.rule {
-            Some(rule) => rule.0.graph(inputs)?,
-            None => self.graph.rebind(&shapes)?,
+        let (graph, rule) = match &self.rule {
+            None => (self.graph.rebind(&shapes)?, None),
+            Some(rule) if self.lasts(inputs)?.is_some() => (self.graph.rebind(&shapes)?, Some(rule.clone())),
+            Some(rule) => (rule.make.graph(inputs)?, Some(Rule { make: rule.make.clone(), fixed: None })),
         };
         let rebound = |rule: &Arc<Graph>, more: Vec<Aval>| {
             let shapes: Vec<Shape> = shapes.iter().cloned().chain(more.into_iter().map(|a| a.shape)).collect();
@@ -151,7 +173,64 @@ impl Call {
             }
             other => other.clone(),
         };
-        Ok(Call { graph: graph.into(), derivative, ..self.clone() })
+        Ok(Call { name: self.name.clone(), graph: graph.into(), rule, derivative, vmap: self.vmap.clone() })
+    }
+    /// The avals of the outputs for inputs of these avals, as [`Graph::rebound_avals`].
+    pub fn rebound_avals(&self, inputs: &[&Aval], alike: bool) -> Result<Option<SmallVec<[Aval; 1]>>> {
+        let avals = match self.rule {
+            Some(_) => self.lasts(inputs)?,
+            None => self.graph.rebound_avals(inputs.iter().map(|a| &a.shape[..]), alike)?,
+        };
+        let Some(avals) = avals else { return Ok(None) };
+        let outputs: SmallVec<[Aval; 1]> = small(self.graph.outputs.iter().map(|a| match a {
+            Atom::Var(v) => avals[v.0 as usize].clone(),
+            Atom::Lit(_) => self.graph.aval(*a),
+        }));
+        if let Derivative::Custom { vjp, jvp } = &self.derivative {
+            let given: SmallVec<[&[usize]; 8]> = small(inputs.iter().map(|a| &a.shape[..]));
+            let results: SmallVec<[&[usize]; 2]> = small(outputs.iter().map(|a| &a.shape[..]));
+            if let Some(vjp) = vjp {
+                let shapes = given.iter().chain(&results).chain(&results).copied();
+                if vjp.rebound_avals(shapes, alike)?.is_none() {
+                    return Ok(None);
+                }
+            }
+            if let Some(jvp) = jvp {
+                let primals = jvp.inputs.len() - self.graph.inputs.len();
+                if jvp.rebound_avals(given.iter().chain(&given[..primals]).copied(), alike)?.is_none() {
+                    return Ok(None);
+                }
+            }
+        }
+        Ok(Some(outputs))
+    }
+    /// The avals of the variables of a ruled call's body for inputs of these avals, if it is what the rule would make for them.
+    fn lasts(&self, inputs: &[&Aval]) -> Result<Option<Vec<Aval>>> {
+        let Some(Rule { make, fixed: Some(fixed) }) = &self.rule else { return Ok(None) };
+        let own = |k: usize| self.graph.shape_of(self.graph.inputs[k]);
+        let is_fixed = |&(k, axis): &(usize, usize)| own(k)[axis] == inputs[k].shape[axis];
+        if !(0..inputs.len()).all(|k| alike(own(k), &inputs[k].shape)) || !fixed.iter().all(is_fixed) {
+            return Ok(None);
+        }
+        let was: SmallVec<[&Aval; 8]> = small(self.graph.inputs.iter().map(|v| &self.graph.avals[v.0 as usize]));
+        if !make.lasts(&was, inputs)? {
+            return Ok(None);
+        }
+        // What is refused is for the rule to refuse.
+        let shapes = || inputs.iter().map(|a| &a.shape[..]);
+        let Ok(Some(avals)) = self.graph.rebound_avals(shapes(), true) else { return Ok(None) };
+        #[cfg(debug_assertions)]
+        self.check_lasting(&**make, inputs);
+        Ok(Some(avals))
+    }
+    /// Checks that the body is what its rule would make anew.
+    #[cfg(debug_assertions)]
+    fn check_lasting(&self, rule: &dyn GraphRule, inputs: &[&Aval]) {
+        let shapes: Vec<Shape> = inputs.iter().map(|a| a.shape.clone()).collect();
+        let text = |g: Graph| g.for_these_shapes().map(|g| g.to_string()).map_err(|e| e.to_string());
+        let rebound = self.graph.rebind(&shapes).map_err(|e| e.to_string()).and_then(text);
+        let anew = rule.graph(inputs).map_err(|e| e.to_string()).and_then(text);
+        assert_eq!(rebound, anew, "the body of '{}' does not hold for these shapes:\n{}", self.name, self.graph);
     }
     /// Its body and the graphs of its derivative.
     pub fn graphs(&self) -> impl Iterator<Item = &Arc<Graph>> {

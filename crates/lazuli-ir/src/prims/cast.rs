@@ -2,6 +2,7 @@
 
 use crate::aval::Aval;
 use crate::builder::Builder;
+use crate::extents::{Place, kept};
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::pointwise::{Ix, Lane, Pointwise};
@@ -34,6 +35,12 @@ impl Primitive for Cast {
     fn transpose(&self, b: &mut Builder, cx: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
         let ct = cotangents[0].expect("not called with a zero cotangent");
         Ok(smallvec![Some(b.cast(ct, cx.avals[0].dtype)?)])
+    }
+    fn same_extents(&self, inputs: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
+        kept(0, 0..inputs[0].rank(), same);
+    }
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
+        false
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         Ok(smallvec![b.cast(cx.inputs[0], self.dtype)?])

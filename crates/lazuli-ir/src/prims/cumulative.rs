@@ -3,6 +3,7 @@
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
 use crate::elementwise::{Binary, Unary};
+use crate::extents::{Place, kept};
 use crate::graph::{Atom, Var};
 use crate::param::fields;
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
@@ -82,6 +83,13 @@ impl Primitive for Cumulative {
         }
         let back = Cumulative { reverse: !self.reverse, ..self.clone() };
         Ok(smallvec![Some(b.op(back, &[cotangent(cotangents)])?)])
+    }
+    fn same_extents(&self, inputs: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
+        kept(0, 0..inputs[0].rank(), same);
+    }
+    /// A recurrence is written out for the extent that it has.
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
+        matches!(self.op, ScanOp::Prod | ScanOp::LogAddExp)
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         Ok(smallvec![b.op(Cumulative { axis: self.axis + 1, ..self.clone() }, cx.inputs)?])

@@ -5,6 +5,7 @@
 
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
+use crate::extents::{Place, kept, stated, stretched};
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::pointwise::{Index, Ix, Lane, Pointwise};
@@ -90,6 +91,16 @@ impl Primitive for Gather {
         let mut out: Tangents = cx.avals.iter().map(|_| None).collect();
         out[0] = Some(b.op(Scatter { axes: self.axes.clone(), op: ScatterOp::Add }, &inputs)?);
         Ok(out)
+    }
+    fn same_extents(&self, inputs: &[&Aval], output: &Aval, same: &mut dyn FnMut(Place, Place)) {
+        let positions = output.rank() - self.slice_sizes.len();
+        for (k, index) in inputs.iter().enumerate().skip(1) {
+            stretched(k, &index.shape, &output.shape[..positions], same);
+        }
+        stated(&self.slice_sizes, positions, same);
+    }
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
+        false
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let indexed = cx.batched[1..].contains(&true);
@@ -182,7 +193,7 @@ impl Scatter {
         };
         let take = |b: &mut Builder, array: Atom| {
             let inputs: SmallVec<[Atom; 4]> = [array].into_iter().chain(indices.iter().copied()).collect();
-            let slice_sizes = space[space.len() - target_rank..].iter().map(|&n| Dim::Known(n)).collect();
+            let slice_sizes = b.extents(&space[space.len() - target_rank..]);
             b.op(Gather { axes: self.axes.clone(), slice_sizes }, &inputs)
         };
         f(&Writes { name: "scatter", put: &put, take: &take, space: space.into() })
@@ -220,6 +231,13 @@ impl Primitive for Scatter {
             cx.inputs[1..last].iter().map(|i| i.expect("indices are not linear")).collect();
         let (rank, space) = (cx.avals[0].rank(), &cx.avals[last].shape);
         self.with_writes(&indices, rank, space, |writes| writes.transpose(b, self.op, cx, cotangents))
+    }
+    fn same_extents(&self, inputs: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
+        kept(0, 0..inputs[0].rank(), same);
+    }
+    /// Which of several assignments stays is found by their numbers.
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
+        self.op == ScatterOp::Assign
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let last = cx.inputs.len() - 1;

@@ -2,6 +2,7 @@
 
 use crate::aval::Aval;
 use crate::builder::Builder;
+use crate::extents::Place;
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::pointwise::{Index, Ix, Lane, Pointwise, and, select};
@@ -61,7 +62,17 @@ impl Primitive for Pad {
         let (ct, from) = (cotangent(cotangents), &cx.avals[0].shape);
         let array = match cx.is_linear(0) {
             true => {
-                let bounds = from.iter().zip(&self.low).map(|(&n, &low)| Bound::range(low, low + n)).collect();
+                // What is left counting from both ends, where the number of elements is not to be written down.
+                let ends = |low: usize, high: usize| Bound {
+                    start: (low > 0).then_some(low as isize),
+                    stop: (high > 0).then_some(-(high as isize)),
+                    step: 1,
+                };
+                let bound = |(&n, (&low, &high)): (&usize, (&usize, &usize))| match b.is_for_any_shapes() {
+                    true => ends(low, high),
+                    false => Bound::range(low, low + n),
+                };
+                let bounds = from.iter().zip(self.low.iter().zip(&self.high)).map(bound).collect();
                 Some(b.op(Slice { bounds }, &[ct])?)
             }
             false => None,
@@ -77,6 +88,13 @@ impl Primitive for Pad {
             false => None,
         };
         Ok(smallvec![array, value])
+    }
+    fn same_extents(&self, inputs: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
+        let same_axis = |axis: &usize| self.low[*axis] == 0 && self.high[*axis] == 0;
+        (0..inputs[0].rank()).filter(same_axis).for_each(|axis| same(Place::Input(0, axis), Place::Output(axis)));
+    }
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
+        false
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let array = cx.batch(b, 0)?;
@@ -169,6 +187,16 @@ impl Primitive for Concatenate {
             from = to;
         }
         Ok(out)
+    }
+    fn same_extents(&self, inputs: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
+        for (k, a) in inputs.iter().enumerate() {
+            let others = (0..a.rank()).filter(|&axis| axis != self.axis);
+            others.for_each(|axis| same(Place::Input(k, axis), Place::Output(axis)));
+        }
+    }
+    /// The transpose cuts the parts out.
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, axis: usize) -> bool {
+        axis == self.axis
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let inputs = cx.batch_all(b)?;

@@ -2,6 +2,7 @@
 
 use crate::aval::Aval;
 use crate::builder::Builder;
+use crate::extents::{Place, stretched};
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::prim::{Arity, Library, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
@@ -93,6 +94,18 @@ impl Primitive for Matmul {
             }
             _ => Err(Error::internal("matmul", "not linear in both operands together")),
         }
+    }
+    fn same_extents(&self, inputs: &[&Aval], output: &Aval, same: &mut dyn FnMut(Place, Place)) {
+        let (p, q, r) = (inputs[0].rank(), inputs[1].rank(), output.rank());
+        same(Place::Input(0, p - 1), Place::Input(1, q - 2));
+        same(Place::Input(0, p - 2), Place::Output(r - 2));
+        same(Place::Input(1, q - 1), Place::Output(r - 1));
+        for (k, a) in inputs.iter().enumerate() {
+            stretched(k, &a.shape[..a.rank() - 2], &output.shape[..r - 2], same);
+        }
+    }
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
+        false
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         // One matrix for the whole batch stays one.

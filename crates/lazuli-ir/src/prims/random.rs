@@ -2,6 +2,7 @@
 
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
+use crate::extents::{Place, kept, stated};
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::pointwise::{Index, Ix, Lane, Pointwise};
@@ -44,6 +45,14 @@ impl Primitive for RandomBits {
     }
     fn jvp(&self, _: &mut Builder, _: Primals, _: &[Option<Atom>]) -> Result<Tangents> {
         Ok(smallvec![None])
+    }
+    fn same_extents(&self, inputs: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
+        let keys = inputs[0].rank() - 1;
+        kept(0, 0..keys, same);
+        stated(&self.shape, keys, same);
+    }
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
+        false
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let inputs = cx.batch_all(b)?;

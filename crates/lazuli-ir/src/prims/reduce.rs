@@ -2,6 +2,7 @@
 
 use crate::aval::Aval;
 use crate::builder::Builder;
+use crate::extents::{Place, kept};
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
@@ -131,6 +132,18 @@ impl Primitive for Reduce {
         let ct = cotangents[0].expect("not called with a zero cotangent");
         let ct = self.restore(b, ct)?;
         Ok(smallvec![Some(broadcast_to(b, ct, &cx.avals[0].shape)?)])
+    }
+    fn same_extents(&self, inputs: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
+        let stays = |axis: &usize| !self.axes.contains(axis);
+        match self.keepdims {
+            true => {
+                (0..inputs[0].rank()).filter(stays).for_each(|axis| same(Place::Input(0, axis), Place::Output(axis)))
+            }
+            false => kept(0, (0..inputs[0].rank()).filter(stays), same),
+        }
+    }
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
+        false
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let axes = self.axes.iter().map(|a| a + 1).collect();

@@ -2,6 +2,7 @@
 
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
+use crate::extents::{Place, stated};
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::pointwise::{Ix, Lane, Pointwise};
@@ -81,6 +82,16 @@ impl Primitive for Reshape {
     fn transpose(&self, b: &mut Builder, cx: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
         Ok(smallvec![Some(reshape(b, cotangent(cotangents), &cx.avals[0].shape)?)])
     }
+    fn same_extents(&self, _: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
+        stated(&self.shape, 0, &mut |from, to| {
+            if self.infer.map(Place::Output) != Some(to) {
+                same(from, to);
+            }
+        });
+    }
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
+        false
+    }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let shape = std::iter::once(Dim::Known(cx.size)).chain(cx.dims(&self.shape)).collect();
         let batched = Reshape { shape, infer: self.infer.map(|axis| axis + 1) };
@@ -125,8 +136,16 @@ impl Primitive for Flatten {
         if from.is_empty() {
             return Ok(smallvec![Some(reshape(b, ct, from)?)]);
         }
-        let shape = from[self.start..=self.end].iter().map(|&n| Dim::Known(n)).collect();
+        let shape = b.extents(&from[self.start..=self.end]);
         Ok(smallvec![Some(b.op(Unflatten { axis: self.start, shape, infer: None }, &[ct])?)])
+    }
+    fn same_extents(&self, inputs: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
+        (0..self.start.min(inputs[0].rank())).for_each(|axis| same(Place::Input(0, axis), Place::Output(axis)));
+        let merged = self.end - self.start;
+        (self.end + 1..inputs[0].rank()).for_each(|axis| same(Place::Input(0, axis), Place::Output(axis - merged)));
+    }
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
+        false
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         if b.rank(cx.inputs[0]) == 1 {
@@ -170,6 +189,19 @@ impl Primitive for Unflatten {
             n => b.op(Flatten { start: self.axis, end: self.axis + n - 1 }, &[ct])?,
         })])
     }
+    fn same_extents(&self, inputs: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
+        (0..self.axis).for_each(|axis| same(Place::Input(0, axis), Place::Output(axis)));
+        let more = |axis| axis + self.shape.len() - 1;
+        (self.axis + 1..inputs[0].rank()).for_each(|axis| same(Place::Input(0, axis), Place::Output(more(axis))));
+        stated(&self.shape, self.axis, &mut |from, to| {
+            if self.infer.map(|i| Place::Output(self.axis + i)) != Some(to) {
+                same(from, to);
+            }
+        });
+    }
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
+        false
+    }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let operand = cx.batch(b, 0)?;
         let batched = Unflatten { axis: self.axis + 1, shape: cx.dims(&self.shape), infer: self.infer };
@@ -185,10 +217,12 @@ impl Primitive for Unflatten {
 
 /// `a` with these extents; itself if it has them.
 pub fn reshape(b: &mut Builder, a: Atom, to: &[usize]) -> Result<Atom> {
-    if b.shape(a) == to {
+    // Of other shapes it may not have them.
+    if b.shape(a) == to && !b.is_for_any_shapes() {
         return Ok(a);
     }
-    b.op(Reshape { shape: to.iter().map(|&n| Dim::Known(n)).collect(), infer: None }, &[a])
+    let shape = b.extents(to);
+    b.op(Reshape { shape, infer: None }, &[a])
 }
 
 /// The input at the position that has the same number in row-major order.

@@ -3,6 +3,7 @@
 use crate::aval::Aval;
 use crate::builder::Builder;
 use crate::elementwise::Binary;
+use crate::extents::{Place, kept};
 use crate::graph::Atom;
 use crate::param::{Param, fields};
 use crate::pointwise::{Index, Ix, Lane, Pointwise, and, select};
@@ -133,6 +134,21 @@ impl Primitive for Slice {
         }
         let zeros = zeros(b, cx.avals[0].dtype, from)?;
         Ok(smallvec![Some(b.op(SliceUpdate { bounds: self.bounds.clone(), op: ScatterOp::Assign }, &[zeros, ct])?)])
+    }
+    fn same_extents(&self, inputs: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
+        let whole = |axis: &usize| {
+            self.bounds[*axis].start.or(self.bounds[*axis].stop).is_none() && self.bounds[*axis].step.abs() == 1
+        };
+        (0..inputs[0].rank()).filter(whole).for_each(|axis| same(Place::Input(0, axis), Place::Output(axis)));
+    }
+    /// The transpose pads, by widths that the bounds say where they count from both ends, if they meet.
+    fn goes_by_extent(&self, inputs: &[&Aval], _: usize, axis: usize) -> bool {
+        let Bound { start, stop, .. } = self.bounds[axis];
+        let by_ends = start.is_none_or(|n| n >= 0) && stop.is_none_or(|n| n < 0 || n == isize::MAX);
+        let is_empty = self.bounds[axis].resolve(inputs[0].shape[axis]).1 == 0;
+        let is_whole = (start, stop) == (None, None);
+        let pads = self.bounds.iter().all(|b| b.step == 1);
+        pads && !is_whole && (is_empty || !by_ends)
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         Ok(smallvec![b.op(Slice { bounds: batched(&self.bounds) }, cx.inputs)?])
@@ -269,6 +285,12 @@ impl Primitive for SliceUpdate {
             false => None,
         };
         Ok(smallvec![target, update])
+    }
+    fn same_extents(&self, inputs: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
+        kept(0, 0..inputs[0].rank(), same);
+    }
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
+        false
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let inputs = cx.batch_all(b)?;

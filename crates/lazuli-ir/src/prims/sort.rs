@@ -2,6 +2,7 @@
 
 use crate::aval::Aval;
 use crate::builder::Builder;
+use crate::extents::{Place, kept};
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::prim::{Arity, Library, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
@@ -36,6 +37,12 @@ impl Primitive for Sort {
         let order = b.op(ArgSort { axis: self.axis }, primals.inputs)?;
         Ok(smallvec![Some(b.op(GatherAxis { axis: self.axis }, &[t, order])?)])
     }
+    fn same_extents(&self, inputs: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
+        kept(0, 0..inputs[0].rank(), same);
+    }
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
+        false
+    }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         Ok(smallvec![b.op(Sort { axis: self.axis + 1 }, cx.inputs)?])
     }
@@ -55,6 +62,12 @@ impl Primitive for ArgSort {
     }
     fn jvp(&self, _: &mut Builder, _: Primals, _: &[Option<Atom>]) -> Result<Tangents> {
         Ok(smallvec![None])
+    }
+    fn same_extents(&self, inputs: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
+        kept(0, 0..inputs[0].rank(), same);
+    }
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
+        false
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         Ok(smallvec![b.op(ArgSort { axis: self.axis + 1 }, cx.inputs)?])

@@ -2,6 +2,7 @@
 
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
+use crate::extents::{Place, stated};
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::pointwise::{Ix, Lane, Pointwise};
@@ -36,6 +37,12 @@ impl Primitive for Iota {
     }
     fn jvp(&self, _: &mut Builder, _: Primals, _: &[Option<Atom>]) -> Result<Tangents> {
         Ok(smallvec![None])
+    }
+    fn same_extents(&self, _: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
+        stated(&self.shape, 0, same);
+    }
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
+        false
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let shape = std::iter::once(Dim::Known(cx.size)).chain(cx.dims(&self.shape)).collect();
@@ -92,6 +99,9 @@ impl Primitive for NumberOfElements {
     }
     fn jvp(&self, _: &mut Builder, _: Primals, _: &[Option<Atom>]) -> Result<Tangents> {
         Ok(smallvec![None])
+    }
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
+        false
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let shift = cx.shapes_batched[0] as usize;

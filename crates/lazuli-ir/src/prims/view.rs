@@ -2,6 +2,7 @@
 
 use crate::aval::{Aval, Dim, show_axes};
 use crate::builder::Builder;
+use crate::extents::{Place, kept, stated, stretched};
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::pointwise::{Ix, Lane, Pointwise, aligned};
@@ -66,6 +67,12 @@ impl Primitive for Transpose {
     fn transpose(&self, b: &mut Builder, _: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
         Ok(smallvec![Some(b.op(self.inverse(), &[cotangents[0].expect("a cotangent")])?)])
     }
+    fn same_extents(&self, _: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
+        kept(0, self.axes.iter().copied(), same);
+    }
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
+        false
+    }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let axes = std::iter::once(0).chain(self.axes.iter().map(|a| a + 1)).collect();
         Ok(smallvec![b.op(Transpose { axes }, cx.inputs)?])
@@ -111,6 +118,13 @@ impl Primitive for Broadcast {
     view_rules!();
     fn transpose(&self, b: &mut Builder, cx: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
         Ok(smallvec![Some(unbroadcast(b, cotangents[0].expect("a cotangent"), &cx.avals[0].shape)?)])
+    }
+    fn same_extents(&self, inputs: &[&Aval], output: &Aval, same: &mut dyn FnMut(Place, Place)) {
+        stretched(0, &inputs[0].shape, &output.shape, same);
+        stated(&self.shape, 0, same);
+    }
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
+        false
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let dims = std::iter::once(Dim::Known(cx.size)).chain(cx.dims(&self.shape)).collect();
@@ -165,6 +179,13 @@ impl Primitive for ExpandDims {
     fn transpose(&self, b: &mut Builder, _: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
         Ok(smallvec![Some(squeeze(b, cotangents[0].expect("a cotangent"), &self.axes)?)])
     }
+    fn same_extents(&self, _: &[&Aval], output: &Aval, same: &mut dyn FnMut(Place, Place)) {
+        let from = (0..output.rank()).filter(|axis| !self.axes.contains(axis));
+        from.enumerate().for_each(|(from, to)| same(Place::Input(0, from), Place::Output(to)));
+    }
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
+        false
+    }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let axes: Vec<usize> = self.axes.iter().map(|a| a + 1).collect();
         Ok(smallvec![expand_dims(b, cx.inputs[0], &axes)?])
@@ -203,6 +224,12 @@ impl Primitive for Squeeze {
     fn transpose(&self, b: &mut Builder, _: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
         Ok(smallvec![Some(expand_dims(b, cotangents[0].expect("a cotangent"), &self.axes)?)])
     }
+    fn same_extents(&self, inputs: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
+        kept(0, (0..inputs[0].rank()).filter(|axis| !self.axes.contains(axis)), same);
+    }
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
+        false
+    }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let axes: Vec<usize> = self.axes.iter().map(|a| a + 1).collect();
         Ok(smallvec![squeeze(b, cx.inputs[0], &axes)?])
@@ -225,7 +252,8 @@ pub fn broadcast_to(b: &mut Builder, a: Atom, to: &[usize]) -> Result<Atom> {
     if b.shape(a) == to {
         return Ok(a);
     }
-    b.op(Broadcast { shape: to.iter().map(|&n| Dim::Known(n)).collect() }, &[a])
+    let shape = b.extents(to);
+    b.op(Broadcast { shape }, &[a])
 }
 
 /// `a` with axes of extent 1 at these (sorted) positions of the result.

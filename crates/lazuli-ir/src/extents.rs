@@ -1,0 +1,418 @@
+//! Which extents of a graph are one and the same, whatever shapes it is bound to.
+//!
+//! Rules of derivatives state extents as numbers. While a graph is built [for any shapes](crate::Builder::for_any_shapes), a number of theirs is marked
+//! ([`Dim::Open`]), and when the graph is finished it is found again as the extent of an axis of an input, or of a variable that is there. That follows from
+//! classes of extents that are equal wherever the equations are well formed ([`Primitive::same_extents`](crate::Primitive::same_extents)), those of equations that are
+//! transposed and taken out among them, and from what an engine knows to be [alike](crate::Builder::alike): a tangent and its primal.
+//!
+//! What is found so holds for all shapes for which the rules take the same way. They may go by ranks and by which extents are 0 and 1, so those must be as they were; a rule that
+//! goes by another number says so ([`Primitive::goes_by_extent`](crate::Primitive::goes_by_extent)), and the extent is [fixed](AnyShapes::fixed).
+
+use crate::aval::{Aval, Dim};
+use crate::graph::{Atom, Effect, Equation, Graph, Var};
+use crate::prim::Prim;
+use crate::prims::{Bound, Call, Derivative, NumberOfElements, Slice};
+use lazuli_kernel::{Error, Result, small};
+use smallvec::SmallVec;
+use std::collections::HashMap;
+
+/// A graph that holds for other shapes too, if of all its variables the same extents are 0 and 1, and these extents of inputs (number and axis) are as they were.
+#[derive(Debug)]
+pub struct AnyShapes {
+    pub graph: Graph,
+    pub fixed: Vec<(usize, usize)>,
+}
+
+/// An extent of an equation: of an axis of an operand, of a shape operand, of the output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    Input(usize, usize),
+    Shape(usize, usize),
+    Output(usize),
+}
+
+/// The axes of input `k` that broadcasting does not stretch are those of the output, aligned at the last.
+pub(crate) fn stretched(k: usize, from: &[usize], to: &[usize], same: &mut dyn FnMut(Place, Place)) {
+    let skip = to.len() - from.len();
+    for axis in (0..from.len()).filter(|&axis| from[axis] != 1) {
+        same(Place::Input(k, axis), Place::Output(skip + axis));
+    }
+}
+
+/// Axes of input `k`, by their position in the output.
+pub(crate) fn kept(k: usize, axes: impl IntoIterator<Item = usize>, same: &mut dyn FnMut(Place, Place)) {
+    axes.into_iter().enumerate().for_each(|(to, from)| same(Place::Input(k, from), Place::Output(to)));
+}
+
+/// What parameters say of the axes of the output from number `first` on.
+pub(crate) fn stated(dims: &[Dim], first: usize, same: &mut dyn FnMut(Place, Place)) {
+    for (i, dim) in dims.iter().enumerate() {
+        if let Dim::Of { operand, axis } = *dim {
+            same(Place::Shape(operand as usize, axis as usize), Place::Output(first + i));
+        }
+    }
+}
+
+/// Whether two shapes have as many axes, and extents of 0 and 1 at the same ones.
+pub(crate) fn alike(a: &[usize], b: &[usize]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(&m, &n)| m == n || m > 1 && n > 1)
+}
+
+/// A partition of extents, each of which has a number.
+#[derive(Debug, Default)]
+struct Classes(Vec<u32>);
+
+impl Classes {
+    fn find(&mut self, mut node: u32) -> u32 {
+        while self.0[node as usize] != node {
+            let above = self.0[self.0[node as usize] as usize];
+            self.0[node as usize] = above;
+            node = above;
+        }
+        node
+    }
+    fn unite(&mut self, a: u32, b: u32) {
+        let (a, b) = (self.find(a), self.find(b));
+        self.0[a.max(b) as usize] = a.min(b);
+    }
+}
+
+/// The numbers of the extents of a graph.
+#[derive(Debug, Default)]
+struct Nodes {
+    /// Of each variable the number of its first extent.
+    first: Vec<u32>,
+    /// Those of the bodies of calls, by the first output of the call.
+    bodies: HashMap<Var, Nodes>,
+}
+
+impl Nodes {
+    fn cover(&mut self, classes: &mut Classes, avals: &[Aval]) {
+        for aval in &avals[self.first.len()..] {
+            let next = classes.0.len() as u32;
+            self.first.push(next);
+            classes.0.extend((0..aval.rank() as u32).map(|axis| next + axis));
+        }
+    }
+    fn of(&self, v: Var, axis: usize) -> u32 {
+        self.first[v.0 as usize] + axis as u32
+    }
+
+    /// What follows from the equations of a graph from number `from` on.
+    fn learn(&mut self, classes: &mut Classes, graph: &Graph, from: usize) {
+        self.cover(classes, &graph.avals);
+        for e in &graph.equations[from..] {
+            let inputs: SmallVec<[&Aval; 3]> = small(e.inputs.iter().map(|a| graph.aval_of(a)));
+            let Some(&out) = e.outputs.first() else { continue };
+            if let Prim::Call(call) = &e.prim {
+                if call.fits(&inputs) {
+                    let body = self.learn_body(classes, graph, e, &call.graph);
+                    self.bodies.insert(out, body);
+                }
+                continue;
+            }
+            let nodes = &*self;
+            let node = |place| match place {
+                Place::Input(k, axis) => e.inputs[k].var().map(|v| nodes.of(v, axis)),
+                Place::Shape(k, axis) => Some(nodes.of(e.shapes[k], axis)),
+                Place::Output(axis) => Some(nodes.of(out, axis)),
+            };
+            e.prim.same_extents(&inputs, &graph.avals[out.0 as usize], &mut |a, b| {
+                if let (Some(a), Some(b)) = (node(a), node(b)) {
+                    classes.unite(a, b);
+                }
+            });
+        }
+    }
+
+    /// Within the body of a call, whose inputs and outputs are those of the call.
+    fn learn_body(&self, classes: &mut Classes, graph: &Graph, e: &Equation, body: &Graph) -> Nodes {
+        let mut inner = Nodes::default();
+        inner.learn(classes, body, 0);
+        let inputs = e.inputs.iter().zip(body.inputs.iter().map(|&v| Atom::Var(v)));
+        let outputs: SmallVec<[Atom; 2]> = small(e.outputs.iter().map(|&v| v.into()));
+        for (here, there) in inputs.chain(outputs.iter().zip(body.outputs.iter().copied())) {
+            if let (Some(here), Some(there)) = (here.var(), there.var()) {
+                let rank = graph.shape_of(here).len();
+                (0..rank).for_each(|axis| classes.unite(self.of(here, axis), inner.of(there, axis)));
+            }
+        }
+        inner
+    }
+}
+
+/// What a builder knows of extents.
+#[derive(Debug, Default)]
+pub(crate) struct Extents {
+    classes: Classes,
+    nodes: Nodes,
+    /// How many of the equations have been looked at.
+    learned: usize,
+    alike: Vec<(Var, Var)>,
+    fixed: Vec<(Var, usize)>,
+}
+
+/// Where an extent is found around the graph that looks for it.
+struct Found {
+    v: Var,
+    axis: u32,
+    aval: Aval,
+}
+
+type Outer<'a> = &'a mut dyn FnMut(&mut Classes, u32) -> Option<Found>;
+
+impl Extents {
+    pub fn alike(&mut self, a: Var, b: Var) {
+        self.alike.push((a, b));
+    }
+    pub fn fix(&mut self, v: Var, axis: usize) {
+        self.fixed.push((v, axis));
+    }
+    /// Looks at what was added since.
+    pub fn learn(&mut self, graph: &Graph) {
+        self.nodes.learn(&mut self.classes, graph, self.learned);
+        self.learned = graph.equations.len();
+        for (a, b) in self.alike.drain(..) {
+            let rank = graph.shape_of(a).len();
+            debug_assert_eq!(graph.shape_of(a), graph.shape_of(b));
+            (0..rank).for_each(|axis| self.classes.unite(self.nodes.of(a, axis), self.nodes.of(b, axis)));
+        }
+    }
+    /// Equations were taken out.
+    pub fn left(&mut self, equations: usize) {
+        self.learned = equations;
+    }
+    /// Finds the open numbers of a finished graph, as far as it can say what they are; the others stay open.
+    pub fn close(&mut self, graph: &mut Graph) {
+        self.learn(graph);
+        close(&mut self.classes, &self.nodes, graph, &mut |_, _| None);
+    }
+    /// The inputs' extents that are fixed; an error if one is no input's.
+    pub fn fixed(&mut self, graph: &Graph) -> Result<Vec<(usize, usize)>> {
+        let mut inputs = HashMap::new();
+        for (k, &v) in graph.inputs.iter().enumerate() {
+            for axis in 0..graph.shape_of(v).len() {
+                inputs.entry(self.classes.find(self.nodes.of(v, axis))).or_insert((k, axis));
+            }
+        }
+        let mut out = Vec::new();
+        for &(v, axis) in &self.fixed {
+            let root = self.classes.find(self.nodes.of(v, axis));
+            let Some(&place) = inputs.get(&root) else {
+                return Err(undecided("a rule goes by the extent of an array that is no input"));
+            };
+            if !out.contains(&place) {
+                out.push(place);
+            }
+        }
+        Ok(out)
+    }
+    /// The same graph with the extents that it states of variables as those of inputs, where they are.
+    pub fn of_inputs(graph: &Graph) -> Graph {
+        let mut extents = Extents::default();
+        extents.learn(graph);
+        let mut graph = graph.clone();
+        let mut inputs = HashMap::new();
+        for &v in &graph.inputs {
+            for axis in 0..graph.shape_of(v).len() {
+                inputs.entry(extents.classes.find(extents.nodes.of(v, axis))).or_insert((v, axis as u32));
+            }
+        }
+        for e in graph.equations.iter_mut().filter(|e| !e.shapes.is_empty()) {
+            let mut find = |v: Var, axis: usize| {
+                let root = extents.classes.find(extents.nodes.of(v, axis));
+                inputs.get(&root).copied().unwrap_or((v, axis as u32))
+            };
+            let old = std::mem::take(&mut e.shapes);
+            if let Prim::NumberOfElements(count) = &e.prim {
+                let axes: SmallVec<[(Var, u32); 4]> = count.axes.iter().map(|&axis| find(old[0], axis)).collect();
+                let of_one = axes.first().map(|first| first.0).filter(|v| axes.iter().all(|at| at.0 == *v));
+                e.shapes.push(of_one.unwrap_or(old[0]));
+                if of_one.is_some() {
+                    let axes = axes.iter().map(|at| at.1 as usize).collect();
+                    e.prim = NumberOfElements { axes, ..count.clone() }.into();
+                }
+                continue;
+            }
+            let shapes = &mut e.shapes;
+            let renamed = e.prim.map_dims(&mut |_, dim| match dim {
+                Dim::Of { operand, axis } => {
+                    let (v, axis) = find(old[operand as usize], axis as usize);
+                    of(shapes, v, axis)
+                }
+                dim => dim,
+            });
+            match renamed {
+                Some(prim) => e.prim = prim,
+                None => e.shapes = old,
+            }
+        }
+        graph
+    }
+}
+
+pub(crate) fn undecided(why: &str) -> Error {
+    Error::internal("extents", format!("the graph holds for these shapes only: {why}"))
+}
+
+/// The extent of an axis of a variable, which is made a shape operand if it is none.
+fn of(shapes: &mut SmallVec<[Var; 1]>, v: Var, axis: u32) -> Dim {
+    let operand = shapes.iter().position(|&own| own == v).unwrap_or_else(|| {
+        shapes.push(v);
+        shapes.len() - 1
+    });
+    Dim::Of { operand: operand as u32, axis }
+}
+
+fn has_open(graph: &Graph) -> bool {
+    let is_open = |e: &Equation| e.prim.dims().iter().any(|d| matches!(d, Dim::Open(_)));
+    graph.equations.iter().any(|e| is_open(e) || e.prim.bodies().iter().any(|body| has_open(body)))
+}
+
+/// An error if a number of a rule's is still open.
+pub(crate) fn check_closed(graph: &Graph) -> Result<()> {
+    match has_open(graph) {
+        true => Err(undecided("what an extent is that of is not known")),
+        false => Ok(()),
+    }
+}
+
+/// Variables whose data is needed.
+fn live(graph: &Graph) -> Vec<bool> {
+    let mut live = vec![false; graph.avals.len()];
+    graph.outputs.iter().filter_map(|a| a.var()).for_each(|v| live[v.0 as usize] = true);
+    for e in graph.equations.iter().rev() {
+        if e.meta.effect != Effect::None || e.outputs.iter().any(|v| live[v.0 as usize]) {
+            e.inputs.iter().filter_map(|a| a.var()).for_each(|v| live[v.0 as usize] = true);
+        }
+    }
+    live
+}
+
+/// Finds the open numbers of a graph: as extents of its inputs, of what is computed anyway, or of what is `outer`, which becomes an input. Returns these variables
+/// of the graph around it, in the order of the new inputs.
+fn close(classes: &mut Classes, nodes: &Nodes, graph: &mut Graph, outer: Outer) -> Vec<Var> {
+    let mut lifted: Vec<(Var, Var)> = Vec::new();
+    if !has_open(graph) {
+        return Vec::new();
+    }
+    let live = live(graph);
+    let mut known: HashMap<u32, (Var, u32)> = HashMap::new();
+    let note = |classes: &mut Classes, known: &mut HashMap<u32, (Var, u32)>, graph: &Graph, v: Var| {
+        for axis in (0..graph.shape_of(v).len()).filter(|&axis| graph.shape_of(v)[axis] > 1) {
+            known.entry(classes.find(nodes.of(v, axis))).or_insert((v, axis as u32));
+        }
+    };
+    for k in 0..graph.inputs.len() {
+        note(classes, &mut known, graph, graph.inputs[k]);
+    }
+    let mut equations = std::mem::take(&mut graph.equations);
+    for e in &mut equations {
+        let mut find = |classes: &mut Classes, graph: &mut Graph, node: u32| {
+            let root = classes.find(node);
+            if let Some(&at) = known.get(&root) {
+                return Some(at);
+            }
+            let Found { v, axis, aval } = outer(classes, root)?;
+            let own = lifted.iter().find(|(of, _)| *of == v).map(|&(_, own)| own).unwrap_or_else(|| {
+                let own = graph.fresh(aval);
+                graph.inputs.push(own);
+                lifted.push((v, own));
+                own
+            });
+            known.insert(root, (own, axis));
+            Some((own, axis))
+        };
+        if let Some(&out) = e.outputs.first() {
+            let Equation { prim, shapes, inputs, .. } = e;
+            let first = match prim {
+                Prim::Unflatten(p) => p.axis,
+                _ => graph.shape_of(out).len().saturating_sub(prim.dims().len()),
+            };
+            let closed = prim.map_dims(&mut |i, dim| match dim {
+                Dim::Open(_) => match find(classes, graph, nodes.of(out, first + i)) {
+                    Some((v, axis)) => of(shapes, v, axis),
+                    None => dim,
+                },
+                dim => dim,
+            });
+            if let Some(closed) = closed {
+                *prim = closed;
+            }
+            if let Prim::Call(call) = &*prim
+                && call.derivative == Derivative::Body
+                && let Some(inner) = nodes.bodies.get(&out)
+                && has_open(&call.graph)
+            {
+                let mut body = Graph::clone(&call.graph);
+                let more = close(classes, inner, &mut body, &mut |classes, root| {
+                    let (v, axis) = find(classes, graph, root)?;
+                    Some(Found { v, axis, aval: graph.avals[v.0 as usize].clone() })
+                });
+                inputs.extend(more.into_iter().map(Atom::Var));
+                *prim = Call { graph: body.into(), ..call.clone() }.into();
+            }
+        }
+        for &v in e.outputs.iter().filter(|v| live[v.0 as usize]) {
+            note(classes, &mut known, graph, v);
+        }
+    }
+    graph.equations = equations;
+    lifted.into_iter().map(|(of, _)| of).collect()
+}
+
+impl Graph {
+    /// The program as it is for these shapes alone, for comparison: bodies in place of calls, numbers in place of extents, nothing in place of what changes no shape.
+    #[doc(hidden)]
+    pub fn for_these_shapes(&self) -> Result<Graph> {
+        let inlined = self.inline_calls()?.graph.into_owned();
+        let mut out = crate::Builder::new();
+        let mut names: Vec<Option<Atom>> = vec![None; inlined.avals.len()];
+        for &v in &inlined.inputs {
+            names[v.0 as usize] = Some(out.input(inlined.avals[v.0 as usize].clone()).into());
+        }
+        out.set_constants(inlined.constants);
+        for e in &inlined.equations {
+            let name = |a: &Atom| a.var().map_or(Some(*a), |v| names[v.0 as usize]).expect("defined before it is used");
+            let inputs: SmallVec<[Atom; 3]> = e.inputs.iter().map(name).collect();
+            let shapes: SmallVec<[Var; 1]> = e.shapes.iter().filter_map(|&v| name(&v.into()).var()).collect();
+            let avals: SmallVec<[&Aval; 1]> = e.shapes.iter().map(|&v| &inlined.avals[v.0 as usize]).collect();
+            let same = matches!(e.prim, Prim::Broadcast(_) | Prim::Reshape(_))
+                && e.inputs[0].var().is_some()
+                && inlined.aval_of(&e.inputs[0]) == &inlined.avals[e.outputs[0].0 as usize];
+            let literal = match &e.prim {
+                Prim::NumberOfElements(count) => Some(count.value(&avals[0].shape).into()),
+                _ if same => Some(inputs[0]),
+                _ => None,
+            };
+            if let Some(atom) = literal {
+                names[e.outputs[0].0 as usize] = Some(atom);
+                continue;
+            }
+            let known = match &e.prim {
+                Prim::Slice(slice) => {
+                    let from = &inlined.aval_of(&e.inputs[0]).shape;
+                    let bound = |(b, &n): (&Bound, &usize)| match b.resolve(n) {
+                        (start, count) if b.step == 1 => Bound::range(start, start + count),
+                        _ => *b,
+                    };
+                    Some(Slice { bounds: slice.bounds.iter().zip(from).map(bound).collect() }.into())
+                }
+                prim => prim.map_dims(&mut |_, dim| Dim::Known(dim.resolve(&avals))),
+            };
+            out.meta = e.meta;
+            let outputs = match known {
+                Some(prim) => out.equation(prim, &inputs, &[])?,
+                None => out.equation(e.prim.clone(), &inputs, &shapes)?,
+            };
+            for (v, to) in e.outputs.iter().zip(outputs) {
+                names[v.0 as usize] = Some(to.into());
+            }
+        }
+        let outputs =
+            inlined.outputs.iter().map(|a| a.var().map_or(Some(*a), |v| names[v.0 as usize])).collect::<Option<_>>();
+        let mut graph = out.finish(outputs.expect("outputs are defined"));
+        graph.order_by_need();
+        Ok(crate::prune(graph))
+    }
+}

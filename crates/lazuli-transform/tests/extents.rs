@@ -1,0 +1,109 @@
+//! Derivatives for any shapes: a graph that is made at some shapes and bound to others is the one that is made at those.
+
+use lazuli_ir::testing::samples;
+use lazuli_ir::{AnyShapes, Aval, Graph, Prim, Result, Shape};
+use lazuli_transform::{jvp, jvp_for_any_shapes, vjp, vjp_for_any_shapes};
+use std::collections::BTreeSet;
+
+/// A derivative of a graph in its inexact arguments.
+#[derive(Clone, Copy)]
+struct Derivative {
+    name: &'static str,
+    anew: fn(&Graph, &[usize]) -> Result<Graph>,
+    lasting: fn(&Graph, &[usize]) -> Result<AnyShapes>,
+    /// Of the operands between the arguments and the constants, given the arguments that count.
+    between: fn(&Graph, &[usize]) -> Vec<Aval>,
+}
+
+const DERIVATIVES: [Derivative; 2] = [
+    Derivative { name: "vjp", anew: vjp, lasting: vjp_for_any_shapes, between: |g, _| g.output_avals() },
+    Derivative {
+        name: "jvp",
+        anew: jvp,
+        lasting: jvp_for_any_shapes,
+        between: |g, wrt| wrt.iter().map(|&i| g.avals[g.inputs[i].0 as usize].clone()).collect(),
+    },
+];
+
+fn text(graph: &Graph) -> String {
+    graph.for_these_shapes().unwrap_or_else(|e| panic!("{e}\n{graph}")).to_string()
+}
+
+fn shapes(avals: impl IntoIterator<Item = Aval>) -> Vec<Shape> {
+    avals.into_iter().map(|a| a.shape).collect()
+}
+
+/// Shapes beside these: every one of the extents becomes another, all become twice as large, and each 0 and 1.
+fn others(inputs: &[Shape]) -> Vec<Vec<Shape>> {
+    let extents: BTreeSet<usize> = inputs.iter().flatten().copied().collect();
+    let map = |f: &dyn Fn(usize) -> usize| inputs.iter().map(|s| s.iter().map(|&n| f(n)).collect()).collect();
+    let mut out = vec![map(&|n| if n > 1 { 2 * n } else { n }), map(&|n| if n > 1 { n + 1 } else { n })];
+    for e in extents {
+        out.extend([e + 5, 1, 0].map(|to| map(&|n| if n == e { to } else { n })));
+    }
+    // One axis alone, where it is not tied to others.
+    for (k, axis) in inputs.iter().enumerate().flat_map(|(k, s)| (0..s.len()).map(move |axis| (k, axis))) {
+        let mut one = inputs.to_vec();
+        one[k][axis] += 3;
+        out.push(one);
+    }
+    out
+}
+
+/// For how many shapes the derivative of a graph was bound; `None` if there is none for any shapes. `binds`: the graph for other shapes.
+fn check(name: &str, graph: &Graph, d: Derivative) -> Option<usize> {
+    let arguments = graph.arguments().iter().enumerate();
+    let wrt: Vec<usize> =
+        arguments.filter(|(_, v)| graph.avals[v.0 as usize].dtype.is_inexact()).map(|(i, _)| i).collect();
+    let Ok(anew) = (d.anew)(graph, &wrt) else { return None };
+    let made = (d.lasting)(graph, &wrt).ok()?;
+    made.graph.verify().unwrap();
+    assert_eq!(text(&made.graph), text(&anew), "{name}: {}", d.name);
+    assert_eq!(made.graph.input_avals(), anew.input_avals(), "{name}: {}", d.name);
+    let was = shapes(graph.input_avals());
+    let mut bound = 0;
+    for inputs in others(&was) {
+        let Ok(here) = graph.rebind(&inputs) else { continue };
+        let operands: Vec<Shape> = inputs.iter().cloned().chain(shapes((d.between)(&here, &wrt))).collect();
+        let given = made.graph.input_avals();
+        let slices = |s: &'static str| (s, operands.iter().map(|s| &s[..]));
+        let is_fixed = |&(k, axis): &(usize, usize)| given[k].shape[axis] == operands[k][axis];
+        let lasts = graph.rebound_avals(inputs.iter().map(|s| &s[..]), true).unwrap().is_some()
+            && made.fixed.iter().all(is_fixed)
+            && made.graph.rebound_avals(slices("").1, true).is_ok_and(|avals| avals.is_some());
+        if lasts {
+            let (rebound, anew) = (made.graph.rebind(&operands).unwrap(), (d.anew)(&here, &wrt).unwrap());
+            assert_eq!(text(&rebound), text(&anew), "{name}: {} made at {was:?}, bound to {inputs:?}", d.name);
+            assert_eq!(rebound.output_avals(), anew.output_avals());
+            bound += 1;
+        }
+    }
+    Some(bound)
+}
+
+/// Kinds of primitives of which some derivative held for other shapes.
+#[test]
+fn the_op_table() {
+    let (mut holding, mut asked) = (BTreeSet::new(), BTreeSet::new());
+    for sample in samples() {
+        let Ok(graph) = sample.graph() else { continue };
+        let name = format!("{}[{}]", sample.prim.name(), sample.prim.params());
+        for d in DERIVATIVES {
+            let bound = check(&name, &graph, d).unwrap_or(0);
+            // Derivatives of derivatives put the rules to primitives that only rules emit.
+            let wrt: Vec<usize> =
+                (0..sample.inputs.len()).filter(|&i| sample.inputs[i].aval.dtype.is_inexact()).collect();
+            let mut second = 0;
+            if let Ok(made) = vjp_for_any_shapes(&graph, &wrt) {
+                second = check(&format!("{name} twice"), &made.graph, d).unwrap_or(0);
+            }
+            asked.insert(sample.prim.kind());
+            if bound > 0 || second > 0 {
+                holding.insert(sample.prim.kind());
+            }
+        }
+    }
+    let not: Vec<&&str> = asked.difference(&holding).collect();
+    assert_eq!(format!("{not:?}"), "[\"Cond\"]");
+    assert!(asked.len() + 2 >= Prim::KINDS.len(), "{asked:?}");
+}
