@@ -16,7 +16,7 @@ mod write;
 
 use crate::fuse::Group;
 use crate::pipeline::{Compiled, Options};
-use again::{Axis, Notes, Recipe};
+use again::{Axis, Notes, Recipe, Subject};
 pub(crate) use again::{Recall, Recipes};
 use body::{Body, Part};
 pub(crate) use finish::{Bound, Launch, Operands};
@@ -257,7 +257,8 @@ impl<'a> Lowerer<'a> {
         let at = body.begin(space, &shapes);
         let written = self.eval_all(&mut body, &stores, &at, space);
         let nest = Nest::Map { stores: self.store(&mut body, &written) };
-        self.launch_noted(body, nest, &stores, [&axes_of(first, 0..space.len()), &[]]);
+        let axes = axes_of(first, 0..space.len());
+        self.launch_noted(body, nest, Subject { stores: &stores, axes: [&axes, &[]], looked_at: splits });
         Ok(())
     }
 
@@ -302,24 +303,24 @@ impl<'a> Lowerer<'a> {
     }
 
     fn launch(&mut self, body: Body, nest: Nest) {
-        self.launch_noted(body, nest, &[], [&[], &[]]);
+        self.launch_noted(body, nest, Subject { stores: &[], axes: [&[], &[]], looked_at: &[] });
     }
 
-    /// A launch that stores these variables and runs over these axes (kept and reduced ones), to be noted if that is wanted.
-    fn launch_noted(&mut self, body: Body, nest: Nest, stores: &[Var], axes: [&[Axis]; 2]) {
+    /// A launch, noted if that is wanted.
+    fn launch_noted(&mut self, body: Body, nest: Nest, subject: Subject) {
         let kept = body.loops.len() - nest.reduced() as usize;
         if !body.loops[..kept].contains(&0) {
             let (launch, ending) = finish(&body, nest, false);
-            self.note(stores, &body, axes, &launch, ending);
+            self.note(subject, &body, &launch, ending);
             self.work.push(Work::Launch(launch));
         }
         self.spare = body;
     }
 
     /// Notes a launch.
-    fn note(&mut self, stores: &[Var], body: &Body, axes: [&[Axis]; 2], launch: &Launch, ending: Ending) {
-        if let (Recall::Note(recipes), Some(&first)) = (&mut self.recall, stores.first())
-            && let Some(recipe) = Recipe::new(self.graph, stores, body, axes, launch, ending)
+    fn note(&mut self, subject: Subject, body: &Body, launch: &Launch, ending: Ending) {
+        if let (Recall::Note(recipes), Some(&first)) = (&mut self.recall, subject.stores.first())
+            && let Some(recipe) = Recipe::new(self.graph, subject, body, launch, ending)
         {
             recipes.insert(first, recipe);
         }

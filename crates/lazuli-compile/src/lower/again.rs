@@ -5,14 +5,15 @@
 //! kernel a [`Recipe`] is noted: the kernel, and how its operands are walked. What depends on extents, namely strides, which loop axes are merged, along which one vectors run and how each operand is
 //! walked along that, is found anew each time, by the functions that found it first, and has to come out as the kernel has it.
 //!
-//! Kernels with other indices (gathers, padding, reshapes that regroup) have no recipe, and are lowered anew.
+//! Of a kernel with other indices (gathers, padding, reshapes that regroup) the whole launch is noted, with the extents that were looked at when it was made and how its operands lay: it holds
+//! where all of these are as they were, as they are for what depends on the weights of a model alone. Otherwise it is lowered anew.
 
 use super::Lowerer;
 use super::body::{Access, Body, Part};
 use super::finish::{Axes, Bound, Ending, Launch};
 use super::places::{BufferId, Place};
 use crate::fuse::same_points;
-use lazuli_ir::{Graph, Ix, Prim, Var, small};
+use lazuli_ir::{Equation, Graph, Ix, Prim, Var, small};
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::{Kernel, Layout, Role, Scalar, Shape};
 use smallvec::{SmallVec, smallvec};
@@ -78,30 +79,42 @@ impl Walk {
 /// What is noted of a body while it is written.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    /// Of each operand; none if it is walked in another way, or in two.
-    walks: Vec<Option<Walk>>,
+    operands: Vec<Option<Noted>>,
     /// Parameters that are numbers of elements: which, and of which equation.
     counts: SmallVec<[(u32, u32); 2]>,
     /// Whether something was written that depends on more than ranks and ones.
     depends: bool,
+    /// Variables whose extents were looked at, and where those lay that are read.
+    looked_at: SmallVec<[Var; 16]>,
+    placed: SmallVec<[(Var, Layout); 4]>,
+}
+
+/// An operand.
+#[derive(Debug, Clone)]
+struct Noted {
+    of: Var,
+    /// None if it is walked in another way, or in two.
+    walk: Option<Walk>,
 }
 
 impl Notes {
-    /// An operand is walked like this.
-    pub fn walk(&mut self, operand: u32, is_new: bool, walk: Option<Walk>) {
+    /// An operand is a variable, which lies here if it is read, and is walked like this.
+    pub fn operand(&mut self, operand: u32, is_new: bool, of: Var, place: Option<&Place>, walk: Option<Walk>) {
         let operand = operand as usize;
-        if is_new {
-            self.walks.resize(operand, None);
-            self.walks.push(walk);
-        } else if self.walks.get(operand).is_none_or(|known| *known != walk) {
-            self.walks.resize(self.walks.len().max(operand + 1), None);
-            self.walks[operand] = None;
+        self.looked_at.push(of);
+        self.placed.extend(place.map(|place| (of, place.layout.clone())));
+        self.operands.resize(self.operands.len().max(operand + 1), None);
+        match &mut self.operands[operand] {
+            noted if is_new => *noted = Some(Noted { of, walk }),
+            Some(noted) if noted.walk != walk => noted.walk = None,
+            _ => {}
         }
     }
 
     /// The result of an equation is computed here.
     pub fn computed(&mut self, graph: &Graph, equation: u32) {
         let e = &graph.equations[equation as usize];
+        self.looked_at.extend(mentioned(e));
         let is_plain = match &e.prim {
             Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_) | Prim::NumberOfElements(_) => true,
             Prim::Broadcast(_) | Prim::Transpose(_) | Prim::ExpandDims(_) | Prim::Squeeze(_) => true,
@@ -126,11 +139,30 @@ impl Notes {
     }
 }
 
-/// A kernel, and how its launch follows from where its operands lie.
+/// The variables of an equation.
+pub(super) fn mentioned(e: &Equation) -> impl Iterator<Item = Var> + '_ {
+    e.inputs.iter().filter_map(|a| a.var()).chain(e.shapes.iter().chain(&e.outputs).copied())
+}
+
+/// A kernel, and what its launch follows from.
 #[derive(Debug)]
 pub(crate) struct Recipe {
     stores: SmallVec<[Var; 2]>,
     kernel: Arc<Kernel>,
+    params: Vec<Scalar>,
+    how: How,
+}
+
+#[derive(Debug)]
+enum How {
+    /// From how its operands are walked.
+    Walked(Box<Walked>),
+    /// It is the same for the same extents and places.
+    Fixed(Box<Fixed>),
+}
+
+#[derive(Debug)]
+struct Walked {
     /// Whose extents the loop axes of the body have; none for the one of extent 1 that stands for all reduced ones.
     loops: SmallVec<[Option<Axis>; 4]>,
     /// How many of them are not reduced.
@@ -142,22 +174,57 @@ pub(crate) struct Recipe {
     axes: Axes,
     walks: SmallVec<[Walk; 4]>,
     strided: SmallVec<[bool; 8]>,
-    params: Vec<Scalar>,
     /// Of the parameters, those that are numbers of elements: by an equation.
     counts: SmallVec<[(u32, u32); 2]>,
 }
 
+#[derive(Debug)]
+struct Fixed {
+    extents: Vec<(Var, Shape)>,
+    places: SmallVec<[(Var, Layout); 4]>,
+    bound: Bound,
+    /// Whose each operand is.
+    operands: SmallVec<[Var; 4]>,
+}
+
+/// What a launch that is noted stores and is made of.
+#[derive(Clone, Copy)]
+pub(super) struct Subject<'a> {
+    pub stores: &'a [Var],
+    /// The loop axes are these without those of extent 1: kept ones, then reduced ones.
+    pub axes: [&'a [Axis]; 2],
+    /// Variables whose extents were looked at before its body was written.
+    pub looked_at: &'a [Var],
+}
+
 impl Recipe {
-    /// Of a body that ended in this launch and stores these variables, whose loop axes are these without those of extent 1: the kept ones, then the reduced ones.
-    pub(super) fn new(
+    /// Of a body that ended in this launch.
+    pub(super) fn new(graph: &Graph, subject: Subject, body: &Body, launch: &Launch, ending: Ending) -> Option<Recipe> {
+        let notes = body.notes.as_ref()?;
+        let is_used = |i: &usize| ending.live.operands[*i].is_some();
+        let operands = (0..body.args.len()).filter(is_used).map(|i| notes.operands.get(i)?.as_ref());
+        let operands: SmallVec<[&Noted; 4]> = operands.collect::<Option<_>>()?;
+        let how = match Walked::new(graph, subject.axes, body, notes, &operands, ending) {
+            Some(walked) => How::Walked(Box::new(walked)),
+            None => How::Fixed(Box::new(Fixed::new(graph, subject, notes, &operands, launch))),
+        };
+        let params = launch.bindings[0].params.clone();
+        Some(Recipe { stores: subject.stores.into(), kernel: launch.kernel.clone(), params, how })
+    }
+}
+
+impl Walked {
+    fn new(
         graph: &Graph,
-        stores: &[Var],
-        body: &Body,
         [kept, reduced]: [&[Axis]; 2],
-        launch: &Launch,
+        body: &Body,
+        notes: &Notes,
+        operands: &[&Noted],
         ending: Ending,
-    ) -> Option<Recipe> {
-        let notes = body.notes.as_ref().filter(|notes| !notes.depends)?;
+    ) -> Option<Walked> {
+        if notes.depends {
+            return None;
+        }
         let extent = |&(v, axis): &Axis| graph.shape_of(v)[axis];
         let wide = |axes: &[Axis]| -> SmallVec<[Option<Axis>; 4]> {
             small(axes.iter().filter(|a| extent(a) != 1).map(|a| Some(*a)))
@@ -172,16 +239,9 @@ impl Recipe {
         if is_split || !extents.eq(body.loops.iter().copied()) {
             return None;
         }
-        let used = |numbers: &[Option<u32>], i: usize| numbers.get(i).copied().flatten();
-        let mut walks = SmallVec::new();
-        for operand in (0..body.args.len()).filter(|&i| used(&ending.live.operands, i).is_some()) {
-            walks.push(notes.walks.get(operand)?.clone()?);
-        }
-        let counts = notes.counts.iter();
-        let counts = counts.filter_map(|&(p, e)| used(&ending.live.params, p as usize).map(|p| (p, e))).collect();
-        Some(Recipe {
-            stores: stores.into(),
-            kernel: launch.kernel.clone(),
+        let walks = operands.iter().map(|noted| noted.walk.clone()).collect::<Option<_>>()?;
+        let used = |&(param, equation): &(u32, u32)| Some((ending.live.params[param as usize]?, equation));
+        Some(Walked {
             loops,
             kept: ending.kept,
             counted: SmallVec::from_slice(&ending.live.axes),
@@ -189,39 +249,81 @@ impl Recipe {
             axes: ending.axes,
             walks,
             strided: ending.live.strided(),
-            params: launch.bindings[0].params.clone(),
-            counts,
+            counts: notes.counts.iter().filter_map(used).collect(),
         })
+    }
+}
+
+impl Fixed {
+    fn new(graph: &Graph, subject: Subject, notes: &Notes, operands: &[&Noted], launch: &Launch) -> Fixed {
+        let axes = subject.axes.into_iter().flatten().map(|(v, _)| v);
+        let mut looked_at: Vec<Var> =
+            notes.looked_at.iter().chain(subject.stores).chain(subject.looked_at).chain(axes).copied().collect();
+        looked_at.sort_unstable();
+        looked_at.dedup();
+        Fixed {
+            extents: looked_at.into_iter().map(|v| (v, graph.shape_of(v).clone())).collect(),
+            places: notes.placed.clone(),
+            bound: launch.bindings[0].clone(),
+            operands: small(operands.iter().map(|noted| noted.of)),
+        }
     }
 }
 
 /// A launch, and where it leaves what it stores.
 pub(super) type Followed = (Launch, SmallVec<[(Var, Place); 2]>);
 
+/// Where the operands of a launch are: in place already, in one that only this launch knows, or in a new one, for what it stores.
+struct Arrays<'l, 'a> {
+    lowerer: &'l mut Lowerer<'a>,
+    given: Option<(Var, &'l Place)>,
+    written: SmallVec<[(Var, Place); 2]>,
+}
+
+impl Arrays<'_, '_> {
+    fn place(&mut self, v: Var, role: Role) -> Option<&Place> {
+        let graph = self.lowerer.graph;
+        match (role, self.given) {
+            (Role::In, Some((own, place))) if own == v => Some(place),
+            (Role::In, _) => self.lowerer.places.of(graph, v),
+            _ => {
+                let known = self.written.iter().position(|(known, _)| *known == v);
+                let n = known.unwrap_or_else(|| {
+                    let buffer = BufferId((self.lowerer.buffers.len() + self.written.len()) as u32);
+                    self.written.push((v, Place { buffer, layout: Layout::row(graph.shape_of(v).clone()) }));
+                    self.written.len() - 1
+                });
+                Some(&self.written[n].1)
+            }
+        }
+    }
+}
+
 impl Lowerer<'_> {
     /// The launch that stores these variables, by its recipe: if there is one, and it leads to the same kernel here. `given` lies in a place that only this launch knows.
     pub(super) fn follow(&mut self, stores: &[Var], given: Option<(Var, &Place)>) -> Option<Followed> {
         let Recall::Follow(recipes) = self.recall else { return None };
         let recipe = recipes.get(stores.first()?).filter(|recipe| recipe.stores[..] == *stores)?;
-        let (graph, kernel) = (self.graph, &recipe.kernel);
+        let graph = self.graph;
+        let mut arrays = Arrays { lowerer: self, given, written: SmallVec::new() };
+        let bound = match &recipe.how {
+            How::Walked(walked) => walked.bound(graph, recipe, &mut arrays)?,
+            How::Fixed(fixed) => fixed.bound(graph, &recipe.kernel, &mut arrays)?,
+        };
+        let written = arrays.written;
+        self.buffers.extend(written.iter().map(|(v, _)| graph.avals[v.0 as usize].nbytes()));
+        Some((Launch { kernel: recipe.kernel.clone(), bindings: smallvec![bound] }, written))
+    }
+}
+
+impl Walked {
+    fn bound(&self, graph: &Graph, recipe: &Recipe, arrays: &mut Arrays) -> Option<Bound> {
+        let kernel = &recipe.kernel;
         let extent = |axis: &Option<Axis>| axis.map_or(1, |(v, axis)| graph.shape_of(v)[axis]);
-        let loops: Shape = small(recipe.loops.iter().map(extent));
-        let mut written: SmallVec<[(Var, Place); 2]> = SmallVec::new();
-        let mut accesses: SmallVec<[Access; 8]> = SmallVec::with_capacity(recipe.walks.len());
-        for (walk, operand) in recipe.walks.iter().zip(&kernel.operands) {
-            let v = walk.of;
-            let place = match (operand.role, given) {
-                (Role::In, Some((own, place))) if own == v => place,
-                (Role::In, _) => self.places.of(graph, v)?,
-                _ => {
-                    if written.iter().all(|(known, _)| *known != v) {
-                        let buffer = BufferId((self.buffers.len() + written.len()) as u32);
-                        written.push((v, Place { buffer, layout: Layout::row(graph.shape_of(v).clone()) }));
-                    }
-                    &written.iter().find(|(known, _)| *known == v).expect("it has been added").1
-                }
-            };
-            accesses.push(walk.access(place, loops.len()));
+        let loops: Shape = small(self.loops.iter().map(extent));
+        let mut accesses: SmallVec<[Access; 8]> = SmallVec::with_capacity(self.walks.len());
+        for (walk, operand) in self.walks.iter().zip(&kernel.operands) {
+            accesses.push(walk.access(arrays.place(walk.of, operand.role)?, loops.len()));
         }
         let same = |i: usize, k: usize| {
             let (a, b) = (&kernel.operands[i], &kernel.operands[k]);
@@ -232,20 +334,36 @@ impl Lowerer<'_> {
             return None;
         }
         let used: SmallVec<[&Access; 8]> = small(accesses.iter());
-        let axes = Axes::new(&loops, recipe.kept, &used, &recipe.counted, recipe.ordered, false);
+        let axes = Axes::new(&loops, self.kept, &used, &self.counted, self.ordered, false);
         let args: Vec<_> = used.iter().map(|access| axes.operands(access)).collect();
         let same_inner = || args.iter().zip(&kernel.operands).all(|(a, o)| a.inner(kernel.vector_axis) == o.inner);
-        if axes != recipe.axes || axes.vector_axis(&used, &recipe.strided) != kernel.vector_axis || !same_inner() {
+        if axes != self.axes || axes.vector_axis(&used, &self.strided) != kernel.vector_axis || !same_inner() {
             return None;
         }
         let mut params = recipe.params.clone();
-        for &(param, equation) in &recipe.counts {
+        for &(param, equation) in &self.counts {
             let e = &graph.equations[equation as usize];
             let Prim::NumberOfElements(count) = &e.prim else { return None };
             params[param as usize] = count.parameter(graph.shape_of(e.shapes[0]));
         }
-        self.buffers.extend(written.iter().map(|(v, _)| graph.avals[v.0 as usize].nbytes()));
-        let bound = Bound { extents: axes.extents(&loops), args, params };
-        Some((Launch { kernel: kernel.clone(), bindings: smallvec![bound] }, written))
+        Some(Bound { extents: axes.extents(&loops), args, params })
+    }
+}
+
+impl Fixed {
+    fn bound(&self, graph: &Graph, kernel: &Kernel, arrays: &mut Arrays) -> Option<Bound> {
+        if !self.extents.iter().all(|(v, shape)| graph.shape_of(*v) == shape) {
+            return None;
+        }
+        for (v, layout) in &self.places {
+            if arrays.place(*v, Role::In)?.layout != *layout {
+                return None;
+            }
+        }
+        let mut bound = self.bound.clone();
+        for ((array, v), operand) in bound.args.iter_mut().zip(&self.operands).zip(&kernel.operands) {
+            array.buffer = arrays.place(*v, operand.role)?.buffer;
+        }
+        Some(bound)
     }
 }

@@ -15,7 +15,7 @@ pub(crate) struct Launch {
 }
 
 /// What a kernel runs on.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Bound {
     pub extents: Shape,
     pub args: Vec<Operands>,
@@ -23,7 +23,7 @@ pub(crate) struct Bound {
 }
 
 /// The array that an operand is.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Operands {
     pub buffer: BufferId,
     pub offset: usize,

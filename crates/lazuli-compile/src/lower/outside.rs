@@ -1,5 +1,6 @@
 //! What is done outside of kernels: by library routines and by the host, on arrays that lie in memory.
 
+use super::again::Subject;
 use super::body::Body;
 use super::finish::finish;
 use super::write::{Written, are_affine};
@@ -79,7 +80,7 @@ impl Lowerer<'_> {
         let (body, nest_stores) = self.end_epilogue(epilogue, stores);
         let (launch, ending) = finish(&body, Nest::Map { stores: nest_stores }, true);
         let axes = axes_of(whole, 0..product.layout.rank());
-        self.note(stores, &body, [&axes, &[]], &launch, ending);
+        self.note(Subject { stores, axes: [&axes, &[]], looked_at: &[v] }, &body, &launch, ending);
         self.spare = body;
         Some(Box::new(launch))
     }

@@ -1,5 +1,6 @@
 //! Reductions and scans.
 
+use super::again::{Subject, mentioned};
 use super::body::{Access, Body};
 use super::{Lowerer, axes_of};
 use crate::fuse::{Group, same_points};
@@ -75,9 +76,11 @@ impl Lowerer<'_> {
         };
         match graph.equations[group.anchors[0] as usize].inputs[0] {
             Atom::Var(v) => {
-                let [outer, inner] =
-                    [false, true].map(|r| axes_of(v, (0..space.len()).filter(|&a| is_reduced(a) == r)));
-                self.launch_noted(body, nest, &group.stores, [&outer, &inner]);
+                let axes = [false, true].map(|r| axes_of(v, (0..space.len()).filter(|&a| is_reduced(a) == r)));
+                let anchors = group.anchors.iter().flat_map(|&a| mentioned(&graph.equations[a as usize]));
+                let (looked_at, [outer, inner]): (Vec<Var>, _) = (anchors.collect(), &axes);
+                let axes = [&outer[..], &inner[..]];
+                self.launch_noted(body, nest, Subject { stores: &group.stores, axes, looked_at: &looked_at });
             }
             Atom::Lit(_) => self.launch(body, nest),
         }

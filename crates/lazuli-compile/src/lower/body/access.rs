@@ -47,7 +47,7 @@ impl Body {
                 let operand = self.walked(v, place, at, Part::WHOLE, dtype, Role::In);
                 Lane::Real(self.emit.push(Inst::Load(operand)))
             }
-            (false, _) => self.load_at(place, dtype, at, mask),
+            (false, _) => self.load_at(v, place, dtype, at, mask),
         }
     }
 
@@ -71,8 +71,9 @@ impl Body {
         let known = self.args.len();
         let access = Access { buffer: place.buffer, offset: offset + part.number, strides, len: 0 };
         let operand = self.access(access, dtype, role);
-        if let Some(notes) = &mut self.notes {
-            notes.walk(operand, operand as usize == known, v.and_then(|v| Walk::new(v, at, part)));
+        if let (Some(notes), Some(v)) = (&mut self.notes, v) {
+            let read = (role == Role::In).then_some(place);
+            notes.operand(operand, operand as usize == known, v, read, Walk::new(v, at, part));
         }
         operand
     }
@@ -89,7 +90,7 @@ impl Body {
     }
 
     /// Loads at a computed position, counted from the lowest element of the array.
-    fn load_at(&mut self, place: &Place, dtype: DType, at: &[Ix], mask: Option<Value>) -> Lane {
+    fn load_at(&mut self, v: Option<Var>, place: &Place, dtype: DType, at: &[Ix], mask: Option<Value>) -> Lane {
         let layout = &place.layout;
         let parts = if dtype.is_complex() { 2 } else { 1 };
         let (low, high) = layout.span().expect("the array has elements");
@@ -108,7 +109,11 @@ impl Body {
                 len: access.len - (part as usize).min(access.len),
                 ..access.clone()
             };
+            let known = body.args.len();
             let operand = body.access(access, dtype, Role::In);
+            if let (Some(notes), Some(v)) = (&mut body.notes, v) {
+                notes.operand(operand, operand as usize == known, v, Some(place), None);
+            }
             body.emit.push(Inst::LoadAt { operand, index: position, mask })
         };
         match dtype {
