@@ -10,7 +10,7 @@ use crate::library::VectorProduct;
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::{Inst, Kernel, Result};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 /// Bytes of code that are kept though nobody uses some of them at the moment.
 const KEPT: usize = 64 << 20;
@@ -30,8 +30,8 @@ pub struct Kernels {
     pub isa: Isa,
     memory: ExecutableMemory,
     functions: Mutex<Functions>,
-    /// The innermost loops of matrix products, which are few.
-    products: Mutex<Map<product::Shape, Entry>>,
+    /// The innermost loops of matrix products: of f32 and of f64, by rows of the tile, for one and for two vectors.
+    products: [[OnceLock<[Entry; 2]>; product::MOST_ROWS]; 2],
     /// Kernels of plans.
     known: Table,
     /// Those of products with a vector, which are few.
@@ -54,7 +54,7 @@ impl Kernels {
             isa,
             memory: ExecutableMemory::default(),
             functions: Mutex::default(),
-            products: Mutex::default(),
+            products: Default::default(),
             known: Table::default(),
             vector_products: Mutex::default(),
             generated: AtomicUsize::new(0),
@@ -86,18 +86,16 @@ impl Kernels {
         Ok(function)
     }
 
-    /// The innermost loops of matrix products of these shapes; not counted as kernels.
-    pub fn products<const N: usize>(&self, shapes: [product::Shape; N]) -> Result<[Entry; N]> {
-        let mut products = self.products.lock().unwrap_or_else(|e| e.into_inner());
-        let mut entries = [None; N];
-        for (shape, entry) in shapes.into_iter().zip(&mut entries) {
-            *entry = products.get(&shape).copied();
-            if entry.is_none() {
-                *entry = Some(self.memory.install(&product::generate(shape, self.isa)?)?.leak());
-                products.extend(entry.map(|new| (shape, new)));
-            }
+    /// The innermost loops of matrix products over tiles of so many rows, of one and of two vectors; not counted as kernels.
+    pub fn product(&self, double: bool, rows: usize) -> Result<[Entry; 2]> {
+        let place = &self.products[usize::from(double)][rows - 1];
+        if let Some(&found) = place.get() {
+            return Ok(found);
         }
-        Ok(entries.map(|entry| entry.expect("it was found or generated")))
+        let install =
+            |vectors| self.memory.install(&product::generate(product::Shape { double, rows, vectors }, self.isa)?);
+        let both = [install(1)?, install(2)?];
+        Ok(*place.get_or_init(|| both.map(Code::leak)))
     }
 
     /// What is known of a kernel of a plan, which is verified if it is new.

@@ -102,22 +102,18 @@ impl Tile {
         let (kernel, layout) = (&map.kernel, function.layout);
         let vector_axis = kernel.vector_axis as usize;
         let mut template: SmallVec<[u64; 24]> = SmallVec::from_elem(0, layout.words());
-        for (axis, &n) in extents.iter().enumerate() {
-            template[layout.extent_word(axis as u32)] = n as u64;
-        }
-        for (p, scalar) in params.iter().enumerate() {
-            template[layout.param_word(p as u32)] = scalar.bits;
-        }
+        template[layout.extent_word(0)..].iter_mut().zip(extents).for_each(|(word, &n)| *word = n as u64);
+        template[layout.param_word(0)..].iter_mut().zip(params).for_each(|(word, scalar)| *word = scalar.bits);
         let mut strides = SmallVec::with_capacity(extents.len() * operands.len());
         let mut empty = SmallVec::new();
         let mut scattered = false;
-        for (o, (operand, declared)) in (0u32..).zip(operands.iter().zip(&kernel.operands)) {
+        let words = template[layout.operand_word(0)..].chunks_exact_mut(OPERAND_WORDS as usize);
+        for ((o, operand), (declared, words)) in (0u32..).zip(operands).zip(kernel.operands.iter().zip(words)) {
             let itemsize = declared.dtype.itemsize() as isize;
             for s in operand.strides {
                 strides.push(s * itemsize);
             }
             let along = operand.strides.get(vector_axis).map_or(0, |s| s * itemsize);
-            let words = &mut template[layout.operand_word(o)..][..OPERAND_WORDS as usize];
             (words[2], words[3]) = (along as u64, operand.len as u64);
             scattered |= along.unsigned_abs() >= 64;
             if operand.len == 0 && function.looked_up.contains(&o) {

@@ -11,7 +11,7 @@ use iced_x86::{Code, MemoryOperand, Register};
 use lazuli_kernel::{Error, Result};
 
 /// Which loop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy)]
 pub struct Shape {
     /// f64 in place of f32.
     pub double: bool,
@@ -65,9 +65,12 @@ const ADD: i64 = 88;
 const AHEAD: i64 = 96;
 const AHEAD_STEP: i64 = 104;
 
+/// Rows of the largest tile on any processor.
+pub const MOST_ROWS: usize = 12;
+
 /// Rows of the largest tile: with two vectors a row, they and a step of b fill the registers.
 pub fn max_rows(isa: Isa) -> usize {
-    if isa == Isa::Avx512 { 12 } else { 6 }
+    if isa == Isa::Avx512 { MOST_ROWS } else { 6 }
 }
 
 /// Addresses of the rows: every third has a register, the two after it lie one and two distances further.

@@ -10,7 +10,7 @@ mod panels;
 use super::epilogue::Finish;
 use super::pack::{self, Number};
 use super::{View, indices};
-use crate::codegen::product::{self, Block, max_rows};
+use crate::codegen::product::{Block, max_rows};
 use crate::exec::Entry;
 use crate::kernels::{Function, Kernels};
 use crate::memory::ALIGN;
@@ -97,8 +97,7 @@ impl Matmul {
         }
         let tiles = Tiles::of(m.max(1), max_rows(kernels.isa));
         let double = dtype == DType::F64;
-        let shape = |rows: usize, vectors| product::Shape { double, rows: rows.max(1), vectors };
-        let of_height = |rows| kernels.products([shape(rows, 1), shape(rows, 2)]);
+        let of_height = |rows: usize| kernels.product(double, rows.max(1));
         let loops = [of_height(tiles.height)?, of_height(tiles.height - 1)?];
         let lanes = kernels.isa.lanes() / (1 + double as usize);
         let view = |arg| View::new(arg, dtype);

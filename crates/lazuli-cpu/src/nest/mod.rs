@@ -13,7 +13,7 @@ mod scan;
 mod scatter;
 mod together;
 
-pub use room::{Context, Need, Room, Scratch};
+pub use room::{Context, Need, Pieces, Room, Scratch};
 pub use rows::{Facts, Passes};
 pub use scatter::Onwards;
 pub use together::Launches;

@@ -10,7 +10,7 @@ mod walk;
 
 use super::fold::{BLOCK, PARTIALS, best_of, fold_of};
 use super::map::run_parallel;
-use super::{Bound, Context, Need, PARALLEL, Room, Scratch, cost_per_point, row_strides};
+use super::{Bound, Context, Need, PARALLEL, Pieces, Room, Scratch, cost_per_point, row_strides};
 use crate::kernels::Function;
 use crate::known::MapKernel;
 use crate::tile::{Bases, Part, Tile};
@@ -104,7 +104,7 @@ impl Reduce {
                 state.begin(result, 0, points);
             }
         } else {
-            let shared: Vec<Shared> = results.iter_mut().map(Results::shared).collect();
+            let shared: SmallVec<[Shared; 2]> = small(results.iter_mut().map(Results::shared));
             // SAFETY: passed on; the tasks below write disjoint ranges of the results.
             unsafe {
                 match self.across {
@@ -160,13 +160,13 @@ impl Reduce {
         (units, tasks.min(units.max(1)))
     }
 
-    fn results<'m>(&self, room: &mut Room<'m>) -> Vec<Results<'m>> {
+    fn results<'m>(&self, room: &mut Room<'m>) -> SmallVec<[Results<'m>; 2]> {
         let Size { points, blocks, .. } = self.size();
-        self.accumulators.iter().map(|state| Results::new(room, state, points.saturating_mul(blocks))).collect()
+        small(self.accumulators.iter().map(|state| Results::new(room, state, points.saturating_mul(blocks))))
     }
 
-    fn buffers<'m>(&self, room: &mut Room<'m>, elements: usize) -> Vec<Scratch<'m>> {
-        self.buffered().map(|s| room.take(elements, s.dtype)).collect()
+    fn buffers<'m>(&self, room: &mut Room<'m>, elements: usize) -> Pieces<'m> {
+        small(self.buffered().map(|s| room.take(elements, s.dtype)))
     }
 
     /// Short rows of neighbouring results that share a buffer.
@@ -179,7 +179,7 @@ impl Reduce {
     }
 
     /// Buffers of a task that takes rows.
-    fn row_memory<'m>(&self, room: &mut Room<'m>) -> Vec<Scratch<'m>> {
+    fn row_memory<'m>(&self, room: &mut Room<'m>) -> Pieces<'m> {
         let n = self.size().n;
         self.buffers(room, BLOCK.max(n.min(BLOCK) * self.rows_together()))
     }
@@ -205,10 +205,10 @@ impl Reduce {
     }
 
     /// Buffers and partials of a task that takes columns.
-    fn column_memory<'m>(&self, room: &mut Room<'m>) -> [Vec<Scratch<'m>>; 2] {
+    fn column_memory<'m>(&self, room: &mut Room<'m>) -> [Pieces<'m>; 2] {
         let width = self.width();
         let buffers = self.buffers(room, self.height() * width);
-        [buffers, self.accumulators.iter().map(|state| room.take(PARTIALS * width, state.dtype)).collect()]
+        [buffers, small(self.accumulators.iter().map(|state| room.take(PARTIALS * width, state.dtype)))]
     }
 
     /// The accumulators that have a buffer, in the order of those.

@@ -8,6 +8,7 @@ use super::fold::Bytes;
 use crate::memory::ALIGN;
 use crate::pool::Pool;
 use lazuli_kernel::DType;
+use smallvec::SmallVec;
 use std::marker::PhantomData;
 use std::ops::Range;
 
@@ -67,6 +68,9 @@ impl<'a> Room<'a> {
         Scratch { start: start + from, nbytes, owner: PhantomData }
     }
 }
+
+/// Pieces of a room, few most often.
+pub type Pieces<'a> = SmallVec<[Scratch<'a>; 2]>;
 
 /// A piece of a room. One that was only measured has no bytes.
 #[derive(Debug)]

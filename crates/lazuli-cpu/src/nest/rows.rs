@@ -10,7 +10,7 @@ mod passes;
 use super::fold::{BLOCK, Best, Bytes, Fold, PARTIALS, best_of, fold_of};
 use super::map::STREAM_BYTES;
 use super::reduce::halve;
-use super::{Bound, Context, Need, Operands, PARALLEL, Room, Scratch, cost_per_point, row_strides};
+use super::{Bound, Context, Need, Operands, PARALLEL, Pieces, Room, Scratch, cost_per_point, row_strides};
 use crate::kernels::Function;
 use crate::tile::{Bases, Operand, Part, Tile};
 use lazuli_kernel::{DType, Inner, Nest, Result, small};
@@ -30,11 +30,11 @@ const LEAST_ACROSS: usize = 64;
 const SHORT: usize = 16;
 
 pub struct Rows {
-    passes: Vec<Pass>,
+    passes: SmallVec<[Pass; 2]>,
     epilogue: Option<Map>,
-    accumulators: Vec<State>,
-    buffers: Vec<DType>,
-    scalars: Vec<DType>,
+    accumulators: SmallVec<[State; 2]>,
+    buffers: SmallVec<[DType; 8]>,
+    scalars: SmallVec<[DType; 8]>,
     extents: SmallVec<[usize; 4]>,
     /// Number of kept axes.
     kept: usize,
@@ -52,13 +52,13 @@ struct Pass {
     scalars: Option<Map>,
     points: Option<Map>,
     /// Accumulators whose elements lie in an operand, and in a buffer.
-    direct: Vec<usize>,
-    buffered: Vec<usize>,
+    direct: SmallVec<[usize; 2]>,
+    buffered: SmallVec<[usize; 2]>,
 }
 
 struct Map {
     tile: Tile,
-    sources: Vec<Source>,
+    sources: SmallVec<[Source; 4]>,
 }
 
 struct State {
@@ -133,21 +133,23 @@ impl Rows {
             };
             State { dtype, how, elements, pitch: if kept > 0 { strides[kept - 1] } else { 0 }, strides }
         };
-        let accumulators: Vec<State> = accumulators.iter().zip(elements).map(state).collect();
+        let accumulators: SmallVec<[State; 2]> = small(accumulators.iter().zip(elements).map(state));
         let written: usize = stores.iter().map(|s| kernel.operands[s.operand as usize].dtype.itemsize()).sum();
         let stream = extents.iter().product::<usize>().saturating_mul(written) >= STREAM_BYTES;
         let bind = |map: &Option<passes::Map>, stream: bool| -> Result<Option<Map>> {
             map.as_ref().map(|map| layout.bind(launch, map, stream)).transpose()
         };
         let n_passes = passes.len();
-        let passes = passes.iter().enumerate().map(|(i, pass)| {
+        let mut ready = SmallVec::with_capacity(n_passes);
+        for (i, pass) in passes.iter().enumerate() {
             let is_direct = |a: &usize| matches!(accumulators[*a].elements, Source::Launch(_));
-            let (direct, buffered): (Vec<usize>, Vec<usize>) = pass.accumulators.iter().partition(|a| is_direct(a));
+            let of = |direct: bool| small(pass.accumulators.iter().copied().filter(|a| is_direct(a) == direct));
+            let (direct, buffered): (SmallVec<[usize; 2]>, SmallVec<[usize; 2]>) = (of(true), of(false));
             // Not what is in a buffer: that is read again at once.
             let points = bind(&pass.points, stream && i + 1 == n_passes && buffered.is_empty())?;
-            Ok(Pass { scalars: bind(&pass.scalars, false)?, points, direct, buffered })
-        });
-        let passes = passes.collect::<Result<Vec<Pass>>>()?;
+            ready.push(Pass { scalars: bind(&pass.scalars, false)?, points, direct, buffered });
+        }
+        let passes: SmallVec<[Pass; 2]> = ready;
         let epilogue = bind(epilogue, false)?;
         let maps = passes.iter().filter_map(|p| p.points.as_ref()).map(|m| cost_per_point(m.tile.kernel()));
         let cost = maps.sum::<usize>() + 200 * accumulators.len();
@@ -155,8 +157,8 @@ impl Rows {
             passes,
             epilogue,
             accumulators,
-            buffers: buffers.clone(),
-            scalars: scalars.clone(),
+            buffers: SmallVec::from_slice(buffers),
+            scalars: SmallVec::from_slice(scalars),
             extents: (*extents).into(),
             kept,
             n,
@@ -385,7 +387,7 @@ impl Map {
                 memory.scalars[s as usize].address().wrapping_sub(start * size)
             }
         };
-        let all: Bases = self.sources.iter().map(address).collect();
+        let all: Bases = small(self.sources.iter().map(address));
         // SAFETY: passed on. Addresses of our own memory are such that the first row of the part is the first there.
         unsafe { self.tile.run(&all, part) };
     }
@@ -429,15 +431,15 @@ impl Layout<'_> {
         };
         let operands: Operands<'_> = small(map.sources.iter().map(operand));
         let tile = Tile::new(launch.kernels, &map.kernel, launch.extents, &operands, launch.params, stream)?;
-        Ok(Map { tile, sources: map.sources.clone() })
+        Ok(Map { tile, sources: SmallVec::from_slice(&map.sources) })
     }
 }
 
 /// What one task works in.
 struct Memory<'m> {
-    buffers: Vec<Scratch<'m>>,
-    scalars: Vec<Scratch<'m>>,
-    results: Vec<Results<'m>>,
+    buffers: Pieces<'m>,
+    scalars: Pieces<'m>,
+    results: SmallVec<[Results<'m>; 2]>,
     /// Of rows side by side.
     partials: Option<Scratch<'m>>,
 }
@@ -454,8 +456,8 @@ impl<'m> Memory<'m> {
         let (together, n) = (rows.together, rows.n);
         let blocks = n.div_ceil(BLOCK).max(1);
         let largest = rows.accumulators.iter().map(|a| a.dtype.itemsize()).max().unwrap_or(1);
-        let buffers = rows.buffers.iter().map(|&d| room.take(together.saturating_mul(n), d)).collect();
-        let scalars = rows.scalars.iter().map(|&d| room.take(together, d)).collect();
+        let buffers = small(rows.buffers.iter().map(|&d| room.take(together.saturating_mul(n), d)));
+        let scalars = small(rows.scalars.iter().map(|&d| room.take(together, d)));
         let result = |a: &State| {
             let positions = if matches!(a.how, How::Best(_)) { together } else { 0 };
             Results {
@@ -463,7 +465,7 @@ impl<'m> Memory<'m> {
                 positions: room.take(positions, DType::I64),
             }
         };
-        let results = rows.accumulators.iter().map(result).collect();
+        let results = small(rows.accumulators.iter().map(result));
         let partials = rows.across.then(|| room.take(PARTIALS * together * largest, DType::U8));
         Self { buffers, scalars, results, partials }
     }

@@ -261,14 +261,15 @@ impl Plan {
             return Ok(());
         }
         let axes = || extents.iter().zip(&arg.strides);
-        if axes().any(|(&n, &s)| n as u64 > FAR || s.unsigned_abs() as u64 > FAR) {
-            return wrong(format!("{arg} over {}: too far", shape::show(extents)));
-        }
+        let is_far = |(&n, &s): (&usize, &isize)| n as u64 > FAR || s.unsigned_abs() as u64 > FAR;
         let itemsize = dtype.itemsize() as i64;
         let first = i64::try_from(arg.offset).ok().and_then(|n| n.checked_mul(itemsize)?.checked_add(start));
         let access = first.and_then(|base| {
             let mut access = Access::new(space, base, itemsize, writes)?;
             for (number, (&n, &s)) in (0..).zip(axes()) {
+                if is_far((&n, &s)) {
+                    return None;
+                }
                 if n > 1 && (s != 0 || writes) {
                     access.move_along(Axis { number, extent: n as i64, stride: s as i64 * itemsize })?;
                 }
@@ -276,6 +277,9 @@ impl Plan {
             Some(access)
         });
         let Some(access) = access.filter(|a| a.span.0 >= start && a.span.1 <= end) else {
+            if axes().any(is_far) {
+                return wrong(format!("{arg} over {}: too far", shape::show(extents)));
+            }
             let base = arg.offset as i128 * itemsize as i128;
             let (mut low, mut high) = (base, base + itemsize as i128);
             for (&n, &s) in axes() {
@@ -303,14 +307,12 @@ impl Plan {
         if last > (end - start) as i128 {
             return Err(Error::internal("verify", format!("{arg} reaches byte {last} of {}", end - start)));
         }
-        // All of it is within the slot.
+        // All of it is within the slot, whose bytes 64 bits count.
+        let base = start + arg.offset as i64 * itemsize;
+        let mut access = Access::new(space, base, itemsize, writes).expect("within the slot");
         let axis = Axis { number: 0, extent: arg.len as i64, stride: itemsize };
-        let access =
-            Access::new(space, start + arg.offset as i64 * itemsize, itemsize, writes).and_then(|mut access| {
-                access.move_along(axis)?;
-                Some(Access { pointwise: false, ..access })
-            });
-        out.extend(access);
+        access.move_along(axis).expect("within the slot");
+        out.push(Access { pointwise: false, ..access });
         Ok(())
     }
 
