@@ -4,7 +4,7 @@
 use crate::array::Array;
 use crate::shapeless::{Facts, Relation, Side, Test, read_rule};
 use crate::trace::{self, Effects};
-use lazuli_ir::{Aval, Equation, Error, ErrorKind, Graph, Location, Prim, Result, Shape};
+use lazuli_ir::{Atom, Aval, Equation, Error, ErrorKind, Graph, Location, Prim, Result, Shape};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::fmt;
@@ -228,17 +228,25 @@ impl Guards {
         if self.tests.is_empty() && self.graph.equations.is_empty() {
             return Ok(());
         }
-        let shapes: Vec<Shape> =
-            arguments.iter().map(|a| a.aval().shape.clone()).chain(self.constants.iter().cloned()).collect();
-        let now = self.graph.rebind(&shapes).map_err(|e| self.fails(e))?;
-        let extent = |graph: &Graph, s: Side<usize>| match s {
+        let shapes: SmallVec<[&[usize]; 8]> =
+            arguments.iter().map(|a| &a.aval().shape[..]).chain(self.constants.iter().map(|s| &s[..])).collect();
+        let now = match self.graph.rebound_avals(shapes.iter().copied(), false) {
+            Ok(Some(avals)) => Ok(avals),
+            Ok(None) => self.graph.rebind(&shapes.iter().map(|&s| s.into()).collect::<Vec<_>>()).map(|g| g.avals),
+            Err(error) => Err(error),
+        };
+        let now = now.map_err(|e| self.fails(e))?;
+        let extent = |avals: &[Aval], s: Side<usize>| match s {
             Side::Number(n) => n,
-            Side::Extent(k, axis) => graph.aval(graph.outputs[k]).shape[axis] as i64,
+            Side::Extent(k, axis) => match self.graph.outputs[k] {
+                Atom::Var(v) => avals[v.0 as usize].shape[axis] as i64,
+                Atom::Lit(_) => unreachable!("a literal has no axes"),
+            },
         };
         for test in &self.tests {
             let order = extent(&now, test.left).cmp(&extent(&now, test.right));
             if test.relation.holds(order) != test.outcome {
-                let values = |s| (extent(&self.graph, s), extent(&now, s));
+                let values = |s| (extent(&self.graph.avals, s), extent(&now, s));
                 return Err(self.broken(test, values(test.left), values(test.right)));
             }
         }

@@ -133,10 +133,7 @@ impl Graph {
         self.aval_of(&atom).clone()
     }
     pub fn aval_of(&self, atom: &Atom) -> &Aval {
-        match atom {
-            Atom::Var(v) => &self.avals[v.0 as usize],
-            Atom::Lit(s) => Aval::of_scalars(s.dtype),
-        }
+        aval_of(atom, &self.avals)
     }
     pub fn shape_of(&self, v: Var) -> &Shape {
         &self.avals[v.0 as usize].shape
@@ -165,10 +162,7 @@ impl Graph {
                     graph.equations[i].prim = prim;
                 }
             }
-            let inferred = graph.infer(&graph.equations[i])?;
-            for (v, aval) in graph.equations[i].outputs.iter().zip(inferred) {
-                graph.avals[v.0 as usize] = aval;
-            }
+            infer_again(&graph.equations[i], &mut graph.avals)?;
         }
         Ok(graph)
     }
@@ -184,26 +178,20 @@ impl Graph {
             avals[v.0 as usize].shape = Shape::from_slice(shape);
         }
         for e in &self.equations {
-            let of = |a: &Atom| match a {
-                Atom::Var(v) => &avals[v.0 as usize],
-                Atom::Lit(s) => Aval::of_scalars(s.dtype),
-            };
-            let inferred = match &e.prim {
+            match &e.prim {
                 Prim::Call(call) => {
-                    let operands: SmallVec<[&Aval; 8]> = small(e.inputs.iter().map(of));
-                    match call.fits(&operands) {
-                        true => call.graph.output_avals().into(),
-                        false => match call.rebound_avals(&operands, alike)? {
-                            Some(outputs) => outputs,
-                            None => return Ok(None),
-                        },
-                    }
+                    let outputs: Option<SmallVec<[Aval; 1]>> = {
+                        let operands: SmallVec<[&Aval; 8]> = small(e.inputs.iter().map(|a| aval_of(a, &avals)));
+                        match call.fits(&operands) {
+                            true => Some(call.graph.output_avals().into()),
+                            false => call.rebound_avals(&operands, alike)?,
+                        }
+                    };
+                    let Some(outputs) = outputs else { return Ok(None) };
+                    e.outputs.iter().zip(outputs).for_each(|(v, aval)| avals[v.0 as usize] = aval);
                 }
                 Prim::Cond(cond) if alike || cond.branches.iter().any(|g| g.has_rules()) => return Ok(None),
-                _ => infer(e, &avals)?,
-            };
-            for (v, aval) in e.outputs.iter().zip(inferred) {
-                avals[v.0 as usize] = aval;
+                _ => infer_again(e, &mut avals)?,
             }
         }
         let lasts = !alike || self.avals.iter().zip(&avals).all(|(a, b)| extents::alike(&a.shape, &b.shape));
@@ -237,12 +225,37 @@ impl Graph {
     }
 }
 
-/// The same, of an equation over variables of these avals.
-fn infer(e: &Equation, avals: &[Aval]) -> Result<SmallVec<[Aval; 1]>> {
-    let inputs: SmallVec<[&Aval; 3]> = small(e.inputs.iter().map(|a| match a {
+/// Gives the outputs of an equation the avals that follow from those of its inputs, of which only the shapes have changed.
+fn infer_again(e: &Equation, avals: &mut [Aval]) -> Result<()> {
+    // Elementwise operations on operands of one shape, as most are, have that shape.
+    if matches!(e.prim, Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_)) {
+        let mut shapes = e.inputs.iter().filter_map(|a| a.var()).map(|v| &avals[v.0 as usize].shape);
+        if let Some(first) = shapes.next()
+            && shapes.all(|shape| shape == first)
+        {
+            let shape = Shape::from_slice(first);
+            let out = &mut avals[e.outputs[0].0 as usize];
+            out.shape = shape;
+            if out.is_addressable() {
+                return Ok(());
+            }
+        }
+    }
+    let inferred = infer(e, avals)?;
+    e.outputs.iter().zip(inferred).for_each(|(v, aval)| avals[v.0 as usize] = aval);
+    Ok(())
+}
+
+fn aval_of<'a>(atom: &Atom, avals: &'a [Aval]) -> &'a Aval {
+    match atom {
         Atom::Var(v) => &avals[v.0 as usize],
         Atom::Lit(s) => Aval::of_scalars(s.dtype),
-    }));
+    }
+}
+
+/// The same, of an equation over variables of these avals.
+fn infer(e: &Equation, avals: &[Aval]) -> Result<SmallVec<[Aval; 1]>> {
+    let inputs: SmallVec<[&Aval; 3]> = small(e.inputs.iter().map(|a| aval_of(a, avals)));
     let shapes: SmallVec<[&Aval; 1]> = small(e.shapes.iter().map(|v| &avals[v.0 as usize]));
     e.prim.infer(&inputs, &shapes).map_err(|err| match e.meta.location.place() {
         Some((file, line)) => err.at(format!("{file}:{line}")),
