@@ -305,7 +305,10 @@ impl Transform {
         };
         let shapes: Vec<Shape> = inputs_of(operands, primals, between).cloned().collect();
         let point = graph.rebind(&shapes).and_then(|g| g.inline_rules_for_any_shapes()).ok()?;
-        transformed(&point, &wrt).ok()
+        let mut made = transformed(&point.graph, &wrt).ok()?;
+        let operand = |k: usize| if k < primals { k } else { k + between };
+        made.fixed.extend(point.fixed.into_iter().map(|(k, axis)| (operand(k), axis)));
+        Some(made)
     }
 
     /// Transforms a graph for its operands and records the result; in a shapeless trace as what a rule makes.

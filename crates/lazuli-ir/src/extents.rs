@@ -9,9 +9,10 @@
 //! goes by another number says so ([`Primitive::goes_by_extent`](crate::Primitive::goes_by_extent)), and the extent is [fixed](AnyShapes::fixed).
 
 use crate::aval::{Aval, Dim};
+use crate::elementwise::Binary;
 use crate::graph::{Atom, Effect, Equation, Graph, Var};
 use crate::prim::Prim;
-use crate::prims::{Bound, Call, Derivative, NumberOfElements, Slice};
+use crate::prims::{Bound, Call, Derivative, NumberOfElements, Reshape, Slice};
 use lazuli_kernel::{Error, Result, small};
 use smallvec::SmallVec;
 use std::collections::HashMap;
@@ -189,12 +190,7 @@ impl Extents {
     }
     /// The inputs' extents that are fixed; an error if one is no input's.
     pub fn fixed(&mut self, graph: &Graph) -> Result<Vec<(usize, usize)>> {
-        let mut inputs = HashMap::new();
-        for (k, &v) in graph.inputs.iter().enumerate() {
-            for axis in 0..graph.shape_of(v).len() {
-                inputs.entry(self.classes.find(self.nodes.of(v, axis))).or_insert((k, axis));
-            }
-        }
+        let inputs = self.inputs(graph);
         let mut out = Vec::new();
         for &(v, axis) in &self.fixed {
             let root = self.classes.find(self.nodes.of(v, axis));
@@ -207,47 +203,93 @@ impl Extents {
         }
         Ok(out)
     }
-    /// The same graph with the extents that it states of variables as those of inputs, where they are.
-    pub fn of_inputs(graph: &Graph) -> Graph {
+    /// The same graph with the extents that it states of variables as those of inputs, where they are, and without reshapes that change no shape: those that change
+    /// none for other shapes either, or not while some extents are fixed.
+    ///
+    /// # Errors
+    /// If rules go by a number that is that of an extent.
+    pub fn of_inputs(graph: &Graph) -> Result<AnyShapes> {
         let mut extents = Extents::default();
         extents.learn(graph);
         let mut graph = graph.clone();
-        let mut inputs = HashMap::new();
-        for &v in &graph.inputs {
-            for axis in 0..graph.shape_of(v).len() {
-                inputs.entry(extents.classes.find(extents.nodes.of(v, axis))).or_insert((v, axis as u32));
+        let inputs = extents.inputs(&graph);
+        let numbers: Vec<Atom> = graph.literals().collect();
+        let mut fixed = Vec::new();
+        let mut names: Vec<Atom> = (0..graph.avals.len() as u32).map(|v| Var(v).into()).collect();
+        let name = |names: &[Atom], a: Atom| a.var().map_or(a, |v| names[v.0 as usize]);
+        let mut equations = std::mem::take(&mut graph.equations);
+        equations.retain_mut(|e| {
+            e.inputs.iter_mut().for_each(|a| *a = name(&names, *a));
+            let is_same = matches!(e.prim, Prim::Reshape(Reshape { infer: None, .. }))
+                && graph.aval_of(&e.inputs[0]) == &graph.avals[e.outputs[0].0 as usize];
+            if is_same && let Some(from) = e.inputs[0].var() {
+                let out = e.outputs[0];
+                names[out.0 as usize] = from.into();
+                for axis in (0..graph.shape_of(from).len()).filter(|&axis| graph.shape_of(from)[axis] > 1) {
+                    if !extents.are_same((from, axis), (out, axis)) {
+                        fixed.push((from, axis));
+                        let Prim::Reshape(Reshape { shape, .. }) = &e.prim else { unreachable!("it was looked at") };
+                        fixed.extend(matches!(shape[axis], Dim::Of { .. }).then_some((out, axis)));
+                    }
+                }
+                return false;
             }
-        }
-        for e in graph.equations.iter_mut().filter(|e| !e.shapes.is_empty()) {
+            let shapes = std::mem::take(&mut e.shapes);
             let mut find = |v: Var, axis: usize| {
                 let root = extents.classes.find(extents.nodes.of(v, axis));
-                inputs.get(&root).copied().unwrap_or((v, axis as u32))
+                let input = inputs.get(&root).map(|&(k, axis)| (graph.inputs[k], axis as u32));
+                input.unwrap_or((name(&names, v.into()).var().unwrap_or(v), axis as u32))
             };
-            let old = std::mem::take(&mut e.shapes);
-            if let Prim::NumberOfElements(count) = &e.prim {
-                let axes: SmallVec<[(Var, u32); 4]> = count.axes.iter().map(|&axis| find(old[0], axis)).collect();
-                let of_one = axes.first().map(|first| first.0).filter(|v| axes.iter().all(|at| at.0 == *v));
-                e.shapes.push(of_one.unwrap_or(old[0]));
-                if of_one.is_some() {
-                    let axes = axes.iter().map(|at| at.1 as usize).collect();
-                    e.prim = NumberOfElements { axes, ..count.clone() }.into();
-                }
-                continue;
-            }
-            let shapes = &mut e.shapes;
-            let renamed = e.prim.map_dims(&mut |_, dim| match dim {
-                Dim::Of { operand, axis } => {
-                    let (v, axis) = find(old[operand as usize], axis as usize);
-                    of(shapes, v, axis)
-                }
-                dim => dim,
-            });
-            match renamed {
-                Some(prim) => e.prim = prim,
-                None => e.shapes = old,
+            state_as(e, &shapes, &mut find);
+            true
+        });
+        let is_power = |e: &Equation| matches!(e.prim, Prim::Binary(Binary::Power));
+        if equations.iter().any(|e| is_power(e) && e.inputs.iter().any(|a| numbers.contains(a))) {
+            return Err(undecided("a rule goes by an exponent that is an extent"));
+        }
+        graph.equations = equations;
+        graph.outputs.iter_mut().for_each(|a| *a = name(&names, *a));
+        extents.fixed = fixed;
+        Ok(AnyShapes { fixed: extents.fixed(&graph)?, graph })
+    }
+    /// Extents of a graph's inputs (number and axis) by their class.
+    fn inputs(&mut self, graph: &Graph) -> HashMap<u32, (usize, usize)> {
+        let mut inputs = HashMap::new();
+        for (k, &v) in graph.inputs.iter().enumerate() {
+            for axis in 0..graph.shape_of(v).len() {
+                inputs.entry(self.classes.find(self.nodes.of(v, axis))).or_insert((k, axis));
             }
         }
-        graph
+        inputs
+    }
+    fn are_same(&mut self, a: (Var, usize), b: (Var, usize)) -> bool {
+        self.classes.find(self.nodes.of(a.0, a.1)) == self.classes.find(self.nodes.of(b.0, b.1))
+    }
+}
+
+/// States the extents that an equation states of shape operands as those that `find` gives for them.
+fn state_as(e: &mut Equation, shapes: &[Var], find: &mut dyn FnMut(Var, usize) -> (Var, u32)) {
+    if let Prim::NumberOfElements(count) = &e.prim {
+        let axes: SmallVec<[(Var, u32); 4]> = count.axes.iter().map(|&axis| find(shapes[0], axis)).collect();
+        let of_one = axes.first().map(|first| first.0).filter(|v| axes.iter().all(|at| at.0 == *v));
+        e.shapes.push(of_one.unwrap_or(shapes[0]));
+        if of_one.is_some() {
+            let axes = axes.iter().map(|at| at.1 as usize).collect();
+            e.prim = NumberOfElements { axes, ..count.clone() }.into();
+        }
+        return;
+    }
+    let own = &mut e.shapes;
+    let stated = e.prim.map_dims(&mut |_, dim| match dim {
+        Dim::Of { operand, axis } => {
+            let (v, axis) = find(shapes[operand as usize], axis as usize);
+            of(own, v, axis)
+        }
+        dim => dim,
+    });
+    match stated {
+        Some(prim) => e.prim = prim,
+        None => e.shapes = SmallVec::from_slice(shapes),
     }
 }
 
@@ -362,6 +404,11 @@ fn close(classes: &mut Classes, nodes: &Nodes, graph: &mut Graph, outer: Outer) 
 }
 
 impl Graph {
+    /// Variables that would be literals if the shapes had been known.
+    pub fn literals(&self) -> impl Iterator<Item = Atom> {
+        let is_literal = |e: &&Equation| matches!(&e.prim, Prim::NumberOfElements(count) if count.literal);
+        self.equations.iter().filter(is_literal).map(|e| e.outputs[0].into())
+    }
     /// The program as it is for these shapes alone, for comparison: bodies in place of calls, numbers in place of extents, nothing in place of what changes no shape.
     #[doc(hidden)]
     pub fn for_these_shapes(&self) -> Result<Graph> {

@@ -194,8 +194,18 @@ impl Graph {
                 _ => infer_again(e, &mut avals)?,
             }
         }
-        let lasts = !alike || self.avals.iter().zip(&avals).all(|(a, b)| extents::alike(&a.shape, &b.shape));
-        Ok(lasts.then_some(avals))
+        Ok((!alike || self.is_alike(&avals)).then_some(avals))
+    }
+    /// Whether rules take the same way for variables of these avals.
+    fn is_alike(&self, avals: &[Aval]) -> bool {
+        // A reshape is left out where it changes no shape.
+        let is_same = |e: &Equation, avals: &[Aval]| match e.inputs[0] {
+            Atom::Var(v) => avals[v.0 as usize].shape == avals[e.outputs[0].0 as usize].shape,
+            Atom::Lit(_) => false,
+        };
+        let mut reshapes = self.equations.iter().filter(|e| matches!(e.prim, Prim::Reshape(_)));
+        self.avals.iter().zip(avals).all(|(a, b)| extents::alike(&a.shape, &b.shape))
+            && reshapes.all(|e| is_same(e, &self.avals) == is_same(e, avals))
     }
     /// What running it does besides computing its outputs.
     pub fn effect(&self) -> Effect {

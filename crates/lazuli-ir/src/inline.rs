@@ -2,7 +2,7 @@
 
 use crate::aval::Aval;
 use crate::builder::Builder;
-use crate::extents::{Extents, undecided};
+use crate::extents::{AnyShapes, Extents, undecided};
 use crate::graph::{Atom, Effect, Equation, Graph, Meta, Var};
 use crate::prim::Prim;
 use crate::prims::{Broadcast, Call, Reshape};
@@ -48,9 +48,9 @@ impl Graph {
     ///
     /// # Errors
     /// If some bodies hold for these shapes only, or the order of equations would be another.
-    pub fn inline_rules_for_any_shapes(&self) -> Result<Graph> {
+    pub fn inline_rules_for_any_shapes(&self) -> Result<AnyShapes> {
         let (graph, _) = self.expanded(Expand::Lasting)?;
-        let mut graph = Extents::of_inputs(&graph);
+        let AnyShapes { mut graph, fixed } = Extents::of_inputs(&graph)?;
         graph.order_by(false);
         let mut is_defined = vec![false; graph.avals.len()];
         graph.inputs.iter().for_each(|v| is_defined[v.0 as usize] = true);
@@ -60,7 +60,7 @@ impl Graph {
             }
             e.outputs.iter().for_each(|v| is_defined[v.0 as usize] = true);
         }
-        Ok(graph)
+        Ok(AnyShapes { graph, fixed })
     }
 
     /// The same program with the bodies of these calls in their place, and the region of each equation.
@@ -256,7 +256,10 @@ impl Inliner<'_> {
     /// The graph of a call or choice that stays one.
     fn in_body(&self, graph: &Graph) -> Result<Graph> {
         match self.expand {
-            Expand::Lasting => graph.inline_rules_for_any_shapes(),
+            Expand::Lasting => match graph.inline_rules_for_any_shapes()? {
+                AnyShapes { graph, fixed } if fixed.is_empty() => Ok(graph),
+                _ => Err(undecided("a body goes by an extent")),
+            },
             _ => graph.inline_rules(),
         }
     }

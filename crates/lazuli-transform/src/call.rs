@@ -10,9 +10,10 @@ pub(crate) fn body<'a>(b: &Builder, call: &'a Call, inputs: &[Atom]) -> Result<C
     call.body(&avals.iter().collect::<Vec<_>>())
 }
 
-/// Adds a call of this graph, without the inputs that it does not use; the equations themselves if there is but one.
+/// Adds a call of this graph, without the inputs that it does not use; the equations themselves if there is but one, beside those for numbers that are literals for known shapes.
 pub(crate) fn emit(b: &mut Builder, name: &str, mut graph: Graph, inputs: &[Atom]) -> Result<Vec<Atom>> {
-    if graph.equations.len() <= 1 {
+    let literals = if b.is_for_any_shapes() { graph.literals().count() } else { 0 };
+    if graph.equations.len() - literals <= 1 {
         return b.inline(&graph, inputs);
     }
     let mut used = vec![false; graph.avals.len()];

@@ -44,6 +44,23 @@ const FOUND: &[&str] = &[
      } 27
      return 28
      call 3,0,0 row,row",
+    // A reshape that changes no shape, in the graph of a derivative that is bound to other shapes.
+    "2: f32[m]
+     13 = grad[1] 2 2 { 7 8
+       9 = reshape[#7.0] 7
+     } 7 9 9 7
+     return 13
+     call 0,2,0 row
+     call 0,3,0 row",
+    // An exponent that is an extent.
+    "0: f32[n,m]
+     16 = grad[2] 0 0 0 { 11 12 13
+       14 = power[#11.0] 13
+     } 14
+     return 16
+     call 2,2,0 row
+     call 2,3,0 row
+     call 3,3,0 row",
 ];
 
 fn number(name: &str) -> Option<u64> {

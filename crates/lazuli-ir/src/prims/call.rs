@@ -136,7 +136,12 @@ impl Call {
             Some(AnyShapes { graph, fixed }) => (graph, Some(fixed.into())),
             None => (rule.graph(inputs)?, None),
         };
-        Ok(Call { rule: Some(Rule { make: rule, fixed }), ..Call::new(name, graph) })
+        let call = Call { rule: Some(Rule { make: rule.clone(), fixed }), ..Call::new(name, graph) };
+        #[cfg(debug_assertions)]
+        if !call.is_remade() {
+            call.check_lasting(&*rule, inputs);
+        }
+        Ok(call)
     }
     /// Whether its body is made anew for other shapes.
     pub fn is_remade(&self) -> bool {

@@ -217,8 +217,7 @@ impl Primitive for Unflatten {
 
 /// `a` with these extents; itself if it has them.
 pub fn reshape(b: &mut Builder, a: Atom, to: &[usize]) -> Result<Atom> {
-    // Of other shapes it may not have them.
-    if b.shape(a) == to && !b.is_for_any_shapes() {
+    if b.shape(a) == to {
         return Ok(a);
     }
     let shape = b.extents(to);
