@@ -172,3 +172,82 @@ impl Both {
         self.by_address.insert(Arc::as_ptr(kernel) as usize, (kernel.clone(), known.clone()));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::Isa;
+
+    /// x, scaled by this number.
+    fn kernel(scale: usize) -> Arc<Kernel> {
+        let text = format!(
+            "kernel rank 1 vector 0 (in f32 unit, out f32 unit) {{ \
+                %0 = load 0 %1 = const {scale}.0:f32 %2 = mul %0, %1 map {{ store 1 <- %2 }} }}"
+        );
+        Arc::new(text.parse().unwrap())
+    }
+
+    #[test]
+    fn kernels_are_found_by_structure_and_by_address() {
+        let table = Table::default();
+        let first = kernel(1);
+        let known = table.get(&first).unwrap();
+        assert!(Arc::ptr_eq(known.kernel(), &first));
+        let addresses = || lock(&table.0).by_address.len();
+        // A plan's own is not kept, as it goes with the plan; one that somebody else has too is.
+        assert!(Arc::ptr_eq(&table.get(&kernel(1)).unwrap(), &known));
+        assert_eq!(addresses(), 1);
+        let (again, other) = (kernel(1), kernel(1));
+        let _held = again.clone();
+        for _ in 0..2 {
+            assert!(Arc::ptr_eq(&table.get(&again).unwrap(), &known));
+            assert_eq!(addresses(), 2);
+        }
+        assert!(Arc::ptr_eq(&table.get(&other).unwrap(), &known));
+        assert!(!Arc::ptr_eq(&table.get(&kernel(2)).unwrap(), &known));
+    }
+
+    #[test]
+    fn malformed_kernels_are_refused_each_time() {
+        let table = Table::default();
+        let text = "kernel rank 1 vector 0 (in f32 unit, out f32 unit) { %0 = load 7 map { store 1 <- %0 } }";
+        let malformed: Arc<Kernel> = Arc::new(text.parse().unwrap());
+        let _held = malformed.clone();
+        for _ in 0..2 {
+            assert!(table.get(&malformed).unwrap_err().message().contains("there is no operand 7"));
+        }
+    }
+
+    #[test]
+    fn so_many_kernels_are_remembered() {
+        let table = Table::default();
+        let mut last = table.get(&kernel(0)).unwrap();
+        for scale in 1..REMEMBERED + 10 {
+            last = table.get(&kernel(scale)).unwrap();
+        }
+        let both = lock(&table.0);
+        assert!(both.by_address.len() < 20 && both.by_structure.len() == both.by_address.len());
+        let found = both.by_structure.get(last.kernel()).unwrap();
+        assert!(Arc::ptr_eq(found, &last));
+        for (address, (kernel, known)) in &both.by_address {
+            assert_eq!(*address, Arc::as_ptr(kernel) as usize);
+            assert_eq!(kernel, known.kernel());
+        }
+    }
+
+    #[test]
+    fn what_is_derived_is_made_once() {
+        let kernels = Kernels::new(Isa::detect());
+        let known = kernels.known(&kernel(3)).unwrap();
+        let [a, b] = [0, 2].map(|v| known.body_map(&[Value(v)]));
+        assert!(Arc::ptr_eq(&a, &known.body_map(&[Value(0)])) && !Arc::ptr_eq(&a, &b));
+        assert_eq!(b.kernel.operands.len(), 3);
+        if kernels.isa == Isa::Interpreter {
+            return;
+        }
+        let function = known.map.function(&kernels, false).unwrap();
+        assert!(Arc::ptr_eq(&function, &known.map.function(&kernels, false).unwrap()));
+        assert!(!Arc::ptr_eq(&function, &known.map.function(&kernels, true).unwrap()));
+        assert_eq!(kernels.generated(), 2);
+    }
+}

@@ -41,7 +41,7 @@ impl Fused {
         known: &Known,
         binding: &Binding,
         threads: usize,
-    ) -> Result<Self> {
+    ) -> Result<Box<Self>> {
         let mut product = Matmul::new(kernels, call, threads)?;
         let Binding { extents, args, params } = binding;
         let epilogue = Launch::new(kernels, known, extents, args, params, threads)?;
@@ -58,7 +58,7 @@ impl Fused {
             let divides = tile.vector_axis() == columns && product.go_on();
             blocks = divides.then_some(Blocks { batch, rows, columns, operands });
         }
-        Ok(Self { product, epilogue, nbytes, blocks })
+        Ok(Box::new(Self { product, epilogue, nbytes, blocks }))
     }
 
     pub fn functions(&self) -> Vec<Arc<Function>> {

@@ -46,7 +46,7 @@ impl Call {
         threads: usize,
     ) -> Result<Self> {
         let fused = epilogue::Fused::new(kernels, call, known, binding, threads)?;
-        Ok(Self::of(Work::Fused(Box::new(fused)), threads))
+        Ok(Self::of(Work::Fused(fused), threads))
     }
 
     fn of(work: Work, threads: usize) -> Self {

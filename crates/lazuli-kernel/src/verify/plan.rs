@@ -264,19 +264,19 @@ impl Plan {
         let is_far = |(&n, &s): (&usize, &isize)| n as u64 > FAR || s.unsigned_abs() as u64 > FAR;
         let itemsize = dtype.itemsize() as i64;
         let first = i64::try_from(arg.offset).ok().and_then(|n| n.checked_mul(itemsize)?.checked_add(start));
-        let access = first.and_then(|base| {
-            let mut access = Access::new(space, base, itemsize, writes)?;
-            for (number, (&n, &s)) in (0..).zip(axes()) {
-                if is_far((&n, &s)) {
-                    return None;
-                }
-                if n > 1 && (s != 0 || writes) {
-                    access.move_along(Axis { number, extent: n as i64, stride: s as i64 * itemsize })?;
-                }
-            }
-            Some(access)
-        });
-        let Some(access) = access.filter(|a| a.span.0 >= start && a.span.1 <= end) else {
+        let mut fits = false;
+        if let Some(access) = first.and_then(|base| Access::new(space, base, itemsize, writes)) {
+            // Where it stays, as it is not small.
+            out.push(access);
+            let access = out.last_mut().expect("it was just added");
+            fits = (0..).zip(axes()).all(|(number, (&n, &s))| {
+                let moves = n > 1 && (s != 0 || writes);
+                let axis = || Axis { number, extent: n as i64, stride: s as i64 * itemsize };
+                !is_far((&n, &s)) && (!moves || access.move_along(axis()).is_some())
+            });
+            fits &= access.span.0 >= start && access.span.1 <= end;
+        }
+        if !fits {
             if axes().any(is_far) {
                 return wrong(format!("{arg} over {}: too far", shape::show(extents)));
             }
@@ -288,11 +288,10 @@ impl Plan {
             }
             let (extents, nbytes) = (shape::show(extents), end - start);
             return wrong(format!("{arg} over {extents} touches bytes {low}..{high} of {nbytes}"));
-        };
-        if writes && !access.is_injective() {
+        }
+        if writes && !out.last().is_some_and(Access::is_injective) {
             return wrong(format!("two points of {} store to one element of {arg}", shape::show(extents)));
         }
-        out.push(access);
         Ok(())
     }
 
