@@ -1,7 +1,8 @@
 //! Kernels that plans use, each with all that follows from its structure: found once, not for each shape.
 //!
 //! A kernel is found by its structure, or by its address where it is one that came before: a plan for another shape has most often the very kernels of the first.
-//! What more depends on is a part of a key beside it: which values a map has to write, how operands lie. So a plan whose kernels are known hashes none of them.
+//! What depends on more than structure, on which values a map has to write or on how operands lie, is found there by a key of that. So a plan whose kernels are known
+//! hashes none of them.
 //!
 //! Absent: the code, which `kernels` owns; here it is referred to while somebody has it.
 

@@ -207,6 +207,7 @@ pub struct VectorProduct {
 }
 
 impl VectorProduct {
+    /// A reduction over the last of the loop axes (…, m, n, k), with a, b and c as its operands.
     pub fn kernel(&self) -> Kernel {
         let Self { dtype, rank, vector_axis, inner: [a, b, c] } = *self;
         let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };

@@ -30,7 +30,7 @@ const LEAST_ACROSS: usize = 64;
 const SHORT: usize = 16;
 
 pub struct Rows {
-    passes: SmallVec<[Pass; 2]>,
+    passes: Vec<Pass>,
     epilogue: Option<Map>,
     accumulators: SmallVec<[State; 2]>,
     buffers: SmallVec<[DType; 8]>,
@@ -139,22 +139,20 @@ impl Rows {
         let bind = |map: &Option<passes::Map>, stream: bool| -> Result<Option<Map>> {
             map.as_ref().map(|map| layout.bind(launch, map, stream)).transpose()
         };
-        let n_passes = passes.len();
-        let mut ready = SmallVec::with_capacity(n_passes);
+        let mut ready: Vec<Pass> = Vec::with_capacity(passes.len());
         for (i, pass) in passes.iter().enumerate() {
             let is_direct = |a: &usize| matches!(accumulators[*a].elements, Source::Launch(_));
             let of = |direct: bool| small(pass.accumulators.iter().copied().filter(|a| is_direct(a) == direct));
             let (direct, buffered): (SmallVec<[usize; 2]>, SmallVec<[usize; 2]>) = (of(true), of(false));
             // Not what is in a buffer: that is read again at once.
-            let points = bind(&pass.points, stream && i + 1 == n_passes && buffered.is_empty())?;
+            let points = bind(&pass.points, stream && i + 1 == passes.len() && buffered.is_empty())?;
             ready.push(Pass { scalars: bind(&pass.scalars, false)?, points, direct, buffered });
         }
-        let passes: SmallVec<[Pass; 2]> = ready;
         let epilogue = bind(epilogue, false)?;
-        let maps = passes.iter().filter_map(|p| p.points.as_ref()).map(|m| cost_per_point(m.tile.kernel()));
+        let maps = ready.iter().filter_map(|p| p.points.as_ref()).map(|m| cost_per_point(m.tile.kernel()));
         let cost = maps.sum::<usize>() + 200 * accumulators.len();
         Ok(Self {
-            passes,
+            passes: ready,
             epilogue,
             accumulators,
             buffers: SmallVec::from_slice(buffers),

@@ -383,6 +383,26 @@ fn bindings_do_not_meet() {
     check_plan("ok", both(copying(4, t(0), t(0)), copying(4, t(8), t(8))), &[]);
     check_plan("a store may hit", both(copying(4, t(0), t(8)), copying(4, t(8), t(0))), &[]);
     check_plan("at other points", both(copying(4, from(0), out(0, 0)), copying(4, from(0), out(1, 0))), &[(0, 0)]);
+
+    // Many, each with two elements of the outputs and the arena to itself; but for two of them.
+    let places = || {
+        let of_outputs = (0..16).map(|k| arg(Output(k / 8), 2 * (k as usize % 8), &[2, 1]));
+        of_outputs.chain((0..16).map(|k| t(2 * k)))
+    };
+    let copy = |to: Arg| Binding { extents: [1, 2].into_iter().collect(), args: vec![from(0), to], params: vec![] };
+    let Step::Launch { kernel, .. } = copying(1, from(0), out(0, 0)) else { unreachable!("a launch") };
+    let all = |change: &dyn Fn(&mut Vec<Arg>)| {
+        let mut places: Vec<Arg> = places().collect();
+        change(&mut places);
+        vec![Step::Launch { kernel: kernel.clone(), bindings: places.into_iter().map(copy).collect() }]
+    };
+    check_plan("ok", all(&|_| ()), &[]);
+    check_plan("ok", all(&|places| places.reverse()), &[]);
+    for (i, place) in places().enumerate() {
+        for other in (0..32).filter(|&other| other != i) {
+            check_plan("a store may hit", all(&|places| places[other] = place.clone()), &[]);
+        }
+    }
 }
 
 #[test]
