@@ -27,7 +27,7 @@ const FUNCTIONS: &[(&str, Function)] = &[
         Ok((q.matmul(&k.t()) / 8.0f32).softmax(-1).matmul(&v))
     }),
     ("roll (made anew)", |x| ops::roll(x, 1, 0)),
-    ("grad of mean (made anew)", |x| Ok(grad(|x: &Array| (x.sin() * x).mean(()))(x))),
+    ("grad of mean", |x| Ok(grad(|x: &Array| (x.sin() * x).mean(()))(x))),
     ("grad of a network of 3 layers", |x| {
         let w = Array::from_slice(&[0.1f32; 64], &[8, 8]);
         let loss = |w: &Array| {

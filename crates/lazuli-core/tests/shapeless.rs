@@ -303,6 +303,25 @@ fn derivatives_are_bound_to_other_shapes() {
         &[&[3, 4], &[8, 4]],
         &[&[2, 4], &[8, 6]],
     );
+    check(
+        "the last of each",
+        |x| grad(|x: &Array| (x.slice_axis(1, -1, isize::MAX) * x.slice_axis(1, -3, -1).exp()).sum(()))(x),
+        &[&[3, 4], &[8, 4], &[3, 7]],
+        &[&[3, 2], &[1, 4]],
+    );
+    check(
+        "losses",
+        |x| {
+            let positions = ops::astype(&x.slice_axis(1, 0, 1).abs(), DType::I32).unwrap();
+            let loss = |x: &Array| {
+                let chosen = ops::take_along_axis(x, &positions, Some(1)).unwrap();
+                (x.logsumexp(1).expand_dims([1]) - chosen).mean(())
+            };
+            grad(loss)(x)
+        },
+        &[&[3, 4], &[8, 9], &[4, 4]],
+        &[&[1, 4]],
+    );
 }
 
 #[test]

@@ -12,8 +12,8 @@ use crate::aval::{Aval, Dim};
 use crate::elementwise::Binary;
 use crate::graph::{Atom, Effect, Equation, Graph, Var};
 use crate::prim::Prim;
-use crate::prims::{Bound, Call, Derivative, NumberOfElements, Reshape, Slice};
-use lazuli_kernel::{Error, Result, small};
+use crate::prims::{Bound, Call, Derivative, NumberOfElements, Pad, Reshape, Slice, SliceUpdate};
+use lazuli_kernel::{Error, Result, Scalar, ScatterOp, small};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 
@@ -419,6 +419,7 @@ impl Graph {
             names[v.0 as usize] = Some(out.input(inlined.avals[v.0 as usize].clone()).into());
         }
         out.set_constants(inlined.constants);
+        let mut zeros: HashMap<Atom, Atom> = HashMap::new();
         for e in &inlined.equations {
             let name = |a: &Atom| a.var().map_or(Some(*a), |v| names[v.0 as usize]).expect("defined before it is used");
             let inputs: SmallVec<[Atom; 3]> = e.inputs.iter().map(name).collect();
@@ -434,6 +435,20 @@ impl Graph {
             };
             if let Some(atom) = literal {
                 names[e.outputs[0].0 as usize] = Some(atom);
+                continue;
+            }
+            // Zeros with something in their midst are a padding.
+            let zero = inputs.first().and_then(|a| zeros.get(a).copied());
+            if let (Prim::SliceUpdate(SliceUpdate { bounds, op: ScatterOp::Assign }), Some(zero)) = (&e.prim, zero)
+                && bounds.iter().all(|b| b.step == 1)
+            {
+                let of = |(b, &n): (&Bound, &usize)| {
+                    let (start, count) = b.resolve(n);
+                    (start, n - start - count)
+                };
+                let (low, high) = bounds.iter().zip(&inlined.aval_of(&e.inputs[0]).shape).map(of).unzip();
+                out.meta = e.meta;
+                names[e.outputs[0].0 as usize] = Some(out.op(Pad { low, high }, &[inputs[1], zero])?);
                 continue;
             }
             let known = match &e.prim {
@@ -454,6 +469,12 @@ impl Graph {
             };
             for (v, to) in e.outputs.iter().zip(outputs) {
                 names[v.0 as usize] = Some(to.into());
+                match (&e.prim, inputs.first()) {
+                    (Prim::Broadcast(_), Some(&Atom::Lit(s))) if s == Scalar::zero(s.dtype) => {
+                        zeros.insert(to.into(), s.into());
+                    }
+                    _ => {}
+                }
             }
         }
         let outputs =

@@ -31,6 +31,11 @@ impl Bound {
     pub fn range(start: usize, stop: usize) -> Self {
         Bound { start: Some(start as isize), stop: Some(stop as isize), step: 1 }
     }
+    /// Whether as many elements are left out on both sides of an axis of any other extent as of `n`, if some are left.
+    fn keeps_widths(self, n: usize) -> bool {
+        let by_ends = self.start.is_none_or(|n| n >= 0) && self.stop.is_none_or(|n| n < 0 || n == isize::MAX);
+        self == Bound::ALL || by_ends && self.resolve(n).1 > 0
+    }
     /// First position and number of elements on an axis of extent `n`.
     ///
     /// ```
@@ -108,6 +113,15 @@ fn batched(bounds: &[Bound]) -> SmallVec<[Bound; 4]> {
     std::iter::once(Bound::ALL).chain(bounds.iter().copied()).collect()
 }
 
+impl Slice {
+    /// Whether the transpose is a padding. For any shapes it is none where bounds count from the end on the left.
+    fn is_padded(&self, from: &[usize], any_shapes: bool) -> bool {
+        let is_left =
+            |(bound, &n): (&Bound, &usize)| bound.start.is_none_or(|start| start >= 0) || bound.keeps_widths(n);
+        self.bounds.iter().all(|bound| bound.step == 1) && (!any_shapes || self.bounds.iter().zip(from).all(is_left))
+    }
+}
+
 impl Primitive for Slice {
     fields!("slice" bounds);
     fn arity(&self) -> Arity {
@@ -120,7 +134,7 @@ impl Primitive for Slice {
     fn transpose(&self, b: &mut Builder, cx: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
         let (ct, from) = (cotangent(cotangents), &cx.avals[0].shape);
         let zero = b.like(ct, 0.0);
-        if self.bounds.iter().all(|bound| bound.step == 1) {
+        if self.is_padded(from, b.is_for_any_shapes()) {
             let (low, high) = self
                 .bounds
                 .iter()
@@ -141,14 +155,10 @@ impl Primitive for Slice {
         };
         (0..inputs[0].rank()).filter(whole).for_each(|axis| same(Place::Input(0, axis), Place::Output(axis)));
     }
-    /// The transpose pads, by widths that the bounds say where they count from both ends, if they meet.
+    /// The transpose pads by widths, which do not depend on the extent where the bounds count from both ends.
     fn goes_by_extent(&self, inputs: &[&Aval], _: usize, axis: usize) -> bool {
-        let Bound { start, stop, .. } = self.bounds[axis];
-        let by_ends = start.is_none_or(|n| n >= 0) && stop.is_none_or(|n| n < 0 || n == isize::MAX);
-        let is_empty = self.bounds[axis].resolve(inputs[0].shape[axis]).1 == 0;
-        let is_whole = (start, stop) == (None, None);
-        let pads = self.bounds.iter().all(|b| b.step == 1);
-        pads && !is_whole && (is_empty || !by_ends)
+        let n = inputs[0].shape[axis];
+        self.is_padded(&inputs[0].shape, true) && !self.bounds[axis].keeps_widths(n)
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         Ok(smallvec![b.op(Slice { bounds: batched(&self.bounds) }, cx.inputs)?])

@@ -88,7 +88,7 @@ impl MultiHeadAttention {
         let q = heads(self.query_proj.forward(queries));
         let k = heads(self.key_proj.forward(keys));
         let v = heads(self.value_proj.forward(values));
-        let d = q.shape()[q.ndim() - 1] as f64;
+        let d = q.dim(-1).get() as f64;
         let mut scores = (q * (1.0 / d).sqrt()).matmul(&k.swapaxes(-1, -2));
         if let Some(mask) = mask {
             scores = match mask.dtype() {
