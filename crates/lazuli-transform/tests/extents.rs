@@ -107,3 +107,48 @@ fn the_op_table() {
     assert_eq!(format!("{not:?}"), "[\"Cond\"]");
     assert!(asked.len() + 2 >= Prim::KINDS.len(), "{asked:?}");
 }
+
+/// Of programs with calls, and with extents that no input has.
+#[test]
+fn programs() {
+    let check = |text: &str, expected: bool| {
+        let graph: Graph = format!("graph v1 {text}").parse().unwrap();
+        for d in DERIVATIVES {
+            let bound = check(text, &graph, d);
+            assert_eq!(bound.is_some_and(|n| n > 0), expected, "{}: {bound:?}\n{text}", d.name);
+        }
+    };
+    // The linear part of a mean needs the extents of its operand, of which it has no value.
+    let mean = "(a: f32[2,3]) {
+        b: f32[2] = sum[axes=(1),keepdims=false] a
+        c: f32[] = number_of_elements[axes=(1),dtype=f32,literal=true] | a
+        d: f32[2] = divide b c
+        return d
+      }";
+    check(
+        &format!("(a: f32[2,3]) {{\n b: f32[2,3] = exp a\n c: f32[2] = call[name=mean] b with {mean}\n return c\n}}"),
+        true,
+    );
+    let again = "name=mean,derivative=recompute";
+    check(
+        &format!("(a: f32[2,3]) {{\n b: f32[2,3] = exp a\n c: f32[2] = call[{again}] b with {mean}\n return c\n}}"),
+        true,
+    );
+    // Calls within calls.
+    let outer =
+        format!("(a: f32[2,3]) {{\n b: f32[2,3] = sin a\n c: f32[2] = call[name=mean] b with {mean}\n return c\n}}");
+    check(
+        &format!("(a: f32[2,3]) {{\n b: f32[2,3] = exp a\n c: f32[2] = call[name=outer] b with {outer}\n return c\n}}"),
+        true,
+    );
+    // What is merged is an extent that no input has.
+    check(
+        "(a: f32[2,3]) {\n b: f32[6] = flatten[start=0,end=1] a\n c: f32[] = sum[axes=(0),keepdims=false] b\n return c\n}",
+        true,
+    );
+    // A reshape that changes no shape, here and elsewhere; and one that does so here.
+    check("(a: f32[2,3]) {\n b: f32[2,3] = sin a\n c: f32[2,3] = add a b\n return c b\n}", true);
+    // The rule of a part within a call goes by its extent.
+    let part = "(a: f32[2,3]) {\n b: f32[2,2] = slice[bounds=(:,0:2)] a\n c: f32[2,2] = exp b\n return c\n}";
+    check(&format!("(a: f32[2,3]) {{\n b: f32[2,2] = call[name=part] a with {part}\n return b\n}}"), false);
+}

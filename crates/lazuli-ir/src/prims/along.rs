@@ -98,13 +98,12 @@ impl Primitive for GatherAxis {
         Ok(smallvec![Some(unbroadcast(b, sum, &array.shape)?), None])
     }
     fn same_extents(&self, inputs: &[&Aval], output: &Aval, same: &mut dyn FnMut(Place, Place)) {
-        let others = |place: Place, to: Place, same: &mut dyn FnMut(Place, Place)| {
-            if place != Place::Input(0, self.axis) {
-                same(place, to);
-            }
-        };
         for (k, a) in inputs.iter().enumerate() {
-            stretched(k, &a.shape, &output.shape, &mut |from, to| others(from, to, same));
+            stretched(k, &a.shape, &output.shape, &mut |from, to| {
+                if from != Place::Input(0, self.axis) {
+                    same(from, to);
+                }
+            });
         }
     }
     fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
