@@ -28,7 +28,7 @@ impl Graph {
         if !self.equations.iter().any(|e| matches!(e.prim, Prim::Call(_))) {
             return Ok(Inlined { graph: Cow::Borrowed(self), regions: Vec::new() });
         }
-        let (graph, regions) = self.expanded(Expand::All)?;
+        let (graph, regions) = self.expanded(Expand::All, Origin::Known)?;
         Ok(Inlined { graph: Cow::Owned(graph), regions })
     }
 
@@ -39,7 +39,7 @@ impl Graph {
     /// # Errors
     /// If a body refuses the shapes of its operands.
     pub fn inline_rules(&self) -> Result<Graph> {
-        let (mut graph, _) = self.expanded(Expand::Rules)?;
+        let (mut graph, _) = self.expanded(Expand::Rules, Origin::Trace)?;
         graph.order_by_need();
         Ok(graph)
     }
@@ -49,7 +49,7 @@ impl Graph {
     /// # Errors
     /// If some bodies hold for these shapes only, or the order of equations would be another.
     pub fn inline_rules_for_any_shapes(&self) -> Result<AnyShapes> {
-        let (graph, _) = self.expanded(Expand::Lasting)?;
+        let (graph, _) = self.expanded(Expand::Lasting, Origin::Trace)?;
         let AnyShapes { mut graph, fixed } = Extents::of_inputs(&graph)?;
         graph.order_by(false);
         let mut is_defined = vec![false; graph.avals.len()];
@@ -64,7 +64,7 @@ impl Graph {
     }
 
     /// The same program with the bodies of these calls in their place, and the region of each equation.
-    fn expanded(&self, expand: Expand) -> Result<(Graph, Vec<u32>)> {
+    fn expanded(&self, expand: Expand, origin: Origin) -> Result<(Graph, Vec<u32>)> {
         let mut out = Graph { constants: self.constants, ..Graph::default() };
         for &v in &self.inputs {
             let fresh = out.fresh(self.avals[v.0 as usize].clone());
@@ -72,7 +72,7 @@ impl Graph {
         }
         let inputs: Vec<Atom> = out.inputs.iter().map(|&v| v.into()).collect();
         let mut inliner = Inliner { out: &mut out, regions: Vec::new(), last_region: 0, expand };
-        let outputs = inliner.body(self, &inputs, None, expand != Expand::All)?;
+        let outputs = inliner.body(self, &inputs, None, origin)?;
         let regions = inliner.regions;
         out.outputs = outputs;
         Ok((out, regions))
@@ -116,8 +116,12 @@ impl Graph {
 
     /// Adds the equations of `body` on these atoms as they are, calls among them. Returns what its outputs are here.
     pub fn splice(&mut self, body: &Graph, inputs: &[Atom]) -> Result<Vec<Atom>> {
-        Inliner { out: self, regions: Vec::new(), last_region: 0, expand: Expand::Nothing }
-            .body(body, inputs, None, false)
+        Inliner { out: self, regions: Vec::new(), last_region: 0, expand: Expand::Nothing }.body(
+            body,
+            inputs,
+            None,
+            Origin::Known,
+        )
     }
 
     pub(crate) fn fresh(&mut self, aval: Aval) -> Var {
@@ -134,7 +138,7 @@ impl Builder {
             body,
             inputs,
             Some((0, meta)),
-            false,
+            Origin::Known,
         )
     }
 }
@@ -155,6 +159,17 @@ enum Expand {
     /// The same for any shapes: what the graph says of extents stays.
     Lasting,
     All,
+}
+
+/// Where a graph is from that is wanted as for known shapes.
+#[derive(Clone, Copy, PartialEq)]
+enum Origin {
+    /// It is for these shapes: what it says is as it is.
+    Known,
+    /// A trace recorded it for any shapes.
+    Trace,
+    /// A rule made it for any shapes. The equations of bodies within it are in the order that they have where it makes one for known shapes, which is not that of need.
+    Rule,
 }
 
 fn rename(names: &[Option<Atom>], a: Atom) -> Atom {
@@ -178,8 +193,8 @@ impl Inliner<'_> {
 
     /// Adds the equations of a graph. `call` is the region and meta of the call that it is the body of. Recurses as deep as calls are nested in the program's
     /// text, never along a graph.
-    /// `symbolic`: whether it was recorded for any shapes, and is wanted as for known ones.
-    fn body(&mut self, body: &Graph, inputs: &[Atom], call: Option<(u32, Meta)>, symbolic: bool) -> Result<Vec<Atom>> {
+    fn body(&mut self, body: &Graph, inputs: &[Atom], call: Option<(u32, Meta)>, origin: Origin) -> Result<Vec<Atom>> {
+        let symbolic = origin != Origin::Known;
         let mut names = vec![None; body.avals.len()];
         self.out.equations.reserve(body.equations.len());
         self.out.avals.reserve(body.avals.len());
@@ -201,8 +216,12 @@ impl Inliner<'_> {
                 if self.expand == Expand::Lasting && inner.is_remade() {
                     return Err(undecided("it has a body that is made anew"));
                 }
-                // What rules make for known shapes is as it is.
-                let outputs = self.call(inner, &inputs, (region, meta), symbolic && !inner.is_remade())?;
+                let origin = match inner.is_remade() {
+                    true => Origin::Known,
+                    false if symbolic && inner.rule.is_some() => Origin::Rule,
+                    false => origin,
+                };
+                let outputs = self.call(inner, &inputs, (region, meta), origin)?;
                 for (v, a) in e.outputs.iter().zip(outputs) {
                     names[v.0 as usize] = Some(a);
                 }
@@ -244,8 +263,8 @@ impl Inliner<'_> {
                 outputs.push(fresh);
             }
             let prim = match &e.prim {
-                Prim::Call(inner) if symbolic => inner.map_graphs(|g| self.in_body(g))?.into(),
-                Prim::Cond(inner) if symbolic => inner.map_graphs(|g| self.in_body(g))?.into(),
+                Prim::Call(inner) if symbolic => inner.map_graphs(|g| self.in_body(g, origin))?.into(),
+                Prim::Cond(inner) if symbolic => inner.map_graphs(|g| self.in_body(g, origin))?.into(),
                 prim => known.unwrap_or_else(|| prim.clone()),
             };
             self.push(Equation { prim, inputs, shapes, outputs, meta }, region);
@@ -254,7 +273,10 @@ impl Inliner<'_> {
     }
 
     /// The graph of a call or choice that stays one.
-    fn in_body(&self, graph: &Graph) -> Result<Graph> {
+    fn in_body(&self, graph: &Graph, origin: Origin) -> Result<Graph> {
+        if origin == Origin::Rule {
+            return graph.expanded(self.expand, origin).map(|(graph, _)| graph);
+        }
         match self.expand {
             Expand::Lasting => match graph.inline_rules_for_any_shapes()? {
                 AnyShapes { graph, fixed } if fixed.is_empty() => Ok(graph),
@@ -264,10 +286,10 @@ impl Inliner<'_> {
         }
     }
 
-    fn call(&mut self, call: &Call, inputs: &[Atom], within: (u32, Meta), symbolic: bool) -> Result<Vec<Atom>> {
+    fn call(&mut self, call: &Call, inputs: &[Atom], within: (u32, Meta), origin: Origin) -> Result<Vec<Atom>> {
         let avals: SmallVec<[Aval; 4]> = inputs.iter().map(|&a| self.out.aval(a)).collect();
         let body = call.body(&avals.iter().collect::<SmallVec<[&Aval; 4]>>())?;
-        self.body(&body, inputs, Some(within), symbolic)
+        self.body(&body, inputs, Some(within), origin)
     }
 
     /// A shape operand is a variable: a scalar literal that takes its place in a body is given one.

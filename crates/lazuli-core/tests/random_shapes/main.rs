@@ -61,6 +61,27 @@ const FOUND: &[&str] = &[
      call 2,2,0 row
      call 2,3,0 row
      call 3,3,0 row",
+    // Second derivatives through a reshape that changes nothing of a square.
+    "3: f32[n,n]
+     9 = grad[2] 3 { 6
+       7 = reshape[#6.1,#6.0] 6
+       8 = matmul 7 7
+     } 8 6
+     return 9
+     call 4,0,0 row
+     call 7,0,0 row",
+    // Second derivatives of a call whose result is used twice.
+    "0: f32[3,m]
+     20 = grad[0] 0 { 6
+       19 = grad[0] 6 { 13
+         14 = rms_norm 13
+         18 = exp2 14
+       } 18 14
+     } 19
+     return 20
+     call 0,2,0 row
+     call 0,1,0 row
+     call 0,5,0 row",
 ];
 
 fn number(name: &str) -> Option<u64> {
