@@ -183,6 +183,22 @@ def test_derivatives_of_derivatives_have_the_same_bits(f):
     assert holds(mx.vmap(grad(grad(f))), [(mx.stack([x, x + 1]),) for x, in calls])
 
 
+def test_kernels_hold_for_other_shapes():
+    def step(x, w):
+        loss = lambda w: nn.losses.cross_entropy(mx.tanh(x @ w) @ w, mx.argmax(x, axis=1), reduction="mean")
+        loss, gradient = mx.value_and_grad(loss)(w)
+        return loss, w - 0.1 * gradient
+
+    f = mx.compile(step, shapeless=True)
+    w = values((6, 6), 3)
+    for k, n in enumerate((9, 10, 15, 11)):
+        before = mx.compile_stats()["kernels"]
+        got = f(values((n, 6)), w)
+        mx.eval(got)
+        assert k == 0 or mx.compile_stats()["kernels"] == before
+        assert bits(got) == bits(step(values((n, 6)), w))
+
+
 def test_a_comparison_guards_its_outcome():
     f = mx.compile(lambda x, w: x @ w if x.shape[-1] == w.shape[0] and x.shape[0] < 10 else x, shapeless=True)
     for n, k in [(2, 3), (4, 5), (9, 2)]:

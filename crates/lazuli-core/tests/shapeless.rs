@@ -229,6 +229,27 @@ fn transformations_follow_the_shapes() {
     cases.into_iter().for_each(check);
 }
 
+/// Machine code is generated for the first shapes, and is that of others too.
+#[test]
+fn kernels_hold_for_other_shapes() {
+    type Function = fn(&Array) -> Array;
+    let functions: [(&str, Function); 4] = [
+        ("gelu", |x| x * (1.0 + (x / std::f32::consts::SQRT_2).erf()) / 2.0),
+        ("rows", |x| ops::layer_norm(x, None, None, 1e-5).unwrap() * x.softmax(-1)),
+        ("gather", |x| ops::get(x, &[Item::Array(ops::argmax(x, Some(0), false).unwrap())]).unwrap()),
+        ("derivative", |x| grad(|x: &Array| (x.matmul(&x.t()) + x.sum(1)).tanh().mean(()))(x)),
+    ];
+    for (name, f) in functions {
+        let compiled = compile(move |x: &Array| f(x)).shapeless();
+        for (k, shape) in [[5, 9], [6, 9], [7, 10], [5, 12]].into_iter().enumerate() {
+            let (x, before) = (values(&shape, 0), compile_stats().kernels);
+            let got = bits(&[compiled.try_call(&x).unwrap()]);
+            assert!(k == 0 || compile_stats().kernels == before, "{name} generates code for {shape:?}");
+            assert_eq!(got, bits(&[f(&x)]), "{name} at {shape:?}");
+        }
+    }
+}
+
 /// Of a derivative the graph that was traced is bound to other shapes, unless a rule may go another way for them.
 #[test]
 fn derivatives_are_bound_to_other_shapes() {
