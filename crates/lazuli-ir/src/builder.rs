@@ -28,8 +28,6 @@ pub struct Builder {
     pub meta: Meta,
     /// Of a graph for any shapes.
     extents: Option<Box<Extents>>,
-    /// Whether the graph becomes the body of an equation of another that is being built.
-    is_inner: bool,
 }
 
 impl Builder {
@@ -40,9 +38,9 @@ impl Builder {
     pub fn for_any_shapes() -> Self {
         Self { extents: Some(Box::default()), ..Self::default() }
     }
-    /// One for the body of an equation of this one's graph, which holds for other shapes if this one's does.
+    /// One for the body of an equation of this one's graph, which holds for other shapes if this one's does. What it goes by is to be [told](Self::goes_by_those_of).
     pub fn inner(&self) -> Self {
-        Self { extents: self.extents.as_ref().map(|_| Box::default()), is_inner: true, ..Self::default() }
+        Self { extents: self.extents.as_ref().map(|_| Box::default()), ..Self::default() }
     }
     /// Whether the graph is built for any shapes.
     pub fn is_for_any_shapes(&self) -> bool {
@@ -63,20 +61,23 @@ impl Builder {
         }
     }
     /// Says that what is built goes by the extents of these operands as numbers, as far as the primitive does that.
+    pub fn goes_by_extents(&mut self, prim: &Prim, operands: &[Atom]) {
+        let Some(extents) = &mut self.extents else { return };
+        let avals: SmallVec<[&Aval; 3]> = small(operands.iter().map(|a| self.graph.aval_of(a)));
+        for (k, v) in operands.iter().enumerate().filter_map(|(k, a)| Some((k, a.var()?))) {
+            let matters = |axis: &usize| avals[k].shape[*axis] > 1 && prim.goes_by_extent(&avals, k, *axis);
+            (0..avals[k].rank()).filter(matters).for_each(|axis| extents.fix(v, axis));
+        }
+    }
+    /// Says that what is built goes by what an [inner](Self::inner) builder's graph goes by, of which `there` are the operands that are `here`.
     ///
     /// # Errors
-    /// If the graph cannot say so to who binds it.
-    pub fn goes_by_extents(&mut self, prim: &Prim, operands: &[Atom]) -> Result<()> {
-        let Some(extents) = &mut self.extents else { return Ok(()) };
-        let avals: SmallVec<[&Aval; 3]> = small(operands.iter().map(|a| self.graph.aval_of(a)));
-        for (k, a) in operands.iter().enumerate() {
-            let matters = |axis: &usize| avals[k].shape[*axis] > 1 && prim.goes_by_extent(&avals, k, *axis);
-            for axis in (0..avals[k].rank()).filter(matters) {
-                match a.var() {
-                    Some(v) if !self.is_inner => extents.fix(v, axis),
-                    _ => return Err(undecided("a rule goes by an extent within a call")),
-                }
-            }
+    /// If an extent by which it goes is none of an operand's.
+    pub fn goes_by_those_of(&mut self, inner: &mut Builder, here: &[Atom], there: &[Atom]) -> Result<()> {
+        let (Some(extents), Some(within)) = (&mut self.extents, &mut inner.extents) else { return Ok(()) };
+        within.learn(&inner.graph);
+        for (k, axis) in within.take_fixed(&inner.graph, there)? {
+            here[k].var().into_iter().for_each(|v| extents.fix(v, axis));
         }
         Ok(())
     }
@@ -217,6 +218,7 @@ impl Builder {
         self.graph.outputs = outputs;
         if let Some(extents) = &mut self.extents {
             extents.close(&mut self.graph);
+            debug_assert!(extents.is_free(), "what a graph goes by was told to nobody");
         }
         self.graph
     }
@@ -229,6 +231,7 @@ impl Builder {
         let Some(mut extents) = self.extents else { return Err(undecided("it was built so")) };
         extents.close(&mut self.graph);
         check_closed(&self.graph)?;
-        Ok(AnyShapes { fixed: extents.fixed(&self.graph)?, graph: self.graph })
+        let inputs: Vec<Atom> = self.graph.inputs.iter().map(|&v| v.into()).collect();
+        Ok(AnyShapes { fixed: extents.take_fixed(&self.graph, &inputs)?, graph: self.graph })
     }
 }

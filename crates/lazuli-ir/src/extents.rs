@@ -188,13 +188,13 @@ impl Extents {
         self.learn(graph);
         close(&mut self.classes, &self.nodes, graph, &mut |_, _| None);
     }
-    /// The inputs' extents that are fixed; an error if one is no input's.
-    pub fn fixed(&mut self, graph: &Graph) -> Result<Vec<(usize, usize)>> {
-        let inputs = self.inputs(graph);
+    /// The extents that are fixed, as those of these variables (their number, and the axis); an error if one is none of theirs.
+    pub fn take_fixed(&mut self, graph: &Graph, of: &[Atom]) -> Result<Vec<(usize, usize)>> {
+        let known = self.classes_of(graph, of);
         let mut out = Vec::new();
-        for &(v, axis) in &self.fixed {
+        for (v, axis) in std::mem::take(&mut self.fixed) {
             let root = self.classes.find(self.nodes.of(v, axis));
-            let Some(&place) = inputs.get(&root) else {
+            let Some(&place) = known.get(&root) else {
                 return Err(undecided("a rule goes by the extent of an array that is no input"));
             };
             if !out.contains(&place) {
@@ -202,6 +202,10 @@ impl Extents {
             }
         }
         Ok(out)
+    }
+    /// Whether no extent is fixed.
+    pub fn is_free(&self) -> bool {
+        self.fixed.is_empty()
     }
     /// The same graph with the extents that it states of variables as those of inputs, where they are, and without reshapes that change no shape: those that change
     /// none for other shapes either, or not while some extents are fixed.
@@ -212,7 +216,8 @@ impl Extents {
         let mut extents = Extents::default();
         extents.learn(graph);
         let mut graph = graph.clone();
-        let inputs = extents.inputs(&graph);
+        let arguments: Vec<Atom> = graph.inputs.iter().map(|&v| v.into()).collect();
+        let inputs = extents.classes_of(&graph, &arguments);
         let numbers: Vec<Atom> = graph.literals().collect();
         let mut fixed = Vec::new();
         let mut names: Vec<Atom> = (0..graph.avals.len() as u32).map(|v| Var(v).into()).collect();
@@ -250,17 +255,17 @@ impl Extents {
         graph.equations = equations;
         graph.outputs.iter_mut().for_each(|a| *a = name(&names, *a));
         extents.fixed = fixed;
-        Ok(AnyShapes { fixed: extents.fixed(&graph)?, graph })
+        Ok(AnyShapes { fixed: extents.take_fixed(&graph, &arguments)?, graph })
     }
-    /// Extents of a graph's inputs (number and axis) by their class.
-    fn inputs(&mut self, graph: &Graph) -> HashMap<u32, (usize, usize)> {
-        let mut inputs = HashMap::new();
-        for (k, &v) in graph.inputs.iter().enumerate() {
+    /// The extents of these variables (their number, and the axis) by their class.
+    fn classes_of(&mut self, graph: &Graph, of: &[Atom]) -> HashMap<u32, (usize, usize)> {
+        let mut known = HashMap::new();
+        for (k, v) in of.iter().enumerate().filter_map(|(k, a)| Some((k, a.var()?))) {
             for axis in 0..graph.shape_of(v).len() {
-                inputs.entry(self.classes.find(self.nodes.of(v, axis))).or_insert((k, axis));
+                known.entry(self.classes.find(self.nodes.of(v, axis))).or_insert((k, axis));
             }
         }
-        inputs
+        known
     }
     fn are_same(&mut self, a: (Var, usize), b: (Var, usize)) -> bool {
         self.classes.find(self.nodes.of(a.0, a.1)) == self.classes.find(self.nodes.of(b.0, b.1))

@@ -47,8 +47,7 @@ pub(crate) fn jvp(
     let cond = bound(cond, &avals(b, operands))?;
     let wrt: Vec<usize> = (0..operands.len()).filter(|&k| tangents[k].is_some()).collect();
     let [on_true, on_false] = &cond.branches;
-    let parts =
-        [linearize_for(Builder::new(), on_true, &wrt, mode)?, linearize_for(Builder::new(), on_false, &wrt, mode)?];
+    let parts = [linearize_for(None, on_true, &wrt, mode)?, linearize_for(None, on_false, &wrt, mode)?];
     let outputs = on_true.output_avals();
     let n = outputs.len();
 

@@ -98,7 +98,7 @@ pub(crate) fn push_forward(
         } else {
             values.copy(b, graph, e)?;
             b.meta = Meta { effect: Effect::None, ..e.meta };
-            b.goes_by_extents(&e.prim, &inputs)?;
+            b.goes_by_extents(&e.prim, &inputs);
             let shapes = values.shapes(b, e)?;
             let outputs: SmallVec<[Atom; 1]> = small(e.outputs.iter().map(|&v| values.get(v.into())));
             e.prim.jvp(b, Primals { inputs: &inputs, shapes: &shapes, outputs: &outputs }, &tangents)?
@@ -140,7 +140,7 @@ fn call_jvp(
     }
     let body = call::body(b, call, inputs)?;
     let wrt: Vec<usize> = (0..inputs.len()).filter(|&k| tangents[k].is_some()).collect();
-    let parts = linearize_for(b.inner(), &body, &wrt, mode)?;
+    let parts = linearize_for(Some((b, inputs)), &body, &wrt, mode)?;
     let mut outputs = call::emit(b, &call.name, parts.forward, inputs)?;
     b.meta.effect = Effect::None;
     let mut operands: Vec<Atom> = Vec::new();
@@ -231,6 +231,7 @@ fn recomputing_jvp(
     let directions: Vec<Option<Atom>> = tangents.iter().map(|t| t.map(|t| inner.input(b.aval(t)).into())).collect();
     // What happened once does not happen again.
     let (_, results) = push_forward(&mut inner, &body.without_effects(), &primals, &directions, Mode::Reverse)?;
+    b.goes_by_those_of(&mut inner, inputs, &primals)?;
     let graph = prune(inner.finish(results.iter().copied().flatten().collect()));
     let operands: Vec<Atom> = inputs.iter().copied().chain(tangents.iter().flatten().copied()).collect();
     b.meta.effect = Effect::None;

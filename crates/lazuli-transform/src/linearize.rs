@@ -28,13 +28,18 @@ pub enum Residual {
 
 /// Splits the jvp of a graph with respect to the arguments `wrt`. The linear part, given tangents of these arguments, has the tangents of the outputs.
 pub fn linearize(graph: &Graph, wrt: &[usize]) -> Result<Linearized> {
-    linearize_for(Builder::new(), graph, wrt, Mode::Forward)
+    linearize_for(None, graph, wrt, Mode::Forward)
 }
 
-/// The same with this builder, for a linear part that will be run, or one that will be transposed.
-pub(crate) fn linearize_for(b: Builder, graph: &Graph, wrt: &[usize], mode: Mode) -> Result<Linearized> {
+/// The same for a linear part that will be run, or one that will be transposed; of a body, in the graph of a builder, of these operands.
+pub(crate) fn linearize_for(
+    around: Option<(&mut Builder, &[Atom])>,
+    graph: &Graph,
+    wrt: &[usize],
+    mode: Mode,
+) -> Result<Linearized> {
     check_differentiable("linearize", graph, wrt)?;
-    let (joint, tangents) = joint(b, graph, wrt, mode)?;
+    let (joint, tangents) = joint(around, graph, wrt, mode)?;
     let linear = dependents(&joint, graph.inputs.len());
     let is_linear = |a: Atom| a.var().is_some_and(|v| linear[v.0 as usize]);
 
@@ -102,13 +107,22 @@ pub(crate) fn linearize_for(b: Builder, graph: &Graph, wrt: &[usize], mode: Mode
 }
 
 /// The jvp of a graph in one: inputs are its own, then tangents of `wrt`; outputs its own. With the tangents of the outputs.
-pub(crate) fn joint(mut b: Builder, graph: &Graph, wrt: &[usize], mode: Mode) -> Result<(Graph, Vec<Option<Atom>>)> {
+pub(crate) fn joint(
+    around: Option<(&mut Builder, &[Atom])>,
+    graph: &Graph,
+    wrt: &[usize],
+    mode: Mode,
+) -> Result<(Graph, Vec<Option<Atom>>)> {
+    let mut b = around.as_ref().map_or_else(Builder::new, |(around, _)| around.inner());
     let primals = declare(&mut b, graph, &graph.inputs);
     let mut tangents = vec![None; graph.inputs.len()];
     for &i in wrt {
         tangents[i] = Some(b.input(graph.avals[graph.inputs[i].0 as usize].clone()).into());
     }
     let (outputs, tangents) = push_forward(&mut b, graph, &primals, &tangents, mode)?;
+    if let Some((around, operands)) = around {
+        around.goes_by_those_of(&mut b, operands, &primals)?;
+    }
     Ok((b.finish(outputs), tangents))
 }
 

@@ -30,15 +30,15 @@ pub fn transpose(graph: &Graph, linear: &[usize]) -> Result<Graph> {
     Ok(prune(b.finish(outputs)))
 }
 
-/// Adds the equations of a graph that do not depend on its linear inputs (those that are `None`), then walks the others backwards. Returns the values
-/// of the former, and the cotangent of each linear input (`None` is zero), added to what `so_far` has of the first of them.
+/// Adds the equations of a graph that do not depend on its linear inputs (those that are `None`), then walks the others backwards. Returns the cotangent of each linear
+/// input (`None` is zero), added to what `so_far` has of the first of them; before it, of a builder for any shapes, what stood for the inputs.
 pub(crate) fn pull_back(
     b: &mut Builder,
     graph: &Graph,
     inputs: &[Option<Atom>],
     cotangents: &[Option<Atom>],
     so_far: &[Option<Atom>],
-) -> Result<(Env, Vec<Option<Atom>>)> {
+) -> Result<(Vec<Atom>, Vec<Option<Atom>>)> {
     if b.is_for_any_shapes() {
         return pull_back_for_any_shapes(b, graph, inputs, cotangents, so_far);
     }
@@ -52,7 +52,7 @@ pub(crate) fn pull_back(
     let seeds = graph.outputs.iter().copied().zip(cotangents.iter().copied());
     walk_back(b, &graph.equations, &values, &mut pulled, seeds, |_, a| graph.aval(a))?;
     let results = graph.inputs.iter().map(|&v| pulled.take(v)).collect();
-    Ok((values, results))
+    Ok((Vec::new(), results))
 }
 
 /// The same with the linear equations in the builder for a while, which learns what is of the shape of what.
@@ -62,7 +62,7 @@ fn pull_back_for_any_shapes(
     inputs: &[Option<Atom>],
     cotangents: &[Option<Atom>],
     so_far: &[Option<Atom>],
-) -> Result<(Env, Vec<Option<Atom>>)> {
+) -> Result<(Vec<Atom>, Vec<Option<Atom>>)> {
     let mut unknown: Vec<Var> = Vec::new();
     let mut operands: Vec<Atom> = Vec::new();
     for (&v, &given) in graph.inputs.iter().zip(inputs) {
@@ -84,7 +84,8 @@ fn pull_back_for_any_shapes(
         Some(_) => None,
         None => a.var().and_then(|v| pulled.take(v)),
     });
-    Ok((values, results.collect()))
+    let results = results.collect();
+    Ok((operands, results))
 }
 
 /// Walks backwards over equations, of which those count that read what has no value, from the cotangents of some variables to those of what they follow from.
@@ -113,7 +114,7 @@ pub(crate) fn walk_back(
         let inputs: SmallVec<[Option<Atom>; 3]> = small(e.inputs.iter().map(|&a| values.find(a)));
         let avals: SmallVec<[Aval; 3]> = small(e.inputs.iter().map(|&a| aval(b, a)));
         let results = if let Prim::Call(call) = &e.prim {
-            call_transpose(b, call, &inputs, &avals, &cotangents)?
+            call_transpose(b, call, &e.inputs, &inputs, &avals, &cotangents)?
         } else if let Prim::Cond(cond) = &e.prim {
             // A branch adds to what there is, in the order of the function that it was: its sums are those of calling that.
             let unknown = |a: &Atom| a.var().filter(|_| values.find(*a).is_none());
@@ -122,7 +123,7 @@ pub(crate) fn walk_back(
             let results = cond::transpose(b, cond, &inputs, &avals, &cotangents, &so_far)?;
             results.into_iter().zip(so_far).map(|(ct, so_far)| ct.or(so_far)).collect()
         } else {
-            b.goes_by_extents(&e.prim, &e.inputs)?;
+            b.goes_by_extents(&e.prim, &e.inputs);
             let shapes = values.shapes(b, e)?;
             let cx = TransposeCx { inputs: &inputs, avals: &avals, shapes: &shapes };
             e.prim.transpose(b, cx, &cotangents)?
@@ -152,6 +153,7 @@ fn accumulate(b: &mut Builder, pulled: &mut Env, v: Var, ct: Atom) -> Result<()>
 fn call_transpose(
     b: &mut Builder,
     call: &Call,
+    operands: &[Atom],
     inputs: &[Option<Atom>],
     avals: &[Aval],
     cotangents: &[Option<Atom>],
@@ -167,7 +169,8 @@ fn call_transpose(
     let inner_inputs: Vec<Option<Atom>> = inputs.iter().map(|a| a.and_then(|_| given.next())).collect();
     let inner_cotangents: Vec<Option<Atom>> =
         cotangents.iter().map(|ct| ct.map(|ct| inner.input(b.aval(ct)).into())).collect();
-    let (_, results) = pull_back(&mut inner, body, &inner_inputs, &inner_cotangents, &[])?;
+    let (inner_operands, results) = pull_back(&mut inner, body, &inner_inputs, &inner_cotangents, &[])?;
+    b.goes_by_those_of(&mut inner, operands, &inner_operands)?;
     let graph = prune(inner.finish(results.iter().copied().flatten().collect()));
     let operands: Vec<Atom> = inputs.iter().chain(cotangents).copied().flatten().collect();
     let name = format!("{}_vjp", call.name.strip_suffix("_jvp").unwrap_or(&call.name));

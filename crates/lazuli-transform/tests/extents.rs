@@ -148,7 +148,16 @@ fn programs() {
     );
     // A reshape that changes no shape, here and elsewhere; and one that does so here.
     check("(a: f32[2,3]) {\n b: f32[2,3] = sin a\n c: f32[2,3] = add a b\n return c b\n}", true);
-    // The rule of a part within a call goes by its extent.
+    // The rule of a part within a call goes by its extent, which is an input's; or is none.
     let part = "(a: f32[2,3]) {\n b: f32[2,2] = slice[bounds=(:,0:2)] a\n c: f32[2,2] = exp b\n return c\n}";
-    check(&format!("(a: f32[2,3]) {{\n b: f32[2,2] = call[name=part] a with {part}\n return b\n}}"), false);
+    check(&format!("(a: f32[2,3]) {{\n b: f32[2,2] = call[name=part] a with {part}\n return b\n}}"), true);
+    check(
+        &format!(
+            "(a: f32[2,3]) {{\n b: f32[2,3] = sin a\n c: f32[2,2] = call[name=part,derivative=recompute] b with {part}\n return c\n}}"
+        ),
+        true,
+    );
+    let join =
+        "(a: f32[2,3]) {\n b: f32[4,3] = concatenate[axis=0] a a\n c: f32[2,3] = slice[bounds=(1:3,:)] b\n return c\n}";
+    check(&format!("(a: f32[2,3]) {{\n b: f32[2,3] = call[name=join] a with {join}\n return b\n}}"), false);
 }
