@@ -68,6 +68,19 @@ pub(crate) struct Schedule {
     pub reasons: Vec<(Var, &'static str)>,
 }
 
+impl Schedule {
+    /// Whether loops can be split where they are to be split, for other extents than those that it was made for.
+    pub fn can_split(&self, graph: &Graph) -> bool {
+        let nests = |group: &Group| {
+            let Some(&first) = group.splits.first() else { return true };
+            let size = |v: Var| graph.shape_of(v).iter().product::<usize>();
+            let alike = group.stores.iter().chain(&group.splits).filter(|&&v| size(v) == size(first));
+            nested(alike.flat_map(|&v| boundaries(graph.shape_of(v)))).is_some()
+        };
+        self.groups.iter().all(nests)
+    }
+}
+
 /// Every equation by itself.
 pub(crate) fn apart(graph: &Graph) -> Schedule {
     let group = |(i, e): (usize, &Equation)| {
@@ -423,12 +436,7 @@ impl<'a> Fuser<'a> {
         if k.is_epilogue {
             return false;
         }
-        let mut all: SmallVec<[usize; 4]> = k.boundaries.iter().copied().chain(boundaries(shape)).collect();
-        all.sort_unstable();
-        all.dedup();
-        if !all.windows(2).all(|w| w[1].is_multiple_of(w[0])) {
-            return false;
-        }
+        let Some(all) = nested(k.boundaries.iter().copied().chain(boundaries(shape))) else { return false };
         k.boundaries = all;
         k.group.splits.push(v);
         true
@@ -581,6 +589,14 @@ pub(crate) fn same_points(a: &[usize], b: &[usize]) -> bool {
 /// Views that keep the elements in their row-major order.
 fn regroups(prim: &Prim) -> bool {
     matches!(prim, Prim::Reshape(_) | Prim::Flatten(_) | Prim::Unflatten(_) | Prim::ExpandDims(_) | Prim::Squeeze(_))
+}
+
+/// Boundaries in order, if each is a multiple of the one before.
+fn nested(all: impl Iterator<Item = usize>) -> Option<SmallVec<[usize; 4]>> {
+    let mut all: SmallVec<[usize; 4]> = all.collect();
+    all.sort_unstable();
+    all.dedup();
+    all.windows(2).all(|w| w[1].is_multiple_of(w[0])).then_some(all)
 }
 
 /// Where the axes of a shape end, in elements counted from the end; none if it is empty.

@@ -5,7 +5,8 @@ use lazuli_kernel::hash::Map;
 
 /// Which of a graph's extents and sizes are one number, which of them are 0 or 1, and of which order of magnitude the others are.
 ///
-/// A schedule is right for all extents of one pattern, as it asks of them only whether they are equal, or 1; and as good for each, as none is twice another.
+/// A schedule is right for all extents of one pattern, as it asks of them only whether they are equal, or 1, and of what it splits whether they are
+/// [multiples](crate::fuse::Schedule::can_split); and as good for each, as none is twice another.
 #[derive(Debug)]
 pub(crate) struct Pattern {
     /// Of each variable: how many axes it has, and the classes of its extents and of its size.

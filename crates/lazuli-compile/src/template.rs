@@ -50,7 +50,9 @@ pub fn compile_like(
 ) -> Result<Option<Compiled>> {
     let Inlined { graph, .. } = graph.inline_calls()?;
     let graph = as_sums(graph);
-    let Some(template) = templates.iter().rev().find(|template| template.pattern.fits(&graph)) else { return Ok(None) };
+    // What is a multiple of what is no part of a pattern.
+    let fits = |template: &&Template| template.pattern.fits(&graph) && template.schedule.can_split(&graph);
+    let Some(template) = templates.iter().rev().find(fits) else { return Ok(None) };
     let recall = Recall::Follow(&template.recipes);
     let groups = &template.schedule.groups;
     let mut program = lower(&graph, inputs, groups, options, false, recall)?;

@@ -82,6 +82,16 @@ const FOUND: &[&str] = &[
      call 0,2,0 row
      call 0,1,0 row
      call 0,5,0 row",
+    // A map of arrays of two shapes, whose loops can be split for both where one extent is a multiple of the other.
+    "0: f32[2,k]
+     4 = cos 0
+     17 = reshape[-1,#4.0] 4
+     20 = cos 17
+     21 = add 20 17
+     return 21 4
+     call 0,0,18 row
+     call 0,0,19 row
+     call 0,0,20 row",
 ];
 
 fn number(name: &str) -> Option<u64> {
