@@ -239,6 +239,10 @@ impl Extents {
                 }
                 return false;
             }
+            if e.prim.keeps_shapes() {
+                e.shapes.iter_mut().for_each(|v| *v = name(&names, (*v).into()).var().unwrap_or(*v));
+                return true;
+            }
             let shapes = std::mem::take(&mut e.shapes);
             let mut find = |v: Var, axis: usize| {
                 let root = extents.classes.find(extents.nodes.of(v, axis));

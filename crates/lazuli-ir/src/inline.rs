@@ -84,7 +84,7 @@ impl Graph {
         self.order_by(true);
     }
 
-    /// The same; `shapes`: whether what is needed for its extents alone counts.
+    /// The same; `shapes`: whether what is needed for its extents alone counts where it would not be needed if they were known.
     fn order_by(&mut self, shapes: bool) {
         let mut producers: Vec<Option<usize>> = vec![None; self.avals.len()];
         for (i, e) in self.equations.iter().enumerate() {
@@ -105,7 +105,7 @@ impl Graph {
             } else if !std::mem::replace(&mut entered[i], true)
                 && let Some(e) = &equations[i]
             {
-                let wanted = e.shapes.iter().filter(|_| shapes).map(|&v| v.into());
+                let wanted = e.shapes.iter().filter(|_| shapes || e.prim.keeps_shapes()).map(|&v| v.into());
                 let operands = e.inputs.iter().copied().chain(wanted);
                 let needed: SmallVec<[usize; 4]> = operands.filter_map(producer).collect();
                 stack.push((i, true));

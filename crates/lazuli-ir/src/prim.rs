@@ -331,9 +331,18 @@ impl Prim {
 
     /// The same with numbers for the extents that a program gives it, those of shape operands of these avals; `None` if it takes no such extents.
     pub(crate) fn with_known_extents(&self, shapes: &[&Aval]) -> Option<Prim> {
+        if self.keeps_shapes() {
+            return None;
+        }
+        self.map_dims(&mut |_, d| Dim::Known(d.resolve(shapes)))
+    }
+
+    /// Whether it speaks of shape operands even where their extents are known.
+    pub(crate) fn keeps_shapes(&self) -> bool {
         match self {
-            Prim::Gather(_) => None,
-            _ => self.map_dims(&mut |_, d| Dim::Known(d.resolve(shapes))),
+            Prim::Gather(_) => true,
+            Prim::NumberOfElements(count) => !count.literal,
+            _ => false,
         }
     }
 

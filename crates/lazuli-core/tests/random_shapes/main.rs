@@ -92,6 +92,20 @@ const FOUND: &[&str] = &[
      call 0,0,18 row
      call 0,0,19 row
      call 0,0,20 row",
+    // Second derivatives of a mean, which counts the elements of what is computed otherwise.
+    "0: f32[n,m]
+     2: f32[3,3] captured
+     15 = grad[3] 0 2 { 4 5
+       6 = sqrt 5
+       13 = grad[3] 6 5 { 8 9
+         10 = mean[0] 8
+         11 = matmul 9 8
+       } 11 10
+       14 = matmul 13 6
+     } 14
+     return 15
+     call 0,0,0 row,row
+     call 2,0,0 row,row",
 ];
 
 fn number(name: &str) -> Option<u64> {
