@@ -36,6 +36,16 @@ const FUNCTIONS: &[(&str, Function)] = &[
         };
         Ok(grad(loss)(&w))
     }),
+    ("training step of 3 layers", |x| {
+        let w = Array::from_slice(&[0.1f32; 64], &[8, 8]);
+        let classes = ops::argmax(x, Some(1), true)?;
+        let loss = |w: &Array| {
+            let y = (0..3).fold(x.clone(), |y, _| (y.matmul(w) + w.slice_axis(0, 0, 1)).maximum(0.0f32));
+            let chosen = y.take_along_axis(&classes, 1).sum(1);
+            (y.logsumexp(1) - chosen).mean(())
+        };
+        Ok(&w - grad(loss)(&w) * 0.1f32)
+    }),
 ];
 
 fn main() {
