@@ -120,7 +120,7 @@ fn stages(
         draft.kernels = kernels(&program);
     }
     let joined = if options.fuse { beside(&mut program) } else { Joined::new() };
-    let template = draft.map(|draft| draft.finish(&graph, schedule.clone(), joined));
+    let template = draft.map(|draft| draft.finish(&graph, inputs, schedule.clone(), joined));
     done("beside");
     Ok((placed(program, graph, schedule, done), template))
 }

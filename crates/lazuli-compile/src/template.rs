@@ -18,6 +18,8 @@ use std::sync::Arc;
 pub struct Template {
     pattern: Pattern,
     schedule: Arc<Schedule>,
+    /// How the inputs lay.
+    inputs: Vec<Layout>,
     recipes: Recipes,
     /// Of each entry of the work its kernel, if it is a launch.
     kernels: Kernels,
@@ -34,9 +36,9 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    pub fn finish(self, graph: &Graph, schedule: Arc<Schedule>, joined: Joined) -> Template {
+    pub fn finish(self, graph: &Graph, inputs: &[Layout], schedule: Arc<Schedule>, joined: Joined) -> Template {
         let Draft { recipes, kernels } = self;
-        Template { pattern: Pattern::of(graph), schedule, recipes, kernels, joined }
+        Template { pattern: Pattern::of(graph), schedule, inputs: inputs.to_vec(), recipes, kernels, joined }
     }
 }
 
@@ -56,14 +58,23 @@ pub fn compile_like(
     let recall = Recall::Follow(&template.recipes);
     let groups = &template.schedule.groups;
     let mut program = lower(&graph, inputs, groups, options, false, recall)?;
-    let anew = || lower(&graph, inputs, groups, options, false, Recall::Nothing);
-    debug_assert_eq!(format!("{program:?}"), format!("{:?}", anew()?), "what follows a template");
+    // Which views need a copy depends on how inputs lie, and with that what is computed in which order.
+    if cfg!(debug_assertions) && template.inputs.iter().zip(inputs).all(|(was, now)| lies_alike(was, now)) {
+        let anew = lower(&graph, inputs, groups, options, false, Recall::Nothing)?;
+        assert_eq!(format!("{program:?}"), format!("{anew:?}"), "what follows a template");
+    }
     if kernels(&program) == template.kernels {
         arrange(&mut program, &template.joined);
     } else {
         beside(&mut program);
     }
     Ok(Some(placed(program, graph, template.schedule.clone(), &mut |_| {})))
+}
+
+/// Whether two inputs lie in the same way: row by row, or in the very same one.
+fn lies_alike(a: &Layout, b: &Layout) -> bool {
+    let is_row = |layout: &Layout| *layout == Layout::row(layout.shape.clone());
+    a == b || is_row(a) && is_row(b)
 }
 
 /// Of each entry of a program's work its kernel, if it is a launch.

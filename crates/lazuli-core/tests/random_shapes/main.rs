@@ -106,6 +106,14 @@ const FOUND: &[&str] = &[
      return 15
      call 0,0,0 row,row
      call 2,0,0 row,row",
+    // A view that needs a copy or none, as its input lies.
+    "0: f32[k,k,3]
+     12 = reshape[-1,#0.2] 0
+     13 = slice[0,5,5,-2] 12
+     14 = deviation[0,0] 13
+     return 14
+     call 2,2,2 row
+     call 2,2,2 stretched",
 ];
 
 fn number(name: &str) -> Option<u64> {
