@@ -42,6 +42,10 @@ pub(crate) fn beside(program: &mut Program) -> Joined {
 
 /// Joins the entries of a program's work.
 pub(crate) fn arrange(program: &mut Program, joined: &Joined) {
+    if joined.len() == program.work.len() {
+        // Nothing is joined, so everything stays in its order.
+        return;
+    }
     let mut old: Vec<Option<Work>> = std::mem::take(&mut program.work).into_iter().map(Some).collect();
     let mut origins = std::mem::take(&mut program.origins);
     for step in joined {

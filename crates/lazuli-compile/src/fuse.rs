@@ -73,7 +73,7 @@ impl Schedule {
     pub fn can_split(&self, graph: &Graph) -> bool {
         let nests = |group: &Group| {
             let Some(&first) = group.splits.first() else { return true };
-            let size = |v: Var| graph.shape_of(v).iter().product::<usize>();
+            let size = |v: Var| graph.avals[v.0 as usize].size();
             let alike = group.stores.iter().chain(&group.splits).filter(|&&v| size(v) == size(first));
             nested(alike.flat_map(|&v| boundaries(graph.shape_of(v)))).is_some()
         };

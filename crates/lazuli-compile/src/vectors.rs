@@ -23,7 +23,7 @@ pub(crate) fn as_sums(graph: Cow<Graph>) -> Cow<Graph> {
             let e = &graph.equations[i as usize];
             with_vector(&graph, e).is_some_and(|k| {
                 let [matrix, vector] = [k, 1 - k].map(|k| source(&graph, &producers, e.inputs[k]));
-                matrix.is_some_and(is_elementwise) && !vector.is_some_and(is_division)
+                matrix.is_some_and(|e| e.prim.is_elementwise()) && !vector.is_some_and(is_division)
             })
         })
         .collect();
@@ -63,10 +63,6 @@ fn source<'a>(graph: &'a Graph, producers: &[Option<u32>], mut a: Atom) -> Optio
         }
         a = e.inputs[0];
     }
-}
-
-fn is_elementwise(e: &Equation) -> bool {
-    matches!(e.prim, Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_))
 }
 
 /// Such a vector had better lie in memory: it would be divided anew for each row of the matrix.

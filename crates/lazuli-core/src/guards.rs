@@ -13,7 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard};
 /// Whether an equation knows nothing of axes.
 pub(crate) fn is_elementwise(e: &Equation) -> bool {
     match &e.prim {
-        Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_) => true,
+        prim if prim.is_elementwise() => true,
         Prim::Call(call) => call.rule.is_none() && call.graphs().all(|g| g.equations.iter().all(is_elementwise)),
         _ => false,
     }

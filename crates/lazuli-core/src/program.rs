@@ -298,7 +298,7 @@ impl Program {
         if self.guards.is_some() { graph.inline_rules() } else { Ok(graph) }
     }
     /// The simplified graph for arguments of these shapes.
-    pub(crate) fn bound<'a>(&self, shapes: impl Iterator<Item = &'a [usize]> + Clone) -> Result<Bound> {
+    pub(crate) fn bound<'a>(&self, shapes: impl Iterator<Item = &'a [usize]> + Clone) -> Result<BoundGraph> {
         let arguments = self.traced.arguments();
         // Simplification holds for all extents, but not for all ranks, and not for bodies that are made anew.
         let same_rank = arguments.iter().zip(shapes.clone()).all(|(&v, s)| self.traced.shape_of(v).len() == s.len());
@@ -316,16 +316,16 @@ impl Program {
             };
         if holds || self.guards.is_none() {
             let graph = rebound(&self.simplified, shapes, &self.constants)?;
-            return Ok(Bound { graph, is_made: false });
+            return Ok(BoundGraph { graph, is_made: false });
         }
         let graph = made.map_or_else(|| rebound(&self.traced, shapes, &self.constants), Ok)?;
         if self.options.simplify {
             count(&COUNTERS.simplifications);
         }
-        Ok(Bound { graph: simplified(&graph, self.options), is_made: true })
+        Ok(BoundGraph { graph: simplified(&graph, self.options), is_made: true })
     }
     /// What a graph that is bound is compiled to, for inputs that lie like this.
-    pub(crate) fn compiled(&self, bound: &Bound, layouts: &[Layout]) -> Result<Compiled> {
+    pub(crate) fn compiled(&self, bound: &BoundGraph, layouts: &[Layout]) -> Result<Compiled> {
         let options = Options { simplify: false, ..self.options };
         match self.guards.is_some() && !bound.is_made {
             true => self.templates.compile(&bound.graph, layouts, &options),
@@ -427,7 +427,7 @@ impl Program {
 }
 
 /// The simplified graph of a program for arguments of some shapes.
-pub(crate) struct Bound {
+pub(crate) struct BoundGraph {
     pub graph: Graph,
     /// Whether it was made for these shapes: otherwise it is the one that the program has, but for extents.
     is_made: bool,

@@ -238,7 +238,7 @@ impl Graph {
 /// Gives the outputs of an equation the avals that follow from those of its inputs, of which only the shapes have changed.
 fn infer_again(e: &Equation, avals: &mut [Aval]) -> Result<()> {
     // Elementwise operations on operands of one shape, as most are, have that shape.
-    if matches!(e.prim, Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_)) {
+    if e.prim.is_elementwise() {
         let mut shapes = e.inputs.iter().filter_map(|a| a.var()).map(|v| &avals[v.0 as usize].shape);
         if let Some(first) = shapes.next()
             && shapes.all(|shape| shape == first)

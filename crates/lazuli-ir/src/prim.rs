@@ -302,6 +302,11 @@ prims! {
 }
 
 impl Prim {
+    /// Whether each element of the result follows from those of the operands at its own index, which broadcast.
+    pub fn is_elementwise(&self) -> bool {
+        matches!(self, Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_))
+    }
+
     /// The graphs that it runs.
     pub fn bodies(&self) -> &[Arc<Graph>] {
         match self {

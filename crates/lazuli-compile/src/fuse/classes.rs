@@ -48,7 +48,8 @@ impl<'a> Fuser<'a> {
         let Some(&output) = e.outputs.first() else { return self.other((class, user, Shape::new())) };
         let (shape, out) = (self.shape(v), self.shape(output));
         let broadcasts = match &e.prim {
-            Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_) | Prim::Broadcast(_) => true,
+            prim if prim.is_elementwise() => true,
+            Prim::Broadcast(_) => true,
             Prim::ScatterAxis(_) => self.is_pointwise(user),
             Prim::SliceUpdate(_) => {
                 self.is_pointwise(user) && Atom::Var(v) == e.inputs[0] && Atom::Var(v) != e.inputs[1]

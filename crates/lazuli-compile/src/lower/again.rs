@@ -116,8 +116,12 @@ impl Notes {
         let e = &graph.equations[equation as usize];
         self.looked_at.extend(mentioned(e));
         let is_plain = match &e.prim {
-            Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_) | Prim::NumberOfElements(_) => true,
-            Prim::Broadcast(_) | Prim::Transpose(_) | Prim::ExpandDims(_) | Prim::Squeeze(_) => true,
+            prim if prim.is_elementwise() => true,
+            Prim::NumberOfElements(_)
+            | Prim::Broadcast(_)
+            | Prim::Transpose(_)
+            | Prim::ExpandDims(_)
+            | Prim::Squeeze(_) => true,
             Prim::Reshape(_) | Prim::Flatten(_) | Prim::Unflatten(_) => {
                 same_points(&graph.aval_of(&e.inputs[0]).shape, graph.shape_of(e.outputs[0]))
             }

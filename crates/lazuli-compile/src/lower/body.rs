@@ -16,7 +16,7 @@ use super::again::Notes;
 use super::places::Places;
 pub(super) use access::{Access, Part};
 pub(super) use context::Context;
-use lazuli_ir::{Atom, Graph, Index, Ix, Lane, Pointwise, Prim, Var};
+use lazuli_ir::{Atom, Graph, Index, Ix, Lane, Pointwise, Var};
 use lazuli_kernel::hash::{Map, WordHasher};
 use lazuli_kernel::{DType, Emit, Scalar, Shape, Value};
 use smallvec::{SmallVec, smallvec};
@@ -185,7 +185,7 @@ impl Body {
     /// What an elementwise equation needs at the index of its result, and does not lie in memory nor is known yet.
     fn wanted(&mut self, graph: &Graph, places: &mut Places, v: Var, at: &Index) -> SmallVec<[Var; 3]> {
         let equation = &graph.equations[places.producer(v) as usize];
-        if !matches!(equation.prim, Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_)) {
+        if !equation.prim.is_elementwise() {
             return SmallVec::new();
         }
         let aligned = |&input: &Var| graph.shape_of(input) == graph.shape_of(v);

@@ -1,11 +1,11 @@
 //! Ops on literals alone, computed now: the straight line that a kernel would run, on the scalar operations of `lazuli-kernel`.
 
-use lazuli_ir::{Atom, DType, Equation, Ix, Lane, Pointwise, Prim, Scalar};
+use lazuli_ir::{Atom, DType, Equation, Ix, Lane, Pointwise, Scalar};
 use lazuli_kernel::{Emit, Inst, Value, scalar_ops};
 
 /// The value of an elementwise equation whose operands are all literals.
 pub(super) fn fold(e: &Equation) -> Option<Scalar> {
-    let elementwise = matches!(e.prim, Prim::Unary(_) | Prim::Binary(_) | Prim::Ternary(_) | Prim::Cast(_));
+    let elementwise = e.prim.is_elementwise();
     if !elementwise || !e.inputs.iter().all(|a| matches!(a, Atom::Lit(_))) {
         return None;
     }
