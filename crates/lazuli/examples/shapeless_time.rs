@@ -1,0 +1,123 @@
+//! What a new shape costs a shapeless function, beside a shape that it was called with before: medians over many shapes, in microseconds.
+//!
+//! `cargo run --profile fast -p lazuli --example shapeless_time [part of a name]`
+
+use lazuli::nn::layers::{TransformerEncoder, TransformerEncoderLayer};
+use lazuli::nn::optimizers::{Adam, Optimizer};
+use lazuli::nn::{Linear, Module, losses::cross_entropy};
+use lazuli::ops::{self, Item};
+use lazuli::{Array, DType, Result, Tree, compile, eval, grad, value_and_grad};
+use std::time::Instant;
+
+type Function = fn(&Array) -> Result<Array>;
+
+const FUNCTIONS: &[(&str, Function)] = &[
+    ("gelu", |x| Ok(x * (1.0 + (x / std::f32::consts::SQRT_2).erf()) / 2.0f32)),
+    ("softmax", |x| Ok(x.softmax(-1))),
+    ("layer_norm", |x| ops::layer_norm(x, None, None, 1e-5)),
+    ("random bits", |x| Ok(x + ops::random::uniform(0.0f32, 1.0f32, x.dims(), DType::F32, &ops::random::key(1))?)),
+    ("slices", |x| Ok(x.slice_axis(0, 1, isize::MAX) - x.slice_axis(0, 0, -1))),
+    ("gather", |x| ops::get(x, &[Item::Array(ops::argmax(x, Some(0), false)?)])),
+    ("concatenate", |x| ops::concatenate(&[x.clone(), x * 2.0f32, x.exp()], 0)),
+    ("matmul", |x| Ok(x.matmul(&x.t()))),
+    ("network of 3 layers", |x| {
+        let w = Array::from_slice(&[0.1f32; 64], &[8, 8]);
+        Ok((0..3).fold(x.clone(), |y, _| (y.matmul(&w) + w.slice_axis(0, 0, 1)).tanh()))
+    }),
+    ("attention", |x| {
+        let w = Array::from_slice(&[0.1f32; 64], &[8, 8]);
+        let (q, k, v) = (x.matmul(&w), x.matmul(&w.t()), x.matmul(&(&w + 1.0f32)));
+        Ok((q.matmul(&k.t()) / 8.0f32).softmax(-1).matmul(&v))
+    }),
+    ("roll (made anew)", |x| ops::roll(x, 1, 0)),
+    ("grad of mean", |x| Ok(grad(|x: &Array| (x.sin() * x).mean(()))(x))),
+    ("grad of a network of 3 layers", |x| {
+        let w = Array::from_slice(&[0.1f32; 64], &[8, 8]);
+        let loss = |w: &Array| {
+            let y = (0..3).fold(x.clone(), |y, _| (y.matmul(w) + w.slice_axis(0, 0, 1)).tanh());
+            y.square().mean(())
+        };
+        Ok(grad(loss)(&w))
+    }),
+    ("training step of 3 layers", |x| {
+        let w = Array::from_slice(&[0.1f32; 64], &[8, 8]);
+        let classes = ops::argmax(x, Some(1), true)?;
+        let loss = |w: &Array| {
+            let y = (0..3).fold(x.clone(), |y, _| (y.matmul(w) + w.slice_axis(0, 0, 1)).maximum(0.0f32));
+            let chosen = y.take_along_axis(&classes, 1).sum(1);
+            (y.logsumexp(1) - chosen).mean(())
+        };
+        Ok(&w - grad(loss)(&w) * 0.1f32)
+    }),
+];
+
+/// Layers with rectifiers between them.
+#[derive(Debug, Clone, Tree)]
+struct Mlp(Vec<Linear>);
+
+impl Module for Mlp {
+    fn forward(&self, x: &Array) -> Array {
+        let (last, hidden) = self.0.split_last().expect("it has a layer");
+        last.forward(&hidden.iter().fold(x.clone(), |x, layer| layer.forward(&x).maximum(0.0f32)))
+    }
+}
+
+/// One step of training, as a user writes it.
+fn train<M: Tree + Clone>(loss: fn(&M, &Array) -> Array, (model, optimizer): &mut (M, Adam), x: &Array) -> Array {
+    let (loss, gradients) = value_and_grad(|m: &M| loss(m, x))(&*model);
+    optimizer.update(model, &gradients);
+    loss
+}
+
+fn mlp_step(state: &mut (Mlp, Adam), x: &Array) -> Array {
+    train(|m, x| cross_entropy(&m.forward(x), &ops::argmax(x, Some(1), false).expect("an axis")), state, x)
+}
+
+fn transformer_step(state: &mut (TransformerEncoder, Adam), x: &Array) -> Array {
+    let batch = ops::stack(&[x.clone(), x * 0.5f32], 0).expect("equal shapes");
+    train(|m, x| m.forward(x).square().mean(()), state, &batch)
+}
+
+/// Measures a function of an array of this many rows of eight features.
+fn measure(name: &str, call: &mut dyn FnMut(&Array)) {
+    let inputs: Vec<Array> = (4..60).map(|n| Array::from_slice(&vec![0.5f32; n * 8], &[n, 8])).collect();
+    let mut median = |inputs: &[Array]| -> f64 {
+        let mut time = |x| {
+            let begin = Instant::now();
+            call(x);
+            begin.elapsed().as_secs_f64() * 1e6
+        };
+        let mut times: Vec<f64> = inputs.iter().map(&mut time).collect();
+        times.sort_by(f64::total_cmp);
+        times[times.len() / 2]
+    };
+    // The first shapes generate the code that the others use.
+    median(&inputs[..8]);
+    let new = median(&inputs[8..]);
+    let repeated = median(&inputs[8..]);
+    println!("{name:>30} {new:>10.1} {repeated:>10.1} {:>10.1}", new - repeated);
+}
+
+fn main() {
+    let wanted = std::env::args().nth(1).unwrap_or_default();
+    let is_wanted = |name: &str| name.contains(&wanted);
+    println!("{:>30} {:>10} {:>10} {:>10}", "", "new", "repeated", "extra");
+    for &(name, f) in FUNCTIONS.iter().filter(|(name, _)| is_wanted(name)) {
+        let compiled = compile(move |x: &Array| f(x)).shapeless();
+        measure(name, &mut |x| {
+            compiled(x).expect("shapes that fit").eval();
+        });
+        assert_eq!(compiled.traces(), 1);
+    }
+    if is_wanted("MLP of 3 layers, Adam") {
+        let model = Mlp(vec![Linear::new(8, 64), Linear::new(64, 64), Linear::new(64, 8)]);
+        let (mut state, step) = ((model, Adam::new(1e-3)), compile(mlp_step).shapeless());
+        measure("MLP of 3 layers, Adam", &mut |x| eval(&step(&mut state, x)));
+    }
+    if is_wanted("transformer of 2 layers, Adam") {
+        let layers = (0..2).map(|_| TransformerEncoderLayer::new(8, 2)).collect();
+        let mut state = (TransformerEncoder::new(layers, 8), Adam::new(1e-3));
+        let step = compile(transformer_step).shapeless();
+        measure("transformer of 2 layers, Adam", &mut |x| eval(&step(&mut state, x)));
+    }
+}
