@@ -94,7 +94,7 @@ pub(crate) struct Fork {
 }
 
 /// A graph as steps over buffers. The graph's inputs are the first buffers.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Program {
     /// Size of each buffer in bytes.
     pub buffers: Vec<usize>,

@@ -2,89 +2,201 @@
 //!
 //! A buffer lives from the first step that touches it to the last. A step that writes a buffer at the very points where it reads another one for the last
 //! time writes in place: the two share memory. Buffers that outlive the plan are outputs; all others are packed into the arena by best fit, at
-//! multiples of 64 bytes. Last, inputs are found whose memory an output could take over.
+//! multiples of 64 bytes. Last, inputs are found whose memory an output could take over. For the same steps with other extents all of this is taken over
+//! ([`again`]), as far as it holds.
 
-use crate::lower::{Bound, BufferId, Fork, Launch, Operands, Place, Program, Scattered, Work};
+mod again;
+mod arena;
+mod donations;
+mod lives;
+
+use crate::lower::{Bound, BufferId, Fork, Launch, Operands, Program, Scattered, Work};
 use crate::pipeline::{OutputInfo, OutputSource};
-use lazuli_kernel::hash::Map;
+pub(crate) use again::Arrangement;
+use donations::donations;
 use lazuli_kernel::{
     Arg, Binding, Branch, DType, HostArg, Inst, LibraryCall, Nest, Pass, Plan, Role, Scatter, Slot, Step, small,
 };
+use lives::{Lives, Piece};
 use smallvec::SmallVec;
-use std::collections::{BTreeMap, BTreeSet};
 
-/// Arena offsets are multiples of this, a cache line.
-const ALIGN: usize = 64;
+/// Where the buffers of a program are.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Assignment {
+    /// Of each buffer.
+    slots: Vec<Slot>,
+    /// Size of the arena in bytes.
+    arena: usize,
+    /// The buffers that are outputs of the plan.
+    outputs: Vec<BufferId>,
+    /// Of each output of the graph.
+    sources: Vec<OutputSource>,
+    /// Of each input, whether its bytes are of any use.
+    needed: Vec<bool>,
+    /// Outputs and inputs whose memory they may take over.
+    donations: Vec<(u32, u32)>,
+}
 
-/// Plans memory for a program with `inputs` inputs.
-pub(crate) fn plan(program: Program, inputs: usize) -> (Plan, Vec<OutputInfo>) {
+/// What an assignment takes for granted besides which steps touch which buffers.
+#[derive(Debug, Default)]
+pub(crate) struct Terms {
+    /// Buffers of equal size.
+    equal: Vec<(BufferId, BufferId)>,
+    alike: Vec<Term>,
+    /// What is in the arena, in the order of birth.
+    pieces: Vec<Piece>,
+}
+
+/// Two arrays of launches of a step that are walked alike.
+type Term = ([ArrayId; 2], Alike);
+
+/// An array of a launch: the step, which of its launches, the binding, the operand.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct ArrayId {
+    step: u32,
+    launch: u32,
+    binding: u32,
+    operand: u32,
+}
+
+impl ArrayId {
+    fn of(self, program: &Program) -> &Operands {
+        let launch = &launches(&program.work[self.step as usize])[self.launch as usize];
+        &launch.bindings[self.binding as usize].args[self.operand as usize]
+    }
+}
+
+/// How two arrays are walked alike: by equal strides.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Alike {
+    /// At every point both are the same element.
+    Same,
+    /// They are the parts of one array of complex numbers.
+    Parts,
+}
+
+impl Alike {
+    /// How these are, if they are.
+    fn of(a: &Operands, b: &Operands) -> Option<Alike> {
+        if !(a.is_strided() && b.is_strided() && a.strides == b.strides) {
+            return None;
+        }
+        match a.offset.abs_diff(b.offset) {
+            0 => Some(Alike::Same),
+            1 if a.strides.iter().all(|s| s % 2 == 0) => Some(Alike::Parts),
+            _ => None,
+        }
+    }
+}
+
+/// Assigns memory to a program with `inputs` inputs.
+pub(crate) fn assign(program: &Program, inputs: usize) -> (Assignment, Terms) {
     let Program { buffers, work, outputs, .. } = program;
     let mut outputs_of: Vec<Option<u32>> = vec![None; buffers.len()];
-    let mut output_sizes = Vec::new();
-    let mut infos = Vec::with_capacity(outputs.len());
-    for Place { buffer, layout } in outputs {
-        let b = buffer.0 as usize;
-        let source = if b < inputs {
+    let mut written = Vec::new();
+    let mut returned = vec![false; inputs];
+    let mut sources = Vec::with_capacity(outputs.len());
+    for place in outputs {
+        let b = place.buffer.0 as usize;
+        sources.push(if b < inputs {
+            returned[b] = true;
             OutputSource::Input(b)
         } else {
             let n = *outputs_of[b].get_or_insert_with(|| {
-                output_sizes.push(buffers[b]);
-                output_sizes.len() as u32 - 1
+                written.push(place.buffer);
+                written.len() as u32 - 1
             });
             OutputSource::Output(n as usize)
-        };
-        infos.push(OutputInfo { source, layout });
+        });
     }
     let touched: Vec<Touches> = work.iter().map(touches).collect();
+    let mut terms = Terms::default();
     let lives = Lives::new(&touched, buffers.len(), &outputs_of, inputs);
-    let shared = lives.share(&work, &touched, &buffers, inputs);
-    let (slots, arena) = lives.place(&buffers, &shared, &outputs_of, inputs);
-    let mut returned = vec![false; inputs];
-    for info in &infos {
-        if let OutputSource::Input(i) = info.source {
-            returned[i] = true;
-        }
-    }
+    let shared = lives.share(work, &touched, buffers, inputs, &mut terms);
+    let (slots, arena) = lives.place(buffers, &shared, &outputs_of, inputs, &mut terms);
     // A call of the host may fail when part of the plan is done: nothing may be lost then.
     let donations = match work.iter().any(Work::has_effects) {
         true => Vec::new(),
-        false => donations(&touched, &slots, &buffers[..inputs], &output_sizes, &returned),
+        false => donations(&touched, &slots, buffers, &written, &returned, &mut terms),
     };
     // An input that no step reads (its extents alone were asked for) needs no bytes.
-    let mut needed: Vec<usize> = (0..inputs).map(|i| if returned[i] { buffers[i] } else { 0 }).collect();
+    let mut needed = returned;
     for touch in touched.iter().flatten() {
-        let b = touch.array.buffer.0 as usize;
-        if b < inputs {
-            needed[b] = buffers[b];
+        if let Some(needed) = needed.get_mut(touch.array.buffer.0 as usize) {
+            *needed = true;
         }
     }
-    drop(touched);
-    let steps = work.into_iter().map(|w| step(w, &slots)).collect();
-    let plan = Plan { inputs: needed, outputs: output_sizes, arena, steps, donations };
-    (plan, infos)
+    (Assignment { slots, arena, outputs: written, sources, needed, donations }, terms)
+}
+
+impl Assignment {
+    /// The plan of a program whose buffers are there.
+    pub fn plan(self, program: Program) -> (Plan, Vec<OutputInfo>) {
+        let Program { buffers, work, outputs, .. } = program;
+        let infos = self.sources.into_iter().zip(outputs);
+        let infos = infos.map(|(source, place)| OutputInfo { source, layout: place.layout }).collect();
+        let plan = Plan {
+            inputs: self.needed.iter().zip(&buffers).map(|(&needed, n)| if needed { *n } else { 0 }).collect(),
+            outputs: self.outputs.iter().map(|b| buffers[b.0 as usize]).collect(),
+            arena: self.arena,
+            steps: work.into_iter().map(|w| step(w, &self.slots)).collect(),
+            donations: self.donations,
+        };
+        (plan, infos)
+    }
+}
+
+/// The launches of a step.
+fn launches(work: &Work) -> &[Launch] {
+    match work {
+        Work::Launch(launch) => std::slice::from_ref(launch),
+        Work::Matmul { epilogue: Some(launch), .. } => std::slice::from_ref(&**launch),
+        Work::Scatter(scattered) => &scattered.launches,
+        Work::Matmul { epilogue: None, .. } | Work::Sort { .. } | Work::Host { .. } | Work::Branch(_) => &[],
+    }
+}
+
+/// The arrays of a step that no launch has.
+fn outside_launches(work: &Work) -> SmallVec<[&Operands; 3]> {
+    match work {
+        Work::Launch(_) | Work::Scatter(_) => SmallVec::new(),
+        Work::Matmul { a, b, c, .. } => [a, b, c].into_iter().collect(),
+        Work::Sort { input, output, .. } => [input, output].into_iter().collect(),
+        Work::Branch(fork) => [&fork.predicate].into_iter().chain(&fork.inputs).chain(&fork.outputs).collect(),
+        Work::Host { args, .. } => args.iter().map(|(_, array)| array).collect(),
+    }
+}
+
+/// Whether something holds for all arrays of a step.
+fn all_arrays(work: &Work, mut holds: impl FnMut(&Operands) -> bool) -> bool {
+    outside_launches(work).into_iter().all(&mut holds)
+        && launches(work).iter().all(|launch| launch.bindings.iter().all(|bound| bound.args.iter().all(&mut holds)))
 }
 
 /// One array of a step.
 pub(crate) struct Touch<'a> {
     pub array: &'a Operands,
     pub writes: bool,
+    /// Which launch of the step it belongs to, and as which operand.
+    launch: u32,
+    operand: u32,
     itemsize: usize,
-    /// Touched at the point of the loop, by strides: not at computed positions, nor by a library.
+    /// Touched at the point of the loop: not once per row of it, nor by a library.
     pointwise: bool,
-    /// Which binding of a launch it belongs to.
+    /// Which binding of the launch it belongs to.
     binding: usize,
 }
 
 impl Touch<'_> {
-    /// Whether at every point of one binding both touch the same bytes of their buffers.
-    fn same_map(&self, other: &Touch) -> bool {
-        let (a, b) = (self.array, other.array);
-        self.pointwise
-            && other.pointwise
-            && self.binding == other.binding
-            && self.itemsize == other.itemsize
-            && a.offset == b.offset
-            && a.strides == b.strides
+    /// How this array of a step and another are walked, if it is alike and at the same points of one binding.
+    fn alike(&self, other: &Touch, step: usize) -> Option<Term> {
+        if !(self.pointwise && other.pointwise && self.binding == other.binding && self.itemsize == other.itemsize) {
+            return None;
+        }
+        let how = Alike::of(self.array, other.array)?;
+        let (step, binding) = (step as u32, self.binding as u32);
+        let id = |t: &Touch| ArrayId { step, launch: t.launch, binding, operand: t.operand };
+        Some(([id(self), id(other)], how))
     }
 }
 
@@ -93,23 +205,29 @@ type Touches<'a> = SmallVec<[Touch<'a>; 4]>;
 
 /// Those of this one.
 pub(crate) fn touches(work: &Work) -> Touches<'_> {
-    let library =
-        |array, writes, d: DType| Touch { array, writes, itemsize: d.itemsize(), pointwise: false, binding: 0 };
+    let library = |array, writes, d: DType| Touch {
+        array,
+        writes,
+        launch: 0,
+        operand: 0,
+        itemsize: d.itemsize(),
+        pointwise: false,
+        binding: 0,
+    };
     match work {
-        Work::Launch(launch) => small(launched(launch)),
-        Work::Matmul { dtype, a, b, c, epilogue: None, .. } => {
-            small([library(a, false, *dtype), library(b, false, *dtype), library(c, true, *dtype)])
-        }
-        Work::Matmul { dtype, a, b, c, epilogue: Some(launch), .. } => {
-            let factors = [library(a, false, *dtype), library(b, false, *dtype)];
-            let launched = launched(launch).filter(|t| t.array.buffer != c.buffer);
-            small(factors.into_iter().chain(launched))
+        Work::Launch(launch) => small(launched(launch, 0)),
+        Work::Matmul { dtype, a, b, c, epilogue, .. } => {
+            let factors = [library(a, false, *dtype), library(b, false, *dtype)].into_iter();
+            match epilogue {
+                None => small(factors.chain([library(c, true, *dtype)])),
+                Some(launch) => small(factors.chain(launched(launch, 0).filter(|t| t.array.buffer != c.buffer))),
+            }
         }
         Work::Scatter(scattered) => {
             let [target, updates, epilogue] = &scattered.launches;
             // Updates are looked for by each part of the result.
-            let updates = launched(updates).map(|t| Touch { pointwise: false, ..t });
-            let all = launched(target).chain(updates).chain(launched(epilogue));
+            let updates = launched(updates, 1).map(|t| Touch { pointwise: false, ..t });
+            let all = launched(target, 0).chain(updates).chain(launched(epilogue, 2));
             small(all.filter(|t| t.array.buffer != scattered.result))
         }
         Work::Sort { dtype, input, output, .. } => {
@@ -125,8 +243,8 @@ pub(crate) fn touches(work: &Work) -> Touches<'_> {
     }
 }
 
-/// The arrays of a launch.
-fn launched(launch: &Launch) -> impl Iterator<Item = Touch<'_>> {
+/// The arrays of a launch, which is this one of its step.
+fn launched(launch: &Launch, number: u32) -> impl Iterator<Item = Touch<'_>> {
     let kernel = &launch.kernel;
     // What is touched once per row is so at another time than the row's points.
     let once: SmallVec<[bool; 8]> = match &kernel.nest {
@@ -142,8 +260,10 @@ fn launched(launch: &Launch) -> impl Iterator<Item = Touch<'_>> {
         b.args.iter().enumerate().map(move |(o, array)| Touch {
             array,
             writes: kernel.operands[o].role != Role::In,
+            launch: number,
+            operand: o as u32,
             itemsize: kernel.operands[o].dtype.itemsize(),
-            pointwise: array.is_strided() && !once[o],
+            pointwise: !once[o],
             binding,
         })
     })
@@ -169,252 +289,6 @@ impl Owners {
     fn is_alone(&self, number: usize) -> bool {
         self.0[number].2
     }
-}
-
-/// First and last step that touches each buffer; outputs live to the end, inputs all the time.
-struct Lives(Vec<Option<(usize, usize)>>);
-
-impl Lives {
-    fn new(touched: &[Touches], buffers: usize, outputs: &[Option<u32>], inputs: usize) -> Self {
-        let mut lives: Vec<Option<(usize, usize)>> = vec![None; buffers];
-        lives[..inputs].fill(Some((0, usize::MAX)));
-        for (step, touches) in touched.iter().enumerate() {
-            for t in touches {
-                let life = lives[t.array.buffer.0 as usize].get_or_insert((step, step));
-                life.1 = life.1.max(step);
-            }
-        }
-        for (life, output) in lives.iter_mut().zip(outputs) {
-            if let (Some(life), true) = (life, output.is_some()) {
-                life.1 = usize::MAX;
-            }
-        }
-        Self(lives)
-    }
-
-    /// For each buffer, the one whose memory it is born in: what the step that first writes it reads for the last time, at the same points.
-    fn share(&self, work: &[Work], touched: &[Touches], sizes: &[usize], inputs: usize) -> Vec<Option<BufferId>> {
-        let mut parent: Vec<Option<BufferId>> = vec![None; sizes.len()];
-        let mut taken = vec![false; sizes.len()];
-        let mut owners = Owners::new(sizes.len());
-        let number = |t: &Touch| t.array.buffer.0 as usize;
-        for (step, (w, touches)) in work.iter().zip(touched).enumerate() {
-            let (Work::Launch(_) | Work::Scatter(_) | Work::Matmul { epilogue: Some(_), .. }) = w else { continue };
-            owners.note(step, touches, |t| Some(number(t)));
-            for own in touches.chunk_by(|a, b| a.binding == b.binding) {
-                for born in own.iter().filter(|t| t.writes) {
-                    let b = number(born);
-                    let is_born = self.0[b].is_some_and(|(first, _)| first == step);
-                    if parent[b].is_some() || !is_born || !owners.is_alone(b) {
-                        continue;
-                    }
-                    let dies = |r: usize| {
-                        r >= inputs && r != b && self.0[r].is_some_and(|(first, last)| first < step && last == step)
-                    };
-                    let heir = own.iter().find(|t| {
-                        let r = number(t);
-                        let fits = !t.writes && dies(r) && !taken[r] && sizes[r] == sizes[b];
-                        fits && owners.is_alone(r) && in_place(own, b, r)
-                    });
-                    if let Some(t) = heir {
-                        taken[number(t)] = true;
-                        parent[b] = Some(t.array.buffer);
-                    }
-                }
-            }
-        }
-        parent
-    }
-
-    /// The slot of every buffer, and the size of the arena.
-    fn place(
-        &self,
-        sizes: &[usize],
-        parents: &[Option<BufferId>],
-        outputs: &[Option<u32>],
-        inputs: usize,
-    ) -> (Vec<Slot>, usize) {
-        // Buffers are numbered in the order of their making, so a parent comes before its heirs.
-        let n = sizes.len();
-        let mut heads: Vec<usize> = (0..n).collect();
-        let mut ends: Vec<usize> = self.0.iter().map(|life| life.map_or(0, |l| l.1)).collect();
-        let mut output_of: Vec<Option<u32>> = outputs.to_vec();
-        for b in 0..n {
-            if let Some(parent) = parents[b] {
-                let head = heads[parent.0 as usize];
-                heads[b] = head;
-                ends[head] = ends[b];
-                output_of[head] = output_of[b];
-            }
-        }
-        let mut slots: Vec<Slot> = (0..n as u32).map(Slot::Input).collect();
-        let mut arena = Arena::default();
-        let mut births: Vec<(usize, usize)> =
-            (inputs..n).filter(|&b| heads[b] == b).map(|b| (self.0[b].map_or(0, |l| l.0), b)).collect();
-        births.sort_unstable();
-        let mut deaths: BTreeSet<(usize, usize)> = BTreeSet::new();
-        for (birth, b) in births {
-            while let Some(&(end, dead)) = deaths.first().filter(|(end, _)| *end < birth) {
-                deaths.remove(&(end, dead));
-                if let Slot::Temp { offset, nbytes } = slots[dead] {
-                    arena.release(offset, nbytes);
-                }
-            }
-            slots[b] = match output_of[b] {
-                Some(n) => Slot::Output(n),
-                None if self.0[b].is_none() => Slot::Temp { offset: 0, nbytes: 0 },
-                None => {
-                    deaths.insert((ends[b], b));
-                    Slot::Temp { offset: arena.allocate(sizes[b]), nbytes: sizes[b] }
-                }
-            };
-        }
-        for b in inputs..n {
-            slots[b] = slots[heads[b]];
-        }
-        (slots, arena.size)
-    }
-}
-
-/// Whether all that a step does with buffers `b` (written) and `r` (read) happens at equal points.
-fn in_place(touches: &[Touch], b: usize, r: usize) -> bool {
-    let of = |buffer: usize| touches.iter().filter(move |t| t.array.buffer.0 as usize == buffer);
-    // Parts of complex numbers are two arrays of each buffer: a pair is the same map, or interleaves with it at the same strides.
-    let apart = |x: &Touch, y: &Touch| {
-        x.pointwise && y.pointwise && x.itemsize == y.itemsize && x.array.strides == y.array.strides && {
-            let (a, b) = (x.array.offset, y.array.offset);
-            a.abs_diff(b) == 1 && x.array.strides.iter().all(|s| s % 2 == 0)
-        }
-    };
-    of(b).all(|x| of(r).all(|y| x.same_map(y) || apart(x, y)))
-}
-
-/// Free pieces of the arena, by offset and by size.
-#[derive(Default)]
-struct Arena {
-    size: usize,
-    by_offset: BTreeMap<usize, usize>,
-    by_size: BTreeSet<(usize, usize)>,
-}
-
-impl Arena {
-    /// The offset of the smallest free piece that is large enough, or the end of the arena.
-    fn allocate(&mut self, nbytes: usize) -> usize {
-        let need = nbytes.next_multiple_of(ALIGN);
-        if let Some(&(size, offset)) = self.by_size.range((need, 0)..).next() {
-            self.remove(offset, size);
-            self.insert(offset + need, size - need);
-            return offset;
-        }
-        let offset = match self.by_offset.last_key_value() {
-            Some((&offset, &size)) if offset + size == self.size => {
-                self.remove(offset, size);
-                offset
-            }
-            _ => self.size,
-        };
-        self.size = offset + need;
-        offset
-    }
-    fn release(&mut self, offset: usize, nbytes: usize) {
-        let (mut offset, mut size) = (offset, nbytes.next_multiple_of(ALIGN));
-        if let Some((&before, &n)) = self.by_offset.range(..offset).next_back().filter(|(o, n)| **o + **n == offset) {
-            self.remove(before, n);
-            (offset, size) = (before, size + n);
-        }
-        if let Some(&n) = self.by_offset.get(&(offset + size)) {
-            self.remove(offset + size, n);
-            size += n;
-        }
-        self.insert(offset, size);
-    }
-    fn insert(&mut self, offset: usize, size: usize) {
-        if size > 0 {
-            self.by_offset.insert(offset, size);
-            self.by_size.insert((size, offset));
-        }
-    }
-    fn remove(&mut self, offset: usize, size: usize) {
-        self.by_offset.remove(&offset);
-        self.by_size.remove(&(size, offset));
-    }
-}
-
-/// Pairs (output, input) of equal size where no step reads the input at or after a write of the output, but for reads of the very points written
-/// in the same binding. Which inputs are given up is known at each run, so an output has all those to choose from that it overwrites point by point;
-/// otherwise it has one that has been read before.
-fn donations(
-    touched: &[Touches],
-    slots: &[Slot],
-    inputs: &[usize],
-    outputs: &[usize],
-    returned: &[bool],
-) -> Vec<(u32, u32)> {
-    let mut by_size: Map<usize, Vec<usize>> = Map::default();
-    inputs.iter().enumerate().filter(|(i, _)| !returned[*i]).for_each(|(i, &n)| by_size.entry(n).or_default().push(i));
-    if !outputs.iter().any(|n| by_size.contains_key(n)) {
-        return Vec::new();
-    }
-    let slot = |t: &Touch| slots[t.array.buffer.0 as usize];
-    let mut first_write = vec![usize::MAX; outputs.len()];
-    let mut last_read = vec![None; inputs.len()];
-    for (step, touches) in touched.iter().enumerate() {
-        for t in touches {
-            match slot(t) {
-                Slot::Output(n) if t.writes => first_write[n as usize] = first_write[n as usize].min(step),
-                Slot::Input(n) => last_read[n as usize] = Some(step),
-                _ => {}
-            }
-        }
-    }
-    let mut pairs: Vec<(u32, u32)> = Vec::new();
-    let is_known =
-        |pairs: &[(u32, u32)], output, input| pairs.iter().rev().take_while(|p| p.0 == output).any(|p| p.1 == input);
-    let mut has_choice = vec![false; outputs.len()];
-    let mut owners = Owners::new(inputs.len() + outputs.len());
-    let number = |t: &Touch| match slot(t) {
-        Slot::Input(n) => Some(n as usize),
-        Slot::Output(n) => Some(inputs.len() + n as usize),
-        _ => None,
-    };
-    for (step, touches) in touched.iter().enumerate() {
-        owners.note(step, touches, number);
-        for own in touches.chunk_by(|a, b| a.binding == b.binding) {
-            for write in own.iter().filter(|t| t.writes) {
-                let Slot::Output(output) = slot(write) else { continue };
-                let o = output as usize;
-                if first_write[o] != step || has_choice[o] || !owners.is_alone(inputs.len() + o) {
-                    continue;
-                }
-                // The parts of complex numbers would be two maps of one buffer each: those are left to the arena's rule.
-                let of = |s: Slot| own.iter().filter(move |t| slot(t) == s);
-                let overwrites = |s: Slot| of(slot(write)).filter(|t| t.writes).all(|x| of(s).all(|y| x.same_map(y)));
-                for t in own.iter().filter(|t| !t.writes) {
-                    let Slot::Input(input) = slot(t) else { continue };
-                    let i = input as usize;
-                    let fits = !returned[i] && last_read[i] == Some(step) && inputs[i] == outputs[o];
-                    if fits && owners.is_alone(i) && overwrites(slot(t)) && !is_known(&pairs, output, input) {
-                        pairs.push((output, input));
-                        has_choice[o] = true;
-                    }
-                }
-            }
-        }
-    }
-    // What has been read, of each size, by the time of each output.
-    let read_at = |i: &usize| last_read[*i].map_or(usize::MAX, |read| read);
-    by_size.values_mut().for_each(|inputs| inputs.sort_by_key(|i| std::cmp::Reverse(read_at(i))));
-    let mut order: Vec<usize> =
-        (0..outputs.len()).filter(|&o| !has_choice[o] && first_write[o] != usize::MAX).collect();
-    order.sort_by_key(|&o| first_write[o]);
-    for o in order {
-        let Some(free) = by_size.get_mut(&outputs[o]) else { continue };
-        if let Some(&i) = free.last().filter(|i| read_at(i) < first_write[o]) {
-            free.pop();
-            pairs.push((o as u32, i as u32));
-        }
-    }
-    pairs
 }
 
 fn step(work: Work, slots: &[Slot]) -> Step {

@@ -3,7 +3,7 @@
 use crate::beside::{Joined, beside};
 use crate::fuse::{Schedule, apart, fuse};
 use crate::lower::{Program, Recall, lower};
-use crate::memory;
+use crate::memory::{self, Arrangement, Assignment};
 use crate::report::Report;
 use crate::simplify::simplify;
 use crate::template::{Draft, Template, kernels};
@@ -120,21 +120,26 @@ fn stages(
         draft.kernels = kernels(&program);
     }
     let joined = if options.fuse { beside(&mut program) } else { Joined::new() };
-    let template = draft.map(|draft| draft.finish(&graph, inputs, schedule.clone(), joined));
     done("beside");
-    Ok((placed(program, graph, schedule, done), template))
+    let (assignment, terms) = memory::assign(&program, graph.inputs.len());
+    let template = draft.map(|draft| {
+        let arrangement = Arrangement::new(&program, assignment.clone(), terms);
+        draft.finish(&graph, inputs, schedule.clone(), joined, arrangement)
+    });
+    let compiled = placed(program, assignment, graph, schedule);
+    done("memory");
+    Ok((compiled, template))
 }
 
-/// The last stage: memory.
+/// What a program is compiled to whose buffers are there.
 pub(crate) fn placed(
     mut program: Program,
+    assignment: Assignment,
     graph: Cow<Graph>,
     schedule: Arc<Schedule>,
-    done: &mut dyn FnMut(&'static str),
 ) -> Compiled {
     let (origins, branches) = (std::mem::take(&mut program.origins), std::mem::take(&mut program.branches));
-    let (plan, outputs) = memory::plan(program, graph.inputs.len());
-    done("memory");
+    let (plan, outputs) = assignment.plan(program);
     debug_assert_eq!(plan.verify().map_err(|e| e.to_string()), Ok(()));
     let report = Report { graph: owned(graph), schedule, origins, branches };
     Compiled { plan, outputs, report }

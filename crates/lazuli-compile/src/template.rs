@@ -1,11 +1,13 @@
 //! What one compilation of a graph leaves for the same graph with other extents: a shapeless function is compiled for its first shapes, and for others of the same
 //! [pattern](crate::pattern) along a shorter road.
 //!
-//! Taken over are the schedule, the kernels whose indices are plain (see [`crate::lower`], "again") and which of them run side by side; where things lie is planned anew.
+//! Taken over are the schedule, the kernels whose indices are plain (see [`crate::lower`], "again"), which of them run side by side, and which buffers share memory; where these
+//! lie follows from their sizes.
 
 use crate::beside::{Joined, arrange, beside};
 use crate::fuse::Schedule;
 use crate::lower::{Program, Recall, Recipes, Work, lower};
+use crate::memory::{self, Arrangement};
 use crate::pattern::Pattern;
 use crate::pipeline::{Compiled, Options, placed};
 use crate::vectors::as_sums;
@@ -24,6 +26,7 @@ pub struct Template {
     /// Of each entry of the work its kernel, if it is a launch.
     kernels: Kernels,
     joined: Joined,
+    memory: Arrangement,
 }
 
 type Kernels = Vec<Option<Arc<Kernel>>>;
@@ -36,9 +39,16 @@ pub(crate) struct Draft {
 }
 
 impl Draft {
-    pub fn finish(self, graph: &Graph, inputs: &[Layout], schedule: Arc<Schedule>, joined: Joined) -> Template {
+    pub fn finish(
+        self,
+        graph: &Graph,
+        inputs: &[Layout],
+        schedule: Arc<Schedule>,
+        joined: Joined,
+        memory: Arrangement,
+    ) -> Template {
         let Draft { recipes, kernels } = self;
-        Template { pattern: Pattern::of(graph), schedule, inputs: inputs.to_vec(), recipes, kernels, joined }
+        Template { pattern: Pattern::of(graph), schedule, inputs: inputs.to_vec(), recipes, kernels, joined, memory }
     }
 }
 
@@ -55,20 +65,29 @@ pub fn compile_like(
     // What is a multiple of what is no part of a pattern.
     let fits = |template: &&Template| template.pattern.fits(&graph) && template.schedule.can_split(&graph);
     let Some(template) = templates.iter().rev().find(fits) else { return Ok(None) };
-    let recall = Recall::Follow(&template.recipes);
-    let groups = &template.schedule.groups;
-    let mut program = lower(&graph, inputs, groups, options, false, recall)?;
-    // Which views need a copy depends on how inputs lie, and with that what is computed in which order.
-    if cfg!(debug_assertions) && template.inputs.iter().zip(inputs).all(|(was, now)| lies_alike(was, now)) {
-        let anew = lower(&graph, inputs, groups, options, false, Recall::Nothing)?;
-        assert_eq!(format!("{program:?}"), format!("{anew:?}"), "what follows a template");
+    let program = template.program(&graph, inputs, options)?;
+    let assignment = template.memory.follow(&program);
+    let assignment = assignment.unwrap_or_else(|| memory::assign(&program, graph.inputs.len()).0);
+    Ok(Some(placed(program, assignment, graph, template.schedule.clone())))
+}
+
+impl Template {
+    /// A graph of its pattern as steps.
+    fn program(&self, graph: &Graph, inputs: &[Layout], options: &Options) -> Result<Program> {
+        let groups = &self.schedule.groups;
+        let mut program = lower(graph, inputs, groups, options, false, Recall::Follow(&self.recipes))?;
+        // Which views need a copy depends on how inputs lie, and with that what is computed in which order.
+        if cfg!(debug_assertions) && self.inputs.iter().zip(inputs).all(|(was, now)| lies_alike(was, now)) {
+            let anew = lower(graph, inputs, groups, options, false, Recall::Nothing)?;
+            assert_eq!(format!("{program:?}"), format!("{anew:?}"), "what follows a template");
+        }
+        if kernels(&program) == self.kernels {
+            arrange(&mut program, &self.joined);
+        } else {
+            beside(&mut program);
+        }
+        Ok(program)
     }
-    if kernels(&program) == template.kernels {
-        arrange(&mut program, &template.joined);
-    } else {
-        beside(&mut program);
-    }
-    Ok(Some(placed(program, graph, template.schedule.clone(), &mut |_| {})))
 }
 
 /// Whether two inputs lie in the same way: row by row, or in the very same one.
@@ -81,4 +100,38 @@ fn lies_alike(a: &Layout, b: &Layout) -> bool {
 pub(crate) fn kernels(program: &Program) -> Kernels {
     let kernel = |work: &Work| if let Work::Launch(launch) = work { Some(launch.kernel.clone()) } else { None };
     program.work.iter().map(kernel).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pipeline::compile_first;
+
+    #[test]
+    fn memory_is_taken_over() {
+        let text = "
+graph v1 (x: f32[20,8], w: f32[8,8]) {
+  a: f32[20,8] = matmul x w
+  b: f32[20] = sum[axes=(1),keepdims=false] a
+  c: f32[20,1] = expand_dims[axes=(1)] b
+  d: f32[20,8] = divide a c
+  e: f32[20,8] = matmul d w
+  f: f32[8] = sum[axes=(0),keepdims=false] e
+  g: f32[8,20] = transpose[axes=(1,0)] d
+  h: f32[8,8] = matmul g e
+  i: f32[8,8] = subtract w h
+  return i f
+}";
+        let graph: Graph = text.parse().unwrap();
+        let rows = |graph: &Graph| graph.input_avals().into_iter().map(|a| Layout::row(a.shape)).collect::<Vec<_>>();
+        let fused = Options { simplify: false, fuse: true };
+        let (_, template) = compile_first(&graph, &rows(&graph), &fused).unwrap();
+        let template = template.unwrap();
+        for n in 17..32 {
+            let other = graph.rebind(&[[n, 8].into_iter().collect(), [8, 8].into_iter().collect()]).unwrap();
+            let program = template.program(&other, &rows(&other), &fused).unwrap();
+            let assignment = template.memory.follow(&program).expect("the same steps");
+            assert_eq!(format!("{assignment:?}"), format!("{:?}", memory::assign(&program, 2).0), "{n}");
+        }
+    }
 }

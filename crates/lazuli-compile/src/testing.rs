@@ -104,19 +104,23 @@ pub fn run(graph: &Graph, inputs: &[Host], options: &Options) -> Result<Vec<Host
     run_with(graph, inputs, &layouts, options)
 }
 
-/// As [`run`], with inputs that lie in their bytes as these layouts say. Where an output could take over an input's memory, both ways are tried.
+/// As [`run`], with inputs that lie in their bytes as these layouts say.
 pub fn run_with(graph: &Graph, inputs: &[Host], layouts: &[Layout], options: &Options) -> Result<Vec<Host>> {
-    let compiled = compile(graph, layouts, options)?;
+    run_compiled(graph, inputs, compile(graph, layouts, options)?)
+}
+
+/// Runs what a graph was compiled to. Where an output could take over an input's memory, both ways are tried.
+pub fn run_compiled(graph: &Graph, inputs: &[Host], compiled: Compiled) -> Result<Vec<Host>> {
     let donates = !compiled.plan.donations.is_empty();
-    let results = run_compiled(graph, inputs, compiled.clone(), false)?;
+    let results = run_once(graph, inputs, compiled.clone(), false)?;
     if donates {
-        let again = run_compiled(graph, inputs, compiled, true)?;
+        let again = run_once(graph, inputs, compiled, true)?;
         assert!(results.iter().zip(&again).all(|(a, b)| a.same(b)), "giving up inputs changes a result\n{graph}");
     }
     Ok(results)
 }
 
-fn run_compiled(graph: &Graph, inputs: &[Host], compiled: Compiled, donate: bool) -> Result<Vec<Host>> {
+fn run_once(graph: &Graph, inputs: &[Host], compiled: Compiled, donate: bool) -> Result<Vec<Host>> {
     let backend = Interpreter::default();
     let executable = backend.prepare(compiled.plan)?;
     let buffers = inputs.iter().map(|h| backend.upload(&h.bytes)).collect::<Result<Vec<_>>>()?;
