@@ -13,11 +13,14 @@ use crate::pipeline::{Compiled, Options, placed};
 use crate::vectors::as_sums;
 use lazuli_ir::{Graph, Inlined, Result};
 use lazuli_kernel::{Kernel, Layout};
+use std::borrow::Cow;
 use std::sync::Arc;
 
 /// A compilation that others of the same graph follow.
 #[derive(Debug)]
 pub struct Template {
+    /// Whether the graph was taken as it is: nothing was inlined, and no product written as a sum.
+    is_plain: bool,
     pattern: Pattern,
     schedule: Arc<Schedule>,
     /// How the inputs lay.
@@ -41,14 +44,16 @@ pub(crate) struct Draft {
 impl Draft {
     pub fn finish(
         self,
-        graph: &Graph,
+        graph: &Cow<Graph>,
         inputs: &[Layout],
         schedule: Arc<Schedule>,
         joined: Joined,
         memory: Arrangement,
     ) -> Template {
         let Draft { recipes, kernels } = self;
-        Template { pattern: Pattern::of(graph), schedule, inputs: inputs.to_vec(), recipes, kernels, joined, memory }
+        let is_plain = matches!(graph, Cow::Borrowed(_));
+        let (pattern, inputs) = (Pattern::of(graph), inputs.to_vec());
+        Template { is_plain, pattern, schedule, inputs, recipes, kernels, joined, memory }
     }
 }
 
@@ -60,11 +65,25 @@ pub fn compile_like(
     inputs: &[Layout],
     options: &Options,
 ) -> Result<Option<Compiled>> {
-    let Inlined { graph, .. } = graph.inline_calls()?;
-    let graph = as_sums(graph);
-    // What is a multiple of what is no part of a pattern.
-    let fits = |template: &&Template| template.pattern.fits(&graph) && template.schedule.can_split(&graph);
-    let Some(template) = templates.iter().rev().find(fits) else { return Ok(None) };
+    let find = |is_plain: bool, graph: &Graph| {
+        // What is a multiple of what is no part of a pattern.
+        let fits = |t: &&Template| t.is_plain == is_plain && t.pattern.fits(graph) && t.schedule.can_split(graph);
+        templates.iter().rev().find(fits)
+    };
+    // Whether a graph stays as it is depends on its pattern alone.
+    let (template, graph) = match find(true, graph) {
+        Some(template) => {
+            debug_assert!(matches!(as_sums(graph.inline_calls()?.graph), Cow::Borrowed(_)), "{graph}");
+            (template, Cow::Borrowed(graph))
+        }
+        None if templates.iter().all(|t| t.is_plain) => return Ok(None),
+        None => {
+            let Inlined { graph, .. } = graph.inline_calls()?;
+            let graph = as_sums(graph);
+            let Some(template) = find(false, &graph) else { return Ok(None) };
+            (template, graph)
+        }
+    };
     let program = template.program(&graph, inputs, options)?;
     let assignment = template.memory.follow(&program);
     let assignment = assignment.unwrap_or_else(|| memory::assign(&program, graph.inputs.len()).0);
