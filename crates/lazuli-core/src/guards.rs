@@ -5,6 +5,7 @@ use crate::array::Array;
 use crate::shapeless::{Facts, Relation, Side, Test, read_rule};
 use crate::trace::{self, Effects};
 use lazuli_ir::{Atom, Aval, Equation, Error, ErrorKind, Graph, Location, Prim, Result, Shape};
+use lazuli_kernel::hash::Map;
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::fmt;
@@ -30,7 +31,7 @@ pub(crate) struct Guards {
     tests: Vec<Test<usize>>,
     /// Whether arguments may have other ranks than at the trace.
     pub any_rank: bool,
-    bound: Mutex<HashMap<Box<[usize]>, Arc<Bound>>>,
+    bound: Mutex<Map<Box<[usize]>, Arc<Bound>>>,
 }
 
 /// Guards as text for a file: a line for the ranks, the shapes of the constants, one a test; then the graph.
@@ -134,7 +135,7 @@ impl Bound {
 
 /// The shapes of a call's arguments in one list: of each the rank and the extents.
 fn key_of<'a>(shapes: impl Iterator<Item = &'a [usize]>) -> SmallVec<[usize; 16]> {
-    let mut key = SmallVec::new();
+    let mut key = SmallVec::with_capacity(4 * shapes.size_hint().0);
     for shape in shapes {
         key.push(shape.len());
         key.extend_from_slice(shape);
@@ -186,7 +187,7 @@ impl Guards {
         Ok(Guards { name, graph, constants, tests: numbered, any_rank, bound })
     }
 
-    fn bindings(&self) -> MutexGuard<'_, HashMap<Box<[usize]>, Arc<Bound>>> {
+    fn bindings(&self) -> MutexGuard<'_, Map<Box<[usize]>, Arc<Bound>>> {
         self.bound.lock().unwrap_or_else(|e| e.into_inner())
     }
 
@@ -228,25 +229,27 @@ impl Guards {
         if self.tests.is_empty() && self.graph.equations.is_empty() {
             return Ok(());
         }
-        let shapes: SmallVec<[&[usize]; 8]> =
-            arguments.iter().map(|a| &a.aval().shape[..]).chain(self.constants.iter().map(|s| &s[..])).collect();
-        let now = match self.graph.rebound_avals(shapes.iter().copied(), false) {
-            Ok(Some(avals)) => Ok(avals),
-            Ok(None) => self.graph.rebind(&shapes.iter().map(|&s| s.into()).collect::<Vec<_>>()).map(|g| g.avals),
-            Err(error) => Err(error),
-        };
-        let now = now.map_err(|e| self.fails(e))?;
-        let extent = |avals: &[Aval], s: Side<usize>| match s {
+        let shapes = || arguments.iter().map(|a| &a.aval().shape[..]).chain(self.constants.iter().map(|s| &s[..]));
+        match self.graph.rebound_avals(shapes(), false).map_err(|e| self.fails(e))? {
+            Some(now) => self.check_tests(&|a, axis| now.aval_of(a).shape[axis]),
+            None => {
+                let shapes: Vec<Shape> = shapes().map(Shape::from).collect();
+                let now = self.graph.rebind(&shapes).map_err(|e| self.fails(e))?;
+                self.check_tests(&|a, axis| now.aval_of(a).shape[axis])
+            }
+        }
+    }
+
+    /// The same, given the extents of the arrays that tests speak of.
+    fn check_tests(&self, now: &dyn Fn(&Atom, usize) -> usize) -> Result<()> {
+        let extent = |of: &dyn Fn(&Atom, usize) -> usize, s: Side<usize>| match s {
             Side::Number(n) => n,
-            Side::Extent(k, axis) => match self.graph.outputs[k] {
-                Atom::Var(v) => avals[v.0 as usize].shape[axis] as i64,
-                Atom::Lit(_) => unreachable!("a literal has no axes"),
-            },
+            Side::Extent(k, axis) => of(&self.graph.outputs[k], axis) as i64,
         };
         for test in &self.tests {
-            let order = extent(&now, test.left).cmp(&extent(&now, test.right));
+            let order = extent(now, test.left).cmp(&extent(now, test.right));
             if test.relation.holds(order) != test.outcome {
-                let values = |s| (extent(&self.graph.avals, s), extent(&now, s));
+                let values = |s| (extent(&|a, axis| self.graph.aval_of(a).shape[axis], s), extent(now, s));
                 return Err(self.broken(test, values(test.left), values(test.right)));
             }
         }

@@ -298,7 +298,7 @@ impl Program {
         if self.guards.is_some() { graph.inline_rules() } else { Ok(graph) }
     }
     /// The simplified graph for arguments of these shapes.
-    pub(crate) fn bound<'a>(&self, shapes: impl Iterator<Item = &'a [usize]> + Clone) -> Result<BoundGraph> {
+    pub(crate) fn bound<'a>(&'a self, shapes: impl Iterator<Item = &'a [usize]> + Clone) -> Result<BoundGraph> {
         let arguments = self.traced.arguments();
         // Simplification holds for all extents, but not for all ranks, and not for bodies that are made anew.
         let same_rank = arguments.iter().zip(shapes.clone()).all(|(&v, s)| self.traced.shape_of(v).len() == s.len());
@@ -333,16 +333,9 @@ impl Program {
         }
     }
     /// The avals of the traced graph's outputs for arguments of these shapes; `None` if something in it has to be made anew for them.
-    fn rebound_avals<'a>(&self, shapes: impl Iterator<Item = &'a [usize]>) -> Result<Option<SmallVec<[Aval; 1]>>> {
-        let mut inputs: Vec<&[usize]> = shapes.collect();
-        inputs.extend(self.constants.iter().map(|c| &c.aval().shape[..]));
-        let traced = &self.traced;
-        let Some(avals) = traced.rebound_avals(inputs.into_iter(), false)? else { return Ok(None) };
-        let of = |a: &Atom| match a {
-            Atom::Var(v) => avals[v.0 as usize].clone(),
-            literal => traced.aval(*literal),
-        };
-        Ok(Some(traced.outputs.iter().map(of).collect()))
+    fn rebound_avals<'a>(&'a self, shapes: impl Iterator<Item = &'a [usize]>) -> Result<Option<SmallVec<[Aval; 1]>>> {
+        let constants = self.constants.iter().map(|c| &c.aval().shape[..]);
+        Ok(self.traced.rebound_avals(shapes.chain(constants), false)?.map(|now| now.output_avals()))
     }
 
     pub(crate) fn guards(&self) -> Option<&Guards> {

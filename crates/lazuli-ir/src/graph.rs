@@ -4,7 +4,7 @@
 //! primitive's rule infers. A graph holds no data: arrays that the traced function closed over are inputs, listed last.
 
 use crate::aval::Aval;
-use crate::extents;
+use crate::equations::Equations;
 use crate::location::Location;
 use crate::prim::Prim;
 use lazuli_kernel::{Result, Scalar, Shape, small};
@@ -124,7 +124,7 @@ pub struct Graph {
     pub inputs: Vec<Var>,
     /// How many of the inputs, counted from the end, are constants.
     pub constants: usize,
-    pub equations: Vec<Equation>,
+    pub equations: Equations,
     pub outputs: Vec<Atom>,
 }
 
@@ -147,65 +147,6 @@ impl Graph {
     }
     pub fn output_avals(&self) -> Vec<Aval> {
         self.outputs.iter().map(|&a| self.aval(a)).collect()
-    }
-    /// The same program for inputs of other shapes: every shape rule runs again.
-    pub fn rebind(&self, inputs: &[Shape]) -> Result<Graph> {
-        let mut graph = self.clone();
-        for (v, shape) in self.inputs.iter().zip(inputs) {
-            graph.avals[v.0 as usize].shape = Shape::from_slice(shape);
-        }
-        for i in 0..graph.equations.len() {
-            // Bodies are bound to the avals of their operands.
-            if !graph.equations[i].prim.bodies().is_empty() {
-                let operands: Vec<&Aval> = graph.equations[i].inputs.iter().map(|a| graph.aval_of(a)).collect();
-                if let Some(prim) = graph.equations[i].prim.rebind(&operands)? {
-                    graph.equations[i].prim = prim;
-                }
-            }
-            infer_again(&graph.equations[i], &mut graph.avals)?;
-        }
-        Ok(graph)
-    }
-    /// The avals of its variables for inputs of other shapes: what [`rebind`](Self::rebind) would give them; `None` if something has to be made anew for these shapes, or
-    /// (`alike`) of some variable, or one of a body, not the same extents are 0 and 1.
-    pub fn rebound_avals<'a>(
-        &self,
-        inputs: impl Iterator<Item = &'a [usize]>,
-        alike: bool,
-    ) -> Result<Option<Vec<Aval>>> {
-        let mut avals = self.avals.clone();
-        for (v, shape) in self.inputs.iter().zip(inputs) {
-            avals[v.0 as usize].shape = Shape::from_slice(shape);
-        }
-        for e in &self.equations {
-            match &e.prim {
-                Prim::Call(call) => {
-                    let outputs: Option<SmallVec<[Aval; 1]>> = {
-                        let operands: SmallVec<[&Aval; 8]> = small(e.inputs.iter().map(|a| aval_of(a, &avals)));
-                        match call.fits(&operands) {
-                            true => Some(call.graph.output_avals().into()),
-                            false => call.rebound_avals(&operands, alike)?,
-                        }
-                    };
-                    let Some(outputs) = outputs else { return Ok(None) };
-                    e.outputs.iter().zip(outputs).for_each(|(v, aval)| avals[v.0 as usize] = aval);
-                }
-                Prim::Cond(cond) if alike || cond.branches.iter().any(|g| g.has_rules()) => return Ok(None),
-                _ => infer_again(e, &mut avals)?,
-            }
-        }
-        Ok((!alike || self.is_alike(&avals)).then_some(avals))
-    }
-    /// Whether rules take the same way for variables of these avals.
-    fn is_alike(&self, avals: &[Aval]) -> bool {
-        // A reshape is left out where it changes no shape.
-        let is_same = |e: &Equation, avals: &[Aval]| match e.inputs[0] {
-            Atom::Var(v) => avals[v.0 as usize].shape == avals[e.outputs[0].0 as usize].shape,
-            Atom::Lit(_) => false,
-        };
-        let mut reshapes = self.equations.iter().filter(|e| matches!(e.prim, Prim::Reshape(_)));
-        self.avals.iter().zip(avals).all(|(a, b)| extents::alike(&a.shape, &b.shape))
-            && reshapes.all(|e| is_same(e, &self.avals) == is_same(e, avals))
     }
     /// What running it does besides computing its outputs.
     pub fn effect(&self) -> Effect {
@@ -231,42 +172,25 @@ impl Graph {
     }
     /// What the rule of an equation's primitive says of its outputs.
     pub fn infer(&self, e: &Equation) -> Result<SmallVec<[Aval; 1]>> {
-        infer(e, &self.avals)
+        infer(e, |a| self.aval_of(a))
+    }
+    /// Whether that is what they are.
+    pub(crate) fn is_inferred(&self, e: &Equation) -> bool {
+        self.infer(e).is_ok_and(|avals| avals.iter().eq(e.outputs.iter().map(|&v| &self.avals[v.0 as usize])))
     }
 }
 
-/// Gives the outputs of an equation the avals that follow from those of its inputs, of which only the shapes have changed.
-fn infer_again(e: &Equation, avals: &mut [Aval]) -> Result<()> {
-    // Elementwise operations on operands of one shape, as most are, have that shape.
-    if e.prim.is_elementwise() {
-        let mut shapes = e.inputs.iter().filter_map(|a| a.var()).map(|v| &avals[v.0 as usize].shape);
-        if let Some(first) = shapes.next()
-            && shapes.all(|shape| shape == first)
-        {
-            let shape = Shape::from_slice(first);
-            let out = &mut avals[e.outputs[0].0 as usize];
-            out.shape = shape;
-            if out.is_addressable() {
-                return Ok(());
-            }
-        }
-    }
-    let inferred = infer(e, avals)?;
-    e.outputs.iter().zip(inferred).for_each(|(v, aval)| avals[v.0 as usize] = aval);
-    Ok(())
-}
-
-fn aval_of<'a>(atom: &Atom, avals: &'a [Aval]) -> &'a Aval {
+pub(crate) fn aval_of<'a>(atom: &Atom, avals: &'a [Aval]) -> &'a Aval {
     match atom {
         Atom::Var(v) => &avals[v.0 as usize],
         Atom::Lit(s) => Aval::of_scalars(s.dtype),
     }
 }
 
-/// The same, of an equation over variables of these avals.
-fn infer(e: &Equation, avals: &[Aval]) -> Result<SmallVec<[Aval; 1]>> {
-    let inputs: SmallVec<[&Aval; 3]> = small(e.inputs.iter().map(|a| aval_of(a, avals)));
-    let shapes: SmallVec<[&Aval; 1]> = small(e.shapes.iter().map(|v| &avals[v.0 as usize]));
+/// What the rule of an equation's primitive says of its outputs, for operands of these avals.
+pub(crate) fn infer<'a>(e: &Equation, aval_of: impl Fn(&Atom) -> &'a Aval) -> Result<SmallVec<[Aval; 1]>> {
+    let inputs: SmallVec<[&Aval; 3]> = small(e.inputs.iter().map(&aval_of));
+    let shapes: SmallVec<[&Aval; 1]> = small(e.shapes.iter().map(|&v| aval_of(&v.into())));
     e.prim.infer(&inputs, &shapes).map_err(|err| match e.meta.location.place() {
         Some((file, line)) => err.at(format!("{file}:{line}")),
         None => err,

@@ -13,6 +13,7 @@
 pub mod aval;
 pub mod builder;
 pub mod elementwise;
+mod equations;
 mod extents;
 pub mod graph;
 pub mod inline;
@@ -24,6 +25,7 @@ pub mod prim;
 pub mod prims;
 pub mod print;
 mod prune;
+mod rebind;
 #[doc(hidden)]
 pub mod testing;
 mod verify;
@@ -31,6 +33,7 @@ mod verify;
 pub use aval::{Aval, Dim};
 pub use builder::Builder;
 pub use elementwise::{Accepts, Binary, Partial, Ternary, Unary};
+pub use equations::Equations;
 pub use extents::{AnyShapes, Place};
 pub use graph::{Atom, Effect, Equation, Graph, Meta, Var};
 pub use inline::Inlined;
@@ -40,3 +43,4 @@ pub use pointwise::{Index, Ix, Lane, Pointwise};
 pub use prim::{Lowering, Prim, Primitive, Tangents, TransposeCx, VmapOut};
 pub use print::Text;
 pub use prune::prune;
+pub use rebind::Rebound;

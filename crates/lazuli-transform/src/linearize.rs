@@ -100,7 +100,7 @@ pub(crate) fn linearize_for(
         inputs: needed.iter().chain(directions_in).copied().collect(),
         avals: joint.avals,
         constants: 0,
-        equations: linear_equations,
+        equations: linear_equations.into(),
         outputs: results,
     };
     Ok(Linearized { forward: prune(forward), residuals, linear: prune(linear), tangents: directions })

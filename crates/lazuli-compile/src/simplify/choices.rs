@@ -42,7 +42,7 @@ pub(super) fn narrowed(graph: Graph) -> Graph {
         kept.push(e);
     }
     kept.reverse();
-    prune(Graph { equations: kept, ..graph })
+    prune(Graph { equations: kept.into(), ..graph })
 }
 
 fn narrow(e: &Equation, cond: &Cond, live: &[bool]) -> Equation {

@@ -6,6 +6,7 @@ use crate::extents::{AnyShapes, alike};
 use crate::graph::{Atom, Effect, Graph};
 use crate::param::Params;
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
+use crate::rebind::Rebound;
 use lazuli_kernel::{Error, Result, Shape, small};
 use smallvec::SmallVec;
 use std::any::Any;
@@ -182,27 +183,23 @@ impl Call {
     }
     /// The avals of the outputs for inputs of these avals, as [`Graph::rebound_avals`].
     pub fn rebound_avals(&self, inputs: &[&Aval], alike: bool) -> Result<Option<SmallVec<[Aval; 1]>>> {
-        let avals = match self.rule {
+        let given = || inputs.iter().map(|a| &a.shape[..]);
+        let body = match self.rule {
             Some(_) => self.lasts(inputs)?,
-            None => self.graph.rebound_avals(inputs.iter().map(|a| &a.shape[..]), alike)?,
+            None => self.graph.rebound_avals(given(), alike)?,
         };
-        let Some(avals) = avals else { return Ok(None) };
-        let outputs: SmallVec<[Aval; 1]> = small(self.graph.outputs.iter().map(|a| match a {
-            Atom::Var(v) => avals[v.0 as usize].clone(),
-            Atom::Lit(_) => self.graph.aval(*a),
-        }));
+        let Some(body) = body else { return Ok(None) };
+        let outputs = body.output_avals();
         if let Derivative::Custom { vjp, jvp } = &self.derivative {
-            let given: SmallVec<[&[usize]; 8]> = small(inputs.iter().map(|a| &a.shape[..]));
-            let results: SmallVec<[&[usize]; 2]> = small(outputs.iter().map(|a| &a.shape[..]));
-            if let Some(vjp) = vjp {
-                let shapes = given.iter().chain(&results).chain(&results).copied();
-                if vjp.rebound_avals(shapes, alike)?.is_none() {
-                    return Ok(None);
-                }
+            let results = || outputs.iter().map(|a| &a.shape[..]);
+            if let Some(vjp) = vjp
+                && vjp.rebound_avals(given().chain(results()).chain(results()), alike)?.is_none()
+            {
+                return Ok(None);
             }
             if let Some(jvp) = jvp {
                 let primals = jvp.inputs.len() - self.graph.inputs.len();
-                if jvp.rebound_avals(given.iter().chain(&given[..primals]).copied(), alike)?.is_none() {
+                if jvp.rebound_avals(given().chain(given().take(primals)), alike)?.is_none() {
                     return Ok(None);
                 }
             }
@@ -210,7 +207,7 @@ impl Call {
         Ok(Some(outputs))
     }
     /// The avals of the variables of a ruled call's body for inputs of these avals, if it is what the rule would make for them.
-    fn lasts(&self, inputs: &[&Aval]) -> Result<Option<Vec<Aval>>> {
+    fn lasts(&self, inputs: &[&Aval]) -> Result<Option<Rebound<'_>>> {
         let Some(Rule { make, fixed: Some(fixed) }) = &self.rule else { return Ok(None) };
         let own = |k: usize| self.graph.shape_of(self.graph.inputs[k]);
         let is_fixed = |&(k, axis): &(usize, usize)| own(k)[axis] == inputs[k].shape[axis];
@@ -222,11 +219,12 @@ impl Call {
             return Ok(None);
         }
         // What is refused is for the rule to refuse.
-        let shapes = || inputs.iter().map(|a| &a.shape[..]);
-        let Ok(Some(avals)) = self.graph.rebound_avals(shapes(), true) else { return Ok(None) };
+        let body = self.graph.rebound_avals(inputs.iter().map(|a| &a.shape[..]), true).unwrap_or(None);
         #[cfg(debug_assertions)]
-        self.check_lasting(&**make, inputs);
-        Ok(Some(avals))
+        if body.is_some() {
+            self.check_lasting(&**make, inputs);
+        }
+        Ok(body)
     }
     /// Checks that the body is what its rule would make anew.
     #[cfg(debug_assertions)]
