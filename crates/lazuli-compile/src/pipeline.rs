@@ -117,6 +117,7 @@ fn stages(
     let mut program = lower(&graph, inputs, &schedule.groups, options, mode == Mode::Branch, recall)?;
     done("lower");
     if let Some(draft) = &mut draft {
+        draft.is_plain = matches!(graph, Cow::Borrowed(_));
         draft.kernels = kernels(&program);
     }
     let joined = if options.fuse { beside(&mut program) } else { Joined::new() };

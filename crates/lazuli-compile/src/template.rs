@@ -37,6 +37,7 @@ type Kernels = Vec<Option<Arc<Kernel>>>;
 /// Notes a template while a graph is compiled.
 #[derive(Debug, Default)]
 pub(crate) struct Draft {
+    pub is_plain: bool,
     pub recipes: Recipes,
     pub kernels: Kernels,
 }
@@ -44,14 +45,13 @@ pub(crate) struct Draft {
 impl Draft {
     pub fn finish(
         self,
-        graph: &Cow<Graph>,
+        graph: &Graph,
         inputs: &[Layout],
         schedule: Arc<Schedule>,
         joined: Joined,
         memory: Arrangement,
     ) -> Template {
-        let Draft { recipes, kernels } = self;
-        let is_plain = matches!(graph, Cow::Borrowed(_));
+        let Draft { is_plain, recipes, kernels } = self;
         let (pattern, inputs) = (Pattern::of(graph), inputs.to_vec());
         Template { is_plain, pattern, schedule, inputs, recipes, kernels, joined, memory }
     }
