@@ -23,20 +23,24 @@ mod cost;
 mod loops;
 mod merge;
 mod order;
+mod points;
 mod product;
 mod pull;
 mod reads;
+mod schedule;
 
 use crate::lower::lowering;
 use classes::Class;
-use cost::cost;
 use lazuli_ir::prim::Library;
-use lazuli_ir::{Atom, Effect, Equation, Graph, Lowering, Prim, Shape, Var, shape, small};
+use lazuli_ir::{Atom, Effect, Equation, Graph, Lowering, Shape, Var};
 use lazuli_kernel::ScatterOp;
 use lazuli_kernel::hash::Map;
 use loops::{Loop, Mask};
+use points::regroups;
 use reads::Reads;
-use smallvec::{SmallVec, smallvec};
+use schedule::boundaries;
+pub(crate) use schedule::{Group, Schedule, apart};
+use smallvec::SmallVec;
 
 /// Limits of one kernel.
 pub(crate) const MOST_OPERANDS: usize = 64;
@@ -46,52 +50,6 @@ pub(crate) const MOST_INSTRUCTIONS: u32 = 4096;
 const SMALL: usize = 4096;
 /// The same for views, which cost nothing.
 const MOST_VIEWS: usize = 16;
-
-/// One kernel (or library call).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Group {
-    /// The equations that are more than pointwise: none for a map.
-    pub anchors: SmallVec<[u32; 1]>,
-    /// Variables that are stored.
-    pub stores: SmallVec<[Var; 2]>,
-    /// Variables, of as many elements as the loop space, where the axes of which end its own should be split.
-    pub splits: SmallVec<[Var; 1]>,
-    /// All equations computed here, in order.
-    pub members: Vec<u32>,
-}
-
-/// Groups in the order in which they run, and why neighbours are not one.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Schedule {
-    pub groups: Vec<Group>,
-    /// Of variables that are stored: why they could not stay within a kernel.
-    pub reasons: Vec<(Var, &'static str)>,
-}
-
-impl Schedule {
-    /// Whether loops can be split where they are to be split, for other extents than those that it was made for.
-    pub fn can_split(&self, graph: &Graph) -> bool {
-        let nests = |group: &Group| {
-            let Some(&first) = group.splits.first() else { return true };
-            let size = |v: Var| graph.avals[v.0 as usize].size();
-            let alike = group.stores.iter().chain(&group.splits).filter(|&&v| size(v) == size(first));
-            nested(alike.flat_map(|&v| boundaries(graph.shape_of(v)))).is_some()
-        };
-        self.groups.iter().all(nests)
-    }
-}
-
-/// Every equation by itself.
-pub(crate) fn apart(graph: &Graph) -> Schedule {
-    let group = |(i, e): (usize, &Equation)| {
-        let anchors = match lowering(graph, i as u32) {
-            Lowering::Pointwise => smallvec![],
-            _ => smallvec![i as u32],
-        };
-        Group { anchors, stores: e.outputs.iter().copied().collect(), splits: smallvec![], members: vec![i as u32] }
-    };
-    Schedule { groups: graph.equations.iter().enumerate().map(group).collect(), reasons: Vec::new() }
-}
 
 /// Groups the equations of a graph without calls, within `regions` if there are any.
 pub(crate) fn fuse(graph: &Graph, regions: &[u32]) -> Schedule {
@@ -388,60 +346,6 @@ impl<'a> Fuser<'a> {
         id
     }
 
-    /// A view costs nothing and goes wherever it is needed. If it is needed in memory its source has to be there, and it needs no kernel: unless it is
-    /// an output much smaller than a source that nobody else wants.
-    fn view(&mut self, i: u32, e: &Equation) {
-        let v = e.outputs[0];
-        let Atom::Var(source) = e.inputs[0] else { return self.pointwise(i, e) };
-        let (stored, floor) = (self.stored[v.0 as usize], self.floors[v.0 as usize]);
-        let smaller = shape::size(self.shape(v)) < shape::size(self.shape(source));
-        if stored && smaller && !self.is_stored_anyway(source) {
-            return self.pointwise(i, e);
-        }
-        if stored {
-            self.require(source, floor, "a view of it is needed in memory");
-        }
-        if self.is_input(source) {
-            return;
-        }
-        let demands = self.demands(v);
-        let many = demands.len() > MOST_VIEWS;
-        for d in demands {
-            let regroup = regroups(&e.prim) && !same_points(self.shape(v), self.shape(source));
-            let k = self.kernel(d.kernel);
-            let splits = k.is_map() && k.stores_at(d.class);
-            let far = !self.is_near(i, d.kernel);
-            if many || far || regroup && !(splits && self.split(d.kernel, source)) {
-                let above = self.kernel(d.kernel).height + 1;
-                let why =
-                    if far { "another call or stream needs it" } else { "it is regrouped across the loop's axes" };
-                self.require(source, above, why);
-                if many {
-                    continue;
-                }
-                if regroup {
-                    // What is in memory is seen through the view's own strides.
-                    self.kernels[d.kernel as usize].reads.insert(source);
-                    continue;
-                }
-            }
-            self.place(i, d, 0);
-        }
-    }
-
-    /// Splits a map's loop axes where those of `v` end; false if they do not nest.
-    fn split(&mut self, kernel: u32, v: Var) -> bool {
-        let shape = self.shape(v);
-        let k = &mut self.kernels[kernel as usize];
-        if k.is_epilogue {
-            return false;
-        }
-        let Some(all) = nested(k.boundaries.iter().copied().chain(boundaries(shape))) else { return false };
-        k.boundaries = all;
-        k.group.splits.push(v);
-        true
-    }
-
     fn is_input(&self, v: Var) -> bool {
         self.producers[v.0 as usize] == NONE
     }
@@ -450,47 +354,6 @@ impl<'a> Fuser<'a> {
     fn is_stored_anyway(&self, v: Var) -> bool {
         let producer = self.producers[v.0 as usize];
         producer == NONE || self.stored[v.0 as usize] || !self.is_pointwise(producer)
-    }
-
-    fn pointwise(&mut self, i: u32, e: &Equation) {
-        let v = e.outputs[0];
-        let mut demands = self.demands(v);
-        let far: SmallVec<[u32; 2]> = small(demands.iter().map(|d| d.kernel).filter(|&k| !self.is_near(i, k)));
-        for kernel in far {
-            let above = self.kernel(kernel).height + 1;
-            self.require(v, above, "another call or stream needs it");
-            demands.retain(|d| d.kernel != kernel);
-        }
-        let stored = self.stored[v.0 as usize];
-        if demands.is_empty() && !stored {
-            return;
-        }
-        self.expect_rows(i, v, &demands);
-        let cost = cost(self.graph, e);
-        if !stored {
-            self.share_loop(&mut demands);
-            match self.pull(&demands, e, v, cost) {
-                Ok(placements) => return placements.into_iter().for_each(|p| self.place(i, p, cost)),
-                Err(why) => self.reasons.push((v, why)),
-            }
-        }
-        self.raise_over_host(v, &demands, |f, d| f.stores_at(d));
-        let height = self.height_for(v, &demands);
-        let joined = self.join(&mut demands, height, i, e, cost);
-        let kernel = match joined {
-            Some(kernel) => kernel,
-            None => {
-                let nest = Loop::map(self.shape(v));
-                let own = Class::On(nest.axes.all());
-                let kernel = self.new_kernel(i, Some(nest), self.shape(v), self.above(v, &demands));
-                demands = smallvec![Placement { kernel, class: own, spent: 0, along_row: false }];
-                kernel
-            }
-        };
-        let here = demands.into_iter().filter(|d| self.find(d.kernel) == kernel);
-        let placements: SmallVec<[Placement; 2]> = small(here.map(|d| Placement { kernel, ..d }));
-        placements.into_iter().for_each(|p| self.place(i, p, cost));
-        self.store(kernel, v);
     }
 
     fn stores_at(&self, d: &Placement) -> bool {
@@ -584,29 +447,4 @@ fn operands(e: &Equation) -> impl Iterator<Item = Var> + '_ {
 /// Whether shapes agree but for axes of extent 1.
 pub(crate) fn same_points(a: &[usize], b: &[usize]) -> bool {
     a == b || a.iter().filter(|&&n| n != 1).eq(b.iter().filter(|&&n| n != 1))
-}
-
-/// Views that keep the elements in their row-major order.
-fn regroups(prim: &Prim) -> bool {
-    matches!(prim, Prim::Reshape(_) | Prim::Flatten(_) | Prim::Unflatten(_) | Prim::ExpandDims(_) | Prim::Squeeze(_))
-}
-
-/// Boundaries in order, if each is a multiple of the one before.
-fn nested(all: impl Iterator<Item = usize>) -> Option<SmallVec<[usize; 4]>> {
-    let mut all: SmallVec<[usize; 4]> = all.collect();
-    all.sort_unstable();
-    all.dedup();
-    all.windows(2).all(|w| w[1].is_multiple_of(w[0])).then_some(all)
-}
-
-/// Where the axes of a shape end, in elements counted from the end; none if it is empty.
-fn boundaries(shape: &[usize]) -> SmallVec<[usize; 4]> {
-    let mut ends: SmallVec<[usize; 4]> = SmallVec::new();
-    let mut n = 1;
-    for &extent in shape.iter().rev().filter(|&&n| n != 1) {
-        ends.push(n);
-        n *= extent;
-    }
-    ends.push(n);
-    if n == 0 { SmallVec::new() } else { ends }
 }
