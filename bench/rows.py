@@ -86,6 +86,8 @@ ROWS = [
     Row("fresh function", "fresh_function", sampling="each"),
     Row("fresh lambda, same arithmetic", "fresh_lambda", sampling="each"),
     Row("new shape, same function", "new_shape", sampling="each"),
+    Row("new shape, shapeless function", "shapeless", sampling="each"),
+    Row("new batch, shapeless train step", "shapeless_step", sampling="each"),
     *(
         Row(f"fresh function of {count // 1000}k ops", "deep", {"operations": count}, sampling="each")
         for count in (1_000, 10_000, 100_000)

@@ -31,14 +31,15 @@ def programs(package):
     def matmul(n):
         return both(lambda a, b: a @ b, uniform(n, n), uniform(n, n))
 
-    def train_mlp(optimizer):
+    def train_step(layers, optimizer, **compile):
+        """A step of training of an MLP; compiled with these options, if there are any."""
         nn = importlib.import_module(f"{package}.nn")
         optimizers = importlib.import_module(f"{package}.optimizers")
 
         class MLP(nn.Module):
             def __init__(self):
                 super().__init__()
-                self.layers = [nn.Linear(784, 256), nn.Linear(256, 256), nn.Linear(256, 10)]
+                self.layers = [nn.Linear(*sizes) for sizes in itertools.pairwise(layers)]
 
             def __call__(self, x):
                 for layer in self.layers[:-1]:
@@ -48,27 +49,34 @@ def programs(package):
         def loss(model, x, y):
             return nn.losses.cross_entropy(model(x), y, reduction="mean")
 
-        x, y = uniform(256, 784), mx.random.randint(0, 10, (256,))
+        model = MLP()
+        opt = {
+            "sgd": lambda: optimizers.SGD(learning_rate=0.01, momentum=0.9),
+            "adam": lambda: optimizers.Adam(learning_rate=0.001),
+        }[optimizer]()
+        state = [model.state, opt.state]
+        value_and_grad = nn.value_and_grad(model, loss)
+
+        def step(x, y):
+            value, gradients = value_and_grad(model, x, y)
+            opt.update(model, gradients)
+            return value
+
+        step = mx.compile(step, inputs=state, outputs=state, **compile) if compile else step
+        return lambda x, y: mx.eval(step(x, y), state)
+
+    def batch(rows, features):
+        x, y = uniform(rows, features), mx.random.randint(0, 10, (rows,))
         mx.eval(y)
+        return x, y
 
-        def make(compile):
-            model = MLP()
-            opt = {
-                "sgd": lambda: optimizers.SGD(learning_rate=0.01, momentum=0.9),
-                "adam": lambda: optimizers.Adam(learning_rate=0.001),
-            }[optimizer]()
-            state = [model.state, opt.state]
-            value_and_grad = nn.value_and_grad(model, loss)
-
-            def step(x, y):
-                value, gradients = value_and_grad(model, x, y)
-                opt.update(model, gradients)
-                return value
-
-            step = mx.compile(step, inputs=state, outputs=state) if compile else step
-            return lambda: mx.eval(step(x, y), state)
-
-        return {"eager": make(False), "compiled": make(True)}
+    def train_mlp(optimizer):
+        x, y = batch(256, 784)
+        steps = {
+            "eager": train_step((784, 256, 256, 10), optimizer),
+            "compiled": train_step((784, 256, 256, 10), optimizer, shapeless=False),
+        }
+        return {mode: partial(step, x, y) for mode, step in steps.items()}
 
     def transformer():
         parameters = {name: uniform(*shape) * 0.05 for name, shape in formulas.WEIGHTS.items()}
@@ -94,6 +102,18 @@ def programs(package):
         compiled, lengths = mx.compile(partial(formulas.gelu, mx)), itertools.count(1000)
         return {"compiled": (run, lambda: (compiled, uniform(next(lengths))))}
 
+    def shapeless():
+        compiled = mx.compile(partial(formulas.gelu, mx), shapeless=True)
+        lengths, known = itertools.count(1000), uniform(1000)
+        modes = {"compiled": (run, lambda: (compiled, uniform(next(lengths))))}
+        return modes | {"repeated": (run, lambda: (compiled, known))} if package == "lazuli" else modes
+
+    def shapeless_step():
+        step = train_step((32, 64, 64, 10), "adam", shapeless=True)
+        rows, known = itertools.count(16), batch(16, 32)
+        modes = {"compiled": (step, lambda: batch(next(rows), 32))}
+        return modes | {"repeated": (step, lambda: known)} if package == "lazuli" else modes
+
     def deep(operations):
         # What MLX does not finish in a minute is not asked of it.
         if package == "mlx" and operations > 1000:
@@ -111,5 +131,6 @@ def programs(package):
         return modes | {"simplify and fuse": (stages, fresh)} if package == "lazuli" else modes
 
     return {function.__name__: function for function in (
-        formula, scalars, matmul, train_mlp, transformer, first_call, fresh_function, fresh_lambda, new_shape, deep,
+        formula, scalars, matmul, train_mlp, transformer, first_call, fresh_function, fresh_lambda, new_shape,
+        shapeless, shapeless_step, deep,
     )}  # fmt: skip

@@ -51,27 +51,38 @@ def matmul(n):
     return both(lambda a, b: a @ b, torch.rand(n, n), torch.rand(n, n))
 
 
+def train_step(layers, optimizer, **compile):
+    """A step of training of an MLP; compiled with these options, if there are any."""
+    model = torch.nn.Sequential()
+    for inputs, outputs in itertools.pairwise(layers):
+        model.extend([torch.nn.Linear(inputs, outputs), torch.nn.ReLU()])
+    model.pop(-1)
+    opt = {
+        "sgd": lambda: torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9),
+        "adam": lambda: torch.optim.Adam(model.parameters(), lr=0.001),
+    }[optimizer]()
+
+    def step(x, y):
+        opt.zero_grad()
+        loss = torch.nn.functional.cross_entropy(model(x), y)
+        loss.backward()
+        opt.step()
+        return loss
+
+    return torch.compile(step, **compile) if compile else step
+
+
+def batch(rows, features):
+    return torch.rand(rows, features), torch.randint(0, 10, (rows,))
+
+
 def train_mlp(optimizer):
-    x, y = torch.rand(256, 784), torch.randint(0, 10, (256,))
-
-    def make(compile):
-        linear, relu = torch.nn.Linear, torch.nn.ReLU
-        model = torch.nn.Sequential(linear(784, 256), relu(), linear(256, 256), relu(), linear(256, 10))
-        opt = {
-            "sgd": lambda: torch.optim.SGD(model.parameters(), lr=0.01, momentum=0.9),
-            "adam": lambda: torch.optim.Adam(model.parameters(), lr=0.001),
-        }[optimizer]()
-
-        def step():
-            opt.zero_grad()
-            loss = torch.nn.functional.cross_entropy(model(x), y)
-            loss.backward()
-            opt.step()
-            return loss
-
-        return torch.compile(step) if compile else step
-
-    return {"eager": make(False), "compiled": make(True)}
+    x, y = batch(256, 784)
+    steps = {
+        "eager": train_step((784, 256, 256, 10), optimizer),
+        "compiled": train_step((784, 256, 256, 10), optimizer, dynamic=None),
+    }
+    return {mode: partial(step, x, y) for mode, step in steps.items()}
 
 
 def transformer():
@@ -112,7 +123,18 @@ def new_shape():
     return {"compiled": (run, lambda: (compiled, torch.rand(next(lengths))))}
 
 
+def shapeless():
+    compiled, lengths = torch.compile(partial(formulas.gelu, torch), dynamic=True), itertools.count(1000)
+    return {"compiled": (run, lambda: (compiled, torch.rand(next(lengths))))}
+
+
+def shapeless_step():
+    step, rows = train_step((32, 64, 64, 10), "adam", dynamic=True), itertools.count(16)
+    return {"compiled": (step, lambda: batch(next(rows), 32))}
+
+
 def programs():
     return {function.__name__: function for function in (
         formula, scalars, matmul, train_mlp, transformer, first_call, fresh_function, fresh_lambda, new_shape,
+        shapeless, shapeless_step,
     )}  # fmt: skip
