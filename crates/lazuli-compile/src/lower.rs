@@ -9,6 +9,7 @@
 mod again;
 mod body;
 mod finish;
+mod numbers;
 mod outside;
 mod places;
 mod reduce;
@@ -16,13 +17,16 @@ mod write;
 
 use crate::fuse::Group;
 use crate::pipeline::{Compiled, Options};
-use again::{Axis, Notes, Recipe, Subject};
+use again::{Notes, Recipe};
 pub(crate) use again::{Recall, Recipes};
 use body::{Body, Part};
 pub(crate) use finish::{Bound, Launch, Operands};
 use finish::{Ending, finish};
+use lazuli_ir::number::fixed;
 use lazuli_ir::prim::Library;
-use lazuli_ir::{Atom, Aval, Error, Graph, Index, Ix, Lane, Lowering, Result, Shape, Var, shape, small};
+use lazuli_ir::{
+    Atom, Aval, Error, Extents, Graph, Index, Ix, Lane, Lowering, Number, Result, Shape, Var, shape, small,
+};
 use lazuli_kernel::{DType, HostCall, Layout, Nest, Plan, Role, Store, Value};
 pub(crate) use outside::transpose_of;
 use places::Places;
@@ -251,37 +255,33 @@ impl<'a> Lowerer<'a> {
             return Ok(());
         }
         let mut body = self.body();
-        let space = &self.aval(first).shape;
-        let mut shapes = self.boundaries(&stores);
-        shapes.extend(splits.iter().map(|&v| graph.shape_of(v).as_slice()));
-        let at = body.begin(space, &shapes);
-        let written = self.eval_all(&mut body, &stores, &at, space);
+        let space = body.extents(graph, first.into());
+        let boundaries = self.boundaries(&stores).into_iter().chain(splits.iter().copied());
+        let shapes: SmallVec<[Extents; 4]> = small(boundaries.map(|v| body.extents(graph, v.into())));
+        let at = body.begin(&space, &shapes);
+        let written = self.eval_all(&mut body, &stores, &at, &space);
         let nest = Nest::Map { stores: self.store(&mut body, &written) };
-        let axes = axes_of(first, 0..space.len());
-        self.launch_noted(body, nest, Subject { stores: &stores, axes: [&axes, &[]], looked_at: splits });
+        self.launch_noted(body, nest, &stores);
         Ok(())
     }
 
-    /// Shapes that the loop axes should be split for, so that reshapes between what is computed here stay affine.
-    fn boundaries<'b>(&self, stores: &[Var]) -> SmallVec<[&'b [usize]; 4]>
-    where
-        'a: 'b,
-    {
-        let mut shapes: SmallVec<[&'b [usize]; 4]> = SmallVec::new();
+    /// Variables for whose shapes the loop axes should be split, so that reshapes between what is computed here stay affine.
+    fn boundaries(&self, stores: &[Var]) -> SmallVec<[Var; 4]> {
+        let mut shaped: SmallVec<[Var; 4]> = SmallVec::new();
         for &v in stores {
-            let shape: &'b [usize] = &self.graph.avals[v.0 as usize].shape;
-            shapes.push(shape);
+            shaped.push(v);
             let e = &self.graph.equations[self.places.producer(v) as usize];
             if let (true, Some(Atom::Var(input))) = (e.prim.is_view(), e.inputs.first()) {
-                shapes.push(&self.graph.avals[input.0 as usize].shape);
+                shaped.push(*input);
             }
         }
-        shapes
+        shaped
     }
 
-    /// The loop index of an array of shape `from` as that of one of shape `to`, of as many elements.
-    fn reindex(&mut self, body: &mut Body, at: &[Ix], from: &[usize], to: &[usize]) -> Index {
-        body.reshape(self.graph, &mut self.places, at, from, to)
+    /// The loop index of an array of shape `from` as that of an atom of as many elements.
+    fn reindex(&mut self, body: &mut Body, at: &[Ix], from: &[Number], to: Atom) -> Index {
+        let to = body.extents(self.graph, to);
+        body.reshape(self.graph, &mut self.places, at, from, &to)
     }
 
     /// Declares the outputs and gives each variable its place.
@@ -303,25 +303,30 @@ impl<'a> Lowerer<'a> {
     }
 
     fn launch(&mut self, body: Body, nest: Nest) {
-        self.launch_noted(body, nest, Subject { stores: &[], axes: [&[], &[]], looked_at: &[] });
+        self.launch_noted(body, nest, &[]);
     }
 
-    /// A launch, noted if that is wanted.
-    fn launch_noted(&mut self, body: Body, nest: Nest, subject: Subject) {
+    /// A launch that stores these variables, noted if that is wanted.
+    fn launch_noted(&mut self, mut body: Body, nest: Nest, stores: &[Var]) {
         let kept = body.loops.len() - nest.reduced() as usize;
         if !body.loops[..kept].contains(&0) {
             let (launch, ending) = finish(&body, nest, false);
-            self.note(subject, &body, &launch, ending);
+            self.note(stores, &mut body, &launch, ending, None);
             self.work.push(Work::Launch(launch));
         }
         self.spare = body;
     }
 
-    /// Notes a launch.
-    fn note(&mut self, subject: Subject, body: &Body, launch: &Launch, ending: Ending) {
-        if let (Recall::Note(recipes), Some(&first)) = (&mut self.recall, subject.stores.first())
-            && let Some(recipe) = Recipe::new(self.graph, subject, body, launch, ending)
-        {
+    /// Notes a launch that stores these variables. `given` lies in a place that only this launch knows.
+    fn note(&mut self, stores: &[Var], body: &mut Body, launch: &Launch, ending: Ending, given: Option<(Var, &Place)>) {
+        let (Recall::Note(recipes), Some(&first)) = (&mut self.recall, stores.first()) else { return };
+        let (graph, places) = (self.graph, &mut self.places);
+        let mut lies = |v: Var, role| match (role, given) {
+            (Role::In, Some((own, place))) if own == v => Some(place.layout.clone()),
+            (Role::In, _) => Some(places.of(graph, v)?.layout.clone()),
+            _ => Some(Layout::row(graph.shape_of(v).clone())),
+        };
+        if let Some(recipe) = Recipe::new(stores, body, launch, ending, &mut lies) {
             recipes.insert(first, recipe);
         }
     }
@@ -363,11 +368,11 @@ impl<'a> Lowerer<'a> {
         body: &mut Body,
         variables: &[Var],
         at: &[Ix],
-        space: &[usize],
+        space: &[Number],
     ) -> SmallVec<[(Var, Lane, Index); 4]> {
         let mut written = SmallVec::new();
         for &v in variables {
-            let at = self.reindex(body, at, space, &self.aval(v).shape);
+            let at = self.reindex(body, at, space, v.into());
             let lane = body.eval(self.graph, &mut self.places, v, &at);
             written.push((v, lane, at));
         }
@@ -381,7 +386,7 @@ impl<'a> Lowerer<'a> {
     /// A copy with conversion from one place to another of the same shape.
     fn convert(&mut self, from: &Place, from_dtype: DType, to: &Place, to_dtype: DType) {
         let mut body = self.body();
-        let at = body.begin(&from.layout.shape, &[]);
+        let at = body.begin(&fixed(&from.layout.shape), &[]);
         let lane = body.load(None, from, from_dtype, &at, None);
         let lane = match lane {
             Lane::Real(x) => Lane::Real(body.emit.cast(to_dtype, x)),
@@ -402,7 +407,7 @@ impl<'a> Lowerer<'a> {
     fn input_into(&mut self, anchor: u32, place: &Place, dtype: DType) -> (Body, Nest) {
         let graph = self.graph;
         let mut body = self.body();
-        let at = body.begin(&place.layout.shape, &[]);
+        let at = body.begin(&fixed(&place.layout.shape), &[]);
         let lane = body.operand(graph, &mut self.places, anchor, 0, &at);
         let lane = match lane {
             Lane::Real(x) => Lane::Real(body.emit.cast(dtype, x)),
@@ -412,11 +417,6 @@ impl<'a> Lowerer<'a> {
         store_lane(&mut body, None, place, lane, &at, &mut stores);
         (body, Nest::Map { stores })
     }
-}
-
-/// These axes of a variable.
-fn axes_of(v: Var, axes: impl Iterator<Item = usize>) -> SmallVec<[Axis; 4]> {
-    small(axes.map(|axis| (v, axis)))
 }
 
 pub(crate) fn lowering(graph: &Graph, equation: u32) -> Lowering {

@@ -4,7 +4,9 @@
 //! value of the output at this index?*, by asking for values of their inputs at indices of their own. Whether an input is then
 //! loaded from memory or computed on the spot (fused) is the compiler's choice, hidden behind [`Pointwise::input`].
 
-use lazuli_kernel::{BinaryOp, DType, Emit, Scalar, Value, small};
+use crate::extents::Place;
+use crate::number::{self, Extents, Number, Operation, Relation};
+use lazuli_kernel::{BinaryOp, DType, Emit, Value, small};
 use smallvec::{SmallVec, smallvec};
 
 /// A number of the straight line: one value, or the two parts of a complex one. f16 and bf16 values are kept in their own dtype;
@@ -66,10 +68,20 @@ pub fn aligned(operand: &[usize], at: &[Ix]) -> Index {
 /// Position along one axis.
 #[derive(Debug, PartialEq, Eq, Hash)]
 pub enum Ix {
-    /// `constant + Σ coefficient · loop counter`: becomes strides and an offset of a load, run-time numbers.
-    Affine { constant: isize, terms: SmallVec<[(u32, isize); 2]> },
+    /// `constant + Σ factor · loop counter`: becomes strides and an offset of a load, run-time numbers.
+    Affine { constant: Number, terms: Terms },
     /// An i64 value of the straight line; loads at it are clamped by the kernel IR.
     Computed(Value),
+}
+
+/// The linear part of an affine position.
+pub type Terms = SmallVec<[Term; 2]>;
+
+/// The counter of a loop axis times a factor.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Term {
+    pub axis: u32,
+    pub factor: Number,
 }
 
 // Copies the terms as they lie: the derived one takes them one by one.
@@ -85,11 +97,11 @@ impl Clone for Ix {
 
 impl Ix {
     pub fn constant(constant: isize) -> Self {
-        Ix::Affine { constant, terms: SmallVec::new() }
+        Ix::Affine { constant: Number::fixed(constant), terms: SmallVec::new() }
     }
     /// The counter of a loop axis.
     pub fn axis(axis: u32) -> Self {
-        Ix::Affine { constant: 0, terms: smallvec![(axis, 1)] }
+        Ix::Affine { constant: Number::ZERO, terms: smallvec![Term { axis, factor: Number::ONE }] }
     }
 }
 
@@ -97,6 +109,9 @@ impl Ix {
 pub type Index = SmallVec<[Ix; 4]>;
 
 /// What a primitive's lowering may ask for.
+///
+/// A lowering may hold for other extents. It goes by ranks, dtypes and parameters of the primitive as it likes, and by which extents are 0, 1 and equal to one another. All else that it makes of
+/// extents it makes of [`Number`]s, which it asks for by [`extent`](Self::extent), and what it decides by them it decides by [`holds`](Self::holds).
 pub trait Pointwise {
     /// The value of input `k` at an index of that input (as many entries as it has axes).
     fn input(&mut self, k: usize, at: &[Ix]) -> Lane;
@@ -114,45 +129,101 @@ pub trait Pointwise {
     /// The straight line being written.
     fn emit(&mut self) -> &mut Emit;
     /// A number that depends on shapes or parameters: becomes a run-time parameter, so that it is not part of the machine code.
-    fn number(&mut self, value: Scalar) -> Value;
+    fn number(&mut self, dtype: DType, number: Number) -> Value;
     /// The i64 value of a position.
     fn position(&mut self, at: &Ix) -> Value;
+    /// An extent of the equation.
+    fn extent(&mut self, place: Place) -> Number {
+        Number::fixed(match place {
+            Place::Input(k, axis) => self.input_shape(k)[axis],
+            Place::Shape(k, axis) => self.shape_operand(k)[axis],
+            Place::Output(axis) => self.output_shape()[axis],
+        } as isize)
+    }
+    /// A number of two others.
+    fn compute(&mut self, operation: Operation, a: Number, b: Number) -> Number {
+        Number::fixed(operation.apply(a.value, b.value))
+    }
+    /// Whether this holds of two numbers: a decision, on which what is written may depend.
+    fn holds(&mut self, relation: Relation, a: Number, b: Number) -> bool {
+        relation.holds(a.value, b.value)
+    }
+    /// The extents of input `k`.
+    fn input_extents(&mut self, k: usize) -> Extents {
+        (0..self.input_shape(k).len()).map(|axis| self.extent(Place::Input(k, axis))).collect()
+    }
+    /// The extents of the output that is asked for.
+    fn output_extents(&mut self) -> Extents {
+        (0..self.output_shape().len()).map(|axis| self.extent(Place::Output(axis))).collect()
+    }
+    fn sum(&mut self, a: Number, b: Number) -> Number {
+        self.compute(Operation::Sum, a, b)
+    }
+    fn product(&mut self, a: Number, b: Number) -> Number {
+        self.compute(Operation::Product, a, b)
+    }
+    fn negative(&mut self, a: Number) -> Number {
+        self.compute(Operation::Product, a, Number::fixed(-1))
+    }
+    fn equal(&mut self, a: Number, b: Number) -> bool {
+        self.holds(Relation::Equal, a, b)
+    }
+    /// Strides of a row-contiguous array.
+    fn row_strides(&mut self, extents: &[Number]) -> Extents {
+        number::row_strides(extents, |operation, a, b| self.compute(operation, a, b))
+    }
     /// `a + b`, affine if both are.
     fn offset(&mut self, a: &Ix, b: &Ix) -> Ix {
         match (a, b) {
             (Ix::Affine { constant: p, terms: s }, Ix::Affine { constant: q, terms: t }) => {
-                let mut terms: SmallVec<[(u32, isize); 2]> = SmallVec::from_slice(s);
-                for &(axis, c) in t {
-                    match terms.iter_mut().find(|(a, _)| *a == axis) {
-                        Some((_, sum)) => *sum += c,
-                        None => terms.push((axis, c)),
+                let mut terms: Terms = SmallVec::from_slice(s);
+                for term in t {
+                    match terms.iter().position(|known| known.axis == term.axis) {
+                        Some(i) => {
+                            terms[i].factor = self.sum(terms[i].factor, term.factor);
+                            if self.equal(terms[i].factor, Number::ZERO) {
+                                terms.remove(i);
+                            }
+                        }
+                        None => terms.push(*term),
                     }
                 }
-                terms.retain(|(_, c)| *c != 0);
-                Ix::Affine { constant: p + q, terms }
+                Ix::Affine { constant: self.sum(*p, *q), terms }
             }
-            (zero, other) | (other, zero) if *zero == Ix::constant(0) => other.clone(),
+            (zero, other) | (other, zero) if self.is_zero(zero) => other.clone(),
             _ => {
                 let (a, b) = (self.position(a), self.position(b));
                 Ix::Computed(self.emit().add(a, b))
             }
         }
     }
-    /// `scale · at + offset`, affine if `at` is.
-    fn affine(&mut self, at: &Ix, scale: isize, offset: isize) -> Ix {
+    /// Whether a position is 0, at every point.
+    fn is_zero(&mut self, at: &Ix) -> bool {
         match at {
-            Ix::Affine { constant, terms } => Ix::Affine {
-                constant: constant * scale + offset,
-                terms: if scale == 0 { SmallVec::new() } else { small(terms.iter().map(|&(a, c)| (a, c * scale))) },
-            },
+            Ix::Affine { constant, terms } => terms.is_empty() && self.equal(*constant, Number::ZERO),
+            Ix::Computed(_) => false,
+        }
+    }
+    /// `scale · at + offset`, affine if `at` is.
+    fn affine(&mut self, at: &Ix, scale: Number, offset: Number) -> Ix {
+        match at {
+            Ix::Affine { constant, terms } => {
+                let scaled = self.product(*constant, scale);
+                let constant = self.sum(scaled, offset);
+                let terms = match self.equal(scale, Number::ZERO) {
+                    true => SmallVec::new(),
+                    false => small(terms.iter().map(|t| Term { factor: self.product(t.factor, scale), ..*t })),
+                };
+                Ix::Affine { constant, terms }
+            }
             Ix::Computed(v) => {
-                let (mut v, scale, offset) = (*v, Scalar::i64(scale as i64), Scalar::i64(offset as i64));
-                if scale.bits != 1 {
-                    let s = self.number(scale);
+                let mut v = *v;
+                if !self.equal(scale, Number::ONE) {
+                    let s = self.number(DType::I64, scale);
                     v = self.emit().mul(v, s);
                 }
-                if offset.bits != 0 {
-                    let o = self.number(offset);
+                if !self.equal(offset, Number::ZERO) {
+                    let o = self.number(DType::I64, offset);
                     v = self.emit().add(v, o);
                 }
                 Ix::Computed(v)
@@ -161,11 +232,11 @@ pub trait Pointwise {
     }
     /// The row-major digits of a position along an axis of extent `Π extents`: its index in an array of shape `extents` (none of them 0). By division,
     /// unless the loop axes permit an affine answer.
-    fn split(&mut self, at: &Ix, extents: &[usize]) -> Index {
+    fn split(&mut self, at: &Ix, extents: &[Number]) -> Index {
         let mut rest = self.position(at);
         let mut digits = Index::new();
         for &n in extents[1..].iter().rev() {
-            let n = self.number(Scalar::i64(n as i64));
+            let n = self.number(DType::I64, n);
             digits.push(Ix::Computed(self.emit().binary(BinaryOp::Rem, rest, n)));
             rest = self.emit().div(rest, n);
         }
@@ -174,19 +245,19 @@ pub trait Pointwise {
         digits
     }
     /// Row-major position of an index of an array of shape `extents`: `Σ stride · at`, affine if all of `at` is.
-    fn join(&mut self, at: &[Ix], extents: &[usize]) -> Ix {
+    fn join(&mut self, at: &[Ix], extents: &[Number]) -> Ix {
         let mut sum = Ix::constant(0);
-        for (ix, stride) in at.iter().zip(lazuli_kernel::shape::row_strides(extents)) {
-            let term = self.affine(ix, stride, 0);
+        for (ix, stride) in at.iter().zip(self.row_strides(extents)) {
+            let term = self.affine(ix, stride, Number::ZERO);
             sum = self.offset(&sum, &term);
         }
         sum
     }
     /// An index of an array of shape `from` as the index of the same element, counted in row-major order, of an array of shape `to`. Axes
     /// are taken in the smallest blocks of equal size, so that those which a reshape leaves alone stay as they are.
-    fn reshape(&mut self, at: &[Ix], from: &[usize], to: &[usize]) -> Index {
+    fn reshape(&mut self, at: &[Ix], from: &[Number], to: &[Number]) -> Index {
         let mut index: Index = small(to.iter().map(|_| Ix::constant(0)));
-        if from.contains(&0) {
+        if from.contains(&Number::ZERO) {
             return index;
         }
         let (mut i, mut j) = (0, 0);
@@ -194,12 +265,12 @@ pub trait Pointwise {
             let (first, start) = (i, j);
             let (mut m, mut n) = (from[i], to[j]);
             (i, j) = (i + 1, j + 1);
-            while m != n {
-                if m < n {
-                    m *= from[i];
+            while !self.equal(m, n) {
+                if self.holds(Relation::Less, m, n) {
+                    m = self.product(m, from[i]);
                     i += 1;
                 } else {
-                    n *= to[j];
+                    n = self.product(n, to[j]);
                     j += 1;
                 }
             }

@@ -1,9 +1,9 @@
 //! What an equation costs to compute at one point: the instructions that it emits.
 
 use lazuli_ir::prims::Cast;
-use lazuli_ir::{Atom, Binary, Equation, Graph, Index, Ix, Lane, Pointwise, Prim, Ternary, Unary};
+use lazuli_ir::{Atom, Binary, Equation, Graph, Index, Ix, Lane, Number, Pointwise, Prim, Ternary, Unary};
 use lazuli_kernel::hash::Map;
-use lazuli_kernel::{DType, Emit, Inst, Scalar, Value};
+use lazuli_kernel::{DType, Emit, Inst, Value};
 use std::cell::RefCell;
 
 thread_local! {
@@ -90,13 +90,13 @@ impl Pointwise for Probe<'_> {
     fn emit(&mut self) -> &mut Emit {
         &mut self.emit
     }
-    fn number(&mut self, value: Scalar) -> Value {
-        self.emit.param(value.dtype)
+    fn number(&mut self, dtype: DType, _: Number) -> Value {
+        self.emit.param(dtype)
     }
     fn position(&mut self, at: &Ix) -> Value {
         match at {
             Ix::Computed(v) => *v,
-            Ix::Affine { terms, .. } => self.emit.push(Inst::Index(terms.first().map_or(0, |t| t.0))),
+            Ix::Affine { terms, .. } => self.emit.push(Inst::Index(terms.first().map_or(0, |t| t.axis))),
         }
     }
 }

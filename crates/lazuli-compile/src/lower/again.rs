@@ -1,21 +1,20 @@
 //! Kernels for other extents of the same [pattern](crate::pattern): their launches follow by arithmetic from what was noted when they were lowered first.
 //!
-//! Most kernels are made of elementwise equations, broadcasts and transposes over what lies in memory. Every index in them is a counter of the loop, or 0: each axis of an operand is
-//! walked along one axis of the loop, or stands still. Which one depends on ranks and on which extents are 1, on nothing else; so does all that is written into the kernel. Of such a
-//! kernel a [`Recipe`] is noted: the kernel, and how its operands are walked. What depends on extents, namely strides, which loop axes are merged, along which one vectors run and how each operand is
-//! walked along that, is found anew each time, by the functions that found it first, and has to come out as the kernel has it.
-//!
-//! Of a kernel with other indices (gathers, padding, reshapes that regroup) the whole launch is noted, with the extents that were looked at when it was made and how its operands lay: it holds
-//! where all of these are as they were, as they are for what depends on the weights of a model alone. Otherwise it is lowered anew.
+//! What is written into a kernel depends on ranks, on which extents are equal, 0 and 1, and on [decisions](super::numbers) by numbers that are made of extents and strides. All else that a launch
+//! has follows from such numbers: its parameters, and how its operands are walked. Of a kernel a [`Recipe`] is noted: the kernel, and where these numbers come from.
+//! Where nothing has changed, as for what depends on the weights of a model alone, the launch is taken over with other buffers. Otherwise the decisions have to come out as they did; which loop axes are
+//! merged, along which one vectors run and how each operand is walked along that is found anew, by the functions that found it first, and has to come out as the kernel has it. If something does
+//! not, the kernel is lowered anew.
 
 use super::Lowerer;
 use super::body::{Access, Body, Part};
 use super::finish::{Axes, Bound, Ending, Launch};
+use super::numbers::{Numbers, Source, Values};
 use super::places::{BufferId, Place};
 use crate::fuse::same_points;
-use lazuli_ir::{Equation, Graph, Ix, Prim, Var, small};
+use lazuli_ir::{Graph, Ix, Number, Prim, Var, small};
 use lazuli_kernel::hash::Map;
-use lazuli_kernel::{Kernel, Layout, Role, Scalar, Shape};
+use lazuli_kernel::{DType, Kernel, Layout, Role, Scalar, Shape};
 use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
 
@@ -31,46 +30,68 @@ pub(crate) enum Recall<'a> {
     Follow(&'a Recipes),
 }
 
-/// An axis of a variable.
-pub(super) type Axis = (Var, usize);
-
 /// How an operand is walked: a part of a variable's elements in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Walk {
     of: Var,
     part: Part,
-    /// Of each axis of the variable the loop axis along which it is walked; none where that stands still.
-    axes: SmallVec<[Option<u32>; 4]>,
+    by: Steps,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Steps {
+    /// Along these axes of the variable and of the loop by these factors, from these positions.
+    Strides { terms: SmallVec<[(u32, u32, Source); 4]>, from: SmallVec<[(u32, Source); 1]> },
+    /// Anywhere, at computed positions.
+    Anywhere,
 }
 
 impl Walk {
-    /// The walk of an index; none if that is more than counters.
-    pub fn new(of: Var, at: &[Ix], part: Part) -> Option<Walk> {
-        let mut axes = SmallVec::new();
-        for ix in at {
-            let Ix::Affine { constant: 0, terms } = ix else { return None };
-            match terms[..] {
-                [] => axes.push(None),
-                [(axis, 1)] => axes.push(Some(axis)),
-                _ => return None,
+    /// The walk of an affine index.
+    pub fn new(of: Var, at: &[Ix], part: Part) -> Walk {
+        let (mut terms, mut from) = (SmallVec::new(), SmallVec::new());
+        for (i, ix) in at.iter().enumerate() {
+            let Ix::Affine { constant, terms: of_axis } = ix else {
+                unreachable!("the caller asked for an affine access")
+            };
+            if !(constant.is_fixed() && *constant == Number::ZERO) {
+                from.push((i as u32, Source::from(*constant)));
             }
+            terms.extend(of_axis.iter().map(|term| (i as u32, term.axis, Source::from(term.factor))));
         }
-        Some(Walk { of, part, axes })
+        Walk { of, part, by: Steps::Strides { terms, from } }
+    }
+
+    pub fn anywhere(of: Var, part: Part) -> Walk {
+        Walk { of, part, by: Steps::Anywhere }
+    }
+
+    fn sources(&mut self, f: &mut dyn FnMut(&mut Source)) {
+        if let Steps::Strides { terms, from } = &mut self.by {
+            terms.iter_mut().for_each(|(_, _, source)| f(source));
+            from.iter_mut().for_each(|(_, source)| f(source));
+        }
     }
 
     /// The operand, of a variable that lies here.
-    fn access(&self, place: &Place, loops: usize) -> Access {
-        let Layout { strides, offset, .. } = &place.layout;
+    fn access(&self, place: &Place, loops: usize, values: &Values) -> Access {
+        let (Layout { strides, offset, .. }, Part { of, number }) = (&place.layout, self.part);
         let mut access = Access {
             buffer: place.buffer,
-            offset: offset * self.part.of + self.part.number,
+            offset: offset * of + number,
             strides: SmallVec::from_elem(0, loops),
             len: 0,
         };
-        for (axis, stride) in self.axes.iter().zip(strides) {
-            if let Some(axis) = axis {
-                access.strides[*axis as usize] += stride * self.part.of;
+        match &self.by {
+            Steps::Strides { terms, from } => {
+                for (axis, along, factor) in terms {
+                    access.strides[*along as usize] += values.get(*factor) * strides[*axis as usize] * of;
+                }
+                for (axis, constant) in from {
+                    access.offset += values.get(*constant) * strides[*axis as usize] * of;
+                }
             }
+            Steps::Anywhere => access.reach(&place.layout, self.part),
         }
         access
     }
@@ -79,34 +100,25 @@ impl Walk {
 /// What is noted of a body while it is written.
 #[derive(Debug, Default)]
 pub(super) struct Notes {
-    operands: Vec<Option<Noted>>,
-    /// Parameters that are numbers of elements: which, and of which equation.
-    counts: SmallVec<[(u32, u32); 2]>,
-    /// Whether something was written that depends on more than ranks and ones.
-    depends: bool,
-    /// Variables whose extents were looked at, and where those lay that are read.
-    looked_at: SmallVec<[Var; 16]>,
-    placed: SmallVec<[(Var, Layout); 4]>,
-}
-
-/// An operand.
-#[derive(Debug, Clone)]
-struct Noted {
-    of: Var,
-    /// None if it is walked in another way, or in two.
-    walk: Option<Walk>,
+    pub numbers: Numbers,
+    operands: Vec<Option<SmallVec<[Walk; 1]>>>,
+    params: SmallVec<[(u32, DType, Source); 4]>,
+    /// Extents of the loop axes.
+    pub loops: SmallVec<[Number; 4]>,
+    /// Views that are computed, as they do not lie in memory.
+    computed: SmallVec<[Var; 2]>,
+    /// Whether one parameter stands for two numbers.
+    is_mixed: bool,
 }
 
 impl Notes {
-    /// An operand is a variable, which lies here if it is read, and is walked like this.
-    pub fn operand(&mut self, operand: u32, is_new: bool, of: Var, place: Option<&Place>, walk: Option<Walk>) {
+    /// An operand is a variable that is walked like this. There may be several such walks, if they lead to the same elements.
+    pub fn operand(&mut self, operand: u32, is_new: bool, walk: Walk) {
         let operand = operand as usize;
-        self.looked_at.push(of);
-        self.placed.extend(place.map(|place| (of, place.layout.clone())));
         self.operands.resize(self.operands.len().max(operand + 1), None);
         match &mut self.operands[operand] {
-            noted if is_new => *noted = Some(Noted { of, walk }),
-            Some(noted) if noted.walk != walk => noted.walk = None,
+            walks if is_new => *walks = Some(smallvec![walk]),
+            Some(walks) if !walks.contains(&walk) => walks.push(walk),
             _ => {}
         }
     }
@@ -114,38 +126,29 @@ impl Notes {
     /// The result of an equation is computed here.
     pub fn computed(&mut self, graph: &Graph, equation: u32) {
         let e = &graph.equations[equation as usize];
-        self.looked_at.extend(mentioned(e));
-        let is_plain = match &e.prim {
-            prim if prim.is_elementwise() => true,
-            Prim::NumberOfElements(_)
-            | Prim::Broadcast(_)
-            | Prim::Transpose(_)
-            | Prim::ExpandDims(_)
-            | Prim::Squeeze(_) => true,
+        let may_lie = match &e.prim {
             Prim::Reshape(_) | Prim::Flatten(_) | Prim::Unflatten(_) => {
-                same_points(&graph.aval_of(&e.inputs[0]).shape, graph.shape_of(e.outputs[0]))
+                !same_points(&graph.aval_of(&e.inputs[0]).shape, graph.shape_of(e.outputs[0]))
             }
             _ => false,
         };
-        self.depends |= !is_plain;
-    }
-
-    /// An index of one shape was taken for one of another.
-    pub fn reindexed(&mut self, from: &[usize], to: &[usize]) {
-        self.depends |= !same_points(from, to);
-    }
-
-    /// A parameter that an equation computes of extents.
-    pub fn number(&mut self, param: u32, graph: &Graph, equation: u32) {
-        if let Prim::NumberOfElements(_) = graph.equations[equation as usize].prim {
-            self.counts.push((param, equation));
+        if may_lie && !self.computed.contains(&e.outputs[0]) {
+            self.computed.push(e.outputs[0]);
         }
     }
-}
 
-/// The variables of an equation.
-pub(super) fn mentioned(e: &Equation) -> impl Iterator<Item = Var> + '_ {
-    e.inputs.iter().filter_map(|a| a.var()).chain(e.shapes.iter().chain(&e.outputs).copied())
+    /// A parameter that is a number, or one more that it is.
+    pub fn param(&mut self, param: u32, is_new: bool, dtype: DType, number: Number) {
+        let source = Source::from(number);
+        match is_new {
+            true if number.is_fixed() => {}
+            true => self.params.push((param, dtype, source)),
+            false => {
+                let known = self.params.iter().find(|(known, ..)| *known == param);
+                self.is_mixed |= known.map_or(!number.is_fixed(), |(_, _, known)| *known != source);
+            }
+        }
+    }
 }
 
 /// A kernel, and what its launch follows from.
@@ -153,22 +156,17 @@ pub(super) fn mentioned(e: &Equation) -> impl Iterator<Item = Var> + '_ {
 pub(crate) struct Recipe {
     stores: SmallVec<[Var; 2]>,
     kernel: Arc<Kernel>,
-    params: Vec<Scalar>,
-    how: How,
-}
-
-#[derive(Debug)]
-enum How {
-    /// From how its operands are walked.
-    Walked(Box<Walked>),
-    /// It is the same for the same extents and places.
-    Fixed(Box<Fixed>),
-}
-
-#[derive(Debug)]
-struct Walked {
-    /// Whose extents the loop axes of the body have; none for the one of extent 1 that stands for all reduced ones.
-    loops: SmallVec<[Option<Axis>; 4]>,
+    /// As it was.
+    bound: Bound,
+    numbers: Numbers,
+    /// Of each operand its walk, and how the variable lay.
+    operands: SmallVec<[(Walk, Layout); 4]>,
+    /// Other walks of operands that have to lead to the same elements.
+    others: SmallVec<[(u32, Walk, Layout); 1]>,
+    /// Variables that are computed, and may not lie in memory.
+    computed: SmallVec<[Var; 2]>,
+    /// The loop axes of the body.
+    loops: SmallVec<[Source; 4]>,
     /// How many of them are not reduced.
     kept: usize,
     /// Those whose counter is read.
@@ -176,101 +174,124 @@ struct Walked {
     ordered: bool,
     /// What became of them.
     axes: Axes,
-    walks: SmallVec<[Walk; 4]>,
     strided: SmallVec<[bool; 8]>,
-    /// Of the parameters, those that are numbers of elements: by an equation.
-    counts: SmallVec<[(u32, u32); 2]>,
-}
-
-#[derive(Debug)]
-struct Fixed {
-    extents: Vec<(Var, Shape)>,
-    places: SmallVec<[(Var, Layout); 4]>,
-    bound: Bound,
-    /// Whose each operand is.
-    operands: SmallVec<[Var; 4]>,
-}
-
-/// What a launch that is noted stores and is made of.
-#[derive(Clone, Copy)]
-pub(super) struct Subject<'a> {
-    pub stores: &'a [Var],
-    /// The loop axes are these without those of extent 1: kept ones, then reduced ones.
-    pub axes: [&'a [Axis]; 2],
-    /// Variables whose extents were looked at before its body was written.
-    pub looked_at: &'a [Var],
+    params: SmallVec<[(u32, DType, Source); 4]>,
 }
 
 impl Recipe {
-    /// Of a body that ended in this launch.
-    pub(super) fn new(graph: &Graph, subject: Subject, body: &Body, launch: &Launch, ending: Ending) -> Option<Recipe> {
-        let notes = body.notes.as_ref()?;
-        let is_used = |i: &usize| ending.live.operands[*i].is_some();
-        let operands = (0..body.args.len()).filter(is_used).map(|i| notes.operands.get(i)?.as_ref());
-        let operands: SmallVec<[&Noted; 4]> = operands.collect::<Option<_>>()?;
-        let how = match Walked::new(graph, subject.axes, body, notes, &operands, ending) {
-            Some(walked) => How::Walked(Box::new(walked)),
-            None => How::Fixed(Box::new(Fixed::new(graph, subject, notes, &operands, launch))),
-        };
-        let params = launch.bindings[0].params.clone();
-        Some(Recipe { stores: subject.stores.into(), kernel: launch.kernel.clone(), params, how })
-    }
-}
-
-impl Walked {
-    fn new(
-        graph: &Graph,
-        [kept, reduced]: [&[Axis]; 2],
-        body: &Body,
-        notes: &Notes,
-        operands: &[&Noted],
+    /// Of a body that stores these variables and ended in this launch. `lies` says how variables lie that are read or stored.
+    pub(super) fn new(
+        stores: &[Var],
+        body: &mut Body,
+        launch: &Launch,
         ending: Ending,
-    ) -> Option<Walked> {
-        if notes.depends {
+        lies: &mut dyn FnMut(Var, Role) -> Option<Layout>,
+    ) -> Option<Recipe> {
+        let mut notes = std::mem::take(body.notes.as_mut()?);
+        if notes.is_mixed {
             return None;
         }
-        let extent = |&(v, axis): &Axis| graph.shape_of(v)[axis];
-        let wide = |axes: &[Axis]| -> SmallVec<[Option<Axis>; 4]> {
-            small(axes.iter().filter(|a| extent(a) != 1).map(|a| Some(*a)))
-        };
-        let mut loops = wide(kept);
-        let is_split = loops.len() != ending.kept;
-        loops.extend(wide(reduced));
-        if loops.len() == ending.kept && body.loops.len() > ending.kept {
-            loops.push(None);
+        let (mut operands, mut others) = (SmallVec::new(), SmallVec::new());
+        for i in (0..body.args.len()).filter(|i| ending.live.operands[*i].is_some()) {
+            let walks = notes.operands.get_mut(i)?.take()?;
+            let (number, mut walks) = (operands.len(), walks.into_iter());
+            let role = launch.kernel.operands[number].role;
+            let first = walks.next()?;
+            let layout = lies(first.of, role)?;
+            operands.push((first, layout));
+            for walk in walks {
+                let layout = lies(walk.of, role)?;
+                others.push((number as u32, walk, layout));
+            }
         }
-        let extents = loops.iter().map(|a| a.as_ref().map_or(1, extent));
-        if is_split || !extents.eq(body.loops.iter().copied()) {
-            return None;
-        }
-        let walks = operands.iter().map(|noted| noted.walk.clone()).collect::<Option<_>>()?;
-        let used = |&(param, equation): &(u32, u32)| Some((ending.live.params[param as usize]?, equation));
-        Some(Walked {
-            loops,
+        let used =
+            |&(param, dtype, source): &(u32, DType, Source)| Some((ending.live.params[param as usize]?, dtype, source));
+        let params: SmallVec<_> = notes.params.iter().filter_map(used).collect();
+        notes.numbers.end();
+        let mut recipe = Recipe {
+            stores: stores.into(),
+            kernel: launch.kernel.clone(),
+            bound: launch.bindings[0].clone(),
+            numbers: notes.numbers,
+            operands,
+            others,
+            computed: notes.computed,
+            loops: small(notes.loops.iter().map(|n| Source::from(*n))),
             kept: ending.kept,
             counted: SmallVec::from_slice(&ending.live.axes),
             ordered: ending.ordered,
             axes: ending.axes,
-            walks,
             strided: ending.live.strided(),
-            counts: notes.counts.iter().filter_map(used).collect(),
-        })
+            params,
+        };
+        let Recipe { numbers, operands, others, loops, params, .. } = &mut recipe;
+        numbers.keep(&mut |f| {
+            operands.iter_mut().for_each(|(walk, _)| walk.sources(f));
+            others.iter_mut().for_each(|(_, walk, _)| walk.sources(f));
+            loops.iter_mut().for_each(&mut *f);
+            params.iter_mut().for_each(|(_, _, source)| f(source));
+        });
+        Some(recipe)
     }
-}
 
-impl Fixed {
-    fn new(graph: &Graph, subject: Subject, notes: &Notes, operands: &[&Noted], launch: &Launch) -> Fixed {
-        let axes = subject.axes.into_iter().flatten().map(|(v, _)| v);
-        let mut looked_at: Vec<Var> =
-            notes.looked_at.iter().chain(subject.stores).chain(subject.looked_at).chain(axes).copied().collect();
-        looked_at.sort_unstable();
-        looked_at.dedup();
-        Fixed {
-            extents: looked_at.into_iter().map(|v| (v, graph.shape_of(v).clone())).collect(),
-            places: notes.placed.clone(),
-            bound: launch.bindings[0].clone(),
-            operands: small(operands.iter().map(|noted| noted.of)),
+    /// The launch where nothing has changed but which buffers there are.
+    fn unchanged(&self, graph: &Graph, arrays: &mut Arrays) -> Option<Bound> {
+        let mut lies_alike = |walk: &Walk, was: &Layout, operand: u32| match self.kernel.operands[operand as usize].role
+        {
+            Role::In => arrays.place(walk.of, Role::In).is_some_and(|place| place.layout == *was),
+            _ => *graph.shape_of(walk.of) == was.shape,
+        };
+        let mut operands = self.operands.iter().zip(0..);
+        if !operands.all(|((walk, was), number)| lies_alike(walk, was, number))
+            || !self.others.iter().all(|(number, walk, was)| lies_alike(walk, was, *number))
+        {
+            return None;
         }
+        if !self.numbers.are_unchanged(graph, arrays) {
+            return None;
+        }
+        let mut bound = self.bound.clone();
+        for ((array, (walk, _)), operand) in bound.args.iter_mut().zip(&self.operands).zip(&self.kernel.operands) {
+            array.buffer = arrays.place(walk.of, operand.role)?.buffer;
+        }
+        Some(bound)
+    }
+
+    /// The launch, by the same body.
+    fn bound(&self, graph: &Graph, arrays: &mut Arrays) -> Option<Bound> {
+        let kernel = &self.kernel;
+        let values = self.numbers.values(graph, arrays)?;
+        let loops: Shape = small(self.loops.iter().map(|source| values.get(*source) as usize));
+        let mut accesses: SmallVec<[Access; 8]> = SmallVec::with_capacity(self.operands.len());
+        for ((walk, _), operand) in self.operands.iter().zip(&kernel.operands) {
+            accesses.push(walk.access(arrays.place(walk.of, operand.role)?, loops.len(), &values));
+        }
+        for (i, walk, _) in &self.others {
+            let role = kernel.operands[*i as usize].role;
+            if walk.access(arrays.place(walk.of, role)?, loops.len(), &values) != accesses[*i as usize] {
+                return None;
+            }
+        }
+        let same = |i: usize, k: usize| {
+            let (a, b) = (&kernel.operands[i], &kernel.operands[k]);
+            a.dtype == b.dtype && a.role == b.role && accesses[i] == accesses[k]
+        };
+        if (1..accesses.len()).any(|i| (0..i).any(|k| same(i, k))) {
+            // Two operands would be one.
+            return None;
+        }
+        let used: SmallVec<[&Access; 8]> = small(accesses.iter());
+        let axes = Axes::new(&loops, self.kept, &used, &self.counted, self.ordered, false);
+        let args: Vec<_> = used.iter().map(|access| axes.operands(access)).collect();
+        let same_inner = || args.iter().zip(&kernel.operands).all(|(a, o)| a.inner(kernel.vector_axis) == o.inner);
+        if axes != self.axes || axes.vector_axis(&used, &self.strided) != kernel.vector_axis || !same_inner() {
+            return None;
+        }
+        let mut params = self.bound.params.clone();
+        for &(param, dtype, source) in &self.params {
+            params[param as usize] = Scalar::from_i64(dtype, values.get(source) as i64);
+        }
+        Some(Bound { extents: axes.extents(&loops), args, params })
     }
 }
 
@@ -278,14 +299,14 @@ impl Fixed {
 pub(super) type Followed = (Launch, SmallVec<[(Var, Place); 2]>);
 
 /// Where the operands of a launch are: in place already, in one that only this launch knows, or in a new one, for what it stores.
-struct Arrays<'l, 'a> {
+pub(super) struct Arrays<'l, 'a> {
     lowerer: &'l mut Lowerer<'a>,
     given: Option<(Var, &'l Place)>,
     written: SmallVec<[(Var, Place); 2]>,
 }
 
 impl Arrays<'_, '_> {
-    fn place(&mut self, v: Var, role: Role) -> Option<&Place> {
+    pub fn place(&mut self, v: Var, role: Role) -> Option<&Place> {
         let graph = self.lowerer.graph;
         match (role, self.given) {
             (Role::In, Some((own, place))) if own == v => Some(place),
@@ -309,65 +330,13 @@ impl Lowerer<'_> {
         let Recall::Follow(recipes) = self.recall else { return None };
         let recipe = recipes.get(stores.first()?).filter(|recipe| recipe.stores[..] == *stores)?;
         let graph = self.graph;
+        if recipe.computed.iter().any(|v| self.places.of(graph, *v).is_some()) {
+            return None;
+        }
         let mut arrays = Arrays { lowerer: self, given, written: SmallVec::new() };
-        let bound = match &recipe.how {
-            How::Walked(walked) => walked.bound(graph, recipe, &mut arrays)?,
-            How::Fixed(fixed) => fixed.bound(graph, &recipe.kernel, &mut arrays)?,
-        };
+        let bound = recipe.unchanged(graph, &mut arrays).or_else(|| recipe.bound(graph, &mut arrays))?;
         let written = arrays.written;
         self.buffers.extend(written.iter().map(|(v, _)| graph.avals[v.0 as usize].nbytes()));
         Some((Launch { kernel: recipe.kernel.clone(), bindings: smallvec![bound] }, written))
-    }
-}
-
-impl Walked {
-    fn bound(&self, graph: &Graph, recipe: &Recipe, arrays: &mut Arrays) -> Option<Bound> {
-        let kernel = &recipe.kernel;
-        let extent = |axis: &Option<Axis>| axis.map_or(1, |(v, axis)| graph.shape_of(v)[axis]);
-        let loops: Shape = small(self.loops.iter().map(extent));
-        let mut accesses: SmallVec<[Access; 8]> = SmallVec::with_capacity(self.walks.len());
-        for (walk, operand) in self.walks.iter().zip(&kernel.operands) {
-            accesses.push(walk.access(arrays.place(walk.of, operand.role)?, loops.len()));
-        }
-        let same = |i: usize, k: usize| {
-            let (a, b) = (&kernel.operands[i], &kernel.operands[k]);
-            a.dtype == b.dtype && a.role == b.role && accesses[i] == accesses[k]
-        };
-        if (1..accesses.len()).any(|i| (0..i).any(|k| same(i, k))) {
-            // Two operands would be one.
-            return None;
-        }
-        let used: SmallVec<[&Access; 8]> = small(accesses.iter());
-        let axes = Axes::new(&loops, self.kept, &used, &self.counted, self.ordered, false);
-        let args: Vec<_> = used.iter().map(|access| axes.operands(access)).collect();
-        let same_inner = || args.iter().zip(&kernel.operands).all(|(a, o)| a.inner(kernel.vector_axis) == o.inner);
-        if axes != self.axes || axes.vector_axis(&used, &self.strided) != kernel.vector_axis || !same_inner() {
-            return None;
-        }
-        let mut params = recipe.params.clone();
-        for &(param, equation) in &self.counts {
-            let e = &graph.equations[equation as usize];
-            let Prim::NumberOfElements(count) = &e.prim else { return None };
-            params[param as usize] = count.parameter(graph.shape_of(e.shapes[0]));
-        }
-        Some(Bound { extents: axes.extents(&loops), args, params })
-    }
-}
-
-impl Fixed {
-    fn bound(&self, graph: &Graph, kernel: &Kernel, arrays: &mut Arrays) -> Option<Bound> {
-        if !self.extents.iter().all(|(v, shape)| graph.shape_of(*v) == shape) {
-            return None;
-        }
-        for (v, layout) in &self.places {
-            if arrays.place(*v, Role::In)?.layout != *layout {
-                return None;
-            }
-        }
-        let mut bound = self.bound.clone();
-        for ((array, v), operand) in bound.args.iter_mut().zip(&self.operands).zip(&kernel.operands) {
-            array.buffer = arrays.place(*v, operand.role)?.buffer;
-        }
-        Some(bound)
     }
 }

@@ -16,17 +16,15 @@ use super::again::Notes;
 use super::places::Places;
 pub(super) use access::{Access, Part};
 pub(super) use context::Context;
-use lazuli_ir::{Atom, Graph, Index, Ix, Lane, Pointwise, Var};
+use lazuli_ir::pointwise::Terms;
+use lazuli_ir::{Atom, Extents, Graph, Index, Ix, Lane, Number, Operation, Pointwise, Relation, Term, Var, number};
 use lazuli_kernel::hash::{Map, WordHasher};
-use lazuli_kernel::{DType, Emit, Scalar, Shape, Value};
+use lazuli_kernel::{DType, Emit, Inst, Scalar, Shape, Value};
 use smallvec::{SmallVec, smallvec};
 use std::hash::{Hash, Hasher};
 
 /// How deep pulling recurses before it falls back to its explicit stack.
 const DEPTH: usize = 16;
-
-/// The linear part of an affine position: (loop axis, coefficient).
-type Terms = SmallVec<[(u32, isize); 2]>;
 
 /// A straight line under construction, with its operands and parameters.
 #[derive(Debug, Default)]
@@ -43,7 +41,7 @@ pub(super) struct Body {
     literals: Map<(u32, u32), Lane>,
     positions: Map<Ix, Value>,
     /// Values known to lie in `0..n`.
-    bounded: Vec<(Value, usize)>,
+    bounded: Vec<(Value, Number)>,
     /// Of variables at indices that may lie outside (for affine ones: is that so?): those within.
     within: Map<(Var, IndexId, bool), Index>,
     /// Of the attempt at hand.
@@ -134,23 +132,117 @@ impl Body {
     }
 
     /// A body whose loop axes are those of `shape`, split where `refine` has a boundary that nests with them. Returns the index of each axis of `shape`.
-    pub fn begin(&mut self, shape: &[usize], refine: &[&[usize]]) -> Index {
+    pub fn begin(&mut self, shape: &[Number], refine: &[Extents]) -> Index {
         let mut index = Index::new();
-        for factors in refined(shape, refine) {
-            let mut terms: Terms = SmallVec::new();
-            let mut step = 1;
-            for &n in factors.iter().rev().filter(|&&n| n != 1) {
-                terms.push((0, step));
-                step *= n as isize;
+        for mut factors in self.refined(shape, refine) {
+            factors.retain(|n| !self.holds(Relation::Equal, *n, Number::ONE));
+            let (mut terms, mut step) = (Terms::new(), Number::ONE);
+            for (i, &n) in factors.iter().enumerate().rev() {
+                terms.push(Term { axis: (self.loops.len() + i) as u32, factor: step });
+                step = self.compute(Operation::Product, step, n);
             }
             terms.reverse();
-            for ((axis, _), &n) in terms.iter_mut().zip(factors.iter().filter(|&&n| n != 1)) {
-                *axis = self.loops.len() as u32;
-                self.loops.push(n);
-            }
-            index.push(Ix::Affine { constant: 0, terms });
+            factors.into_iter().for_each(|n| self.push_loop(n));
+            index.push(Ix::Affine { constant: Number::ZERO, terms });
         }
         index
+    }
+
+    /// One more loop axis.
+    pub fn push_loop(&mut self, extent: Number) {
+        self.loops.push(extent.value as usize);
+        if let Some(notes) = &mut self.notes {
+            notes.loops.push(extent);
+        }
+    }
+
+    fn loop_extent(&self, axis: u32) -> Number {
+        match &self.notes {
+            Some(notes) => notes.loops[axis as usize],
+            None => Number::fixed(self.loops[axis as usize] as isize),
+        }
+    }
+
+    /// The factors of each extent of `shape` after splitting it at the boundaries of `others` (shapes of as many elements) that nest with its own.
+    fn refined(&mut self, shape: &[Number], others: &[Extents]) -> SmallVec<[Extents; 4]> {
+        let mut factors: SmallVec<[Extents; 4]> = shape.iter().map(|&n| smallvec![n]).collect();
+        let size = |shape: &[Number]| shape.iter().map(|n| n.value).product::<isize>();
+        if size(shape) == 0 {
+            return factors;
+        }
+        for other in others.iter().filter(|other| other[..] != *shape && size(other) == size(shape)) {
+            for boundary in self.row_strides(other) {
+                self.split_at(&mut factors, boundary);
+            }
+        }
+        factors
+    }
+
+    /// Strides of a row-contiguous array.
+    pub fn row_strides(&mut self, extents: &[Number]) -> Extents {
+        number::row_strides(extents, |operation, a, b| self.compute(operation, a, b))
+    }
+
+    /// Splits the factor that `boundary`, a number of elements counted from the end, falls into, if it divides it.
+    fn split_at(&mut self, factors: &mut [Extents], boundary: Number) {
+        let mut inner = Number::ONE;
+        for axis in factors.iter_mut().rev() {
+            for i in (0..axis.len()).rev() {
+                let outer = self.compute(Operation::Product, inner, axis[i]);
+                if self.holds(Relation::Less, inner, boundary) && self.holds(Relation::Less, boundary, outer) {
+                    let part = self.compute(Operation::Quotient, boundary, inner);
+                    let rests =
+                        [(boundary, inner), (axis[i], part)].map(|(a, b)| self.compute(Operation::Remainder, a, b));
+                    if rests.into_iter().all(|rest| self.holds(Relation::Equal, rest, Number::ZERO)) {
+                        axis[i] = self.compute(Operation::Quotient, axis[i], part);
+                        axis.insert(i + 1, part);
+                    }
+                    return;
+                }
+                inner = outer;
+            }
+        }
+    }
+
+    /// An extent of a variable.
+    pub fn extent(&mut self, graph: &Graph, v: Var, axis: usize) -> Number {
+        self.extent_of(Some(v), axis, graph.shape_of(v)[axis])
+    }
+
+    /// Of an atom the extents.
+    pub fn extents(&mut self, graph: &Graph, atom: Atom) -> Extents {
+        let Atom::Var(v) = atom else { return Extents::new() };
+        (0..graph.shape_of(v).len()).map(|axis| self.extent(graph, v, axis)).collect()
+    }
+
+    pub fn compute(&mut self, operation: Operation, a: Number, b: Number) -> Number {
+        match (&mut self.notes, operation.at_once(a, b)) {
+            (_, Some(number)) => number,
+            (Some(notes), None) => notes.numbers.compute(operation, a, b),
+            (None, None) => Number::fixed(operation.apply(a.value, b.value)),
+        }
+    }
+
+    pub fn holds(&mut self, relation: Relation, a: Number, b: Number) -> bool {
+        if let Some(notes) = &mut self.notes {
+            notes.numbers.decided(relation, a, b);
+        }
+        relation.holds(a.value, b.value)
+    }
+
+    /// A parameter that is a number.
+    pub fn number(&mut self, dtype: DType, number: Number) -> Value {
+        self.take(number.scalar(dtype), number)
+    }
+
+    /// The number of an index.
+    fn index_id(&mut self, at: &[Ix]) -> IndexId {
+        let known = self.indices.all.len();
+        let id = self.indices.id(at);
+        if let (Some(notes), true) = (&mut self.notes, self.indices.all.len() > known) {
+            notes.numbers.told_apart(at);
+        }
+        id
     }
 
     /// The value of a variable at an index.
@@ -191,7 +283,7 @@ impl Body {
         let aligned = |&input: &Var| graph.shape_of(input) == graph.shape_of(v);
         let inputs = equation.inputs.iter().filter_map(|a| if let Atom::Var(v) = a { Some(*v) } else { None });
         let mut inputs: SmallVec<[Var; 3]> = inputs.filter(aligned).collect();
-        let id = self.indices.id(at);
+        let id = self.index_id(at);
         inputs.retain(|input| places.of(graph, *input).is_none() && !self.known.contains_key(&(*input, id)));
         inputs
     }
@@ -226,19 +318,16 @@ impl Body {
     }
 
     /// An index of an array of shape `from` as that of the same element of one of shape `to`.
-    pub fn reshape(&mut self, graph: &Graph, places: &mut Places, at: &[Ix], from: &[usize], to: &[usize]) -> Index {
+    pub fn reshape(&mut self, graph: &Graph, places: &mut Places, at: &[Ix], from: &[Number], to: &[Number]) -> Index {
         if from == to {
             return at.into();
-        }
-        if let Some(notes) = &mut self.notes {
-            notes.reindexed(from, to);
         }
         Context { body: self, graph, places, equation: 0 }.reshape(at, from, to)
     }
 
     /// Declares that `v` has this value at this index.
     pub fn define(&mut self, v: Var, at: Index, lane: Lane) {
-        let id = self.indices.id(&at);
+        let id = self.index_id(&at);
         self.known.insert((v, id), lane);
     }
 
@@ -271,7 +360,7 @@ impl Body {
         if let Some(mask) = mask {
             return self.computed_where(graph, places, v, at, mask);
         }
-        let key = (v, self.indices.id(at));
+        let key = (v, self.index_id(at));
         if let Some(&lane) = self.known.get(&key) {
             return lane;
         }
@@ -348,47 +437,22 @@ impl Body {
         lane
     }
 
-    pub fn param(&mut self, s: Scalar) -> Value {
-        if let Some(value) = self.tape.find(s) {
-            return value;
+    fn param(&mut self, s: Scalar) -> Value {
+        self.take(s, Number::ZERO)
+    }
+
+    /// A parameter, and the number that it is.
+    fn take(&mut self, s: Scalar, number: Number) -> Value {
+        let found = self.tape.find(s);
+        let value = found.unwrap_or_else(|| {
+            self.params.push(s);
+            let value = self.emit.param(s.dtype);
+            self.tape.push(s, value);
+            value
+        });
+        if let (Some(notes), Inst::Param(param)) = (&mut self.notes, self.emit.insts[value.0 as usize]) {
+            notes.param(param, found.is_none(), s.dtype, number);
         }
-        self.params.push(s);
-        let value = self.emit.param(s.dtype);
-        self.tape.push(s, value);
         value
-    }
-}
-
-/// The factors of each extent of `shape` after splitting it at the boundaries of `others` (shapes of as many elements) that nest with its own.
-fn refined(shape: &[usize], others: &[&[usize]]) -> SmallVec<[SmallVec<[usize; 2]>; 4]> {
-    let mut factors: SmallVec<[SmallVec<[usize; 2]>; 4]> = shape.iter().map(|&n| smallvec![n]).collect();
-    let size = lazuli_kernel::shape::size(shape);
-    if size == 0 {
-        return factors;
-    }
-    for other in others.iter().filter(|s| lazuli_kernel::shape::size(s) == size) {
-        for boundary in lazuli_kernel::shape::row_strides(other) {
-            split_at(&mut factors, boundary as usize);
-        }
-    }
-    factors
-}
-
-/// Splits the factor that `boundary`, a number of elements counted from the end, falls into, if it divides it.
-fn split_at(factors: &mut [SmallVec<[usize; 2]>], boundary: usize) {
-    let mut inner = 1;
-    for axis in factors.iter_mut().rev() {
-        for i in (0..axis.len()).rev() {
-            let outer = inner * axis[i];
-            if inner < boundary && boundary < outer {
-                let part = boundary / inner;
-                if boundary.is_multiple_of(inner) && axis[i].is_multiple_of(part) {
-                    axis[i] /= part;
-                    axis.insert(i + 1, part);
-                }
-                return;
-            }
-            inner = outer;
-        }
     }
 }

@@ -1,12 +1,12 @@
 //! What is done outside of kernels: by library routines and by the host, on arrays that lie in memory.
 
-use super::again::Subject;
 use super::body::Body;
 use super::finish::finish;
 use super::write::{Written, are_affine};
-use super::{Fork, Launch, Lowerer, Operands, Place, Work, axes_of, store_lane};
+use super::{Fork, Launch, Lowerer, Operands, Place, Work, store_lane};
 use crate::fuse::Group;
 use crate::pipeline::{Options, compile_branch};
+use lazuli_ir::number::fixed;
 use lazuli_ir::{Atom, Aval, Equation, Graph, Index, Lane, Prim, Result, Shape, Var, shape, small};
 use lazuli_kernel::{DType, Layout, Nest, Store, Strides};
 use smallvec::{SmallVec, smallvec};
@@ -77,10 +77,9 @@ impl Lowerer<'_> {
             return Some(Box::new(launch));
         }
         let epilogue = self.epilogue(v, turned, product, dtype, stores)?;
-        let (body, nest_stores) = self.end_epilogue(epilogue, stores);
+        let (mut body, nest_stores) = self.end_epilogue(epilogue, stores);
         let (launch, ending) = finish(&body, Nest::Map { stores: nest_stores }, true);
-        let axes = axes_of(whole, 0..product.layout.rank());
-        self.note(Subject { stores, axes: [&axes, &[]], looked_at: &[v] }, &body, &launch, ending);
+        self.note(stores, &mut body, &launch, ending, Some((whole, product)));
         self.spare = body;
         Some(Box::new(launch))
     }
@@ -98,8 +97,9 @@ impl Lowerer<'_> {
         let space = &result.layout.shape;
         let points = shape::size(space);
         let mut body = self.body();
-        let at = body.begin(space, &[]);
         let whole = turned.unwrap_or(v);
+        let extents = body.extents(self.graph, whole.into());
+        let at = body.begin(&extents, &[]);
         let lane = match body.load(Some(whole), result, dtype, &at, None) {
             Lane::Real(x) => Lane::Real(body.emit.cast(self.aval(v).dtype, x)),
             complex => complex,
@@ -110,7 +110,7 @@ impl Lowerer<'_> {
         if others.iter().any(|&u| self.aval(u).size() != points || self.places.of(self.graph, u).is_some()) {
             return None;
         }
-        let written = self.eval_all(&mut body, &others, &at, space);
+        let written = self.eval_all(&mut body, &others, &at, &extents);
         if body.is_stray || !are_affine(&written) {
             return None;
         }
@@ -163,7 +163,7 @@ impl Lowerer<'_> {
     /// A row-contiguous copy of what lies in a place.
     pub(super) fn copied(&mut self, place: &Place, aval: &Aval) -> Place {
         let mut body = self.body();
-        let at = body.begin(&aval.shape, &[]);
+        let at = body.begin(&fixed(&aval.shape), &[]);
         let lane = body.load(None, place, aval.dtype, &at, None);
         let copy = self.fresh(aval);
         let mut stores = Vec::new();

@@ -1,10 +1,10 @@
 //! Reductions and scans.
 
-use super::again::{Subject, mentioned};
+use super::Lowerer;
 use super::body::{Access, Body};
-use super::{Lowerer, axes_of};
 use crate::fuse::{Group, same_points};
-use lazuli_ir::{Atom, Aval, Error, ErrorKind, Index, Ix, Lane, Lowering, Result, Shape, Var, small};
+use lazuli_ir::{Aval, number::fixed};
+use lazuli_ir::{Error, ErrorKind, Extents, Index, Ix, Lane, Lowering, Number, Result, Shape, Var, small};
 use lazuli_kernel::{Accumulator, Combine, DType, Inst, Nest, Role, ScanOp, Value};
 use smallvec::{SmallVec, smallvec};
 
@@ -28,13 +28,16 @@ impl Lowerer<'_> {
         let space: Shape = self.input_aval(group.anchors[0], 0).shape;
         let is_reduced = |axis: usize| axes.contains(&axis);
         let outer: Shape = small((0..space.len()).filter(|&a| !is_reduced(a)).map(|a| space[a]));
-        let inner: Shape = small((0..space.len()).filter(|&a| is_reduced(a)).map(|a| space[a]));
         let mut body = self.body();
-        let outer_at = body.begin(&outer, &[]);
+        let extents = body.extents(graph, graph.equations[group.anchors[0] as usize].inputs[0]);
+        let along =
+            |reduced| -> Extents { small((0..space.len()).filter(|&a| is_reduced(a) == reduced).map(|a| extents[a])) };
+        let (outer_extents, inner_extents) = (along(false), along(true));
+        let outer_at = body.begin(&outer_extents, &[]);
         let kept = body.loops.len();
-        let inner_at = body.begin(&inner, &[]);
+        let inner_at = body.begin(&inner_extents, &[]);
         if body.loops.len() == kept {
-            body.loops.push(1);
+            body.push_loop(Number::ONE);
         }
         let (mut o, mut i) = (outer_at.iter(), inner_at.iter());
         let axis = |axis| if is_reduced(axis) { i.next() } else { o.next() }.expect("as many as axes").clone();
@@ -44,7 +47,7 @@ impl Lowerer<'_> {
         let mut results = SmallVec::<[(u32, usize, usize); 2]>::new();
         for &anchor in &group.anchors {
             let Lowering::Reduce { combine, .. } = self.lowering(anchor) else { unreachable!("all anchors reduce") };
-            let at = self.reindex(&mut body, &at, &space, &self.input_aval(anchor, 0).shape);
+            let at = self.reindex(&mut body, &at, &extents, graph.equations[anchor as usize].inputs[0]);
             let lane = body.operand(graph, &mut self.places, anchor, 0, &at);
             let output = self.aval(graph.equations[anchor as usize].outputs[0]).dtype;
             let values = accumulated(&mut body, combine, lane, output)
@@ -54,7 +57,7 @@ impl Lowerer<'_> {
                 body.emit.accumulate(value);
                 accumulators.push(Accumulator { combine, value });
             }
-            self.define_results(&mut body, &accumulators, &results[results.len() - 1..], &outer_at, &outer);
+            self.define_results(&mut body, &accumulators, &results[results.len() - 1..], &outer_at, &outer_extents);
         }
         let at_points = |v: Var| {
             let shape = &graph.avals[v.0 as usize].shape;
@@ -62,11 +65,11 @@ impl Lowerer<'_> {
         };
         let (points, rows): (SmallVec<[Var; 4]>, SmallVec<[Var; 4]>) =
             group.stores.iter().copied().partition(|&v| at_points(v));
-        let written = self.eval_all(&mut body, &points, &at, &space);
+        let written = self.eval_all(&mut body, &points, &at, &extents);
         let point_stores = self.store(&mut body, &written);
         let body_len = body.begin_epilogue(&accumulators);
-        self.define_results(&mut body, &accumulators, &results, &outer_at, &outer);
-        let written = self.eval_all(&mut body, &rows, &outer_at, &outer);
+        self.define_results(&mut body, &accumulators, &results, &outer_at, &outer_extents);
+        let written = self.eval_all(&mut body, &rows, &outer_at, &outer_extents);
         let row_stores = self.store(&mut body, &written);
         let epilogue = body.emit.insts[body_len..].to_vec();
         let axes = (body.loops.len() - kept) as u32;
@@ -74,16 +77,7 @@ impl Lowerer<'_> {
             true => Nest::Reduce { axes, accumulators, epilogue, stores: row_stores },
             false => Nest::Rows { axes, accumulators, stores: point_stores, epilogue, row_stores },
         };
-        match graph.equations[group.anchors[0] as usize].inputs[0] {
-            Atom::Var(v) => {
-                let axes = [false, true].map(|r| axes_of(v, (0..space.len()).filter(|&a| is_reduced(a) == r)));
-                let anchors = group.anchors.iter().flat_map(|&a| mentioned(&graph.equations[a as usize]));
-                let (looked_at, [outer, inner]): (Vec<Var>, _) = (anchors.collect(), &axes);
-                let axes = [&outer[..], &inner[..]];
-                self.launch_noted(body, nest, Subject { stores: &group.stores, axes, looked_at: &looked_at });
-            }
-            Atom::Lit(_) => self.launch(body, nest),
-        }
+        self.launch_noted(body, nest, &group.stores);
         Ok(())
     }
 
@@ -94,13 +88,13 @@ impl Lowerer<'_> {
         accumulators: &[Accumulator],
         results: &[(u32, usize, usize)],
         at: &[Ix],
-        outer: &[usize],
+        outer: &[Number],
     ) {
         for &(anchor, first, n) in results {
             let v = self.graph.equations[anchor as usize].outputs[0];
             let aval = self.aval(v);
             let lane = reduced(body, accumulators[first].combine, first as u32, n, aval.dtype);
-            let at = self.reindex(body, at, outer, &aval.shape);
+            let at = self.reindex(body, at, outer, v.into());
             body.define(v, at, lane);
         }
     }
@@ -124,9 +118,9 @@ impl Lowerer<'_> {
         }
         for stream in 0..streams {
             let mut body = self.body();
-            let extents: Shape = order.iter().map(|&a| aval.shape[a]).collect();
+            let extents = fixed(&order.iter().map(|&a| aval.shape[a]).collect::<Shape>());
             let outer = body.begin(&extents[..extents.len() - 1], &[]);
-            body.loops.push(extents[extents.len() - 1]);
+            body.push_loop(extents[extents.len() - 1]);
             let scanned = Ix::axis(body.loops.len() as u32 - 1);
             let mut at: Index = outer.clone();
             at.insert(axis, scanned);

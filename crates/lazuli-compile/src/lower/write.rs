@@ -3,8 +3,9 @@
 use super::body::{Access, Body, Part};
 use super::finish::{finish, finish_together};
 use super::{Group, Lowerer, Place, Scattered, Var, Work, store_lane};
+use lazuli_ir::number::fixed;
 use lazuli_ir::prim::ScatterPoint;
-use lazuli_ir::{Atom, Aval, Error, Graph, Index, Ix, Lane, Prim, Result, Scalar, Shape};
+use lazuli_ir::{Atom, Aval, Error, Extents, Graph, Index, Ix, Lane, Number, Prim, Result, Shape, Term, small};
 use lazuli_kernel::{BinaryOp, DType, Inst, Layout, Nest, Role, ScatterOp, Store, Value, shape};
 use smallvec::{SmallVec, smallvec};
 
@@ -23,11 +24,12 @@ impl Lowerer<'_> {
             return None;
         }
         let mut body = self.body();
-        let at = body.begin(space, &[]);
+        let extents = fixed(space);
+        let at = body.begin(&extents, &[]);
         let target = body.operand(graph, &mut self.places, anchor, 0, &at);
         body.define(v, at.clone(), target);
         body.give(v);
-        let written = self.eval_all(&mut body, stores, &at, space);
+        let written = self.eval_all(&mut body, stores, &at, &extents);
         (!body.is_stray && are_affine(&written)).then_some((body, written))
     }
 
@@ -45,18 +47,19 @@ impl Lowerer<'_> {
         let mut updates = Vec::with_capacity(written.len());
         for u in following(graph, v, group) {
             let mut body = self.body();
-            let point = body.begin(space, &[]);
+            let point = body.begin(&fixed(space), &[]);
             let ScatterPoint { at, value } =
                 body.with(graph, &mut self.places, anchor, |cx| equation.prim.scatter(cx, &point));
             let mask = inside(&mut body, &at, &aval.shape);
             let at = body.within(v, &at, &aval.shape, false);
             body.define(v, at.clone(), value);
             body.give(v);
-            let value = self.eval_all(&mut body, &[u], &at, &aval.shape)[0].1.real();
+            let value = self.eval_all(&mut body, &[u], &at, &fixed(&aval.shape))[0].1.real();
             if body.is_stray {
                 return false;
             }
-            let index = body.linear(&at, &shape::row_strides(&aval.shape), 1, 0);
+            let strides = body.row_strides(&fixed(&aval.shape));
+            let index = body.linear(&at, &strides, 1, Number::ZERO);
             updates.push((u, body, index, mask, value));
         }
         let stores = self.store(&mut everywhere, &written);
@@ -79,7 +82,7 @@ impl Lowerer<'_> {
         let Some((mut everywhere, written)) = self.map_of_target(anchor, v, group) else { return false };
         let mut body = self.body();
         let part = self.input_aval(anchor, 1).shape;
-        let point = body.begin(&part, &[]);
+        let point = body.begin(&fixed(&part), &[]);
         let Some(at) = of_part(&equation.prim, &aval.shape, &part, &point) else { return false };
         let value = match op {
             ScatterOp::Assign => body.operand(graph, &mut self.places, anchor, 1, &point),
@@ -87,7 +90,7 @@ impl Lowerer<'_> {
         };
         body.define(v, at.clone(), value);
         body.give(v);
-        let updates = self.eval_all(&mut body, &following(graph, v, group), &at, &aval.shape);
+        let updates = self.eval_all(&mut body, &following(graph, v, group), &at, &fixed(&aval.shape));
         if body.is_stray || !are_affine(&updates) {
             return false;
         }
@@ -160,11 +163,12 @@ impl Lowerer<'_> {
         let equation = &graph.equations[anchor as usize];
         let parts = if dtype.is_complex() { 2 } else { 1 };
         let mut body = self.body();
-        let at = body.begin(space, &[]);
+        let at = body.begin(&fixed(space), &[]);
         let ScatterPoint { at, value } =
             body.with(graph, &mut self.places, anchor, |cx| equation.prim.scatter(cx, &at));
         let mask = inside(&mut body, &at, &to.layout.shape);
-        let index = body.linear(&at, &to.layout.strides, parts as isize, part as isize);
+        let strides: Extents = small(to.layout.strides.iter().map(|&stride| Number::fixed(stride)));
+        let index = body.linear(&at, &strides, parts as isize, Number::fixed(part as isize));
         let value = match value {
             Lane::Complex(re, im) => [re, im][part],
             Lane::Real(x) => body.emit.cast(dtype, x),
@@ -216,7 +220,7 @@ impl Lowerer<'_> {
         })?;
         let target = Place { buffer: place.buffer, layout };
         let mut body = self.body();
-        let at = body.begin(&part, &[]);
+        let at = body.begin(&fixed(&part), &[]);
         let update = body.operand(graph, &mut self.places, anchor, 1, &at);
         let mut stores = Vec::new();
         match op {
@@ -271,7 +275,7 @@ fn inside(body: &mut Body, at: &[Ix], extents: &[usize]) -> Option<Value> {
     let mut mask: Option<Value> = None;
     for (ix, &n) in at.iter().zip(extents) {
         let Ix::Computed(v) = *ix else { continue };
-        let (zero, n) = (body.emit.i64(0), body.param(Scalar::i64(n as i64)));
+        let (zero, n) = (body.emit.i64(0), body.number(DType::I64, Number::fixed(n as isize)));
         let low = body.emit.binary(BinaryOp::Ge, v, zero);
         let high = body.emit.lt(v, n);
         let both = body.emit.and(low, high);
@@ -294,8 +298,8 @@ fn of_part(prim: &Prim, of: &Shape, part: &Shape, point: &[Ix]) -> Option<Index>
         layout.strides[axis] = 1;
         let Layout { offset, strides, .. } = prim.layout(&layout, part)?;
         let Ix::Affine { terms, .. } = &point[axis] else { return None };
-        let terms = terms.iter().map(|&(loop_axis, k)| (loop_axis, k * strides[axis])).collect();
-        Some(Ix::Affine { constant: offset, terms })
+        let scaled = |t: &Term| Term { factor: Number::fixed(t.factor.value * strides[axis]), ..*t };
+        Some(Ix::Affine { constant: Number::fixed(offset), terms: small(terms.iter().map(scaled)) })
     };
     (0..of.len()).map(along).collect()
 }

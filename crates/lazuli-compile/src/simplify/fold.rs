@@ -1,6 +1,6 @@
 //! Ops on literals alone, computed now: the straight line that a kernel would run, on the scalar operations of `lazuli-kernel`.
 
-use lazuli_ir::{Atom, DType, Equation, Ix, Lane, Pointwise, Scalar};
+use lazuli_ir::{Atom, DType, Equation, Ix, Lane, Number, Pointwise, Scalar};
 use lazuli_kernel::{Emit, Inst, Value, scalar_ops};
 
 /// The value of an elementwise equation whose operands are all literals.
@@ -70,8 +70,8 @@ impl Pointwise for Line<'_> {
     fn emit(&mut self) -> &mut Emit {
         &mut self.emit
     }
-    fn number(&mut self, value: Scalar) -> Value {
-        self.emit.constant(value)
+    fn number(&mut self, dtype: DType, number: Number) -> Value {
+        self.emit.constant(number.scalar(dtype))
     }
     fn position(&mut self, _: &Ix) -> Value {
         self.emit.i64(0)

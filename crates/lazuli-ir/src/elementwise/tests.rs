@@ -2,6 +2,7 @@
 
 use super::{Binary, Row, Ternary, Unary};
 use crate::aval::Aval;
+use crate::number::Number;
 use crate::pointwise::{Ix, Lane, Pointwise};
 use crate::prim::{Prim, Primitive};
 use lazuli_kernel::scalar_ops::{INTERESTING, eval};
@@ -46,8 +47,8 @@ impl Pointwise for Point<'_> {
     fn emit(&mut self) -> &mut Emit {
         &mut self.emit
     }
-    fn number(&mut self, value: Scalar) -> Value {
-        self.emit.constant(value)
+    fn number(&mut self, dtype: DType, number: Number) -> Value {
+        self.emit.constant(number.scalar(dtype))
     }
     fn position(&mut self, _: &Ix) -> Value {
         unreachable!("elementwise ops do not look at positions")

@@ -117,7 +117,7 @@ impl Primitive for GatherAxis {
         Lowering::Pointwise
     }
     fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
-        let n = cx.input_shape(0)[self.axis];
+        let n = cx.extent(Place::Input(0, self.axis));
         let position = position_at(cx, 1, at, n);
         let mut index = aligned(cx.input_shape(0), at);
         index[self.axis] = position;
@@ -190,7 +190,7 @@ impl Primitive for ScatterAxis {
         Lowering::Scatter { op: self.op, space, run }
     }
     fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
-        let n = cx.input_shape(0)[self.axis];
+        let n = cx.extent(Place::Input(0, self.axis));
         let position = position_at(cx, 1, at, n);
         let (here, there) = (cx.position(&at[self.axis]), cx.position(&position));
         let target = cx.input(0, at);
@@ -205,7 +205,7 @@ impl Primitive for ScatterAxis {
         select(e, is_there, updated, target)
     }
     fn scatter(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> ScatterPoint {
-        let n = cx.input_shape(0)[self.axis];
+        let n = cx.extent(Place::Input(0, self.axis));
         let mut position: Index = at.into();
         position[self.axis] = position_at(cx, 1, at, n);
         let here = aligned(cx.input_shape(2), at);

@@ -2,7 +2,9 @@
 
 use crate::aval::Aval;
 use crate::builder::Builder;
+use crate::extents::Place;
 use crate::graph::Atom;
+use crate::number::Number;
 use crate::param::fields;
 use crate::pointwise::{Index, Ix, Lane, Pointwise};
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
@@ -75,7 +77,7 @@ impl Primitive for Bitcast {
             for part in 0..parts {
                 let mut index: Index = at.into();
                 let last = index.len() - 1;
-                index[last] = cx.affine(&at[last], parts as isize, part as isize);
+                index[last] = cx.affine(&at[last], Number::fixed(parts as isize), Number::fixed(part as isize));
                 let x = cx.input(0, &index);
                 let e = cx.emit();
                 let x = bits_of(e, x);
@@ -91,8 +93,8 @@ impl Primitive for Bitcast {
         } else {
             let parts = from / to;
             let last = at.len() - 1;
-            let extent = cx.input_shape(0)[last];
-            let digits = cx.split(&at[last], &[extent, parts]);
+            let extents = [cx.extent(Place::Input(0, last)), Number::fixed(parts as isize)];
+            let digits = cx.split(&at[last], &extents);
             let mut index: Index = at.into();
             index[last] = digits[0].clone();
             let x = cx.input(0, &index);

@@ -140,11 +140,11 @@ impl Primitive for Gather {
 
 /// Where a point of (indices ++ window) lies in input 0.
 fn windowed(cx: &mut dyn Pointwise, axes: &[usize], at: &[Ix]) -> Index {
-    let array: Shape = cx.input_shape(0).into();
-    let (index, window) = at.split_at(at.len() - array.len());
+    let (index, window) = at.split_at(at.len() - cx.input_shape(0).len());
     let mut out: Index = window.into();
     for (k, &axis) in axes.iter().enumerate() {
-        let start = position_at(cx, k + 1, index, array[axis]);
+        let n = cx.extent(Place::Input(0, axis));
+        let start = position_at(cx, k + 1, index, n);
         out[axis] = cx.offset(&start, &window[axis]);
     }
     out

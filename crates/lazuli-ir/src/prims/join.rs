@@ -4,6 +4,7 @@ use crate::aval::Aval;
 use crate::builder::Builder;
 use crate::extents::Place;
 use crate::graph::Atom;
+use crate::number::Number;
 use crate::param::fields;
 use crate::pointwise::{Index, Ix, Lane, Pointwise, and, select};
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
@@ -115,11 +116,10 @@ impl Primitive for Pad {
         Lowering::Pointwise
     }
     fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
-        let from: Shape = cx.input_shape(0).into();
         let (mut index, mut mask) = (Index::new(), None);
         for (axis, ix) in at.iter().enumerate() {
             let (low, high) = (self.low[axis], self.high[axis]);
-            let ix = cx.affine(ix, 1, -(low as isize));
+            let ix = cx.affine(ix, Number::ONE, Number::fixed(-(low as isize)));
             if low > 0 {
                 let p = cx.position(&ix);
                 let zero = cx.emit().i64(0);
@@ -127,7 +127,8 @@ impl Primitive for Pad {
             }
             if high > 0 {
                 let p = cx.position(&ix);
-                let n = cx.number(Scalar::i64(from[axis] as i64));
+                let n = cx.extent(Place::Input(0, axis));
+                let n = cx.number(DType::I64, n);
                 and(cx, &mut mask, BinaryOp::Lt, p, n);
             }
             index.push(ix);
@@ -207,27 +208,31 @@ impl Primitive for Concatenate {
     }
     /// Where the position lies within an input, that input; the last one elsewhere.
     fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
-        let (mut parts, mut end) = (Vec::new(), 0);
+        // Of each part its input, where it begins and ends, and whether it is the first and the last.
+        let mut parts: SmallVec<[(usize, Number, Number); 4]> = SmallVec::new();
+        let mut end = Number::ZERO;
         for k in 0..cx.inputs() {
-            let n = cx.input_shape(k)[self.axis];
-            if n > 0 || parts.is_empty() && k + 1 == cx.inputs() {
-                parts.push((k, end, end + n));
+            let n = cx.extent(Place::Input(k, self.axis));
+            let start = end;
+            end = cx.sum(end, n);
+            if n.value > 0 || parts.is_empty() && k + 1 == cx.inputs() {
+                parts.push((k, start, end));
             }
-            end += n;
         }
         let here = cx.position(&at[self.axis]);
         let mut out: Option<Lane> = None;
-        for &(k, start, stop) in parts.iter().rev() {
+        for (number, &(k, start, stop)) in parts.iter().enumerate().rev() {
             let mut index: Index = at.into();
-            index[self.axis] = cx.affine(&at[self.axis], 1, -(start as isize));
+            let before = cx.negative(start);
+            index[self.axis] = cx.affine(&at[self.axis], Number::ONE, before);
             let mut mask = None;
-            if start > 0 {
-                let start = cx.number(Scalar::i64(start as i64));
+            if number > 0 {
+                let start = cx.number(DType::I64, start);
                 and(cx, &mut mask, BinaryOp::Ge, here, start);
             }
             let mut before = None;
-            if stop < end {
-                let stop = cx.number(Scalar::i64(stop as i64));
+            if number + 1 < parts.len() {
+                let stop = cx.number(DType::I64, stop);
                 and(cx, &mut mask, BinaryOp::Lt, here, stop);
                 and(cx, &mut before, BinaryOp::Lt, here, stop);
             }

@@ -4,10 +4,11 @@ use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
 use crate::extents::{Place, kept, stated};
 use crate::graph::Atom;
+use crate::number::{Extents, Number, Operation};
 use crate::param::fields;
 use crate::pointwise::{Index, Ix, Lane, Pointwise};
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
-use lazuli_kernel::{BinaryOp, DType, Emit, Error, Result, Scalar, Shape, Value, shape};
+use lazuli_kernel::{BinaryOp, DType, Emit, Error, Result, Scalar, Shape, Value, small};
 use smallvec::{SmallVec, smallvec};
 
 /// Bits that are a function of a key and their position: for keys (input 0) of shape (…, 2) and dtype uint32 an array of shape (…) ++ `shape`
@@ -66,8 +67,15 @@ impl Primitive for RandomBits {
     /// (w, w + ⌈W/2⌉). The word in the middle of an odd W is the first number of the block (⌊W/2⌋, 0). That is MLX's layout.
     fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
         let (keys, position) = at.split_at(at.len() - self.shape.len());
-        let shape: Shape = cx.output_shape()[keys.len()..].into();
-        let words = (shape::size(&shape) * self.width).div_ceil(4) as u64;
+        let shape: Extents = small((keys.len()..at.len()).map(|axis| cx.extent(Place::Output(axis))));
+        let bytes = shape.iter().fold(Number::fixed(self.width as isize), |bytes, &n| cx.product(bytes, n));
+        let quotient_up = |cx: &mut dyn Pointwise, a: Number, by: isize| {
+            let above = cx.sum(a, Number::fixed(by - 1));
+            cx.compute(Operation::Quotient, above, Number::fixed(by))
+        };
+        let words = quotient_up(cx, bytes, 4);
+        let half = cx.compute(Operation::Quotient, words, Number::fixed(2));
+        let upper = quotient_up(cx, words, 2);
         let mut key = [Value(0); 2];
         for (i, k) in key.iter_mut().enumerate() {
             let mut index: Index = keys.into();
@@ -76,8 +84,7 @@ impl Primitive for RandomBits {
         }
         let position = cx.join(position, &shape);
         let position = cx.position(&position);
-        let half = cx.number(Scalar::u32((words / 2) as u32));
-        let upper = cx.number(Scalar::u32(words.div_ceil(2) as u32));
+        let (half, upper) = (cx.number(DType::U32, half), cx.number(DType::U32, upper));
         let e = cx.emit();
         let position = e.cast(DType::U32, position);
         let per_word = (4 / self.width) as u32;

@@ -226,7 +226,7 @@ pub fn reshape(b: &mut Builder, a: Atom, to: &[usize]) -> Result<Atom> {
 
 /// The input at the position that has the same number in row-major order.
 fn regroup(cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
-    let (from, to): (Shape, Shape) = (cx.input_shape(0).into(), cx.output_shape().into());
+    let (from, to) = (cx.input_extents(0), cx.output_extents());
     let index = cx.reshape(at, &to, &from);
     cx.input(0, &index)
 }

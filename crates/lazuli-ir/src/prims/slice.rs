@@ -5,13 +5,14 @@ use crate::builder::Builder;
 use crate::elementwise::Binary;
 use crate::extents::{Place, kept};
 use crate::graph::Atom;
+use crate::number::{Number, Operation};
 use crate::param::{Param, fields};
 use crate::pointwise::{Index, Ix, Lane, Pointwise, and, select};
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::view::view_rules;
 use crate::prims::write::combined;
 use crate::prims::{check_alike, cotangent, tangent_or_zeros, zeros};
-use lazuli_kernel::{BinaryOp, Error, Layout, Result, Scalar, ScatterOp, Shape, shape};
+use lazuli_kernel::{BinaryOp, DType, Error, Layout, Result, ScatterOp, Shape, shape};
 use smallvec::{SmallVec, smallvec};
 
 /// `start:stop:step` along one axis, as in Python: negative positions count from the end, positions past an end are moved to it,
@@ -164,10 +165,15 @@ impl Primitive for Slice {
         Ok(smallvec![b.op(Slice { bounds: batched(&self.bounds) }, cx.inputs)?])
     }
     fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
-        let from: Shape = cx.input_shape(0).into();
-        let mut index: SmallVec<[Ix; 4]> = SmallVec::new();
-        for ((bound, &n), ix) in self.bounds.iter().zip(&from).zip(at) {
-            index.push(cx.affine(ix, bound.step, bound.resolve(n).0 as isize));
+        let mut index = Index::new();
+        for (axis, (bound, ix)) in self.bounds.iter().zip(at).enumerate() {
+            if *bound == Bound::ALL {
+                index.push(ix.clone());
+                continue;
+            }
+            let n = cx.extent(Place::Input(0, axis));
+            let start = cx.compute(Operation::Start(*bound), n, Number::ZERO);
+            index.push(cx.affine(ix, Number::fixed(bound.step), start));
         }
         cx.input(0, &index)
     }
@@ -196,26 +202,36 @@ impl Primitive for SliceUpdate {
     }
     /// The update within the slice, combined into the target; the target around it. For those who need no copy of the result in memory.
     fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
-        let target: Shape = cx.input_shape(0).into();
         let (mut index, mut mask) = (Index::new(), None);
-        for ((bound, &n), ix) in self.bounds.iter().zip(&target).zip(at) {
-            let (start, count) = bound.resolve(n);
+        for (axis, (bound, ix)) in self.bounds.iter().zip(at).enumerate() {
+            if *bound == Bound::ALL {
+                index.push(ix.clone());
+                continue;
+            }
+            let n = cx.extent(Place::Input(0, axis));
+            let (start, count) = (
+                cx.compute(Operation::Start(*bound), n, Number::ZERO),
+                cx.compute(Operation::Count(*bound), n, Number::ZERO),
+            );
             // Steps from the start, forwards or backwards.
-            let steps = cx.affine(ix, bound.step.signum(), -bound.step.signum() * start as isize);
-            let stride = bound.step.unsigned_abs();
-            if stride == 1 && count == n {
+            let direction = Number::fixed(bound.step.signum());
+            let before = cx.product(start, Number::fixed(-direction.value));
+            let steps = cx.affine(ix, direction, before);
+            let stride = Number::fixed(bound.step.abs());
+            if stride == Number::ONE && cx.equal(count, n) {
                 index.push(steps);
                 continue;
             }
             let p = cx.position(&steps);
-            let (zero, end) = (cx.emit().i64(0), cx.number(Scalar::i64((count * stride) as i64)));
+            let end = cx.product(count, stride);
+            let (zero, end) = (cx.emit().i64(0), cx.number(DType::I64, end));
             and(cx, &mut mask, BinaryOp::Ge, p, zero);
             and(cx, &mut mask, BinaryOp::Lt, p, end);
-            if stride == 1 {
+            if stride == Number::ONE {
                 index.push(steps);
                 continue;
             }
-            let stride = cx.number(Scalar::i64(stride as i64));
+            let stride = cx.number(DType::I64, stride);
             let rest = cx.emit().binary(BinaryOp::Rem, p, stride);
             and(cx, &mut mask, BinaryOp::Eq, rest, zero);
             index.push(Ix::Computed(cx.emit().div(p, stride)));

@@ -4,6 +4,7 @@ use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
 use crate::extents::{Place, stated};
 use crate::graph::Atom;
+use crate::number::Number;
 use crate::param::fields;
 use crate::pointwise::{Ix, Lane, Pointwise};
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
@@ -71,15 +72,8 @@ pub struct NumberOfElements {
 impl NumberOfElements {
     /// The number for a shape operand of this shape.
     pub(crate) fn value(&self, shape: &[usize]) -> Scalar {
-        self.of_dtype(self.dtype, shape)
-    }
-    /// The same as a parameter of a kernel: of a complex number the real part.
-    pub fn parameter(&self, shape: &[usize]) -> Scalar {
-        self.of_dtype(if self.dtype == DType::C64 { DType::F32 } else { self.dtype }, shape)
-    }
-    fn of_dtype(&self, dtype: DType, shape: &[usize]) -> Scalar {
         let n: usize = self.axes.iter().map(|&axis| shape[axis]).product();
-        Scalar::from_i64(dtype, n as i64)
+        Scalar::from_i64(self.dtype, n as i64)
     }
 }
 
@@ -113,7 +107,13 @@ impl Primitive for NumberOfElements {
         Lowering::Pointwise
     }
     fn pointwise(&self, cx: &mut dyn Pointwise, _: &[Ix]) -> Lane {
-        let value = cx.number(self.parameter(cx.shape_operand(0)));
+        let mut count = Number::ONE;
+        for &axis in &self.axes {
+            let n = cx.extent(Place::Shape(0, axis));
+            count = cx.product(count, n);
+        }
+        // Of a complex number the real part.
+        let value = cx.number(if self.dtype == DType::C64 { DType::F32 } else { self.dtype }, count);
         match self.dtype {
             DType::C64 => Lane::Complex(value, cx.emit().f32(0.0)),
             _ => Lane::Real(value),

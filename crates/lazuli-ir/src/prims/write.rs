@@ -5,6 +5,7 @@ use crate::aval::Dim;
 use crate::builder::Builder;
 use crate::elementwise::Binary;
 use crate::graph::Atom;
+use crate::number::Number;
 use crate::pointwise::{Index, Ix, Lane, Pointwise, aligned};
 use crate::prim::{Primals, Tangents, TransposeCx};
 use crate::prims::{Iota, broadcast_to, cotangent, reshape, tangent_or_zeros, unbroadcast, zeros};
@@ -128,7 +129,7 @@ impl Writes<'_> {
 
 /// The position that index array `k` gives at an index of the shape that all index arrays broadcast to, on an axis of extent `n`: negative ones
 /// count from the end.
-pub(super) fn position_at(cx: &mut dyn Pointwise, k: usize, at: &[Ix], n: usize) -> Ix {
+pub(super) fn position_at(cx: &mut dyn Pointwise, k: usize, at: &[Ix], n: Number) -> Ix {
     let at: Index = aligned(cx.input_shape(k), at);
     let signed = cx.input_dtype(k).kind() == lazuli_kernel::Kind::Signed;
     let given = cx.input(k, &at).real();
@@ -136,7 +137,7 @@ pub(super) fn position_at(cx: &mut dyn Pointwise, k: usize, at: &[Ix], n: usize)
     if !signed {
         return Ix::Computed(given);
     }
-    let n = cx.number(Scalar::i64(n as i64));
+    let n = cx.number(DType::I64, n);
     let e = cx.emit();
     let zero = e.i64(0);
     let (negative, from_end) = (e.lt(given, zero), e.add(given, n));

@@ -1,11 +1,13 @@
 //! Operands of a body: arrays in memory, at affine indices of the loop counters and at computed positions.
 
-use super::{Body, Terms};
-use crate::lower::again::Walk;
+use super::Body;
+use crate::lower::again::{Notes, Walk};
+use crate::lower::numbers::first;
 use crate::lower::places::{BufferId, Place};
-use lazuli_ir::{Index, Ix, Lane, Var};
-use lazuli_kernel::{BinaryOp, DType, Inner, Inst, Layout, Operand, Role, Scalar, Strides, Value};
-use smallvec::{SmallVec, smallvec};
+use lazuli_ir::pointwise::Terms;
+use lazuli_ir::{Extents, Index, Ix, Lane, Number, Operation, Relation, Term, Var};
+use lazuli_kernel::{BinaryOp, DType, Inner, Inst, Layout, Operand, Role, Strides, Value, small};
+use smallvec::SmallVec;
 
 /// An operand of the kernel in memory: elements of `dtype` of a buffer, over the loop axes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,6 +29,15 @@ pub(in crate::lower) struct Part {
 impl Part {
     pub const WHOLE: Part = Part { of: 1, number: 0 };
     pub const COMPLEX: [Part; 2] = [Part { of: 2, number: 0 }, Part { of: 2, number: 1 }];
+}
+
+impl Access {
+    /// Makes it all elements of a part of an array that lies like this.
+    pub fn reach(&mut self, layout: &Layout, part: Part) {
+        let (low, high) = layout.span().unwrap_or((layout.offset, layout.offset - 1));
+        self.offset = low * part.of + part.number;
+        self.len = ((high - low + 1) * part.of - part.number) as usize;
+    }
 }
 
 impl Body {
@@ -57,9 +68,9 @@ impl Body {
         let mut strides: Strides = SmallVec::from_elem(0, self.loops.len());
         for (ix, &stride) in at.iter().zip(&layout.strides) {
             let Ix::Affine { constant, terms } = ix else { unreachable!("the caller asked for an affine access") };
-            offset += constant * stride * parts;
-            for &(axis, k) in terms {
-                strides[axis as usize] += k * stride * parts;
+            offset += constant.value * stride * parts;
+            for term in terms {
+                strides[term.axis as usize] += term.factor.value * stride * parts;
             }
         }
         (offset, strides)
@@ -72,8 +83,7 @@ impl Body {
         let access = Access { buffer: place.buffer, offset: offset + part.number, strides, len: 0 };
         let operand = self.access(access, dtype, role);
         if let (Some(notes), Some(v)) = (&mut self.notes, v) {
-            let read = (role == Role::In).then_some(place);
-            notes.operand(operand, operand as usize == known, v, read, Walk::new(v, at, part));
+            notes.operand(operand, operand as usize == known, Walk::new(v, at, part));
         }
         operand
     }
@@ -92,56 +102,71 @@ impl Body {
     /// Loads at a computed position, counted from the lowest element of the array.
     fn load_at(&mut self, v: Option<Var>, place: &Place, dtype: DType, at: &[Ix], mask: Option<Value>) -> Lane {
         let layout = &place.layout;
+        let at = self.all_clamped(v, &layout.shape, at, mask.is_some());
+        let (strides, first) = self.strides(v, layout);
         let parts = if dtype.is_complex() { 2 } else { 1 };
-        let (low, high) = layout.span().expect("the array has elements");
-        let len = (high - low + 1) as usize;
-        let at: Index = at.iter().zip(&layout.shape).map(|(ix, &n)| self.clamped(ix, n, mask.is_some())).collect();
-        let position = self.linear(&at, &layout.strides, parts, (layout.offset - low) * parts);
-        let access = Access {
-            buffer: place.buffer,
-            offset: low * parts,
-            strides: SmallVec::from_elem(0, self.loops.len()),
-            len: len * parts as usize,
-        };
-        let at = |body: &mut Body, part: isize, dtype| {
-            let access = Access {
-                offset: access.offset + part,
-                len: access.len - (part as usize).min(access.len),
-                ..access.clone()
-            };
+        let first = self.compute(Operation::Product, first, Number::fixed(parts));
+        let position = self.linear(&at, &strides, parts, first);
+        let at = |body: &mut Body, part: Part, dtype| {
+            let strides = SmallVec::from_elem(0, body.loops.len());
+            let mut access = Access { buffer: place.buffer, offset: 0, strides, len: 0 };
+            access.reach(layout, part);
             let known = body.args.len();
             let operand = body.access(access, dtype, Role::In);
             if let (Some(notes), Some(v)) = (&mut body.notes, v) {
-                notes.operand(operand, operand as usize == known, v, Some(place), None);
+                notes.operand(operand, operand as usize == known, Walk::anywhere(v, part));
             }
             body.emit.push(Inst::LoadAt { operand, index: position, mask })
         };
         match dtype {
             DType::C64 => {
-                let re = at(self, 0, DType::F32);
-                Lane::Complex(re, at(self, 1, DType::F32))
+                let [re, im] = Part::COMPLEX.map(|part| at(self, part, DType::F32));
+                Lane::Complex(re, im)
             }
-            _ => Lane::Real(at(self, 0, dtype)),
+            _ => Lane::Real(at(self, Part::WHOLE, dtype)),
         }
     }
 
-    /// `Σ stride · at + offset` as a value.
-    pub fn linear(&mut self, at: &[Ix], strides: &[isize], parts: isize, offset: isize) -> Value {
-        let mut constant = offset;
-        let mut terms: Terms = SmallVec::new();
+    /// The extent of an axis of an array: of a variable, if it is one's.
+    pub fn extent_of(&mut self, v: Option<Var>, axis: usize, value: usize) -> Number {
+        match (&mut self.notes, v) {
+            (Some(notes), Some(v)) => notes.numbers.extent(v, axis, value),
+            _ => Number::fixed(value as isize),
+        }
+    }
+
+    /// The strides of an array, and how far its first element lies behind the lowest.
+    fn strides(&mut self, v: Option<Var>, layout: &Layout) -> (Extents, Number) {
+        let (strides, first) = (&layout.strides, first(layout));
+        match (&mut self.notes, v) {
+            (Some(Notes { numbers, .. }), Some(v)) => {
+                let noted = strides.iter().enumerate().map(|(axis, &stride)| numbers.stride(v, axis, stride));
+                (small(noted), numbers.first(v, first))
+            }
+            _ => (small(strides.iter().map(|&stride| Number::fixed(stride))), Number::fixed(first)),
+        }
+    }
+
+    /// `Σ parts · stride · at + offset` as a value.
+    pub fn linear(&mut self, at: &[Ix], strides: &[Number], parts: isize, offset: Number) -> Value {
+        let (parts, mut constant) = (Number::fixed(parts), offset);
+        let mut terms = Terms::new();
         let mut sum: Option<Value> = None;
         for (ix, &stride) in at.iter().zip(strides) {
-            let stride = stride * parts;
+            let stride = self.compute(Operation::Product, stride, parts);
             match ix {
                 Ix::Affine { constant: c, terms: t } => {
-                    constant += c * stride;
-                    terms.extend(t.iter().map(|&(axis, k)| (axis, k * stride)));
+                    let c = self.compute(Operation::Product, *c, stride);
+                    constant = self.compute(Operation::Sum, constant, c);
+                    for &Term { axis, factor } in t {
+                        terms.push(Term { axis, factor: self.compute(Operation::Product, factor, stride) });
+                    }
                 }
                 Ix::Computed(v) => {
-                    let term = match stride {
-                        1 => *v,
-                        _ => {
-                            let s = self.param(Scalar::i64(stride as i64));
+                    let term = match self.holds(Relation::Equal, stride, Number::ONE) {
+                        true => *v,
+                        false => {
+                            let s = self.number(DType::I64, stride);
                             self.emit.mul(*v, s)
                         }
                     };
@@ -149,39 +174,53 @@ impl Body {
                 }
             }
         }
-        let rest = Ix::Affine { constant, terms };
+        let is_zero = terms.is_empty() && self.holds(Relation::Equal, constant, Number::ZERO);
         match sum {
-            Some(v) if rest == Ix::constant(0) => v,
+            Some(v) if is_zero => v,
             Some(v) => {
-                let rest = self.position(&rest);
+                let rest = self.position(&Ix::Affine { constant, terms });
                 self.emit.add(v, rest)
             }
-            None => self.position(&rest),
+            None => self.position(&Ix::Affine { constant, terms }),
         }
     }
 
-    /// An index of a variable with each position [`clamped`](Self::clamped): the same each time.
+    /// An index of a variable of this shape with each position [`clamped`](Self::clamped): the same each time.
     pub fn within(&mut self, v: Var, at: &[Ix], shape: &[usize], masked: bool) -> Index {
-        let key = (v, self.indices.id(at), masked);
+        let key = (v, self.index_id(at), masked);
         if let Some(found) = self.within.get(&key) {
             return found.clone();
         }
-        let within: Index = at.iter().zip(shape).map(|(ix, &n)| self.clamped(ix, n, masked)).collect();
+        let within = self.all_clamped(Some(v), shape, at, masked);
         self.within.insert(key, within.clone());
         within
     }
 
+    fn all_clamped(&mut self, v: Option<Var>, shape: &[usize], at: &[Ix], masked: bool) -> Index {
+        let mut clamped = Index::new();
+        for (axis, (ix, &n)) in at.iter().zip(shape).enumerate() {
+            let n = self.extent_of(v, axis, n);
+            clamped.push(self.clamped(ix, n, masked));
+        }
+        clamped
+    }
+
     /// A computed position brought into `0..n`, so that what lies outside reads the same element whatever the layout; an affine one is inside by construction,
     /// unless it is `masked`.
-    fn clamped(&mut self, ix: &Ix, n: usize, masked: bool) -> Ix {
+    fn clamped(&mut self, ix: &Ix, n: Number, masked: bool) -> Ix {
         let v = match ix {
             Ix::Affine { .. } if !masked => return ix.clone(),
             ix => self.position(ix),
         };
-        if self.bounded.contains(&(v, n)) {
-            return Ix::Computed(v);
+        for i in 0..self.bounded.len() {
+            let (bounded, below) = self.bounded[i];
+            if bounded == v && self.holds(Relation::Equal, below, n) {
+                return Ix::Computed(v);
+            }
         }
-        let (zero, last) = (self.emit.i64(0), self.param(Scalar::i64(n.max(1) as i64 - 1)));
+        let some = self.compute(Operation::AtLeastOne, n, Number::ZERO);
+        let last = self.compute(Operation::Sum, some, Number::fixed(-1));
+        let (zero, last) = (self.emit.i64(0), self.number(DType::I64, last));
         let clamped = self.emit.binary(BinaryOp::Min, v, last);
         let clamped = self.emit.binary(BinaryOp::Max, clamped, zero);
         self.bounded.push((clamped, n));
@@ -194,49 +233,33 @@ impl Body {
             Ix::Computed(v) => return *v,
             Ix::Affine { constant, terms } => (*constant, terms),
         };
+        if let Some(notes) = &mut self.notes {
+            notes.numbers.told_apart(std::slice::from_ref(at));
+        }
         if let Some(&v) = self.positions.get(at) {
             return v;
         }
         let mut sum: Option<Value> = None;
-        for &(axis, k) in terms.iter().filter(|(_, k)| *k != 0) {
+        for &Term { axis, factor } in terms {
+            if self.holds(Relation::Equal, factor, Number::ZERO) {
+                continue;
+            }
             let mut term = self.emit.push(Inst::Index(axis));
-            if k != 1 {
-                let k = self.param(Scalar::i64(k as i64));
+            if !self.holds(Relation::Equal, factor, Number::ONE) {
+                let k = self.number(DType::I64, factor);
                 term = self.emit.mul(term, k);
             }
             sum = Some(sum.map_or(term, |s| self.emit.add(s, term)));
         }
-        let v = match (sum, constant) {
-            (Some(sum), 0) => sum,
-            (None, 0) => self.emit.i64(0),
-            (sum, _) => {
-                let c = self.param(Scalar::i64(constant as i64));
+        let v = match (sum, self.holds(Relation::Equal, constant, Number::ZERO)) {
+            (Some(sum), true) => sum,
+            (None, true) => self.emit.i64(0),
+            (sum, false) => {
+                let c = self.number(DType::I64, constant);
                 sum.map_or(c, |s| self.emit.add(s, c))
             }
         };
         self.positions.insert(at.clone(), v);
         v
-    }
-
-    /// Digits of an affine position that need no division: each term moves one digit only, and none carries into the next.
-    pub(super) fn split_affine(&self, constant: isize, terms: &[(u32, isize)], extents: &[usize]) -> Option<Index> {
-        let strides = lazuli_kernel::shape::row_strides(extents);
-        let mut rest = constant;
-        let mut digits: SmallVec<[(isize, Terms); 4]> = SmallVec::new();
-        for &stride in &strides {
-            digits.push((rest.div_euclid(stride), smallvec![]));
-            rest = rest.rem_euclid(stride);
-        }
-        for &(axis, k) in terms.iter().filter(|(_, k)| *k != 0) {
-            let j = (0..extents.len()).find(|&j| extents[j] != 1 && k % strides[j] == 0)?;
-            digits[j].1.push((axis, k / strides[j]));
-        }
-        let inside = digits.iter().zip(extents).all(|((constant, terms), &n)| {
-            let reach = |&(axis, k): &(u32, isize)| (self.loops[axis as usize] as isize - 1) * k;
-            let low: isize = terms.iter().map(reach).filter(|&r| r < 0).sum();
-            let high: isize = terms.iter().map(reach).filter(|&r| r > 0).sum();
-            constant + low >= 0 && constant + high < n as isize
-        });
-        inside.then(|| digits.into_iter().map(|(constant, terms)| Ix::Affine { constant, terms }).collect())
     }
 }

@@ -2,8 +2,10 @@
 
 use super::Body;
 use crate::lower::places::Places;
-use lazuli_ir::{Atom, Graph, Index, Ix, Lane, Pointwise};
-use lazuli_kernel::{BinaryOp, DType, Emit, Scalar, Value};
+use lazuli_ir::pointwise::Terms;
+use lazuli_ir::{Atom, Graph, Index, Ix, Lane, Number, Operation, Place, Pointwise, Relation, Term};
+use lazuli_kernel::{BinaryOp, DType, Emit, Scalar, Value, small};
+use smallvec::SmallVec;
 
 /// What the lowering of one equation sees.
 pub(in crate::lower) struct Context<'a> {
@@ -40,6 +42,46 @@ impl Context<'_> {
     }
 }
 
+impl Context<'_> {
+    /// Digits of an affine position that need no division: each term moves one digit only, and none carries into the next.
+    fn split_affine(&mut self, constant: Number, terms: &[Term], extents: &[Number]) -> Option<Index> {
+        let strides = self.row_strides(extents);
+        let mut rest = constant;
+        let mut digits: SmallVec<[(Number, Terms); 4]> = SmallVec::new();
+        for &stride in &strides {
+            digits.push((self.compute(Operation::Quotient, rest, stride), Terms::new()));
+            rest = self.compute(Operation::Remainder, rest, stride);
+        }
+        for &Term { axis, factor } in terms {
+            if self.equal(factor, Number::ZERO) {
+                continue;
+            }
+            let mut moves = |j: &usize| {
+                let rest = self.compute(Operation::Remainder, factor, strides[*j]);
+                !self.equal(extents[*j], Number::ONE) && self.equal(rest, Number::ZERO)
+            };
+            let j = (0..extents.len()).find(|j| moves(j))?;
+            let factor = self.compute(Operation::Quotient, factor, strides[j]);
+            digits[j].1.push(Term { axis, factor });
+        }
+        for ((constant, terms), &n) in digits.iter().zip(extents) {
+            let (mut low, mut high) = (*constant, *constant);
+            for term in terms {
+                let last = self.compute(Operation::Sum, self.body.loop_extent(term.axis), Number::fixed(-1));
+                let reach = self.product(last, term.factor);
+                match self.holds(Relation::Less, reach, Number::ZERO) {
+                    true => low = self.sum(low, reach),
+                    false => high = self.sum(high, reach),
+                }
+            }
+            if self.holds(Relation::Less, low, Number::ZERO) || !self.holds(Relation::Less, high, n) {
+                return None;
+            }
+        }
+        Some(small(digits.into_iter().map(|(constant, terms)| Ix::Affine { constant, terms })))
+    }
+}
+
 impl Pointwise for Context<'_> {
     fn input(&mut self, k: usize, at: &[Ix]) -> Lane {
         self.operand(k, at, None)
@@ -71,29 +113,40 @@ impl Pointwise for Context<'_> {
     fn emit(&mut self) -> &mut Emit {
         &mut self.body.emit
     }
-    fn number(&mut self, value: Scalar) -> Value {
-        let known = self.body.params.len();
-        let number = self.body.param(value);
-        if let Some(notes) = &mut self.body.notes
-            && self.body.params.len() > known
-        {
-            notes.number(known as u32, self.graph, self.equation);
-        }
-        number
+    fn number(&mut self, dtype: DType, number: Number) -> Value {
+        self.body.number(dtype, number)
     }
     fn position(&mut self, at: &Ix) -> Value {
         self.body.position(at)
     }
-    fn split(&mut self, at: &Ix, extents: &[usize]) -> Index {
+    fn extent(&mut self, place: Place) -> Number {
+        let e = &self.graph.equations[self.equation as usize];
+        let (v, axis) = match place {
+            Place::Input(k, axis) => match e.inputs[k] {
+                Atom::Var(v) => (v, axis),
+                Atom::Lit(_) => unreachable!("a scalar has no axes"),
+            },
+            Place::Shape(k, axis) => (e.shapes[k], axis),
+            Place::Output(axis) => (e.outputs[0], axis),
+        };
+        self.body.extent(self.graph, v, axis)
+    }
+    fn compute(&mut self, operation: Operation, a: Number, b: Number) -> Number {
+        self.body.compute(operation, a, b)
+    }
+    fn holds(&mut self, relation: Relation, a: Number, b: Number) -> bool {
+        self.body.holds(relation, a, b)
+    }
+    fn split(&mut self, at: &Ix, extents: &[Number]) -> Index {
         if let Ix::Affine { constant, terms } = at
-            && let Some(digits) = self.body.split_affine(*constant, terms, extents)
+            && let Some(digits) = self.split_affine(*constant, terms, extents)
         {
             return digits;
         }
         let mut rest = self.position(at);
         let mut digits = Index::new();
         for &n in extents[1..].iter().rev() {
-            let by = self.number(Scalar::i64(n as i64));
+            let by = self.body.number(DType::I64, n);
             let digit = self.body.emit.binary(BinaryOp::Rem, rest, by);
             self.body.bounded.push((digit, n));
             digits.push(Ix::Computed(digit));

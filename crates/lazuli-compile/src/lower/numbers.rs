@@ -1,0 +1,211 @@
+//! Where the numbers of a launch come from, so that they can be found again for other extents.
+//!
+//! While a body is written every [`Number`] that is made of extents and strides is noted as a [`Step`] of arithmetic on others, and every decision by such a number with how it came out. For other
+//! extents the steps are gone through again; where all decisions come out as they did, the same body would be written.
+
+use super::again::Arrays;
+use lazuli_ir::{Graph, Ix, Number, Operation, Relation, Var};
+use lazuli_kernel::{Layout, Role};
+use smallvec::SmallVec;
+
+/// A number: the same for all extents, or the result of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Source {
+    Fixed(isize),
+    Step(u32),
+}
+
+impl From<Number> for Source {
+    fn from(n: Number) -> Self {
+        if n.is_fixed() { Source::Fixed(n.value) } else { Source::Step(n.origin - 1) }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Extent(Var, u32),
+    /// Of a variable where it lies in memory.
+    Stride(Var, u32),
+    /// How far its first element lies behind the lowest.
+    First(Var),
+    Compute(Operation, Source, Source),
+}
+
+/// Whether a relation holds of two numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Decision {
+    relation: Relation,
+    a: Source,
+    b: Source,
+    holds: bool,
+}
+
+/// The numbers of a body.
+#[derive(Debug, Default)]
+pub(super) struct Numbers {
+    /// With the value that each had.
+    steps: Vec<(Step, isize)>,
+    decisions: Vec<Decision>,
+    /// Numbers in indices, as which two indices are told apart: constants, and factors of loop counters.
+    told_apart: [Vec<Number>; 2],
+}
+
+/// The values of the steps for some extents.
+pub(super) struct Values(SmallVec<[isize; 16]>);
+
+impl Values {
+    pub fn get(&self, source: Source) -> isize {
+        match source {
+            Source::Fixed(value) => value,
+            Source::Step(step) => self.0[step as usize],
+        }
+    }
+}
+
+/// How far the first element of an array lies behind the lowest.
+pub(super) fn first(layout: &Layout) -> isize {
+    layout.offset - layout.span().map_or(layout.offset, |(low, _)| low)
+}
+
+impl Numbers {
+    fn step(&mut self, step: Step, value: isize) -> Number {
+        let known = self.steps.iter().position(|(known, _)| *known == step);
+        let n = known.unwrap_or_else(|| {
+            self.steps.push((step, value));
+            self.steps.len() - 1
+        });
+        Number { value, origin: n as u32 + 1 }
+    }
+    /// An extent. One that is 0 or 1 is so in every binding of the pattern.
+    pub fn extent(&mut self, v: Var, axis: usize, value: usize) -> Number {
+        match value {
+            0 | 1 => Number::fixed(value as isize),
+            _ => self.step(Step::Extent(v, axis as u32), value as isize),
+        }
+    }
+    pub fn stride(&mut self, v: Var, axis: usize, value: isize) -> Number {
+        self.step(Step::Stride(v, axis as u32), value)
+    }
+    pub fn first(&mut self, v: Var, value: isize) -> Number {
+        self.step(Step::First(v), value)
+    }
+    pub fn compute(&mut self, operation: Operation, a: Number, b: Number) -> Number {
+        self.step(Step::Compute(operation, a.into(), b.into()), operation.apply(a.value, b.value))
+    }
+
+    /// A decision by two numbers. Which extents are equal, and which are 0 and 1, the pattern says.
+    pub fn decided(&mut self, relation: Relation, a: Number, b: Number) {
+        let is_of_pattern = |n: Number| match Source::from(n) {
+            Source::Fixed(value) => matches!(value, 0 | 1),
+            Source::Step(step) => matches!(self.steps[step as usize].0, Step::Extent(..)),
+        };
+        if a.is_fixed() && b.is_fixed() || relation == Relation::Equal && is_of_pattern(a) && is_of_pattern(b) {
+            return;
+        }
+        let holds = relation.holds(a.value, b.value);
+        let decision = Decision { relation, a: a.into(), b: b.into(), holds };
+        if !self.decisions.contains(&decision) {
+            self.decisions.push(decision);
+        }
+    }
+
+    /// An index, or a position, that is told apart from others.
+    pub fn told_apart(&mut self, at: &[Ix]) {
+        let [constants, factors] = &mut self.told_apart;
+        let note = |all: &mut Vec<Number>, n: Number| {
+            if all.iter().all(|known| Source::from(*known) != n.into()) {
+                all.push(n);
+            }
+        };
+        for ix in at {
+            if let Ix::Affine { constant, terms } = ix {
+                note(constants, *constant);
+                terms.iter().for_each(|term| note(factors, term.factor));
+            }
+        }
+    }
+
+    /// Ends the list: numbers that were told apart are to stay apart, and equal ones equal.
+    pub fn end(&mut self) {
+        for mut all in std::mem::take(&mut self.told_apart) {
+            all.extend([Number::ZERO, Number::ONE]);
+            for (i, &a) in all.iter().enumerate() {
+                all[..i].iter().for_each(|&b| self.decided(Relation::Equal, a, b));
+            }
+        }
+    }
+
+    /// Leaves the steps that decisions and these sources need, and renumbers them.
+    pub fn keep(&mut self, visit: &mut dyn FnMut(&mut dyn FnMut(&mut Source))) {
+        let mut used = vec![false; self.steps.len()];
+        let mut mark = |source: &mut Source| {
+            if let Source::Step(n) = source {
+                used[*n as usize] = true;
+            }
+        };
+        visit(&mut mark);
+        self.decisions.iter_mut().for_each(|d| [&mut d.a, &mut d.b].into_iter().for_each(&mut mark));
+        for n in (0..self.steps.len()).rev() {
+            if let (true, Step::Compute(_, a, b)) = (used[n], self.steps[n].0) {
+                for source in [a, b] {
+                    if let Source::Step(n) = source {
+                        used[n as usize] = true;
+                    }
+                }
+            }
+        }
+        let mut numbers = vec![0; used.len()];
+        let mut next = 0;
+        for (number, used) in numbers.iter_mut().zip(&used) {
+            *number = next;
+            next += *used as u32;
+        }
+        let mut renumber = |source: &mut Source| {
+            if let Source::Step(n) = source {
+                *n = numbers[*n as usize];
+            }
+        };
+        visit(&mut renumber);
+        self.decisions.iter_mut().for_each(|d| [&mut d.a, &mut d.b].into_iter().for_each(&mut renumber));
+        let mut used = used.iter();
+        self.steps.retain(|_| *used.next().expect("one for each"));
+        for (step, _) in &mut self.steps {
+            if let Step::Compute(_, a, b) = step {
+                [a, b].into_iter().for_each(&mut renumber);
+            }
+        }
+    }
+
+    /// Whether all extents and strides are as they were.
+    pub fn are_unchanged(&self, graph: &Graph, arrays: &mut Arrays) -> bool {
+        let is_unchanged = |(step, was): &(Step, isize)| match step {
+            Step::Compute(..) => true,
+            step => read(*step, graph, arrays) == Some(*was),
+        };
+        self.steps.iter().all(is_unchanged)
+    }
+
+    /// The values of the steps; none if a variable does not lie in memory, or a decision comes out otherwise.
+    pub fn values(&self, graph: &Graph, arrays: &mut Arrays) -> Option<Values> {
+        let mut values = Values(SmallVec::with_capacity(self.steps.len()));
+        for (step, _) in &self.steps {
+            let value = match *step {
+                Step::Compute(operation, a, b) => operation.apply(values.get(a), values.get(b)),
+                step => read(step, graph, arrays)?,
+            };
+            values.0.push(value);
+        }
+        let holds = |d: &Decision| d.relation.holds(values.get(d.a), values.get(d.b)) == d.holds;
+        self.decisions.iter().all(holds).then_some(values)
+    }
+}
+
+/// An extent or a stride.
+fn read(step: Step, graph: &Graph, arrays: &mut Arrays) -> Option<isize> {
+    Some(match step {
+        Step::Extent(v, axis) => graph.shape_of(v)[axis as usize] as isize,
+        Step::Stride(v, axis) => arrays.place(v, Role::In)?.layout.strides[axis as usize],
+        Step::First(v) => first(&arrays.place(v, Role::In)?.layout),
+        Step::Compute(..) => return None,
+    })
+}
