@@ -28,6 +28,7 @@ use lazuli_ir::{
     Atom, Aval, Error, Extents, Graph, Index, Ix, Lane, Lowering, Number, Result, Shape, Var, shape, small,
 };
 use lazuli_kernel::{DType, HostCall, Layout, Nest, Plan, Role, Store, Value};
+use outside::OnlyUsers;
 pub(crate) use outside::transpose_of;
 use places::Places;
 pub(crate) use places::{BufferId, Place};
@@ -119,7 +120,7 @@ pub(crate) fn lower(
     own_outputs: bool,
     recall: Recall,
 ) -> Result<Program> {
-    let mut lowerer = Lowerer::new(graph, inputs, *options, recall)?;
+    let mut lowerer = Lowerer::new(graph, inputs, groups.len(), *options, recall)?;
     let mut origins = Vec::with_capacity(groups.len());
     for (number, group) in groups.iter().enumerate() {
         lowerer.group(group)?;
@@ -134,29 +135,33 @@ struct Lowerer<'a> {
     buffers: Vec<usize>,
     work: Vec<Work>,
     /// Found when first needed.
-    only_users: Option<Vec<Option<u32>>>,
+    only_users: Option<OnlyUsers>,
     options: Options,
     branches: Vec<(u32, [Compiled; 2])>,
     /// The last body, for the next.
-    spare: Body,
+    spare: Option<Body>,
     recall: Recall<'a>,
 }
 
 impl<'a> Lowerer<'a> {
-    fn new(graph: &'a Graph, inputs: &[Layout], options: Options, recall: Recall<'a>) -> Result<Self> {
+    fn new(graph: &'a Graph, inputs: &[Layout], groups: usize, options: Options, recall: Recall<'a>) -> Result<Self> {
         if inputs.len() != graph.inputs.len() {
             let message = format!("{} layouts for {} inputs", inputs.len(), graph.inputs.len());
             return Err(Error::internal("compile", message));
         }
+        let (producers, only_users) = match recall {
+            Recall::Follow(recipes) => (recipes.producers.clone(), recipes.only_users.clone()),
+            _ => (Places::producers(graph), None),
+        };
         let mut lowerer = Self {
             graph,
-            places: Places::new(graph),
-            buffers: Vec::with_capacity(8),
-            work: Vec::with_capacity(4),
-            only_users: None,
+            places: Places::new(producers),
+            buffers: Vec::with_capacity(inputs.len() + groups),
+            work: Vec::with_capacity(groups),
+            only_users,
             options,
             branches: Vec::new(),
-            spare: Body::new(),
+            spare: None,
             recall,
         };
         for (&v, layout) in graph.inputs.iter().zip(inputs) {
@@ -190,6 +195,9 @@ impl<'a> Lowerer<'a> {
             outputs.push(place);
         }
         origins.resize(self.work.len(), SmallVec::new());
+        if let Recall::Note(recipes) = self.recall {
+            (recipes.producers, recipes.only_users) = (self.places.into_producers(), self.only_users);
+        }
         Ok(Program { buffers: self.buffers, work: self.work, origins, outputs, branches: self.branches })
     }
 
@@ -203,6 +211,9 @@ impl<'a> Lowerer<'a> {
     }
 
     fn group(&mut self, group: &Group) -> Result<()> {
+        if self.launch_again(&group.stores) {
+            return Ok(());
+        }
         let Some(&anchor) = group.anchors.first() else { return self.maps(group) };
         let equation = &self.graph.equations[anchor as usize];
         let result = match self.lowering(anchor) {
@@ -297,7 +308,7 @@ impl<'a> Lowerer<'a> {
 
     /// An empty body: what the last one had room for, this one need not ask for again.
     fn body(&mut self) -> Body {
-        let mut body = std::mem::take(&mut self.spare);
+        let mut body = self.spare.take().unwrap_or_else(Body::new);
         body.clear(matches!(self.recall, Recall::Note(_)).then(Notes::default));
         body
     }
@@ -314,7 +325,7 @@ impl<'a> Lowerer<'a> {
             self.note(stores, &mut body, &launch, ending, None);
             self.work.push(Work::Launch(launch));
         }
-        self.spare = body;
+        self.spare = Some(body);
     }
 
     /// Notes a launch that stores these variables. `given` lies in a place that only this launch knows.
@@ -326,8 +337,8 @@ impl<'a> Lowerer<'a> {
             (Role::In, _) => Some(places.of(graph, v)?.layout.clone()),
             _ => Some(Layout::row(graph.shape_of(v).clone())),
         };
-        if let Some(recipe) = Recipe::new(stores, body, launch, ending, &mut lies) {
-            recipes.insert(first, recipe);
+        if let Some(recipe) = Recipe::new(stores, body, launch, ending, given.map(|(v, _)| v), &mut lies) {
+            recipes.launches.insert(first, recipe);
         }
     }
 

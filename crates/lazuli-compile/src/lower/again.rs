@@ -10,7 +10,8 @@ use super::Lowerer;
 use super::body::{Access, Body, Part};
 use super::finish::{Axes, Bound, Ending, Launch};
 use super::numbers::{Numbers, Source, Values};
-use super::places::{BufferId, Place};
+use super::outside::OnlyUsers;
+use super::places::{BufferId, Place, Producers};
 use crate::fuse::same_points;
 use lazuli_ir::{Graph, Ix, Number, Prim, Var, small};
 use lazuli_kernel::hash::Map;
@@ -18,8 +19,14 @@ use lazuli_kernel::{DType, Kernel, Layout, Role, Scalar, Shape};
 use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
 
-/// Recipes by the first variable that each kernel stores.
-pub(crate) type Recipes = Map<Var, Recipe>;
+/// What lowering for other extents takes over.
+#[derive(Debug, Default)]
+pub(crate) struct Recipes {
+    /// By the first variable that each kernel stores.
+    pub launches: Map<Var, Recipe>,
+    pub producers: Producers,
+    pub only_users: Option<OnlyUsers>,
+}
 
 /// What lowering does with recipes.
 pub(crate) enum Recall<'a> {
@@ -155,6 +162,8 @@ impl Notes {
 #[derive(Debug)]
 pub(crate) struct Recipe {
     stores: SmallVec<[Var; 2]>,
+    /// What lies in a place that only this launch knows.
+    given: Option<Var>,
     kernel: Arc<Kernel>,
     /// As it was.
     bound: Bound,
@@ -185,6 +194,7 @@ impl Recipe {
         body: &mut Body,
         launch: &Launch,
         ending: Ending,
+        given: Option<Var>,
         lies: &mut dyn FnMut(Var, Role) -> Option<Layout>,
     ) -> Option<Recipe> {
         let mut notes = std::mem::take(body.notes.as_mut()?);
@@ -210,6 +220,7 @@ impl Recipe {
         notes.numbers.end();
         let mut recipe = Recipe {
             stores: stores.into(),
+            given,
             kernel: launch.kernel.clone(),
             bound: launch.bindings[0].clone(),
             numbers: notes.numbers,
@@ -281,10 +292,13 @@ impl Recipe {
             return None;
         }
         let used: SmallVec<[&Access; 8]> = small(accesses.iter());
-        let axes = Axes::new(&loops, self.kept, &used, &self.counted, self.ordered, false);
+        let axes = &self.axes;
         let args: Vec<_> = used.iter().map(|access| axes.operands(access)).collect();
         let same_inner = || args.iter().zip(&kernel.operands).all(|(a, o)| a.inner(kernel.vector_axis) == o.inner);
-        if axes != self.axes || axes.vector_axis(&used, &self.strided) != kernel.vector_axis || !same_inner() {
+        if !axes.hold(&loops, self.kept, &used, &self.counted, self.ordered)
+            || axes.vector_axis(&used, &self.strided) != kernel.vector_axis
+            || !same_inner()
+        {
             return None;
         }
         let mut params = self.bound.params.clone();
@@ -328,7 +342,10 @@ impl Lowerer<'_> {
     /// The launch that stores these variables, by its recipe: if there is one, and it leads to the same kernel here. `given` lies in a place that only this launch knows.
     pub(super) fn follow(&mut self, stores: &[Var], given: Option<(Var, &Place)>) -> Option<Followed> {
         let Recall::Follow(recipes) = self.recall else { return None };
-        let recipe = recipes.get(stores.first()?).filter(|recipe| recipe.stores[..] == *stores)?;
+        let recipe = recipes.launches.get(stores.first()?)?;
+        if recipe.stores[..] != *stores || recipe.given != given.map(|(v, _)| v) {
+            return None;
+        }
         let graph = self.graph;
         if recipe.computed.iter().any(|v| self.places.of(graph, *v).is_some()) {
             return None;

@@ -325,6 +325,17 @@ impl Axes {
         }
         Self { groups, kept: kept_groups }
     }
+    /// Whether [`new`](Self::new) would lead to these axes again, for other extents and strides.
+    pub fn hold(&self, loops: &[usize], kept: usize, used: &[&Access], counted: &[u32], ordered: bool) -> bool {
+        let mut last = None;
+        let places = self.groups.iter().flat_map(|group| group.iter().enumerate());
+        places.enumerate().all(|(i, (in_group, &axis))| {
+            let Some(outer) = last.replace(axis) else { return true };
+            let in_order = ordered || i >= kept || !written_before(axis, outer, used);
+            let joins = i != kept && !counted.contains(&axis) && !counted.contains(&outer);
+            in_order && (in_group > 0) == (joins && walked_as_one(outer, axis, loops, used))
+        })
+    }
     /// Their extents.
     pub fn extents(&self, loops: &[usize]) -> Shape {
         small(self.groups.iter().map(|g| g.iter().map(|&a| loops[a as usize]).product()))
@@ -366,6 +377,13 @@ impl Axes {
 fn walked_as_one(outer: u32, inner: u32, loops: &[usize], used: &[&Access]) -> bool {
     let n = loops[inner as usize] as isize;
     used.iter().all(|a| a.strides[outer as usize] == a.strides[inner as usize] * n)
+}
+
+/// Whether the order of memory puts one axis before another.
+fn written_before(axis: u32, other: u32, used: &[&Access]) -> bool {
+    let Some(output) = used.last() else { return axis < other };
+    let steps = [axis, other].map(|axis| output.strides[axis as usize].unsigned_abs());
+    steps[0] > steps[1] || steps[0] == steps[1] && axis < other
 }
 
 /// Points of a map may run in any order: that of the memory of what is written (listed last), largest stride first.

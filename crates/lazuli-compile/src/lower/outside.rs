@@ -9,7 +9,8 @@ use crate::pipeline::{Options, compile_branch};
 use lazuli_ir::number::fixed;
 use lazuli_ir::{Atom, Aval, Equation, Graph, Index, Lane, Prim, Result, Shape, Var, shape, small};
 use lazuli_kernel::{DType, Layout, Nest, Store, Strides};
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
+use std::sync::Arc;
 
 /// A map over a result, on its way.
 pub(super) struct Epilogue {
@@ -38,7 +39,6 @@ impl Lowerer<'_> {
         let (rank, [m, k], [_, n]) = (aval.rank(), matrix(&a), matrix(&b));
         let batch: Shape = aval.shape[..rank - 2].into();
         let product = self.fresh(self.aval(turned.unwrap_or(v)));
-        let rest = Group { anchors: smallvec![], ..group.clone() };
         let epilogue = match group.stores.as_slice() {
             [only] if *only == v => None,
             _ if aval.size() == 0 => None,
@@ -54,7 +54,7 @@ impl Lowerer<'_> {
         }
         let place = if turned.is_some() { transposed(&product) } else { product };
         self.places.set(v, place);
-        self.maps(&rest)
+        self.maps(group)
     }
 
     /// A map over a product `v`, or its transpose, that lies in a place of its own: what it computes, `v` itself if that is among it, gets a place.
@@ -80,7 +80,7 @@ impl Lowerer<'_> {
         let (mut body, nest_stores) = self.end_epilogue(epilogue, stores);
         let (launch, ending) = finish(&body, Nest::Map { stores: nest_stores }, true);
         self.note(stores, &mut body, &launch, ending, Some((whole, product)));
-        self.spare = body;
+        self.spare = Some(body);
         Some(Box::new(launch))
     }
 
@@ -132,7 +132,7 @@ impl Lowerer<'_> {
     /// The transpose of a product, if that is needed in no other way and so had better lie in memory as that.
     fn read_transposed(&mut self, v: Var) -> Option<Var> {
         let graph = self.graph;
-        let user = self.only_users.get_or_insert_with(|| only_users(graph))[v.0 as usize]?;
+        let user = self.only_users.get_or_insert_with(|| only_users(graph).into())[v.0 as usize]?;
         transpose_of(graph, v, &graph.equations[user as usize])
     }
 
@@ -233,6 +233,8 @@ pub(crate) fn transpose_of(graph: &Graph, v: Var, e: &Equation) -> Option<Var> {
 }
 
 /// The equation that reads each variable, if it is one alone and the variable no output.
+pub(crate) type OnlyUsers = Arc<[Option<u32>]>;
+
 fn only_users(graph: &Graph) -> Vec<Option<u32>> {
     let mut users = vec![None; graph.avals.len()];
     let mut read = vec![false; graph.avals.len()];

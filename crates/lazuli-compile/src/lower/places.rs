@@ -2,6 +2,7 @@
 
 use lazuli_ir::{Atom, Graph, Var};
 use lazuli_kernel::Layout;
+use std::sync::Arc;
 
 /// A piece of memory of the plan: the graph's inputs first, then what steps write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -17,29 +18,41 @@ pub(crate) struct Place {
 /// The places of those variables that have one so far. A view of a variable in memory has one too, wherever strides can say it: views move no data.
 #[derive(Debug)]
 pub(crate) struct Places {
-    places: Vec<Option<Place>>,
-    /// Equation that defines each variable.
-    producers: Vec<u32>,
+    places: Vec<Place>,
+    /// Where that of each variable is among them.
+    of: Vec<u32>,
+    producers: Producers,
 }
 
-/// Producer of an input.
+/// The equation that defines each variable.
+pub(crate) type Producers = Arc<[u32]>;
+
+/// The producer of an input, and the place of a variable that has none.
 const NONE: u32 = u32::MAX;
 
 /// How long a chain of views is followed to its source. Longer ones are simplified before, or computed.
 const CHAIN: usize = 16;
 
 impl Places {
-    pub fn new(graph: &Graph) -> Self {
+    /// No places, of a graph whose variables have these producers.
+    pub fn new(producers: Producers) -> Self {
+        Self { places: Vec::with_capacity(producers.len() / 4 + 8), of: vec![NONE; producers.len()], producers }
+    }
+    pub fn producers(graph: &Graph) -> Producers {
         let mut producers = vec![NONE; graph.avals.len()];
         for (i, e) in graph.equations.iter().enumerate() {
             for v in &e.outputs {
                 producers[v.0 as usize] = i as u32;
             }
         }
-        Self { places: vec![None; graph.avals.len()], producers }
+        producers.into()
+    }
+    pub fn into_producers(self) -> Producers {
+        self.producers
     }
     pub fn set(&mut self, v: Var, place: Place) {
-        self.places[v.0 as usize] = Some(place);
+        self.of[v.0 as usize] = self.places.len() as u32;
+        self.places.push(place);
     }
     /// The equation that defines a variable that is not an input.
     pub fn producer(&self, v: Var) -> u32 {
@@ -48,15 +61,18 @@ impl Places {
         equation
     }
     pub fn of(&mut self, graph: &Graph, v: Var) -> Option<&Place> {
-        if self.places[v.0 as usize].is_none() {
+        if self.of[v.0 as usize] == NONE {
             self.follow_views(graph, v);
         }
-        self.places[v.0 as usize].as_ref()
+        self.known(v)
+    }
+    fn known(&self, v: Var) -> Option<&Place> {
+        self.places.get(self.of[v.0 as usize] as usize)
     }
     fn follow_views(&mut self, graph: &Graph, v: Var) {
         let mut chain: smallvec::SmallVec<[(Var, u32); CHAIN]> = smallvec::SmallVec::new();
         let mut source = v;
-        while self.places[source.0 as usize].is_none() {
+        while self.of[source.0 as usize] == NONE {
             let producer = self.producers[source.0 as usize];
             let view = graph.equations.get(producer as usize).filter(|e| e.prim.is_view() && chain.len() < CHAIN);
             let Some(Atom::Var(input)) = view.map(|e| e.inputs[0]) else { return };
@@ -64,12 +80,13 @@ impl Places {
             source = input;
         }
         for (view, equation) in chain.into_iter().rev() {
-            let place = self.places[source.0 as usize].as_ref().expect("found by the loop, or set by the last round");
+            let place = self.known(source).expect("found by the loop, or set by the last round");
             let Some(layout) = graph.equations[equation as usize].prim.layout(&place.layout, graph.shape_of(view))
             else {
                 return;
             };
-            self.places[view.0 as usize] = Some(Place { buffer: place.buffer, layout });
+            let place = Place { buffer: place.buffer, layout };
+            self.set(view, place);
             source = view;
         }
     }

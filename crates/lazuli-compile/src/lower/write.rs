@@ -197,7 +197,7 @@ impl Lowerer<'_> {
         let (epilogue, stores) = self.end_epilogue(epilogue, stores);
         let (updates, _) = finish(&updates, nest, false);
         let [target, last] = finish_together([(&target.0, target.1), (&epilogue, Nest::Map { stores })]);
-        self.spare = epilogue;
+        self.spare = Some(epilogue);
         let launches = [target, updates, last];
         self.work.push(Work::Scatter(Box::new(Scattered { result: result.buffer, launches })));
         true
