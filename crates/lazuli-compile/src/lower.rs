@@ -25,7 +25,7 @@ use finish::{Ending, finish};
 use lazuli_ir::number::fixed;
 use lazuli_ir::prim::Library;
 use lazuli_ir::{
-    Atom, Aval, Error, Extents, Graph, Index, Ix, Lane, Lowering, Number, Result, Shape, Var, shape, small,
+    Atom, Aval, Error, Extents, Graph, Index, Ix, Lane, Lowering, Number, Prim, Result, Shape, Var, shape, small,
 };
 use lazuli_kernel::{DType, HostCall, Layout, Nest, Plan, Role, Store, Value};
 use outside::OnlyUsers;
@@ -156,7 +156,7 @@ impl<'a> Lowerer<'a> {
         let mut lowerer = Self {
             graph,
             places: Places::new(producers),
-            buffers: Vec::with_capacity(inputs.len() + groups),
+            buffers: Vec::with_capacity(graph.avals.len()),
             work: Vec::with_capacity(groups),
             only_users,
             options,
@@ -211,10 +211,12 @@ impl<'a> Lowerer<'a> {
     }
 
     fn group(&mut self, group: &Group) -> Result<()> {
-        if self.launch_again(&group.stores) {
+        let anchor = group.anchors.first().copied();
+        let is_launch = |e: u32| matches!(self.graph.equations[e as usize].prim, Prim::Reduce(_) | Prim::ArgReduce(_));
+        if anchor.is_none_or(is_launch) && self.launch_again(&group.stores) {
             return Ok(());
         }
-        let Some(&anchor) = group.anchors.first() else { return self.maps(group) };
+        let Some(anchor) = anchor else { return self.maps(group) };
         let equation = &self.graph.equations[anchor as usize];
         let result = match self.lowering(anchor) {
             Lowering::Reduce { .. } => self.reduce(group),

@@ -70,7 +70,7 @@ pub fn row_strides(extents: &[Number], mut compute: impl FnMut(Operation, Number
 }
 
 /// What makes a number of two others. The last three take the first alone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Operation {
     Sum,
     Product,

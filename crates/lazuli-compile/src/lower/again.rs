@@ -185,6 +185,8 @@ pub(crate) struct Recipe {
     axes: Axes,
     strided: SmallVec<[bool; 8]>,
     params: SmallVec<[(u32, DType, Source); 4]>,
+    /// Operands of one buffer that are not to become one.
+    apart: SmallVec<[(u32, u32); 2]>,
 }
 
 impl Recipe {
@@ -218,6 +220,13 @@ impl Recipe {
             |&(param, dtype, source): &(u32, DType, Source)| Some((ending.live.params[param as usize]?, dtype, source));
         let params: SmallVec<_> = notes.params.iter().filter_map(used).collect();
         notes.numbers.end();
+        let (all, args) = (&launch.kernel.operands, &launch.bindings[0].args);
+        let could_be_one = |&(i, k): &(u32, u32)| {
+            let [(a, x), (b, y)] = [i, k].map(|n| (&all[n as usize], &args[n as usize]));
+            a.dtype == b.dtype && a.role == b.role && x.buffer == y.buffer
+        };
+        let pairs = (0..all.len() as u32).flat_map(|i| (0..i).map(move |k| (i, k)));
+        let apart = pairs.filter(could_be_one).collect();
         let mut recipe = Recipe {
             stores: stores.into(),
             given,
@@ -234,6 +243,7 @@ impl Recipe {
             axes: ending.axes,
             strided: ending.live.strided(),
             params,
+            apart,
         };
         let Recipe { numbers, operands, others, loops, params, .. } = &mut recipe;
         numbers.keep(&mut |f| {
@@ -247,6 +257,9 @@ impl Recipe {
 
     /// The launch where nothing has changed but which buffers there are.
     fn unchanged(&self, graph: &Graph, arrays: &mut Arrays) -> Option<Bound> {
+        if !self.numbers.are_unchanged(graph, arrays) {
+            return None;
+        }
         let mut lies_alike = |walk: &Walk, was: &Layout, operand: u32| match self.kernel.operands[operand as usize].role
         {
             Role::In => arrays.place(walk.of, Role::In).is_some_and(|place| place.layout == *was),
@@ -256,9 +269,6 @@ impl Recipe {
         if !operands.all(|((walk, was), number)| lies_alike(walk, was, number))
             || !self.others.iter().all(|(number, walk, was)| lies_alike(walk, was, *number))
         {
-            return None;
-        }
-        if !self.numbers.are_unchanged(graph, arrays) {
             return None;
         }
         let mut bound = self.bound.clone();
@@ -283,12 +293,7 @@ impl Recipe {
                 return None;
             }
         }
-        let same = |i: usize, k: usize| {
-            let (a, b) = (&kernel.operands[i], &kernel.operands[k]);
-            a.dtype == b.dtype && a.role == b.role && accesses[i] == accesses[k]
-        };
-        if (1..accesses.len()).any(|i| (0..i).any(|k| same(i, k))) {
-            // Two operands would be one.
+        if self.apart.iter().any(|&(i, k)| accesses[i as usize] == accesses[k as usize]) {
             return None;
         }
         let used: SmallVec<[&Access; 8]> = small(accesses.iter());

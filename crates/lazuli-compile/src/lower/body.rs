@@ -237,12 +237,10 @@ impl Body {
 
     /// The number of an index.
     fn index_id(&mut self, at: &[Ix]) -> IndexId {
-        let known = self.indices.all.len();
-        let id = self.indices.id(at);
-        if let (Some(notes), true) = (&mut self.notes, self.indices.all.len() > known) {
+        if let Some(notes) = &mut self.notes {
             notes.numbers.told_apart(at);
         }
-        id
+        self.indices.id(at)
     }
 
     /// The value of a variable at an index.

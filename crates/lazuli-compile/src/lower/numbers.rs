@@ -5,11 +5,12 @@
 
 use super::again::Arrays;
 use lazuli_ir::{Graph, Ix, Number, Operation, Relation, Var};
+use lazuli_kernel::hash::Map;
 use lazuli_kernel::{Layout, Role};
 use smallvec::SmallVec;
 
 /// A number: the same for all extents, or the result of a step.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Source {
     Fixed(isize),
     Step(u32),
@@ -21,7 +22,7 @@ impl From<Number> for Source {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Step {
     Extent(Var, u32),
     /// Of a variable where it lies in memory.
@@ -45,6 +46,7 @@ struct Decision {
 pub(super) struct Numbers {
     /// With the value that each had.
     steps: Vec<(Step, isize)>,
+    known: Map<Step, u32>,
     decisions: Vec<Decision>,
     /// Numbers in indices, as which two indices are told apart: constants, and factors of loop counters.
     told_apart: [Vec<Number>; 2],
@@ -69,12 +71,11 @@ pub(super) fn first(layout: &Layout) -> isize {
 
 impl Numbers {
     fn step(&mut self, step: Step, value: isize) -> Number {
-        let known = self.steps.iter().position(|(known, _)| *known == step);
-        let n = known.unwrap_or_else(|| {
+        let n = *self.known.entry(step).or_insert_with(|| {
             self.steps.push((step, value));
-            self.steps.len() - 1
+            self.steps.len() as u32
         });
-        Number { value, origin: n as u32 + 1 }
+        Number { value, origin: n }
     }
     /// An extent. One that is 0 or 1 is so in every binding of the pattern.
     pub fn extent(&mut self, v: Var, axis: usize, value: usize) -> Number {
@@ -127,6 +128,7 @@ impl Numbers {
 
     /// Ends the list: numbers that were told apart are to stay apart, and equal ones equal.
     pub fn end(&mut self) {
+        self.known = Map::default();
         for mut all in std::mem::take(&mut self.told_apart) {
             all.extend([Number::ZERO, Number::ONE]);
             for (i, &a) in all.iter().enumerate() {

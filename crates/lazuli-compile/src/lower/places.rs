@@ -36,7 +36,7 @@ const CHAIN: usize = 16;
 impl Places {
     /// No places, of a graph whose variables have these producers.
     pub fn new(producers: Producers) -> Self {
-        Self { places: Vec::with_capacity(producers.len() / 4 + 8), of: vec![NONE; producers.len()], producers }
+        Self { places: Vec::with_capacity(producers.len() / 2 + 8), of: vec![NONE; producers.len()], producers }
     }
     pub fn producers(graph: &Graph) -> Producers {
         let mut producers = vec![NONE; graph.avals.len()];
@@ -60,6 +60,7 @@ impl Places {
         assert_ne!(equation, NONE, "every input has a place");
         equation
     }
+    #[inline]
     pub fn of(&mut self, graph: &Graph, v: Var) -> Option<&Place> {
         if self.of[v.0 as usize] == NONE {
             self.follow_views(graph, v);
