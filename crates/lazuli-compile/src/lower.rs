@@ -310,7 +310,7 @@ impl<'a> Lowerer<'a> {
 
     /// An empty body: what the last one had room for, this one need not ask for again.
     fn body(&mut self) -> Body {
-        let mut body = self.spare.take().unwrap_or_else(Body::new);
+        let mut body = self.spare.take().unwrap_or_else(Body::with_room);
         body.clear(matches!(self.recall, Recall::Note(_)).then(Notes::default));
         body
     }

@@ -1,7 +1,7 @@
 //! What one compilation of a graph leaves for the same graph with other extents: a shapeless function is compiled for its first shapes, and for others of the same
 //! [pattern](crate::pattern) along a shorter road.
 //!
-//! Taken over are the schedule, the kernels whose indices are plain (see [`crate::lower`], "again"), which of them run side by side, and which buffers share memory; where these
+//! Taken over are the schedule, the kernels (see [`crate::lower`], "again"), which of them run side by side, and which buffers share memory; where these
 //! lie follows from their sizes.
 
 use crate::beside::{Joined, arrange, beside};

@@ -9,7 +9,7 @@
 use super::Lowerer;
 use super::body::{Access, Body, Part};
 use super::finish::{Axes, Bound, Ending, Launch};
-use super::numbers::{Numbers, Source, Values};
+use super::numbers::{Numbers, Source, Values, Visit};
 use super::outside::OnlyUsers;
 use super::places::{BufferId, Place, Producers};
 use crate::fuse::same_points;
@@ -73,7 +73,7 @@ impl Walk {
         Walk { of, part, by: Steps::Anywhere }
     }
 
-    fn sources(&mut self, f: &mut dyn FnMut(&mut Source)) {
+    fn sources(&mut self, f: &mut Visit) {
         if let Steps::Strides { terms, from } = &mut self.by {
             terms.iter_mut().for_each(|(_, _, source)| f(source));
             from.iter_mut().for_each(|(_, source)| f(source));

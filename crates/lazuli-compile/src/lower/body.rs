@@ -113,7 +113,8 @@ impl Tape {
 }
 
 impl Body {
-    pub fn new() -> Self {
+    /// An empty one, with room for what most need.
+    pub fn with_room() -> Self {
         Body { emit: Emit::new(), ..Body::default() }
     }
 

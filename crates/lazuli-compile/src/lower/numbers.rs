@@ -52,6 +52,9 @@ pub(super) struct Numbers {
     told_apart: [Vec<Number>; 2],
 }
 
+/// Called with each of some sources.
+pub(super) type Visit<'a> = dyn FnMut(&mut Source) + 'a;
+
 /// The values of the steps for some extents.
 pub(super) struct Values(SmallVec<[isize; 16]>);
 
@@ -138,7 +141,7 @@ impl Numbers {
     }
 
     /// Leaves the steps that decisions and these sources need, and renumbers them.
-    pub fn keep(&mut self, visit: &mut dyn FnMut(&mut dyn FnMut(&mut Source))) {
+    pub fn keep(&mut self, visit: &mut dyn FnMut(&mut Visit)) {
         let mut used = vec![false; self.steps.len()];
         let mut mark = |source: &mut Source| {
             if let Source::Step(n) = source {
