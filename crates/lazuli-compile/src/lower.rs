@@ -157,7 +157,7 @@ impl<'a> Lowerer<'a> {
             graph,
             places: Places::new(producers),
             buffers: Vec::with_capacity(graph.avals.len()),
-            work: Vec::with_capacity(groups),
+            work: Vec::with_capacity(2 * groups),
             only_users,
             options,
             branches: Vec::new(),

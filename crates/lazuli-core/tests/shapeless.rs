@@ -233,11 +233,20 @@ fn transformations_follow_the_shapes() {
 #[test]
 fn kernels_hold_for_other_shapes() {
     type Function = fn(&Array) -> Array;
-    let functions: [(&str, Function); 4] = [
+    let functions: [(&str, Function); 8] = [
         ("gelu", |x| x * (1.0 + (x / std::f32::consts::SQRT_2).erf()) / 2.0),
         ("rows", |x| ops::layer_norm(x, None, None, 1e-5).unwrap() * x.softmax(-1)),
         ("gather", |x| ops::get(x, &[Item::Array(ops::argmax(x, Some(0), false).unwrap())]).unwrap()),
         ("derivative", |x| grad(|x: &Array| (x.matmul(&x.t()) + x.sum(1)).tanh().mean(()))(x)),
+        ("cross entropy", |x| {
+            let classes = ops::argmax(x, Some(1), true).unwrap();
+            grad(move |x: &Array| (x.logsumexp(1) - x.take_along_axis(&classes, 1).sum(1)).mean(()))(x)
+        }),
+        ("parts", |x| ops::concatenate(&[x.exp(), x.sin().slice_axis(0, 1, isize::MAX)], 0).unwrap().square()),
+        ("random bits", |x| {
+            x + ops::random::uniform(0.0f32, 1.0f32, x.dims(), DType::F32, &ops::random::key(1)).unwrap()
+        }),
+        ("regrouped", |x| ops::stack(&[x.clone(), x.exp()], 1).unwrap().transpose([1, 0, 2]).flatten(0..=1).sin()),
     ];
     for (name, f) in functions {
         let compiled = compile(move |x: &Array| f(x)).shapeless();

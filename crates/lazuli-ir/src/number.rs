@@ -24,13 +24,16 @@ impl Number {
     pub const ONE: Number = Number::fixed(1);
 
     /// A number that depends on no extent.
+    #[inline]
     pub const fn fixed(value: isize) -> Self {
         Number { value, origin: 0 }
     }
     /// Whether it is this number for all extents.
+    #[inline]
     pub fn is_fixed(self) -> bool {
         self.origin == 0
     }
+    #[inline]
     pub(crate) fn is_always(self, value: isize) -> bool {
         self.is_fixed() && self.value == value
     }
@@ -41,6 +44,7 @@ impl Number {
 }
 
 impl PartialEq for Number {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
         self.value == other.value
     }
@@ -49,6 +53,7 @@ impl PartialEq for Number {
 impl Eq for Number {}
 
 impl Hash for Number {
+    #[inline]
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.value.hash(state);
     }
@@ -87,6 +92,7 @@ pub enum Operation {
 
 impl Operation {
     /// Wraps around, as numbers do that are too large for an array.
+    #[inline]
     pub fn apply(self, a: isize, b: isize) -> isize {
         match self {
             Operation::Sum => a.wrapping_add(b),
@@ -99,6 +105,7 @@ impl Operation {
         }
     }
     /// What needs no computing.
+    #[inline]
     pub fn at_once(self, a: Number, b: Number) -> Option<Number> {
         match self {
             _ if a.is_fixed() && b.is_fixed() => Some(Number::fixed(self.apply(a.value, b.value))),
@@ -122,6 +129,7 @@ pub enum Relation {
 }
 
 impl Relation {
+    #[inline]
     pub fn holds(self, a: isize, b: isize) -> bool {
         match self {
             Relation::Equal => a == b,

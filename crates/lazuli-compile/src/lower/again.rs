@@ -5,6 +5,8 @@
 //! Where nothing has changed, as for what depends on the weights of a model alone, the launch is taken over with other buffers. Otherwise the decisions have to come out as they did; which loop axes are
 //! merged, along which one vectors run and how each operand is walked along that is found anew, by the functions that found it first, and has to come out as the kernel has it. If something does
 //! not, the kernel is lowered anew.
+//!
+//! Absent: recipes of launches that are not a group of their own, as scans, writes at computed positions and copies are. These are lowered anew.
 
 use super::Lowerer;
 use super::body::{Access, Body, Part};
@@ -315,13 +317,15 @@ impl Recipe {
 }
 
 /// A launch, and where it leaves what it stores.
-pub(super) type Followed = (Launch, SmallVec<[(Var, Place); 2]>);
+pub(super) type Followed = (Launch, Written);
+
+type Written = SmallVec<[(Var, Place); 4]>;
 
 /// Where the operands of a launch are: in place already, in one that only this launch knows, or in a new one, for what it stores.
 pub(super) struct Arrays<'l, 'a> {
     lowerer: &'l mut Lowerer<'a>,
     given: Option<(Var, &'l Place)>,
-    written: SmallVec<[(Var, Place); 2]>,
+    written: Written,
 }
 
 impl Arrays<'_, '_> {

@@ -5,9 +5,10 @@
 
 use super::again::Arrays;
 use lazuli_ir::{Graph, Ix, Number, Operation, Relation, Var};
-use lazuli_kernel::hash::Map;
+use lazuli_kernel::hash::WordHasher;
 use lazuli_kernel::{Layout, Role};
 use smallvec::SmallVec;
+use std::hash::{Hash, Hasher};
 
 /// A number: the same for all extents, or the result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -46,7 +47,8 @@ struct Decision {
 pub(super) struct Numbers {
     /// With the value that each had.
     steps: Vec<(Step, isize)>,
-    known: Map<Step, u32>,
+    /// A key of each, to find it by.
+    keys: Vec<u64>,
     decisions: Vec<Decision>,
     /// Numbers in indices, as which two indices are told apart: constants, and factors of loop counters.
     told_apart: [Vec<Number>; 2],
@@ -74,11 +76,16 @@ pub(super) fn first(layout: &Layout) -> isize {
 
 impl Numbers {
     fn step(&mut self, step: Step, value: isize) -> Number {
-        let n = *self.known.entry(step).or_insert_with(|| {
+        let mut hasher = WordHasher::default();
+        step.hash(&mut hasher);
+        let key = hasher.finish();
+        let mut alike = self.keys.iter().enumerate().filter(|(_, known)| **known == key).map(|(n, _)| n);
+        let n = alike.find(|n| self.steps[*n].0 == step).unwrap_or_else(|| {
             self.steps.push((step, value));
-            self.steps.len() as u32
+            self.keys.push(key);
+            self.steps.len() - 1
         });
-        Number { value, origin: n }
+        Number { value, origin: n as u32 + 1 }
     }
     /// An extent. One that is 0 or 1 is so in every binding of the pattern.
     pub fn extent(&mut self, v: Var, axis: usize, value: usize) -> Number {
@@ -116,8 +123,9 @@ impl Numbers {
     /// An index, or a position, that is told apart from others.
     pub fn told_apart(&mut self, at: &[Ix]) {
         let [constants, factors] = &mut self.told_apart;
+        // What is 0 or 1 for all extents is told apart in any case.
         let note = |all: &mut Vec<Number>, n: Number| {
-            if all.iter().all(|known| Source::from(*known) != n.into()) {
+            if !(n.is_fixed() && matches!(n.value, 0 | 1)) && all.iter().all(|known| Source::from(*known) != n.into()) {
                 all.push(n);
             }
         };
@@ -131,8 +139,11 @@ impl Numbers {
 
     /// Ends the list: numbers that were told apart are to stay apart, and equal ones equal.
     pub fn end(&mut self) {
-        self.known = Map::default();
+        self.keys = Vec::new();
         for mut all in std::mem::take(&mut self.told_apart) {
+            if all.iter().all(|n| n.is_fixed()) {
+                continue;
+            }
             all.extend([Number::ZERO, Number::ONE]);
             for (i, &a) in all.iter().enumerate() {
                 all[..i].iter().for_each(|&b| self.decided(Relation::Equal, a, b));
