@@ -2,7 +2,7 @@
 
 mod epilogue;
 
-use super::access::{Access, Axis, FAR, Space};
+use super::access::{Access, Accesses, Axes, Fault, Place, Space, is_far};
 use super::uses::Uses;
 use crate::backend::Buffer;
 use crate::dtype::DType;
@@ -10,8 +10,8 @@ use crate::error::{Error, Result};
 use crate::ir::{Inner, Kernel};
 use crate::plan::{Arg, Binding, Branch, LibraryCall, Plan, Slot, Step};
 use crate::shape;
-use crate::small::small;
 use smallvec::SmallVec;
+use std::mem::replace;
 use std::sync::Arc;
 
 impl Plan {
@@ -25,22 +25,16 @@ impl Plan {
 
     /// The same for a backend that knows some kernels already: `uses` gives those of a kernel that is well-formed, by [`Kernel::verify`], or an error.
     pub fn verify_by(&self, uses: &dyn Fn(&Arc<Kernel>) -> Result<Arc<Uses>>) -> Result<()> {
-        let mut accesses = Accesses::new();
-        // Of all steps, with their numbers: reads of inputs, and writes of outputs.
-        let mut outside = Vec::new();
+        let mut accesses = Accesses::with_capacity(self.steps.len());
         for (i, step) in self.steps.iter().enumerate() {
-            accesses.clear();
+            // Donations are about all steps together.
+            accesses.begin_step(i, !self.donations.is_empty());
             let proof = self.step_accesses(step, uses, &mut accesses).and_then(|()| check_conflicts(&accesses));
             if let Err(e) = proof {
                 return Err(Error::internal("verify", format!("step {i} of a plan: {}\n{step}", e.message())));
             }
-            if !self.donations.is_empty() {
-                let is_outside =
-                    |a: &Access| matches!((a.space, a.writes), (Space::Input(_), _) | (Space::Output(_), true));
-                outside.extend(accesses.drain(..).filter(is_outside).map(|a| (i, a)));
-            }
         }
-        self.verify_donations(&outside)
+        self.verify_donations(&accesses)
     }
 
     /// Checks buffers for a run: one for each input, each of the size that the plan was proved with.
@@ -59,8 +53,9 @@ impl Plan {
         }
     }
 
-    /// The memory of a slot, its first byte there, and the one behind its last.
-    fn locate(&self, slot: Slot) -> Result<(Space, i64, i64)> {
+    /// Where a slot lies.
+    #[inline]
+    fn locate(&self, slot: Slot) -> Result<Place> {
         let none = || Error::internal("verify", format!("there is no slot {slot}"));
         // No memory has more.
         let byte = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
@@ -85,33 +80,31 @@ impl Plan {
     }
 
     /// Adds all that a step touches, each proved to be within its slot.
-    fn step_accesses(
+    fn step_accesses<'a>(
         &self,
-        step: &Step,
+        step: &'a Step,
         uses: &dyn Fn(&Arc<Kernel>) -> Result<Arc<Uses>>,
-        out: &mut Accesses,
+        out: &mut Accesses<'a>,
     ) -> Result<()> {
         match step {
             Step::Launch { kernel, bindings } => {
                 let uses = uses(kernel)?;
                 for (number, binding) in bindings.iter().enumerate() {
-                    let first = out.len();
+                    out.begin_binding(number);
                     self.binding_accesses(kernel, &uses, binding, false, out)?;
-                    out[first..].iter_mut().for_each(|a| a.binding = number as u32);
                 }
-                return Ok(());
             }
             Step::Product { call, kernel, binding } => {
-                return self.product_accesses(call, kernel, &*uses(kernel)?, binding, out);
+                self.product_accesses(call, kernel, &*uses(kernel)?, binding, out)?;
             }
             Step::Scatter(scatter) => {
                 let [target, updates, epilogue] = scatter.passes().map(|pass| uses(&pass.kernel));
-                return self.scatter_accesses(scatter, [&*target?, &*updates?, &*epilogue?], out);
+                self.scatter_accesses(scatter, [&*target?, &*updates?, &*epilogue?], out)?;
             }
             Step::Call(call) => self.call_accesses(call, out)?,
             Step::Copy { from, to, nbytes } => {
-                self.strided(&whole(*from, 0), DType::U8, &[*nbytes], false, out)?;
-                self.strided(&whole(*to, 0), DType::U8, &[*nbytes], true, out)?;
+                self.row(*from, 0, DType::U8, *nbytes, false, out)?;
+                self.row(*to, 0, DType::U8, *nbytes, true, out)?;
             }
             Step::Branch(branch) => {
                 branch.plans.iter().try_for_each(|plan| plan.verify_by(uses))?;
@@ -119,22 +112,21 @@ impl Plan {
             }
             Step::Host { args, .. } => {
                 for a in args {
-                    self.strided(&whole(a.slot, a.offset), a.dtype, &[shape::size(&a.shape)], false, out)?;
+                    self.row(a.slot, a.offset, a.dtype, shape::size(&a.shape), false, out)?;
                 }
             }
         }
-        as_wholes(out);
         Ok(())
     }
 
     /// Adds all that a kernel touches but, in a step that hands on a result, that.
-    fn binding_accesses(
+    fn binding_accesses<'a>(
         &self,
         kernel: &Kernel,
         uses: &Uses,
-        binding: &Binding,
+        binding: &'a Binding,
         hands_on: bool,
-        out: &mut Accesses,
+        out: &mut Accesses<'a>,
     ) -> Result<()> {
         let Binding { extents, args, params } = binding;
         let wrong = |message: String| Err(Error::internal("verify", message));
@@ -168,16 +160,14 @@ impl Plan {
                 continue;
             }
             if uses.body {
-                self.strided(arg, operand.dtype, extents, uses.written && !uses.kept, out)?;
+                self.strided(arg, operand.dtype, Axes::of(extents), true, uses.written && !uses.kept, out)?;
             }
             if uses.kept {
                 let moves = |(&n, &s): (&usize, &isize)| n > 1 && s != 0;
                 if extents[kept..].iter().zip(&arg.strides[kept..]).any(moves) {
                     return wrong(format!("argument {i} moves along a reduced axis"));
                 }
-                let first = out.len();
-                self.strided(arg, operand.dtype, &extents[..kept], uses.written, out)?;
-                out[first..].iter_mut().for_each(|a| a.pointwise = !uses.later);
+                self.strided(arg, operand.dtype, Axes::of(&extents[..kept]), !uses.later, uses.written, out)?;
             }
             if uses.computed {
                 self.computed(arg, operand.dtype, uses.written, out)?;
@@ -186,16 +176,16 @@ impl Plan {
         Ok(())
     }
 
-    fn branch_accesses(&self, branch: &Branch, out: &mut Accesses) -> Result<()> {
+    fn branch_accesses<'a>(&self, branch: &'a Branch, out: &mut Accesses<'a>) -> Result<()> {
         let Branch { predicate, plans, inputs, outputs } = branch;
         let wrong = |message: String| Err(Error::internal("verify", message));
-        self.strided(predicate, DType::Bool, &[], false, out)?;
+        self.strided(predicate, DType::Bool, Axes::of(&[]), false, false, out)?;
         for plan in plans {
             if plan.inputs.len() != inputs.len() || plan.outputs.len() != outputs.len() || !plan.donations.is_empty() {
                 return wrong("a branch of other numbers of inputs or outputs, or that donates".into());
             }
             for (&slot, &need) in inputs.iter().zip(&plan.inputs) {
-                self.strided(&whole(slot, 0), DType::U8, &[need], false, out)?;
+                self.row(slot, 0, DType::U8, need, false, out)?;
             }
         }
         for (n, &slot) in outputs.iter().enumerate() {
@@ -203,14 +193,13 @@ impl Plan {
             if a != b {
                 return wrong(format!("output {n} of the branches has {a} and {b} bytes"));
             }
-            self.strided(&whole(slot, 0), DType::U8, &[a], true, out)?;
+            self.row(slot, 0, DType::U8, a, true, out)?;
         }
         Ok(())
     }
 
-    fn call_accesses(&self, call: &LibraryCall, out: &mut Accesses) -> Result<()> {
+    fn call_accesses<'a>(&self, call: &'a LibraryCall, out: &mut Accesses<'a>) -> Result<()> {
         let wrong = |message: &str| Err(Error::internal("verify", message));
-        let axes = |outer: &[usize], inner: &[usize]| small::<[usize; 6]>(outer.iter().chain(inner).copied());
         match call {
             LibraryCall::Matmul { dtype, batch, m, n, k, a, b, c } => {
                 if !dtype.is_inexact() {
@@ -220,7 +209,7 @@ impl Plan {
                 if inner.len() != 2 || *n > 1 && inner[1] != 1 || *m > 1 && *n > 0 && inner[0] != *n as isize {
                     return wrong("the matrices of c are not row-contiguous");
                 }
-                self.strided(c, *dtype, &axes(batch, &[*m, *n]), true, out)?;
+                self.strided(c, *dtype, Axes::then_matrix(batch, [*m, *n]), false, true, out)?;
                 self.factors(*dtype, batch, [*m, *n, *k], [a, b], out)
             }
             LibraryCall::Sort { dtype, rows, n, indices, input, output } => {
@@ -228,95 +217,71 @@ impl Plan {
                     return wrong("positions in a row do not fit in uint32");
                 }
                 let to = if *indices { DType::U32 } else { *dtype };
-                let extents = axes(rows, &[*n]);
-                self.strided(input, *dtype, &extents, false, out)?;
-                self.strided(output, to, &extents, true, out)
+                let axes = Axes::then_row(rows, *n);
+                self.strided(input, *dtype, axes, false, false, out)?;
+                self.strided(output, to, axes, false, true, out)
             }
         }
     }
 
     /// Adds what a product reads.
-    fn factors(
+    fn factors<'a>(
         &self,
         dtype: DType,
-        batch: &[usize],
+        batch: &'a [usize],
         [m, n, k]: [usize; 3],
-        [a, b]: [&Arg; 2],
-        out: &mut Accesses,
+        [a, b]: [&'a Arg; 2],
+        out: &mut Accesses<'a>,
     ) -> Result<()> {
-        let axes = |inner: [usize; 2]| small::<[usize; 6]>(batch.iter().copied().chain(inner));
-        self.strided(a, dtype, &axes([m, k]), false, out)?;
-        self.strided(b, dtype, &axes([k, n]), false, out)
+        self.strided(a, dtype, Axes::then_matrix(batch, [m, k]), false, false, out)?;
+        self.strided(b, dtype, Axes::then_matrix(batch, [k, n]), false, false, out)
     }
 
-    /// Adds the access through `arg` at every point of `extents`, within its slot; nothing if there is no point. Strides beyond the extents are
-    /// not looked at.
-    fn strided(&self, arg: &Arg, dtype: DType, extents: &[usize], writes: bool, out: &mut Accesses) -> Result<()> {
-        let (space, start, end) = self.writable(arg.slot, writes)?;
-        let wrong = |message: String| Err(Error::internal("verify", message));
-        if arg.strides.len() < extents.len() {
-            return wrong(format!("{arg} has no stride for each of {} axes", extents.len()));
-        }
-        if extents.contains(&0) {
-            return Ok(());
-        }
-        let axes = || extents.iter().zip(&arg.strides);
-        let is_far = |(&n, &s): (&usize, &isize)| n as u64 > FAR || s.unsigned_abs() as u64 > FAR;
+    /// Adds the access through `arg` at every point of some axes, within its slot; nothing if there is no point. Strides beyond those of the axes are not looked at. `pointwise`: each
+    /// point of a kernel touches its own element.
+    #[inline]
+    fn strided<'a>(
+        &self,
+        arg: &'a Arg,
+        dtype: DType,
+        axes: Axes<'a>,
+        pointwise: bool,
+        writes: bool,
+        out: &mut Accesses<'a>,
+    ) -> Result<()> {
+        let place = self.writable(arg.slot, writes)?;
+        let Some(strides) = arg.strides.get(..axes.rank()) else {
+            let message = format!("{arg} has no stride for each of {} axes", axes.rank());
+            return Err(Error::internal("verify", message));
+        };
         let itemsize = dtype.itemsize() as i64;
-        let first = i64::try_from(arg.offset).ok().and_then(|n| n.checked_mul(itemsize)?.checked_add(start));
-        let mut fits = false;
-        if let Some(access) = first.and_then(|base| Access::new(space, base, itemsize, writes)) {
-            // Where it stays, as it is not small.
-            out.push(access);
-            let access = out.last_mut().expect("it was just added");
-            fits = (0..).zip(axes()).all(|(number, (&n, &s))| {
-                let moves = n > 1 && (s != 0 || writes);
-                let axis = || Axis { number, extent: n as i64, stride: s as i64 * itemsize };
-                !is_far((&n, &s)) && (!moves || access.move_along(axis()).is_some())
-            });
-            fits &= access.span.0 >= start && access.span.1 <= end;
-        }
-        if !fits {
-            if axes().any(is_far) {
-                return wrong(format!("{arg} over {}: too far", shape::show(extents)));
-            }
-            let base = arg.offset as i128 * itemsize as i128;
-            let (mut low, mut high) = (base, base + itemsize as i128);
-            for (&n, &s) in axes() {
-                let reach = (n as i128 - 1) * s as i128 * itemsize as i128;
-                if reach < 0 { low += reach } else { high += reach }
-            }
-            let (extents, nbytes) = (shape::show(extents), end - start);
-            return wrong(format!("{arg} over {extents} touches bytes {low}..{high} of {nbytes}"));
-        }
-        if writes && !out.last().is_some_and(Access::is_injective) {
-            return wrong(format!("two points of {} store to one element of {arg}", shape::show(extents)));
-        }
-        Ok(())
+        let added = out.add(place, arg.offset, itemsize, (axes, strides), pointwise, writes);
+        added.map_err(|fault| describe(fault, arg, dtype, &axes, place))
+    }
+
+    /// The same for so many elements of a slot from one on, side by side, that are touched in any order.
+    fn row(&self, slot: Slot, offset: usize, dtype: DType, n: usize, writes: bool, out: &mut Accesses) -> Result<()> {
+        let (place, axes) = (self.writable(slot, writes)?, Axes::row(n));
+        let added = out.add(place, offset, dtype.itemsize() as i64, (axes, &[1]), false, writes);
+        added.map_err(|fault| {
+            let arg = Arg { slot, offset, strides: SmallVec::from_slice(&[1]), len: 0 };
+            describe(fault, &arg, dtype, &axes, place)
+        })
     }
 
     /// Adds the access at computed positions `0..arg.len`, within its slot; nothing if there is no position.
     fn computed(&self, arg: &Arg, dtype: DType, writes: bool, out: &mut Accesses) -> Result<()> {
-        let (space, start, end) = self.writable(arg.slot, writes)?;
-        let itemsize = dtype.itemsize() as i64;
-        if arg.len == 0 {
-            return Ok(());
-        }
-        let last = (arg.offset as i128 + arg.len as i128) * itemsize as i128;
-        if last > (end - start) as i128 {
-            return Err(Error::internal("verify", format!("{arg} reaches byte {last} of {}", end - start)));
-        }
-        // All of it is within the slot, whose bytes 64 bits count.
-        let base = start + arg.offset as i64 * itemsize;
-        let mut access = Access::new(space, base, itemsize, writes).expect("within the slot");
-        let axis = Axis { number: 0, extent: arg.len as i64, stride: itemsize };
-        access.move_along(axis).expect("within the slot");
-        out.push(Access { pointwise: false, ..access });
-        Ok(())
+        let place = self.writable(arg.slot, writes)?;
+        let added = out.add(place, arg.offset, dtype.itemsize() as i64, (Axes::row(arg.len), &[1]), false, writes);
+        added.map_err(|_| {
+            let (last, nbytes) = ((arg.offset as i128 + arg.len as i128) * dtype.itemsize() as i128, place.2 - place.1);
+            Error::internal("verify", format!("{arg} reaches byte {last} of {nbytes}"))
+        })
     }
 
     /// As [`locate`](Self::locate), of a slot that may be written if it is to be.
-    fn writable(&self, slot: Slot, writes: bool) -> Result<(Space, i64, i64)> {
+    #[inline]
+    fn writable(&self, slot: Slot, writes: bool) -> Result<Place> {
         match slot {
             Slot::Input(_) if writes => {
                 Err(Error::internal("verify", format!("{slot} is the caller's: it is not written")))
@@ -325,73 +290,106 @@ impl Plan {
         }
     }
 
-    /// Proves that outputs may take over inputs, by what steps read of inputs and write of outputs.
-    fn verify_donations(&self, outside: &[(usize, Access)]) -> Result<()> {
+    /// Proves that outputs may take over inputs, by what all steps touch.
+    fn verify_donations(&self, accesses: &Accesses) -> Result<()> {
         if self.donations.is_empty() {
             return Ok(());
         }
-        let mut reads: Vec<Vec<(usize, &Access)>> = vec![Vec::new(); self.inputs.len()];
-        let mut writes: Vec<Vec<(usize, &Access)>> = vec![Vec::new(); self.outputs.len()];
-        for (step, a) in outside {
-            match a.space {
-                Space::Input(n) => reads[n as usize].push((*step, a)),
-                Space::Output(n) => writes[n as usize].push((*step, a)),
-                Space::Arena => {}
+        let all = accesses.all();
+        // By number, of each input the last read, of each output the first write, and of each read the one before it, of each write the one behind it; beyond all where there is none.
+        const NONE: usize = usize::MAX;
+        let mut last_reads: SmallVec<[usize; 32]> = SmallVec::from_elem(NONE, self.inputs.len());
+        let mut first_writes: SmallVec<[usize; 32]> = SmallVec::from_elem(NONE, self.outputs.len());
+        let mut next: Vec<usize> = vec![NONE; all.len()];
+        for (number, a) in all.iter().enumerate() {
+            if let Space::Input(n) = a.space {
+                next[number] = replace(&mut last_reads[n as usize], number);
             }
         }
+        for (number, a) in all.iter().enumerate().rev() {
+            if let (Space::Output(n), true) = (a.space, a.writes) {
+                next[number] = replace(&mut first_writes[n as usize], number);
+            }
+        }
+        let in_the_way =
+            |read: &Access, write: &Access| !accesses.is_same_map(read, write) && !accesses.are_apart(read, write);
         for &(output, input) in &self.donations {
             let wrong = |why: &str| {
                 let message = format!("output{output} cannot take the memory of input{input}: {why}\n{self}");
                 Err(Error::internal("verify", message))
             };
-            self.locate(Slot::Output(output))?;
-            self.locate(Slot::Input(input))?;
-            if self.outputs[output as usize] != self.inputs[input as usize] {
-                return wrong("their sizes differ");
+            let sizes = self.outputs.get(output as usize).zip(self.inputs.get(input as usize));
+            match sizes {
+                None => return wrong("there is no such slot"),
+                Some((to, from)) if to != from => return wrong("their sizes differ"),
+                _ => {}
             }
-            let (reads, writes) = (&reads[input as usize], &writes[output as usize]);
-            let (Some(&(first, _)), Some(&(last, _))) = (writes.first(), reads.last()) else { continue };
-            if last > first {
+            let (mut write, last_read) = (first_writes[output as usize], last_reads[input as usize]);
+            let (Some(first), Some(last)) = (all.get(write), all.get(last_read)) else { continue };
+            let step = first.step;
+            if last.step > step {
                 return wrong("a later step reads the input");
             }
-            for (_, write) in writes.iter().filter(|(step, _)| *step == first) {
-                for (_, read) in reads.iter().filter(|(step, _)| *step == first) {
-                    if !read.is_apart(write) && !read.is_same_map(write) {
+            while let Some(to) = all.get(write).filter(|a| a.step == step) {
+                let mut read = last_read;
+                while let Some(from) = all.get(read).filter(|a| a.step == step) {
+                    if in_the_way(from, to) {
                         return wrong("a step reads the input at other points than it writes");
                     }
+                    read = next[read];
                 }
+                write = next[write];
             }
         }
         Ok(())
     }
 }
 
-/// All of a slot from this element on, as a row.
-fn whole(slot: Slot, offset: usize) -> Arg {
-    Arg { slot, offset, strides: SmallVec::from_slice(&[1]), len: 0 }
+/// What is wrong with the access through an argument that lies there.
+#[cold]
+fn describe(fault: Fault, arg: &Arg, dtype: DType, axes: &Axes, (_, start, end): Place) -> Error {
+    let extents: Vec<usize> = axes.extents().collect();
+    let shown = shape::show(&extents);
+    let message = match fault {
+        Fault::Twice => format!("two points of {shown} store to one element of {arg}"),
+        Fault::Beyond => {
+            let axes = || extents.iter().copied().zip(arg.strides.iter().copied());
+            let itemsize = dtype.itemsize() as i128;
+            let base = arg.offset as i128 * itemsize;
+            let (mut low, mut high) = (base, base + itemsize);
+            for (n, s) in axes() {
+                let reach = (n as i128 - 1) * s as i128 * itemsize;
+                if reach < 0 { low += reach } else { high += reach }
+            }
+            match axes().any(|(n, s)| is_far(n, s)) {
+                true => format!("{arg} over {shown}: too far"),
+                false => format!("{arg} over {shown} touches bytes {low}..{high} of {}", end - start),
+            }
+        }
+    };
+    Error::internal("verify", message)
 }
 
-/// Makes accesses those of a step that reads and writes its arguments in an order of its own.
-fn as_wholes(accesses: &mut [Access]) {
-    accesses.iter_mut().for_each(|a| a.pointwise = false);
-}
-
-/// What a step touches.
-type Accesses = SmallVec<[Access; 8]>;
-
-/// So many accesses are all compared with one another.
-const FEW: usize = 16;
+/// So many pairs of accesses are all compared.
+const FEW: usize = 256;
 
 /// A write and any other access of one step are disjoint, or (within a binding) a read of each point's own element.
-fn check_conflicts(accesses: &[Access]) -> Result<()> {
+fn check_conflicts(all: &Accesses) -> Result<()> {
+    let accesses = all.of_step();
+    // Of accesses of one space.
     let meet = |number: usize, other: usize| {
         let (a, b) = (&accesses[number], &accesses[other]);
-        let in_place = a.is_same_map(b) && a.writes != b.writes;
-        number != other && a.space == b.space && !in_place && !a.is_apart(b)
+        let in_place = || a.writes != b.writes && all.is_same_map(a, b);
+        number != other && !in_place() && !all.are_apart(a, b)
     };
     let writes = || (0..accesses.len()).filter(|&number| accesses[number].writes);
-    let is_hit = if accesses.len() <= FEW {
-        writes().any(|write| (0..accesses.len()).any(|number| meet(number, write)))
+    let is_hit = if writes().count() * accesses.len() <= FEW {
+        // Most often each write is the only access of its space.
+        let meets_any = |write: usize| {
+            let space = accesses[write].space;
+            accesses.iter().enumerate().any(|(number, a)| a.space == space && meet(number, write))
+        };
+        writes().any(meets_any)
     } else {
         // By first byte, with the end of all that begins no later: what may meet an access is a short run of them.
         let mut writes: Vec<usize> = writes().collect();

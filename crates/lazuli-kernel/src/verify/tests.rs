@@ -418,6 +418,32 @@ fn donated_inputs_are_not_read_again() {
     check_plan("ok", vec![copy(0, &[2, 1], 0), twice.clone()], &[(0, 0), (1, 0)]);
     check_plan("a later step reads the input", vec![twice, copy(0, &[2, 1], 0)], &[(0, 0), (1, 0)]);
     check_plan("at other points", vec![Step::Copy { from: Input(0), to: Output(0), nbytes: 64 }], &[(0, 0)]);
+    // All reads of the step that writes count, and all its writes.
+    let sum = "kernel rank 2 vector 1 (in f32 strided, in f32 strided, out f32 strided) { %0 = load 0 %1 = load 1 %2 = add %0, %1 map { store 2 <- %2 } }";
+    let add = |extents: &[usize], args: [(usize, [isize; 2]); 2], to: usize| {
+        let [a, b] = args.map(|(offset, strides)| arg(Input(0), offset, &strides));
+        launch(sum, extents, vec![a, b, arg(Output(0), to, &[2, 1])])
+    };
+    let (own, turned) = ((0, [2, 1]), (0, [1, 4]));
+    check_plan("ok", vec![add(&[4, 2], [own, own], 0)], &[(0, 0)]);
+    check_plan("ok", vec![add(&[4, 2], [turned, own], 0)], &[]);
+    check_plan("at other points", vec![add(&[4, 2], [turned, own], 0)], &[(0, 0)]);
+    check_plan("at other points", vec![add(&[4, 2], [own, turned], 0)], &[(0, 0)]);
+    let halves = |second: (usize, [isize; 2])| {
+        let parts = [add(&[2, 2], [own, own], 0), add(&[2, 2], [second, second], 4)];
+        let (mut kernels, bindings): (Vec<_>, Vec<_>) = parts
+            .into_iter()
+            .map(|step| match step {
+                Step::Launch { kernel, bindings } => (kernel, bindings[0].clone()),
+                _ => unreachable!("a launch"),
+            })
+            .unzip();
+        vec![Step::Launch { kernel: kernels.remove(0), bindings: bindings.into() }]
+    };
+    check_plan("ok", halves((4, [2, 1])), &[(0, 0)]);
+    check_plan("ok", halves((0, [2, 1])), &[]);
+    check_plan("at other points", halves((0, [2, 1])), &[(0, 0)]);
+    check_plan("at other points", halves((4, [1, 2])), &[(0, 0)]);
     let mut small = plan(vec![copy(0, &[2, 1], 0)], &[(0, 0)]);
     small.outputs[0] = 32;
     assert!(verdict(small.verify()).contains("their sizes differ"));

@@ -1,24 +1,24 @@
 //! Proofs about steps that hand on a result to an epilogue.
 
 use super::super::uses::Uses;
-use super::{Accesses, as_wholes};
+use super::Accesses;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ir::{Kernel, Nest, Role};
 use crate::plan::{Arg, Binding, LibraryCall, Pass, Plan, Scatter, Slot};
-use crate::shape::{self, Shape, Strides};
+use crate::shape::{self, Shape};
 use crate::small::small;
 
 impl Plan {
     /// Adds what a product touches whose elements go through a map. What that writes is nothing that the product reads, and no element of what it reads itself but at the
     /// same points: other tiles are still to come.
-    pub(super) fn product_accesses(
+    pub(super) fn product_accesses<'a>(
         &self,
-        call: &LibraryCall,
+        call: &'a LibraryCall,
         kernel: &Kernel,
         uses: &Uses,
-        binding: &Binding,
-        out: &mut Accesses,
+        binding: &'a Binding,
+        out: &mut Accesses<'a>,
     ) -> Result<()> {
         let wrong = |message: &str| Err(Error::internal("verify", message));
         let LibraryCall::Matmul { dtype, batch, m, n, k, a, b, c } = call else {
@@ -29,29 +29,31 @@ impl Plan {
         }
         let Nest::Map { .. } = kernel.nest else { return wrong("an epilogue is a map") };
         let result: Shape = small(batch.iter().copied().chain([*m, *n]));
-        let points: Shape = small(result.iter().copied().filter(|&n| n != 1));
-        if binding.extents != points {
+        let points = || result.iter().copied().filter(|&n| n != 1);
+        if !points().eq(binding.extents.iter().copied()) {
             return wrong("the loop axes of the epilogue are not those of the product");
         }
-        let contiguous = shape::row_strides(&result);
-        let lies_well = result.iter().zip(&c.strides).zip(&contiguous).all(|((&n, s), row)| n <= 1 || s == row);
-        if c.slot != Slot::Result || c.offset != 0 || c.strides.len() != result.len() || !lies_well {
+        let mut steps = result.iter().zip(&c.strides).rev().zip(row_steps(&result, 1));
+        let lies_well = c.strides.len() == result.len() && steps.all(|((&n, &s), step)| n <= 1 || step == Some(s));
+        if c.slot != Slot::Result || c.offset != 0 || !lies_well {
             return wrong("the result of the product is not where its epilogue expects it");
         }
         self.factors(*dtype, batch, [*m, *n, *k], [a, b], out)?;
-        as_wholes(out);
         self.binding_accesses(kernel, uses, binding, true, out)?;
         // Complex numbers are read as their parts.
         let (parts, part) = if dtype.is_complex() { (2, DType::F32) } else { (1, *dtype) };
-        let Some(row) = row_strides(&points, *dtype) else { return wrong("the result of the product is too large") };
-        let strides: Strides = small(row.iter().map(|s| s * parts));
+        if !fits_memory(&result, *dtype) {
+            return wrong("the result of the product is too large");
+        }
         for ((operand, arg), uses) in kernel.operands.iter().zip(&binding.args).zip(uses.iter()) {
-            let reads_its_point = operand.role == Role::In
-                && operand.dtype == part
-                && !uses.computed
-                && arg.strides == strides
-                && (arg.offset as isize) < parts;
-            if arg.slot == Slot::Result && !reads_its_point {
+            let reads_its_point = || {
+                operand.role == Role::In
+                    && operand.dtype == part
+                    && !uses.computed
+                    && is_row(&binding.extents, &arg.strides, parts)
+                    && (arg.offset as isize) < parts
+            };
+            if arg.slot == Slot::Result && !reads_its_point() {
                 return wrong("an epilogue reads the result of the product at its own points, and does not write it");
             }
         }
@@ -60,7 +62,12 @@ impl Plan {
 
     /// Adds what a scatter touches that a map follows; `uses` are those of its passes. What the map writes is nothing that the updates read, and no element of what it or the target is computed
     /// from but at the same points: other blocks are still to come.
-    pub(super) fn scatter_accesses(&self, scatter: &Scatter, uses: [&Uses; 3], out: &mut Accesses) -> Result<()> {
+    pub(super) fn scatter_accesses<'a>(
+        &self,
+        scatter: &'a Scatter,
+        uses: [&Uses; 3],
+        out: &mut Accesses<'a>,
+    ) -> Result<()> {
         let wrong = |message: &str| Err(Error::internal("verify", message));
         let Scatter { target, updates, epilogue } = scatter;
         let (Nest::Map { stores }, Nest::Map { .. }) = (&target.kernel.nest, &epilogue.kernel.nest) else {
@@ -75,17 +82,18 @@ impl Plan {
             return wrong("the loop axes of the epilogue are not those of the target");
         }
         let dtype = target.kernel.operands[store.operand as usize].dtype;
-        let Some(row) = row_strides(extents, dtype) else { return wrong("the result of the scatter is too large") };
+        if !fits_memory(extents, dtype) {
+            return wrong("the result of the scatter is too large");
+        }
         let points = shape::size(extents);
         let is_result = |arg: &Arg| arg.slot == Slot::Result;
-        let lies_well = |arg: &Arg| is_result(arg) && arg.offset == 0 && arg.strides == row;
+        let lies_well = |arg: &Arg| is_result(arg) && arg.offset == 0 && is_row(extents, &arg.strides, 1);
         let others = |pass: &Pass, own: u32| {
             pass.binding.args.iter().enumerate().any(|(o, arg)| o != own as usize && is_result(arg))
         };
         for ((pass, uses), is_update) in scatter.passes().into_iter().zip(uses).zip([false, true, false]) {
-            let first = out.len();
+            out.as_wholes = is_update;
             self.binding_accesses(&pass.kernel, uses, &pass.binding, true, out)?;
-            out[first..].iter_mut().for_each(|a| a.pointwise &= !is_update);
         }
         let stored = &target.kernel.operands[store.operand as usize];
         if !lies_well(&target.binding.args[store.operand as usize])
@@ -113,8 +121,23 @@ impl Plan {
     }
 }
 
-/// Strides of a row-contiguous array over these extents, if it is not too large for memory.
-fn row_strides(extents: &[usize], dtype: DType) -> Option<Strides> {
-    let nbytes = extents.iter().try_fold(dtype.itemsize(), |n, &e| n.checked_mul(e.max(1)))?;
-    (nbytes <= isize::MAX as usize).then(|| shape::row_strides(extents))
+/// Whether an array of these extents is not too large for memory.
+fn fits_memory(extents: &[usize], dtype: DType) -> bool {
+    let nbytes = extents.iter().try_fold(dtype.itemsize(), |n, &e| n.checked_mul(e.max(1)));
+    nbytes.is_some_and(|n| n <= isize::MAX as usize)
+}
+
+/// The strides of a row-contiguous array of these extents, of elements that are so many apart, from the last axis on; None where they are too large for memory.
+fn row_steps(extents: &[usize], apart: isize) -> impl Iterator<Item = Option<isize>> {
+    let mut next = Some(apart);
+    extents.iter().rev().map(move |&n| {
+        let step = next;
+        next = step.and_then(|step| step.checked_mul(isize::try_from(n.max(1)).ok()?));
+        step
+    })
+}
+
+/// Whether strides are these.
+fn is_row(extents: &[usize], strides: &[isize], apart: isize) -> bool {
+    extents.len() == strides.len() && strides.iter().rev().map(|&s| Some(s)).eq(row_steps(extents, apart))
 }
