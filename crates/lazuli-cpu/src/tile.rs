@@ -3,10 +3,10 @@
 //! This is the room where generated code is called. Everything that runs comes down to [`Tile::run`] on sub-boxes of a verified
 //! launch, some of whose operands may be buffers of the nest that drives it.
 
-use crate::codegen::block::{Layout, N, OPERAND_WORDS, ROW_AXIS, ROWS};
+use crate::codegen::block::{Layout, N, ROW_AXIS, ROWS};
 use crate::kernels::{Function, Kernels};
 use crate::known::MapKernel;
-use lazuli_kernel::{Inner, Kernel, Result, Role, Scalar};
+use lazuli_kernel::{Arg, Inner, Kernel, Result, Role, Scalar, small};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -48,10 +48,8 @@ pub struct Tile {
     streaming: Option<Arc<Function>>,
     extents: SmallVec<[usize; 4]>,
     vector_axis: usize,
-    /// Bytes, operand by operand.
-    strides: SmallVec<[isize; 8]>,
-    /// The argument block for one call over the whole loop space, but for addresses.
-    template: SmallVec<[u64; 24]>,
+    /// The argument block for one call over the whole loop space, but for addresses; then strides in bytes, operand by operand.
+    words: Box<[isize]>,
     /// Operands that have no elements and are read at computed positions only.
     empty: SmallVec<[u32; 2]>,
     /// Whether neighbours along the vector axis lie on cache lines of their own in some operand.
@@ -69,14 +67,20 @@ fn row_axis(count: &[usize], vector_axis: usize) -> Option<usize> {
     (0..count.len()).rev().find(|&a| a != vector_axis && count[a] > 1)
 }
 
+/// Writes how far a call over a box of so many indices goes. The axis that its rows step along.
+fn head(block: &mut [isize], vector_axis: usize, count: &[usize]) -> Option<usize> {
+    let row_axis = row_axis(count, vector_axis);
+    block[N] = count.get(vector_axis).map_or(1, |&n| n as isize);
+    block[ROWS] = row_axis.map_or(1, |a| count[a] as isize);
+    block[ROW_AXIS] = row_axis.unwrap_or(0) as isize;
+    row_axis
+}
+
 /// Writes what is the same in all calls over a box of so many indices, whichever those are.
-fn fill(block: &mut [u64], layout: Layout, vector_axis: usize, strides: &[isize], count: &[usize]) {
-    let (rank, row_axis) = (count.len(), row_axis(count, vector_axis));
-    block[N] = count.get(vector_axis).map_or(1, |&n| n as u64);
-    block[ROWS] = row_axis.map_or(1, |a| count[a] as u64);
-    block[ROW_AXIS] = row_axis.unwrap_or(0) as u64;
+fn fill(block: &mut [isize], layout: Layout, vector_axis: usize, strides: &[isize], count: &[usize]) {
+    let (rank, row_axis) = (count.len(), head(block, vector_axis, count));
     for o in 0..layout.operands() {
-        block[layout.operand_word(o) + 1] = row_axis.map_or(0, |a| strides[o as usize * rank + a]) as u64;
+        block[layout.operand_word(o) + 1] = row_axis.map_or(0, |a| strides[o as usize * rank + a]);
     }
 }
 
@@ -88,12 +92,18 @@ pub struct Operand<'a> {
     pub len: usize,
 }
 
+impl<'a> From<&'a Arg> for Operand<'a> {
+    fn from(arg: &'a Arg) -> Self {
+        Self { strides: &arg.strides, len: arg.len }
+    }
+}
+
 impl Tile {
-    pub fn new(
+    pub fn new<'a>(
         kernels: &Kernels,
         map: &MapKernel,
         extents: &[usize],
-        operands: &[Operand<'_>],
+        operands: impl Iterator<Item = Operand<'a>>,
         params: &[Scalar],
         stream: bool,
     ) -> Result<Self> {
@@ -101,40 +111,27 @@ impl Tile {
         let function = map.function(kernels, false)?;
         let (kernel, layout) = (&map.kernel, function.layout);
         let vector_axis = kernel.vector_axis as usize;
-        let mut template: SmallVec<[u64; 24]> = SmallVec::from_elem(0, layout.words());
-        template[layout.extent_word(0)..].iter_mut().zip(extents).for_each(|(word, &n)| *word = n as u64);
-        template[layout.param_word(0)..].iter_mut().zip(params).for_each(|(word, scalar)| *word = scalar.bits);
-        let mut strides = SmallVec::with_capacity(extents.len() * operands.len());
-        let mut empty = SmallVec::new();
+        let mut words: Vec<isize> = Vec::with_capacity(layout.words() + extents.len() * kernel.operands.len());
+        words.resize(layout.words(), 0);
+        words[layout.extent_word(0)..].iter_mut().zip(extents).for_each(|(word, &n)| *word = n as isize);
+        words[layout.param_word(0)..].iter_mut().zip(params).for_each(|(word, p)| *word = p.bits as isize);
+        let row_axis = head(&mut words, vector_axis, extents);
         let mut scattered = false;
-        let words = template[layout.operand_word(0)..].chunks_exact_mut(OPERAND_WORDS as usize);
-        for ((o, operand), (declared, words)) in (0u32..).zip(operands).zip(kernel.operands.iter().zip(words)) {
-            let itemsize = declared.dtype.itemsize() as isize;
-            for s in operand.strides {
-                strides.push(s * itemsize);
-            }
-            let along = operand.strides.get(vector_axis).map_or(0, |s| s * itemsize);
-            (words[2], words[3]) = (along as u64, operand.len as u64);
+        for (o, (operand, declared)) in (0..).zip(operands.zip(&kernel.operands)) {
+            let (itemsize, from) = (declared.dtype.itemsize() as isize, words.len());
+            words.extend(operand.strides.iter().map(|s| s * itemsize));
+            let step = |axis: usize| words.get(from + axis).copied().unwrap_or(0);
+            let (row, along, at) = (row_axis.map_or(0, step), step(vector_axis), layout.operand_word(o));
+            words[at + 1..at + 4].copy_from_slice(&[row, along, operand.len as isize]);
             scattered |= along.unsigned_abs() >= 64;
-            if operand.len == 0 && function.looked_up.contains(&o) {
-                empty.push(o);
-            }
         }
-        fill(&mut template, layout, vector_axis, &strides, extents);
+        let is_empty = |&o: &u32| words[layout.operand_word(o) + 3] == 0;
+        let empty = small(function.looked_up.iter().copied().filter(is_empty));
         let walked = (0..extents.len()).filter(|&a| a != vector_axis && extents[a] > 1).count();
         let cut = scattered && extents.get(vector_axis).is_some_and(|&n| n > SCATTERED);
         let is_one_call = streaming.is_none() && walked <= 1 && !cut && !extents.contains(&0);
-        Ok(Self {
-            function,
-            streaming,
-            extents: SmallVec::from_slice(extents),
-            vector_axis,
-            strides,
-            template,
-            empty,
-            scattered,
-            is_one_call,
-        })
+        let (extents, words) = (SmallVec::from_slice(extents), words.into_boxed_slice());
+        Ok(Self { function, streaming, extents, vector_axis, words, empty, scattered, is_one_call })
     }
 
     /// Runs over the whole loop space. `bases`: an address per operand.
@@ -147,21 +144,27 @@ impl Tile {
             // SAFETY: passed on.
             return unsafe { self.run(bases, &Part::all(&self.extents)) };
         }
-        let mut block: SmallVec<[u64; 96]> = SmallVec::from_slice(&self.template);
+        let mut block = self.block();
         self.place(&mut block, bases.iter().copied());
         // SAFETY: as in `run_with`.
-        unsafe { (self.function.entry())(block.as_mut_ptr()) };
+        unsafe { (self.function.entry())(block.as_mut_ptr().cast()) };
+    }
+
+    /// The argument block for one call over the whole loop space, but for addresses.
+    #[inline]
+    fn block(&self) -> SmallVec<[isize; 96]> {
+        SmallVec::from_slice(&self.words[..self.function.layout.words()])
     }
 
     /// Writes the addresses of the operands.
     #[inline]
-    fn place(&self, block: &mut [u64], at: impl Iterator<Item = usize>) {
+    fn place(&self, block: &mut [isize], at: impl Iterator<Item = usize>) {
         let layout = self.function.layout;
         for (o, at) in (0..).zip(at) {
-            block[layout.operand_word(o)] = at as u64;
+            block[layout.operand_word(o)] = at as isize;
         }
         for &o in &self.empty {
-            block[layout.operand_word(o)] = &raw const ZEROS as u64;
+            block[layout.operand_word(o)] = &raw const ZEROS as isize;
         }
     }
 
@@ -176,7 +179,7 @@ impl Tile {
     }
     /// Bytes between neighbours along each axis, operand by operand.
     pub fn strides(&self) -> &[isize] {
-        &self.strides
+        &self.words[self.function.layout.words()..]
     }
     pub fn vector_axis(&self) -> usize {
         self.vector_axis
@@ -209,7 +212,7 @@ impl Tile {
     /// `Plan::verify` proves it for the whole loop space; the addresses of a nest's own buffers are its responsibility.
     pub unsafe fn run(&self, bases: &[usize], part: &Part) {
         // SAFETY: as promised by the caller.
-        unsafe { self.run_with(&self.strides, bases, part) }
+        unsafe { self.run_with(self.strides(), bases, part) }
     }
 
     /// The same with other strides, for operands of stride class `Unit`, which may differ along axes other than the vectors'.
@@ -240,13 +243,13 @@ impl Tile {
         }
         let layout = function.layout;
         let row_axis = row_axis(&part.count, self.vector_axis);
-        let mut block: SmallVec<[u64; 96]> = SmallVec::from_slice(&self.template);
+        let mut block = self.block();
         let mut at: SmallVec<[usize; 4]> = SmallVec::from_slice(&part.start);
         loop {
             // The function counts in the block itself.
             fill(&mut block, layout, self.vector_axis, strides, &part.count);
             for (axis, &i) in at.iter().enumerate() {
-                block[layout.index_word(axis as u32)] = i as u64;
+                block[layout.index_word(axis as u32)] = i as isize;
             }
             let origin = |(o, &base): (usize, &usize)| {
                 let strides = &strides[o * rank..(o + 1) * rank];
@@ -258,7 +261,7 @@ impl Tile {
             // image and frame, and the operands' elements at the points of this box only: tails are masked or walked lane by lane, and
             // computed positions are clamped to the operand's length. Those are valid by the contract of this method. Registers that the C convention keeps are
             // kept, and it neither unwinds nor changes the floating-point mode.
-            unsafe { (function.entry())(block.as_mut_ptr()) };
+            unsafe { (function.entry())(block.as_mut_ptr().cast()) };
             // The next combination of the other axes.
             let mut axis = rank;
             loop {

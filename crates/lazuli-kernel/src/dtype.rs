@@ -50,6 +50,7 @@ impl DType {
         DType::C64,
     ];
 
+    #[inline]
     pub fn itemsize(self) -> usize {
         match self {
             DType::Bool | DType::U8 | DType::I8 => 1,

@@ -11,7 +11,12 @@ use smallvec::{Array, SmallVec};
 /// ```
 #[inline(always)]
 pub fn small<A: Array>(items: impl IntoIterator<Item = A::Item>) -> SmallVec<A> {
+    let items = items.into_iter();
     let mut list = SmallVec::new();
+    let (least, _) = items.size_hint();
+    if least > list.inline_size() {
+        list.reserve_exact(least);
+    }
     for item in items {
         list.push(item);
     }

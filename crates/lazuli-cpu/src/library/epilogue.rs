@@ -8,7 +8,7 @@ use crate::kernels::{Function, Kernels};
 use crate::known::Known;
 use crate::nest::{Context, Launch, Need, Room};
 use crate::tile::{Bases, Part, Tile};
-use lazuli_kernel::{Binding, LibraryCall, Result, Slot};
+use lazuli_kernel::{Binding, LibraryCall, Result, Slot, small};
 use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::Arc;
@@ -52,9 +52,9 @@ impl Fused {
         {
             let mut axes = 0..;
             let mut axis = |extent: usize| (extent != 1).then(|| axes.next()).flatten();
-            let batch = batch.iter().map(|&n| axis(n)).collect();
+            let batch = small(batch.iter().map(|&n| axis(n)));
             let (rows, columns) = (axis(*m), axis(*n).expect("longer than 1"));
-            let operands = (0..args.len()).filter(|&o| args[o].slot == Slot::Result).collect();
+            let operands = small((0..args.len()).filter(|&o| args[o].slot == Slot::Result));
             let divides = tile.vector_axis() == columns && product.go_on();
             blocks = divides.then_some(Blocks { batch, rows, columns, operands });
         }

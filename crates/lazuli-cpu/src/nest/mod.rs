@@ -155,14 +155,12 @@ struct Bound<'a> {
     known: &'a Known,
     kernel: &'a Kernel,
     extents: &'a [usize],
-    operands: Operands<'a>,
+    args: &'a [Arg],
     params: &'a [Scalar],
 }
 
-type Operands<'a> = SmallVec<[Operand<'a>; 8]>;
-
 /// Slot, and byte within it of the element with all indices 0, of each argument.
-type Places = SmallVec<[(Slot, usize); 4]>;
+type Places = SmallVec<[(Slot, usize); 8]>;
 
 fn places(kernel: &Kernel, args: &[Arg]) -> Places {
     small(args.iter().zip(&kernel.operands).map(|(arg, o)| (arg.slot, arg.offset * o.dtype.itemsize())))
@@ -176,25 +174,24 @@ impl<'a> Bound<'a> {
         args: &'a [Arg],
         params: &'a [Scalar],
     ) -> Bound<'a> {
-        let operands = small(args.iter().map(|a| Operand { strides: a.strides.as_slice(), len: a.len }));
-        Bound { kernels, known, kernel: known.kernel(), extents, operands, params }
+        Bound { kernels, known, kernel: known.kernel(), extents, args, params }
     }
 
     /// A map as it is. `stream`: whether it may store past the caches.
     fn tile(&self, stream: bool) -> Result<Tile> {
-        Tile::new(self.kernels, &self.known.map, self.extents, &self.operands, self.params, stream)
+        let operands = self.args.iter().map(Operand::from);
+        Tile::new(self.kernels, &self.known.map, self.extents, operands, self.params, stream)
     }
 
     /// The map that writes these values of the body to buffers, all of which have these strides.
     fn body_tile(&self, values: &[Value], strides: &[isize]) -> Result<Tile> {
         let (map, operands) = (self.known.body_map(values), self.with_buffers(values.len(), strides));
-        Tile::new(self.kernels, &map, self.extents, &operands, self.params, false)
+        Tile::new(self.kernels, &map, self.extents, operands, self.params, false)
     }
 
     /// The launch's operands and so many buffers of these strides.
-    fn with_buffers<'b>(&'b self, n: usize, strides: &'b [isize]) -> Operands<'b> {
-        let buffers = std::iter::repeat_n(Operand { strides, len: 0 }, n);
-        small(self.operands.iter().copied().chain(buffers))
+    fn with_buffers<'b>(&'b self, n: usize, strides: &'b [isize]) -> impl Iterator<Item = Operand<'b>> {
+        self.args.iter().map(Operand::from).chain(std::iter::repeat_n(Operand { strides, len: 0 }, n))
     }
 
     /// Strides of what has one element.

@@ -83,7 +83,7 @@ impl Reduce {
         let mut strides = launch.no_strides();
         strides[..kept].copy_from_slice(&shape::row_strides(&extents[..kept]));
         let results = map.kernel.operands.len() - kernel.operands.len();
-        let epilogue = Tile::new(kernels, &map, extents, &launch.with_buffers(results, &strides), params, false)?;
+        let epilogue = Tile::new(kernels, &map, extents, launch.with_buffers(results, &strides), params, false)?;
         let (cost, operands, extents) = (cost_per_point(kernel), kernel.operands.len(), Shape::from_slice(extents));
         Ok(Self { body, extents, across, cost, epilogue, kept, operands, accumulators: states })
     }
@@ -241,7 +241,7 @@ impl Reduce {
 fn in_place(launch: &Bound<'_>, kept: usize, across: bool, value: Value) -> Option<From> {
     let Inst::Load(o) = launch.kernel.body[value.0 as usize] else { return None };
     let dtype = launch.kernel.operands[o as usize].dtype;
-    let strides = launch.operands[o as usize].strides;
+    let strides = launch.args[o as usize].strides.as_slice();
     let extents = launch.extents;
     let dense = row_strides(extents, kept);
     let lies_well = match across {
@@ -255,8 +255,8 @@ fn in_place(launch: &Bound<'_>, kept: usize, across: bool, value: Value) -> Opti
 
 /// The stride classes of the launch's operands along the last kept axis.
 fn classes(launch: &Bound<'_>, kept: usize) -> SmallVec<[Inner; 8]> {
-    let operands = launch.operands.iter().zip(&launch.kernel.operands);
-    small(operands.map(|(operand, declared)| match (kept, operand.strides.get(kept.saturating_sub(1))) {
+    let args = launch.args.iter().zip(&launch.kernel.operands);
+    small(args.map(|(arg, declared)| match (kept, arg.strides.get(kept.saturating_sub(1))) {
         (0, _) | (_, Some(1) | None) => Inner::Unit,
         (_, Some(0)) if declared.role == Role::In => Inner::Broadcast,
         _ => Inner::Strided,

@@ -10,10 +10,10 @@ mod passes;
 use super::fold::{BLOCK, Best, Bytes, Fold, PARTIALS, best_of, fold_of};
 use super::map::STREAM_BYTES;
 use super::reduce::halve;
-use super::{Bound, Context, Need, Operands, PARALLEL, Pieces, Room, Scratch, cost_per_point, row_strides};
+use super::{Bound, Context, Need, PARALLEL, Pieces, Room, Scratch, cost_per_point, row_strides};
 use crate::kernels::Function;
 use crate::tile::{Bases, Operand, Part, Tile};
-use lazuli_kernel::{DType, Inner, Nest, Result, small};
+use lazuli_kernel::{Arg, DType, Inner, Nest, Result, small};
 use passes::plan;
 use passes::{Fact, Source};
 pub use passes::{Facts, Passes};
@@ -88,7 +88,7 @@ fn class(stride: Option<&isize>) -> Inner {
 
 impl Rows {
     pub fn new(launch: &Bound<'_>) -> Result<Self> {
-        let Bound { known, kernel, extents, operands, .. } = launch;
+        let Bound { known, kernel, extents, args, .. } = launch;
         let Nest::Rows { accumulators, stores, .. } = &kernel.nest else { unreachable!("the caller has rows") };
         let kept = extents.len() - kernel.reduced() as usize;
         let n: usize = extents[kept..].iter().product();
@@ -98,7 +98,7 @@ impl Rows {
         let vector_axis = if across { kept - 1 } else { kernel.vector_axis as usize };
         let dense = row_strides(extents, kept);
         // A bool in memory may be any byte.
-        let fact = |(o, d): (&Operand<'_>, &lazuli_kernel::Operand)| {
+        let fact = |(o, d): (&Arg, &lazuli_kernel::Operand)| {
             let own = &o.strides[kept..];
             let fits = (0..dense.len()).all(|a| extents[kept + a] == 1 || own[a] == dense[a]);
             Fact {
@@ -108,17 +108,18 @@ impl Rows {
                 across: class(o.strides.get(kept.saturating_sub(1))),
             }
         };
-        let facts = Facts { vector_axis, operands: small(operands.iter().zip(&kernel.operands).map(fact)) };
+        let facts = Facts { vector_axis, operands: small(args.iter().zip(&kernel.operands).map(fact)) };
         let planned = known.passes.get(facts, |facts| plan(kernel, facts));
         let Passes { passes, epilogue, buffers, scalars, elements } = &*planned;
-        let moves = |o: &usize| (kept..extents.len()).any(|a| operands[*o].strides[a] != 0);
-        let own = (0..operands.len()).filter(moves).map(|o| kernel.operands[o].dtype.itemsize());
+        let moves = |o: &usize| (kept..extents.len()).any(|a| args[*o].strides[a] != 0);
+        let own = (0..args.len()).filter(moves).map(|o| kernel.operands[o].dtype.itemsize());
         let bytes: usize = own.chain(buffers.iter().map(|d| d.itemsize())).sum::<usize>().max(1);
         let (budget, least) = if across { (ACROSS_BYTES, LEAST_ACROSS) } else { (ROWS_BYTES, 1) };
         let last = if kept == 0 { 1 } else { extents[kept - 1] };
         let together = (budget / bytes.saturating_mul(n.max(1))).max(least).clamp(1, last.max(1));
 
         let layout = Layout { extents, kept, across, together, n };
+        let (of_points, of_rows) = (layout.points(), layout.rows());
         let types = &known.types;
         let state = |(a, &elements): (&lazuli_kernel::Accumulator, &Source)| {
             let dtype = types[a.value.0 as usize];
@@ -128,8 +129,8 @@ impl Rows {
             };
             let size = dtype.itemsize() as isize;
             let strides: SmallVec<[isize; 4]> = match elements {
-                Source::Launch(o) => operands[o as usize].strides.iter().map(|s| s * size).collect(),
-                _ => layout.points().iter().map(|s| s * size).collect(),
+                Source::Launch(o) => small(args[o as usize].strides.iter().map(|s| s * size)),
+                _ => small(of_points.iter().map(|s| s * size)),
             };
             State { dtype, how, elements, pitch: if kept > 0 { strides[kept - 1] } else { 0 }, strides }
         };
@@ -137,7 +138,15 @@ impl Rows {
         let written: usize = stores.iter().map(|s| kernel.operands[s.operand as usize].dtype.itemsize()).sum();
         let stream = extents.iter().product::<usize>().saturating_mul(written) >= STREAM_BYTES;
         let bind = |map: &Option<passes::Map>, stream: bool| -> Result<Option<Map>> {
-            map.as_ref().map(|map| layout.bind(launch, map, stream)).transpose()
+            let Some(map) = map else { return Ok(None) };
+            let operand = |source: &Source| match *source {
+                Source::Launch(o) => (&args[o as usize]).into(),
+                Source::Buffer(_) => Operand { strides: &of_points, len: 0 },
+                _ => Operand { strides: &of_rows, len: 0 },
+            };
+            let operands = map.sources.iter().map(operand);
+            let tile = Tile::new(launch.kernels, &map.kernel, extents, operands, launch.params, stream)?;
+            Ok(Some(Map { tile, sources: SmallVec::from_slice(&map.sources) }))
         };
         let mut ready: Vec<Pass> = Vec::with_capacity(passes.len());
         for (i, pass) in passes.iter().enumerate() {
@@ -419,17 +428,6 @@ impl Layout<'_> {
             strides[self.kept - 1] = 1;
         }
         strides
-    }
-    fn bind(&self, launch: &Bound<'_>, map: &passes::Map, stream: bool) -> Result<Map> {
-        let (points, rows) = (self.points(), self.rows());
-        let operand = |source: &Source| match *source {
-            Source::Launch(o) => launch.operands[o as usize],
-            Source::Buffer(_) => Operand { strides: &points, len: 0 },
-            _ => Operand { strides: &rows, len: 0 },
-        };
-        let operands: Operands<'_> = small(map.sources.iter().map(operand));
-        let tile = Tile::new(launch.kernels, &map.kernel, launch.extents, &operands, launch.params, stream)?;
-        Ok(Map { tile, sources: SmallVec::from_slice(&map.sources) })
     }
 }
 

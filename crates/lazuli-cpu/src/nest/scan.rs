@@ -51,8 +51,8 @@ impl Scan {
             Some(op) => Step::Binary(op),
             None => {
                 let map = MapKernel::new(logaddexp(dtype));
-                let operands = [Operand { strides: &[], len: 0 }; 3];
-                Step::Map(Box::new(Tile::new(kernels, &map, &[], &operands, &[], false)?))
+                let operands = [Operand { strides: &[], len: 0 }; 3].into_iter();
+                Step::Map(Box::new(Tile::new(kernels, &map, &[], operands, &[], false)?))
             }
         };
         Ok(Self { body, target: store as usize, dtype, step, identity: op.identity(dtype).bits, reverse, exclusive })

@@ -167,11 +167,11 @@ impl Located<'_> {
 impl Points {
     fn new(launch: &Bound<'_>, update: Update) -> Result<Self> {
         let Update { op, target, index, mask, value } = update;
-        let Bound { kernel, extents, operands, .. } = launch;
+        let Bound { kernel, extents, args, .. } = launch;
         let values: SmallVec<[Value; 3]> = small([index, value].into_iter().chain(mask));
         // Row-major, so that a chunk of the loop space is consecutive in the buffers.
         let body = launch.body_tile(&values, &row_strides(extents, 0))?;
-        let len = operands[target as usize].len;
+        let len = args[target as usize].len;
         let dtype = kernel.operands[target as usize].dtype;
         Ok(Self { body, op, target: target as usize, len, dtype, masked: mask.is_some() })
     }

@@ -70,7 +70,7 @@ impl Panels {
     }
     /// Vectors of a panel, 1 or 2.
     pub(super) fn vectors(&self, panel: usize) -> usize {
-        (self.columns - 2 * self.lanes * panel).div_ceil(self.lanes).min(2)
+        if self.columns - 2 * self.lanes * panel > self.lanes { 2 } else { 1 }
     }
     /// Columns of c that a panel has, which may be fewer than its vectors hold.
     pub(super) fn width(&self, panel: usize) -> usize {

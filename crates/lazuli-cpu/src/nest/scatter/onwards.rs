@@ -235,7 +235,7 @@ fn direct(launch: &Bound<'_>) -> Option<usize> {
         return None;
     };
     let [Store { operand: to, .. }] = stores.as_slice() else { return None };
-    let [from, to] = [operand, *to].map(|o| &launch.operands[o as usize].strides);
+    let [from, to] = [operand, *to].map(|o| &launch.args[o as usize].strides);
     (from == to).then_some(operand as usize)
 }
 

@@ -39,7 +39,7 @@ impl Runs {
     /// None if updates are no runs, or short ones.
     pub fn new(launch: &Bound<'_>, update: Update) -> Result<Option<Self>> {
         let Update { op, target, index, mask, value } = update;
-        let Bound { kernel, extents, operands, .. } = launch;
+        let Bound { kernel, extents, args, .. } = launch;
         if extents.last().is_none_or(|&n| n < LONG) || !is_run(launch, index, mask) {
             return Ok(None);
         }
@@ -53,7 +53,7 @@ impl Runs {
         let dtype = kernel.operands[target].dtype;
         let direct = match kernel.body[value.0 as usize] {
             // Bytes that are no bool have to become one.
-            Inst::Load(o) if operands[o as usize].strides[last] == 1 && dtype != DType::Bool => Some(o as usize),
+            Inst::Load(o) if args[o as usize].strides[last] == 1 && dtype != DType::Bool => Some(o as usize),
             _ => None,
         };
         let combine = match op {
@@ -72,7 +72,7 @@ impl Runs {
             dtype,
             masked: mask.is_some(),
             target,
-            len: operands[target].len,
+            len: args[target].len,
             cost: points.saturating_mul(cost_per_point(kernel)),
         }))
     }
@@ -254,7 +254,7 @@ fn is_run(launch: &Bound<'_>, index: Value, mask: Option<Value>) -> bool {
     for inst in body {
         moves.push(match *inst {
             Inst::Index(axis) => axis as usize == last,
-            Inst::Load(o) => launch.operands[o as usize].strides[last] != 0,
+            Inst::Load(o) => launch.args[o as usize].strides[last] != 0,
             _ => inst.uses().iter().any(|v| moves[v.0 as usize]),
         });
     }
