@@ -4,11 +4,12 @@
 use crate::array::Array;
 use crate::shapeless::{Facts, Relation, Side, Test, read_rule};
 use crate::trace::{self, Effects};
-use lazuli_ir::{Atom, Aval, Equation, Error, ErrorKind, Graph, Location, Prim, Result, Shape};
-use lazuli_kernel::hash::Map;
+use lazuli_ir::{Aval, Equation, Error, ErrorKind, Graph, Location, OutlineBuilder, Prim, Result, Shape, ShapeId};
+use lazuli_kernel::hash::{Map, WordHasher};
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// Whether an equation knows nothing of axes.
@@ -31,7 +32,7 @@ pub(crate) struct Guards {
     tests: Vec<Test<usize>>,
     /// Whether arguments may have other ranks than at the trace.
     pub any_rank: bool,
-    bound: Mutex<Map<Box<[usize]>, Arc<Bound>>>,
+    bound: Mutex<Known>,
 }
 
 /// Guards as text for a file: a line for the ranks, the shapes of the constants, one a test; then the graph.
@@ -122,25 +123,35 @@ pub(crate) struct Bound {
     pub outputs: SmallVec<[Aval; 1]>,
     /// Whether something in the traced graph was made anew for these shapes.
     pub is_remade: bool,
-    /// That graph, until the first run takes it.
-    graph: Mutex<Option<Graph>>,
+    made: Mutex<Option<Made>>,
+}
+
+/// What was made when shapes were bound.
+#[derive(Debug)]
+pub(crate) enum Made {
+    /// The traced graph for these shapes, as something in it is made anew.
+    Graph(Graph),
+    /// All shapes of the program's outline.
+    Shapes(Vec<Shape>),
 }
 
 impl Bound {
-    /// The traced graph for these shapes, if it was made when they were bound and nobody has taken it.
-    pub fn take(&self) -> Option<Graph> {
-        self.graph.lock().unwrap_or_else(|e| e.into_inner()).take()
+    pub fn new(outputs: SmallVec<[Aval; 1]>, made: Option<Made>) -> Bound {
+        Bound { outputs, is_remade: matches!(made, Some(Made::Graph(_))), made: Mutex::new(made) }
+    }
+    /// What was made, for the first run: nobody has taken it before.
+    pub fn take(&self) -> Option<Made> {
+        self.made.lock().unwrap_or_else(|e| e.into_inner()).take()
     }
 }
 
-/// The shapes of a call's arguments in one list: of each the rank and the extents.
-fn key_of<'a>(shapes: impl Iterator<Item = &'a [usize]>) -> SmallVec<[usize; 16]> {
-    let mut key = SmallVec::with_capacity(4 * shapes.size_hint().0);
-    for shape in shapes {
-        key.push(shape.len());
-        key.extend_from_slice(shape);
-    }
-    key
+/// Bindings and the shapes of their arguments, by a hash of these.
+type Known = Map<u64, SmallVec<[(Vec<Shape>, Arc<Bound>); 1]>>;
+
+fn hash_of<'a>(shapes: impl Iterator<Item = &'a [usize]>) -> u64 {
+    let mut hasher = WordHasher::default();
+    shapes.for_each(|shape| shape.hash(&mut hasher));
+    hasher.finish()
 }
 
 /// How many bindings are remembered.
@@ -187,69 +198,65 @@ impl Guards {
         Ok(Guards { name, graph, constants, tests: numbered, any_rank, bound })
     }
 
-    fn bindings(&self) -> MutexGuard<'_, Map<Box<[usize]>, Arc<Bound>>> {
+    fn bindings(&self) -> MutexGuard<'_, Known> {
         self.bound.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// The binding of these arguments; if it is a new one, `infer` gives the outputs' avals, if running shape rules is enough for them, else `make` the traced graph. It is
-    /// kept for the run then.
-    pub fn bind(
-        &self,
-        arguments: &[Array],
-        infer: impl FnOnce() -> Result<Option<SmallVec<[Aval; 1]>>>,
-        make: impl FnOnce() -> Result<Graph>,
-    ) -> Result<Arc<Bound>> {
-        let key = key_of(arguments.iter().map(|a| &a.aval().shape[..]));
-        if let Some(bound) = self.bindings().get(&key[..]) {
-            return Ok(bound.clone());
+    /// The binding of these arguments: `make` gives a new one.
+    pub fn bind(&self, arguments: &[Array], make: impl FnOnce() -> Result<Bound>) -> Result<Arc<Bound>> {
+        let shapes = || arguments.iter().map(|a| &a.aval().shape[..]);
+        if let Some(bound) = self.known(shapes()) {
+            return Ok(bound);
         }
-        self.check(arguments)?;
-        let bound = Arc::new(match infer().map_err(|e| self.fails(e))? {
-            Some(outputs) => Bound { outputs, is_remade: false, graph: Mutex::default() },
-            None => {
-                let graph = make().map_err(|e| self.fails(e))?;
-                Bound { outputs: graph.output_avals().into(), is_remade: true, graph: Mutex::new(Some(graph)) }
-            }
-        });
+        let (key, bound) = (shapes().map(Shape::from_slice).collect(), Arc::new(make()?));
         let mut known = self.bindings();
         if known.len() >= BINDINGS {
             known.clear();
         }
-        known.insert(key.into_boxed_slice(), bound.clone());
+        known.entry(hash_of(shapes())).or_default().push((key, bound.clone()));
         Ok(bound)
     }
 
     /// The binding of arguments of these shapes, if it is known.
-    pub fn known<'a>(&self, shapes: impl Iterator<Item = &'a [usize]>) -> Option<Arc<Bound>> {
-        self.bindings().get(&key_of(shapes)[..]).cloned()
+    pub fn known<'a>(&self, shapes: impl Iterator<Item = &'a [usize]> + Clone) -> Option<Arc<Bound>> {
+        let known = self.bindings();
+        let alike = known.get(&hash_of(shapes.clone()))?;
+        alike.iter().find(|(key, _)| shapes.clone().eq(key.iter().map(|s| &s[..]))).map(|(_, bound)| bound.clone())
+    }
+
+    /// The shapes of the arrays that tests speak of, in the outline of the program.
+    pub fn outline(&self, b: &mut OutlineBuilder) -> Result<Vec<ShapeId>> {
+        let ids = b.graph(&self.graph, self.constants.iter())?;
+        Ok(self.graph.outputs.iter().map(|a| b.of(a, &ids)).collect())
     }
 
     /// Whether every test comes out as it did at the trace.
-    fn check(&self, arguments: &[Array]) -> Result<()> {
+    pub fn check(&self, arguments: &[Array]) -> Result<()> {
         if self.tests.is_empty() && self.graph.equations.is_empty() {
             return Ok(());
         }
         let shapes = || arguments.iter().map(|a| &a.aval().shape[..]).chain(self.constants.iter().map(|s| &s[..]));
         match self.graph.rebound_avals(shapes(), false).map_err(|e| self.fails(e))? {
-            Some(now) => self.check_tests(&|a, axis| now.aval_of(a).shape[axis]),
+            Some(now) => self.check_tests(&|k, axis| now.aval_of(&self.graph.outputs[k]).shape[axis]),
             None => {
                 let shapes: Vec<Shape> = shapes().map(Shape::from).collect();
                 let now = self.graph.rebind(&shapes).map_err(|e| self.fails(e))?;
-                self.check_tests(&|a, axis| now.aval_of(a).shape[axis])
+                self.check_tests(&|k, axis| now.aval_of(&self.graph.outputs[k]).shape[axis])
             }
         }
     }
 
     /// The same, given the extents of the arrays that tests speak of.
-    fn check_tests(&self, now: &dyn Fn(&Atom, usize) -> usize) -> Result<()> {
-        let extent = |of: &dyn Fn(&Atom, usize) -> usize, s: Side<usize>| match s {
+    pub fn check_tests(&self, now: &dyn Fn(usize, usize) -> usize) -> Result<()> {
+        let was = |k: usize, axis: usize| self.graph.aval_of(&self.graph.outputs[k]).shape[axis];
+        let extent = |of: &dyn Fn(usize, usize) -> usize, s: Side<usize>| match s {
             Side::Number(n) => n,
-            Side::Extent(k, axis) => of(&self.graph.outputs[k], axis) as i64,
+            Side::Extent(k, axis) => of(k, axis) as i64,
         };
         for test in &self.tests {
             let order = extent(now, test.left).cmp(&extent(now, test.right));
             if test.relation.holds(order) != test.outcome {
-                let values = |s| (extent(&|a, axis| self.graph.aval_of(a).shape[axis], s), extent(now, s));
+                let values = |s| (extent(&was, s), extent(now, s));
                 return Err(self.broken(test, values(test.left), values(test.right)));
             }
         }
@@ -257,7 +264,7 @@ impl Guards {
     }
 
     /// The error of an operation that is refused for these shapes, as it was not at the trace. The function itself might have gone another way then.
-    fn fails(&self, error: Error) -> Error {
+    pub fn fails(&self, error: Error) -> Error {
         if !matches!(error.kind(), ErrorKind::Value | ErrorKind::Index | ErrorKind::Type) {
             return error;
         }

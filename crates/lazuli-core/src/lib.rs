@@ -35,6 +35,7 @@ pub mod literal;
 pub mod log;
 pub mod methods;
 pub mod ops;
+mod outline;
 pub mod paths;
 pub mod print;
 pub mod program;

@@ -7,8 +7,9 @@ use crate::backend;
 use crate::bindings::Bindings;
 use crate::eval;
 use crate::explain::Call;
-use crate::guards::{self, Guards};
+use crate::guards::{self, Bound, Guards, Made};
 use crate::log::{self, Topic};
+use crate::outline::Outlined;
 use crate::progress;
 use crate::run::Ready;
 use crate::shapeless::Facts;
@@ -48,6 +49,8 @@ pub struct Program {
     bindings: Mutex<Bindings>,
     /// Of a shapeless program: the shapes that it holds for.
     guards: Option<Guards>,
+    /// And the shapes of its graphs, once it is called with others than it was traced for; `None` if some can't be told.
+    outlined: OnceLock<Option<Outlined>>,
     /// Of a shapeless program: what was compiled for some shapes and helps for others.
     templates: Templates,
     /// Whether rules have made bodies of calls in it.
@@ -179,6 +182,7 @@ impl Program {
             first: OnceLock::new(),
             bindings: Mutex::default(),
             guards: None,
+            outlined: OnceLock::new(),
             templates: Templates::default(),
             has_rules: self.has_rules,
         })
@@ -246,6 +250,7 @@ impl Program {
             first,
             bindings,
             guards,
+            outlined: OnceLock::new(),
             templates,
             has_rules,
         }
@@ -299,26 +304,31 @@ impl Program {
     }
     /// The simplified graph for arguments of these shapes.
     pub(crate) fn bound<'a>(&'a self, shapes: impl Iterator<Item = &'a [usize]> + Clone) -> Result<BoundGraph> {
-        let arguments = self.traced.arguments();
+        let known = self.guards.as_ref().and_then(|guards| guards.known(shapes.clone()));
+        let made = known.as_ref().and_then(|bound| bound.take());
+        if let (Some(Made::Shapes(all)), Some(Some(outlined))) = (&made, self.outlined.get())
+            && let Some(graph) = outlined.simplified(&self.simplified, all)
+        {
+            debug_assert_eq!(rebound(&self.simplified, shapes, &self.constants).ok().as_ref(), Some(&graph));
+            return Ok(BoundGraph { graph, is_made: false });
+        }
         // Simplification holds for all extents, but not for all ranks, and not for bodies that are made anew.
+        let arguments = self.traced.arguments();
         let same_rank = arguments.iter().zip(shapes.clone()).all(|(&v, s)| self.traced.shape_of(v).len() == s.len());
-        let mut made = None;
         let holds = same_rank
-            && match &self.guards {
-                Some(guards) if self.has_rules => match guards.known(shapes.clone()) {
-                    Some(bound) => {
-                        made = bound.take();
-                        !bound.is_remade
-                    }
-                    None => self.rebound_avals(shapes.clone())?.is_some(),
-                },
-                _ => true,
+            && match known {
+                _ if self.guards.is_none() || !self.has_rules => true,
+                Some(bound) => !bound.is_remade,
+                None => self.rebound_avals(shapes.clone())?.is_some(),
             };
         if holds || self.guards.is_none() {
             let graph = rebound(&self.simplified, shapes, &self.constants)?;
             return Ok(BoundGraph { graph, is_made: false });
         }
-        let graph = made.map_or_else(|| rebound(&self.traced, shapes, &self.constants), Ok)?;
+        let graph = match made {
+            Some(Made::Graph(graph)) => graph,
+            _ => rebound(&self.traced, shapes, &self.constants)?,
+        };
         if self.options.simplify {
             count(&COUNTERS.simplifications);
         }
@@ -338,6 +348,39 @@ impl Program {
         Ok(self.traced.rebound_avals(shapes.chain(constants), false)?.map(|now| now.output_avals()))
     }
 
+    /// The binding of a shapeless program to arguments of new shapes.
+    fn bind(&self, guards: &Guards, arguments: &[Array]) -> Result<Bound> {
+        if let Some(bound) = self.bind_outlined(guards, arguments) {
+            return Ok(bound);
+        }
+        guards.check(arguments)?;
+        let inferred = self.rebound_avals(arguments.iter().map(|a| &a.aval().shape[..]));
+        if let Some(outputs) = inferred.map_err(|e| guards.fails(e))? {
+            return Ok(Bound::new(outputs, None));
+        }
+        let graph = self.graph_for(arguments).map_err(|e| guards.fails(e))?;
+        Ok(Bound::new(graph.output_avals().into(), Some(Made::Graph(graph))))
+    }
+    /// The same by the outline: of shapes that are admitted, and for which nothing is made anew.
+    fn bind_outlined(&self, guards: &Guards, arguments: &[Array]) -> Option<Bound> {
+        if self.fits(arguments) {
+            return None;
+        }
+        let outline = || Outlined::new(&self.traced, &self.simplified, &self.constants, guards).ok();
+        let bound = self.outlined.get_or_init(outline).as_ref()?.bind(arguments, guards)?;
+        #[cfg(debug_assertions)]
+        {
+            guards.check(arguments).expect("what an outline admits");
+            let inferred = self.rebound_avals(arguments.iter().map(|a| &a.aval().shape[..]));
+            assert_eq!(inferred.expect("what an outline admits"), Some(bound.outputs.clone()), "{}", self.traced);
+        }
+        Some(bound)
+    }
+    /// Whether arguments have the shapes of the trace.
+    fn fits(&self, arguments: &[Array]) -> bool {
+        self.traced.arguments().iter().zip(arguments).all(|(&v, a)| *self.traced.shape_of(v) == a.aval().shape)
+    }
+
     pub(crate) fn guards(&self) -> Option<&Guards> {
         self.guards.as_ref()
     }
@@ -353,13 +396,10 @@ impl Program {
     #[inline]
     fn output_avals(&self, arguments: &[Array]) -> Result<SmallVec<[Aval; 1]>> {
         if let Some(guards) = &self.guards {
-            let shapes = arguments.iter().map(|a| &a.aval().shape[..]);
-            let bound = guards.bind(arguments, || self.rebound_avals(shapes), || self.graph_for(arguments))?;
+            let bound = guards.bind(arguments, || self.bind(guards, arguments))?;
             return Ok(copy_of(&bound.outputs));
         }
-        let same =
-            self.traced.arguments().iter().zip(arguments).all(|(&v, a)| *self.traced.shape_of(v) == a.aval().shape);
-        Ok(if same { copy_of(&self.outputs) } else { self.graph_for(arguments)?.output_avals().into() })
+        Ok(if self.fits(arguments) { copy_of(&self.outputs) } else { self.graph_for(arguments)?.output_avals().into() })
     }
 
     /// Calls the program: one lazy node with all its outputs. If it has effects, they happen now; within a trace, whenever that runs.

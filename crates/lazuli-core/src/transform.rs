@@ -355,14 +355,8 @@ impl GraphRule for Transformed {
         let AnyShapes { graph, fixed } = self.transform.for_any_shapes(&self.graph, inputs)?;
         Some(AnyShapes { graph: Graph { constants: 0, ..graph }, fixed })
     }
-    fn lasts(&self, was: &[&Aval], inputs: &[&Aval]) -> Result<bool> {
+    fn source_operands(&self) -> Option<Vec<usize>> {
         let (primals, between) = self.transform.operands();
-        let own = self.graph.inputs.iter().map(|&v| self.graph.shape_of(v));
-        let shapes = inputs_of(inputs, primals, between).map(|s| &s[..]);
-        if own.eq(inputs_of(was, primals, between)) {
-            return Ok(self.graph.rebound_avals(shapes, true)?.is_some());
-        }
-        let was: Vec<Shape> = inputs_of(was, primals, between).cloned().collect();
-        Ok(self.graph.rebind(&was)?.rebound_avals(shapes, true)?.is_some())
+        Some((0..primals).chain(primals + between..self.graph.inputs.len() + between).collect())
     }
 }

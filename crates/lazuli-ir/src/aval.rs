@@ -41,13 +41,17 @@ impl Aval {
     /// Whether its bytes could be addressed at all: fewer than 2⁴⁸, which no machine has and up to
     /// which plans are verified.
     pub fn is_addressable(&self) -> bool {
-        let bytes = self.shape.iter().try_fold(self.dtype.itemsize(), |n, &extent| n.checked_mul(extent.max(1)));
-        bytes.is_some_and(|n| n < 1 << 48)
+        is_addressable(self.dtype, &self.shape)
     }
     /// Bytes of a contiguous array of this aval.
     pub fn nbytes(&self) -> usize {
         self.size() * self.dtype.itemsize()
     }
+}
+
+pub(crate) fn is_addressable(dtype: DType, shape: &[usize]) -> bool {
+    let bytes = shape.iter().try_fold(dtype.itemsize(), |n, &extent| n.checked_mul(extent.max(1)));
+    bytes.is_some_and(|n| n < 1 << 48)
 }
 
 /// `f32[2,3]`, `bool[]`.

@@ -1,7 +1,7 @@
 //! Graphs for inputs of other shapes: what is inferred again where it is reached is what is inferred when everything is.
 
 use lazuli_ir::testing::{Sample, samples};
-use lazuli_ir::{Atom, Aval, Builder, Equation, Graph, Result, Shape, Var};
+use lazuli_ir::{Atom, Aval, Builder, Equation, Graph, OutlineBuilder, Result, Shape, ShapeId, Var};
 
 /// The avals of all variables for inputs of these shapes, by every shape rule.
 fn inferred(graph: &Graph, inputs: &[Shape]) -> Result<Vec<Aval>> {
@@ -20,9 +20,13 @@ fn inferred(graph: &Graph, inputs: &[Shape]) -> Result<Vec<Aval>> {
     Ok(names.into_iter().map(|v| b.aval(v.into())).collect())
 }
 
-/// Binds a graph to shapes beside its own, and compares with what is inferred from nothing. For how many it holds.
+/// Binds a graph to shapes beside its own, itself and by its outline, and compares with what is inferred from nothing. For how many it holds.
 fn check(name: &str, graph: &Graph) -> usize {
     graph.verify().unwrap();
+    let mut b = OutlineBuilder::new(graph.inputs.iter().map(|&v| graph.shape_of(v)));
+    let ids = b.graph(graph, std::iter::empty()).unwrap();
+    let numbers: Vec<ShapeId> = graph.outputs.iter().map(|a| b.of(a, &ids)).collect();
+    let outline = b.finish();
     let was: Vec<Shape> = graph.input_avals().into_iter().map(|a| a.shape).collect();
     let mut others: Vec<Vec<Shape>> = vec![was.clone()];
     for &old in was.iter().flatten() {
@@ -40,16 +44,24 @@ fn check(name: &str, graph: &Graph) -> usize {
     for inputs in others {
         let text = format!("{name} for {inputs:?}");
         let avals = graph.rebound_avals(inputs.iter().map(|s| &s[..]), false);
+        let outlined = outline.shapes(inputs.iter().map(|s| &s[..]));
         match (graph.rebind(&inputs), inferred(graph, &inputs)) {
             (Ok(now), Ok(expected)) => {
                 now.verify().unwrap_or_else(|e| panic!("{text}: {e}"));
                 assert_eq!(now.avals, expected, "{text}");
                 let outputs = avals.unwrap().expect("nothing is made anew").output_avals();
                 assert_eq!(outputs[..], now.output_avals()[..], "{text}");
+                let shapes = outlined.unwrap_or_else(|| panic!("{text}: refused by the outline"));
+                let of_outputs = numbers.iter().map(|id| id.of(&shapes));
+                assert!(of_outputs.eq(outputs_of(&now)), "{text}: {shapes:?}");
+                if graph.equations.iter().all(|e| e.prim.bodies().is_empty()) {
+                    assert_eq!(graph.outlined(&ids, &shapes), now, "{text}");
+                }
                 assert_eq!(now.rebind(&was).unwrap(), *graph, "{text} and back");
                 held += 1;
             }
             (Err(now), Err(expected)) => {
+                assert_eq!(outlined, None, "{text}");
                 assert_eq!(now.to_string(), expected.to_string(), "{text}");
                 assert_eq!(avals.unwrap_err().to_string(), expected.to_string(), "{text}");
             }
@@ -57,6 +69,10 @@ fn check(name: &str, graph: &Graph) -> usize {
         }
     }
     held
+}
+
+fn outputs_of(graph: &Graph) -> impl Iterator<Item = &Shape> {
+    graph.outputs.iter().map(|a| &graph.aval_of(a).shape)
 }
 
 /// An operation twice, on operands of its own each time, and once on some of both.

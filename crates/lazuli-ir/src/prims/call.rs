@@ -7,7 +7,7 @@ use crate::graph::{Atom, Effect, Graph};
 use crate::param::Params;
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
 use crate::rebind::Rebound;
-use lazuli_kernel::{Error, Result, Shape, small};
+use lazuli_kernel::{Error, Result, Shape};
 use smallvec::SmallVec;
 use std::any::Any;
 use std::borrow::Cow;
@@ -66,10 +66,10 @@ pub trait GraphRule: fmt::Debug + Send + Sync {
     fn for_any_shapes(&self, _inputs: &[&Aval]) -> Option<AnyShapes> {
         None
     }
-    /// Whether what the body is made of is, for inputs of these avals, what it was for those that it was made for: of all variables the same extents are 0 and 1. An
-    /// error where it refuses these.
-    fn lasts(&self, _was: &[&Aval], _inputs: &[&Aval]) -> Result<bool> {
-        Ok(false)
+    /// Which of the inputs are those of the graph that it transforms, in their order, if it makes bodies [for any shapes](Self::for_any_shapes). Such a body is what is made anew
+    /// while of all variables of that graph the same extents are 0 and 1.
+    fn source_operands(&self) -> Option<Vec<usize>> {
+        None
     }
 }
 
@@ -214,8 +214,7 @@ impl Call {
         if !(0..inputs.len()).all(|k| alike(own(k), &inputs[k].shape)) || !fixed.iter().all(is_fixed) {
             return Ok(None);
         }
-        let was: SmallVec<[&Aval; 8]> = small(self.graph.inputs.iter().map(|v| &self.graph.avals[v.0 as usize]));
-        if !make.lasts(&was, inputs)? {
+        if !self.source_lasts(&**make, inputs)? {
             return Ok(None);
         }
         // What is refused is for the rule to refuse.
@@ -225,6 +224,17 @@ impl Call {
             self.check_lasting(&**make, inputs);
         }
         Ok(body)
+    }
+    /// Whether what the body was made of is for these inputs what it was: of all variables the same extents are 0 and 1. An error where it refuses these.
+    fn source_lasts(&self, rule: &dyn GraphRule, inputs: &[&Aval]) -> Result<bool> {
+        let (Some(source), Some(operands)) = (rule.source(), rule.source_operands()) else { return Ok(false) };
+        let was = || operands.iter().map(|&k| self.graph.shape_of(self.graph.inputs[k]));
+        let shapes = || operands.iter().map(|&k| &inputs[k].shape[..]);
+        if source.inputs.iter().map(|&v| source.shape_of(v)).eq(was()) {
+            return Ok(source.rebound_avals(shapes(), true)?.is_some());
+        }
+        let was: Vec<Shape> = was().cloned().collect();
+        Ok(source.rebind(&was)?.rebound_avals(shapes(), true)?.is_some())
     }
     /// Checks that the body is what its rule would make anew.
     #[cfg(debug_assertions)]

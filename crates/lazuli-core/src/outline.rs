@@ -1,0 +1,47 @@
+//! The shapes of all graphs of a shapeless program for new arguments, in one go where nothing is made anew for them ([`lazuli_ir::Outline`]).
+
+use crate::array::Array;
+use crate::guards::{Bound, Guards, Made};
+use lazuli_ir::{Aval, DType, Graph, Outline, OutlineBuilder, Result, Shape, ShapeId};
+use smallvec::SmallVec;
+
+/// An outline of a program, and which of its shapes are those of what.
+#[derive(Debug)]
+pub(crate) struct Outlined {
+    outline: Outline,
+    /// Of the program's outputs.
+    outputs: Vec<(DType, ShapeId)>,
+    /// Of the arrays that guards speak of.
+    guarded: Vec<ShapeId>,
+    /// Of the variables of the simplified graph, unless that has bodies, which are bound too.
+    simplified: Option<Vec<ShapeId>>,
+}
+
+impl Outlined {
+    /// # Errors
+    /// Those of shape rules.
+    pub fn new(traced: &Graph, simplified: &Graph, constants: &[Array], guards: &Guards) -> Result<Outlined> {
+        let mut b = OutlineBuilder::new(traced.arguments().iter().map(|&v| traced.shape_of(v)));
+        let constants = || constants.iter().map(|c| &c.aval().shape);
+        let ids = b.graph(traced, constants())?;
+        let outputs = traced.outputs.iter().map(|a| (traced.aval_of(a).dtype, b.of(a, &ids))).collect();
+        let guarded = guards.outline(&mut b)?;
+        let simplified = match simplified.equations.iter().all(|e| e.prim.bodies().is_empty()) {
+            true => Some(b.graph(simplified, constants())?),
+            false => None,
+        };
+        Ok(Outlined { outline: b.finish(), outputs, guarded, simplified })
+    }
+    /// The binding of these arguments; `None` if that is for the graphs to say.
+    pub fn bind(&self, arguments: &[Array], guards: &Guards) -> Option<Bound> {
+        let shapes = self.outline.shapes(arguments.iter().map(|a| &a.aval().shape[..]))?;
+        guards.check_tests(&|k, axis| self.guarded[k].of(&shapes)[axis]).ok()?;
+        let outputs: SmallVec<[Aval; 1]> =
+            self.outputs.iter().map(|&(dtype, id)| Aval::new(dtype, Shape::from_slice(id.of(&shapes)))).collect();
+        Some(Bound::new(outputs, Some(Made::Shapes(shapes))))
+    }
+    /// The simplified graph for arguments of which these are the shapes; `None` if it has bodies.
+    pub fn simplified(&self, graph: &Graph, shapes: &[Shape]) -> Option<Graph> {
+        Some(graph.outlined(self.simplified.as_ref()?, shapes))
+    }
+}
