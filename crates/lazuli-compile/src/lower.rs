@@ -17,7 +17,7 @@ mod write;
 
 use crate::fuse::Group;
 use crate::pipeline::{Compiled, Options};
-use again::{Notes, Recipe};
+use again::{Notes, Recipe, Room};
 pub(crate) use again::{Recall, Recipes};
 use body::{Body, Part};
 pub(crate) use finish::{Bound, Launch, Operands};
@@ -140,6 +140,8 @@ struct Lowerer<'a> {
     branches: Vec<(u32, [Compiled; 2])>,
     /// The last body, for the next.
     spare: Option<Body>,
+    /// For launches by recipes.
+    room: Room,
     recall: Recall<'a>,
 }
 
@@ -162,6 +164,7 @@ impl<'a> Lowerer<'a> {
             options,
             branches: Vec::new(),
             spare: None,
+            room: Room::default(),
             recall,
         };
         for (&v, layout) in graph.inputs.iter().zip(inputs) {
@@ -346,10 +349,15 @@ impl<'a> Lowerer<'a> {
 
     /// A launch that stores these variables, as noted; whether there is one.
     fn launch_again(&mut self, stores: &[Var]) -> bool {
-        let Some((launch, written)) = self.follow(stores, None) else { return false };
-        self.work.push(Work::Launch(launch));
-        written.into_iter().for_each(|(v, place)| self.places.set(v, place));
-        true
+        let mut room = std::mem::take(&mut self.room);
+        let launch = self.follow(stores, None, &mut room);
+        let is_followed = launch.is_some();
+        if let Some(launch) = launch {
+            self.work.push(Work::Launch(launch));
+            room.written.drain(..).for_each(|(v, place)| self.places.set(v, place));
+        }
+        self.room = room;
+        is_followed
     }
 
     /// The place of an atom, computed now if it has none.

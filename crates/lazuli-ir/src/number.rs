@@ -104,7 +104,15 @@ impl Operation {
             Operation::Count(bound) => bound.resolve(a as usize).1 as isize,
         }
     }
-    /// What needs no computing.
+    /// What needs no computing, as it is one of the two, or the same for all extents.
+    ///
+    /// ```
+    /// use lazuli_ir::{Number, Operation};
+    /// let n = Number { value: 7, origin: 1 };
+    /// assert_eq!(Operation::Product.at_once(n, Number::ONE).unwrap().origin, 1);
+    /// assert!(Operation::Product.at_once(n, Number::ZERO).unwrap().is_fixed());
+    /// assert!(Operation::Product.at_once(n, n).is_none());
+    /// ```
     #[inline]
     pub fn at_once(self, a: Number, b: Number) -> Option<Number> {
         match self {

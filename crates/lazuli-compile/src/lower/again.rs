@@ -281,11 +281,11 @@ impl Recipe {
     }
 
     /// The launch, by the same body.
-    fn bound(&self, graph: &Graph, arrays: &mut Arrays) -> Option<Bound> {
+    fn bound(&self, graph: &Graph, arrays: &mut Arrays, accesses: &mut Vec<Access>) -> Option<Bound> {
         let kernel = &self.kernel;
         let values = self.numbers.values(graph, arrays)?;
         let loops: Shape = small(self.loops.iter().map(|source| values.get(*source) as usize));
-        let mut accesses: SmallVec<[Access; 8]> = SmallVec::with_capacity(self.operands.len());
+        accesses.clear();
         for ((walk, _), operand) in self.operands.iter().zip(&kernel.operands) {
             accesses.push(walk.access(arrays.place(walk.of, operand.role)?, loops.len(), &values));
         }
@@ -298,14 +298,19 @@ impl Recipe {
         if self.apart.iter().any(|&(i, k)| accesses[i as usize] == accesses[k as usize]) {
             return None;
         }
-        let used: SmallVec<[&Access; 8]> = small(accesses.iter());
+        let used: SmallVec<[&Access; 16]> = small(accesses.iter());
         let axes = &self.axes;
-        let args: Vec<_> = used.iter().map(|access| axes.operands(access)).collect();
-        let same_inner = || args.iter().zip(&kernel.operands).all(|(a, o)| a.inner(kernel.vector_axis) == o.inner);
         if !axes.hold(&loops, self.kept, &used, &self.counted, self.ordered)
             || axes.vector_axis(&used, &self.strided) != kernel.vector_axis
-            || !same_inner()
         {
+            return None;
+        }
+        drop(used);
+        let are_loops = axes.are_loops();
+        let operands = |access: Access| if are_loops { access.operands() } else { axes.operands(&access) };
+        let mut args = Vec::with_capacity(accesses.len());
+        args.extend(accesses.drain(..).map(operands));
+        if args.iter().zip(&kernel.operands).any(|(a, o)| a.inner(kernel.vector_axis) != o.inner) {
             return None;
         }
         let mut params = self.bound.params.clone();
@@ -316,16 +321,19 @@ impl Recipe {
     }
 }
 
-/// A launch, and where it leaves what it stores.
-pub(super) type Followed = (Launch, Written);
-
-type Written = SmallVec<[(Var, Place); 4]>;
+/// Room to work in, from one launch to the next.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    /// Where a launch that was followed leaves what it stores.
+    pub written: Vec<(Var, Place)>,
+    accesses: Vec<Access>,
+}
 
 /// Where the operands of a launch are: in place already, in one that only this launch knows, or in a new one, for what it stores.
 pub(super) struct Arrays<'l, 'a> {
     lowerer: &'l mut Lowerer<'a>,
     given: Option<(Var, &'l Place)>,
-    written: Written,
+    written: &'l mut Vec<(Var, Place)>,
 }
 
 impl Arrays<'_, '_> {
@@ -348,8 +356,9 @@ impl Arrays<'_, '_> {
 }
 
 impl Lowerer<'_> {
-    /// The launch that stores these variables, by its recipe: if there is one, and it leads to the same kernel here. `given` lies in a place that only this launch knows.
-    pub(super) fn follow(&mut self, stores: &[Var], given: Option<(Var, &Place)>) -> Option<Followed> {
+    /// The launch that stores these variables, by its recipe: if there is one, and it leads to the same kernel here. What it stores and where is left in `room`. `given` lies in a
+    /// place that only this launch knows.
+    pub(super) fn follow(&mut self, stores: &[Var], given: Option<(Var, &Place)>, room: &mut Room) -> Option<Launch> {
         let Recall::Follow(recipes) = self.recall else { return None };
         let recipe = recipes.launches.get(stores.first()?)?;
         if recipe.stores[..] != *stores || recipe.given != given.map(|(v, _)| v) {
@@ -359,10 +368,11 @@ impl Lowerer<'_> {
         if recipe.computed.iter().any(|v| self.places.of(graph, *v).is_some()) {
             return None;
         }
-        let mut arrays = Arrays { lowerer: self, given, written: SmallVec::new() };
-        let bound = recipe.unchanged(graph, &mut arrays).or_else(|| recipe.bound(graph, &mut arrays))?;
-        let written = arrays.written;
+        let Room { written, accesses } = room;
+        written.clear();
+        let mut arrays = Arrays { lowerer: self, given, written };
+        let bound = recipe.unchanged(graph, &mut arrays).or_else(|| recipe.bound(graph, &mut arrays, accesses))?;
         self.buffers.extend(written.iter().map(|(v, _)| graph.avals[v.0 as usize].nbytes()));
-        Some((Launch { kernel: recipe.kernel.clone(), bindings: smallvec![bound] }, written))
+        Some(Launch { kernel: recipe.kernel.clone(), bindings: smallvec![bound] })
     }
 }

@@ -340,12 +340,14 @@ impl Axes {
     pub fn extents(&self, loops: &[usize]) -> Shape {
         small(self.groups.iter().map(|g| g.iter().map(|&a| loops[a as usize]).product()))
     }
+    /// Whether they are the axes of the body, one by one.
+    pub fn are_loops(&self) -> bool {
+        self.groups.iter().zip(0..).all(|(group, axis)| group[..] == [axis])
+    }
     /// An operand over them.
     pub fn operands(&self, access: &Access) -> Operands {
         let strides = self.groups.iter().map(|g| access.strides[*g.last().expect("no group is empty") as usize]);
-        // Where nothing is touched (an empty reduction) any offset will do.
-        let offset = usize::try_from(access.offset).unwrap_or(0);
-        Operands { buffer: access.buffer, offset, strides: small(strides), len: access.len }
+        Access { strides: small(strides), ..*access }.operands()
     }
     /// New number of each old axis.
     fn numbers(&self, n: usize) -> SmallVec<[u32; 4]> {

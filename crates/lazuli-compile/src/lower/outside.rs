@@ -67,15 +67,19 @@ impl Lowerer<'_> {
         stores: &[Var],
     ) -> Option<Box<Launch>> {
         let whole = turned.unwrap_or(v);
-        if let Some((launch, written)) = self.follow(stores, Some((whole, product))) {
-            for (u, place) in written {
+        let mut room = std::mem::take(&mut self.room);
+        let followed = self.follow(stores, Some((whole, product)), &mut room);
+        if let Some(launch) = followed {
+            for (u, place) in room.written.drain(..) {
                 match u == whole {
                     true => self.places.set(v, if turned.is_some() { transposed(&place) } else { place }),
                     false => self.places.set(u, place),
                 }
             }
+            self.room = room;
             return Some(Box::new(launch));
         }
+        self.room = room;
         let epilogue = self.epilogue(v, turned, product, dtype, stores)?;
         let (mut body, nest_stores) = self.end_epilogue(epilogue, stores);
         let (launch, ending) = finish(&body, Nest::Map { stores: nest_stores }, true);

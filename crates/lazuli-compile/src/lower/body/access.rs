@@ -2,6 +2,7 @@
 
 use super::Body;
 use crate::lower::again::{Notes, Walk};
+use crate::lower::finish::Operands;
 use crate::lower::numbers::first;
 use crate::lower::places::{BufferId, Place};
 use lazuli_ir::pointwise::Terms;
@@ -32,6 +33,13 @@ impl Part {
 }
 
 impl Access {
+    /// As an operand of a launch, whose loop axes are those of the body.
+    pub fn operands(self) -> Operands {
+        // Where nothing is touched (an empty reduction) any offset will do.
+        let offset = usize::try_from(self.offset).unwrap_or(0);
+        Operands { buffer: self.buffer, offset, strides: self.strides, len: self.len }
+    }
+
     /// Makes it all elements of a part of an array that lies like this.
     pub fn reach(&mut self, layout: &Layout, part: Part) {
         let (low, high) = layout.span().unwrap_or((layout.offset, layout.offset - 1));
