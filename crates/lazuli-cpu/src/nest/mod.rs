@@ -38,7 +38,7 @@ pub struct Launch {
 enum Work {
     /// No point at all.
     Nothing,
-    Map(Box<map::Map>),
+    Map(map::Map),
     Reduce(Box<reduce::Reduce>),
     Rows(Box<rows::Rows>),
     Scan(Box<scan::Scan>),
@@ -60,7 +60,7 @@ impl Launch {
         let kept = extents.len() - kernel.reduced() as usize;
         let work = match &kernel.nest {
             _ if extents[..kept].contains(&0) => Work::Nothing,
-            Nest::Map { .. } => Work::Map(Box::new(map::Map::new(&launch)?)),
+            Nest::Map { .. } => Work::Map(map::Map::new(&launch)?),
             Nest::Reduce { accumulators, epilogue, stores, .. } => {
                 Work::Reduce(Box::new(reduce::Reduce::new(&launch, accumulators, epilogue, stores)?))
             }
