@@ -61,10 +61,17 @@ pub(crate) fn alike(a: &[usize], b: &[usize]) -> bool {
 
 /// A partition of extents, each of which has a number.
 #[derive(Debug, Default)]
-struct Classes(Vec<u32>);
+pub(crate) struct Classes(Vec<u32>);
 
 impl Classes {
-    fn find(&mut self, mut node: u32) -> u32 {
+    /// The number of one more, alone in its class.
+    pub fn add(&mut self) -> u32 {
+        let next = self.0.len() as u32;
+        self.0.push(next);
+        next
+    }
+    /// The first of its class.
+    pub fn find(&mut self, mut node: u32) -> u32 {
         while self.0[node as usize] != node {
             let above = self.0[self.0[node as usize] as usize];
             self.0[node as usize] = above;
@@ -72,7 +79,7 @@ impl Classes {
         }
         node
     }
-    fn unite(&mut self, a: u32, b: u32) {
+    pub fn unite(&mut self, a: u32, b: u32) {
         let (a, b) = (self.find(a), self.find(b));
         self.0[a.max(b) as usize] = a.min(b);
     }

@@ -1,13 +1,16 @@
 //! What the shapes of a program follow from, in all its graphs at once.
 //!
 //! For new shapes a shapeless program is looked at through several graphs: as traced, with the bodies of its calls and what their rules were applied to; as simplified; and what it recorded
-//! besides. These compute the same shapes again and again: most arrays have the shape of another, and one graph is made of the other. An outline has each of these shapes once: those that follow by
-//! one rule from the same shapes are one. Shape rules are functions of avals, so that is so for all arguments.
+//! besides. These compute the same shapes again and again: most arrays have the shape of another, and one graph is made of the other. An outline has each of them once. It numbers extents: those
+//! that must be equal for equations to be well formed ([`Primitive::same_extents`](crate::Primitive::same_extents)) have one number, so shapes of the same numbers are one, and so are equations of one rule over the same
+//! shapes.
 //!
-//! It speaks of arguments for which nothing is refused or made anew. Of others it says nothing: then the graphs are asked one by one ([`Graph::rebound_avals`]).
+//! That extents are equal is looked at, not believed: whenever shapes are asked for, each extent of an argument, and each that a rule gives, is compared with what is there under its number. Rules are functions of
+//! avals, so what holds of the equations that are left holds of all. An outline speaks of arguments for which that is so and nothing is refused or made anew. Of others it says nothing: then the
+//! graphs are asked one by one ([`Graph::rebound_avals`]).
 
 use crate::aval::{Aval, is_addressable};
-use crate::extents::alike;
+use crate::extents::{Classes, Place, alike};
 use crate::graph::{Atom, Graph};
 use crate::prim::Prim;
 use crate::prims::{self, Call, Derivative};
@@ -32,6 +35,9 @@ impl ShapeId {
     }
 }
 
+/// A shape as the numbers of its extents.
+type Numbers = SmallVec<[u32; 4]>;
+
 /// How shapes follow from others.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Rule {
@@ -41,7 +47,7 @@ enum Rule {
     Infer { prim: Box<Prim>, dtypes: SmallVec<[DType; 4]>, inputs: usize },
 }
 
-/// Some shapes that follow from others.
+/// Some shapes that others follow from.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Step {
     operands: SmallVec<[ShapeId; 4]>,
@@ -49,18 +55,20 @@ struct Step {
 }
 
 impl Step {
-    fn outputs(&self, now: &[Shape]) -> Result<SmallVec<[Shape; 1]>> {
+    fn avals(&self, dtypes: &[DType], shape_of: impl Fn(ShapeId) -> Shape) -> SmallVec<[Aval; 4]> {
+        small(self.operands.iter().zip(dtypes).map(|(&id, &dtype)| Aval { dtype, shape: shape_of(id) }))
+    }
+    fn outputs(&self, shape_of: impl Fn(ShapeId) -> Shape) -> Result<SmallVec<[Shape; 1]>> {
         match &self.rule {
             Rule::Broadcast => {
                 let mut out = Shape::new();
-                for id in &self.operands {
-                    out = shape::broadcast("broadcast", &out, id.of(now))?;
+                for &id in &self.operands {
+                    out = shape::broadcast("broadcast", &out, &shape_of(id))?;
                 }
                 Ok(smallvec![out])
             }
             Rule::Infer { prim, dtypes, inputs } => {
-                let aval = |(id, &dtype): (&ShapeId, _)| Aval { dtype, shape: Shape::from_slice(id.of(now)) };
-                let avals: SmallVec<[Aval; 4]> = small(self.operands.iter().zip(dtypes).map(aval));
+                let avals = self.avals(dtypes, shape_of);
                 let avals: SmallVec<[&Aval; 4]> = small(&avals);
                 let (inputs, shapes) = avals.split_at(*inputs);
                 Ok(small(prim.infer(inputs, shapes)?.into_iter().map(|a| a.shape)))
@@ -72,14 +80,18 @@ impl Step {
 /// The shapes of a program's graphs, each once.
 #[derive(Debug)]
 pub struct Outline {
-    /// Those of the arguments, then others, for the arguments that it was made for.
-    own: Vec<Shape>,
-    /// What the others follow from, in an order in which they can, and the first of its outputs. What follows from no argument has no step.
-    steps: Vec<(Step, ShapeId)>,
-    /// Of each shape whether its extents of 0 and 1 must be those that they were.
+    /// Of each extent its value for the arguments that it was made for.
+    own: Vec<usize>,
+    /// What is known of it beforehand: that of one that follows from no argument.
+    known: Vec<Option<usize>>,
+    /// Of each extent whether it must be 0, 1 or neither, as it was.
     alike: Vec<bool>,
     /// Extents that must be what they were.
-    fixed: Vec<(ShapeId, usize)>,
+    fixed: Vec<u32>,
+    shapes: Vec<Numbers>,
+    arguments: Vec<ShapeId>,
+    /// What shapes follow from, and which, in an order in which they can.
+    steps: Vec<(Step, SmallVec<[ShapeId; 1]>)>,
     /// Shapes that must be equal, or differ, as they did.
     compared: Vec<(ShapeId, ShapeId)>,
 }
@@ -87,34 +99,48 @@ pub struct Outline {
 impl Outline {
     /// All shapes, by their numbers, for arguments of these; `None` if it does not speak of them.
     pub fn shapes<'a>(&self, arguments: impl Iterator<Item = &'a [usize]>) -> Option<Vec<Shape>> {
-        let mut now: Vec<Shape> = self.own.iter().map(|shape| Shape::from_slice(shape)).collect();
-        let mut is_changed = vec![false; now.len()];
-        for (k, shape) in arguments.enumerate() {
-            if shape.len() != now[k].len() {
+        let mut now = self.known.clone();
+        // Notes an extent: whether it is what others of its number are.
+        let note = |now: &mut [Option<usize>], extent: u32, n: usize| *now[extent as usize].get_or_insert(n) == n;
+        for (id, shape) in self.arguments.iter().zip(arguments) {
+            let numbers = &self.shapes[id.index()];
+            if numbers.len() != shape.len() || !numbers.iter().zip(shape).all(|(&e, &n)| note(&mut now, e, n)) {
                 return None;
             }
-            if now[k][..] != *shape {
-                (now[k], is_changed[k]) = (Shape::from_slice(shape), true);
-            }
         }
-        for (step, first) in &self.steps {
-            if step.operands.iter().any(|id| is_changed[id.index()]) {
-                for (k, shape) in step.outputs(&now).ok()?.into_iter().enumerate() {
-                    let k = first.index() + k;
-                    if shape != now[k] {
-                        (now[k], is_changed[k]) = (shape, true);
-                    }
+        let value = |now: &[Option<usize>], e: u32| now[e as usize].unwrap_or(self.own[e as usize]);
+        for (step, outputs) in &self.steps {
+            let mut extents = step.operands.iter().flat_map(|id| &self.shapes[id.index()]);
+            if extents.all(|&e| value(&now, e) == self.own[e as usize]) {
+                let mut same = outputs.iter().flat_map(|id| &self.shapes[id.index()]);
+                if !same.all(|&e| note(&mut now, e, self.own[e as usize])) {
+                    return None;
+                }
+                continue;
+            }
+            let shape_of = |id: ShapeId| small(self.shapes[id.index()].iter().map(|&e| value(&now, e)));
+            for (id, shape) in outputs.iter().zip(step.outputs(shape_of).ok()?) {
+                let numbers = &self.shapes[id.index()];
+                if numbers.len() != shape.len() || !numbers.iter().zip(shape).all(|(&e, n)| note(&mut now, e, n)) {
+                    return None;
                 }
             }
         }
-        // No dtype is wider.
-        let is_admitted =
-            |k: usize| is_addressable(DType::C64, &now[k]) && (!self.alike[k] || alike(&self.own[k], &now[k]));
-        let same = |shapes: &[Shape], a: ShapeId, b: ShapeId| shapes[a.index()] == shapes[b.index()];
-        let holds = (0..now.len()).all(|k| !is_changed[k] || is_admitted(k))
-            && self.fixed.iter().all(|&(id, axis)| now[id.index()][axis] == self.own[id.index()][axis])
-            && self.compared.iter().all(|&(a, b)| same(&self.own, a, b) == same(&now, a, b));
-        holds.then_some(now)
+        let is_fixed = |&e: &u32| value(&now, e) == self.own[e as usize];
+        let is_alike = |e: usize| !self.alike[e] || alike(&[self.own[e]], &[value(&now, e as u32)]);
+        if !self.fixed.iter().all(is_fixed) || !(0..now.len()).all(is_alike) {
+            return None;
+        }
+        let shapes: Vec<Shape> =
+            self.shapes.iter().map(|numbers| small(numbers.iter().map(|&e| value(&now, e)))).collect();
+        let were_same = |a: ShapeId, b: ShapeId| {
+            let own = |id: ShapeId| self.shapes[id.index()].iter().map(|&e| self.own[e as usize]);
+            own(a).eq(own(b))
+        };
+        let holds = self.compared.iter().all(|&(a, b)| were_same(a, b) == (a.of(&shapes) == b.of(&shapes)))
+            // No dtype is wider.
+            && shapes.iter().all(|shape| is_addressable(DType::C64, shape));
+        holds.then_some(shapes)
     }
 }
 
@@ -144,35 +170,47 @@ impl Graph {
 #[derive(Debug)]
 pub struct OutlineBuilder {
     outline: Outline,
-    /// Of each shape whether it follows from an argument.
-    varies: Vec<bool>,
-    known: Map<Step, ShapeId>,
-    constants: Map<Shape, ShapeId>,
+    /// Which extents must be equal.
+    classes: Classes,
+    /// Numbers of shapes, of extents that follow from no argument, and what steps give.
+    shapes: Map<Numbers, ShapeId>,
+    constants: Map<usize, u32>,
+    given: Map<Step, SmallVec<[ShapeId; 1]>>,
 }
 
 impl OutlineBuilder {
     /// For a program whose arguments have these shapes.
     pub fn new<'a>(arguments: impl Iterator<Item = &'a Shape>) -> Self {
-        let own: Vec<Shape> = arguments.cloned().collect();
-        let (alike, varies) = (vec![false; own.len()], vec![true; own.len()]);
-        let outline = Outline { own, steps: Vec::new(), alike, fixed: Vec::new(), compared: Vec::new() };
-        OutlineBuilder { outline, varies, known: Map::default(), constants: Map::default() }
-    }
-    /// A shape that is what it is, whatever the arguments are.
-    pub fn constant(&mut self, shape: &Shape) -> ShapeId {
-        if let Some(&id) = self.constants.get(shape) {
-            return id;
+        let outline = Outline {
+            own: Vec::new(),
+            known: Vec::new(),
+            alike: Vec::new(),
+            fixed: Vec::new(),
+            shapes: Vec::new(),
+            arguments: Vec::new(),
+            steps: Vec::new(),
+            compared: Vec::new(),
+        };
+        let mut b = OutlineBuilder {
+            outline,
+            classes: Classes::default(),
+            shapes: Map::default(),
+            constants: Map::default(),
+            given: Map::default(),
+        };
+        for shape in arguments {
+            let numbers = shape.iter().map(|&n| b.extent(n, None)).collect();
+            let id = b.shape(numbers);
+            b.outline.arguments.push(id);
         }
-        let id = self.add(shape.clone(), false);
-        self.constants.insert(shape.clone(), id);
-        id
+        b
     }
     /// Adds a graph, of the arguments and constants of these shapes. The shapes of its variables.
     ///
     /// # Errors
     /// Those of shape rules.
     pub fn graph<'a>(&mut self, graph: &Graph, constants: impl Iterator<Item = &'a Shape>) -> Result<Vec<ShapeId>> {
-        let mut inputs: Vec<ShapeId> = (0..graph.arguments().len() as u32).map(ShapeId).collect();
+        let mut inputs = self.outline.arguments.clone();
         inputs.extend(constants.map(|shape| self.constant(shape)));
         self.walk(graph, &inputs, false)
     }
@@ -183,40 +221,175 @@ impl OutlineBuilder {
             Atom::Lit(_) => self.constant(&Shape::new()),
         }
     }
-    pub fn finish(self) -> Outline {
+    pub fn finish(mut self) -> Outline {
+        // What is known by now to be equal makes more steps the same.
+        self.given.clear();
+        for (mut step, outputs) in std::mem::take(&mut self.outline.steps) {
+            step.operands = step.operands.iter().map(|&id| self.canonical(id)).collect();
+            let known = match step.rule {
+                Rule::Broadcast => self.equal(&mut step.operands).map(|id| smallvec![id]),
+                Rule::Infer { .. } => None,
+            };
+            match known.or_else(|| self.given.get(&step).cloned()) {
+                Some(known) => self.unite_all(&known, &outputs),
+                None => {
+                    self.given.insert(step.clone(), outputs.clone());
+                    self.outline.steps.push((step, outputs));
+                }
+            }
+        }
+        let Outline { own, known, alike, fixed, shapes, compared, .. } = &mut self.outline;
+        for e in 0..own.len() {
+            let root = self.classes.find(e as u32) as usize;
+            alike[root] |= alike[e];
+            known[root] = known[root].or(known[e]);
+        }
+        shapes.iter_mut().flatten().chain(fixed.iter_mut()).for_each(|e| *e = self.classes.find(*e));
+        fixed.sort();
+        fixed.dedup();
+        compared.retain(|(a, b)| shapes[a.index()] != shapes[b.index()]);
         self.outline
     }
 
-    fn add(&mut self, shape: Shape, varies: bool) -> ShapeId {
-        self.outline.own.push(shape);
+    /// A number for an extent.
+    fn extent(&mut self, own: usize, known: Option<usize>) -> u32 {
+        self.outline.own.push(own);
+        self.outline.known.push(known);
         self.outline.alike.push(false);
-        self.varies.push(varies);
-        ShapeId(self.varies.len() as u32 - 1)
+        self.classes.add()
+    }
+    fn constant_extent(&mut self, n: usize) -> u32 {
+        if let Some(&e) = self.constants.get(&n) {
+            return e;
+        }
+        let e = self.extent(n, Some(n));
+        self.constants.insert(n, e);
+        e
+    }
+    /// The number of a shape.
+    fn shape(&mut self, numbers: Numbers) -> ShapeId {
+        let next = ShapeId(self.outline.shapes.len() as u32);
+        let id = *self.shapes.entry(numbers.clone()).or_insert(next);
+        if id == next {
+            self.outline.shapes.push(numbers);
+        }
+        id
+    }
+    /// A shape that is what it is, whatever the arguments are.
+    fn constant(&mut self, shape: &Shape) -> ShapeId {
+        let numbers = shape.iter().map(|&n| self.constant_extent(n)).collect();
+        self.shape(numbers)
+    }
+    /// The same shape by the numbers that its extents have by now.
+    fn canonical(&mut self, id: ShapeId) -> ShapeId {
+        let numbers = self.outline.shapes[id.index()].iter().map(|&e| self.classes.find(e)).collect();
+        self.shape(numbers)
+    }
+    fn own_shape(&self, id: ShapeId) -> Shape {
+        small(self.outline.shapes[id.index()].iter().map(|&e| self.outline.own[e as usize]))
+    }
+    fn varies(&self, id: ShapeId) -> bool {
+        self.outline.shapes[id.index()].iter().any(|&e| self.outline.known[e as usize].is_none())
+    }
+    fn unite_all(&mut self, a: &[ShapeId], b: &[ShapeId]) {
+        for (a, b) in a.iter().zip(b) {
+            let Outline { own, shapes, .. } = &self.outline;
+            for (&a, &b) in shapes[a.index()].iter().zip(&shapes[b.index()]) {
+                debug_assert_eq!(own[a as usize], own[b as usize]);
+                self.classes.unite(a, b);
+            }
+        }
+    }
+    /// Drops what broadcasting does not go by. The shape, if it is that of one operand.
+    fn equal(&mut self, operands: &mut SmallVec<[ShapeId; 4]>) -> Option<ShapeId> {
+        operands.retain(|id| !self.outline.shapes[id.index()].is_empty());
+        operands.sort();
+        operands.dedup();
+        match operands[..] {
+            [] => Some(self.constant(&Shape::new())),
+            [id] => Some(id),
+            _ => None,
+        }
     }
     /// What follows by a step.
-    fn follow(&mut self, step: Step, outputs: usize) -> Result<SmallVec<[ShapeId; 1]>> {
-        let all = |first: ShapeId| small((0..outputs as u32).map(|k| ShapeId(first.0 + k)));
-        if let Some(&first) = self.known.get(&step) {
-            return Ok(all(first));
+    fn follow(&mut self, step: Step) -> Result<SmallVec<[ShapeId; 1]>> {
+        if let Some(outputs) = self.given.get(&step) {
+            return Ok(outputs.clone());
         }
-        let shapes = step.outputs(&self.outline.own)?;
-        if !step.operands.iter().any(|id| self.varies[id.index()]) {
+        let shapes = step.outputs(|id| self.own_shape(id))?;
+        if !step.operands.iter().any(|&id| self.varies(id)) {
             return Ok(small(shapes.iter().map(|shape| self.constant(shape))));
         }
-        let first = ShapeId(self.varies.len() as u32);
-        for shape in shapes {
-            self.add(shape, true);
+        let mut outputs: SmallVec<[ShapeId; 1]> = SmallVec::new();
+        for shape in &shapes {
+            let equal = if shapes.len() == 1 { self.equal_extents(&step, shape) } else { Vec::new() };
+            let mut numbers: SmallVec<[Option<u32>; 4]> = smallvec![None; shape.len()];
+            for (e, axis) in equal {
+                match numbers[axis] {
+                    None => numbers[axis] = Some(e),
+                    Some(first) => self.classes.unite(first, e),
+                }
+            }
+            // An extent of 1 is taken for a constant where it is that of no operand.
+            let numbers = numbers.into_iter().zip(shape).map(|(e, &n)| match e {
+                Some(e) => self.classes.find(e),
+                None if n == 1 => self.constant_extent(1),
+                None => self.extent(n, None),
+            });
+            let numbers = numbers.collect();
+            outputs.push(self.shape(numbers));
         }
-        self.outline.steps.push((step.clone(), first));
-        self.known.insert(step, first);
-        Ok(all(first))
+        self.outline.steps.push((step.clone(), outputs.clone()));
+        self.given.insert(step, outputs.clone());
+        Ok(outputs)
+    }
+    /// Which extents of operands those of the output of a step are, by their axis. It notes which extents of operands are equal.
+    fn equal_extents(&mut self, step: &Step, output: &Shape) -> Vec<(u32, usize)> {
+        let numbers = |id: ShapeId| &self.outline.shapes[id.index()];
+        let own = |e: u32| self.outline.own[e as usize];
+        let mut equal = Vec::new();
+        match &step.rule {
+            Rule::Broadcast => {
+                for &id in &step.operands {
+                    let skip = output.len() - numbers(id).len();
+                    equal.extend(numbers(id).iter().enumerate().map(|(axis, &e)| (e, skip + axis)));
+                }
+                equal.retain(|&(e, _)| own(e) != 1);
+            }
+            Rule::Infer { prim, dtypes, inputs: count } => {
+                let avals = step.avals(dtypes, |id| self.own_shape(id));
+                let avals: SmallVec<[&Aval; 4]> = small(avals.iter().take(*count));
+                let out = Aval { dtype: DType::F32, shape: Shape::from_slice(output) };
+                let of = |place| match place {
+                    Place::Input(k, axis) => Some(numbers(step.operands[k])[axis]),
+                    Place::Shape(k, axis) => Some(numbers(step.operands[count + k])[axis]),
+                    Place::Output(_) => None,
+                };
+                prim.same_extents(&avals, &out, &mut |a, b| match (of(a), of(b), a, b) {
+                    (Some(a), Some(b), ..) if own(a) == own(b) => self.classes.unite(a, b),
+                    (Some(e), None, _, Place::Output(axis)) | (None, Some(e), Place::Output(axis), _) => {
+                        equal.push((e, axis))
+                    }
+                    _ => {}
+                });
+            }
+        }
+        equal.retain(|&(e, axis)| own(e) == output[axis]);
+        equal
+    }
+    /// What follows by a step from shapes that must be what they were.
+    fn keep(&mut self, step: &Step) -> Result<SmallVec<[ShapeId; 1]>> {
+        let outputs = step.outputs(|id| self.own_shape(id))?;
+        let Outline { shapes, fixed, .. } = &mut self.outline;
+        fixed.extend(step.operands.iter().flat_map(|id| &shapes[id.index()]));
+        Ok(small(outputs.iter().map(|shape| self.constant(shape))))
     }
     /// The shapes of a graph's variables. `alike`: the graph holds while the same extents of all of them are 0 and 1.
     fn walk(&mut self, graph: &Graph, inputs: &[ShapeId], alike: bool) -> Result<Vec<ShapeId>> {
         let mut ids = vec![ShapeId::NONE; graph.avals.len()];
         graph.inputs.iter().zip(inputs).for_each(|(v, &id)| ids[v.0 as usize] = id);
         for e in &graph.equations {
-            let operands: SmallVec<[ShapeId; 3]> = e.inputs.iter().map(|a| self.of(a, &ids)).collect();
+            let mut operands: SmallVec<[ShapeId; 4]> = e.inputs.iter().map(|a| self.of(a, &ids)).collect();
             let step = || {
                 let shapes = e.shapes.iter().map(|&v| Atom::Var(v));
                 let all: SmallVec<[Atom; 4]> = e.inputs.iter().copied().chain(shapes).collect();
@@ -228,37 +401,26 @@ impl OutlineBuilder {
             let outputs = match &e.prim {
                 prim if is_made_anew(prim, alike) => self.keep(&step())?,
                 Prim::Call(call) => self.call(call, &operands, alike)?,
-                prim if prim.is_elementwise() => smallvec![self.broadcast(&operands)?],
-                _ => self.follow(step(), e.outputs.len())?,
+                prim if prim.is_elementwise() => match self.equal(&mut operands) {
+                    Some(id) => smallvec![id],
+                    None => self.follow(Step { operands, rule: Rule::Broadcast })?,
+                },
+                // A reshape is left out where it changes no shape.
+                Prim::Reshape(_) if alike => {
+                    let outputs = self.follow(step())?;
+                    self.outline.compared.push((operands[0], outputs[0]));
+                    outputs
+                }
+                _ => self.follow(step())?,
             };
             e.outputs.iter().zip(&outputs).for_each(|(v, &id)| ids[v.0 as usize] = id);
-            // A reshape is left out where it changes no shape.
-            if let (true, Prim::Reshape(_)) = (alike, &e.prim) {
-                self.outline.compared.push((operands[0], outputs[0]));
-            }
         }
         if alike {
-            ids.iter().filter(|&&id| id != ShapeId::NONE).for_each(|id| self.outline.alike[id.index()] = true);
+            let Outline { shapes, alike, .. } = &mut self.outline;
+            let defined = ids.iter().filter(|&&id| id != ShapeId::NONE);
+            defined.flat_map(|id| &shapes[id.index()]).for_each(|&e| alike[e as usize] = true);
         }
         Ok(ids)
-    }
-    fn broadcast(&mut self, operands: &[ShapeId]) -> Result<ShapeId> {
-        let has_axes = |id: &ShapeId| self.varies[id.index()] || !self.outline.own[id.index()].is_empty();
-        let mut operands: SmallVec<[ShapeId; 4]> = operands.iter().copied().filter(has_axes).collect();
-        operands.sort();
-        operands.dedup();
-        match operands[..] {
-            [] => Ok(self.constant(&Shape::new())),
-            [id] => Ok(id),
-            _ => Ok(self.follow(Step { operands, rule: Rule::Broadcast }, 1)?[0]),
-        }
-    }
-    /// What follows by a step from shapes that must be what they were.
-    fn keep(&mut self, step: &Step) -> Result<SmallVec<[ShapeId; 1]>> {
-        let Outline { own, fixed, .. } = &mut self.outline;
-        fixed.extend(step.operands.iter().flat_map(|&id| (0..id.of(own).len()).map(move |axis| (id, axis))));
-        let outputs = step.outputs(own)?;
-        Ok(small(outputs.iter().map(|shape| self.constant(shape))))
     }
     /// The shapes of a call's outputs, as [`Call::rebound_avals`] has them.
     fn call(&mut self, call: &Call, operands: &[ShapeId], alike: bool) -> Result<SmallVec<[ShapeId; 1]>> {
@@ -268,7 +430,8 @@ impl OutlineBuilder {
         {
             let given: Vec<ShapeId> = of_source.into_iter().map(|k| operands[k]).collect();
             self.walk(source, &given, true)?;
-            self.outline.fixed.extend(fixed.iter().map(|&(k, axis)| (operands[k], axis)));
+            let Outline { shapes, fixed: all, .. } = &mut self.outline;
+            all.extend(fixed.iter().map(|&(k, axis)| shapes[operands[k].index()][axis]));
             alike_within = true;
         }
         let ids = self.walk(&call.graph, operands, alike_within)?;
