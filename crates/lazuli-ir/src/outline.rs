@@ -100,30 +100,24 @@ impl Outline {
     /// All shapes, by their numbers, for arguments of these; `None` if it does not speak of them.
     pub fn shapes<'a>(&self, arguments: impl Iterator<Item = &'a [usize]>) -> Option<Vec<Shape>> {
         let mut now = self.known.clone();
-        // Notes an extent: whether it is what others of its number are.
-        let note = |now: &mut [Option<usize>], extent: u32, n: usize| *now[extent as usize].get_or_insert(n) == n;
-        for (id, shape) in self.arguments.iter().zip(arguments) {
-            let numbers = &self.shapes[id.index()];
-            if numbers.len() != shape.len() || !numbers.iter().zip(shape).all(|(&e, &n)| note(&mut now, e, n)) {
+        for (&id, shape) in self.arguments.iter().zip(arguments) {
+            if !self.note(&mut now, id, shape.iter().copied()) {
                 return None;
             }
         }
         let value = |now: &[Option<usize>], e: u32| now[e as usize].unwrap_or(self.own[e as usize]);
         for (step, outputs) in &self.steps {
             let mut extents = step.operands.iter().flat_map(|id| &self.shapes[id.index()]);
-            if extents.all(|&e| value(&now, e) == self.own[e as usize]) {
-                let mut same = outputs.iter().flat_map(|id| &self.shapes[id.index()]);
-                if !same.all(|&e| note(&mut now, e, self.own[e as usize])) {
-                    return None;
+            let is_noted = match extents.all(|&e| value(&now, e) == self.own[e as usize]) {
+                true => outputs.iter().all(|&id| self.note(&mut now, id, self.own_extents(id))),
+                false => {
+                    let shape_of = |id: ShapeId| small(self.shapes[id.index()].iter().map(|&e| value(&now, e)));
+                    let shapes = step.outputs(shape_of).ok()?;
+                    outputs.iter().zip(shapes).all(|(&id, shape)| self.note(&mut now, id, shape.into_iter()))
                 }
-                continue;
-            }
-            let shape_of = |id: ShapeId| small(self.shapes[id.index()].iter().map(|&e| value(&now, e)));
-            for (id, shape) in outputs.iter().zip(step.outputs(shape_of).ok()?) {
-                let numbers = &self.shapes[id.index()];
-                if numbers.len() != shape.len() || !numbers.iter().zip(shape).all(|(&e, n)| note(&mut now, e, n)) {
-                    return None;
-                }
+            };
+            if !is_noted {
+                return None;
             }
         }
         let is_fixed = |&e: &u32| value(&now, e) == self.own[e as usize];
@@ -133,14 +127,19 @@ impl Outline {
         }
         let shapes: Vec<Shape> =
             self.shapes.iter().map(|numbers| small(numbers.iter().map(|&e| value(&now, e)))).collect();
-        let were_same = |a: ShapeId, b: ShapeId| {
-            let own = |id: ShapeId| self.shapes[id.index()].iter().map(|&e| self.own[e as usize]);
-            own(a).eq(own(b))
-        };
+        let were_same = |a: ShapeId, b: ShapeId| self.own_extents(a).eq(self.own_extents(b));
         let holds = self.compared.iter().all(|&(a, b)| were_same(a, b) == (a.of(&shapes) == b.of(&shapes)))
             // No dtype is wider.
             && shapes.iter().all(|shape| is_addressable(DType::C64, shape));
         holds.then_some(shapes)
+    }
+    /// Notes the extents of a shape: whether they are what others of their numbers are.
+    fn note(&self, now: &mut [Option<usize>], id: ShapeId, shape: impl ExactSizeIterator<Item = usize>) -> bool {
+        let numbers = &self.shapes[id.index()];
+        numbers.len() == shape.len() && numbers.iter().zip(shape).all(|(&e, n)| *now[e as usize].get_or_insert(n) == n)
+    }
+    fn own_extents(&self, id: ShapeId) -> impl ExactSizeIterator<Item = usize> {
+        self.shapes[id.index()].iter().map(|&e| self.own[e as usize])
     }
 }
 
@@ -286,7 +285,7 @@ impl OutlineBuilder {
         self.shape(numbers)
     }
     fn own_shape(&self, id: ShapeId) -> Shape {
-        small(self.outline.shapes[id.index()].iter().map(|&e| self.outline.own[e as usize]))
+        small(self.outline.own_extents(id))
     }
     fn varies(&self, id: ShapeId) -> bool {
         self.outline.shapes[id.index()].iter().any(|&e| self.outline.known[e as usize].is_none())
