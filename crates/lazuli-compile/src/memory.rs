@@ -135,11 +135,14 @@ impl Assignment {
         let Program { buffers, work, outputs, .. } = program;
         let infos = self.sources.into_iter().zip(outputs);
         let infos = infos.map(|(source, place)| OutputInfo { source, layout: place.layout }).collect();
+        // Not collected in place: plans are kept, and steps take much less room than what they are made of.
+        let mut steps = Vec::with_capacity(work.len());
+        steps.extend(work.into_iter().map(|w| step(w, &self.slots)));
         let plan = Plan {
             inputs: self.needed.iter().zip(&buffers).map(|(&needed, n)| if needed { *n } else { 0 }).collect(),
             outputs: self.outputs.iter().map(|b| buffers[b.0 as usize]).collect(),
             arena: self.arena,
-            steps: work.into_iter().map(|w| step(w, &self.slots)).collect(),
+            steps,
             donations: self.donations,
         };
         (plan, infos)
