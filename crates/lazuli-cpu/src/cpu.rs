@@ -55,7 +55,7 @@ use std::time::Duration;
 pub struct Cpu {
     kernels: Kernels,
     pool: Arc<Pool>,
-    allocator: Arc<Allocator>,
+    allocator: &'static Allocator,
     streams: Arc<Streams>,
 }
 
@@ -90,7 +90,7 @@ impl Cpu {
         let streams = Arc::new(Streams::default());
         let weak: Weak<Streams> = Arc::downgrade(&streams);
         fork::before_fork(weak);
-        Self { kernels: Kernels::new(isa), pool: Arc::new(pool), allocator: Allocator::new(), streams }
+        Self { kernels: Kernels::new(isa), pool: Arc::new(pool), allocator: Allocator::of_process(), streams }
     }
 
     fn allocate(&self, nbytes: usize) -> Result<Buffer> {

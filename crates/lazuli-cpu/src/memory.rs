@@ -10,7 +10,7 @@ use lazuli_kernel::{Buffer, Error, ErrorKind, MemoryStats, Result};
 use std::any::Any;
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, LazyLock, Mutex};
 
 pub const ALIGN: usize = 64;
 const HUGE: usize = 2 << 20;
@@ -28,7 +28,7 @@ pub struct CpuMemory {
 /// Whom a block goes back to.
 #[derive(Debug)]
 enum Owner {
-    Allocator(Arc<Allocator>),
+    Allocator(&'static Allocator),
     /// Somebody outside; dropping this gives the memory back.
     Foreign(#[allow(dead_code, reason = "held for its drop")] Box<dyn Any + Send + Sync>),
 }
@@ -85,6 +85,7 @@ struct Block {
 // SAFETY: plain memory, owned by whoever holds the block.
 unsafe impl Send for Block {}
 
+/// Memory of the host. It lives as long as the process, so that buffers need not count who has it.
 #[derive(Debug)]
 pub struct Allocator {
     state: Mutex<State>,
@@ -114,7 +115,13 @@ fn class(n: usize) -> usize {
 }
 
 impl Allocator {
-    pub fn new() -> Arc<Self> {
+    /// That of the process: all backends of one machine share its memory.
+    pub fn of_process() -> &'static Self {
+        static ALLOCATOR: LazyLock<Allocator> = LazyLock::new(Allocator::new);
+        &ALLOCATOR
+    }
+
+    fn new() -> Self {
         let physical = physical_memory();
         let state = State {
             free: BTreeMap::new(),
@@ -123,15 +130,15 @@ impl Allocator {
             limit: physical,
             cache_limit: physical / 2,
         };
-        Arc::new(Self { state: Mutex::new(state), physical })
+        Self { state: Mutex::new(state), physical }
     }
 
     fn state(&self) -> std::sync::MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    pub fn allocate(self: &Arc<Self>, nbytes: usize) -> Result<CpuMemory> {
-        let memory = |block| CpuMemory { block, nbytes, owner: Owner::Allocator(self.clone()) };
+    pub fn allocate(&'static self, nbytes: usize) -> Result<CpuMemory> {
+        let memory = |block| CpuMemory { block, nbytes, owner: Owner::Allocator(self) };
         if nbytes == 0 {
             return Ok(memory(Block { start: NonNull::<Aligned>::dangling().cast(), size: 0 }));
         }
@@ -253,12 +260,6 @@ impl State {
     }
 }
 
-impl Drop for State {
-    fn drop(&mut self) {
-        self.evict(0);
-    }
-}
-
 impl Block {
     fn layout(size: usize) -> std::alloc::Layout {
         std::alloc::Layout::from_size_align(size, ALIGN).expect("sizes are far below isize::MAX")
@@ -320,9 +321,13 @@ fn physical_memory() -> usize {
 mod tests {
     use super::*;
 
+    fn allocator() -> &'static Allocator {
+        Box::leak(Box::new(Allocator::new()))
+    }
+
     #[test]
     fn buffers_are_cached_and_counted() {
-        let allocator = Allocator::new();
+        let allocator = allocator();
         for nbytes in [0, 1, 64, 1000, 100_000, 3 << 20, 10 << 20] {
             let a = allocator.allocate(nbytes).unwrap();
             let (address, active) = (a.pointer() as usize, allocator.stats().active);
@@ -341,7 +346,7 @@ mod tests {
 
     #[test]
     fn running_out_is_an_error() {
-        let allocator = Allocator::new();
+        let allocator = allocator();
         for nbytes in [1usize << 45, usize::MAX, isize::MAX as usize] {
             assert_eq!(allocator.allocate(nbytes).unwrap_err().kind(), ErrorKind::Memory);
         }
@@ -349,7 +354,7 @@ mod tests {
 
     #[test]
     fn the_cache_keeps_to_its_limit() {
-        let allocator = Allocator::new();
+        let allocator = allocator();
         allocator.set_cache_limit(1 << 20);
         let all: Vec<_> = (0..8).map(|_| allocator.allocate(512 << 10).unwrap()).collect();
         drop(all);
@@ -358,7 +363,7 @@ mod tests {
 
     #[test]
     fn memory_in_use_keeps_to_its_limit() {
-        let allocator = Allocator::new();
+        let allocator = allocator();
         let old = allocator.set_limit(8 << 20);
         let a = allocator.allocate(6 << 20).unwrap();
         assert_eq!(allocator.allocate(4 << 20).unwrap_err().kind(), ErrorKind::Memory);

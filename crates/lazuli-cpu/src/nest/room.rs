@@ -195,7 +195,7 @@ mod tests {
         assert_eq!(each, 2 * ALIGN);
         let need = Need { shared: ALIGN, each, tasks: 8 };
         assert_eq!([1, 3, 20].map(|threads| need.on(threads)), [1, 3, 8].map(|n| ALIGN + n * each));
-        let memory = Allocator::new().allocate(need.on(3)).unwrap();
+        let memory = Allocator::of_process().allocate(need.on(3)).unwrap();
         // SAFETY: fresh memory.
         let mut cx = unsafe { Context::new(&pool, memory.pointer() as usize, memory.nbytes()) };
         let shared = cx.room().take(1, DType::F32).address();
@@ -216,7 +216,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "more memory than it said")]
     fn more_than_was_said_is_refused() {
-        let memory = Allocator::new().allocate(ALIGN).unwrap();
+        let memory = Allocator::of_process().allocate(ALIGN).unwrap();
         // SAFETY: fresh memory.
         let mut room = unsafe { Room::new(memory.pointer() as usize, memory.nbytes()) };
         room.take(ALIGN + 1, DType::U8);
