@@ -168,6 +168,16 @@ impl Drop for Claimed {
     }
 }
 
+/// Marks a node that is pending as being run; its record.
+fn begin(state: &mut State, mark: &Mark) -> Option<Arc<Record>> {
+    let State::Pending(record) = state else { return None };
+    let running = State::Running(record.clone(), mark.claim().clone());
+    match std::mem::replace(state, running) {
+        State::Pending(record) => Some(record),
+        _ => None,
+    }
+}
+
 /// Makes a node that this claim marks, and that was not given values, one that can be run.
 fn put_back(node: &Node, record: &Arc<Record>, claim: &Arc<Claim>) {
     if node.values().is_some() {
@@ -201,8 +211,8 @@ impl<'a> Alone<'a> {
         if !matches!(record.op, Op::Program(_)) || !record.inputs.iter().all(Array::is_evaluated) {
             return None;
         }
-        let (record, mark) = (record.clone(), Mark::new());
-        *state = State::Running(record.clone(), mark.claim().clone());
+        let mark = Mark::new();
+        let record = begin(&mut state, &mark)?;
         Some(Alone { node, record, mark })
     }
     fn run(&self, mode: Mode) -> Result<()> {
@@ -264,7 +274,8 @@ fn collect(arrays: &[Array], claimed: &mut Claimed) -> Result<Option<Arc<Claim>>
             Visit::Enter(node) => node,
         };
         let mut state = node.state();
-        let record = match &*state {
+        match &*state {
+            State::Pending(_) => {}
             State::Done(_) => continue,
             State::Running(_, claim) if Arc::ptr_eq(claim, claimed.mark.claim()) => continue,
             State::Running(_, claim) => {
@@ -275,9 +286,8 @@ fn collect(arrays: &[Array], claimed: &mut Claimed) -> Result<Option<Arc<Claim>>
                 met = Err(hole.clone());
                 continue;
             }
-            State::Pending(record) => record.clone(),
-        };
-        *state = State::Running(record.clone(), claimed.mark.claim().clone());
+        }
+        let Some(record) = begin(&mut state, &claimed.mark) else { continue };
         drop(state);
         let pending = |a: &&Array| !a.is_evaluated();
         let inputs = record.inputs.iter().rev().filter(pending).map(|a| Visit::Enter(a.node.clone()));
