@@ -1,7 +1,7 @@
 //! `cargo xtask bench`: Lazuli, its peers and the machine's own limit, measured in turn in one run.
 //!
-//! Each library lives in a worker process of its own (`bench/worker.py`), so that none disturbs another's threads or
-//! allocator. For each row every mode of every library is warmed up; then, round after round, each gives one sample.
+//! Each library lives in a worker process of its own (`bench/worker.py`), stopped while another is measured, so that none
+//! disturbs another's threads or allocator. For each row every mode of every library is warmed up; then, round after round, each gives one sample.
 //! What is reported is the median over the rounds, and the quartiles as its spread.
 //!
 //! Absent: any number that was not measured in this run. The rows are data in `bench/rows.py`.
@@ -11,7 +11,6 @@ mod worker;
 
 use crate::python::{Build, Environment};
 use crate::steps::{Failure, Result, root, say};
-use std::time::Duration;
 use worker::Worker;
 
 /// The libraries that a row may be measured with, in the order of their turns, and the packages that bring them.
@@ -29,9 +28,6 @@ const SAMPLE: f64 = 0.05;
 
 /// A call that takes longer than this, in seconds, gets two samples only.
 const SLOW: f64 = 1.0;
-
-/// A pause before each sample, in which the threads of the library that ran before fall asleep.
-const PAUSE: Duration = Duration::from_millis(5);
 
 /// How the calls of a row are sampled.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -199,7 +195,6 @@ fn measure(row: &str, sampling: Sampling, workers: &mut [Worker]) -> Outcome {
     for round in 0..sampling.rounds() {
         for &(worker, entry, rounds) in turns.iter().filter(|&&(.., rounds)| round < rounds) {
             let (worker, entry) = (&mut workers[worker], &mut outcome.entries[entry]);
-            std::thread::sleep(PAUSE);
             match sample(worker, row, &entry.mode, sampling) {
                 Ok(seconds) => entry.samples.push(seconds),
                 Err(error) if round + 1 == rounds => {

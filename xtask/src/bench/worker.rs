@@ -1,4 +1,7 @@
 //! A library in a process of its own, which answers one line with one line (`bench/worker.py`).
+//!
+//! The process is stopped while it is not asked: threads of a library that has done its work may go on looking for more, for up to a fifth of a
+//! second, on the cores that the next library is measured on.
 
 use crate::python::Environment;
 use crate::steps::target;
@@ -48,6 +51,7 @@ impl Worker {
             self.process = Some(self.start().map_err(|error| format!("cannot start its worker: {error}"))?);
         }
         let process = self.process.as_mut().expect("it was just started");
+        process.signal("CONT");
         let sent = writeln!(process.requests, "{request}");
         let answer = sent
             .map_err(|error| error.to_string())
@@ -56,6 +60,7 @@ impl Worker {
             self.restart();
             return Err(format!("its worker died of, or hung in, '{request}'"));
         };
+        process.signal("STOP");
         let mut fields = answer.split('\t').map(str::to_owned);
         match fields.next().as_deref() {
             Some("ok") => Ok(fields.collect()),
@@ -88,6 +93,15 @@ impl Worker {
             }
         });
         Ok(Process { child, requests, answers })
+    }
+}
+
+impl Process {
+    /// Sends it a signal, if it is still there.
+    fn signal(&self, name: &str) {
+        let mut kill = Command::new("kill");
+        kill.args(["-s", name, &self.child.id().to_string()]).stderr(Stdio::null());
+        let _ = kill.status();
     }
 }
 
