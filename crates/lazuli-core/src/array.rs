@@ -4,6 +4,7 @@
 //! known from the start. Absent here: how nodes are run (`eval`), and how they become graphs (`trace`).
 
 use crate::element::Element;
+use crate::eval::Running;
 use crate::program::Program;
 use crate::raise::must;
 use crate::shapeless;
@@ -43,7 +44,7 @@ pub(crate) enum State {
     /// Not run yet.
     Pending(Arc<Record>),
     /// Some thread is running it.
-    Running(Arc<Record>, Arc<crate::eval::Claim>),
+    Running(Arc<Record>, Running),
     /// Run, or uploaded: the node has its values. The record is kept for traces only.
     Done(Option<Arc<Record>>),
     /// An input of a trace: it has no value.
@@ -157,14 +158,21 @@ impl Node {
     #[inline]
     pub(crate) fn finish(&self, values: SmallVec<[Value; 1]>) {
         let mut state = self.state();
-        let old = std::mem::replace(&mut *state, State::Done(None));
-        if let (true, State::Pending(record) | State::Running(record, _)) = (self.traced, &old) {
-            *state = State::Done(Some(record.clone()));
+        let (mut record, running) = match std::mem::replace(&mut *state, State::Done(None)) {
+            State::Running(record, running) => (Some(record), Some(running)),
+            State::Pending(record) => (Some(record), None),
+            State::Done(record) => (record, None),
+            State::Hole(_) => (None, None),
+        };
+        if self.traced {
+            *state = State::Done(record.take());
         }
         // Under the lock, so that whoever sees the state sees the values.
         let _ = self.values.set(values);
         drop(state);
-        drop(old);
+        if let Some(running) = running {
+            running.over();
+        }
     }
 }
 

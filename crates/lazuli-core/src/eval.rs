@@ -1,7 +1,7 @@
 //! Running what has been recorded: who runs what.
 //!
 //! `eval` collects the cut of nodes that its arrays need and that no one has run, and claims them all under one lock, so that each
-//! node is run once; others wait for the claim. A single call of a compiled function whose inputs are there is claimed by itself: whoever
+//! node is run once; others wait for the nodes that they need. A single call of a compiled function whose inputs are there is claimed by itself: whoever
 //! claims one node waits for nobody while it holds it. How claimed nodes are run is in `run`.
 
 use crate::array::{Array, Hole, Node, Op, Record, State};
@@ -13,9 +13,8 @@ use lazuli_ir::{Error, Result};
 use lazuli_kernel::{Mode, Stream};
 use std::cell::Cell;
 use std::collections::VecDeque;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock};
-use std::thread::ThreadId;
 use std::time::Duration;
 
 /// Computes the arrays and returns when their values are there.
@@ -77,65 +76,77 @@ pub fn synchronize() -> Result<()> {
     }
 }
 
-/// Marks nodes that a thread is running, for other threads to wait on.
-#[derive(Debug)]
+/// Who runs nodes: a thread, and which of its claims it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Claim {
-    owner: ThreadId,
-    over: Mutex<bool>,
-    bell: Condvar,
-}
-
-thread_local! {
-    /// A claim of this thread's that nobody waits on, to be used again.
-    static SPARE: Cell<Option<Arc<Claim>>> = const { Cell::new(None) };
-}
-
-/// A claim that this thread holds. Dropping it wakes those who wait on it; no node is marked with it any more then.
-struct Mark(Option<Arc<Claim>>);
-
-impl Mark {
-    fn new() -> Mark {
-        let fresh = || Claim { owner: std::thread::current().id(), over: Mutex::default(), bell: Condvar::new() };
-        // A thread that ends has no spare any more.
-        let spare = SPARE.try_with(Cell::take).ok().flatten();
-        Mark(Some(spare.unwrap_or_else(|| Arc::new(fresh()))))
-    }
-    fn claim(&self) -> &Arc<Claim> {
-        self.0.as_ref().expect("it is taken when dropped")
-    }
-}
-
-impl Drop for Mark {
-    fn drop(&mut self) {
-        let Some(claim) = self.0.take() else { return };
-        if Arc::strong_count(&claim) > 1 {
-            *claim.is_over() = true;
-            claim.bell.notify_all();
-            return;
-        }
-        // Who waited on it before is done with it.
-        fence(Ordering::Acquire);
-        let _ = SPARE.try_with(|spare| spare.set(Some(claim)));
-    }
+    thread: u64,
+    number: u64,
 }
 
 impl Claim {
+    /// A new one of this thread.
+    fn new() -> Claim {
+        static THREADS: AtomicU64 = AtomicU64::new(0);
+        thread_local! {
+            static LATEST: Cell<Claim> = Cell::new(Claim { thread: THREADS.fetch_add(1, Ordering::Relaxed), number: 0 });
+        }
+        LATEST.with(|latest| {
+            let Claim { thread, number } = latest.get();
+            latest.replace(Claim { thread, number: number + 1 })
+        })
+    }
+}
+
+/// A node that is being run: who does it, and what those wait on who need it, if there are any.
+#[derive(Debug)]
+pub(crate) struct Running {
+    claim: Claim,
+    bell: Option<Arc<Bell>>,
+}
+
+impl Running {
+    /// The node is not run any more: wakes who waits. Not to be called while its state is locked.
+    pub fn over(self) {
+        if let Some(bell) = self.bell {
+            *bell.is_over() = true;
+            bell.rung.notify_all();
+        }
+    }
+}
+
+/// Rung when a node is not run any more.
+#[derive(Debug, Default)]
+struct Bell {
+    over: Mutex<bool>,
+    rung: Condvar,
+}
+
+impl Bell {
     fn is_over(&self) -> MutexGuard<'_, bool> {
         self.over.lock().unwrap_or_else(|e| e.into_inner())
     }
-    fn wait(&self) -> Result<()> {
-        if self.owner == std::thread::current().id() {
+    fn wait_for(&self, time: Duration) -> Option<()> {
+        let over = self.is_over();
+        let over = self.rung.wait_timeout_while(over, time, |over| !*over).unwrap_or_else(|e| e.into_inner()).0;
+        over.then_some(())
+    }
+}
+
+/// A node that another claim runs, for this one to wait on.
+struct Busy {
+    claim: Claim,
+    bell: Arc<Bell>,
+}
+
+impl Busy {
+    fn wait(&self, own: Claim) -> Result<()> {
+        if self.claim.thread == own.thread {
             return Err(Error::internal(
                 "eval",
                 "this array is being evaluated by the very code that was interrupted to run this: it cannot be read here",
             ));
         }
-        interrupt::wait_by(|time| self.wait_for(time))
-    }
-    fn wait_for(&self, time: Duration) -> Option<()> {
-        let over = self.is_over();
-        let over = self.bell.wait_timeout_while(over, time, |over| !*over).unwrap_or_else(|e| e.into_inner()).0;
-        over.then_some(())
+        interrupt::wait_by(|time| self.bell.wait_for(time))
     }
 }
 
@@ -146,17 +157,17 @@ pub(crate) struct Task {
 }
 
 /// Nodes that this thread has claimed, in an order in which they can run. Dropping it puts back those that were not run, on errors and
-/// panics too, and wakes those who wait.
+/// panics too.
 pub(crate) struct Claimed {
     pub tasks: VecDeque<Task>,
-    mark: Mark,
+    claim: Claim,
 }
 
 impl Claimed {
     /// Lets go of the first `n` tasks: values that nobody else holds are freed, and nodes that were not given values can be run again.
     pub fn release(&mut self, n: usize) {
         for task in self.tasks.drain(..n) {
-            put_back(&task.node, &task.record, self.mark.claim());
+            put_back(&task.node, self.claim);
         }
     }
 }
@@ -169,9 +180,9 @@ impl Drop for Claimed {
 }
 
 /// Marks a node that is pending as being run; its record.
-fn begin(state: &mut State, mark: &Mark) -> Option<Arc<Record>> {
+fn begin(state: &mut State, claim: Claim) -> Option<Arc<Record>> {
     let State::Pending(record) = state else { return None };
-    let running = State::Running(record.clone(), mark.claim().clone());
+    let running = State::Running(record.clone(), Running { claim, bell: None });
     match std::mem::replace(state, running) {
         State::Pending(record) => Some(record),
         _ => None,
@@ -179,14 +190,18 @@ fn begin(state: &mut State, mark: &Mark) -> Option<Arc<Record>> {
 }
 
 /// Makes a node that this claim marks, and that was not given values, one that can be run.
-fn put_back(node: &Node, record: &Arc<Record>, claim: &Arc<Claim>) {
+fn put_back(node: &Node, claim: Claim) {
     if node.values().is_some() {
         return;
     }
     let mut state = node.state();
-    if matches!(&*state, State::Running(_, by) if Arc::ptr_eq(by, claim)) {
-        *state = State::Pending(record.clone());
+    if !matches!(&*state, State::Running(_, running) if running.claim == claim) {
+        return;
     }
+    let State::Running(record, running) = std::mem::replace(&mut *state, State::Done(None)) else { return };
+    *state = State::Pending(record);
+    drop(state);
+    running.over();
 }
 
 /// Held while nodes are claimed, never while they are run.
@@ -195,11 +210,11 @@ fn claims() -> MutexGuard<'static, ()> {
     CLAIMS.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-/// A call of a compiled function, claimed by itself. Dropping it puts it back if it was not run, and wakes those who wait.
+/// A call of a compiled function, claimed by itself. Dropping it puts it back if it was not run.
 struct Alone<'a> {
     node: &'a Node,
     record: Arc<Record>,
-    mark: Mark,
+    claim: Claim,
 }
 
 impl<'a> Alone<'a> {
@@ -211,9 +226,9 @@ impl<'a> Alone<'a> {
         if !matches!(record.op, Op::Program(_)) || !record.inputs.iter().all(Array::is_evaluated) {
             return None;
         }
-        let mark = Mark::new();
-        let record = begin(&mut state, &mark)?;
-        Some(Alone { node, record, mark })
+        let claim = Claim::new();
+        let record = begin(&mut state, claim)?;
+        Some(Alone { node, record, claim })
     }
     fn run(&self, mode: Mode) -> Result<()> {
         let Op::Program(program) = &self.record.op else { unreachable!("nothing else is claimed by itself") };
@@ -223,7 +238,7 @@ impl<'a> Alone<'a> {
 
 impl Drop for Alone<'_> {
     fn drop(&mut self) {
-        put_back(self.node, &self.record, self.mark.claim());
+        put_back(self.node, self.claim);
     }
 }
 
@@ -238,7 +253,7 @@ fn start(arrays: &[Array], mode: Mode) -> Result<()> {
         if arrays.iter().all(Array::is_evaluated) {
             return Ok(());
         }
-        let mut claimed = Claimed { tasks: VecDeque::new(), mark: Mark::new() };
+        let mut claimed = Claimed { tasks: VecDeque::new(), claim: Claim::new() };
         let lock = claims();
         let busy = collect(arrays, &mut claimed);
         drop(lock);
@@ -246,17 +261,18 @@ fn start(arrays: &[Array], mode: Mode) -> Result<()> {
             // Not under the lock: the error asks the front end for the line.
             Err(hole) => return Err(hole.error(arrays)),
             Ok(None) => return run(&mut claimed, mode),
-            Ok(Some(other)) => {
+            Ok(Some(busy)) => {
+                let own = claimed.claim;
                 drop(claimed);
-                other.wait()?;
+                busy.wait(own)?;
             }
         }
     }
 }
 
-/// Claims what has to be run for these arrays: a depth-first walk without recursion. Gives the claim of another thread that has to be
-/// waited for, if it meets one, or the placeholder that it met.
-fn collect(arrays: &[Array], claimed: &mut Claimed) -> Result<Option<Arc<Claim>>, Arc<Hole>> {
+/// Claims what has to be run for these arrays: a depth-first walk without recursion. Gives a node that has to be waited for, if it meets one, or the
+/// placeholder that it met.
+fn collect(arrays: &[Array], claimed: &mut Claimed) -> Result<Option<Busy>, Arc<Hole>> {
     enum Visit {
         Enter(Arc<Node>),
         Leave(Arc<Node>, Arc<Record>),
@@ -274,12 +290,13 @@ fn collect(arrays: &[Array], claimed: &mut Claimed) -> Result<Option<Arc<Claim>>
             Visit::Enter(node) => node,
         };
         let mut state = node.state();
-        match &*state {
+        match &mut *state {
             State::Pending(_) => {}
             State::Done(_) => continue,
-            State::Running(_, claim) if Arc::ptr_eq(claim, claimed.mark.claim()) => continue,
-            State::Running(_, claim) => {
-                met = Ok(Some(claim.clone()));
+            State::Running(_, running) if running.claim == claimed.claim => continue,
+            State::Running(_, running) => {
+                let bell = running.bell.get_or_insert_default().clone();
+                met = Ok(Some(Busy { claim: running.claim, bell }));
                 continue;
             }
             State::Hole(hole) => {
@@ -287,7 +304,7 @@ fn collect(arrays: &[Array], claimed: &mut Claimed) -> Result<Option<Arc<Claim>>
                 continue;
             }
         }
-        let Some(record) = begin(&mut state, &claimed.mark) else { continue };
+        let Some(record) = begin(&mut state, claimed.claim) else { continue };
         drop(state);
         let pending = |a: &&Array| !a.is_evaluated();
         let inputs = record.inputs.iter().rev().filter(pending).map(|a| Visit::Enter(a.node.clone()));
