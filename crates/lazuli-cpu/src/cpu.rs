@@ -8,9 +8,10 @@ use crate::memory::{ALIGN, Allocator, CpuMemory};
 use crate::nest::{Context, Launches, Onwards, cost_per_point};
 use crate::pool::Pool;
 use crate::stream::{self, Streams};
+use crate::tile::Words;
 use lazuli_kernel::{
-    Backend, Branch, Buffer, Error, Event, Executable, Features, HostArg, HostArray, HostCall, Interpreter,
-    LibraryCall, MemoryStats, Mode, Pass, Plan, Result, Run, Slot, Step, Stream, host,
+    Backend, Binding, Buffer, Error, Event, Executable, Features, HostArg, HostArray, Interpreter, LibraryCall,
+    MemoryStats, Mode, Pass, Plan, Result, Run, Slot, Step, Stream, host,
 };
 use smallvec::SmallVec;
 use std::any::Any;
@@ -118,6 +119,13 @@ impl Cpu {
 /// A verified plan with its steps made ready.
 struct Prepared {
     plan: Plan,
+    steps: Steps,
+}
+
+/// The steps of a plan made ready. What they run on they look up in the plan.
+struct Steps {
+    /// Numbers of the launches, see [`tile`](crate::tile).
+    words: Box<[isize]>,
     steps: Vec<ReadyStep>,
     /// Where in the memory of a run the steps work: behind what lies between steps, and so many bytes.
     workspace: Range<usize>,
@@ -128,28 +136,16 @@ enum ReadyStep {
     Launch(Launches),
     Call(Call),
     Scatter(Box<Onwards>),
-    Copy { from: Slot, to: Slot, nbytes: usize },
-    Host { call: Arc<dyn HostCall>, args: Vec<HostArg> },
-    Branch(Box<ReadyBranch>),
+    /// The plans that a choice is between.
+    Branch(Box<[Steps; 2]>),
+    /// All is in the plan.
+    Plain,
 }
 
-/// A choice, and the plans that it is between made ready.
-struct ReadyBranch {
-    branch: Branch,
-    plans: [Prepared; 2],
-}
-
-impl ReadyBranch {
-    /// Bytes that either plan needs besides inputs and outputs.
-    fn memory(&self) -> usize {
-        self.plans
-            .iter()
-            .map(|p| p.workspace.end)
-            .max()
-            .unwrap_or(0)
-            .checked_next_multiple_of(ALIGN)
-            .unwrap_or(usize::MAX)
-    }
+/// Bytes that either plan of a choice needs besides inputs and outputs.
+fn memory(plans: &[Steps; 2]) -> usize {
+    let most = plans.iter().map(|p| p.workspace.end).max().unwrap_or(0);
+    most.checked_next_multiple_of(ALIGN).unwrap_or(usize::MAX)
 }
 
 /// A verified plan for the interpreter, where no code can be generated.
@@ -170,21 +166,29 @@ impl Executable for Prepared {
         &self.plan
     }
     fn cost(&self) -> Duration {
-        self.cost
+        self.steps.cost
     }
     fn workspace(&self) -> usize {
-        self.workspace.end
+        self.steps.workspace.end
     }
+    fn disassemble(&self) -> Vec<Vec<String>> {
+        self.steps.disassemble()
+    }
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+impl Steps {
+    /// The code of the functions of each step.
     fn disassemble(&self) -> Vec<Vec<String>> {
         let code = |step: &ReadyStep| {
             let functions = match step {
                 ReadyStep::Launch(launch) => launch.functions(),
                 ReadyStep::Call(call) => call.functions(),
                 ReadyStep::Scatter(scatter) => scatter.functions(),
-                ReadyStep::Copy { .. } | ReadyStep::Host { .. } => vec![],
-                ReadyStep::Branch(branch) => {
-                    return branch.plans.iter().flat_map(|p| p.disassemble().concat()).collect();
-                }
+                ReadyStep::Plain => vec![],
+                ReadyStep::Branch(plans) => return plans.iter().flat_map(|p| p.disassemble().concat()).collect(),
             };
             let section = |f: &Arc<Function>| {
                 let (kernel, code) = (f.kernel.to_string(), f.disassemble());
@@ -193,9 +197,6 @@ impl Executable for Prepared {
             functions.iter().map(section).collect()
         };
         self.steps.iter().map(code).collect()
-    }
-    fn as_any(&self) -> &dyn Any {
-        self
     }
 }
 
@@ -226,46 +227,54 @@ fn address(buffer: &Buffer) -> Result<usize> {
     }
 }
 
-impl Prepared {
+impl Steps {
     /// Makes the steps of a verified plan ready.
-    fn new(kernels: &Kernels, plan: Plan, threads: usize) -> Result<Prepared> {
-        let ready = |step: &Step| {
-            Ok(match step {
-                Step::Launch { kernel, bindings } => {
-                    ReadyStep::Launch(Launches::new(kernels, &*kernels.known(kernel)?, bindings, threads)?)
-                }
-                Step::Call(call) => ReadyStep::Call(Call::new(kernels, call, threads)?),
-                Step::Product { call, kernel, binding } => {
-                    ReadyStep::Call(Call::with_epilogue(kernels, call, &*kernels.known(kernel)?, binding, threads)?)
-                }
-                Step::Scatter(scatter) => ReadyStep::Scatter(Box::new(Onwards::new(kernels, scatter, threads)?)),
-                Step::Copy { from, to, nbytes } => ReadyStep::Copy { from: *from, to: *to, nbytes: *nbytes },
-                Step::Host { call, args } => ReadyStep::Host { call: call.clone(), args: args.clone() },
-                Step::Branch(branch) => {
-                    let [a, b] = branch.plans.each_ref().map(|plan| Prepared::new(kernels, plan.clone(), threads));
-                    ReadyStep::Branch(Box::new(ReadyBranch { branch: Branch::clone(branch), plans: [a?, b?] }))
-                }
-            })
-        };
+    fn new(kernels: &Kernels, plan: &Plan, threads: usize) -> Result<Self> {
+        let mut words = Words::with_capacity(plan.steps.iter().map(most_words).sum());
         let mut steps: Vec<ReadyStep> = Vec::with_capacity(plan.steps.len());
+        let (mut need, mut picoseconds) = (0, 0usize);
         for step in &plan.steps {
-            steps.push(ready(step)?);
+            let (ready, own) = match step {
+                Step::Launch { kernel, bindings } => {
+                    let ready = Launches::new(kernels, kernels.known(kernel)?, bindings, threads, &mut words)?;
+                    let need = ready.need(threads);
+                    (ReadyStep::Launch(ready), need)
+                }
+                Step::Call(call) => {
+                    let ready = Call::new(kernels, call, threads, &mut words)?;
+                    let need = ready.need().on(threads);
+                    (ReadyStep::Call(ready), need)
+                }
+                Step::Product { call, kernel, binding } => {
+                    let known = kernels.known(kernel)?;
+                    let ready = Call::with_epilogue(kernels, call, known, binding, threads, &mut words)?;
+                    let need = ready.need().on(threads);
+                    (ReadyStep::Call(ready), need)
+                }
+                Step::Scatter(scatter) => {
+                    let ready = Onwards::new(kernels, scatter, threads, &mut words)?;
+                    let need = ready.need().on(threads);
+                    (ReadyStep::Scatter(Box::new(ready)), need)
+                }
+                Step::Branch(branch) => {
+                    let [a, b] = branch.plans.each_ref().map(|plan| Steps::new(kernels, plan, threads));
+                    let plans = Box::new([a?, b?]);
+                    let need = memory(&plans);
+                    (ReadyStep::Branch(plans), need)
+                }
+                Step::Copy { .. } | Step::Host { .. } => (ReadyStep::Plain, 0),
+            };
+            steps.push(ready);
+            need = need.max(own);
+            picoseconds = picoseconds.saturating_add(cost(step));
         }
-        let need = steps.iter().map(|step| match step {
-            ReadyStep::Launch(launch) => launch.need(threads),
-            ReadyStep::Call(call) => call.need().on(threads),
-            ReadyStep::Scatter(scatter) => scatter.need().on(threads),
-            ReadyStep::Copy { .. } | ReadyStep::Host { .. } => 0,
-            ReadyStep::Branch(branch) => branch.memory(),
-        });
         let start = plan.arena.next_multiple_of(ALIGN);
-        let workspace = start..start.saturating_add(need.max().unwrap_or(0));
-        let picoseconds = plan.steps.iter().fold(0, |sum: usize, step| sum.saturating_add(cost(step)));
-        Ok(Prepared { plan, steps, workspace, cost: Duration::from_nanos(picoseconds as u64 / 1000) })
+        let (workspace, cost) = (start..start.saturating_add(need), Duration::from_nanos(picoseconds as u64 / 1000));
+        Ok(Self { words: words.into_boxed_slice(), steps, workspace, cost })
     }
 
     /// An error is that of a call of the host; nothing else can fail.
-    fn run(&self, places: &Places, pool: &Pool) -> Result<()> {
+    fn run(&self, plan: &Plan, places: &Places, pool: &Pool) -> Result<()> {
         let address = |slot: Slot| match slot {
             Slot::Input(n) => places.inputs[n as usize],
             Slot::Output(n) => places.outputs[n as usize],
@@ -276,35 +285,43 @@ impl Prepared {
         // SAFETY: memory of this run that is nobody else's.
         let mut cx = unsafe { Context::new(pool, places.memory + start, end - start) };
         let stop = stream::stop_flag();
-        for step in &self.steps {
+        for (ready, step) in self.steps.iter().zip(&plan.steps) {
             stream::stop_here(&stop);
             // SAFETY: `prepare` verified the plan: every access of every step is within its slot, no point of a step gets in the way of another,
             // and donated inputs are not read after they are overwritten. `enqueue` checked that the inputs are as large as the plan
             // says, and allocated the outputs and the run's own memory, which nobody else knows yet (a donated buffer was given up
             // by its only user). Steps run one after another, and whoever called `enqueue` holds the buffers until they are done.
             unsafe {
-                match step {
-                    ReadyStep::Launch(launch) => launch.run(&address, &mut cx.step()),
-                    ReadyStep::Call(call) => call.run(&address, &mut cx.step()),
-                    ReadyStep::Scatter(scatter) => scatter.run(&address, &mut cx.step()),
-                    ReadyStep::Copy { from, to, nbytes } => {
+                match (ready, step) {
+                    (ReadyStep::Launch(launches), Step::Launch { bindings, .. }) => {
+                        launches.run(bindings, &self.words, &address, &mut cx.step())
+                    }
+                    (ReadyStep::Call(ready), Step::Call(call)) => {
+                        ready.run(call, None, &self.words, &address, &mut cx.step())
+                    }
+                    (ReadyStep::Call(ready), Step::Product { call, binding, .. }) => {
+                        ready.run(call, Some(binding), &self.words, &address, &mut cx.step())
+                    }
+                    (ReadyStep::Scatter(ready), Step::Scatter(scatter)) => {
+                        ready.run(scatter, &self.words, &address, &mut cx.step())
+                    }
+                    (ReadyStep::Plain, Step::Copy { from, to, nbytes }) => {
                         let (from, to) = (address(*from) as *const u8, address(*to) as *mut u8);
                         std::ptr::copy(from, to, *nbytes);
                     }
-                    ReadyStep::Branch(ready) => {
-                        let ReadyBranch { branch, plans } = &**ready;
+                    (ReadyStep::Branch(plans), Step::Branch(branch)) => {
                         let predicate = (address(branch.predicate.slot) + branch.predicate.offset) as *const u8;
-                        let chosen = &plans[usize::from(*predicate == 0)];
+                        let chosen = usize::from(*predicate == 0);
                         let mut cx = cx.step();
-                        let mut memory = cx.room().take_bytes(ready.memory());
+                        let mut memory = cx.room().take_bytes(memory(plans));
                         let places = Places {
                             inputs: branch.inputs.iter().map(|&slot| address(slot)).collect(),
                             outputs: branch.outputs.iter().map(|&slot| address(slot)).collect(),
                             memory: memory.address(),
                         };
-                        chosen.run(&places, pool)?;
+                        plans[chosen].run(&branch.plans[chosen], &places, pool)?;
                     }
-                    ReadyStep::Host { call, args } => {
+                    (ReadyStep::Plain, Step::Host { call, args }) => {
                         let array = |a: &'_ HostArg| {
                             let range = a.bytes();
                             if range.is_empty() {
@@ -316,6 +333,7 @@ impl Prepared {
                             args.iter().map(|a| HostArray { dtype: a.dtype, shape: &a.shape, bytes: array(a) });
                         host::perform(&**call, &arrays.collect::<SmallVec<[HostArray<'_>; 4]>>())?;
                     }
+                    _ => unreachable!("steps are made ready in their order"),
                 }
             }
         }
@@ -361,13 +379,13 @@ impl<'a> Ours<'a> {
     /// Bytes that a run needs besides inputs and outputs.
     fn memory(&self) -> usize {
         match self {
-            Ours::Prepared(prepared) => prepared.workspace.end,
+            Ours::Prepared(prepared) => prepared.steps.workspace.end,
             Ours::Interpreted(_) => 0,
         }
     }
     fn run(&self, places: &Places, pool: &Pool) -> Result<()> {
         match self {
-            Ours::Prepared(prepared) => prepared.run(places, pool),
+            Ours::Prepared(prepared) => prepared.steps.run(&prepared.plan, places, pool),
             Ours::Interpreted(interpreted) => interpreted.run(places),
         }
     }
@@ -381,6 +399,18 @@ fn cost_of_call(call: &LibraryCall) -> usize {
     match call {
         LibraryCall::Matmul { batch, m, n, k, .. } => product(&[30, product(batch), *m, *n, *k]),
         LibraryCall::Sort { rows, n, .. } => product(&[5000, product(rows), *n]),
+    }
+}
+
+/// About how many words a step takes, at most.
+fn most_words(step: &Step) -> usize {
+    // A block has four words for each operand, and a few besides; arrays of a nest's own are few.
+    let of = |b: &Binding| (b.args.len() + 3) * (b.extents.len() + 4) + b.params.len();
+    match step {
+        Step::Launch { bindings, .. } => bindings.iter().map(of).sum(),
+        Step::Product { binding, .. } => of(binding),
+        Step::Scatter(scatter) => scatter.passes().iter().map(|pass| 2 * of(&pass.binding)).sum(),
+        Step::Call(_) | Step::Copy { .. } | Step::Host { .. } | Step::Branch(_) => 0,
     }
 }
 
@@ -426,7 +456,8 @@ impl Backend for Cpu {
         }
         plan.share_kernels(&mut |kernel| Ok(self.kernels.known(kernel)?.kernel().clone()))?;
         plan.verify_by(&|kernel| Ok(self.kernels.known(kernel)?.uses.clone()))?;
-        Ok(Arc::new(Prepared::new(&self.kernels, plan, self.pool.threads())?))
+        let steps = Steps::new(&self.kernels, &plan, self.pool.threads())?;
+        Ok(Arc::new(Prepared { plan, steps }))
     }
 
     fn enqueue(

@@ -10,7 +10,7 @@ use crate::library::VectorProduct;
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::{Inst, Kernel, Result};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 /// Bytes of code that are kept though nobody uses some of them at the moment.
 const KEPT: usize = 64 << 20;
@@ -80,10 +80,19 @@ impl Kernels {
         }
         *place = Some(function.clone());
         all.nbytes += function.nbytes();
-        if all.nbytes > self.kept {
-            all.forget_idle();
+        let is_full = all.nbytes > self.kept;
+        drop(all);
+        if is_full {
+            self.forget_idle();
         }
         Ok(function)
+    }
+
+    /// Lets go of all functions that no plan has, and of what is known of kernels that none has.
+    fn forget_idle(&self) {
+        self.vector_products().clear();
+        self.known.forget_idle();
+        self.functions().forget_idle();
     }
 
     /// The innermost loops of matrix products over tiles of so many rows, of one and of two vectors; not counted as kernels.
@@ -105,12 +114,11 @@ impl Kernels {
 
     /// The same of the kernel of a product with a vector.
     pub fn vector_product(&self, form: VectorProduct) -> Result<Arc<Known>> {
-        let all = || self.vector_products.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(found) = all().get(&form) {
+        if let Some(found) = self.vector_products().get(&form) {
             return Ok(found.clone());
         }
         let known = self.known(&Arc::new(form.kernel()))?;
-        all().insert(form, known.clone());
+        self.vector_products().insert(form, known.clone());
         Ok(known)
     }
 
@@ -118,8 +126,12 @@ impl Kernels {
         self.generated.load(Ordering::Relaxed)
     }
 
-    fn functions(&self) -> std::sync::MutexGuard<'_, Functions> {
+    fn functions(&self) -> MutexGuard<'_, Functions> {
         self.functions.lock().unwrap_or_else(|e| e.into_inner())
+    }
+
+    fn vector_products(&self) -> MutexGuard<'_, Map<VectorProduct, Arc<Known>>> {
+        self.vector_products.lock().unwrap_or_else(|e| e.into_inner())
     }
 }
 
@@ -133,7 +145,7 @@ fn looked_up(kernel: &Kernel) -> Vec<u32> {
 }
 
 impl Functions {
-    /// Lets go of all functions that no plan has.
+    /// Lets go of all functions that nobody has.
     fn forget_idle(&mut self) {
         self.by_kernel.retain(|_, both| {
             both.iter_mut().for_each(|f| *f = f.take().filter(|f| Arc::strong_count(f) > 1));

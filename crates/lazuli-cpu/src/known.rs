@@ -2,16 +2,16 @@
 //!
 //! A kernel is found by its structure, or by its address where it is one that came before: a plan for another shape has most often the very kernels of the first.
 //! What depends on more than structure, on which values a map has to write or on how operands lie, is found there by a key of that. So a plan whose kernels are known
-//! hashes none of them.
+//! hashes none of them. What is ready to run has what is known of its kernel, and so the functions too.
 //!
-//! Absent: the code, which `kernels` owns; here it is referred to while somebody has it.
+//! Absent: when functions are forgotten, which `kernels` says.
 
 use crate::kernels::{Function, Kernels};
-use crate::nest::{Facts, Passes};
+use crate::nest::{Facts, Lie, Passes, Reduction};
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::{DType, Inner, Kernel, Nest, Operand, Result, Role, Store, Uses, Value};
 use smallvec::SmallVec;
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 
 /// How many kernels are remembered.
 const REMEMBERED: usize = 4096;
@@ -27,7 +27,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 pub struct MapKernel {
     pub kernel: Arc<Kernel>,
     /// The one whose stores go through the caches, and the one whose stores pass them by.
-    functions: [Mutex<Weak<Function>>; 2],
+    functions: [OnceLock<Arc<Function>>; 2],
 }
 
 impl MapKernel {
@@ -35,15 +35,19 @@ impl MapKernel {
         Self { kernel: kernel.into(), functions: Default::default() }
     }
 
-    /// Its function, generated if nobody has it.
-    pub fn function(&self, kernels: &Kernels, stream: bool) -> Result<Arc<Function>> {
+    /// Its function, generated if it is the first time that somebody asks for it.
+    pub fn function(&self, kernels: &Kernels, stream: bool) -> Result<&Arc<Function>> {
         let own = &self.functions[usize::from(stream)];
-        if let Some(function) = lock(own).upgrade() {
+        if let Some(function) = own.get() {
             return Ok(function);
         }
         let function = kernels.get(&self.kernel, stream)?;
-        *lock(own) = Arc::downgrade(&function);
-        Ok(function)
+        Ok(own.get_or_init(|| function))
+    }
+
+    /// The same, of one that was asked for before.
+    pub fn generated(&self, stream: bool) -> &Arc<Function> {
+        self.functions[usize::from(stream)].get().expect("functions are generated before anything runs")
     }
 }
 
@@ -57,8 +61,8 @@ pub struct Known {
     pub types: Vec<DType>,
     /// Maps that write values of the body.
     bodies: Derived<SmallVec<[Value; 2]>, MapKernel>,
-    /// Maps of results of a reduction, by the strides of the operands.
-    pub epilogues: Derived<SmallVec<[Inner; 8]>, MapKernel>,
+    /// Of a reduction.
+    pub reductions: Derived<SmallVec<[Lie; 8]>, Reduction>,
     /// Of rows.
     pub passes: Derived<Facts, Passes>,
 }
@@ -71,7 +75,7 @@ impl Known {
             uses: Arc::new(Uses::of(kernel)),
             types: kernel.dtypes(),
             bodies: Derived::default(),
-            epilogues: Derived::default(),
+            reductions: Derived::default(),
             passes: Derived::default(),
         })
     }
@@ -140,6 +144,13 @@ struct Both {
 }
 
 impl Table {
+    /// Lets go of the kernels that no plan has.
+    pub fn forget_idle(&self) {
+        let mut both = lock(&self.0);
+        both.by_address.clear();
+        both.by_structure.retain(|_, known| Arc::strong_count(known) > 1);
+    }
+
     /// What is known of a kernel, which is verified if it is new.
     pub fn get(&self, kernel: &Arc<Kernel>) -> Result<Arc<Known>> {
         let address = Arc::as_ptr(kernel) as usize;
@@ -247,8 +258,9 @@ mod tests {
             return;
         }
         let function = known.map.function(&kernels, false).unwrap();
-        assert!(Arc::ptr_eq(&function, &known.map.function(&kernels, false).unwrap()));
-        assert!(!Arc::ptr_eq(&function, &known.map.function(&kernels, true).unwrap()));
+        assert!(Arc::ptr_eq(function, known.map.function(&kernels, false).unwrap()));
+        assert!(!Arc::ptr_eq(function, known.map.function(&kernels, true).unwrap()));
+        assert!(Arc::ptr_eq(function, known.map.generated(false)));
         assert_eq!(kernels.generated(), 2);
     }
 }

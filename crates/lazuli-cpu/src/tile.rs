@@ -2,13 +2,18 @@
 //!
 //! This is the room where generated code is called. Everything that runs comes down to [`Tile::run`] on sub-boxes of a verified
 //! launch, some of whose operands may be buffers of the nest that drives it.
+//!
+//! What a plan keeps of its launches is numbers, the words, one launch behind the other ([`write_numbers`]); the maps of a launch have the same ones. What follows from kernels is
+//! looked up in what is [known](crate::known) of them when it runs. So a plan for another shape takes few words, and little work.
 
-use crate::codegen::block::{Layout, N, ROW_AXIS, ROWS};
-use crate::kernels::{Function, Kernels};
+use crate::codegen::block::{Layout, N, OPERAND_WORDS, ROW_AXIS, ROWS};
+use crate::kernels::Function;
 use crate::known::MapKernel;
-use lazuli_kernel::{Arg, Inner, Kernel, Result, Role, Scalar, small};
+use lazuli_kernel::{Arg, Inner, Kernel, Role, Scalar, small};
 use smallvec::SmallVec;
-use std::sync::Arc;
+
+/// The numbers of the launches of a plan.
+pub type Words = Vec<isize>;
 
 /// Addresses of a tile's operands at the origin of the loop space.
 pub type Bases = SmallVec<[usize; 8]>;
@@ -41,26 +46,11 @@ impl Part {
     }
 }
 
-#[derive(Debug)]
-pub struct Tile {
-    function: Arc<Function>,
-    /// Variant that stores past the caches.
-    streaming: Option<Arc<Function>>,
-    extents: SmallVec<[usize; 4]>,
-    vector_axis: usize,
-    /// The argument block for one call over the whole loop space, but for addresses; then strides in bytes, operand by operand.
-    words: Box<[isize]>,
-    /// Operands that have no elements and are read at computed positions only.
-    empty: SmallVec<[u32; 2]>,
-    /// Whether neighbours along the vector axis lie on cache lines of their own in some operand.
-    scattered: bool,
-    /// Whether one call of the function goes through the whole loop space.
-    is_one_call: bool,
-}
-
 /// Elements of a row that are gone through before the next row, where each is on a cache line of its own: the lines stay in the first-level cache for the
 /// rows that need their other elements.
 const SCATTERED: usize = 64;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// The axis that rows step along in a box of so many indices: the last one that is not the vectors' and has more than one.
 fn row_axis(count: &[usize], vector_axis: usize) -> Option<usize> {
@@ -68,6 +58,7 @@ fn row_axis(count: &[usize], vector_axis: usize) -> Option<usize> {
 }
 
 /// Writes how far a call over a box of so many indices goes. The axis that its rows step along.
+#[inline]
 fn head(block: &mut [isize], vector_axis: usize, count: &[usize]) -> Option<usize> {
     let row_axis = row_axis(count, vector_axis);
     block[N] = count.get(vector_axis).map_or(1, |&n| n as isize);
@@ -76,122 +67,181 @@ fn head(block: &mut [isize], vector_axis: usize, count: &[usize]) -> Option<usiz
     row_axis
 }
 
-/// Writes what is the same in all calls over a box of so many indices, whichever those are.
-fn fill(block: &mut [isize], layout: Layout, vector_axis: usize, strides: &[isize], count: &[usize]) {
-    let (rank, row_axis) = (count.len(), head(block, vector_axis, count));
-    for o in 0..layout.operands() {
-        block[layout.operand_word(o) + 1] = row_axis.map_or(0, |a| strides[o as usize * rank + a]);
+/// Writes the numbers of a launch: its extents, its parameters, and a row for each of its arrays: bytes between neighbours along each axis, and the elements that computed
+/// positions may touch. Behind the rows of the operands are so many more, all 0, for the caller to fill. Where the numbers begin, and these rows.
+pub fn write_numbers<'w>(
+    words: &'w mut Words,
+    kernel: &Kernel,
+    extents: &[usize],
+    args: &[Arg],
+    params: &[Scalar],
+    more: usize,
+) -> (usize, &'w mut [isize]) {
+    let (at, rank) = (words.len(), extents.len());
+    words.reserve(rank + params.len() + (rank + 1) * (args.len() + more));
+    words.extend(extents.iter().map(|&n| n as isize));
+    words.extend(params.iter().map(|p| p.bits as isize));
+    for (arg, declared) in args.iter().zip(&kernel.operands) {
+        let itemsize = declared.dtype.itemsize() as isize;
+        words.extend(arg.strides.iter().map(|s| s * itemsize));
+        words.push(arg.len as isize);
     }
+    let end = words.len();
+    words.resize(end + more * (rank + 1), 0);
+    (at, &mut words[end..])
 }
 
-/// One operand of a tile.
-#[derive(Debug, Clone, Copy)]
-pub struct Operand<'a> {
-    /// In elements, one per axis.
-    pub strides: &'a [isize],
-    pub len: usize,
-}
+/// A map whose whole loop space is one call of its function. It is kept as the argument block of that, but for addresses.
+pub struct Whole;
 
-impl<'a> From<&'a Arg> for Operand<'a> {
-    fn from(arg: &'a Arg) -> Self {
-        Self { strides: &arg.strides, len: arg.len }
-    }
-}
-
-impl Tile {
-    pub fn new<'a>(
-        kernels: &Kernels,
-        map: &MapKernel,
+impl Whole {
+    /// Writes the block, if one call goes through the whole of this loop space, which has points. Where it begins.
+    pub fn write(
+        words: &mut Words,
+        function: &Function,
         extents: &[usize],
-        operands: impl Iterator<Item = Operand<'a>>,
+        args: &[Arg],
         params: &[Scalar],
-        stream: bool,
-    ) -> Result<Self> {
-        let streaming = if stream { Some(map.function(kernels, true)?) } else { None };
-        let function = map.function(kernels, false)?;
-        let (kernel, layout) = (&map.kernel, function.layout);
+    ) -> Option<usize> {
+        let (kernel, layout) = (&function.kernel, function.layout);
         let vector_axis = kernel.vector_axis as usize;
-        let mut words: Vec<isize> = Vec::with_capacity(layout.words() + extents.len() * kernel.operands.len());
-        words.resize(layout.words(), 0);
-        words[layout.extent_word(0)..].iter_mut().zip(extents).for_each(|(word, &n)| *word = n as isize);
-        words[layout.param_word(0)..].iter_mut().zip(params).for_each(|(word, p)| *word = p.bits as isize);
-        let row_axis = head(&mut words, vector_axis, extents);
-        let mut scattered = false;
-        for (o, (operand, declared)) in (0..).zip(operands.zip(&kernel.operands)) {
-            let (itemsize, from) = (declared.dtype.itemsize() as isize, words.len());
-            words.extend(operand.strides.iter().map(|s| s * itemsize));
-            let step = |axis: usize| words.get(from + axis).copied().unwrap_or(0);
-            let (row, along, at) = (row_axis.map_or(0, step), step(vector_axis), layout.operand_word(o));
-            words[at + 1..at + 4].copy_from_slice(&[row, along, operand.len as isize]);
-            scattered |= along.unsigned_abs() >= 64;
-        }
-        let is_empty = |&o: &u32| words[layout.operand_word(o) + 3] == 0;
-        let empty = small(function.looked_up.iter().copied().filter(is_empty));
         let walked = (0..extents.len()).filter(|&a| a != vector_axis && extents[a] > 1).count();
-        let cut = scattered && extents.get(vector_axis).is_some_and(|&n| n > SCATTERED);
-        let is_one_call = streaming.is_none() && walked <= 1 && !cut && !extents.contains(&0);
-        let (extents, words) = (SmallVec::from_slice(extents), words.into_boxed_slice());
-        Ok(Self { function, streaming, extents, vector_axis, words, empty, scattered, is_one_call })
+        let (at, end) = (words.len(), words.len() + layout.words());
+        let step = |arg: &Arg, axis: usize, itemsize: isize| arg.strides.get(axis).map_or(0, |s| s * itemsize);
+        words.resize(end, 0);
+        let block = &mut words[at..];
+        let row_axis = head(block, vector_axis, extents);
+        let mut scattered = false;
+        for (o, (arg, declared)) in (0..).zip(args.iter().zip(&kernel.operands)) {
+            let itemsize = declared.dtype.itemsize() as isize;
+            let along = step(arg, vector_axis, itemsize);
+            let own = &mut block[layout.operand_word(o)..][..4];
+            (own[1], own[2]) = (row_axis.map_or(0, |axis| step(arg, axis, itemsize)), along);
+            own[3] = arg.len as isize;
+            scattered |= along.unsigned_abs() >= LINE;
+        }
+        if walked > 1 || walked == 1 && scattered && extents[vector_axis] > SCATTERED {
+            words.truncate(at);
+            return None;
+        }
+        block[layout.extent_word(0)..].iter_mut().zip(extents).for_each(|(word, &n)| *word = n as isize);
+        block[layout.param_word(0)..].iter_mut().zip(params).for_each(|(word, p)| *word = p.bits as isize);
+        Some(at)
     }
 
     /// Runs over the whole loop space. `bases`: an address per operand.
     ///
     /// # Safety
     ///
-    /// As for [`run`](Self::run), over all of the loop space.
-    pub unsafe fn run_all(&self, bases: &[usize]) {
-        if !self.is_one_call {
-            // SAFETY: passed on.
-            return unsafe { self.run(bases, &Part::all(&self.extents)) };
-        }
-        let mut block = self.block();
-        self.place(&mut block, bases.iter().copied());
-        // SAFETY: as in `run_with`.
-        unsafe { (self.function.entry())(block.as_mut_ptr().cast()) };
+    /// The words at this place are what was written of the map, whose function was generated; otherwise as for [`Tile::run`], over all of the loop space.
+    pub unsafe fn run(map: &MapKernel, words: &[isize], at: usize, bases: &[usize]) {
+        let function = map.generated(false);
+        let mut block: SmallVec<[isize; 2 * FEW]> = SmallVec::from_slice(&words[at..at + function.layout.words()]);
+        place(&mut block, function, bases.iter().copied());
+        // SAFETY: as in `Tile::run`.
+        unsafe { (function.entry())(block.as_mut_ptr().cast()) };
     }
+}
 
-    /// The argument block for one call over the whole loop space, but for addresses.
-    #[inline]
-    fn block(&self) -> SmallVec<[isize; 96]> {
-        SmallVec::from_slice(&self.words[..self.function.layout.words()])
+/// Words of argument blocks that lie on the stack.
+const FEW: usize = 48;
+const MORE: usize = 192;
+
+/// Writes the addresses of the operands.
+#[inline]
+fn place(block: &mut [isize], function: &Function, at: impl Iterator<Item = usize>) {
+    let layout = function.layout;
+    for (o, at) in (0..).zip(at) {
+        block[layout.operand_word(o)] = at as isize;
     }
-
-    /// Writes the addresses of the operands.
-    #[inline]
-    fn place(&self, block: &mut [isize], at: impl Iterator<Item = usize>) {
-        let layout = self.function.layout;
-        for (o, at) in (0..).zip(at) {
-            block[layout.operand_word(o)] = at as isize;
-        }
-        for &o in &self.empty {
-            block[layout.operand_word(o)] = &raw const ZEROS as isize;
+    for &o in &function.looked_up {
+        let own = layout.operand_word(o);
+        if block[own + 3] == 0 {
+            block[own] = &raw const ZEROS as isize;
         }
     }
+}
 
-    pub fn function(&self) -> &Arc<Function> {
-        &self.function
+/// A map on the numbers of a launch.
+#[derive(Debug, Clone, Copy)]
+pub struct Tile<'a> {
+    function: &'a Function,
+    /// Variant that stores past the caches.
+    streaming: Option<&'a Function>,
+    rank: usize,
+    vector_axis: usize,
+    /// Extents and parameters.
+    head: &'a [isize],
+    /// Of all arrays of the launch.
+    rows: &'a [isize],
+    /// Which of them each operand is; the first, in order, if there is nothing here.
+    sources: Option<&'a [u32]>,
+}
+
+impl<'a> Tile<'a> {
+    /// Of a map of the rank and the parameters of a launch, whose numbers begin at this place of the words. `streams`: whether it may store past the caches. Functions
+    /// were generated.
+    pub fn new(map: &'a MapKernel, words: &'a [isize], at: usize, streams: bool) -> Self {
+        let (rank, vector_axis) = (map.kernel.rank as usize, map.kernel.vector_axis as usize);
+        let (head, rows) = words[at..].split_at(rank + map.kernel.params.len());
+        let streaming = if streams { Some(&**map.generated(true)) } else { None };
+        Self { function: map.generated(false), streaming, rank, vector_axis, head, rows, sources: None }
     }
-    pub fn kernel(&self) -> &Kernel {
+
+    /// The same, where operand `o` is the array of number `sources[o]`.
+    pub fn with_sources(self, sources: &'a [u32]) -> Self {
+        Self { sources: Some(sources), ..self }
+    }
+
+    /// The same with other arrays.
+    pub fn with_rows<'b>(self, rows: &'b [isize]) -> Tile<'b>
+    where
+        'a: 'b,
+    {
+        Tile { rows, ..self }
+    }
+
+    /// The same, that never stores past the caches.
+    pub fn through_caches(self) -> Self {
+        Self { streaming: None, ..self }
+    }
+
+    pub fn kernel(&self) -> &'a Kernel {
         &self.function.kernel
     }
-    pub fn extents(&self) -> &[usize] {
-        &self.extents
+    pub fn rank(&self) -> usize {
+        self.rank
     }
-    /// Bytes between neighbours along each axis, operand by operand.
-    pub fn strides(&self) -> &[isize] {
-        &self.words[self.function.layout.words()..]
+    /// The whole loop space.
+    pub fn all(&self) -> Part {
+        let extents = self.head[..self.rank].iter().map(|&n| n as usize);
+        Part { start: SmallVec::from_elem(0, self.rank), count: small(extents) }
+    }
+    /// The rows of the first so many arrays.
+    pub fn rows(&self, arrays: usize) -> &'a [isize] {
+        &self.rows[..arrays * (self.rank + 1)]
+    }
+    /// Bytes between neighbours of an operand along each axis.
+    pub fn strides(&self, operand: usize) -> &'a [isize] {
+        &self.row(operand)[..self.rank]
     }
     pub fn vector_axis(&self) -> usize {
         self.vector_axis
     }
 
+    #[inline]
+    fn row(&self, operand: usize) -> &'a [isize] {
+        let (array, width) = (self.sources.map_or(operand, |s| s[operand] as usize), self.rank + 1);
+        &self.rows[array * width..][..width]
+    }
+
     /// Whether the streaming variant may run over this box: rows of all outputs begin at multiples of 64 bytes, and none of them is
     /// being updated in place.
-    fn can_stream(&self, bases: &[usize], strides: &[isize], part: &Part) -> bool {
-        let (operands, rank) = (&self.kernel().operands, self.extents.len());
+    fn can_stream(&self, bases: &[usize], part: &Part) -> bool {
+        let operands = &self.kernel().operands;
         let is_update = |base: usize| operands.iter().zip(bases).any(|(o, &b)| o.role == Role::In && b == base);
         operands.iter().enumerate().filter(|(_, o)| o.role != Role::In).all(|(i, o)| {
-            let strides = &strides[i * rank..(i + 1) * rank];
+            let strides = self.strides(i);
             let mut axes = part.count.iter().zip(strides).enumerate();
             let first =
                 bases[i] as isize + part.start.iter().zip(strides).map(|(&s, &t)| s as isize * t).sum::<isize>();
@@ -203,60 +253,81 @@ impl Tile {
         })
     }
 
+    /// Writes the argument block for calls over boxes of so many indices, but for where they lie. The axis that their rows step along; and whether neighbours along the vector
+    /// axis lie on cache lines of their own in some operand.
+    #[inline]
+    fn fill(&self, block: &mut [isize], layout: Layout, count: &[usize]) -> (Option<usize>, bool) {
+        let rank = self.rank;
+        // Parameters come behind extents, of which there is room for one at least.
+        let first = layout.param_word(0) - rank;
+        block[first..first + self.head.len()].copy_from_slice(self.head);
+        let row_axis = head(block, self.vector_axis, count);
+        let mut scattered = false;
+        for (o, own) in block[layout.operand_word(0)..].chunks_exact_mut(OPERAND_WORDS as usize).enumerate() {
+            let row = self.row(o);
+            own[1] = row_axis.map_or(0, |axis| row[axis]);
+            own[2] = if rank > 0 { row[self.vector_axis] } else { 0 };
+            own[3] = row[rank];
+            scattered |= own[2].unsigned_abs() >= LINE;
+        }
+        (row_axis, scattered)
+    }
+
     /// Runs over a box. `bases`: an address per operand.
     ///
     /// # Safety
     ///
-    /// Every element that the tile's kernel reads or writes at the points of the box, through these addresses and the tile's strides, must
-    /// be valid for that, and nobody else may write what is read or touch what is written meanwhile. For the operands of a launch
-    /// `Plan::verify` proves it for the whole loop space; the addresses of a nest's own buffers are its responsibility.
+    /// The numbers are those of a launch that the map was made for. Every element that the map's kernel reads or writes at the points of the box, through these addresses and the
+    /// strides of its rows, must be valid for that, and nobody else may write what is read or touch what is written meanwhile. For the operands of a launch
+    /// `Plan::verify` proves it for the whole loop space; the addresses of a nest's own buffers, and their rows, are its responsibility: those of operands of stride class `Unit` may
+    /// differ along axes other than the vectors'.
     pub unsafe fn run(&self, bases: &[usize], part: &Part) {
-        // SAFETY: as promised by the caller.
-        unsafe { self.run_with(self.strides(), bases, part) }
-    }
-
-    /// The same with other strides, for operands of stride class `Unit`, which may differ along axes other than the vectors'.
-    ///
-    /// # Safety
-    ///
-    /// As for [`run`](Self::run), with these strides.
-    pub unsafe fn run_with(&self, strides: &[isize], bases: &[usize], part: &Part) {
         if part.is_empty() {
             return;
         }
-        let function = match &self.streaming {
-            Some(f) if self.can_stream(bases, strides, part) => f,
-            _ => &self.function,
+        let function = match self.streaming {
+            Some(f) if self.can_stream(bases, part) => f,
+            _ => self.function,
         };
-        let rank = self.extents.len();
-        if self.scattered
-            && part.count[self.vector_axis] > SCATTERED
-            && part.count.iter().filter(|&&n| n > 1).count() > 1
-        {
-            let (start, count) = (part.start[self.vector_axis], part.count[self.vector_axis]);
+        let (rank, vector_axis, layout) = (self.rank, self.vector_axis, function.layout);
+        let (mut few, mut more, mut many);
+        let block = match layout.words() {
+            n if n <= FEW => {
+                few = [0; FEW];
+                &mut few[..n]
+            }
+            n if n <= MORE => {
+                more = [0; MORE];
+                &mut more[..n]
+            }
+            n => {
+                many = vec![0; n];
+                &mut many[..]
+            }
+        };
+        let (row_axis, scattered) = self.fill(block, layout, &part.count);
+        if scattered && part.count[vector_axis] > SCATTERED && part.count.iter().filter(|&&n| n > 1).count() > 1 {
+            let (start, count) = (part.start[vector_axis], part.count[vector_axis]);
             for first in (0..count).step_by(SCATTERED) {
-                let piece = part.with(self.vector_axis, start + first, SCATTERED.min(count - first));
+                let piece = part.with(vector_axis, start + first, SCATTERED.min(count - first));
                 // SAFETY: a part of the caller's.
-                unsafe { self.run_with(strides, bases, &piece) };
+                unsafe { self.run(bases, &piece) };
             }
             return;
         }
-        let layout = function.layout;
-        let row_axis = row_axis(&part.count, self.vector_axis);
-        let mut block = self.block();
+        let rows = block[ROWS];
         let mut at: SmallVec<[usize; 4]> = SmallVec::from_slice(&part.start);
         loop {
-            // The function counts in the block itself.
-            fill(&mut block, layout, self.vector_axis, strides, &part.count);
+            // The function counts rows, the index along their axis, and the addresses in the block itself.
+            block[ROWS] = rows;
             for (axis, &i) in at.iter().enumerate() {
                 block[layout.index_word(axis as u32)] = i as isize;
             }
             let origin = |(o, &base): (usize, &usize)| {
-                let strides = &strides[o * rank..(o + 1) * rank];
-                let offset: isize = at.iter().zip(strides).map(|(&i, &s)| (i as isize).wrapping_mul(s)).sum();
+                let offset: isize = at.iter().zip(self.row(o)).map(|(&i, &s)| (i as isize).wrapping_mul(s)).sum();
                 base.wrapping_add_signed(offset)
             };
-            self.place(&mut block, bases.iter().enumerate().map(origin));
+            place(block, function, bases.iter().enumerate().map(origin));
             // SAFETY: the block has the function's layout. The emitter made a function that touches the block, its own
             // image and frame, and the operands' elements at the points of this box only: tails are masked or walked lane by lane, and
             // computed positions are clamped to the operand's length. Those are valid by the contract of this method. Registers that the C convention keeps are
@@ -269,7 +340,7 @@ impl Tile {
                     return;
                 }
                 axis -= 1;
-                if axis == self.vector_axis || Some(axis) == row_axis {
+                if axis == vector_axis || Some(axis) == row_axis {
                     continue;
                 }
                 at[axis] += 1;

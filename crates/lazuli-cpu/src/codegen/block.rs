@@ -40,9 +40,6 @@ impl Layout {
     pub fn operand_word(&self, operand: u32) -> usize {
         (INDEX + 2 * self.rank + self.params + OPERAND_WORDS * operand) as usize
     }
-    pub fn operands(&self) -> u32 {
-        self.operands
-    }
     pub fn words(&self) -> usize {
         self.operand_word(self.operands)
     }

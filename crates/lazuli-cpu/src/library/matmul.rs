@@ -13,8 +13,10 @@ use super::{View, indices};
 use crate::codegen::product::{Block, max_rows};
 use crate::exec::Entry;
 use crate::kernels::{Function, Kernels};
+use crate::known::Known;
 use crate::memory::ALIGN;
-use crate::nest::{Context, Launch, Need, Room, Scratch};
+use crate::nest::{Bound, Context, Launch, Need, Room, Scratch, bases};
+use crate::tile::Words;
 use half::{bf16, f16};
 use lazuli_kernel::{
     Accumulator, Arg, BinaryOp, Combine, DType, Emit, Error, Inner, Inst, Kernel, LibraryCall, MATMUL_BLOCK, Nest,
@@ -64,20 +66,13 @@ macro_rules! with_number {
 
 pub enum Matmul {
     /// With a vector, or over nothing.
-    Vector(Launch),
-    Matrix(Product),
+    Vector(Arc<Known>, Launch),
+    Matrix(Ready),
 }
 
-/// A product as called.
-pub struct Product {
-    dtype: DType,
-    batch: Shape,
-    m: usize,
-    n: usize,
-    k: usize,
-    a: View,
-    b: View,
-    c: View,
+/// What a product of matrices needs besides its call.
+#[derive(Debug, Clone, Copy)]
+pub struct Ready {
     tiles: Tiles,
     /// Elements of a vector.
     lanes: usize,
@@ -87,48 +82,47 @@ pub struct Product {
     loops: [[Entry; 2]; 2],
 }
 
+/// A product as called.
+struct Product<'a> {
+    dtype: DType,
+    batch: &'a [usize],
+    m: usize,
+    n: usize,
+    k: usize,
+    a: View<'a>,
+    b: View<'a>,
+    c: View<'a>,
+    ready: &'a Ready,
+}
+
 impl Matmul {
-    pub fn new(kernels: &Kernels, call: &LibraryCall, threads: usize) -> Result<Self> {
+    pub fn new(kernels: &Kernels, call: &LibraryCall, threads: usize, words: &mut Words) -> Result<Self> {
         let &LibraryCall::Matmul { dtype, ref batch, m, n, k, ref a, ref b, ref c } = call else {
             return Err(Error::internal("prepare", "not a matrix product"));
         };
         if dtype != DType::C64 && (m == 1 || n == 1 || k == 0) {
-            return Ok(Matmul::Vector(reduction(kernels, dtype, batch, [m, n, k], [a, b, c], threads)?));
+            let (known, launch) = reduction(kernels, dtype, batch, [m, n, k], [a, b, c], threads, words)?;
+            return Ok(Matmul::Vector(known, launch));
         }
         let tiles = Tiles::of(m.max(1), max_rows(kernels.isa));
         let double = dtype == DType::F64;
         let of_height = |rows: usize| kernels.product(double, rows.max(1));
         let loops = [of_height(tiles.height)?, of_height(tiles.height - 1)?];
         let lanes = kernels.isa.lanes() / (1 + double as usize);
-        let view = |arg| View::new(arg, dtype);
-        let (a, b, c) = (view(a), view(b), view(c));
-        Ok(Matmul::Matrix(Product {
-            dtype,
-            batch: Shape::from_slice(batch),
-            m,
-            n,
-            k,
-            a,
-            b,
-            c,
-            tiles,
-            lanes,
-            goes_on: false,
-            loops,
-        }))
+        Ok(Matmul::Matrix(Ready { tiles, lanes, goes_on: false, loops }))
     }
 
     pub fn functions(&self) -> Vec<Arc<Function>> {
         match self {
-            Matmul::Vector(launch) => launch.functions(),
+            Matmul::Vector(known, launch) => launch.functions(known),
             Matmul::Matrix(_) => vec![],
         }
     }
 
-    /// Lets blocks of the result go on into an epilogue, if it is computed in blocks.
-    pub fn go_on(&mut self) -> bool {
-        match self {
-            Matmul::Matrix(product) if product.k > 0 => product.goes_on = true,
+    /// Lets blocks of the result go on into an epilogue, if it is computed in blocks, which sums over nothing are not.
+    pub fn go_on(&mut self, call: &LibraryCall) -> bool {
+        match (self, call) {
+            (Matmul::Matrix(ready), LibraryCall::Matmul { k: 1.., .. }) => ready.goes_on = true,
             _ => return false,
         }
         true
@@ -138,30 +132,39 @@ impl Matmul {
     ///
     /// # Safety
     ///
-    /// As for `Launch::run`.
+    /// It was made of this call; otherwise as for `Launch::run`.
     pub unsafe fn run(
         &self,
+        call: &LibraryCall,
+        words: &[isize],
         address: &dyn Fn(Slot) -> usize,
-        finish: Option<&Finish>,
+        finish: Option<&Finish<'_>>,
         each: usize,
         cx: &mut Context<'_>,
     ) {
-        // SAFETY: passed on.
-        unsafe {
-            match self {
-                Matmul::Vector(launch) => launch.run(address, cx),
-                Matmul::Matrix(product) => {
-                    with_number!(product.dtype, T => product.run::<T>(address, finish, each, cx))
-                }
+        match self {
+            Matmul::Vector(known, launch) => {
+                let LibraryCall::Matmul { a, b, c, .. } = call else { unreachable!("a product was made of it") };
+                let bases = bases(known.kernel(), [a, b, c], address);
+                // SAFETY: passed on.
+                unsafe { launch.run(known, words, &bases, cx) }
+            }
+            Matmul::Matrix(ready) => {
+                let product = Product::of(call, ready);
+                // SAFETY: passed on.
+                with_number!(product.dtype, T => unsafe { product.run::<T>(address, finish, each, cx) })
             }
         }
     }
 
     /// The memory that it works in on at most so many threads.
-    pub fn need(&self, threads: usize) -> Need {
+    pub fn need(&self, call: &LibraryCall, threads: usize) -> Need {
         match self {
-            Matmul::Vector(launch) => launch.need(),
-            Matmul::Matrix(product) => with_number!(product.dtype, T => product.need::<T>(threads)),
+            Matmul::Vector(_, launch) => launch.need(threads),
+            Matmul::Matrix(ready) => {
+                let product = Product::of(call, ready);
+                with_number!(product.dtype, T => product.need::<T>(threads))
+            }
         }
     }
 }
@@ -174,7 +177,8 @@ fn reduction(
     [m, n, k]: [usize; 3],
     [a, b, c]: [&Arg; 3],
     threads: usize,
-) -> Result<Launch> {
+    words: &mut Words,
+) -> Result<(Arc<Known>, Launch)> {
     let outer = batch.len();
     let extents: Shape = small(batch.iter().copied().chain([m, n, k]));
     let moved = |arg: &Arg, axes: [Option<usize>; 3]| {
@@ -194,7 +198,9 @@ fn reduction(
     });
     let form = VectorProduct { dtype, rank: outer as u32 + 3, vector_axis: vector_axis as u32, inner };
     let known = kernels.vector_product(form)?;
-    Launch::new(kernels, &known, &extents, &args, &[], threads)
+    let bound = Bound { kernels, known: &known, kernel: known.kernel(), extents: &extents, args: &args, params: &[] };
+    let launch = Launch::new(&bound, threads, false, words)?;
+    Ok((known, launch))
 }
 
 /// What the kernel of a product with a vector depends on: axes with those of the batch, and the strides of a, b and c along the axis of vectors.
@@ -237,11 +243,19 @@ impl VectorProduct {
     }
 }
 
-impl Product {
+impl<'a> Product<'a> {
+    fn of(call: &'a LibraryCall, ready: &'a Ready) -> Self {
+        let &LibraryCall::Matmul { dtype, ref batch, m, n, k, ref a, ref b, ref c } = call else {
+            unreachable!("a product was made of it")
+        };
+        let view = |arg: &'a Arg| View::new(arg, dtype);
+        Self { dtype, batch, m, n, k, a: view(a), b: view(b), c: view(c), ready }
+    }
+
     unsafe fn run<T: Number>(
         &self,
         address: &dyn Fn(Slot) -> usize,
-        finish: Option<&Finish>,
+        finish: Option<&Finish<'_>>,
         each: usize,
         cx: &mut Context<'_>,
     ) {
@@ -252,7 +266,7 @@ impl Product {
         let bases = [&self.a, &self.b, &self.c].map(|v| address(v.slot));
         if self.k == 0 {
             for matrix in 0..matrices {
-                let c = self.c.at(bases[2], &indices(&self.batch, matrix)) as *mut u8;
+                let c = self.c.at(bases[2], &indices(self.batch, matrix)) as *mut u8;
                 // SAFETY: the verifier proved that this matrix of c lies within its slot, in one piece.
                 unsafe { c.write_bytes(0, self.m * self.n * size_of::<T>()) };
             }
@@ -292,7 +306,7 @@ impl Product {
         let flops = [self.m, b.columns, b.depth, matrices].iter().fold(2usize, |n, &f| n.saturating_mul(f));
         let tasks = (flops / TASK).clamp(1, 4 * threads);
         let parts = tasks.div_ceil(matrices);
-        let (tiles, panels) = (self.tiles.number, b.number());
+        let (tiles, panels) = (self.ready.tiles.number, b.number());
         let down = tiles.div_ceil(MOST_TILES).max(parts.min(tiles.div_ceil(2)));
         Cut { down, across: panels.div_ceil(MOST_PANELS).max(parts.div_ceil(down).min(panels)), tasks }
     }
@@ -300,18 +314,18 @@ impl Product {
     /// The tiles and panels of a part of each matrix.
     fn part_of(&self, b: &Panels, Cut { down, across, .. }: Cut, part: usize) -> (Range<usize>, Range<usize>) {
         let (row, column) = (part / across, part % across);
-        let (tiles, panels) = (self.tiles.number, b.number());
+        let (tiles, panels) = (self.ready.tiles.number, b.number());
         (tiles * row / down..tiles * (row + 1) / down, panels * column / across..panels * (column + 1) / across)
     }
 
     /// Bytes that a part needs for a, packed, for sums apart from c, and for elements that they become on their way into an epilogue.
     fn part_memory<T: Number>(&self, b: &Panels, tiles: &Range<usize>, panels: &Range<usize>) -> [usize; 3] {
-        let rows = self.tiles.first_row(tiles.end) - self.tiles.first_row(tiles.start);
+        let rows = self.ready.tiles.first_row(tiles.end) - self.ready.tiles.first_row(tiles.start);
         let packed = if self.packs_a::<T>(panels) { rows * b.pitch() } else { 0 };
         let groups = b.groups::<T>(panels, rows);
         let apart = groups.iter().map(|g| g.place + rows * g.width).max().unwrap_or(0);
         let widest = groups.iter().map(|g| b.columns_of(&g.panels).len() / T::PARTS).max().unwrap_or(0);
-        let elements = if self.goes_on && !T::SAME { rows * widest } else { 0 };
+        let elements = if self.ready.goes_on && !T::SAME { rows * widest } else { 0 };
         let nbytes = [packed * size_of::<T::Wide>(), apart * size_of::<T::Wide>(), elements * size_of::<T>()];
         nbytes.map(|n| n.next_multiple_of(ALIGN))
     }
@@ -329,19 +343,19 @@ impl Product {
     }
 
     /// Strides of the matrix axes in elements.
-    fn strides(&self, view: &View) -> [isize; 2] {
+    fn strides(&self, view: &View<'_>) -> [isize; 2] {
         let axes = self.batch.len();
         [view.strides[axes], view.strides[axes + 1]]
     }
 
     fn panels<T: Number>(&self) -> Panels {
-        let (columns, depth, lanes) = (T::PARTS * self.n, T::PARTS * self.k, self.lanes);
+        let (columns, depth, lanes) = (T::PARTS * self.n, T::PARTS * self.k, self.ready.lanes);
         // Axes of the batch that b is broadcast along share their matrices.
-        let extents = small(self.batch.iter().zip(&self.b.strides).map(|(&n, &s)| if s == 0 { 1 } else { n }));
+        let extents = small(self.batch.iter().zip(self.b.strides).map(|(&n, &s)| if s == 0 { 1 } else { n }));
         let [_, column] = self.strides(&self.b);
-        let lies_well = T::PARTS == 1 && T::SAME && column == 1 && self.tiles.number <= FEW_TILES;
+        let lies_well = T::PARTS == 1 && T::SAME && column == 1 && self.ready.tiles.number <= FEW_TILES;
         let first = if lies_well { columns / (2 * lanes) } else { 0 };
-        Panels { columns, depth, lanes, first, extents, go_on: self.goes_on }
+        Panels { columns, depth, lanes, first, extents, go_on: self.ready.goes_on }
     }
 
     /// Memory for the panels that are packed, of all matrices.
@@ -391,16 +405,16 @@ impl Product {
         tiles: Range<usize>,
         panels: Range<usize>,
         b: &Panels,
-        finish: Option<&Finish>,
+        finish: Option<&Finish<'_>>,
         memory: usize,
     ) {
         let size = size_of::<T::Wide>();
-        let at = indices(&self.batch, matrix);
+        let at = indices(self.batch, matrix);
         let ([a_row, a_column], [b_row, _]) = (self.strides(&self.a), self.strides(&self.b));
         let (from_a, from_b) = (self.a.at(bases[0], &at), self.b.at(bases[1], &at));
         let c = self.c.at(bases[3], &at);
         let packed = bases[2] + b.matrix(&at) * b.size() * size;
-        let (top, bottom) = (self.tiles.first_row(tiles.start), self.tiles.first_row(tiles.end));
+        let (top, bottom) = (self.ready.tiles.first_row(tiles.start), self.ready.tiles.first_row(tiles.end));
         let rows = bottom - top;
 
         let (packs_a, by_steps, pitch) = (self.packs_a::<T>(&panels), a_row == 1 && T::PARTS == 1, b.pitch());
@@ -419,8 +433,8 @@ impl Product {
                     if !by_steps {
                         pack::rows::<T>(from, top, block, k, pitch, to);
                     } else {
-                        for (height, tiles) in self.tiles.by_height(&tiles) {
-                            for row in tiles.clone().map(|tile| self.tiles.first_row(tile)) {
+                        for (height, tiles) in self.ready.tiles.by_height(&tiles) {
+                            for row in tiles.clone().map(|tile| self.ready.tiles.first_row(tile)) {
                                 let place = (row - top) * k;
                                 pack::steps::<T>(from, row..row + height, block, &mut to[place..place + height * k]);
                             }
@@ -444,11 +458,11 @@ impl Product {
                     Some(g) => (aside + (g.place + left - b.columns_of(&g.panels).start) * size, g.width),
                     None => (c + (top * b.columns + left) * size, b.columns),
                 };
-                for (short, (height, tiles)) in self.tiles.by_height(&tiles).into_iter().enumerate() {
+                for (short, (height, tiles)) in self.ready.tiles.by_height(&tiles).into_iter().enumerate() {
                     if tiles.is_empty() {
                         continue;
                     }
-                    let down = self.tiles.first_row(tiles.start) - top;
+                    let down = self.ready.tiles.first_row(tiles.start) - top;
                     let (a, a_row, a_step, a_tile) = if packs_a && by_steps {
                         (packed_a + down * k * size, 1, height as isize, (height * k) as isize)
                     } else if packs_a {
@@ -474,12 +488,12 @@ impl Product {
                         c_tile: (height * c_row) as isize * bytes,
                         add: (block > 0) as usize,
                         // The next panel of b, divided over the tiles of this one.
-                        ahead: from_b + (b.depth + down / self.tiles.height * k / tiles_here) * width * size,
+                        ahead: from_b + (b.depth + down / self.ready.tiles.height * k / tiles_here) * width * size,
                         ahead_step: (width * size).div_ceil(tiles_here),
                     };
                     // SAFETY: the function reads `height` rows of a per tile and k rows of one or two vectors of b, and writes as many
                     // vectors of each row of c: all within the operands, by the caller's promise, or within our packed numbers and sums.
-                    unsafe { self.loops[short][vectors - 1]((&raw mut call).cast()) };
+                    unsafe { self.ready.loops[short][vectors - 1]((&raw mut call).cast()) };
                 }
                 let Some(g) = group.filter(|g| is_last && g.panels.end == panel + 1) else { continue };
                 let (sums, columns) = (aside + g.place * size, b.columns_of(&g.panels));

@@ -10,7 +10,8 @@ pub use matmul::VectorProduct;
 use crate::kernels::{Function, Kernels};
 use crate::known::Known;
 use crate::nest::{Context, Need};
-use lazuli_kernel::{Arg, Binding, DType, LibraryCall, Result, Shape, Slot, Strides};
+use crate::tile::Words;
+use lazuli_kernel::{Arg, Binding, DType, LibraryCall, Result, Shape, Slot};
 use std::sync::Arc;
 
 /// A library call made ready.
@@ -20,57 +21,62 @@ pub struct Call {
 }
 
 enum Work {
-    Matmul(Box<matmul::Matmul>),
-    Fused(Box<epilogue::Fused>),
-    Sort(sort::Sort),
+    Matmul(matmul::Matmul),
+    Fused(epilogue::Fused),
+    Sort,
 }
 
 impl Call {
     /// For at most so many threads.
-    pub fn new(kernels: &Kernels, call: &LibraryCall, threads: usize) -> Result<Self> {
-        let work = match call {
-            LibraryCall::Matmul { .. } => Work::Matmul(Box::new(matmul::Matmul::new(kernels, call, threads)?)),
-            LibraryCall::Sort { dtype, rows, n, indices, input, output } => {
-                Work::Sort(sort::Sort::new(*dtype, rows, *n, *indices, input, output))
+    pub fn new(kernels: &Kernels, call: &LibraryCall, threads: usize, words: &mut Words) -> Result<Self> {
+        let (work, need) = match call {
+            LibraryCall::Matmul { .. } => {
+                let matmul = matmul::Matmul::new(kernels, call, threads, words)?;
+                let need = matmul.need(call, threads);
+                (Work::Matmul(matmul), need)
             }
+            LibraryCall::Sort { .. } => (Work::Sort, sort::Sort::of(call).need(threads)),
         };
-        Ok(Self::of(work, threads))
+        Ok(Self { work, need })
     }
 
     /// A product with its epilogue.
     pub fn with_epilogue(
         kernels: &Kernels,
         call: &LibraryCall,
-        known: &Known,
+        known: Arc<Known>,
         binding: &Binding,
         threads: usize,
+        words: &mut Words,
     ) -> Result<Self> {
-        let fused = epilogue::Fused::new(kernels, call, known, binding, threads)?;
-        Ok(Self::of(Work::Fused(fused), threads))
+        let fused = epilogue::Fused::new(kernels, call, known, binding, threads, words)?;
+        let need = fused.need(call, threads);
+        Ok(Self { work: Work::Fused(fused), need })
     }
 
-    fn of(work: Work, threads: usize) -> Self {
-        let need = match &work {
-            Work::Matmul(matmul) => matmul.need(threads),
-            Work::Fused(fused) => fused.need(threads),
-            Work::Sort(sort) => sort.need(threads),
-        };
-        Self { work, need }
-    }
-
-    /// Runs it. `address` gives that of a slot.
+    /// Runs it, which was made of this call. `epilogue`: what its epilogue runs on, if it has one. `address` gives that of a slot.
     ///
     /// # Safety
     ///
     /// As for `Launch::run`.
-    pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, cx: &mut Context<'_>) {
+    pub unsafe fn run(
+        &self,
+        call: &LibraryCall,
+        epilogue: Option<&Binding>,
+        words: &[isize],
+        address: &dyn Fn(Slot) -> usize,
+        cx: &mut Context<'_>,
+    ) {
         let each = self.need.each;
         // SAFETY: passed on.
         unsafe {
             match &self.work {
-                Work::Matmul(matmul) => matmul.run(address, None, each, cx),
-                Work::Fused(fused) => fused.run(address, each, cx),
-                Work::Sort(sort) => sort.run(address, each, cx),
+                Work::Matmul(matmul) => matmul.run(call, words, address, None, each, cx),
+                Work::Fused(fused) => {
+                    let binding = epilogue.expect("its step has an epilogue");
+                    fused.run(call, binding, words, address, each, cx)
+                }
+                Work::Sort => sort::Sort::of(call).run(address, each, cx),
             }
         }
     }
@@ -84,28 +90,28 @@ impl Call {
         match &self.work {
             Work::Matmul(matmul) => matmul.functions(),
             Work::Fused(fused) => fused.functions(),
-            Work::Sort(_) => vec![],
+            Work::Sort => vec![],
         }
     }
 }
 
 /// A strided array of a call: byte offset in its slot, strides in elements.
-#[derive(Debug, Clone)]
-struct View {
+#[derive(Debug, Clone, Copy)]
+struct View<'a> {
     slot: Slot,
     offset: usize,
-    strides: Strides,
+    strides: &'a [isize],
     itemsize: usize,
 }
 
-impl View {
-    fn new(arg: &Arg, dtype: DType) -> Self {
+impl<'a> View<'a> {
+    fn new(arg: &'a Arg, dtype: DType) -> Self {
         let itemsize = dtype.itemsize();
-        Self { slot: arg.slot, offset: arg.offset * itemsize, strides: Strides::from_slice(&arg.strides), itemsize }
+        Self { slot: arg.slot, offset: arg.offset * itemsize, strides: &arg.strides, itemsize }
     }
     /// Address of the element at these indices of the first axes, the others 0.
     fn at(&self, base: usize, indices: &[usize]) -> usize {
-        let elements: isize = indices.iter().zip(&self.strides).map(|(&i, &s)| i as isize * s).sum();
+        let elements: isize = indices.iter().zip(self.strides).map(|(&i, &s)| i as isize * s).sum();
         base.wrapping_add(self.offset).wrapping_add_signed(elements * self.itemsize as isize)
     }
 }

@@ -7,23 +7,26 @@ use super::{View, indices};
 use crate::nest::fold::{Element, with_type};
 use crate::nest::{Context, Need, Room, Scratch};
 use half::{bf16, f16};
-use lazuli_kernel::{Arg, DType, Slot};
+use lazuli_kernel::{DType, LibraryCall, Slot};
 
 #[derive(Debug)]
-pub struct Sort {
+pub struct Sort<'a> {
     dtype: DType,
-    rows: Vec<usize>,
+    rows: &'a [usize],
     n: usize,
     positions: bool,
-    input: View,
-    output: View,
+    input: View<'a>,
+    output: View<'a>,
 }
 
-impl Sort {
-    pub fn new(dtype: DType, rows: &[usize], n: usize, positions: bool, input: &Arg, output: &Arg) -> Self {
+impl<'a> Sort<'a> {
+    pub fn of(call: &'a LibraryCall) -> Self {
+        let &LibraryCall::Sort { dtype, ref rows, n, indices: positions, ref input, ref output } = call else {
+            unreachable!("the caller has a sort")
+        };
         let to = if positions { DType::U32 } else { dtype };
         let (input, output) = (View::new(input, dtype), View::new(output, to));
-        Self { dtype, rows: rows.to_vec(), n, positions, input, output }
+        Self { dtype, rows, n, positions, input, output }
     }
 
     /// # Safety
@@ -38,7 +41,7 @@ impl Sort {
         cx.share(self.tasks(cx.threads()), rows, each, &|rows, room| {
             let mut memory = self.memory(room);
             for row in rows {
-                let at = indices(&self.rows, row);
+                let at = indices(self.rows, row);
                 // SAFETY: passed on; each row is one task's.
                 unsafe { self.row(self.input.at(from, &at), self.output.at(to, &at), &mut memory) };
             }
@@ -65,7 +68,7 @@ impl Sort {
     ///
     /// As for [`run`](Self::run): rows of the input and of the output at these addresses.
     unsafe fn row(&self, from: usize, to: usize, [values, keys]: &mut [Scratch<'_>; 2]) {
-        let step = |view: &View| view.strides[self.rows.len()] * view.itemsize as isize;
+        let step = |view: &View<'_>| view.strides[self.rows.len()] * view.itemsize as isize;
         let (read_step, write_step) = (step(&self.input), step(&self.output));
         with_type!(self.dtype, T => {
             // Read whole before anything is written: the output may be the input's memory.

@@ -403,10 +403,28 @@ struct BestOf<T> {
 }
 
 /// The tracker of a combination that tracks a position.
-pub fn best_of(combine: Combine, dtype: DType) -> Box<dyn Best> {
+fn best_of(combine: Combine, dtype: DType) -> Box<dyn Best> {
     let largest = combine == Combine::ArgMax;
     let identity = combine.identity(dtype).bits;
     with_type!(dtype, T => Box::new(BestOf::<T> { largest, identity: <T as Element>::from_bits(identity) }))
+}
+
+/// How the elements of an accumulator are combined.
+pub enum How {
+    Fold(Box<dyn Fold>),
+    Best(Box<dyn Best>),
+}
+
+impl How {
+    pub fn of(combine: Combine, dtype: DType) -> Self {
+        fold_of(combine, dtype).map_or_else(|| How::Best(best_of(combine, dtype)), How::Fold)
+    }
+}
+
+impl Debug for How {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(if matches!(self, How::Fold(_)) { "Fold" } else { "Best" })
+    }
 }
 
 /// Position of a best that has seen nothing.

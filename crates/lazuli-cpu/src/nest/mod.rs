@@ -13,29 +13,20 @@ mod scan;
 mod scatter;
 mod together;
 
+pub use reduce::{Lie, Reduction};
 pub use room::{Context, Need, Pieces, Room, Scratch};
 pub use rows::{Facts, Passes};
 pub use scatter::Onwards;
 pub use together::Launches;
 
 use crate::kernels::{Function, Kernels};
-use crate::known::Known;
-use crate::tile::{Bases, Operand, Tile};
-use lazuli_kernel::{Arg, Kernel, Nest, Result, Scalar, Slot, Strides, Value, small};
-use smallvec::SmallVec;
+use crate::known::{Known, MapKernel};
+use crate::tile::{Bases, Tile, Words, write_numbers};
+use lazuli_kernel::{Arg, Binding, Kernel, Nest, Result, Scalar, Slot, Strides, Value};
 use std::sync::Arc;
 
-/// A launch made ready: functions generated, strides in bytes.
-pub struct Launch {
-    work: Work,
-    /// Slot, and byte within it of the element with all indices 0, of each argument.
-    args: Places,
-    /// Rough cost, in picoseconds.
-    cost: usize,
-    need: Need,
-}
-
-enum Work {
+/// A launch made ready: functions generated, numbers written. What is known of its kernel, the words of the plan and the launch's arguments are there when it runs.
+pub enum Launch {
     /// No point at all.
     Nothing,
     Map(map::Map),
@@ -46,158 +37,130 @@ enum Work {
 }
 
 impl Launch {
-    /// For at most so many threads.
-    pub fn new(
-        kernels: &Kernels,
-        known: &Known,
-        extents: &[usize],
-        args: &[Arg],
-        params: &[Scalar],
-        threads: usize,
-    ) -> Result<Self> {
-        let launch = Bound::new(kernels, known, extents, args, params);
+    /// For at most so many threads. `in_parts`: if it is a map, it will run in parts that others choose.
+    pub fn new(launch: &Bound<'_>, threads: usize, in_parts: bool, words: &mut Words) -> Result<Self> {
         let kernel = launch.kernel;
-        let kept = extents.len() - kernel.reduced() as usize;
-        let work = match &kernel.nest {
-            _ if extents[..kept].contains(&0) => Work::Nothing,
-            Nest::Map { .. } => Work::Map(map::Map::new(&launch)?),
-            Nest::Reduce { accumulators, epilogue, stores, .. } => {
-                Work::Reduce(Box::new(reduce::Reduce::new(&launch, accumulators, epilogue, stores)?))
-            }
-            Nest::Rows { .. } => Work::Rows(Box::new(rows::Rows::new(&launch)?)),
+        let kept = launch.extents.len() - kernel.reduced() as usize;
+        Ok(match &kernel.nest {
+            _ if launch.extents[..kept].contains(&0) => Launch::Nothing,
+            Nest::Map { .. } if in_parts => Launch::Map(map::Map::in_parts(launch, map::streams(launch), words)?),
+            Nest::Map { .. } => Launch::Map(map::Map::new(launch, words)?),
+            Nest::Reduce { .. } => Launch::Reduce(Box::new(reduce::Reduce::new(launch, threads, words)?)),
+            Nest::Rows { .. } => Launch::Rows(Box::new(rows::Rows::new(launch, threads, words)?)),
             Nest::Scan { op, reverse, exclusive, value, store } => {
-                Work::Scan(Box::new(scan::Scan::new(&launch, *op, *reverse, *exclusive, *value, *store)?))
+                Launch::Scan(Box::new(scan::Scan::new(launch, *op, *reverse, *exclusive, *value, *store, words)?))
             }
             &Nest::Scatter { op, target, index, mask, value } => {
                 let update = scatter::Update { op, target, index, mask, value };
-                Work::Scatter(Box::new(scatter::Scatter::new(&launch, update)?))
+                Launch::Scatter(Box::new(scatter::Scatter::new(launch, update, words)?))
             }
-        };
-        let cost = extents.iter().product::<usize>().saturating_mul(cost_per_point(kernel));
-        let need = match &work {
-            Work::Nothing | Work::Map(_) => Need::default(),
-            Work::Reduce(reduce) => reduce.need(threads),
-            Work::Rows(rows) => rows.need(threads),
-            Work::Scan(scan) => scan.need(threads),
-            Work::Scatter(scatter) => scatter.need(threads),
-        };
-        Ok(Self { work, args: places(kernel, args), cost, need })
+        })
     }
 
-    /// The memory that it works in.
-    pub fn need(&self) -> Need {
-        self.need
-    }
-
-    /// The addresses of its arguments. `address` gives that of a slot.
-    pub fn bases(&self, address: &dyn Fn(Slot) -> usize) -> Bases {
-        let mut bases = Bases::with_capacity(self.args.len());
-        for &(slot, offset) in &self.args {
-            bases.push(address(slot).wrapping_add(offset));
+    /// The memory that it works in, on at most so many threads.
+    pub fn need(&self, threads: usize) -> Need {
+        match self {
+            Launch::Nothing | Launch::Map(_) => Need::default(),
+            Launch::Reduce(reduce) => reduce.need(),
+            Launch::Rows(rows) => rows.need(),
+            Launch::Scan(scan) => scan.need(threads),
+            Launch::Scatter(scatter) => scatter.need(threads),
         }
-        bases
-    }
-
-    /// Runs it. `address` gives that of a slot.
-    ///
-    /// # Safety
-    ///
-    /// As for [`run_at`](Self::run_at).
-    pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, cx: &mut Context<'_>) {
-        // SAFETY: passed on.
-        unsafe { self.run_at(&self.bases(address), cx) }
     }
 
     /// Runs it on arguments at these addresses.
     ///
     /// # Safety
     ///
-    /// The launch is of a plan that `Plan::verify` accepted, the addresses are of memory as large as the plan says, and nothing else
-    /// touches it meanwhile but to read what this launch only reads.
-    unsafe fn run_at(&self, bases: &[usize], cx: &mut Context<'_>) {
+    /// The launch is of a plan that `Plan::verify` accepted; `known` is what is known of its kernel, and the words are those that it was made with. The addresses are of memory as
+    /// large as the plan says, and nothing else touches it meanwhile but to read what this launch only reads.
+    pub unsafe fn run(&self, known: &Known, words: &[isize], bases: &[usize], cx: &mut Context<'_>) {
         // SAFETY: passed on.
         unsafe {
-            match &self.work {
-                Work::Nothing => {}
-                Work::Map(map) => map.run(bases, cx),
-                Work::Reduce(reduce) => reduce.run(bases, self.need.each, cx),
-                Work::Rows(rows) => rows.run(bases, self.need.each, cx),
-                Work::Scan(scan) => scan.run(bases, self.need.each, cx),
-                Work::Scatter(scatter) => scatter.run(bases, self.need.each, cx),
+            match self {
+                Launch::Nothing => {}
+                Launch::Map(map) => map.run(&known.map, words, bases, cx),
+                Launch::Reduce(reduce) => reduce.run(words, bases, cx),
+                Launch::Rows(rows) => rows.run(words, bases, cx),
+                Launch::Scan(scan) => scan.run(words, bases, cx),
+                Launch::Scatter(scatter) => scatter.run(words, bases, cx),
             }
         }
     }
 
-    /// What runs, if it is a map.
-    pub fn tile(&self) -> Option<&Tile> {
-        match &self.work {
-            Work::Map(map) => Some(map.tile()),
+    /// What runs in parts, if it is a map that was made for that.
+    pub fn tile<'a>(&self, known: &'a Known, words: &'a [isize]) -> Option<Tile<'a>> {
+        match self {
+            Launch::Map(map) => map.tile(&known.map, words),
             _ => None,
         }
     }
 
     /// The functions it calls.
-    pub fn functions(&self) -> Vec<Arc<Function>> {
-        match &self.work {
-            Work::Nothing => vec![],
-            Work::Map(map) => map.functions(),
-            Work::Reduce(reduce) => reduce.functions(),
-            Work::Rows(rows) => rows.functions(),
-            Work::Scan(scan) => scan.functions(),
-            Work::Scatter(scatter) => scatter.functions(),
+    pub fn functions(&self, known: &Known) -> Vec<Arc<Function>> {
+        let of = |map: &MapKernel| map.generated(false).clone();
+        match self {
+            Launch::Nothing => vec![],
+            Launch::Map(_) => vec![of(&known.map)],
+            Launch::Reduce(reduce) => reduce.maps().map(of).collect(),
+            Launch::Rows(rows) => rows.maps().map(of).collect(),
+            Launch::Scan(scan) => scan.maps().map(of).collect(),
+            Launch::Scatter(scatter) => scatter.maps().map(of).collect(),
         }
     }
 }
 
-/// A launch on its way to being made ready.
-struct Bound<'a> {
-    kernels: &'a Kernels,
-    known: &'a Known,
-    kernel: &'a Kernel,
-    extents: &'a [usize],
-    args: &'a [Arg],
-    params: &'a [Scalar],
+/// The addresses of a launch's arguments. `address` gives that of a slot.
+pub fn bases<'a>(kernel: &Kernel, args: impl IntoIterator<Item = &'a Arg>, address: &dyn Fn(Slot) -> usize) -> Bases {
+    let mut bases = Bases::with_capacity(kernel.operands.len());
+    for (arg, declared) in args.into_iter().zip(&kernel.operands) {
+        bases.push(address(arg.slot).wrapping_add(arg.offset * declared.dtype.itemsize()));
+    }
+    bases
 }
 
-/// Slot, and byte within it of the element with all indices 0, of each argument.
-type Places = SmallVec<[(Slot, usize); 8]>;
-
-fn places(kernel: &Kernel, args: &[Arg]) -> Places {
-    small(args.iter().zip(&kernel.operands).map(|(arg, o)| (arg.slot, arg.offset * o.dtype.itemsize())))
+/// A launch on its way to being made ready.
+#[derive(Clone, Copy)]
+pub struct Bound<'a> {
+    pub kernels: &'a Kernels,
+    pub known: &'a Known,
+    pub kernel: &'a Kernel,
+    pub extents: &'a [usize],
+    pub args: &'a [Arg],
+    pub params: &'a [Scalar],
 }
 
 impl<'a> Bound<'a> {
-    fn new(
-        kernels: &'a Kernels,
-        known: &'a Known,
-        extents: &'a [usize],
-        args: &'a [Arg],
-        params: &'a [Scalar],
-    ) -> Bound<'a> {
+    pub fn new(kernels: &'a Kernels, known: &'a Known, binding: &'a Binding) -> Bound<'a> {
+        let Binding { extents, args, params } = binding;
         Bound { kernels, known, kernel: known.kernel(), extents, args, params }
     }
 
-    /// A map as it is. `stream`: whether it may store past the caches.
-    fn tile(&self, stream: bool) -> Result<Tile> {
-        let operands = self.args.iter().map(Operand::from);
-        Tile::new(self.kernels, &self.known.map, self.extents, operands, self.params, stream)
+    /// Writes its numbers, and behind those of its arguments so many more rows, which are the caller's to fill. Where they begin, and these rows.
+    fn write<'w>(&self, words: &'w mut Words, more: usize) -> (usize, &'w mut [isize]) {
+        write_numbers(words, self.kernel, self.extents, self.args, self.params, more)
     }
 
-    /// The map that writes these values of the body to buffers, all of which have these strides.
-    fn body_tile(&self, values: &[Value], strides: &[isize]) -> Result<Tile> {
-        let (map, operands) = (self.known.body_map(values), self.with_buffers(values.len(), strides));
-        Tile::new(self.kernels, &map, self.extents, operands, self.params, false)
+    /// The map that writes these values of the body to buffers, with its function.
+    fn body_map(&self, values: &[Value]) -> Result<Arc<MapKernel>> {
+        let map = self.known.body_map(values);
+        map.function(self.kernels, false)?;
+        Ok(map)
     }
 
-    /// The launch's operands and so many buffers of these strides.
-    fn with_buffers<'b>(&'b self, n: usize, strides: &'b [isize]) -> impl Iterator<Item = Operand<'b>> {
-        self.args.iter().map(Operand::from).chain(std::iter::repeat_n(Operand { strides, len: 0 }, n))
+    /// The same on numbers of its own, where all buffers have these strides in elements. The map, and where the numbers begin.
+    fn write_body(&self, values: &[Value], strides: &[isize], words: &mut Words) -> Result<(Arc<MapKernel>, usize)> {
+        let (at, rows) = self.write(words, values.len());
+        for (value, row) in values.iter().zip(rows.chunks_exact_mut(strides.len() + 1)) {
+            fill_row(row, strides, self.known.types[value.0 as usize].itemsize());
+        }
+        Ok((self.body_map(values)?, at))
     }
+}
 
-    /// Strides of what has one element.
-    fn no_strides(&self) -> Strides {
-        SmallVec::from_elem(0, self.extents.len())
-    }
+/// Writes the row of a buffer with these strides in elements.
+fn fill_row(row: &mut [isize], strides: &[isize], itemsize: usize) {
+    row.iter_mut().zip(strides).for_each(|(own, s)| *own = s * itemsize as isize);
 }
 
 /// Row-major strides, in elements, of the axes `from..` of a space.

@@ -8,16 +8,13 @@
 mod results;
 mod walk;
 
-use super::fold::{BLOCK, PARTIALS, best_of, fold_of};
+use super::fold::{BLOCK, How, PARTIALS};
 use super::map::run_parallel;
-use super::{Bound, Context, Need, PARALLEL, Pieces, Room, Scratch, cost_per_point, row_strides};
-use crate::kernels::Function;
-use crate::known::MapKernel;
-use crate::tile::{Bases, Part, Tile};
-use lazuli_kernel::{
-    Accumulator, DType, Inner, Inst, Kernel, Nest, Operand, Result, Role, Shape, Store, Value, shape, small,
-};
-use results::{From, How, Results, Shared, State};
+use super::{Bound, Context, Need, PARALLEL, Pieces, Room, Scratch, cost_per_point, fill_row, row_strides};
+use crate::known::{Known, MapKernel};
+use crate::tile::{Bases, Part, Tile, Words};
+use lazuli_kernel::{DType, Inner, Inst, Kernel, Nest, Operand, Result, Role, Shape, Store, Value, shape, small};
+use results::{From, Results, Shared, State};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -28,20 +25,36 @@ const ROWS_BYTES: usize = 16 << 10;
 /// Columns of a tile.
 const COLUMNS: usize = 512;
 
-pub struct Reduce {
+/// What follows from the kernel of a reduction, and from how its operands lie.
+#[derive(Debug)]
+pub struct Reduction {
     /// Fills the buffers, if there are any.
-    body: Option<Tile>,
-    extents: Shape,
+    body: Option<Arc<MapKernel>>,
+    epilogue: MapKernel,
     /// Whether vectors run along a kept axis.
     across: bool,
     /// Of one point, in picoseconds.
     cost: usize,
-    epilogue: Tile,
     /// Number of kept axes.
     kept: usize,
     /// The launch's operands, which come before buffers and results.
     operands: usize,
     accumulators: SmallVec<[State; 1]>,
+}
+
+/// How an operand of a reduction lies: its stride along the last kept axis, and whether its elements can be combined where they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lie {
+    across: Inner,
+    in_place: bool,
+}
+
+pub struct Reduce {
+    made: Arc<Reduction>,
+    /// Where the numbers begin: of the launch's operands and of the epilogue's results. Those of the buffers follow for each run of rows.
+    at: usize,
+    extents: Shape,
+    need: Need,
 }
 
 /// How much there is to reduce.
@@ -53,66 +66,96 @@ struct Size {
     blocks: usize,
 }
 
-impl Reduce {
-    pub fn new(launch: &Bound<'_>, accumulators: &[Accumulator], epilogue: &[Inst], stores: &[Store]) -> Result<Self> {
-        let Bound { kernels, known, kernel, extents, params, .. } = launch;
-        let kept = extents.len() - kernel.reduced() as usize;
-        let across = (kernel.vector_axis as usize) < kept;
+impl Reduction {
+    fn new(known: &Known, lies: &[Lie]) -> Self {
+        let kernel = known.kernel();
+        let Nest::Reduce { accumulators, epilogue, stores, .. } = &kernel.nest else {
+            unreachable!("the caller has a reduction")
+        };
+        let kept = (kernel.rank - kernel.reduced()) as usize;
         let mut values: SmallVec<[Value; 2]> = SmallVec::new();
         let mut states: SmallVec<[State; 1]> = SmallVec::new();
         for a in accumulators {
             let dtype = known.types[a.value.0 as usize];
-            let how = match fold_of(a.combine, dtype) {
-                Some(fold) => How::Fold(fold),
-                None => How::Best(best_of(a.combine, dtype)),
+            let how = How::of(a.combine, dtype);
+            let from = match kernel.body[a.value.0 as usize] {
+                Inst::Load(o) if lies[o as usize].in_place => From::Operand(o as usize),
+                _ => {
+                    values.push(a.value);
+                    From::Buffer(values.len() - 1)
+                }
             };
-            let from = in_place(launch, kept, across, a.value).unwrap_or_else(|| {
-                values.push(a.value);
-                From::Buffer(values.len() - 1)
-            });
             states.push(State { dtype, how, from });
         }
-        let body = match values.is_empty() {
-            true => None,
-            // Their strides are filled in for each run of rows.
-            false => Some(launch.body_tile(&values, &launch.no_strides())?),
+        Self {
+            body: (!values.is_empty()).then(|| known.body_map(&values)),
+            epilogue: MapKernel::new(epilogue_map(kernel, kept, lies, &states, epilogue, stores)),
+            across: (kernel.vector_axis as usize) < kept,
+            cost: cost_per_point(kernel),
+            kept,
+            operands: kernel.operands.len(),
+            accumulators: states,
+        }
+    }
+}
+
+impl Reduce {
+    /// For at most so many threads.
+    pub fn new(launch: &Bound<'_>, threads: usize, words: &mut Words) -> Result<Self> {
+        let Bound { kernels, known, extents, .. } = *launch;
+        let made = known.reductions.get(lies(launch), |lies| Reduction::new(known, lies));
+        if let Some(body) = &made.body {
+            body.function(kernels, false)?;
+        }
+        made.epilogue.function(kernels, false)?;
+        let results = &made.epilogue.kernel.operands[made.operands..];
+        let (at, rows) = launch.write(words, results.len());
+        let strides = shape::row_strides(&extents[..made.kept]);
+        for (result, row) in results.iter().zip(rows.chunks_exact_mut(extents.len() + 1)) {
+            fill_row(row, &strides, result.dtype.itemsize());
+        }
+        let mut reduce = Self { made, at, extents: Shape::from_slice(extents), need: Need::default() };
+        let shared = Room::measure(|room| reduce.results(room));
+        let each = match reduce.made.across {
+            true => Room::measure(|room| reduce.column_memory(room)),
+            false => Room::measure(|room| reduce.row_memory(room)),
         };
-        let map = known.epilogues.get(classes(launch, kept), |classes| {
-            MapKernel::new(epilogue_map(kernel, kept, classes, &states, epilogue, stores))
-        });
-        let mut strides = launch.no_strides();
-        strides[..kept].copy_from_slice(&shape::row_strides(&extents[..kept]));
-        let results = map.kernel.operands.len() - kernel.operands.len();
-        let epilogue = Tile::new(kernels, &map, extents, launch.with_buffers(results, &strides), params, false)?;
-        let (cost, operands, extents) = (cost_per_point(kernel), kernel.operands.len(), Shape::from_slice(extents));
-        Ok(Self { body, extents, across, cost, epilogue, kept, operands, accumulators: states })
+        reduce.need = Need { shared, each, tasks: reduce.tasks(threads).1 };
+        Ok(reduce)
     }
 
-    pub fn functions(&self) -> Vec<Arc<Function>> {
-        self.body.iter().chain([&self.epilogue]).map(|tile| tile.function().clone()).collect()
+    /// The maps that run.
+    pub fn maps(&self) -> impl Iterator<Item = &MapKernel> {
+        self.made.body.as_deref().into_iter().chain([&self.made.epilogue])
+    }
+
+    /// The memory that it works in.
+    pub fn need(&self) -> Need {
+        self.need
     }
 
     /// # Safety
     ///
     /// As for [`Launch::run`](super::Launch::run).
-    pub unsafe fn run(&self, bases: &[usize], each: usize, cx: &mut Context<'_>) {
-        let extents = &self.extents;
+    pub unsafe fn run(&self, words: &[isize], bases: &[usize], cx: &mut Context<'_>) {
+        let Reduction { epilogue, across, kept, accumulators, .. } = &*self.made;
+        let epilogue = Tile::new(epilogue, words, self.at, false);
         let Size { points, n, blocks } = self.size();
         let mut results = self.results(cx.room());
         if n == 0 {
-            for (state, result) in self.accumulators.iter().zip(&mut results) {
+            for (state, result) in accumulators.iter().zip(&mut results) {
                 state.begin(result, 0, points);
             }
         } else {
             let shared: SmallVec<[Shared; 2]> = small(results.iter_mut().map(Results::shared));
             // SAFETY: passed on; the tasks below write disjoint ranges of the results.
             unsafe {
-                match self.across {
-                    true => self.columns(bases, &shared, each, cx),
-                    false => self.rows(bases, &shared, each, cx),
+                match across {
+                    true => self.columns(words, bases, &shared, cx),
+                    false => self.rows(words, bases, &shared, cx),
                 }
             }
-            for (state, result) in self.accumulators.iter().zip(&mut results) {
+            for (state, result) in accumulators.iter().zip(&mut results) {
                 state.fold_blocks(result, points, blocks);
             }
         }
@@ -124,24 +167,14 @@ impl Reduce {
             all.push(result.values.address());
             all.extend(result.positions.as_mut().map(Scratch::address));
         }
-        let mut part = Part::all(extents);
-        part.count[self.kept..].fill(1);
+        let mut part = Part::all(&self.extents);
+        part.count[*kept..].fill(1);
         // SAFETY: the launch's own operands are valid by the caller's promise; the results hold an element for every kept point.
-        unsafe { run_parallel(&self.epilogue, &all, &part, cx) };
-    }
-
-    /// The memory that it works in on at most so many threads.
-    pub fn need(&self, threads: usize) -> Need {
-        let shared = Room::measure(|room| self.results(room));
-        let each = match self.across {
-            true => Room::measure(|room| self.column_memory(room)),
-            false => Room::measure(|room| self.row_memory(room)),
-        };
-        Need { shared, each, tasks: self.tasks(threads).1 }
+        unsafe { run_parallel(&epilogue, &all, &part, cx) };
     }
 
     fn size(&self) -> Size {
-        let (kept, reduced) = self.extents.split_at(self.kept);
+        let (kept, reduced) = self.extents.split_at(self.made.kept);
         let n: usize = reduced.iter().product();
         Size { points: kept.iter().product(), n, blocks: n.div_ceil(BLOCK).max(1) }
     }
@@ -149,11 +182,11 @@ impl Reduce {
     /// Units of work, and how many tasks they make on so many threads.
     fn tasks(&self, threads: usize) -> (usize, usize) {
         let Size { points, n, blocks } = self.size();
-        let (units, each) = match self.across {
+        let (units, each) = match self.made.across {
             true => (points / self.columns_of_all() * self.tiles() * blocks, BLOCK.min(n) * self.width()),
             false => (points * blocks, n / blocks),
         };
-        let tasks = match units.saturating_mul(each).saturating_mul(self.cost) {
+        let tasks = match units.saturating_mul(each).saturating_mul(self.made.cost) {
             0..PARALLEL => 1,
             cost => (cost / PARALLEL).clamp(threads, 8 * threads),
         };
@@ -162,7 +195,7 @@ impl Reduce {
 
     fn results<'m>(&self, room: &mut Room<'m>) -> SmallVec<[Results<'m>; 2]> {
         let Size { points, blocks, .. } = self.size();
-        small(self.accumulators.iter().map(|state| Results::new(room, state, points.saturating_mul(blocks))))
+        small(self.made.accumulators.iter().map(|state| Results::new(room, state, points.saturating_mul(blocks))))
     }
 
     fn buffers<'m>(&self, room: &mut Room<'m>, elements: usize) -> Pieces<'m> {
@@ -172,7 +205,7 @@ impl Reduce {
     /// Short rows of neighbouring results that share a buffer.
     fn rows_together(&self) -> usize {
         let Size { n, blocks, .. } = self.size();
-        match self.extents[..self.kept].last() {
+        match self.extents[..self.made.kept].last() {
             Some(&last) if blocks == 1 => (BLOCK / n.max(1)).clamp(1, last.max(1)),
             _ => 1,
         }
@@ -186,7 +219,7 @@ impl Reduce {
 
     /// Extent of the last kept axis.
     fn columns_of_all(&self) -> usize {
-        self.extents[self.kept - 1]
+        self.extents[self.made.kept - 1]
     }
 
     /// Columns of a tile.
@@ -200,7 +233,7 @@ impl Reduce {
 
     /// Rows of a buffer of columns.
     fn height(&self) -> usize {
-        let largest = self.accumulators.iter().map(|s| s.dtype.itemsize()).max().unwrap_or(8);
+        let largest = self.made.accumulators.iter().map(|s| s.dtype.itemsize()).max().unwrap_or(8);
         (ROWS_BYTES / (self.width() * largest)).clamp(1, PARTIALS)
     }
 
@@ -208,23 +241,25 @@ impl Reduce {
     fn column_memory<'m>(&self, room: &mut Room<'m>) -> [Pieces<'m>; 2] {
         let width = self.width();
         let buffers = self.buffers(room, self.height() * width);
-        [buffers, small(self.accumulators.iter().map(|state| room.take(PARTIALS * width, state.dtype)))]
+        [buffers, small(self.made.accumulators.iter().map(|state| room.take(PARTIALS * width, state.dtype)))]
     }
 
     /// The accumulators that have a buffer, in the order of those.
     fn buffered(&self) -> impl Iterator<Item = &State> {
-        self.accumulators.iter().filter(|s| matches!(s.from, From::Buffer(_)))
+        self.made.accumulators.iter().filter(|s| matches!(s.from, From::Buffer(_)))
     }
 
-    /// The body's strides with those of the buffers, in elements per axis.
-    fn body_strides(&self, body: &Tile, buffer: &[isize]) -> Vec<isize> {
-        let mut strides = body.strides().to_vec();
-        let rank = buffer.len();
-        for (a, state) in self.buffered().enumerate() {
-            let own = &mut strides[(self.operands + a) * rank..][..rank];
-            own.iter_mut().zip(buffer).for_each(|(s, &b)| *s = b * state.dtype.itemsize() as isize);
+    /// The body, if there are buffers, and the rows of its operands; those of the buffers have these strides in elements.
+    fn body<'w>(&'w self, words: &'w [isize], strides: &[isize]) -> Option<(Tile<'w>, Vec<isize>)> {
+        let tile = Tile::new(self.made.body.as_ref()?, words, self.at, false);
+        let width = strides.len() + 1;
+        let mut rows = tile.rows(self.made.operands).to_vec();
+        let first = rows.len();
+        rows.resize(first + self.buffered().count() * width, 0);
+        for (state, row) in self.buffered().zip(rows[first..].chunks_exact_mut(width)) {
+            fill_row(row, strides, state.dtype.itemsize());
         }
-        strides
+        Some((tile, rows))
     }
 
     /// Addresses for the body, such that the element at linear position `at` of the buffers' layout is their first.
@@ -237,43 +272,40 @@ impl Reduce {
     }
 }
 
-/// The operand that a value is loaded from, if it lies as its buffer would: contiguous along all reduced axes or (`across`) along the last kept one.
-fn in_place(launch: &Bound<'_>, kept: usize, across: bool, value: Value) -> Option<From> {
-    let Inst::Load(o) = launch.kernel.body[value.0 as usize] else { return None };
-    let dtype = launch.kernel.operands[o as usize].dtype;
-    let strides = launch.args[o as usize].strides.as_slice();
-    let extents = launch.extents;
+/// How the launch's operands lie.
+fn lies(launch: &Bound<'_>) -> SmallVec<[Lie; 8]> {
+    let Bound { kernel, extents, .. } = *launch;
+    let kept = extents.len() - kernel.reduced() as usize;
+    let across = (kernel.vector_axis as usize) < kept;
     let dense = row_strides(extents, kept);
-    let lies_well = match across {
-        true => strides[kept - 1] == 1,
-        false => (0..dense.len()).all(|a| extents[kept + a] == 1 || strides[kept + a] == dense[a]),
-    };
-    // A bool in memory may be any byte.
-    let size = dtype.itemsize() as isize;
-    (lies_well && dtype != DType::Bool).then(|| From::Operand(o as usize, small(strides.iter().map(|s| s * size))))
-}
-
-/// The stride classes of the launch's operands along the last kept axis.
-fn classes(launch: &Bound<'_>, kept: usize) -> SmallVec<[Inner; 8]> {
-    let args = launch.args.iter().zip(&launch.kernel.operands);
-    small(args.map(|(arg, declared)| match (kept, arg.strides.get(kept.saturating_sub(1))) {
-        (0, _) | (_, Some(1) | None) => Inner::Unit,
-        (_, Some(0)) if declared.role == Role::In => Inner::Broadcast,
-        _ => Inner::Strided,
+    small(launch.args.iter().zip(&kernel.operands).map(|(arg, declared)| {
+        let strides = arg.strides.as_slice();
+        // As a buffer would: contiguous along all reduced axes, or along the last kept one.
+        let lies_well = match across {
+            true => strides[kept - 1] == 1,
+            false => (0..dense.len()).all(|a| extents[kept + a] == 1 || strides[kept + a] == dense[a]),
+        };
+        let class = match (kept, strides.get(kept.saturating_sub(1))) {
+            (0, _) | (_, Some(1) | None) => Inner::Unit,
+            (_, Some(0)) if declared.role == Role::In => Inner::Broadcast,
+            _ => Inner::Strided,
+        };
+        // A bool in memory may be any byte.
+        Lie { across: class, in_place: lies_well && declared.dtype != DType::Bool }
     }))
 }
 
-/// The map that turns results into what is stored, for operands of these classes: an operand for each `Reduced` and `ReducedIndex` after the kernel's own.
+/// The map that turns results into what is stored, for operands that lie so: an operand for each `Reduced` and `ReducedIndex` after the kernel's own.
 fn epilogue_map(
     kernel: &Kernel,
     kept: usize,
-    classes: &[Inner],
+    lies: &[Lie],
     states: &[State],
     epilogue: &[Inst],
     stores: &[Store],
 ) -> Kernel {
-    let own = kernel.operands.iter().zip(classes);
-    let mut operands: Vec<Operand> = own.map(|(&operand, &inner)| Operand { inner, ..operand }).collect();
+    let own = kernel.operands.iter().zip(lies);
+    let mut operands: Vec<Operand> = own.map(|(&operand, lie)| Operand { inner: lie.across, ..operand }).collect();
     // Numbers of the operands that hold each accumulator's results.
     let mut places = Vec::with_capacity(states.len());
     for state in states {

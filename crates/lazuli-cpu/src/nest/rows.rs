@@ -7,15 +7,14 @@
 
 mod passes;
 
-use super::fold::{BLOCK, Best, Bytes, Fold, PARTIALS, best_of, fold_of};
-use super::map::STREAM_BYTES;
+use super::fold::{BLOCK, Bytes, Fold, How, PARTIALS};
+use super::map::is_much;
 use super::reduce::halve;
-use super::{Bound, Context, Need, PARALLEL, Pieces, Room, Scratch, cost_per_point, row_strides};
-use crate::kernels::Function;
-use crate::tile::{Bases, Operand, Part, Tile};
-use lazuli_kernel::{Arg, DType, Inner, Nest, Result, small};
-use passes::plan;
-use passes::{Fact, Source};
+use super::{Bound, Context, Need, PARALLEL, Pieces, Room, Scratch, fill_row, row_strides};
+use crate::known::MapKernel;
+use crate::tile::{Bases, Part, Tile, Words};
+use lazuli_kernel::{Arg, DType, Inner, Nest, Result, Shape, Strides, small};
+use passes::{Fact, Map, Source, plan};
 pub use passes::{Facts, Passes};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -30,51 +29,17 @@ const LEAST_ACROSS: usize = 64;
 const SHORT: usize = 16;
 
 pub struct Rows {
-    passes: Vec<Pass>,
-    epilogue: Option<Map>,
-    accumulators: SmallVec<[State; 2]>,
-    buffers: SmallVec<[DType; 8]>,
-    scalars: SmallVec<[DType; 8]>,
-    extents: SmallVec<[usize; 4]>,
-    /// Number of kept axes.
-    kept: usize,
+    made: Arc<Passes>,
+    /// Where the numbers begin.
+    at: usize,
+    extents: Shape,
     /// Elements of a row.
     n: usize,
     /// Rows that one go takes at most, neighbours along the last kept axis.
     together: usize,
-    /// Whether vectors run along the last kept axis.
-    across: bool,
-    /// Of all passes at one point, in picoseconds.
-    cost: usize,
-}
-
-struct Pass {
-    scalars: Option<Map>,
-    points: Option<Map>,
-    /// Accumulators whose elements lie in an operand, and in a buffer.
-    direct: SmallVec<[usize; 2]>,
-    buffered: SmallVec<[usize; 2]>,
-}
-
-struct Map {
-    tile: Tile,
-    sources: SmallVec<[Source; 4]>,
-}
-
-struct State {
-    dtype: DType,
-    how: How,
-    /// Where its elements are.
-    elements: Source,
-    /// Bytes between rows there.
-    pitch: isize,
-    /// Bytes along each axis, where they are in an operand.
-    strides: SmallVec<[isize; 4]>,
-}
-
-enum How {
-    Fold(Box<dyn Fold>),
-    Best(Box<dyn Best>),
+    /// Whether what the last pass stores goes past the caches.
+    streams: bool,
+    need: Need,
 }
 
 /// The class of a stride, `Unit` where there is none.
@@ -87,9 +52,10 @@ fn class(stride: Option<&isize>) -> Inner {
 }
 
 impl Rows {
-    pub fn new(launch: &Bound<'_>) -> Result<Self> {
-        let Bound { known, kernel, extents, args, .. } = launch;
-        let Nest::Rows { accumulators, stores, .. } = &kernel.nest else { unreachable!("the caller has rows") };
+    /// For at most so many threads.
+    pub fn new(launch: &Bound<'_>, threads: usize, words: &mut Words) -> Result<Self> {
+        let Bound { kernels, known, kernel, extents, args, .. } = *launch;
+        let Nest::Rows { stores, .. } = &kernel.nest else { unreachable!("the caller has rows") };
         let kept = extents.len() - kernel.reduced() as usize;
         let n: usize = extents[kept..].iter().product();
         // Short rows side by side as well: their elements are gathered once, and then fill whole vectors.
@@ -97,129 +63,101 @@ impl Rows {
         let across = is_short || (kernel.vector_axis as usize) < kept;
         let vector_axis = if across { kept - 1 } else { kernel.vector_axis as usize };
         let dense = row_strides(extents, kept);
-        // A bool in memory may be any byte.
+        // Bytes of the operands that move along a row.
+        let mut moving = 0;
         let fact = |(o, d): (&Arg, &lazuli_kernel::Operand)| {
             let own = &o.strides[kept..];
             let fits = (0..dense.len()).all(|a| extents[kept + a] == 1 || own[a] == dense[a]);
+            if own.iter().any(|&s| s != 0) {
+                moving += d.dtype.itemsize();
+            }
             Fact {
-                stands: (kept..extents.len()).all(|a| extents[a] <= 1 || o.strides[a] == 0),
+                stands: (0..dense.len()).all(|a| extents[kept + a] <= 1 || own[a] == 0),
+                // A bool in memory may be any byte.
                 contiguous: !across && fits && d.dtype != DType::Bool,
                 along: class(o.strides.get(vector_axis)),
                 across: class(o.strides.get(kept.saturating_sub(1))),
             }
         };
         let facts = Facts { vector_axis, operands: small(args.iter().zip(&kernel.operands).map(fact)) };
-        let planned = known.passes.get(facts, |facts| plan(kernel, facts));
-        let Passes { passes, epilogue, buffers, scalars, elements } = &*planned;
-        let moves = |o: &usize| (kept..extents.len()).any(|a| args[*o].strides[a] != 0);
-        let own = (0..args.len()).filter(moves).map(|o| kernel.operands[o].dtype.itemsize());
-        let bytes: usize = own.chain(buffers.iter().map(|d| d.itemsize())).sum::<usize>().max(1);
+        let made = known.passes.get(facts, |facts| plan(kernel, facts));
+        let bytes = made.buffers.iter().fold(moving, |sum, d| sum + d.itemsize()).max(1);
         let (budget, least) = if across { (ACROSS_BYTES, LEAST_ACROSS) } else { (ROWS_BYTES, 1) };
         let last = if kept == 0 { 1 } else { extents[kept - 1] };
         let together = (budget / bytes.saturating_mul(n.max(1))).max(least).clamp(1, last.max(1));
 
-        let layout = Layout { extents, kept, across, together, n };
-        let (of_points, of_rows) = (layout.points(), layout.rows());
-        let types = &known.types;
-        let state = |(a, &elements): (&lazuli_kernel::Accumulator, &Source)| {
-            let dtype = types[a.value.0 as usize];
-            let how = match fold_of(a.combine, dtype) {
-                Some(fold) => How::Fold(fold),
-                None => How::Best(best_of(a.combine, dtype)),
-            };
-            let size = dtype.itemsize() as isize;
-            let strides: SmallVec<[isize; 4]> = match elements {
-                Source::Launch(o) => small(args[o as usize].strides.iter().map(|s| s * size)),
-                _ => small(of_points.iter().map(|s| s * size)),
-            };
-            State { dtype, how, elements, pitch: if kept > 0 { strides[kept - 1] } else { 0 }, strides }
-        };
-        let accumulators: SmallVec<[State; 2]> = small(accumulators.iter().zip(elements).map(state));
-        let written: usize = stores.iter().map(|s| kernel.operands[s.operand as usize].dtype.itemsize()).sum();
-        let stream = extents.iter().product::<usize>().saturating_mul(written) >= STREAM_BYTES;
-        let bind = |map: &Option<passes::Map>, stream: bool| -> Result<Option<Map>> {
-            let Some(map) = map else { return Ok(None) };
-            let operand = |source: &Source| match *source {
-                Source::Launch(o) => (&args[o as usize]).into(),
-                Source::Buffer(_) => Operand { strides: &of_points, len: 0 },
-                _ => Operand { strides: &of_rows, len: 0 },
-            };
-            let operands = map.sources.iter().map(operand);
-            let tile = Tile::new(launch.kernels, &map.kernel, extents, operands, launch.params, stream)?;
-            Ok(Some(Map { tile, sources: SmallVec::from_slice(&map.sources) }))
-        };
-        let mut ready: Vec<Pass> = Vec::with_capacity(passes.len());
-        for (i, pass) in passes.iter().enumerate() {
-            let is_direct = |a: &usize| matches!(accumulators[*a].elements, Source::Launch(_));
-            let of = |direct: bool| small(pass.accumulators.iter().copied().filter(|a| is_direct(a) == direct));
-            let (direct, buffered): (SmallVec<[usize; 2]>, SmallVec<[usize; 2]>) = (of(true), of(false));
-            // Not what is in a buffer: that is read again at once.
-            let points = bind(&pass.points, stream && i + 1 == passes.len() && buffered.is_empty())?;
-            ready.push(Pass { scalars: bind(&pass.scalars, false)?, points, direct, buffered });
+        let (at, rows) = launch.write(words, made.own.len());
+        let layout = Layout { extents, dense: &dense, across, together, n };
+        for (own, row) in made.own.iter().zip(rows.chunks_exact_mut(extents.len() + 1)) {
+            fill_row(row, &if own.of_points { layout.points() } else { layout.rows() }, own.itemsize);
         }
-        let epilogue = bind(epilogue, false)?;
-        let maps = ready.iter().filter_map(|p| p.points.as_ref()).map(|m| cost_per_point(m.tile.kernel()));
-        let cost = maps.sum::<usize>() + 200 * accumulators.len();
-        Ok(Self {
-            passes: ready,
-            epilogue,
-            accumulators,
-            buffers: SmallVec::from_slice(buffers),
-            scalars: SmallVec::from_slice(scalars),
-            extents: (*extents).into(),
-            kept,
-            n,
-            together,
-            across,
-            cost,
-        })
+        for map in made.maps() {
+            map.kernel.function(kernels, false)?;
+        }
+        let written: usize = stores.iter().map(|s| kernel.operands[s.operand as usize].dtype.itemsize()).sum();
+        // Not what is in a buffer: that is read again at once.
+        let last = made.passes.last().filter(|pass| pass.buffered.is_empty()).and_then(|pass| pass.points.as_ref());
+        let streams = match last {
+            Some(map) if is_much(extents.iter().product(), written) => {
+                map.kernel.function(kernels, true).map(|_| true)?
+            }
+            _ => false,
+        };
+        let extents = Shape::from_slice(extents);
+        let mut rows = Self { made, at, extents, n, together, streams, need: Need::default() };
+        let each = Room::measure(|room| {
+            rows.sizes().for_each(|(elements, dtype)| {
+                room.take(elements, dtype);
+            })
+        });
+        rows.need = Need { shared: 0, each, tasks: rows.tasks(threads) };
+        Ok(rows)
     }
 
-    pub fn functions(&self) -> Vec<Arc<Function>> {
-        let of_pass =
-            |p: &Pass| [&p.scalars, &p.points].into_iter().flatten().map(|m| m.tile.function().clone()).collect();
-        let maps = self.passes.iter().flat_map(|p| -> Vec<Arc<Function>> { of_pass(p) });
-        maps.chain(self.epilogue.iter().map(|m| m.tile.function().clone())).collect()
+    /// The maps that run.
+    pub fn maps(&self) -> impl Iterator<Item = &MapKernel> {
+        self.made.maps().map(|map| &map.kernel)
+    }
+
+    /// The memory that it works in.
+    pub fn need(&self) -> Need {
+        self.need
     }
 
     /// # Safety
     ///
     /// As for [`Launch::run`](super::Launch::run).
-    pub unsafe fn run(&self, bases: &[usize], each: usize, cx: &mut Context<'_>) {
+    pub unsafe fn run(&self, words: &[isize], bases: &[usize], cx: &mut Context<'_>) {
+        let Passes { kept, across, .. } = *self.made;
         let (last, outer) = self.last_and_outer();
         let (rows, tasks) = (last * outer, self.tasks(cx.threads()));
         // Fewer rows in one go where there would be too few goes for the threads.
-        let least = if self.across { LEAST_ACROSS.min(self.together) } else { 1 };
+        let least = if across { LEAST_ACROSS.min(self.together) } else { 1 };
         let together = if tasks > 1 { self.together.min(rows / tasks).max(least) } else { self.together };
         let goes = last.div_ceil(together);
-        cx.share(tasks, outer * goes, each, &|units, room| {
+        cx.share(tasks, outer * goes, self.need.each, &|units, room| {
             let mut memory = Memory::new(self, room);
             for unit in units {
                 let (point, start) = (unit / goes, unit % goes * together);
                 let mut part = Part::all(&self.extents);
                 let mut rest = point;
-                for axis in (0..self.kept.saturating_sub(1)).rev() {
+                for axis in (0..kept.saturating_sub(1)).rev() {
                     (part.start[axis], part.count[axis]) = (rest % self.extents[axis], 1);
                     rest /= self.extents[axis];
                 }
                 let count = together.min(last - start);
-                if self.kept > 0 {
-                    (part.start[self.kept - 1], part.count[self.kept - 1]) = (start, count);
+                if kept > 0 {
+                    (part.start[kept - 1], part.count[kept - 1]) = (start, count);
                 }
                 // SAFETY: passed on; units are disjoint sets of rows, and rows are independent of one another.
-                unsafe { self.unit(bases, &part, count, &mut memory) };
+                unsafe { self.unit(words, bases, &part, count, &mut memory) };
             }
         });
     }
 
-    /// The memory that it works in on at most so many threads.
-    pub fn need(&self, threads: usize) -> Need {
-        Need { shared: 0, each: Room::measure(|room| Memory::new(self, room)), tasks: self.tasks(threads) }
-    }
-
     /// Extent of the last kept axis, and points of those before.
     fn last_and_outer(&self) -> (usize, usize) {
-        match self.extents[..self.kept].split_last() {
+        match self.extents[..self.made.kept].split_last() {
             Some((&last, outer)) => (last, outer.iter().product()),
             None => (1, 1),
         }
@@ -228,7 +166,7 @@ impl Rows {
     fn tasks(&self, threads: usize) -> usize {
         let (last, outer) = self.last_and_outer();
         let rows = last * outer;
-        match rows.saturating_mul(self.n.max(1)).saturating_mul(self.cost) {
+        match rows.saturating_mul(self.n.max(1)).saturating_mul(self.made.cost) {
             0..PARALLEL => 1,
             cost => (cost / PARALLEL).clamp(threads, 8 * threads).min(rows),
         }
@@ -239,33 +177,34 @@ impl Rows {
     /// # Safety
     ///
     /// As for [`run`](Self::run); nobody else works on these rows.
-    unsafe fn unit(&self, bases: &[usize], part: &Part, count: usize, memory: &mut Memory<'_>) {
+    unsafe fn unit(&self, words: &[isize], bases: &[usize], part: &Part, count: usize, memory: &mut Memory<'_>) {
+        let Passes { passes, epilogue, kept, .. } = &*self.made;
         let mut over_rows = part.clone();
-        over_rows.count[self.kept..].fill(1);
+        over_rows.count[*kept..].fill(1);
         // Rows without elements have nothing to compute at points, nor memory to load from.
         let has_points = self.n > 0;
-        for pass in &self.passes {
+        for (i, pass) in passes.iter().enumerate() {
             if let Some(map) = pass.scalars.as_ref().filter(|_| has_points) {
                 // SAFETY: passed on; the scalars have a place for each row of the part.
-                unsafe { map.run(self, bases, &over_rows, memory) };
+                unsafe { self.map(map, false, words, bases, &over_rows, memory) };
             }
             // What is combined as it lies in an operand goes first: the last pass may store over that.
             for &a in &pass.direct {
                 // SAFETY: passed on.
-                unsafe { self.combine(a, bases, part, count, memory) };
+                unsafe { self.combine(a, words, bases, part, count, memory) };
             }
             if let Some(map) = pass.points.as_ref().filter(|_| has_points) {
                 // SAFETY: passed on; the buffers have a place for each point of the part.
-                unsafe { map.run(self, bases, part, memory) };
+                unsafe { self.map(map, self.streams && i + 1 == passes.len(), words, bases, part, memory) };
             }
             for &a in &pass.buffered {
                 // SAFETY: passed on.
-                unsafe { self.combine(a, bases, part, count, memory) };
+                unsafe { self.combine(a, words, bases, part, count, memory) };
             }
         }
-        if let Some(map) = &self.epilogue {
+        if let Some(map) = epilogue {
             // SAFETY: as above.
-            unsafe { map.run(self, bases, &over_rows, memory) };
+            unsafe { self.map(map, false, words, bases, &over_rows, memory) };
         }
     }
 
@@ -274,17 +213,28 @@ impl Rows {
     /// # Safety
     ///
     /// As for [`unit`](Self::unit); the elements are there.
-    unsafe fn combine(&self, a: usize, bases: &[usize], part: &Part, count: usize, memory: &mut Memory<'_>) {
-        let (state, n) = (&self.accumulators[a], self.n);
+    unsafe fn combine(
+        &self,
+        a: usize,
+        words: &[isize],
+        bases: &[usize],
+        part: &Part,
+        count: usize,
+        memory: &mut Memory<'_>,
+    ) {
+        let Passes { kept, across, .. } = *self.made;
+        let (state, n) = (&self.made.accumulators[a], self.n);
         let size = state.dtype.itemsize();
+        let strides = self.strides(state.array, words);
+        let pitch = if kept > 0 { strides[kept - 1] } else { 0 };
         let elements = match state.elements {
-            Source::Buffer(b) => memory.buffers[b as usize].address(),
-            _ if self.kept == 0 => bases[state.operand()],
-            _ => {
-                let strides = &state.strides;
-                let at = part.start.iter().zip(strides).map(|(&i, &s)| (i as isize).wrapping_mul(s)).sum();
-                bases[state.operand()].wrapping_add_signed(at)
+            Source::Launch(o) => {
+                let starts = part.start[..kept].iter().zip(strides);
+                let at = starts.map(|(&i, &s)| (i as isize).wrapping_mul(s)).sum();
+                bases[o as usize].wrapping_add_signed(at)
             }
+            Source::Buffer(b) => memory.buffers[b as usize].address(),
+            _ => unreachable!("elements are in an operand or in a buffer"),
         };
         // SAFETY: elements of the rows at hand: in a buffer of ours, or of an operand that is read at each of their points, which the plan's verifier
         // proved to be within its slot. Nothing is written there meanwhile.
@@ -297,14 +247,14 @@ impl Rows {
                 let values = results.values.bytes_mut(0, count * size);
                 let positions = results.positions.bytes_mut(0, 8 * count).of_mut::<i64>();
                 best.fill_identity(values, positions);
-                match self.across {
+                match across {
                     true => (0..n).for_each(|i| {
                         let row = at((i * self.together * size) as isize, count);
                         best.update_each(values, positions, row, i as i64);
                     }),
                     false => (0..count).for_each(|row| {
                         let (value, position) = (values.range_mut(row * size, size), &mut positions[row]);
-                        best.update(value, position, at(row as isize * state.pitch, n), 0);
+                        best.update(value, position, at(row as isize * pitch, n), 0);
                     }),
                 }
                 if n == 0 {
@@ -317,7 +267,7 @@ impl Rows {
                 for block in 0..blocks {
                     let (first, elements) = (block * BLOCK, BLOCK.min(n - block * BLOCK));
                     let totals = results.values.bytes_mut(block * self.together * size, count * size);
-                    if self.across {
+                    if across {
                         let width = self.together * size;
                         let partials = memory.partials.as_mut().expect("rows side by side have partials");
                         fold.fill_identity(partials.bytes_mut(0, PARTIALS.min(elements) * width));
@@ -328,11 +278,11 @@ impl Rows {
                         }
                         halve(&**fold, partials, PARTIALS.min(elements), width);
                         totals.copy_from(partials.bytes(0, count * size));
-                    } else if blocks == 1 && state.pitch == (n * size) as isize {
+                    } else if blocks == 1 && pitch == (n * size) as isize {
                         fold.rows(totals, at(0, count * n), n);
                     } else {
                         for row in 0..count {
-                            let here = at(row as isize * state.pitch + (first * size) as isize, elements);
+                            let here = at(row as isize * pitch + (first * size) as isize, elements);
                             fold.rows(totals.range_mut(row * size, size), here, elements);
                         }
                     }
@@ -340,6 +290,65 @@ impl Rows {
                 fold_blocks(&**fold, &mut results.values, blocks, self.together * size);
             }
         }
+    }
+
+    /// Bytes between neighbours of an array along each axis.
+    fn strides<'w>(&self, array: u32, words: &'w [isize]) -> &'w [isize] {
+        let rank = self.extents.len();
+        let rows = self.at + rank + self.made.params;
+        &words[rows + array as usize * (rank + 1)..][..rank]
+    }
+
+    /// Runs a map of the passes over a part.
+    ///
+    /// # Safety
+    ///
+    /// As for [`unit`](Self::unit); the memory has a place for each point of the part.
+    unsafe fn map(
+        &self,
+        map: &Map,
+        streams: bool,
+        words: &[isize],
+        bases: &[usize],
+        part: &Part,
+        memory: &mut Memory<'_>,
+    ) {
+        let Passes { kept, across, buffers, scalars, accumulators, .. } = &*self.made;
+        let start = if *kept > 0 { part.start[kept - 1] } else { 0 };
+        let address = |&source: &Source| match source {
+            Source::Launch(o) => bases[o as usize],
+            Source::Buffer(b) => {
+                let row = if *across { 1 } else { self.n } * buffers[b as usize].itemsize();
+                memory.buffers[b as usize].address().wrapping_sub(start * row)
+            }
+            Source::Result(a) => {
+                let size = accumulators[a as usize].dtype.itemsize();
+                memory.results[a as usize].values.address().wrapping_sub(start * size)
+            }
+            Source::Position(a) => memory.results[a as usize].positions.address().wrapping_sub(start * 8),
+            Source::Scalar(s) => {
+                let size = scalars[s as usize].itemsize();
+                memory.scalars[s as usize].address().wrapping_sub(start * size)
+            }
+        };
+        let all: Bases = small(map.sources.iter().map(address));
+        let tile = Tile::new(&map.kernel, words, self.at, streams).with_sources(&map.arrays);
+        // SAFETY: passed on. Addresses of our own memory are such that the first row of the part is the first there.
+        unsafe { tile.run(&all, part) };
+    }
+
+    /// Elements of all that a task works in, in the order of [`Memory`].
+    fn sizes(&self) -> impl Iterator<Item = (usize, DType)> {
+        let (Passes { buffers, scalars, accumulators, across, .. }, together) = (&*self.made, self.together);
+        let blocks = self.n.div_ceil(BLOCK).max(1);
+        let results = accumulators.iter().flat_map(move |a| {
+            let positions = if matches!(a.how, How::Best(_)) { together } else { 0 };
+            [(together.saturating_mul(blocks), a.dtype), (positions, DType::I64)]
+        });
+        let largest = accumulators.iter().map(|a| a.dtype.itemsize()).max().unwrap_or(1);
+        let partials = across.then_some((PARTIALS * together * largest, DType::U8));
+        let buffers = buffers.iter().map(move |&d| (together.saturating_mul(self.n), d));
+        buffers.chain(scalars.iter().map(move |&d| (together, d))).chain(results).chain(partials)
     }
 }
 
@@ -363,69 +372,35 @@ fn fold_blocks(fold: &dyn Fold, totals: &mut Scratch<'_>, blocks: usize, size: u
     }
 }
 
-impl State {
-    fn operand(&self) -> usize {
-        match self.elements {
-            Source::Launch(o) => o as usize,
-            _ => unreachable!("elements are in an operand or in a buffer"),
-        }
-    }
-}
-
-impl Map {
-    /// # Safety
-    ///
-    /// As for [`Tile::run`]; the memory has a place for each point of the part.
-    unsafe fn run(&self, rows: &Rows, bases: &[usize], part: &Part, memory: &mut Memory<'_>) {
-        let start = if rows.kept > 0 { part.start[rows.kept - 1] } else { 0 };
-        let address = |&source: &Source| match source {
-            Source::Launch(o) => bases[o as usize],
-            Source::Buffer(b) => {
-                let row = if rows.across { 1 } else { rows.n } * rows.buffers[b as usize].itemsize();
-                memory.buffers[b as usize].address().wrapping_sub(start * row)
-            }
-            Source::Result(a) => {
-                let size = rows.accumulators[a as usize].dtype.itemsize();
-                memory.results[a as usize].values.address().wrapping_sub(start * size)
-            }
-            Source::Position(a) => memory.results[a as usize].positions.address().wrapping_sub(start * 8),
-            Source::Scalar(s) => {
-                let size = rows.scalars[s as usize].itemsize();
-                memory.scalars[s as usize].address().wrapping_sub(start * size)
-            }
-        };
-        let all: Bases = small(self.sources.iter().map(address));
-        // SAFETY: passed on. Addresses of our own memory are such that the first row of the part is the first there.
-        unsafe { self.tile.run(&all, part) };
-    }
-}
-
 /// How rows lie in buffers.
 struct Layout<'a> {
     extents: &'a [usize],
-    kept: usize,
+    /// Strides of the reduced axes where rows are dense.
+    dense: &'a [isize],
     across: bool,
     together: usize,
     n: usize,
 }
 
 impl Layout<'_> {
+    fn kept(&self) -> usize {
+        self.extents.len() - self.dense.len()
+    }
     /// Strides of what is there once per point, in elements.
-    fn points(&self) -> SmallVec<[isize; 4]> {
-        let mut strides = self.rows();
+    fn points(&self) -> Strides {
+        let (mut strides, kept) = (self.rows(), self.kept());
         let step = if self.across { self.together as isize } else { 1 };
-        let dense = row_strides(self.extents, self.kept);
-        strides[self.kept..].iter_mut().zip(dense).for_each(|(s, d)| *s = d * step);
-        if self.kept > 0 && !self.across {
-            strides[self.kept - 1] = self.n as isize;
+        strides[kept..].iter_mut().zip(self.dense).for_each(|(s, d)| *s = d * step);
+        if kept > 0 && !self.across {
+            strides[kept - 1] = self.n as isize;
         }
         strides
     }
     /// Of what is there once per row.
-    fn rows(&self) -> SmallVec<[isize; 4]> {
-        let mut strides: SmallVec<[isize; 4]> = SmallVec::from_elem(0, self.extents.len());
-        if self.kept > 0 {
-            strides[self.kept - 1] = 1;
+    fn rows(&self) -> Strides {
+        let (mut strides, kept) = (Strides::from_elem(0, self.extents.len()), self.kept());
+        if kept > 0 {
+            strides[kept - 1] = 1;
         }
         strides
     }
@@ -449,20 +424,14 @@ struct Results<'m> {
 
 impl<'m> Memory<'m> {
     fn new(rows: &Rows, room: &mut Room<'m>) -> Self {
-        let (together, n) = (rows.together, rows.n);
-        let blocks = n.div_ceil(BLOCK).max(1);
-        let largest = rows.accumulators.iter().map(|a| a.dtype.itemsize()).max().unwrap_or(1);
-        let buffers = small(rows.buffers.iter().map(|&d| room.take(together.saturating_mul(n), d)));
-        let scalars = small(rows.scalars.iter().map(|&d| room.take(together, d)));
-        let result = |a: &State| {
-            let positions = if matches!(a.how, How::Best(_)) { together } else { 0 };
-            Results {
-                values: room.take(together.saturating_mul(blocks), a.dtype),
-                positions: room.take(positions, DType::I64),
-            }
-        };
-        let results = small(rows.accumulators.iter().map(result));
-        let partials = rows.across.then(|| room.take(PARTIALS * together * largest, DType::U8));
-        Self { buffers, scalars, results, partials }
+        let Passes { buffers, scalars, accumulators, across, .. } = &*rows.made;
+        let mut pieces = rows.sizes().map(|(elements, dtype)| room.take(elements, dtype));
+        let mut take = || pieces.next().expect("there is a piece for each");
+        Self {
+            buffers: small(buffers.iter().map(|_| take())),
+            scalars: small(scalars.iter().map(|_| take())),
+            results: small(accumulators.iter().map(|_| Results { values: take(), positions: take() })),
+            partials: across.then(take),
+        }
     }
 }

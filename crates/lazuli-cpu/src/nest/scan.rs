@@ -5,18 +5,20 @@
 
 use super::fold::{Element, Operator, with_operator, with_type};
 use super::{Bound, Context, Need, PARALLEL, Room, Scratch, cost_per_point};
-use crate::kernels::Function;
 use crate::known::MapKernel;
-use crate::tile::{Bases, Operand, Part, Tile};
+use crate::tile::{Bases, Part, Tile, Words, write_numbers};
 use lazuli_kernel::{
-    BinaryOp, DType, Emit, Inner, Inst, Kernel, Nest, Operand as Declared, Result, Role, ScanOp, Store, Value,
+    BinaryOp, DType, Emit, Inner, Inst, Kernel, Nest, Operand, Result, Role, ScanOp, Shape, Store, Strides, Value,
 };
 use std::sync::Arc;
 
 const CHUNK: usize = 4096;
 
 pub struct Scan {
-    body: Tile,
+    body: Arc<MapKernel>,
+    /// Where its numbers begin.
+    at: usize,
+    extents: Shape,
     /// Operand number of the target, and bytes between its elements along each axis.
     target: usize,
     dtype: DType,
@@ -29,8 +31,8 @@ pub struct Scan {
 /// `total op element`.
 enum Step {
     Binary(BinaryOp),
-    /// A generated map of two numbers to one.
-    Map(Box<Tile>),
+    /// A generated map of two numbers to one, and where its numbers begin.
+    Map(Box<MapKernel>, usize),
 }
 
 impl Scan {
@@ -41,44 +43,49 @@ impl Scan {
         exclusive: bool,
         value: Value,
         store: u32,
+        words: &mut Words,
     ) -> Result<Self> {
-        let Bound { kernels, kernel, extents, .. } = launch;
-        let mut strides = launch.no_strides();
+        let Bound { kernels, kernel, extents, .. } = *launch;
+        let mut strides = Strides::from_elem(0, extents.len());
         strides[extents.len() - 1] = 1;
-        let body = launch.body_tile(&[value], &strides)?;
+        let (body, at) = launch.write_body(&[value], &strides, words)?;
         let dtype = kernel.operands[store as usize].dtype;
         let step = match op.binary() {
             Some(op) => Step::Binary(op),
             None => {
                 let map = MapKernel::new(logaddexp(dtype));
-                let operands = [Operand { strides: &[], len: 0 }; 3].into_iter();
-                Step::Map(Box::new(Tile::new(kernels, &map, &[], operands, &[], false)?))
+                map.function(kernels, false)?;
+                let (at, _) = write_numbers(words, &map.kernel, &[], &[], &[], map.kernel.operands.len());
+                Step::Map(Box::new(map), at)
             }
         };
-        Ok(Self { body, target: store as usize, dtype, step, identity: op.identity(dtype).bits, reverse, exclusive })
+        let (target, identity, extents) = (store as usize, op.identity(dtype).bits, Shape::from_slice(extents));
+        Ok(Self { body, at, extents, target, dtype, step, identity, reverse, exclusive })
     }
 
-    pub fn functions(&self) -> Vec<Arc<Function>> {
-        let mut all = vec![self.body.function().clone()];
-        if let Step::Map(tile) = &self.step {
-            all.push(tile.function().clone());
-        }
-        all
+    /// The maps that run.
+    pub fn maps(&self) -> impl Iterator<Item = &MapKernel> {
+        let step = match &self.step {
+            Step::Map(map, _) => Some(&**map),
+            Step::Binary(_) => None,
+        };
+        [&*self.body].into_iter().chain(step)
     }
 
     /// # Safety
     ///
     /// As for [`Launch::run`](super::Launch::run).
-    pub unsafe fn run(&self, bases: &[usize], each: usize, cx: &mut Context<'_>) {
+    pub unsafe fn run(&self, words: &[isize], bases: &[usize], cx: &mut Context<'_>) {
         let (n, outer) = self.row_and_outer();
         if n == 0 {
             return;
         }
-        cx.share(self.tasks(cx.threads()), outer.iter().product(), each, &|rows, room| {
+        let Need { each, tasks, .. } = self.need(cx.threads());
+        cx.share(tasks, outer.iter().product(), each, &|rows, room| {
             let mut buffer = self.buffer(room);
             for row in rows {
                 // SAFETY: passed on; rows are independent, and each is one task's.
-                unsafe { self.row(bases, row, n, outer, &mut buffer) };
+                unsafe { self.row(words, bases, row, &mut buffer) };
             }
         })
     }
@@ -90,13 +97,13 @@ impl Scan {
 
     /// Elements of a row, and extents of the axes before.
     fn row_and_outer(&self) -> (usize, &[usize]) {
-        let (&n, outer) = self.body.extents().split_last().expect("a scan has an axis");
+        let (&n, outer) = self.extents.split_last().expect("a scan has an axis");
         (n, outer)
     }
 
     fn tasks(&self, threads: usize) -> usize {
-        let points: usize = self.body.extents().iter().product();
-        match points.saturating_mul(cost_per_point(self.body.kernel()) + 1500) {
+        let points: usize = self.extents.iter().product();
+        match points.saturating_mul(cost_per_point(&self.body.kernel) + 1500) {
             0..PARALLEL => 1,
             cost => (cost / PARALLEL).clamp(1, 8 * threads),
         }
@@ -106,15 +113,20 @@ impl Scan {
         room.take(CHUNK.min(self.row_and_outer().0), self.dtype)
     }
 
-    unsafe fn row(&self, bases: &[usize], row: usize, n: usize, outer: &[usize], buffer: &mut Scratch<'_>) {
+    /// # Safety
+    ///
+    /// As for [`run`](Self::run); the row is this task's.
+    unsafe fn row(&self, words: &[isize], bases: &[usize], row: usize, buffer: &mut Scratch<'_>) {
+        let (n, outer) = self.row_and_outer();
         let rank = outer.len() + 1;
-        let mut part = Part::all(self.body.extents());
+        let body = Tile::new(&self.body, words, self.at, false);
+        let mut part = Part::all(&self.extents);
         let mut rest = row;
         for axis in (0..rank - 1).rev() {
             (part.start[axis], part.count[axis]) = (rest % outer[axis], 1);
             rest /= outer[axis];
         }
-        let strides = &self.body.strides()[self.target * rank..][..rank];
+        let strides = body.strides(self.target);
         let offset: isize = part.start.iter().zip(&strides[..rank - 1]).map(|(&i, &s)| i as isize * s).sum();
         let target = bases[self.target].wrapping_add_signed(offset);
         let size = self.dtype.itemsize();
@@ -127,8 +139,8 @@ impl Scan {
             let mut all: Bases = bases.into();
             all.push(buffer.address().wrapping_sub(first * size));
             // SAFETY: a part of the launch; the buffer holds a chunk.
-            unsafe { self.body.run(&all, &part) };
-            let bits = self.chunk(total, buffer, count);
+            unsafe { body.run(&all, &part) };
+            let bits = self.chunk(words, total, buffer, count);
             total = Some(bits);
             let bytes = buffer.bytes(0, count * size);
             with_type!(self.dtype, T => for (i, &x) in bytes.of::<T>().iter().enumerate() {
@@ -140,7 +152,7 @@ impl Scan {
     }
 
     /// Replaces the elements of a chunk by running totals, going on from `total`; returns the new one.
-    fn chunk(&self, total: Option<u64>, buffer: &mut Scratch<'_>, count: usize) -> u64 {
+    fn chunk(&self, words: &[isize], total: Option<u64>, buffer: &mut Scratch<'_>, count: usize) -> u64 {
         let bytes = buffer.bytes_mut(0, count * self.dtype.itemsize());
         let start = total.or(self.exclusive.then_some(self.identity));
         match &self.step {
@@ -148,7 +160,8 @@ impl Scan {
                 let apply = |a: T, b: T| <O as Operator<T>>::apply(a, b);
                 running(bytes.of_mut::<T>(), start, self.reverse, self.exclusive, apply)
             })),
-            Step::Map(tile) => with_type!(self.dtype, T => {
+            Step::Map(map, at) => with_type!(self.dtype, T => {
+                let tile = Tile::new(map, words, *at, false);
                 let apply = |a: T, b: T| {
                     let mut out = a;
                     let bases = [&raw const a as usize, &raw const b as usize, &raw mut out as usize];
@@ -188,7 +201,7 @@ fn logaddexp(dtype: DType) -> Kernel {
     let mut e = Emit::new();
     let (a, b) = (e.input(dtype), e.input(dtype));
     let value = lazuli_kernel::math::logaddexp(&mut e, a, b);
-    let out = e.operand(Declared { dtype, role: Role::Out, inner: Inner::Unit });
+    let out = e.operand(Operand { dtype, role: Role::Out, inner: Inner::Unit });
     debug_assert!(matches!(e.insts[0], Inst::Load(0)));
     Kernel {
         rank: 0,

@@ -11,9 +11,9 @@ pub use onwards::Onwards;
 use super::fold::{Operator, with_operator, with_type};
 use super::map::run_parallel;
 use super::{Bound, Context, Need, Room, Scratch, boxes, row_strides};
-use crate::kernels::Function;
-use crate::tile::{Bases, Part, Tile};
-use lazuli_kernel::{DType, Result, ScatterOp, Value, small};
+use crate::known::MapKernel;
+use crate::tile::{Bases, Part, Tile, Words};
+use lazuli_kernel::{DType, Result, ScatterOp, Shape, Value, small};
 use runs::Runs;
 use smallvec::SmallVec;
 use std::ops::Range;
@@ -38,7 +38,10 @@ pub struct Update {
 
 /// Update by update.
 pub struct Points {
-    body: Tile,
+    body: Arc<MapKernel>,
+    /// Where its numbers begin.
+    at: usize,
+    extents: Shape,
     op: ScatterOp,
     target: usize,
     /// Elements of the target.
@@ -48,18 +51,20 @@ pub struct Points {
 }
 
 impl Scatter {
-    pub fn new(launch: &Bound<'_>, update: Update) -> Result<Self> {
-        Ok(match Runs::new(launch, update)? {
+    pub fn new(launch: &Bound<'_>, update: Update, words: &mut Words) -> Result<Self> {
+        Ok(match Runs::new(launch, update, words)? {
             Some(runs) => Scatter::Runs(Box::new(runs)),
-            None => Scatter::Points(Box::new(Points::new(launch, update)?)),
+            None => Scatter::Points(Box::new(Points::new(launch, update, words)?)),
         })
     }
 
-    pub fn functions(&self) -> Vec<Arc<Function>> {
-        match self {
-            Scatter::Runs(runs) => runs.functions(),
-            Scatter::Points(points) => vec![points.body.function().clone()],
-        }
+    /// The maps that run.
+    pub fn maps(&self) -> impl Iterator<Item = &MapKernel> {
+        let (first, second) = match self {
+            Scatter::Runs(runs) => (&runs.positions, Some(&runs.values)),
+            Scatter::Points(points) => (&points.body, None),
+        };
+        [first].into_iter().chain(second).map(|map| &**map)
     }
 
     /// The memory that it works in on at most so many threads.
@@ -99,12 +104,12 @@ impl Scatter {
     /// # Safety
     ///
     /// As for [`Launch::run`](super::Launch::run).
-    unsafe fn locate(&self, bases: &[usize], located: &mut Located<'_>, cx: &Context<'_>) {
+    unsafe fn locate(&self, words: &[isize], bases: &[usize], located: &mut Located<'_>, cx: &Context<'_>) {
         // SAFETY: passed on.
         unsafe {
             match self {
-                Scatter::Runs(runs) => runs.locate(bases, located),
-                Scatter::Points(points) => points.locate(bases, located, cx),
+                Scatter::Runs(runs) => runs.locate(words, bases, located),
+                Scatter::Points(points) => points.locate(words, bases, located, cx),
             }
         }
     }
@@ -114,11 +119,11 @@ impl Scatter {
     /// # Safety
     ///
     /// As for [`Launch::run`](super::Launch::run); nobody else touches the range of the share.
-    unsafe fn apply(&self, bases: &[usize], share: &Share<'_>, buffer: &mut Scratch<'_>) {
+    unsafe fn apply(&self, words: &[isize], bases: &[usize], share: &Share<'_>, buffer: &mut Scratch<'_>) {
         // SAFETY: passed on.
         unsafe {
             match self {
-                Scatter::Runs(runs) => runs.apply(bases, share, buffer),
+                Scatter::Runs(runs) => runs.apply(words, bases, share, buffer),
                 Scatter::Points(points) => points.apply(share, points.total()),
             }
         }
@@ -127,12 +132,12 @@ impl Scatter {
     /// # Safety
     ///
     /// As for [`Launch::run`](super::Launch::run).
-    pub unsafe fn run(&self, bases: &[usize], each: usize, cx: &mut Context<'_>) {
+    pub unsafe fn run(&self, words: &[isize], bases: &[usize], cx: &mut Context<'_>) {
         // SAFETY: passed on.
         unsafe {
             match self {
-                Scatter::Runs(runs) => runs.run(bases, each, cx),
-                Scatter::Points(points) => points.run(bases, cx),
+                Scatter::Runs(runs) => runs.run(words, bases, cx),
+                Scatter::Points(points) => points.run(words, bases, cx),
             }
         }
     }
@@ -165,22 +170,27 @@ impl Located<'_> {
 }
 
 impl Points {
-    fn new(launch: &Bound<'_>, update: Update) -> Result<Self> {
+    fn new(launch: &Bound<'_>, update: Update, words: &mut Words) -> Result<Self> {
         let Update { op, target, index, mask, value } = update;
-        let Bound { kernel, extents, args, .. } = launch;
+        let Bound { kernel, extents, args, .. } = *launch;
         let values: SmallVec<[Value; 3]> = small([index, value].into_iter().chain(mask));
         // Row-major, so that a chunk of the loop space is consecutive in the buffers.
-        let body = launch.body_tile(&values, &row_strides(extents, 0))?;
+        let (body, at) = launch.write_body(&values, &row_strides(extents, 0), words)?;
         let len = args[target as usize].len;
         let dtype = kernel.operands[target as usize].dtype;
-        Ok(Self { body, op, target: target as usize, len, dtype, masked: mask.is_some() })
+        let (target, extents) = (target as usize, Shape::from_slice(extents));
+        Ok(Self { body, at, extents, op, target, len, dtype, masked: mask.is_some() })
+    }
+
+    fn tile<'a>(&'a self, words: &'a [isize]) -> Tile<'a> {
+        Tile::new(&self.body, words, self.at, false)
     }
 
     /// # Safety
     ///
     /// As for [`Launch::run`](super::Launch::run).
-    unsafe fn run(&self, bases: &[usize], cx: &mut Context<'_>) {
-        let extents = self.body.extents();
+    unsafe fn run(&self, words: &[isize], bases: &[usize], cx: &mut Context<'_>) {
+        let (extents, body) = (&self.extents, self.tile(words));
         let total = self.total();
         let mut chunk = self.room_for(CHUNK.min(total), cx.room());
         let mut part = Part::all(extents);
@@ -191,7 +201,7 @@ impl Points {
                 part.start.copy_from_slice(start);
                 part.count.copy_from_slice(counts);
                 // SAFETY: a part of the launch; the buffers hold a chunk.
-                unsafe { self.body.run(&all, &part) };
+                unsafe { body.run(&all, &part) };
             });
             let share = Share { target: bases[self.target], range: 0..self.len, located: &chunk, list: None };
             // SAFETY: passed on; the target has so many elements.
@@ -204,10 +214,10 @@ impl Points {
     /// # Safety
     ///
     /// As for [`Launch::run`](super::Launch::run); there is room for all points.
-    unsafe fn locate(&self, bases: &[usize], located: &mut Located<'_>, cx: &Context<'_>) {
+    unsafe fn locate(&self, words: &[isize], bases: &[usize], located: &mut Located<'_>, cx: &Context<'_>) {
         let all = self.with_buffers(bases, located, 0);
         // SAFETY: passed on.
-        unsafe { run_parallel(&self.body, &all, &Part::all(self.body.extents()), cx) };
+        unsafe { run_parallel(&self.tile(words), &all, &Part::all(&self.extents), cx) };
     }
 
     /// The addresses of the operands and of buffers that begin with the point of this number.
@@ -217,7 +227,7 @@ impl Points {
         for (buffer, dtype) in own.into_iter().take(2 + self.masked as usize) {
             all.push(buffer.address().wrapping_sub(first * dtype.itemsize()));
         }
-        debug_assert_eq!(all.len(), self.body.kernel().operands.len());
+        debug_assert_eq!(all.len(), self.body.kernel.operands.len());
         all
     }
 
@@ -249,7 +259,7 @@ impl Points {
     }
 
     fn total(&self) -> usize {
-        self.body.extents().iter().product()
+        self.extents.iter().product()
     }
 
     /// For so many points.

@@ -4,102 +4,164 @@
 //! a large map is cut into parts. A large reduction, scan or scatter divides itself and has a region of its own.
 
 use super::map::cut;
-use super::{Context, Launch, PARALLEL, Room, Work};
+use super::{Bound, Context, Launch, PARALLEL, Room, bases, cost_per_point};
 use crate::kernels::{Function, Kernels};
 use crate::known::Known;
-use crate::tile::{Bases, Part};
-use lazuli_kernel::{Binding, Result, Slot};
+use crate::tile::{Bases, Part, Words};
+use lazuli_kernel::{Binding, Kernel, Nest, Result, Slot};
+use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::Arc;
 
 /// The launches of one step.
 pub struct Launches {
-    /// Those that divide themselves come first.
-    launches: Vec<Launch>,
-    alone: usize,
+    known: Arc<Known>,
+    /// One for each binding.
+    launches: SmallVec<[Launch; 1]>,
+    /// How the threads share them, if that pays; otherwise they run one after another.
+    shares: Option<Box<Shares>>,
+}
+
+struct Shares {
+    /// Numbers of the launches that divide themselves, and of the others.
+    alone: Vec<usize>,
+    others: Vec<usize>,
+    /// All of the others.
     tasks: Vec<Task>,
     /// Bytes that a task works in.
     each: usize,
 }
 
 enum Task {
+    /// A range of the others.
     Whole(Range<usize>),
-    /// A box of the loop space of a map.
+    /// A box of the loop space of a map, which is this one of the others.
     Part(usize, Part),
 }
 
+/// Rough cost of a launch, in picoseconds.
+fn cost(kernel: &Kernel, extents: &[usize]) -> usize {
+    extents.iter().product::<usize>().saturating_mul(cost_per_point(kernel))
+}
+
 impl Launches {
-    pub fn new(kernels: &Kernels, known: &Known, bindings: &[Binding], threads: usize) -> Result<Self> {
-        let mut launches = Vec::with_capacity(bindings.len());
-        for Binding { extents, args, params } in bindings {
-            launches.push(Launch::new(kernels, known, extents, args, params, threads)?);
+    pub fn new(
+        kernels: &Kernels,
+        known: Arc<Known>,
+        bindings: &[Binding],
+        threads: usize,
+        words: &mut Words,
+    ) -> Result<Self> {
+        let mut launches = SmallVec::with_capacity(bindings.len());
+        let kernel = &**known.kernel();
+        let share = share(kernel, bindings, threads);
+        for binding in bindings {
+            let in_parts = share.is_some_and(|share| cost(kernel, &binding.extents) > share);
+            launches.push(Launch::new(&Bound::new(kernels, &known, binding), threads, in_parts, words)?);
         }
-        let total: usize = launches.iter().map(|l| l.cost).fold(0, usize::saturating_add);
-        if launches.len() == 1 || threads == 1 || total < PARALLEL {
-            return Ok(Self { alone: launches.len(), launches, tasks: Vec::new(), each: 0 });
-        }
-        // As for a single map: more tasks than threads, each worth its start.
-        let share = total / (total / PARALLEL).clamp(threads, 8 * threads);
-        let divides = |l: &Launch| l.cost > share && !matches!(l.work, Work::Map(_));
-        launches.sort_by_key(|l| !divides(l));
-        let alone = launches.iter().take_while(|l| divides(l)).count();
-        let mut tasks = Vec::new();
-        let (mut first, mut cost) = (alone, 0usize);
-        for (n, launch) in launches.iter().enumerate().skip(alone) {
-            if let (Work::Map(map), true) = (&launch.work, launch.cost > share) {
-                tasks.extend((first < n).then_some(Task::Whole(first..n)));
-                (first, cost) = (n + 1, 0);
-                let all = Part::all(map.tile().extents());
-                let (count, part) = cut(map.tile(), &all, launch.cost / share);
-                tasks.extend((0..count).map(|k| Task::Part(n, part(k))));
-                continue;
-            }
-            cost += launch.cost;
-            if cost >= share {
-                tasks.push(Task::Whole(first..n + 1));
-                (first, cost) = (n + 1, 0);
-            }
-        }
-        tasks.extend((first < launches.len()).then_some(Task::Whole(first..launches.len())));
-        let each = launches[alone..].iter().map(|l| l.need().on(1)).max().unwrap_or(0);
-        Ok(Self { launches, alone, tasks, each })
+        let shares = share.map(|share| Box::new(Shares::new(&known, &launches, bindings, share, words)));
+        Ok(Self { known, launches, shares })
     }
 
     /// Bytes that the step works in on so many threads.
     pub fn need(&self, threads: usize) -> usize {
-        let alone = self.launches[..self.alone].iter().map(|l| l.need().on(threads)).max().unwrap_or(0);
-        alone.max(self.each * self.tasks.len().min(threads))
+        let most = |launches: &mut dyn Iterator<Item = &Launch>| {
+            launches.map(|launch| launch.need(threads).on(threads)).max().unwrap_or(0)
+        };
+        match self.shares.as_deref() {
+            None => most(&mut self.launches.iter()),
+            Some(Shares { alone, tasks, each, .. }) => {
+                let alone = most(&mut alone.iter().map(|&n| &self.launches[n]));
+                alone.max(each * tasks.len().min(threads))
+            }
+        }
     }
 
     pub fn functions(&self) -> Vec<Arc<Function>> {
-        self.launches.first().map_or_else(Vec::new, Launch::functions)
+        self.launches.first().map_or_else(Vec::new, |launch| launch.functions(&self.known))
     }
 
+    /// Runs them on the bindings that they were made of. `address` gives the address of a slot.
+    ///
     /// # Safety
     ///
     /// As for [`Launch::run`].
-    pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, cx: &mut Context<'_>) {
-        for launch in &self.launches[..self.alone] {
-            // SAFETY: passed on.
-            unsafe { launch.run(address, &mut cx.step()) };
-        }
-        if self.tasks.is_empty() {
+    pub unsafe fn run(
+        &self,
+        bindings: &[Binding],
+        words: &[isize],
+        address: &dyn Fn(Slot) -> usize,
+        cx: &mut Context<'_>,
+    ) {
+        let (known, launches) = (&*self.known, &self.launches);
+        let bases_of = |n: usize| bases(known.kernel(), &bindings[n].args, address);
+        let Some(shares) = &self.shares else {
+            for (n, launch) in launches.iter().enumerate() {
+                // SAFETY: passed on.
+                unsafe { launch.run(known, words, &bases_of(n), &mut cx.step()) };
+            }
             return;
+        };
+        let Shares { alone, others, tasks, each } = &**shares;
+        for &n in alone {
+            // SAFETY: passed on.
+            unsafe { launches[n].run(known, words, &bases_of(n), &mut cx.step()) };
         }
-        let bases: Vec<Bases> = self.launches[self.alone..].iter().map(|l| l.bases(address)).collect();
-        cx.run_in_rooms(self.tasks.len(), self.each, &|k, room: Room<'_>| match &self.tasks[k] {
+        let bases: Vec<Bases> = others.iter().map(|&n| bases_of(n)).collect();
+        cx.run_in_rooms(tasks.len(), *each, &|k, room: Room<'_>| match &tasks[k] {
             Task::Whole(range) => {
                 let mut cx = Context::alone(room);
-                for n in range.clone() {
+                for k in range.clone() {
                     // SAFETY: bindings are independent, and each is in one task.
-                    unsafe { self.launches[n].run_at(&bases[n - self.alone], &mut cx.step()) };
+                    unsafe { launches[others[k]].run(known, words, &bases[k], &mut cx.step()) };
                 }
             }
-            Task::Part(n, part) => {
-                let Work::Map(map) = &self.launches[*n].work else { unreachable!("only maps are cut") };
+            Task::Part(k, part) => {
+                let tile = launches[others[*k]].tile(known, words).expect("only maps made for parts are cut");
                 // SAFETY: the parts of a map are disjoint boxes of a launch, and points of a map are independent.
-                unsafe { map.tile().run(&bases[n - self.alone], part) };
+                unsafe { tile.run(&bases[*k], part) };
             }
         });
+    }
+}
+
+/// The cost from which on a launch is divided, if threads share these.
+fn share(kernel: &Kernel, bindings: &[Binding], threads: usize) -> Option<usize> {
+    if bindings.len() == 1 || threads == 1 {
+        return None;
+    }
+    let total = bindings.iter().map(|b| cost(kernel, &b.extents)).fold(0, usize::saturating_add);
+    // As for a single map: more tasks than threads, each worth its start.
+    (total >= PARALLEL).then(|| total / (total / PARALLEL).clamp(threads, 8 * threads))
+}
+
+impl Shares {
+    fn new(known: &Known, launches: &[Launch], bindings: &[Binding], share: usize, words: &[isize]) -> Self {
+        let kernel = known.kernel();
+        let cost_of = |n: usize| cost(kernel, &bindings[n].extents);
+        let is_map = matches!(kernel.nest, Nest::Map { .. });
+        let (alone, others): (Vec<usize>, Vec<usize>) =
+            (0..launches.len()).partition(|&n| cost_of(n) > share && !is_map);
+        let mut tasks = Vec::new();
+        let (mut first, mut cost) = (0, 0usize);
+        for (k, &n) in others.iter().enumerate() {
+            let own = cost_of(n);
+            if let (Some(tile), true) = (launches[n].tile(known, words), own > share) {
+                tasks.extend((first < k).then_some(Task::Whole(first..k)));
+                (first, cost) = (k + 1, 0);
+                let all = tile.all();
+                let (count, part) = cut(&tile, &all, own / share);
+                tasks.extend((0..count).map(|i| Task::Part(k, part(i))));
+                continue;
+            }
+            cost += own;
+            if cost >= share {
+                tasks.push(Task::Whole(first..k + 1));
+                (first, cost) = (k + 1, 0);
+            }
+        }
+        tasks.extend((first < others.len()).then_some(Task::Whole(first..others.len())));
+        let each = others.iter().map(|&n| launches[n].need(1).on(1)).max().unwrap_or(0);
+        Self { alone, others, tasks, each }
     }
 }

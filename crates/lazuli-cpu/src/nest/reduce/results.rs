@@ -1,10 +1,11 @@
 //! What a reduction combines, and the results of its blocks.
 
-use crate::nest::fold::{Best, Bytes, Fold, NOTHING, PARTIALS};
+use crate::nest::fold::{Bytes, Fold, How, NOTHING, PARTIALS};
 use crate::nest::{Room, Scratch};
-use lazuli_kernel::{DType, Strides};
+use lazuli_kernel::DType;
 
 /// An accumulator.
+#[derive(Debug)]
 pub(super) struct State {
     pub dtype: DType,
     pub how: How,
@@ -12,16 +13,12 @@ pub(super) struct State {
 }
 
 /// What is combined.
+#[derive(Debug)]
 pub(super) enum From {
     /// A buffer, by number.
     Buffer(usize),
-    /// An operand, by number, and bytes between its elements along each axis.
-    Operand(usize, Strides),
-}
-
-pub(super) enum How {
-    Fold(Box<dyn Fold>),
-    Best(Box<dyn Best>),
+    /// An operand, by number.
+    Operand(usize),
 }
 
 /// Folds rows of `size` bytes by halving into the first. Rows beyond those used would be identities, which change no bit of a partial: it began as

@@ -1,27 +1,32 @@
 //! The two ways through the points of a reduction: along rows, and down columns.
 
-use super::results::{From, How, Shared, halve};
-use super::{Reduce, Size};
-use crate::nest::fold::{BLOCK, Bytes, PARTIALS};
+use super::results::{From, Shared, halve};
+use super::{Reduce, Reduction, Size};
+use crate::nest::fold::{BLOCK, Bytes, How, PARTIALS};
 use crate::nest::{Context, boxes, row_strides};
-use crate::tile::Part;
+use crate::tile::{Part, Tile};
 
 impl Reduce {
     /// Vectors along the last reduced axis: units are blocks of one result, or results that fit in a block together.
-    pub(super) unsafe fn rows(&self, bases: &[usize], results: &[Shared], each: usize, cx: &mut Context<'_>) {
-        let extents = &self.extents;
-        let (kept, reduced) = extents.split_at(self.kept);
+    ///
+    /// # Safety
+    ///
+    /// As for [`run`](Self::run); the results have places for all blocks of all points.
+    pub(super) unsafe fn rows(&self, words: &[isize], bases: &[usize], results: &[Shared], cx: &mut Context<'_>) {
+        let (extents, Reduction { epilogue, accumulators, kept: axes, .. }) = (&self.extents, &*self.made);
+        let (axes, operands) = (*axes, Tile::new(epilogue, words, self.at, false));
+        let (kept, reduced) = extents.split_at(axes);
         let Size { points, n, blocks } = self.size();
         let mut layout = vec![0; extents.len()];
-        layout[self.kept..].copy_from_slice(&row_strides(extents, self.kept));
+        layout[axes..].copy_from_slice(&row_strides(extents, axes));
         let run = self.rows_together();
-        if self.kept > 0 {
-            layout[self.kept - 1] = n as isize;
+        if axes > 0 {
+            layout[axes - 1] = n as isize;
         }
-        let body = self.body.as_ref().map(|body| (body, self.body_strides(body, &layout)));
+        let body = self.body(words, &layout);
         let last = kept.last().copied().unwrap_or(1);
         let (units, tasks) = self.tasks(cx.threads());
-        cx.share(tasks, units, each, &|units, room| {
+        cx.share(tasks, units, self.need.each, &|units, room| {
             let mut buffers = self.row_memory(room);
             let mut unit = units.start;
             while unit < units.end {
@@ -30,26 +35,26 @@ impl Reduce {
                 let first = block * BLOCK;
                 let count = BLOCK.min(n - first);
                 // Kept axes but the last do not move the buffers.
-                let at = (point % last) * n * (self.kept > 0) as usize + first;
+                let at = (point % last) * n * (axes > 0) as usize + first;
                 let mut part = Part::all(extents);
                 let mut rest = point;
-                for axis in (0..self.kept).rev() {
+                for axis in (0..axes).rev() {
                     (part.start[axis], part.count[axis]) = (rest % kept[axis], 1);
                     rest /= kept[axis];
                 }
-                if self.kept > 0 {
-                    part.count[self.kept - 1] = together;
+                if axes > 0 {
+                    part.count[axes - 1] = together;
                 }
-                if let Some((body, strides)) = &body {
+                if let Some((body, rows)) = &body {
                     let all = self.body_bases(bases, &mut buffers, at);
                     boxes(reduced, first, count, |start, counts, _| {
-                        part.start[self.kept..].copy_from_slice(start);
-                        part.count[self.kept..].copy_from_slice(counts);
+                        part.start[axes..].copy_from_slice(start);
+                        part.count[axes..].copy_from_slice(counts);
                         // SAFETY: a part of the launch; the buffers hold `together` rows of `count` elements.
-                        unsafe { body.run_with(strides, &all, &part) };
+                        unsafe { body.with_rows(rows).run(&all, &part) };
                     });
                 }
-                for (state, result) in self.accumulators.iter().zip(results) {
+                for (state, result) in accumulators.iter().zip(results) {
                     let size = state.dtype.itemsize();
                     // SAFETY: each unit is one task's, and each has places of its own.
                     let (values, positions) = unsafe { result.range(block * points + point, together) };
@@ -57,9 +62,10 @@ impl Reduce {
                         From::Buffer(b) => {
                             state.rows(values, positions, buffers[*b].bytes(0, together * count * size), count, first)
                         }
-                        From::Operand(o, strides) => {
-                            let row = offset(&part.start[..self.kept], strides) + (first * size) as isize;
-                            let pitch = if self.kept > 0 { strides[self.kept - 1] } else { 0 };
+                        From::Operand(o) => {
+                            let strides = operands.strides(*o);
+                            let row = offset(&part.start[..axes], strides) + (first * size) as isize;
+                            let pitch = if axes > 0 { strides[axes - 1] } else { 0 };
                             let whole = if pitch == (count * size) as isize { together } else { 1 };
                             for k in (0..together).step_by(whole) {
                                 // SAFETY: whole rows of this part of the operand, which `in_place` found to be contiguous.
@@ -77,14 +83,19 @@ impl Reduce {
     }
 
     /// Vectors along the last kept axis: units are blocks of column tiles.
-    pub(super) unsafe fn columns(&self, bases: &[usize], results: &[Shared], each: usize, cx: &mut Context<'_>) {
-        let extents = &self.extents;
-        let (kept, reduced) = extents.split_at(self.kept);
-        let (axis, columns) = (self.kept - 1, self.columns_of_all());
+    ///
+    /// # Safety
+    ///
+    /// As for [`rows`](Self::rows).
+    pub(super) unsafe fn columns(&self, words: &[isize], bases: &[usize], results: &[Shared], cx: &mut Context<'_>) {
+        let (extents, Reduction { epilogue, accumulators, kept: axes, .. }) = (&self.extents, &*self.made);
+        let (axes, operands) = (*axes, Tile::new(epilogue, words, self.at, false));
+        let (kept, reduced) = extents.split_at(axes);
+        let (axis, columns) = (axes - 1, self.columns_of_all());
         let Size { points, n, blocks } = self.size();
         let (width, tiles, height) = (self.width(), self.tiles(), self.height());
         let (units, tasks) = self.tasks(cx.threads());
-        cx.share(tasks, units, each, &|units, room| {
+        cx.share(tasks, units, self.need.each, &|units, room| {
             let [mut buffers, mut partials] = self.column_memory(room);
             for unit in units {
                 let (block, tile, point) = (unit % blocks, unit / blocks % tiles, unit / blocks / tiles);
@@ -93,8 +104,8 @@ impl Reduce {
                 let rows = BLOCK.min(n - first);
                 // Buffers are rows of `across` columns.
                 let mut layout: Vec<isize> = vec![0; extents.len()];
-                let reduced_strides = row_strides(extents, self.kept);
-                layout[self.kept..].iter_mut().zip(reduced_strides).for_each(|(l, s)| *l = s * across as isize);
+                let reduced_strides = row_strides(extents, axes);
+                layout[axes..].iter_mut().zip(reduced_strides).for_each(|(l, s)| *l = s * across as isize);
                 layout[axis] = 1;
                 let mut part = Part::all(extents);
                 let mut rest = point;
@@ -104,7 +115,7 @@ impl Reduce {
                 }
                 (part.start[axis], part.count[axis]) = (left, across);
                 let place = block * points + point * columns + left;
-                for ((state, partials), result) in self.accumulators.iter().zip(&mut partials).zip(results) {
+                for ((state, partials), result) in accumulators.iter().zip(&mut partials).zip(results) {
                     match &state.how {
                         How::Fold(fold) => {
                             let used = PARTIALS.min(rows) * across * state.dtype.itemsize();
@@ -117,14 +128,15 @@ impl Reduce {
                         }
                     }
                 }
-                for ((state, partials), result) in self.accumulators.iter().zip(&mut partials).zip(results) {
-                    let From::Operand(o, strides) = &state.from else { continue };
+                for ((state, partials), result) in accumulators.iter().zip(&mut partials).zip(results) {
+                    let From::Operand(o) = &state.from else { continue };
+                    let strides = operands.strides(*o);
                     let size = across * state.dtype.itemsize();
-                    let corner = offset(&part.start[..self.kept], &strides[..self.kept]);
+                    let corner = offset(&part.start[..axes], &strides[..axes]);
                     let place_of = |row: usize| {
                         let mut rest = first + row;
                         let mut at = corner;
-                        for (&n, &stride) in reduced.iter().zip(&strides[self.kept..]).rev() {
+                        for (&n, &stride) in reduced.iter().zip(&strides[axes..]).rev() {
                             at += (rest % n) as isize * stride;
                             rest /= n;
                         }
@@ -158,20 +170,20 @@ impl Reduce {
                         }
                     }
                 }
-                let body = self.body.as_ref().map(|body| (body, self.body_strides(body, &layout)));
+                let body = self.body(words, &layout);
                 let mut row = 0;
-                while let (true, Some((body, strides))) = (row < rows, &body) {
+                while let (true, Some((body, rows_of))) = (row < rows, &body) {
                     // Not across the end of the partials.
                     let high = height.min(rows - row).min(PARTIALS - row % PARTIALS);
                     let at = left + (first + row) * across;
                     let all = self.body_bases(bases, &mut buffers, at);
                     boxes(reduced, first + row, high, |start, counts, _| {
-                        part.start[self.kept..].copy_from_slice(start);
-                        part.count[self.kept..].copy_from_slice(counts);
+                        part.start[axes..].copy_from_slice(start);
+                        part.count[axes..].copy_from_slice(counts);
                         // SAFETY: a part of the launch; the buffers hold `high` rows of `across` elements.
-                        unsafe { body.run_with(strides, &all, &part) };
+                        unsafe { body.with_rows(rows_of).run(&all, &part) };
                     });
-                    for (a, state) in self.accumulators.iter().enumerate() {
+                    for (a, state) in accumulators.iter().enumerate() {
                         let From::Buffer(b) = state.from else { continue };
                         let size = across * state.dtype.itemsize();
                         let fresh = buffers[b].bytes(0, high * size);
@@ -191,7 +203,7 @@ impl Reduce {
                     }
                     row += high;
                 }
-                for (a, state) in self.accumulators.iter().enumerate() {
+                for (a, state) in accumulators.iter().enumerate() {
                     if let How::Fold(fold) = &state.how {
                         let size = across * state.dtype.itemsize();
                         halve(&**fold, &mut partials[a], PARTIALS.min(rows), size);

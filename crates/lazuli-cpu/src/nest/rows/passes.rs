@@ -6,7 +6,9 @@
 //! Absent: memory and orders of combination; see [`super`].
 
 use crate::known::MapKernel;
-use lazuli_kernel::{DType, Inner, Inst, Kernel, Nest, Operand, Role, Store, Value};
+use crate::nest::cost_per_point;
+use crate::nest::fold::How;
+use lazuli_kernel::{Accumulator, DType, Inner, Inst, Kernel, Nest, Operand, Role, Store, Value};
 use smallvec::SmallVec;
 use std::collections::BinaryHeap;
 
@@ -34,6 +36,15 @@ pub enum Source {
 pub struct Map {
     pub kernel: MapKernel,
     pub sources: Vec<Source>,
+    /// For each operand the number of the array whose row in the numbers says how it lies: an argument of the launch, or behind those one of the [`Own`].
+    pub arrays: Vec<u32>,
+}
+
+/// How memory of a task's own lies: an element of so many bytes for each point, or for each row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Own {
+    pub of_points: bool,
+    pub itemsize: usize,
 }
 
 #[derive(Debug, Default)]
@@ -42,8 +53,18 @@ pub struct Pass {
     pub scalars: Option<Map>,
     /// Over the points.
     pub points: Option<Map>,
-    /// Numbers of the accumulators whose elements are there then.
-    pub accumulators: Vec<usize>,
+    /// Numbers of the accumulators whose elements are there then: in an operand, and in a buffer.
+    pub direct: Vec<usize>,
+    pub buffered: Vec<usize>,
+}
+
+#[derive(Debug)]
+pub struct State {
+    pub dtype: DType,
+    pub how: How,
+    /// Where its elements are: in a buffer, or in an operand of the launch. And the number of that array, as for operands of maps.
+    pub elements: Source,
+    pub array: u32,
 }
 
 #[derive(Debug)]
@@ -54,12 +75,27 @@ pub struct Passes {
     /// dtypes of the buffers and of the scalars.
     pub buffers: Vec<DType>,
     pub scalars: Vec<DType>,
-    /// Where the elements of each accumulator are: in a buffer, or in an operand of the launch.
-    pub elements: Vec<Source>,
+    pub accumulators: Vec<State>,
+    /// Rows of numbers behind those of the launch's arguments.
+    pub own: Vec<Own>,
+    /// Number of kept axes, and of parameters.
+    pub kept: usize,
+    pub params: usize,
+    /// Whether vectors run along the last kept axis.
+    pub across: bool,
+    /// Of all passes at one point, in picoseconds.
+    pub cost: usize,
+}
+
+impl Passes {
+    /// All maps, in the order of [`Launch::functions`](crate::nest::Launch::functions).
+    pub fn maps(&self) -> impl Iterator<Item = &Map> {
+        self.passes.iter().flat_map(|p| [&p.scalars, &p.points]).chain([&self.epilogue]).flatten()
+    }
 }
 
 /// All that passes depend on besides the kernel, so that launches that agree in it share them.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     /// Vectors run along this axis.
     pub vector_axis: usize,
@@ -67,7 +103,7 @@ pub struct Facts {
 }
 
 /// How an operand of the launch lies.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fact {
     /// It stands still along a row.
     pub stands: bool,
@@ -91,18 +127,21 @@ pub fn plan(kernel: &Kernel, facts: &Facts) -> Passes {
     let mut passes: Vec<Pass> = Vec::new();
     for stage in 0..=last_stage {
         let mut roots = Vec::new();
-        let mut own = Vec::new();
+        let mut pass = Pass::default();
         for (a, accumulator) in accumulators.iter().enumerate() {
             let v = accumulator.value.0 as usize;
             if planner.stages[v] as usize != stage {
                 continue;
             }
-            own.push(a);
             match kernel.body[v] {
                 Inst::Load(o) if !planner.uniform[v] && facts.operands[o as usize].contiguous => {
                     elements[a] = Source::Launch(o);
+                    pass.direct.push(a);
                 }
-                _ => roots.push((v, a)),
+                _ => {
+                    roots.push((v, a));
+                    pass.buffered.push(a);
+                }
             }
         }
         planner.drafts.push(Draft::default());
@@ -111,7 +150,7 @@ pub fn plan(kernel: &Kernel, facts: &Facts) -> Passes {
         for (v, a) in roots {
             elements[a] = Source::Buffer(planner.buffer(v, stage));
         }
-        passes.push(Pass { accumulators: own, ..Pass::default() });
+        passes.push(pass);
     }
     let point_stores: Vec<&Store> = stores.iter().collect();
     for (stage, pass) in passes.iter_mut().enumerate() {
@@ -124,7 +163,53 @@ pub fn plan(kernel: &Kernel, facts: &Facts) -> Passes {
     }
     let epilogue = planner.epilogue(epilogue, row_stores);
     let types = |values: &[usize]| values.iter().map(|&v| planner.types[v]).collect();
-    Passes { passes, epilogue, buffers: types(&planner.buffered), scalars: types(&planner.hoisted), elements }
+    let (buffers, scalars): (Vec<DType>, Vec<DType>) = (types(&planner.buffered), types(&planner.hoisted));
+    let state = |(a, &elements): (&Accumulator, &Source)| {
+        let dtype = planner.types[a.value.0 as usize];
+        State { dtype, how: How::of(a.combine, dtype), elements, array: 0 }
+    };
+    let maps = passes.iter().filter_map(|p| p.points.as_ref()).map(|map| cost_per_point(&map.kernel.kernel));
+    let mut all = Passes {
+        cost: maps.sum::<usize>() + 200 * accumulators.len(),
+        accumulators: accumulators.iter().zip(&elements).map(state).collect(),
+        passes,
+        epilogue,
+        buffers,
+        scalars,
+        own: Vec::new(),
+        kept: planner.kept,
+        params: kernel.params.len(),
+        across: facts.vector_axis < planner.kept,
+    };
+    all.number_arrays(kernel.operands.len());
+    all
+}
+
+impl Passes {
+    /// Numbers the arrays that maps and accumulators go by, behind the arguments of the launch. What lies in the same way has one number.
+    fn number_arrays(&mut self, arguments: usize) {
+        let Passes { passes, epilogue, buffers, scalars, accumulators, own, .. } = self;
+        let results: Vec<DType> = accumulators.iter().map(|a| a.dtype).collect();
+        let mut number = |source: Source| {
+            let (of_points, dtype) = match source {
+                Source::Launch(o) => return o,
+                Source::Buffer(b) => (true, buffers[b as usize]),
+                Source::Result(a) => (false, results[a as usize]),
+                Source::Position(_) => (false, DType::I64),
+                Source::Scalar(s) => (false, scalars[s as usize]),
+            };
+            let this = Own { of_points, itemsize: dtype.itemsize() };
+            let known = own.iter().position(|own| *own == this);
+            let place = known.unwrap_or_else(|| {
+                own.push(this);
+                own.len() - 1
+            });
+            (arguments + place) as u32
+        };
+        let maps = passes.iter_mut().flat_map(|p| [&mut p.scalars, &mut p.points]).chain([epilogue]).flatten();
+        maps.for_each(|map| map.arrays = map.sources.iter().map(|&source| number(source)).collect());
+        accumulators.iter_mut().for_each(|a| a.array = number(a.elements));
+    }
 }
 
 /// What one pass over the points does.
@@ -456,6 +541,6 @@ impl<'a> Writer<'a> {
             body: self.body,
             nest: Nest::Map { stores: self.stores },
         };
-        Map { kernel: MapKernel::new(map), sources: self.sources }
+        Map { kernel: MapKernel::new(map), sources: self.sources, arrays: Vec::new() }
     }
 }

@@ -4,12 +4,13 @@
 //! its list, and goes through the map while it lies in the cache: the target never goes through memory. Blocks are divided over the threads; an element is of one block, so that it
 //! meets its updates in their order.
 
-use super::super::map::streams;
-use super::super::{Bound, Context, Need, PARALLEL, Places, Room, Scratch, boxes, cost_per_point, places};
+use super::super::map::{Map, streams};
+use super::super::{Bound, Context, Need, PARALLEL, Room, Scratch, bases, boxes, cost_per_point};
 use super::{Located, Scatter, Share, Update};
 use crate::kernels::{Function, Kernels};
-use crate::tile::{Bases, Part, Tile};
-use lazuli_kernel::{Binding, DType, Inst, Nest, Pass, Result, Role, Slot, Store};
+use crate::known::Known;
+use crate::tile::{Bases, Tile, Words};
+use lazuli_kernel::{Arg, DType, Inst, Nest, Pass, Result, Role, Slot, Store};
 use std::sync::Arc;
 
 /// Elements of a block, about: it should stay in the first-level cache beside what else the map goes through.
@@ -17,15 +18,13 @@ const BLOCK: usize = 4096;
 
 /// A scatter with its epilogue.
 pub struct Onwards {
-    target: Tile,
+    /// Of the three passes.
+    known: [Arc<Known>; 3],
+    target: Map,
     updates: Scatter,
-    epilogue: Tile,
-    /// The same, that stores by way of the caches: what is stored may lie there, where the target was read from.
-    in_place: Tile,
+    epilogue: Map,
     /// The argument that the target is as it lies, row by row.
     direct: Option<usize>,
-    /// Of each pass, the slot of each argument and the byte within it of the element with all indices 0.
-    args: [Places; 3],
     dtype: DType,
     /// Elements of the target, and of a block.
     len: usize,
@@ -36,13 +35,10 @@ pub struct Onwards {
 
 impl Onwards {
     /// For at most so many threads.
-    pub fn new(kernels: &Kernels, passes: &lazuli_kernel::Scatter, threads: usize) -> Result<Self> {
+    pub fn new(kernels: &Kernels, passes: &lazuli_kernel::Scatter, threads: usize, words: &mut Words) -> Result<Self> {
         let known = |pass: &Pass| kernels.known(&pass.kernel);
         let known = [known(&passes.target)?, known(&passes.updates)?, known(&passes.epilogue)?];
-        let bound = |n: usize| {
-            let Binding { extents, args, params } = &passes.passes()[n].binding;
-            Bound::new(kernels, &known[n], extents, args, params)
-        };
+        let bound = |n: usize| Bound::new(kernels, &known[n], &passes.passes()[n].binding);
         let [target, updates, epilogue] = [0, 1, 2].map(bound);
         let &Nest::Scatter { op, target: updated, index, mask, value } = &updates.kernel.nest else {
             unreachable!("the verifier has seen that they are a scatter")
@@ -52,16 +48,15 @@ impl Onwards {
         let costs = [&target, &epilogue].map(|launch| cost_per_point(launch.kernel).saturating_mul(len));
         let mut onwards = Self {
             block: block(target.extents),
-            target: target.tile(false)?,
+            target: Map::in_parts(&target, false, words)?,
             direct: direct(&target),
-            updates: Scatter::new(&updates, Update { op, target: updated, index, mask, value })?,
-            epilogue: epilogue.tile(streams(&epilogue))?,
-            in_place: epilogue.tile(false)?,
-            args: passes.passes().map(|Pass { kernel, binding }| places(kernel, &binding.args)),
+            updates: Scatter::new(&updates, Update { op, target: updated, index, mask, value }, words)?,
+            epilogue: Map::in_parts(&epilogue, streams(&epilogue), words)?,
             dtype,
             len,
             tasks: 1,
             need: Need::default(),
+            known: known.clone(),
         };
         let points: usize = updates.extents.iter().product();
         let cost = costs.into_iter().fold(points.saturating_mul(cost_per_point(updates.kernel)), usize::saturating_add);
@@ -74,10 +69,8 @@ impl Onwards {
     }
 
     pub fn functions(&self) -> Vec<Arc<Function>> {
-        let mut all = vec![self.target.function().clone()];
-        all.extend(self.updates.functions());
-        all.push(self.epilogue.function().clone());
-        all
+        let maps = [&self.known[0].map].into_iter().chain(self.updates.maps()).chain([&self.known[2].map]);
+        maps.map(|map| map.generated(false).clone()).collect()
     }
 
     /// The memory that it works in.
@@ -151,20 +144,27 @@ impl Onwards {
         }
     }
 
-    /// Runs it. `address` gives that of a slot.
+    /// Runs it, on the arguments of the passes that it was made of. `address` gives that of a slot.
     ///
     /// # Safety
     ///
     /// As for `Launch::run`, of the three launches one after another.
-    pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, cx: &mut Context<'_>) {
-        let base = |&(slot, offset): &(Slot, usize)| match slot {
-            Slot::Result => 0,
-            slot => address(slot).wrapping_add(offset),
-        };
-        let [target, updates, epilogue] = self.args.each_ref().map(|args| args.iter().map(base).collect::<Bases>());
+    pub unsafe fn run(
+        &self,
+        passes: &lazuli_kernel::Scatter,
+        words: &[isize],
+        address: &dyn Fn(Slot) -> usize,
+        cx: &mut Context<'_>,
+    ) {
+        let address = |slot| if slot == Slot::Result { 0 } else { address(slot) };
+        let args = passes.passes().map(|pass| &pass.binding.args[..]);
+        let of_pass = |n: usize| bases(self.known[n].kernel(), args[n], &address);
+        let [target, updates, epilogue] = [0, 1, 2].map(of_pass);
+        let tile = |map: &Map, n: usize| map.tile(&self.known[n].map, words).expect("it was made for parts");
+        let [first_map, last_map] = [(&self.target, 0), (&self.epilogue, 2)].map(|(map, n)| tile(map, n));
         let mut located = self.updates.located(cx.room());
         // SAFETY: passed on; nothing is written to the result yet.
-        unsafe { self.updates.locate(&updates, &mut located, cx) };
+        unsafe { self.updates.locate(words, &updates, &mut located, cx) };
         let mut lists = self.lists(cx.room());
         self.list(&located, &mut lists);
         let list_of = |block: usize| {
@@ -172,9 +172,10 @@ impl Onwards {
             let begin = if block == 0 { 0 } else { ends[block - 1] as usize };
             lists[0].bytes(8 * begin, 8 * (ends[block] as usize - begin)).of::<u64>()
         };
-        let written = self.epilogue.kernel().operands.iter().zip(&epilogue).filter(|(o, _)| o.role != Role::In);
+        let written = last_map.kernel().operands.iter().zip(&epilogue).filter(|(o, _)| o.role != Role::In);
         let overwrites = written.map(|(_, base)| base).any(|base| target.contains(base));
-        let last = if overwrites { &self.in_place } else { &self.epilogue };
+        // By way of the caches, where what is stored may lie there, as the target was read from it.
+        let last = if overwrites { last_map.through_caches() } else { last_map };
         cx.share(self.tasks, self.blocks(), self.need.each, &|blocks, room| {
             let [mut own, mut buffer] = self.rooms(room);
             for block in blocks {
@@ -184,28 +185,28 @@ impl Onwards {
                 let is_updated = list.is_none_or(|list| !list.is_empty());
                 if let (Some(direct), false) = (self.direct, is_updated) {
                     // SAFETY: as below; the target is read where it lies.
-                    unsafe { run_part(last, &with_result(&epilogue, &self.args[2], target[direct]), first, count) };
+                    unsafe { run_part(&last, &with_result(&epilogue, args[2], target[direct]), first, count) };
                     continue;
                 }
                 // Where the result would begin for this block to lie where it does.
                 let at = own.address().wrapping_sub(first * self.dtype.itemsize());
                 // SAFETY: points of a launch, whose accesses the verifier proved; the block is this task's.
-                unsafe { run_part(&self.target, &with_result(&target, &self.args[0], at), first, count) };
+                unsafe { run_part(&first_map, &with_result(&target, args[0], at), first, count) };
                 if is_updated {
                     let share = Share { target: at, range: first..first + count, located: &located, list };
                     // SAFETY: as above; what updates read no pass writes.
-                    unsafe { self.updates.apply(&updates, &share, &mut buffer) };
+                    unsafe { self.updates.apply(words, &updates, &share, &mut buffer) };
                 }
                 // SAFETY: as above; blocks are parts of a map, whose points are independent, and what it writes is read at the same points only.
-                unsafe { run_part(last, &with_result(&epilogue, &self.args[2], at), first, count) };
+                unsafe { run_part(&last, &with_result(&epilogue, args[2], at), first, count) };
             }
         });
     }
 }
 
 /// Addresses of arguments, where the result is at this one.
-fn with_result(bases: &Bases, args: &[(Slot, usize)], at: usize) -> Bases {
-    let address = |(&base, &(slot, _)): (&usize, &(Slot, usize))| if slot == Slot::Result { at } else { base };
+fn with_result(bases: &Bases, args: &[Arg], at: usize) -> Bases {
+    let address = |(&base, arg): (&usize, &Arg)| if arg.slot == Slot::Result { at } else { base };
     bases.iter().zip(args).map(address).collect()
 }
 
@@ -214,14 +215,15 @@ fn with_result(bases: &Bases, args: &[(Slot, usize)], at: usize) -> Bases {
 /// # Safety
 ///
 /// As for [`Tile::run`].
-unsafe fn run_part(tile: &Tile, bases: &[usize], first: usize, count: usize) {
-    let mut part = Part::all(tile.extents());
+unsafe fn run_part(tile: &Tile<'_>, bases: &[usize], first: usize, count: usize) {
+    let mut part = tile.all();
     if let ([start], [n]) = (part.start.as_mut_slice(), part.count.as_mut_slice()) {
         (*start, *n) = (first, count);
         // SAFETY: passed on.
         return unsafe { tile.run(bases, &part) };
     }
-    boxes(tile.extents(), first, count, |start, counts, _| {
+    let extents = part.count.clone();
+    boxes(&extents, first, count, |start, counts, _| {
         part.start.copy_from_slice(start);
         part.count.copy_from_slice(counts);
         // SAFETY: passed on.

@@ -6,9 +6,9 @@
 use super::super::fold::{BLOCK, Bytes, Fold, fold_of};
 use super::super::{Bound, Context, Need, PARALLEL, Room, Scratch, cost_per_point, row_strides};
 use super::{Located, Share, Update};
-use crate::kernels::Function;
-use crate::tile::{Bases, Part, Tile};
-use lazuli_kernel::{BinaryOp, Combine, DType, Inst, Result, ScatterOp, Value, small};
+use crate::known::MapKernel;
+use crate::tile::{Bases, Part, Tile, Words};
+use lazuli_kernel::{BinaryOp, Combine, DType, Inst, Result, ScatterOp, Shape, Value, small};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -19,9 +19,12 @@ const LEAST: usize = 4096;
 
 pub struct Runs {
     /// Writes the position of each run, and whether it counts at all.
-    positions: Tile,
+    pub(super) positions: Arc<MapKernel>,
     /// Writes the values of a part of a run.
-    values: Tile,
+    pub(super) values: Arc<MapKernel>,
+    /// Where the numbers of the two begin.
+    at: [usize; 2],
+    extents: Shape,
     /// The operand that they are, as it lies.
     direct: Option<usize>,
     /// None where they are assigned.
@@ -37,9 +40,9 @@ pub struct Runs {
 
 impl Runs {
     /// None if updates are no runs, or short ones.
-    pub fn new(launch: &Bound<'_>, update: Update) -> Result<Option<Self>> {
+    pub fn new(launch: &Bound<'_>, update: Update, words: &mut Words) -> Result<Option<Self>> {
         let Update { op, target, index, mask, value } = update;
-        let Bound { kernel, extents, args, .. } = launch;
+        let Bound { kernel, extents, args, .. } = *launch;
         if extents.last().is_none_or(|&n| n < LONG) || !is_run(launch, index, mask) {
             return Ok(None);
         }
@@ -47,9 +50,9 @@ impl Runs {
         let of_run: SmallVec<[Value; 2]> = small([index].into_iter().chain(mask));
         let mut strides = row_strides(&extents[..last], 0);
         strides.push(1);
-        let positions = launch.body_tile(&of_run, &strides)?;
+        let (positions, at_positions) = launch.write_body(&of_run, &strides, words)?;
         strides[..last].fill(0);
-        let values = launch.body_tile(&[value], &strides)?;
+        let (values, at_values) = launch.write_body(&[value], &strides, words)?;
         let dtype = kernel.operands[target].dtype;
         let direct = match kernel.body[value.0 as usize] {
             // Bytes that are no bool have to become one.
@@ -67,6 +70,8 @@ impl Runs {
         Ok(Some(Self {
             positions,
             values,
+            at: [at_positions, at_values],
+            extents: Shape::from_slice(extents),
             direct,
             fold: combine.and_then(|combine| fold_of(combine, dtype)),
             dtype,
@@ -77,13 +82,14 @@ impl Runs {
         }))
     }
 
-    pub fn functions(&self) -> Vec<Arc<Function>> {
-        [&self.positions, &self.values].map(|tile| tile.function().clone()).to_vec()
+    /// What writes values.
+    fn values<'a>(&'a self, words: &'a [isize]) -> Tile<'a> {
+        Tile::new(&self.values, words, self.at[1], false)
     }
 
     /// Elements of a run, and extents of the axes before.
     fn run_and_outer(&self) -> (usize, &[usize]) {
-        let (&n, outer) = self.values.extents().split_last().expect("runs have an axis");
+        let (&n, outer) = self.extents.split_last().expect("runs have an axis");
         (n, outer)
     }
 
@@ -127,32 +133,31 @@ impl Runs {
     /// # Safety
     ///
     /// As for `Launch::run`.
-    pub unsafe fn locate(&self, bases: &[usize], located: &mut Located<'_>) {
+    pub unsafe fn locate(&self, words: &[isize], bases: &[usize], located: &mut Located<'_>) {
         let mut all: Bases = bases.into();
         all.push(located.positions.address());
         if self.masked {
             all.push(located.masks.address());
         }
-        let last = self.positions.extents().len() - 1;
-        let first = Part::all(self.positions.extents()).with(last, 0, 1);
+        let first = Part::all(&self.extents).with(self.extents.len() - 1, 0, 1);
         // SAFETY: the first points of all runs, which are points of the launch; the buffers have an element for each run.
-        unsafe { self.positions.run(&all, &first) };
+        unsafe { Tile::new(&self.positions, words, self.at[0], false).run(&all, &first) };
     }
 
     /// # Safety
     ///
     /// As for `Launch::run`.
-    pub unsafe fn run(&self, bases: &[usize], each: usize, cx: &mut Context<'_>) {
+    pub unsafe fn run(&self, words: &[isize], bases: &[usize], cx: &mut Context<'_>) {
         let mut located = self.room(cx.room());
         // SAFETY: passed on.
-        unsafe { self.locate(bases, &mut located) };
-        let tasks = self.tasks(cx.threads());
+        unsafe { self.locate(words, bases, &mut located) };
+        let Need { each, tasks, .. } = self.need(cx.threads());
         cx.share(tasks, self.len.div_ceil(LEAST), each, &|units, room| {
             let range = units.start * LEAST..self.len.min(units.end * LEAST);
             let share = Share { target: bases[self.target], range, located: &located, list: None };
             let mut buffer = self.buffer(room);
             // SAFETY: passed on; ranges of the target are disjoint, and each is one task's.
-            unsafe { self.apply(bases, &share, &mut buffer) };
+            unsafe { self.apply(words, bases, &share, &mut buffer) };
         });
     }
 
@@ -161,14 +166,15 @@ impl Runs {
     /// # Safety
     ///
     /// As for [`run`](Self::run); nobody else touches the range of the share, which is within the target.
-    pub(super) unsafe fn apply(&self, bases: &[usize], share: &Share<'_>, buffer: &mut Scratch<'_>) {
+    pub(super) unsafe fn apply(&self, words: &[isize], bases: &[usize], share: &Share<'_>, buffer: &mut Scratch<'_>) {
+        let values = self.values(words);
         let ((runs, _), Share { located, list, .. }) = (self.count(), share);
         let (positions, masks) = (located.positions(runs), located.masks(runs));
         for k in 0..list.map_or(runs, <[u64]>::len) {
             let run = list.map_or(k, |list| list[k] as usize);
             if masks.is_none_or(|m| m[run] != 0) {
                 // SAFETY: passed on.
-                unsafe { self.update(bases, share, run, positions[run], buffer) };
+                unsafe { self.update(&values, bases, share, run, positions[run], buffer) };
             }
         }
     }
@@ -180,6 +186,7 @@ impl Runs {
     /// As for [`apply`](Self::apply).
     unsafe fn update(
         &self,
+        values: &Tile<'_>,
         bases: &[usize],
         &Share { target, ref range, .. }: &Share<'_>,
         run: usize,
@@ -199,7 +206,7 @@ impl Runs {
             let (quotient, index) = if axis == 0 { (0, rest) } else { (rest / outer[axis], rest % outer[axis]) };
             (rest, part.start[axis]) = (quotient, index);
         }
-        if let Some(at) = self.direct.map(|o| self.address(bases, o, &part.start))
+        if let Some(at) = self.direct.map(|o| address(bases[o], values.strides(o), &part.start))
             && at.is_multiple_of(size)
         {
             let first = (position + begin as i64) as usize;
@@ -216,19 +223,12 @@ impl Runs {
             let mut all: Bases = bases.into();
             all.push(buffer.address().wrapping_sub(from * size));
             // SAFETY: points of the launch; the buffer holds as many values.
-            unsafe { self.values.run(&all, &part) };
+            unsafe { values.run(&all, &part) };
             let first = (position + from as i64) as usize;
             debug_assert!(range.start <= first && first + count <= range.end);
             // SAFETY: elements of the range, which are this task's.
             unsafe { self.combine(target.wrapping_add(first * size), buffer.bytes(0, count * size)) };
         }
-    }
-
-    /// Where an operand has its element of these indices.
-    fn address(&self, bases: &[usize], operand: usize, at: &[usize]) -> usize {
-        let strides = &self.values.strides()[operand * at.len()..(operand + 1) * at.len()];
-        let offset = at.iter().zip(strides).map(|(&i, &s)| (i as isize).wrapping_mul(s)).sum();
-        bases[operand].wrapping_add_signed(offset)
     }
 
     /// Combines values into what lies at this address.
@@ -244,6 +244,12 @@ impl Runs {
             Some(fold) => fold.zip(there, values),
         }
     }
+}
+
+/// Where an operand has its element of these indices.
+fn address(base: usize, strides: &[isize], at: &[usize]) -> usize {
+    let offset = at.iter().zip(strides).map(|(&i, &s)| (i as isize).wrapping_mul(s)).sum();
+    base.wrapping_add_signed(offset)
 }
 
 /// Whether the position goes up by one along the last axis, and the mask stays the same.
