@@ -3,7 +3,7 @@
 //! While a shapeless trace is live on a thread, the extents of arrays that depend on its inputs may differ at later calls. What is
 //! done with an extent is one of these:
 //! - it is handed to an operation as a [`Dim`](crate::Dim): it becomes a shape operand, and shape rules run again;
-//! - an operation decides by it: the operation is recorded [by shape](crate::ops::by_shape), and its body is made again for each binding of shapes;
+//! - an operation decides by it: the operation is recorded [by shape](crate::ops::by_shape), and its body is made again where that extent is another;
 //! - its number is read ([`Array::shape`] and its like, [`Dim::get`](crate::Dim::get)) or compared: that is recorded as a test with the place of
 //!   the reader. The program runs only for shapes for which every test has the outcome it had.
 //!
@@ -23,7 +23,7 @@ use crate::trace::{self, Cut, Trace};
 use crate::transform::{Transform, Transformed};
 use lazuli_ir::param::Params;
 use lazuli_ir::prims::{Call, GraphRule};
-use lazuli_ir::{Aval, Error, Graph, Location, Result};
+use lazuli_ir::{AnyShapes, Aval, Error, Graph, Location, Result};
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::cmp::Ordering;
@@ -277,11 +277,44 @@ pub(crate) fn made(
     f: impl FnOnce(&[Array]) -> Result<Vec<Array>>,
 ) -> Result<Graph> {
     let _making = Restore::enter(State::Making);
+    body(name, inputs, f).map(|(graph, _)| graph)
+}
+
+/// The same as a body for other shapes too, with the extents whose numbers `f` went by; `None` if it went by those of arrays that are no operands.
+pub(crate) fn made_for_any_shapes(
+    name: &'static str,
+    inputs: &[&Aval],
+    f: impl FnOnce(&[Array]) -> Result<Vec<Array>>,
+) -> Option<AnyShapes> {
+    let scope = Scope::begin();
+    let (graph, operands) = body(name, inputs, f).ok()?;
+    let Facts { tests, refused, .. } = scope.end();
+    if refused.is_some() || graph.has_rules() {
+        return None;
+    }
+    let mut fixed = Vec::new();
+    for side in tests.into_iter().flat_map(|test| [test.left, test.right]) {
+        if let Side::Extent(a, axis) = side {
+            let place = (operands.iter().position(|operand| operand.id() == a.id())?, axis);
+            if !fixed.contains(&place) {
+                fixed.push(place);
+            }
+        }
+    }
+    Some(AnyShapes { graph, fixed })
+}
+
+/// What `f` records for operands of these avals, and the placeholders of those.
+fn body(
+    name: &'static str,
+    inputs: &[&Aval],
+    f: impl FnOnce(&[Array]) -> Result<Vec<Array>>,
+) -> Result<(Graph, Vec<Array>)> {
     let inner = Trace::begin(name, "call");
     let holes: Vec<Array> = inputs.iter().map(|&a| inner.placeholder(a.clone())).collect();
     let Cut { graph, constants } = trace::cut_pending(&holes, &f(&holes)?)?;
     match constants.is_empty() {
-        true => Ok(graph),
+        true => Ok((graph, holes)),
         false => Err(Error::internal(name, "what is made for each binding of shapes holds an array")),
     }
 }

@@ -352,6 +352,34 @@ fn derivatives_are_bound_to_other_shapes() {
         &[&[3, 4], &[8, 9], &[4, 4]],
         &[&[1, 4]],
     );
+    // They go by the extent of the axis that is cut, which is that of an input, or a number.
+    check(
+        "equal parts",
+        |x| {
+            let parts = |x: &Array| ops::split(&x.tanh(), 3, 1).unwrap();
+            grad(|x: &Array| parts(x).iter().fold(x.sum(()), |sum, part| sum + part.square().mean(())))(x)
+        },
+        &[&[2, 6], &[5, 6]],
+        &[&[2, 9], &[1, 6]],
+    );
+    check(
+        "rolled and tiled",
+        |x| grad(|x: &Array| ops::tile(&(ops::roll(x, 2, 1).unwrap() * x), &[1, 2]).unwrap().exp().sum(()))(x),
+        &[&[2, 6], &[5, 6]],
+        &[&[2, 9], &[1, 6]],
+    );
+    check(
+        "halves",
+        |x| {
+            grad(|x: &Array| {
+                let heads = x.reshape((x.dim(0), 2, 4));
+                let [a, b] = [0, 2].map(|from| heads.slice_axis(2, from, from + 2));
+                ops::concatenate(&[&a * a.cos() - b.sin(), &a * b.sin() + &b], 2).unwrap().square().mean(())
+            })(x)
+        },
+        &[&[2, 8], &[5, 8]],
+        &[&[1, 8]],
+    );
 }
 
 #[test]

@@ -15,7 +15,7 @@ use crate::prim::Prim;
 use crate::prims::{Bound, Call, Derivative, NumberOfElements, Pad, Reshape, Slice, SliceUpdate};
 use lazuli_kernel::{Error, Result, Scalar, ScatterOp, small};
 use smallvec::SmallVec;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// A graph that holds for other shapes too, if of all its variables the same extents are 0 and 1, and these extents of inputs (number and axis) are as they were.
 #[derive(Debug)]
@@ -52,6 +52,11 @@ pub(crate) fn stated(dims: &[Dim], first: usize, same: &mut dyn FnMut(Place, Pla
             same(Place::Shape(operand as usize, axis as usize), Place::Output(first + i));
         }
     }
+}
+
+/// What follows from an extent that parameters state as a number: nothing else.
+pub(crate) fn known(dims: &[Dim], axis: usize) -> Option<SmallVec<[Place; 2]>> {
+    matches!(dims.get(axis)?, Dim::Known(_)).then(SmallVec::new)
 }
 
 /// Whether two shapes have as many axes, and extents of 0 and 1 at the same ones.
@@ -195,20 +200,40 @@ impl Extents {
         self.learn(graph);
         close(&mut self.classes, &self.nodes, graph, &mut |_, _| None);
     }
-    /// The extents that are fixed, as those of these variables (their number, and the axis); an error if one is none of theirs.
+    /// The extents that are fixed, as those of these variables (their number, and the axis) that they follow from; an error if one follows from others too.
     pub fn take_fixed(&mut self, graph: &Graph, of: &[Atom]) -> Result<Vec<(usize, usize)>> {
-        let known = self.classes_of(graph, of);
-        let mut out = Vec::new();
-        for (v, axis) in std::mem::take(&mut self.fixed) {
+        let given = self.classes_of(graph, of);
+        let mut todo = std::mem::take(&mut self.fixed);
+        let (mut out, mut seen) = (Vec::new(), HashSet::new());
+        let mut derived = None;
+        while let Some((v, axis)) = todo.pop() {
             let root = self.classes.find(self.nodes.of(v, axis));
-            let Some(&place) = known.get(&root) else {
-                return Err(undecided("a rule goes by the extent of an array that is no input"));
-            };
-            if !out.contains(&place) {
-                out.push(place);
+            if !seen.insert(root) {
+                continue;
+            }
+            match given.get(&root) {
+                Some(&place) => out.push(place),
+                None => {
+                    let from = derived.get_or_insert_with(|| self.derived(graph)).get(&root).ok_or_else(|| {
+                        undecided("a rule goes by an extent that does not follow from those of inputs in a known way")
+                    })?;
+                    todo.extend(from.iter().copied());
+                }
             }
         }
         Ok(out)
+    }
+    /// Of classes of extents what they follow from, where that is known.
+    fn derived(&mut self, graph: &Graph) -> HashMap<u32, SmallVec<[(Var, usize); 2]>> {
+        let mut derived = HashMap::new();
+        for e in graph.equations.iter().filter(|e| e.outputs.len() == 1) {
+            for axis in 0..graph.shape_of(e.outputs[0]).len() {
+                if let Some(from) = followed(graph, e, axis) {
+                    derived.entry(self.classes.find(self.nodes.of(e.outputs[0], axis))).or_insert(from);
+                }
+            }
+        }
+        derived
     }
     /// Whether no extent is fixed.
     pub fn is_free(&self) -> bool {
@@ -281,6 +306,22 @@ impl Extents {
     fn are_same(&mut self, a: (Var, usize), b: (Var, usize)) -> bool {
         self.classes.find(self.nodes.of(a.0, a.1)) == self.classes.find(self.nodes.of(b.0, b.1))
     }
+}
+
+/// The extents of variables of a graph that one of an equation's output follows from, if that is known and it is none of them.
+fn followed(graph: &Graph, e: &Equation, axis: usize) -> Option<SmallVec<[(Var, usize); 2]>> {
+    let inputs: SmallVec<[&Aval; 3]> = small(e.inputs.iter().map(|a| graph.aval_of(a)));
+    let from = e.prim.extent_follows_from(&inputs, axis)?;
+    let mut is_same = false;
+    e.prim.same_extents(&inputs, graph.aval_of(&e.outputs[0].into()), &mut |a, b| {
+        is_same |= [a, b].contains(&Place::Output(axis));
+    });
+    let variable = |place: Place| match place {
+        Place::Input(k, axis) => Some((e.inputs[k].var()?, axis)),
+        Place::Shape(k, axis) => Some((e.shapes[k], axis)),
+        Place::Output(_) => None,
+    };
+    if is_same { None } else { from.into_iter().map(variable).collect() }
 }
 
 /// States the extents that an equation states of shape operands as those that `find` gives for them.

@@ -146,7 +146,7 @@ impl Outline {
 /// Whether something of its is made anew for operands of other shapes, or may be (`alike`: where its rules have to take the same way).
 fn is_made_anew(prim: &Prim, alike: bool) -> bool {
     match prim {
-        Prim::Call(Call { rule: Some(rule), .. }) => rule.fixed.is_none() || rule.make.source_operands().is_none(),
+        Prim::Call(call) => call.is_remade(),
         Prim::Cond(cond) => alike || cond.branches.iter().any(|g| g.has_rules()),
         _ => false,
     }
@@ -424,11 +424,11 @@ impl OutlineBuilder {
     /// The shapes of a call's outputs, as [`Call::rebound_avals`] has them.
     fn call(&mut self, call: &Call, operands: &[ShapeId], alike: bool) -> Result<SmallVec<[ShapeId; 1]>> {
         let mut alike_within = alike;
-        if let Some(prims::Rule { make, fixed: Some(fixed) }) = &call.rule
-            && let (Some(source), Some(of_source)) = (make.source(), make.source_operands())
-        {
-            let given: Vec<ShapeId> = of_source.into_iter().map(|k| operands[k]).collect();
-            self.walk(source, &given, true)?;
+        if let Some(prims::Rule { make, fixed: Some(fixed) }) = &call.rule {
+            if let (Some(source), Some(of_source)) = (make.source(), make.source_operands()) {
+                let given: Vec<ShapeId> = of_source.into_iter().map(|k| operands[k]).collect();
+                self.walk(source, &given, true)?;
+            }
             let Outline { shapes, fixed: all, .. } = &mut self.outline;
             all.extend(fixed.iter().map(|&(k, axis)| shapes[operands[k].index()][axis]));
             alike_within = true;

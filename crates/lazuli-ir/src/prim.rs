@@ -188,6 +188,11 @@ pub trait Primitive: Clone + fmt::Debug + Eq + std::hash::Hash {
     /// Pairs of extents that are equal for whatever shapes the equation is well formed, if the extents that are 1 here are 1, and no others.
     fn same_extents(&self, _inputs: &[&Aval], _output: &Aval, _same: &mut dyn FnMut(Place, Place)) {}
 
+    /// The extents that one of the output follows from, which is none of those that are [the same](Self::same_extents); `None` if that is not known.
+    fn extent_follows_from(&self, _inputs: &[&Aval], _axis: usize) -> Option<SmallVec<[Place; 2]>> {
+        None
+    }
+
     /// Whether the rules of its derivative go by the extent of this axis of an operand as a number. All may go by its rank, and by which extents are 0 and 1; what they state
     /// as a parameter of an equation goes through [`Builder::extent`].
     fn goes_by_extent(&self, _inputs: &[&Aval], _operand: usize, _axis: usize) -> bool {
@@ -269,6 +274,9 @@ macro_rules! prims {
             }
             pub fn same_extents(&self, inputs: &[&Aval], output: &Aval, same: &mut dyn FnMut(Place, Place)) {
                 match self { $(Prim::$name(p) => p.same_extents(inputs, output, same)),* }
+            }
+            pub fn extent_follows_from(&self, inputs: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
+                match self { $(Prim::$name(p) => p.extent_follows_from(inputs, axis)),* }
             }
             pub fn goes_by_extent(&self, inputs: &[&Aval], operand: usize, axis: usize) -> bool {
                 match self { $(Prim::$name(p) => p.goes_by_extent(inputs, operand, axis)),* }

@@ -157,7 +157,35 @@ fn programs() {
         ),
         true,
     );
-    let join =
-        "(a: f32[2,3]) {\n b: f32[4,3] = concatenate[axis=0] a a\n c: f32[2,3] = slice[bounds=(1:3,:)] b\n return c\n}";
-    check(&format!("(a: f32[2,3]) {{\n b: f32[2,3] = call[name=join] a with {join}\n return b\n}}"), false);
+    // A rule goes by one that follows from an input's: through joints and parts, or as parameters state it.
+    check(
+        "(a: f32[2,3]) {
+            b: f32[4,3] = concatenate[axis=0] a a
+            c: f32[2,3] = slice[bounds=(1:3,:)] b
+            return c
+        }",
+        true,
+    );
+    check(
+        "(a: f32[2,3]) {
+            b: f32[2,1] = slice[bounds=(:,2:)] a
+            c: f32[2,2] = slice[bounds=(:,:2)] a
+            d: f32[2,3] = concatenate[axis=1] b c
+            return d
+        }",
+        true,
+    );
+    check(
+        "(a: f32[2,6]) {
+            b: f32[2,3,2] = reshape[shape=(#0.0,3,2),infer=none] a | a
+            c: f32[2,2,2] = slice[bounds=(:,0:2,:)] b
+            return c
+        }",
+        true,
+    );
+    // Of what is merged that is not known.
+    check(
+        "(a: f32[2,3]) {\n b: f32[6] = flatten[start=0,end=1] a\n c: f32[2] = slice[bounds=(0:2)] b\n return c\n}",
+        false,
+    );
 }

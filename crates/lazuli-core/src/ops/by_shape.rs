@@ -1,15 +1,15 @@
 //! Operations that decide by the extents of their operands as numbers.
 //!
-//! In a shapeless trace each is recorded as one call whose body is made again for each binding of shapes; elsewhere its body is recorded at once. A row
+//! In a shapeless trace each is recorded as one call whose body is made again where an extent is another that it was decided by; elsewhere its body is recorded at once. A row
 //! states name, parameters and body. All of them are data, so that functions that use them can be saved.
 
 use super::index::{self, Item};
 use super::{create, derived, diagonal, reduce, shape};
 use crate::array::Array;
-use crate::shapeless::{is_symbolic, made, record_rule};
+use crate::shapeless::{is_symbolic, made, made_for_any_shapes, record_rule};
 use lazuli_ir::param::{Param, Params, join};
 use lazuli_ir::prims::GraphRule;
-use lazuli_ir::{Aval, Graph, Result};
+use lazuli_ir::{AnyShapes, Aval, Graph, Result};
 use lazuli_kernel::ScatterOp;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -45,6 +45,9 @@ macro_rules! by_shape {
             fn graph(&self, inputs: &[&Aval]) -> Result<Graph> {
                 made(GraphRule::name(self), inputs, |operands| self.of(operands))
             }
+            fn for_any_shapes(&self, inputs: &[&Aval]) -> Option<AnyShapes> {
+                made_for_any_shapes(GraphRule::name(self), inputs, |operands| self.of(operands))
+            }
             fn name(&self) -> &'static str {
                 match self {
                     $(ByShape::$op { .. } => $name,)*
@@ -76,7 +79,6 @@ by_shape! {
     };
     Roll "roll" { shift: isize, axis: usize } |x, &shift, &axis| Ok(vec![shape::rolled(&x[0], shift, axis)?]);
     Split "split" { parts: usize, axis: usize } |x, &parts, &axis| shape::parts(&x[0], parts, axis);
-    Tile "tile" { reps: SmallVec<[usize; 4]> } |x, reps| Ok(vec![shape::tiled(&x[0], reps)?]);
 }
 
 impl ByShape {

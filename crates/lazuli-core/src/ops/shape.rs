@@ -413,21 +413,20 @@ pub fn repeat(a: &Array, repeats: usize, at: isize) -> Result<Array> {
 /// ```
 #[track_caller]
 pub fn tile(a: &Array, reps: &[usize]) -> Result<Array> {
-    Ok(ByShape::Tile { reps: reps.into() }.apply(&[a])?.remove(0))
-}
-
-pub(crate) fn tiled(a: &Array, reps: &[usize]) -> Result<Array> {
+    let times = |axis: usize, rank: usize| (axis + reps.len()).checked_sub(rank).map_or(1, |i| reps[i]);
     let rank = a.ndim().max(reps.len());
-    let mut dims = vec![1; rank - a.ndim()];
-    dims.extend(a.shape());
-    let mut times = vec![1; rank - reps.len()];
-    times.extend(reps);
-    let pairs: Vec<isize> = dims.iter().flat_map(|&n| [1, n as isize]).collect();
-    let to: Vec<usize> = times.iter().zip(&dims).flat_map(|(&t, &n)| [t, n]).collect();
-    // Beyond all memory: the result says so.
-    let product = |(&t, &n): (&usize, &usize)| t.saturating_mul(n).min(isize::MAX as usize) as isize;
-    let out: Vec<isize> = times.iter().zip(&dims).map(product).collect();
-    reshape(&broadcast_to(&reshape(a, &pairs)?, &to)?, &out)
+    let lacking = rank - a.ndim();
+    // Copies lie along an axis before the one that they are joined with; where the array lacks one, along that.
+    let (mut at, mut counts) = (Vec::new(), Vec::new());
+    for axis in (0..rank).filter(|&axis| axis < lacking || times(axis, rank) != 1) {
+        at.push((axis + at.len().saturating_sub(lacking)) as isize);
+        counts.push(times(axis, rank));
+    }
+    let expanded = expand_dims(a, &at)?;
+    let mut to = expanded.dims().extents();
+    at.iter().zip(&counts).for_each(|(&at, &count)| to[at as usize] = count.into());
+    let copies = broadcast_to(&expanded, &to)?;
+    at[lacking..].iter().rev().try_fold(copies, |copies, &at| flatten(&copies, at, at + 1))
 }
 
 /// Elements shifted along an axis; what leaves one end enters at the other.

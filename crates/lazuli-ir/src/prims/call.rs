@@ -66,8 +66,8 @@ pub trait GraphRule: fmt::Debug + Send + Sync {
     fn for_any_shapes(&self, _inputs: &[&Aval]) -> Option<AnyShapes> {
         None
     }
-    /// Which of the inputs are those of the graph that it transforms, in their order, if it makes bodies [for any shapes](Self::for_any_shapes). Such a body is what is made anew
-    /// while of all variables of that graph the same extents are 0 and 1.
+    /// Which of the inputs are those of the graph that it transforms, in their order, if it does. A body [for any shapes](Self::for_any_shapes) is what is made anew
+    /// while of all variables of that graph, and of its own, the same extents are 0 and 1.
     fn source_operands(&self) -> Option<Vec<usize>> {
         None
     }
@@ -227,7 +227,7 @@ impl Call {
     }
     /// Whether what the body was made of is for these inputs what it was: of all variables the same extents are 0 and 1. An error where it refuses these.
     fn source_lasts(&self, rule: &dyn GraphRule, inputs: &[&Aval]) -> Result<bool> {
-        let (Some(source), Some(operands)) = (rule.source(), rule.source_operands()) else { return Ok(false) };
+        let (Some(source), Some(operands)) = (rule.source(), rule.source_operands()) else { return Ok(true) };
         let was = || operands.iter().map(|&k| self.graph.shape_of(self.graph.inputs[k]));
         let shapes = || operands.iter().map(|&k| &inputs[k].shape[..]);
         if source.inputs.iter().map(|&v| source.shape_of(v)).eq(was()) {

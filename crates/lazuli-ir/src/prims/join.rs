@@ -94,6 +94,9 @@ impl Primitive for Pad {
         let same_axis = |axis: &usize| self.low[*axis] == 0 && self.high[*axis] == 0;
         (0..inputs[0].rank()).filter(same_axis).for_each(|axis| same(Place::Input(0, axis), Place::Output(axis)));
     }
+    fn extent_follows_from(&self, _: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
+        Some(smallvec![Place::Input(0, axis)])
+    }
     fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
         false
     }
@@ -194,6 +197,9 @@ impl Primitive for Concatenate {
             let others = (0..a.rank()).filter(|&axis| axis != self.axis);
             others.for_each(|axis| same(Place::Input(k, axis), Place::Output(axis)));
         }
+    }
+    fn extent_follows_from(&self, inputs: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
+        Some((0..inputs.len()).map(|k| Place::Input(k, axis)).collect())
     }
     /// The transpose cuts the parts out.
     fn goes_by_extent(&self, _: &[&Aval], _: usize, axis: usize) -> bool {

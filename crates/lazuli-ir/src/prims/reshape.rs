@@ -2,7 +2,7 @@
 
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
-use crate::extents::{Place, stated};
+use crate::extents::{Place, known, stated};
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::pointwise::{Ix, Lane, Pointwise};
@@ -88,6 +88,9 @@ impl Primitive for Reshape {
                 same(from, to);
             }
         });
+    }
+    fn extent_follows_from(&self, _: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
+        if self.infer == Some(axis) { None } else { known(&self.shape, axis) }
     }
     fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
         false
@@ -198,6 +201,10 @@ impl Primitive for Unflatten {
                 same(from, to);
             }
         });
+    }
+    fn extent_follows_from(&self, _: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
+        let stated = axis.checked_sub(self.axis)?;
+        if self.infer == Some(stated) { None } else { known(&self.shape, stated) }
     }
     fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
         false

@@ -156,6 +156,9 @@ impl Primitive for Slice {
         };
         (0..inputs[0].rank()).filter(whole).for_each(|axis| same(Place::Input(0, axis), Place::Output(axis)));
     }
+    fn extent_follows_from(&self, _: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
+        Some(smallvec![Place::Input(0, axis)])
+    }
     /// The transpose pads by widths, which do not depend on the extent where the bounds count from both ends.
     fn goes_by_extent(&self, inputs: &[&Aval], _: usize, axis: usize) -> bool {
         let n = inputs[0].shape[axis];
