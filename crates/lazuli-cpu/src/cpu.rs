@@ -3,6 +3,7 @@
 use crate::fork;
 use crate::isa::Isa;
 use crate::kernels::{Function, Kernels};
+use crate::known::Known;
 use crate::library::Call;
 use crate::memory::{ALIGN, Allocator, CpuMemory};
 use crate::nest::{Context, Launches, Onwards, cost_per_point};
@@ -15,6 +16,7 @@ use lazuli_kernel::{
 };
 use smallvec::SmallVec;
 use std::any::Any;
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -454,8 +456,19 @@ impl Backend for Cpu {
             let executable = interpreter.prepare(plan)?;
             return Ok(Arc::new(Interpreted { interpreter, executable }));
         }
-        plan.share_kernels(&mut |kernel| Ok(self.kernels.known(kernel)?.kernel().clone()))?;
-        plan.verify_by(&|kernel| Ok(self.kernels.known(kernel)?.uses.clone()))?;
+        // One for each kernel of a step, in the order in which the plan has them.
+        let mut known: SmallVec<[Arc<Known>; 16]> = SmallVec::new();
+        plan.share_kernels(&mut |kernel| {
+            let one = self.kernels.known(kernel)?;
+            let shared = one.kernel().clone();
+            known.push(one);
+            Ok(shared)
+        })?;
+        let next = Cell::new(0);
+        plan.verify_by(&|kernel| match known.get(next.replace(next.get() + 1)) {
+            Some(one) if Arc::ptr_eq(one.kernel(), kernel) => Ok(one.uses.clone()),
+            _ => Ok(self.kernels.known(kernel)?.uses.clone()),
+        })?;
         let steps = Steps::new(&self.kernels, &plan, self.pool.threads())?;
         Ok(Arc::new(Prepared { plan, steps }))
     }

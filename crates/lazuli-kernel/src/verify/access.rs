@@ -18,43 +18,100 @@ pub(super) struct Axes<'a> {
     outer: &'a [usize],
     inner: [usize; 2],
     rank: usize,
+    /// Whether there is no point.
+    is_empty: bool,
 }
 
 impl<'a> Axes<'a> {
+    #[inline]
     pub fn of(extents: &'a [usize]) -> Self {
-        Self { outer: extents, inner: [1; 2], rank: extents.len() }
+        Self { outer: extents, inner: [1; 2], rank: extents.len(), is_empty: extents.contains(&0) }
     }
     /// These, then one more.
     pub fn then_row(outer: &'a [usize], n: usize) -> Self {
-        Self { outer, inner: [n, 1], rank: outer.len() + 1 }
+        Self { outer, inner: [n, 1], rank: outer.len() + 1, is_empty: n == 0 || outer.contains(&0) }
     }
     /// These, then two more.
     pub fn then_matrix(outer: &'a [usize], inner: [usize; 2]) -> Self {
-        Self { outer, inner, rank: outer.len() + 2 }
+        Self { outer, inner, rank: outer.len() + 2, is_empty: inner.contains(&0) || outer.contains(&0) }
     }
     /// One axis.
+    #[inline]
     pub fn row(n: usize) -> Self {
         Self::then_row(&[], n)
     }
     pub fn rank(&self) -> usize {
         self.rank
     }
+    pub fn is_empty(&self) -> bool {
+        self.is_empty
+    }
+    /// Whether they are known to be equal, as they are the very same.
+    #[inline]
+    fn are(&self, other: &Axes) -> bool {
+        std::ptr::eq(self.outer, other.outer) && self.inner == other.inner && self.rank == other.rank
+    }
     /// That of an axis below the rank.
     #[inline]
     fn extent(&self, axis: usize) -> usize {
-        self.outer.get(axis).copied().unwrap_or_else(|| self.inner[axis - self.outer.len()])
+        match self.outer.get(axis) {
+            Some(&extent) => extent,
+            None => self.inner[axis - self.outer.len()],
+        }
     }
     pub fn extents(&self) -> impl Iterator<Item = usize> {
         (0..self.rank).map(|axis| self.extent(axis))
     }
-    /// Whether they are known to be equal, as they are the very same.
-    fn are(&self, other: &Axes) -> bool {
-        std::ptr::eq(self.outer, other.outer) && self.inner == other.inner && self.rank == other.rank
+    /// Each with its stride.
+    #[inline(always)]
+    fn with(&self, strides: &[isize], mut each: impl FnMut(usize, isize) -> bool) -> bool {
+        let (outer, inner) = strides.split_at(self.outer.len());
+        self.outer.iter().zip(outer).all(|(&extent, &stride)| each(extent, stride))
+            && (inner.is_empty() || self.inner.iter().zip(inner).all(|(&extent, &stride)| each(extent, stride)))
+    }
+
+    /// The bytes that are touched as a whole with these strides, if there is a point: the first and the one behind the last, counted from the byte where all indices are 0; None if
+    /// they are more than memory has.
+    #[inline(always)]
+    fn span(&self, strides: &[isize], itemsize: i64) -> Option<(i64, i64)> {
+        let (mut low, mut high) = (0i64, itemsize);
+        let is_near = self.with(strides, |extent, stride| {
+            if is_far(extent, stride) {
+                return false;
+            }
+            let Some(reach) = (extent as i64 - 1).checked_mul(stride as i64 * itemsize) else { return false };
+            let (before, behind) = (low.checked_add(reach.min(0)), high.checked_add(reach.max(0)));
+            (low, high) = (before.unwrap_or(0), behind.unwrap_or(0));
+            before.is_some() && behind.is_some()
+        });
+        is_near.then_some((low, high))
+    }
+
+    /// Whether two points never share an element: sorted by stride, each axis steps over all that the ones below it span. What is spanned is known to be no more than memory.
+    #[inline]
+    fn are_injective(&self, strides: &[isize]) -> bool {
+        // Most often they are sorted, the innermost last.
+        let mut reach = 1;
+        for (axis, &stride) in strides.iter().enumerate().rev() {
+            let extent = self.extent(axis);
+            if extent > 1 && !steps_over(&mut reach, extent, stride) {
+                return self.are_injective_in_some_order(strides);
+            }
+        }
+        true
+    }
+    #[cold]
+    fn are_injective_in_some_order(&self, strides: &[isize]) -> bool {
+        let mut axes: SmallVec<[(usize, isize); 6]> = self.extents().zip(strides.iter().copied()).collect();
+        axes.retain(|(extent, _)| *extent > 1);
+        axes.sort_by_key(|(_, stride)| stride.unsigned_abs());
+        let mut reach = 1;
+        axes.into_iter().all(|(extent, stride)| steps_over(&mut reach, extent, stride))
     }
 }
 
-/// How the bytes that are touched follow from the indices, up to where they begin: what arguments of one binding have in common, most often.
-#[derive(Debug)]
+/// How the bytes that are touched follow from the indices, up to where they begin.
+#[derive(Debug, Clone, Copy)]
 struct IndexMap<'a> {
     axes: Axes<'a>,
     /// In elements, one for each axis.
@@ -62,51 +119,17 @@ struct IndexMap<'a> {
     itemsize: i64,
     /// Each point of a kernel touches the one element that its indices give. Not so computed positions and library calls.
     pointwise: bool,
-    extent: Extent,
-    /// Whether two points never share an element, if that was asked for.
-    injective: Option<bool>,
+    /// Bytes as a whole: the first and the one behind the last, counted from the byte where all indices are 0.
+    low: i64,
+    high: i64,
+    /// Whether two points never share an element, once that was asked for.
+    is_injective: Option<bool>,
+    /// Of accesses to slots that donations speak of, at whose points the same bytes are touched through all: the first, and where it begins.
+    class: u32,
+    class_base: i64,
 }
 
-/// The bytes of an index map as a whole.
-#[derive(Debug, Clone, Copy)]
-enum Extent {
-    /// There is no point.
-    Empty,
-    /// From the first byte to the one behind the last, counted from the byte where all indices are 0.
-    Span(i64, i64),
-    /// More than memory has.
-    Far,
-}
-
-impl Extent {
-    fn of(axes: &Axes, strides: &[isize], itemsize: i64) -> Self {
-        let (outer, inner) = strides.split_at(axes.outer.len());
-        let mut all = axes.outer.iter().zip(outer).chain(axes.inner.iter().zip(inner));
-        let mut is_empty = false;
-        let span = all.try_fold((0i64, itemsize), |(low, high), (&extent, &stride)| {
-            is_empty |= extent == 0;
-            if is_far(extent, stride) {
-                return None;
-            }
-            let reach = (extent as i64 - 1).checked_mul(stride as i64 * itemsize)?;
-            Some(if reach < 0 { (low.checked_add(reach)?, high) } else { (low, high.checked_add(reach)?) })
-        });
-        match span {
-            Some(_) if is_empty => Extent::Empty,
-            Some((low, high)) => Extent::Span(low, high),
-            // The axes behind the one that is too far were not looked at.
-            None if axes.extents().any(|n| n == 0) => Extent::Empty,
-            None => Extent::Far,
-        }
-    }
-}
-
-impl<'a> IndexMap<'a> {
-    fn new(axes: Axes<'a>, strides: &'a [isize], itemsize: i64, pointwise: bool) -> Self {
-        let extent = Extent::of(&axes, strides, itemsize);
-        Self { axes, strides, itemsize, pointwise, extent, injective: None }
-    }
-
+impl IndexMap<'_> {
     /// Extent and stride of the axes that are longer than 1, the innermost first.
     fn long(&self) -> impl Iterator<Item = (usize, isize)> {
         let axes = (0..self.strides.len()).rev().map(|axis| (self.axes.extent(axis), self.strides[axis]));
@@ -120,21 +143,6 @@ impl<'a> IndexMap<'a> {
         (extent > 1).then_some((extent, stride))
     }
 
-    /// Whether two points never share an element: sorted by stride, each axis steps over all that the ones below it span. What it spans is known to be no more than memory.
-    fn is_injective(&mut self) -> bool {
-        if let Some(known) = self.injective {
-            return known;
-        }
-        // Most often they are sorted, the innermost last.
-        let is = steps_over(self.long()) || {
-            let mut axes: SmallVec<[(usize, isize); 6]> = self.long().collect();
-            axes.sort_by_key(|(_, stride)| stride.unsigned_abs());
-            steps_over(axes.into_iter())
-        };
-        self.injective = Some(is);
-        is
-    }
-
     /// Whether both lead to the same bytes from the same beginning, at every point of a binding that they are of.
     fn agrees(&self, other: &IndexMap) -> bool {
         let rank = self.strides.len().max(other.strides.len());
@@ -143,32 +151,37 @@ impl<'a> IndexMap<'a> {
             && self.itemsize == other.itemsize
             && (0..rank).all(|axis| self.moves_along(axis) == other.moves_along(axis))
     }
+
+    /// All that it touches lies such a multiple of bytes from its beginning; 0 if it is one element.
+    fn step(&self) -> i64 {
+        self.long().fold(0, |g, (_, stride)| gcd(g, (stride as i64 * self.itemsize).abs()))
+    }
 }
 
-/// Whether each axis, an extent and a stride, steps over all elements that the ones before it span.
-fn steps_over(mut axes: impl Iterator<Item = (usize, isize)>) -> bool {
-    let mut reach = 1;
-    axes.all(|(extent, stride)| {
-        let (before, stride) = (reach, stride.unsigned_abs() as u64);
-        reach += (extent as u64 - 1) * stride;
-        stride >= before
-    })
+/// Whether an axis steps over all elements that the ones before it span, which are so many. It counts those that they span together.
+#[inline]
+fn steps_over(reach: &mut u64, extent: usize, stride: isize) -> bool {
+    let stride = stride.unsigned_abs() as u64;
+    let is_over = stride >= *reach;
+    *reach += (extent as u64 - 1) * stride;
+    is_over
 }
 
 /// The bytes that one argument of a step touches, one element per point of the step's loop space.
-#[derive(Debug, Clone)]
-pub(super) struct Access {
-    pub space: Space,
+#[derive(Debug)]
+struct Access {
+    space: Space,
     /// Byte of the space where all indices are 0.
     base: i64,
     /// First byte touched and the one behind the last.
-    pub span: (i64, i64),
+    span: (i64, i64),
     /// The number of its index map.
     map: u32,
-    pub writes: bool,
-    /// Which step of the plan it belongs to, and which binding of a launch.
-    pub step: u32,
+    /// Which binding of a launch it belongs to.
     binding: u32,
+    /// The one before it in its chain.
+    before: u32,
+    writes: bool,
 }
 
 /// Where a slot lies: its space, its first byte there, and the one behind its last.
@@ -183,14 +196,67 @@ pub(super) enum Fault {
     Twice,
 }
 
-/// What steps touch: one binding after another, step by step.
+/// The number of no step and of no access.
+const NONE: u32 = u32::MAX;
+
+/// Accesses of one step to a slot that donations speak of, as a chain.
+#[derive(Debug, Clone, Copy)]
+struct Chain {
+    step: u32,
+    /// The one that was added last.
+    last: u32,
+    /// Their class if they are of one.
+    class: u32,
+}
+
+impl Chain {
+    const EMPTY: Chain = Chain { step: NONE, last: NONE, class: NONE };
+
+    /// Adds an access of a step, which begins the chain anew if it is of another one. The one before it.
+    #[inline]
+    fn add(&mut self, step: u32, number: u32, class: u32) -> u32 {
+        let before = if self.step == step { *self } else { Chain { step, last: NONE, class } };
+        *self = Chain { step, last: number, class: if before.class == class { class } else { NONE } };
+        before.last
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Input {
+    is_donated: bool,
+    /// Of the last step that reads it.
+    reads: Chain,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Output {
+    is_donated: bool,
+    /// Of the first step that writes it.
+    writes: Chain,
+    /// The last step that touches it, and its first access; none if there are more.
+    alone: (u32, u32),
+}
+
+/// What steps touch: one binding after another, step by step. Kept is what may be in another's way: accesses of the step but to inputs, which nothing writes, and those to slots that
+/// donations speak of.
 #[derive(Debug)]
 pub(super) struct Accesses<'a> {
     list: Vec<Access>,
     maps: Vec<IndexMap<'a>>,
-    /// Where those of the step, and the maps of the binding, begin.
+    /// The number of the map of what is added.
+    map: usize,
+    /// Where those of the kernel's arguments begin.
+    first_map_of_kernel: usize,
+    /// Where those of the step begin.
     first: usize,
     first_map: usize,
+    /// Whether those of the step are kept behind it.
+    is_kept: bool,
+    /// The numbers of those of the step that may meet others: to the arena, and to outputs that are touched more than once. How many of them write.
+    crowd: Vec<u32>,
+    crowd_writes: usize,
+    inputs: Vec<Input>,
+    outputs: Vec<Output>,
     step: u32,
     binding: u32,
     /// Whether what is added now is read and written in an order that is not that of points.
@@ -198,112 +264,260 @@ pub(super) struct Accesses<'a> {
 }
 
 impl<'a> Accesses<'a> {
-    /// For about so many steps.
-    pub fn with_capacity(steps: usize) -> Self {
-        let (list, maps) = (Vec::with_capacity(8 * steps), Vec::with_capacity(4 * steps));
-        Self { list, maps, first: 0, first_map: 0, step: 0, binding: 0, as_wholes: false }
+    /// For so many inputs and outputs, of which these pairs may be donated.
+    pub fn new(inputs: usize, outputs: usize, donations: &[(u32, u32)]) -> Self {
+        let kept = if donations.is_empty() { 16 } else { inputs + outputs + 16 };
+        let mut inputs = vec![Input { is_donated: false, reads: Chain::EMPTY }; inputs];
+        let mut outputs = vec![Output { is_donated: false, writes: Chain::EMPTY, alone: (NONE, NONE) }; outputs];
+        for &(output, input) in donations {
+            if let (Some(to), Some(from)) = (outputs.get_mut(output as usize), inputs.get_mut(input as usize)) {
+                (to.is_donated, from.is_donated) = (true, true);
+            }
+        }
+        Self {
+            list: Vec::with_capacity(2 * kept),
+            maps: Vec::with_capacity(kept),
+            map: 0,
+            first_map_of_kernel: 0,
+            first: 0,
+            first_map: 0,
+            is_kept: false,
+            crowd: Vec::with_capacity(16),
+            crowd_writes: 0,
+            inputs,
+            outputs,
+            step: NONE,
+            binding: 0,
+            as_wholes: false,
+        }
     }
 
-    /// Goes on to the step of this number; those before are forgotten unless they are `kept`.
-    pub fn begin_step(&mut self, number: usize, kept: bool) {
-        if !kept {
-            self.list.clear();
-            self.maps.clear();
+    /// Goes on to the step of this number.
+    pub fn begin_step(&mut self, number: usize) {
+        if !self.is_kept {
+            self.list.truncate(self.first);
+            self.maps.truncate(self.first_map);
         }
-        (self.first, self.step, self.as_wholes) = (self.list.len(), number as u32, false);
-        self.begin_binding(0);
+        (self.first, self.first_map, self.is_kept) = (self.list.len(), self.maps.len(), false);
+        self.crowd.clear();
+        (self.step, self.binding, self.crowd_writes, self.as_wholes) = (number as u32, 0, 0, false);
     }
 
     /// Goes on to the binding of this number.
     pub fn begin_binding(&mut self, number: usize) {
-        (self.first_map, self.binding) = (self.maps.len(), number as u32);
+        self.binding = number as u32;
     }
 
-    /// All of them.
-    pub fn all(&self) -> &[Access] {
-        &self.list
-    }
-    /// Those of the step.
-    pub fn of_step(&self) -> &[Access] {
-        &self.list[self.first..]
+    /// Goes on to the arguments of a kernel.
+    pub fn begin_kernel(&mut self) {
+        self.first_map_of_kernel = self.maps.len();
     }
 
-    /// The number of this index map.
-    #[inline]
-    fn map(&mut self, axes: Axes<'a>, strides: &'a [isize], itemsize: i64, pointwise: bool) -> usize {
-        let same = |map: &IndexMap| {
-            let is_alike = map.itemsize == itemsize && map.pointwise == pointwise && map.axes.are(&axes);
-            // They are of one rank, and few.
-            is_alike && map.strides.iter().zip(strides).all(|(a, b)| a == b)
-        };
-        match self.maps[self.first_map..].iter().rposition(same) {
-            Some(n) => self.first_map + n,
-            None => {
-                self.maps.push(IndexMap::new(axes, strides, itemsize, pointwise));
-                self.maps.len() - 1
-            }
-        }
-    }
-
-    /// Adds the access that begins with this element of a slot, if there is a point, and it is well-formed. `pointwise`: as the indices give, where not all are taken as wholes.
-    #[inline]
-    pub fn add(
+    /// Goes on to accesses of an index map that has points. `pointwise`: as the indices give, where not all are taken as wholes.
+    ///
+    /// # Errors
+    /// If it spans more than memory has.
+    pub fn begin_map(
         &mut self,
-        (space, start, end): Place,
-        offset: usize,
+        axes: &Axes<'a>,
+        strides: &'a [isize],
         itemsize: i64,
-        (axes, strides): (Axes<'a>, &'a [isize]),
         pointwise: bool,
-        writes: bool,
     ) -> Result<(), Fault> {
-        let number = self.map(axes, strides, itemsize, pointwise && !self.as_wholes);
-        let map = &mut self.maps[number];
-        let (low, high) = match map.extent {
-            Extent::Empty => return Ok(()),
-            Extent::Span(low, high) => (low, high),
-            Extent::Far => return Err(Fault::Beyond),
-        };
-        let base = i64::try_from(offset).ok().and_then(|n| n.checked_mul(itemsize)?.checked_add(start));
-        let span = base.and_then(|base| Some((base, (base.checked_add(low)?, base.checked_add(high)?))));
-        let Some((base, span)) = span.filter(|(_, span)| span.0 >= start && span.1 <= end) else {
-            return Err(Fault::Beyond);
-        };
-        if writes && !map.is_injective() {
-            return Err(Fault::Twice);
-        }
-        let (step, binding, map) = (self.step, self.binding, number as u32);
-        self.list.push(Access { space, base, span, map, writes, step, binding });
+        let Some((low, high)) = axes.span(strides, itemsize) else { return Err(Fault::Beyond) };
+        let (pointwise, is_injective) = (pointwise && !self.as_wholes, None);
+        self.map = self.maps.len();
+        let (axes, class, class_base) = (*axes, NONE, 0);
+        self.maps.push(IndexMap { axes, strides, itemsize, pointwise, low, high, is_injective, class, class_base });
         Ok(())
     }
 
-    /// Whether every point of one binding touches the same bytes through both, if their spaces are one.
+    /// The same for the points of a kernel, of whose arguments most have the map of another.
+    #[inline(never)]
+    pub fn begin_map_of_kernel(
+        &mut self,
+        axes: &Axes<'a>,
+        strides: &'a [isize],
+        itemsize: i64,
+        pointwise: bool,
+    ) -> Result<(), Fault> {
+        let is_pointwise = pointwise && !self.as_wholes;
+        let same = |map: &IndexMap| {
+            map.itemsize == itemsize
+                && map.pointwise == is_pointwise
+                && map.axes.are(axes)
+                && map.strides.iter().zip(strides).all(|(a, b)| a == b)
+        };
+        match self.maps[self.first_map_of_kernel..].iter().rposition(same) {
+            Some(n) => self.map = self.first_map_of_kernel + n,
+            None => self.begin_map(axes, strides, itemsize, pointwise)?,
+        }
+        Ok(())
+    }
+
+    /// Adds the access by the map that was gone on to, from this element of a slot on, if it is well-formed.
+    #[inline(never)]
+    pub fn add(&mut self, &(space, start, end): &Place, offset: usize, writes: bool) -> Result<(), Fault> {
+        let Some(map) = self.maps.get_mut(self.map) else { return Err(Fault::Beyond) };
+        let base = i64::try_from(offset).ok().and_then(|n| n.checked_mul(map.itemsize)?.checked_add(start));
+        let Some(base) = base else { return Err(Fault::Beyond) };
+        let (Some(low), Some(high)) = (base.checked_add(map.low), base.checked_add(map.high)) else {
+            return Err(Fault::Beyond);
+        };
+        if low < start || high > end {
+            return Err(Fault::Beyond);
+        }
+        if writes && !*map.is_injective.get_or_insert_with(|| map.axes.are_injective(map.strides)) {
+            return Err(Fault::Twice);
+        }
+        let number = self.list.len() as u32;
+        let mut before = NONE;
+        match space {
+            Space::Input(n) => {
+                if !self.inputs[n as usize].is_donated {
+                    return Ok(());
+                }
+                let class = self.class(base);
+                before = self.inputs[n as usize].reads.add(self.step, number, class);
+            }
+            Space::Output(n) => {
+                let Output { is_donated, writes: chain, alone } = self.outputs[n as usize];
+                if writes && is_donated && (chain.step == self.step || chain.step == NONE) {
+                    let class = self.class(base);
+                    before = self.outputs[n as usize].writes.add(self.step, number, class);
+                }
+                if alone.0 != self.step {
+                    self.outputs[n as usize].alone = (self.step, number);
+                } else {
+                    if alone.1 != NONE {
+                        self.outputs[n as usize].alone.1 = NONE;
+                        self.crowd_writes += usize::from(self.list[alone.1 as usize].writes);
+                        self.crowd.push(alone.1);
+                    }
+                    self.crowd_writes += usize::from(writes);
+                    self.crowd.push(number);
+                }
+            }
+            Space::Arena => {
+                self.crowd_writes += usize::from(writes);
+                self.crowd.push(number);
+            }
+        }
+        let (map, binding) = (self.map as u32, self.binding);
+        self.list.push(Access { space, base, span: (low, high), map, binding, before, writes });
+        Ok(())
+    }
+
+    /// The class of the access that is added, which is kept.
+    #[inline(always)]
+    fn class(&mut self, base: i64) -> u32 {
+        self.is_kept = true;
+        let (number, map) = (self.list.len() as u32, &mut self.maps[self.map]);
+        if !map.pointwise || map.class == NONE || map.class_base != base {
+            (map.class, map.class_base) = (number, base);
+        }
+        map.class
+    }
+
+    /// Whether every point of one binding of a step touches the same bytes through both, if their spaces are one.
     #[inline]
-    pub fn is_same_map(&self, a: &Access, b: &Access) -> bool {
+    fn is_same_map(&self, a: &Access, b: &Access) -> bool {
         let map = |access: &Access| &self.maps[access.map as usize];
         let agree = || if a.map == b.map { map(a).pointwise } else { map(a).agrees(map(b)) };
         a.binding == b.binding && a.base == b.base && agree()
     }
 
-    /// Whether the two are known to touch no common byte, were their spaces one: they lie apart, or interleave as the parts of complex numbers do.
+    /// Whether a point may touch through one what another point touches through the other, were their spaces one: they are not a read and a write of each point's own element, and do
+    /// not lie apart, nor interleave as the parts of complex numbers do.
     #[inline]
-    pub fn are_apart(&self, a: &Access, b: &Access) -> bool {
-        a.span.1 <= b.span.0 || b.span.1 <= a.span.0 || self.interleave(a, b)
+    fn meet(&self, a: &Access, b: &Access) -> bool {
+        let in_place = || a.writes != b.writes && self.is_same_map(a, b);
+        a.span.1 > b.span.0 && b.span.1 > a.span.0 && !in_place() && !self.interleave(a, b)
     }
 
     fn interleave(&self, a: &Access, b: &Access) -> bool {
         let [of_a, of_b] = [a, b].map(|access| &self.maps[access.map as usize]);
-        let steps = |map: &IndexMap| {
-            let itemsize = map.itemsize;
-            map.long().fold(0, |g, (_, stride)| gcd(g, (stride as i64 * itemsize).abs()))
-        };
-        let step = gcd(steps(of_a), steps(of_b));
+        let step = gcd(of_a.step(), of_b.step());
         if step == 0 {
             return false;
         }
         let gap = (b.base - a.base).rem_euclid(step);
         gap >= of_a.itemsize && gap + of_b.itemsize <= step
     }
+
+    /// Whether a write of the step meets any other access, but a read of each point's own element within a binding.
+    pub fn conflict(&self) -> bool {
+        if self.crowd_writes == 0 {
+            return false;
+        }
+        let at = |number: u32| &self.list[number as usize];
+        if self.crowd_writes * self.crowd.len() <= FEW {
+            for &write in &self.crowd {
+                let to = at(write);
+                if !to.writes {
+                    continue;
+                }
+                for &number in &self.crowd {
+                    let a = at(number);
+                    if a.space == to.space && number != write && self.meet(a, to) {
+                        return true;
+                    }
+                }
+            }
+            return false;
+        }
+        // By first byte, with the end of all that begins no later: what may meet an access is a short run of them.
+        let mut writes: Vec<u32> = self.crowd.iter().copied().filter(|&number| at(number).writes).collect();
+        writes.sort_unstable_by_key(|&write| (at(write).space, at(write).span.0));
+        let mut ends: Vec<i64> = Vec::with_capacity(writes.len());
+        for (n, &write) in writes.iter().enumerate() {
+            let is_first = n == 0 || at(writes[n - 1]).space != at(write).space;
+            let before = if is_first { i64::MIN } else { ends[n - 1] };
+            ends.push(before.max(at(write).span.1));
+        }
+        self.crowd.iter().any(|&number| {
+            let a = at(number);
+            let (low, high) = a.span;
+            let first = writes.partition_point(|&w| at(w).space < a.space);
+            let last = first + writes[first..].partition_point(|&w| at(w).space == a.space && at(w).span.0 < high);
+            let first = first + ends[first..last].partition_point(|&end| end <= low);
+            writes[first..last].iter().any(|&write| number != write && self.meet(a, at(write)))
+        })
+    }
+
+    /// Why an output cannot take over an input, both of which there are.
+    #[inline]
+    pub fn hindrance(&self, output: usize, input: usize) -> Option<&'static str> {
+        let (writes, reads) = (self.outputs[output].writes, self.inputs[input].reads);
+        if writes.class == reads.class && reads.class != NONE {
+            return None;
+        }
+        self.hindrance_of(writes, reads)
+    }
+    fn hindrance_of(&self, writes: Chain, reads: Chain) -> Option<&'static str> {
+        if writes.step == NONE || reads.step == NONE || reads.step < writes.step {
+            return None;
+        }
+        if reads.step > writes.step {
+            return Some("a later step reads the input");
+        }
+        let mut write = writes.last;
+        while let Some(to) = self.list.get(write as usize) {
+            let mut read = reads.last;
+            while let Some(from) = self.list.get(read as usize) {
+                if self.meet(from, to) {
+                    return Some("a step reads the input at other points than it writes");
+                }
+                read = from.before;
+            }
+            write = to.before;
+        }
+        None
+    }
 }
+
+/// So many pairs of accesses are all compared.
+const FEW: usize = 256;
 
 /// More elements than any machine's memory has, and few enough that bytes of so many fit in 64 bits.
 const FAR: u64 = 1 << 48;

@@ -45,11 +45,11 @@ impl Plan {
         if !fits_memory(&result, *dtype) {
             return wrong("the result of the product is too large");
         }
-        for ((operand, arg), uses) in kernel.operands.iter().zip(&binding.args).zip(uses.iter()) {
+        for (i, (operand, arg)) in kernel.operands.iter().zip(&binding.args).enumerate() {
             let reads_its_point = || {
                 operand.role == Role::In
                     && operand.dtype == part
-                    && !uses.computed
+                    && !uses.is_computed(i)
                     && is_row(&binding.extents, &arg.strides, parts)
                     && (arg.offset as isize) < parts
             };
@@ -110,9 +110,9 @@ impl Plan {
             return wrong("the updates of a scatter are not of the dtype of its target");
         }
         let [.., uses] = uses;
-        for ((operand, arg), uses) in epilogue.kernel.operands.iter().zip(&epilogue.binding.args).zip(uses.iter()) {
+        for (i, (operand, arg)) in epilogue.kernel.operands.iter().zip(&epilogue.binding.args).enumerate() {
             let reads_its_point =
-                operand.role == Role::In && operand.dtype == dtype && !uses.computed && lies_well(arg);
+                operand.role == Role::In && operand.dtype == dtype && !uses.is_computed(i) && lies_well(arg);
             if is_result(arg) && !reads_its_point {
                 return wrong("an epilogue reads the result of the scatter at its own points, and does not write it");
             }
