@@ -17,7 +17,7 @@ mod write;
 
 use crate::fuse::Group;
 use crate::pipeline::{Compiled, Options};
-use again::{Notes, Recipe, Room};
+use again::{Notes, Recipe};
 pub(crate) use again::{Recall, Recipes};
 use body::{Body, Part};
 pub(crate) use finish::{Bound, Launch, Operands};
@@ -140,8 +140,8 @@ struct Lowerer<'a> {
     branches: Vec<(u32, [Compiled; 2])>,
     /// The last body, for the next.
     spare: Option<Body>,
-    /// For launches by recipes.
-    room: Room,
+    /// Where a launch by a recipe leaves what it stores.
+    written: Vec<(Var, Place)>,
     recall: Recall<'a>,
 }
 
@@ -164,7 +164,7 @@ impl<'a> Lowerer<'a> {
             options,
             branches: Vec::new(),
             spare: None,
-            room: Room::default(),
+            written: Vec::new(),
             recall,
         };
         for (&v, layout) in graph.inputs.iter().zip(inputs) {
@@ -342,21 +342,21 @@ impl<'a> Lowerer<'a> {
             (Role::In, _) => Some(places.of(graph, v)?.layout.clone()),
             _ => Some(Layout::row(graph.shape_of(v).clone())),
         };
-        if let Some(recipe) = Recipe::new(stores, body, launch, ending, given.map(|(v, _)| v), &mut lies) {
+        if let Some(recipe) = Recipe::new(stores, body, launch, &ending, given.map(|(v, _)| v), &mut lies) {
             recipes.launches.insert(first, recipe);
         }
     }
 
     /// A launch that stores these variables, as noted; whether there is one.
     fn launch_again(&mut self, stores: &[Var]) -> bool {
-        let mut room = std::mem::take(&mut self.room);
-        let launch = self.follow(stores, None, &mut room);
+        let mut written = std::mem::take(&mut self.written);
+        let launch = self.follow(stores, None, &mut written);
         let is_followed = launch.is_some();
         if let Some(launch) = launch {
             self.work.push(Work::Launch(launch));
-            room.written.drain(..).for_each(|(v, place)| self.places.set(v, place));
+            written.drain(..).for_each(|(v, place)| self.places.set(v, place));
         }
-        self.room = room;
+        self.written = written;
         is_followed
     }
 

@@ -217,10 +217,9 @@ impl Body {
     }
 
     pub fn compute(&mut self, operation: Operation, a: Number, b: Number) -> Number {
-        match (&mut self.notes, operation.at_once(a, b)) {
-            (_, Some(number)) => number,
-            (Some(notes), None) => notes.numbers.compute(operation, a, b),
-            (None, None) => Number::fixed(operation.apply(a.value, b.value)),
+        match &mut self.notes {
+            Some(notes) => notes.numbers.compute(operation, a, b),
+            None => Number::fixed(operation.apply(a.value, b.value)),
         }
     }
 

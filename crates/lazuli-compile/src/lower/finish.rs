@@ -283,9 +283,9 @@ fn number(marks: &mut [Option<u32>]) {
 /// The kernel's loop axes, each a run of neighbouring axes of the body.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Axes {
-    groups: SmallVec<[SmallVec<[u32; 2]>; 4]>,
+    pub groups: SmallVec<[SmallVec<[u32; 2]>; 4]>,
     /// How many of them are not reduced.
-    kept: usize,
+    pub kept: usize,
 }
 
 impl Axes {
@@ -325,29 +325,17 @@ impl Axes {
         }
         Self { groups, kept: kept_groups }
     }
-    /// Whether [`new`](Self::new) would lead to these axes again, for other extents and strides.
-    pub fn hold(&self, loops: &[usize], kept: usize, used: &[&Access], counted: &[u32], ordered: bool) -> bool {
-        let mut last = None;
-        let places = self.groups.iter().flat_map(|group| group.iter().enumerate());
-        places.enumerate().all(|(i, (in_group, &axis))| {
-            let Some(outer) = last.replace(axis) else { return true };
-            let in_order = ordered || i >= kept || !written_before(axis, outer, used);
-            let joins = i != kept && !counted.contains(&axis) && !counted.contains(&outer);
-            in_order && (in_group > 0) == (joins && walked_as_one(outer, axis, loops, used))
-        })
-    }
     /// Their extents.
-    pub fn extents(&self, loops: &[usize]) -> Shape {
+    fn extents(&self, loops: &[usize]) -> Shape {
         small(self.groups.iter().map(|g| g.iter().map(|&a| loops[a as usize]).product()))
     }
-    /// Whether they are the axes of the body, one by one.
-    pub fn are_loops(&self) -> bool {
-        self.groups.iter().zip(0..).all(|(group, axis)| group[..] == [axis])
+    /// The steps of an operand along them, of those along the axes of the body.
+    pub fn steps<'s, T: Copy>(&self, strides: &'s [T]) -> impl Iterator<Item = T> + use<'_, 's, T> {
+        self.groups.iter().map(|group| strides[*group.last().expect("no group is empty") as usize])
     }
     /// An operand over them.
-    pub fn operands(&self, access: &Access) -> Operands {
-        let strides = self.groups.iter().map(|g| access.strides[*g.last().expect("no group is empty") as usize]);
-        Access { strides: small(strides), ..*access }.operands()
+    fn operands(&self, access: &Access) -> Operands {
+        Access { strides: small(self.steps(&access.strides)), ..*access }.operands()
     }
     /// New number of each old axis.
     fn numbers(&self, n: usize) -> SmallVec<[u32; 4]> {
@@ -358,7 +346,7 @@ impl Axes {
         numbers
     }
     /// The last axis; for a reduction the last kept one, where fewer operands are walked in larger steps along that, or as few and more are walked in steps of one.
-    pub fn vector_axis(&self, used: &[&Access], strided: &[bool]) -> u32 {
+    fn vector_axis(&self, used: &[&Access], strided: &[bool]) -> u32 {
         let last = self.groups.len().saturating_sub(1);
         if self.kept == self.groups.len() || self.kept == 0 {
             return last as u32;
@@ -379,13 +367,6 @@ impl Axes {
 fn walked_as_one(outer: u32, inner: u32, loops: &[usize], used: &[&Access]) -> bool {
     let n = loops[inner as usize] as isize;
     used.iter().all(|a| a.strides[outer as usize] == a.strides[inner as usize] * n)
-}
-
-/// Whether the order of memory puts one axis before another.
-fn written_before(axis: u32, other: u32, used: &[&Access]) -> bool {
-    let Some(output) = used.last() else { return axis < other };
-    let steps = [axis, other].map(|axis| output.strides[axis as usize].unsigned_abs());
-    steps[0] > steps[1] || steps[0] == steps[1] && axis < other
 }
 
 /// Points of a map may run in any order: that of the memory of what is written (listed last), largest stride first.

@@ -6,7 +6,7 @@
 use super::again::Arrays;
 use lazuli_ir::{Graph, Ix, Number, Operation, Relation, Var};
 use lazuli_kernel::hash::WordHasher;
-use lazuli_kernel::{Layout, Role};
+use lazuli_kernel::{Layout, Role, small};
 use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
 
@@ -28,8 +28,11 @@ pub(super) enum Step {
     Extent(Var, u32),
     /// Of a variable where it lies in memory.
     Stride(Var, u32),
+    Offset(Var),
     /// How far its first element lies behind the lowest.
     First(Var),
+    /// From its lowest element to the highest.
+    Reach(Var),
     Compute(Operation, Source, Source),
 }
 
@@ -74,6 +77,11 @@ pub(super) fn first(layout: &Layout) -> isize {
     layout.offset - layout.span().map_or(layout.offset, |(low, _)| low)
 }
 
+/// How many elements of memory there are from its lowest element to the highest.
+fn reach(layout: &Layout) -> isize {
+    layout.span().map_or(0, |(low, high)| high - low + 1)
+}
+
 impl Numbers {
     fn step(&mut self, step: Step, value: isize) -> Number {
         let mut hasher = WordHasher::default();
@@ -87,37 +95,92 @@ impl Numbers {
         });
         Number { value, origin: n as u32 + 1 }
     }
-    /// An extent. One that is 0 or 1 is so in every binding of the pattern.
+
+    /// An extent. One that is 0 or 1 is so in every binding of the pattern, and those that are equal are so in every one.
     pub fn extent(&mut self, v: Var, axis: usize, value: usize) -> Number {
-        match value {
-            0 | 1 => Number::fixed(value as isize),
-            _ => self.step(Step::Extent(v, axis as u32), value as isize),
+        let value = value as isize;
+        let is_same = |(step, known): &(Step, isize)| matches!(step, Step::Extent(..)) && *known == value;
+        match (value, self.steps.iter().position(is_same)) {
+            (0 | 1, _) => Number::fixed(value),
+            (_, Some(n)) => Number { value, origin: n as u32 + 1 },
+            (_, None) => self.step(Step::Extent(v, axis as u32), value),
         }
     }
-    pub fn stride(&mut self, v: Var, axis: usize, value: isize) -> Number {
-        self.step(Step::Stride(v, axis as u32), value)
+    pub fn stride(&mut self, v: Var, axis: usize, layout: &Layout) -> Number {
+        self.step(Step::Stride(v, axis as u32), layout.strides[axis])
     }
-    pub fn first(&mut self, v: Var, value: isize) -> Number {
-        self.step(Step::First(v), value)
+    pub fn offset(&mut self, v: Var, layout: &Layout) -> Number {
+        self.step(Step::Offset(v), layout.offset)
+    }
+    pub fn first(&mut self, v: Var, layout: &Layout) -> Number {
+        self.step(Step::First(v), first(layout))
+    }
+    pub fn reach(&mut self, v: Var, layout: &Layout) -> Number {
+        self.step(Step::Reach(v), reach(layout))
     }
     pub fn compute(&mut self, operation: Operation, a: Number, b: Number) -> Number {
-        self.step(Step::Compute(operation, a.into(), b.into()), operation.apply(a.value, b.value))
+        match operation.at_once(a, b) {
+            Some(number) => number,
+            None if operation == Operation::AtLeastOne && self.is_many(a.into()) => a,
+            None => self.step(Step::Compute(operation, a.into(), b.into()), operation.apply(a.value, b.value)),
+        }
+    }
+    /// A number, and another one so many times.
+    pub fn sum(&mut self, a: Number, b: Number, times: Number) -> Number {
+        let product = self.compute(Operation::Product, b, times);
+        self.compute(Operation::Sum, a, product)
+    }
+    /// The number that comes from there.
+    pub fn number(&self, source: Source) -> Number {
+        match source {
+            Source::Fixed(value) => Number::fixed(value),
+            Source::Step(n) => Number { value: self.steps[n as usize].1, origin: n + 1 },
+        }
     }
 
-    /// A decision by two numbers. Which extents are equal, and which are 0 and 1, the pattern says.
-    pub fn decided(&mut self, relation: Relation, a: Number, b: Number) {
-        let is_of_pattern = |n: Number| match Source::from(n) {
-            Source::Fixed(value) => matches!(value, 0 | 1),
-            Source::Step(step) => matches!(self.steps[step as usize].0, Step::Extent(..)),
-        };
-        if a.is_fixed() && b.is_fixed() || relation == Relation::Equal && is_of_pattern(a) && is_of_pattern(b) {
-            return;
+    /// Whether a number is more than 1 in every binding of the pattern: an extent, or a product of such.
+    fn is_many(&self, source: Source) -> bool {
+        match source {
+            Source::Fixed(value) => value > 1,
+            Source::Step(n) => match self.steps[n as usize].0 {
+                Step::Extent(..) => true,
+                Step::Compute(Operation::Product, a, b) => self.is_many(a) && self.is_many(b),
+                _ => false,
+            },
         }
+    }
+
+    /// Whether the same holds of two numbers in every binding of the pattern.
+    fn is_known(&self, relation: Relation, a: Source, b: Source) -> bool {
+        let is_few = |n: Source| matches!(n, Source::Fixed(..=1));
+        let is_extent =
+            |n: Source| matches!(n, Source::Step(n) if matches!(self.steps[n as usize].0, Step::Extent(..)));
+        let is_fixed = |n: Source| matches!(n, Source::Fixed(_));
+        a == b
+            || is_fixed(a) && is_fixed(b)
+            || is_few(a) && self.is_many(b)
+            || self.is_many(a) && is_few(b)
+            || relation == Relation::Equal && is_extent(a) && is_extent(b)
+    }
+
+    /// A decision by two numbers.
+    pub fn decided(&mut self, relation: Relation, a: Number, b: Number) {
         let holds = relation.holds(a.value, b.value);
-        let decision = Decision { relation, a: a.into(), b: b.into(), holds };
-        if !self.decisions.contains(&decision) {
+        let (a, b) = (a.into(), b.into());
+        let decision = Decision { relation, a, b, holds };
+        if !self.is_known(relation, a, b) && !self.decisions.contains(&decision) {
             self.decisions.push(decision);
         }
+    }
+
+    /// Of these pairs one at least is of two different numbers: decides that one stays so. None if there is none.
+    pub fn differ(&mut self, pairs: impl IntoIterator<Item = (Number, Number)>) -> Option<()> {
+        let mut pairs: SmallVec<[(Number, Number); 8]> = small(pairs);
+        pairs.retain(|(a, b)| a != b);
+        let is_known = |(a, b): &&(Number, Number)| self.is_known(Relation::Equal, (*a).into(), (*b).into());
+        let &(a, b) = pairs.iter().find(is_known).or(pairs.first())?;
+        self.decided(Relation::Equal, a, b);
+        Some(())
     }
 
     /// An index, or a position, that is told apart from others.
@@ -192,15 +255,6 @@ impl Numbers {
         }
     }
 
-    /// Whether all extents and strides are as they were.
-    pub fn are_unchanged(&self, graph: &Graph, arrays: &mut Arrays) -> bool {
-        let is_unchanged = |(step, was): &(Step, isize)| match step {
-            Step::Compute(..) => true,
-            step => read(*step, graph, arrays) == Some(*was),
-        };
-        self.steps.iter().all(is_unchanged)
-    }
-
     /// The values of the steps; none if a variable does not lie in memory, or a decision comes out otherwise.
     pub fn values(&self, graph: &Graph, arrays: &mut Arrays) -> Option<Values> {
         let mut values = Values(SmallVec::with_capacity(self.steps.len()));
@@ -221,7 +275,9 @@ fn read(step: Step, graph: &Graph, arrays: &mut Arrays) -> Option<isize> {
     Some(match step {
         Step::Extent(v, axis) => graph.shape_of(v)[axis as usize] as isize,
         Step::Stride(v, axis) => arrays.place(v, Role::In)?.layout.strides[axis as usize],
+        Step::Offset(v) => arrays.place(v, Role::In)?.layout.offset,
         Step::First(v) => first(&arrays.place(v, Role::In)?.layout),
+        Step::Reach(v) => reach(&arrays.place(v, Role::In)?.layout),
         Step::Compute(..) => return None,
     })
 }

@@ -67,19 +67,19 @@ impl Lowerer<'_> {
         stores: &[Var],
     ) -> Option<Box<Launch>> {
         let whole = turned.unwrap_or(v);
-        let mut room = std::mem::take(&mut self.room);
-        let followed = self.follow(stores, Some((whole, product)), &mut room);
+        let mut written = std::mem::take(&mut self.written);
+        let followed = self.follow(stores, Some((whole, product)), &mut written);
         if let Some(launch) = followed {
-            for (u, place) in room.written.drain(..) {
+            for (u, place) in written.drain(..) {
                 match u == whole {
                     true => self.places.set(v, if turned.is_some() { transposed(&place) } else { place }),
                     false => self.places.set(u, place),
                 }
             }
-            self.room = room;
+            self.written = written;
             return Some(Box::new(launch));
         }
-        self.room = room;
+        self.written = written;
         let epilogue = self.epilogue(v, turned, product, dtype, stores)?;
         let (mut body, nest_stores) = self.end_epilogue(epilogue, stores);
         let (launch, ending) = finish(&body, Nest::Map { stores: nest_stores }, true);

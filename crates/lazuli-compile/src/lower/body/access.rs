@@ -1,7 +1,7 @@
 //! Operands of a body: arrays in memory, at affine indices of the loop counters and at computed positions.
 
 use super::Body;
-use crate::lower::again::{Notes, Walk};
+use crate::lower::again::{Lies, Walk};
 use crate::lower::finish::Operands;
 use crate::lower::numbers::first;
 use crate::lower::places::{BufferId, Place};
@@ -145,13 +145,12 @@ impl Body {
 
     /// The strides of an array, and how far its first element lies behind the lowest.
     fn strides(&mut self, v: Option<Var>, layout: &Layout) -> (Extents, Number) {
-        let (strides, first) = (&layout.strides, first(layout));
         match (&mut self.notes, v) {
-            (Some(Notes { numbers, .. }), Some(v)) => {
-                let noted = strides.iter().enumerate().map(|(axis, &stride)| numbers.stride(v, axis, stride));
-                (small(noted), numbers.first(v, first))
+            (Some(notes), Some(v)) => {
+                let Lies { strides, first, .. } = notes.lies(v, layout, Role::In);
+                (strides, first)
             }
-            _ => (small(strides.iter().map(|&stride| Number::fixed(stride))), Number::fixed(first)),
+            _ => (small(layout.strides.iter().map(|&stride| Number::fixed(stride))), Number::fixed(first(layout))),
         }
     }
 

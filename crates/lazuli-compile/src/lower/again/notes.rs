@@ -1,0 +1,312 @@
+//! What is noted of a kernel while it is written first, and the [`Recipe`] that comes of it.
+
+use super::{Array, Recipe};
+use crate::fuse::same_points;
+use crate::lower::body::{Body, Part};
+use crate::lower::finish::{Axes, Ending, Launch};
+use crate::lower::numbers::{Numbers, Source, Visit};
+use lazuli_ir::number::row_strides;
+use lazuli_ir::{Extents, Graph, Ix, Number, Operation, Prim, Relation, Var, small};
+use lazuli_kernel::{DType, Kernel, Layout, Role};
+use smallvec::{SmallVec, smallvec};
+
+/// How an operand is walked: a part of a variable's elements in memory.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::lower) struct Walk {
+    of: Var,
+    part: Part,
+    by: Steps,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Steps {
+    /// Along these axes of the variable and of the loop by these factors, from these positions.
+    Strides { terms: SmallVec<[(u32, u32, Source); 4]>, from: SmallVec<[(u32, Source); 1]> },
+    /// Anywhere, at computed positions.
+    Anywhere,
+}
+
+impl Walk {
+    /// The walk of an affine index.
+    pub fn new(of: Var, at: &[Ix], part: Part) -> Walk {
+        let (mut terms, mut from) = (SmallVec::new(), SmallVec::new());
+        for (i, ix) in at.iter().enumerate() {
+            let Ix::Affine { constant, terms: of_axis } = ix else {
+                unreachable!("the caller asked for an affine access")
+            };
+            if !(constant.is_fixed() && *constant == Number::ZERO) {
+                from.push((i as u32, Source::from(*constant)));
+            }
+            terms.extend(of_axis.iter().map(|term| (i as u32, term.axis, Source::from(term.factor))));
+        }
+        Walk { of, part, by: Steps::Strides { terms, from } }
+    }
+
+    pub fn anywhere(of: Var, part: Part) -> Walk {
+        Walk { of, part, by: Steps::Anywhere }
+    }
+}
+
+/// How a variable lies in memory.
+pub(in crate::lower) struct Lies {
+    pub offset: Number,
+    /// How far the first element lies behind the lowest.
+    pub first: Number,
+    /// From the lowest element to the highest.
+    reach: Number,
+    pub strides: Extents,
+}
+
+/// An operand over the loop axes of a body.
+struct Walked {
+    offset: Number,
+    strides: Extents,
+    len: Number,
+}
+
+impl Walked {
+    /// Its numbers, and those of another one.
+    fn pairs<'a>(&'a self, other: &'a Walked) -> impl Iterator<Item = (Number, Number)> + 'a {
+        let strides = self.strides.iter().copied().zip(other.strides.iter().copied());
+        [(self.offset, other.offset), (self.len, other.len)].into_iter().chain(strides)
+    }
+}
+
+/// What is noted of a body while it is written.
+#[derive(Debug, Default)]
+pub(in crate::lower) struct Notes {
+    pub numbers: Numbers,
+    operands: Vec<Option<SmallVec<[Walk; 1]>>>,
+    params: SmallVec<[(u32, DType, Source); 4]>,
+    /// Extents of the loop axes.
+    pub loops: SmallVec<[Number; 4]>,
+    /// Variables that are read and lie row by row.
+    rows: SmallVec<[Var; 4]>,
+    /// Views that are computed, as they do not lie in memory.
+    computed: SmallVec<[Var; 2]>,
+    /// Whether one parameter stands for two numbers.
+    is_mixed: bool,
+}
+
+impl Notes {
+    /// An operand is a variable that is walked like this. There may be several such walks, if they lead to the same elements.
+    pub fn operand(&mut self, operand: u32, is_new: bool, walk: Walk) {
+        let operand = operand as usize;
+        self.operands.resize(self.operands.len().max(operand + 1), None);
+        match &mut self.operands[operand] {
+            walks if is_new => *walks = Some(smallvec![walk]),
+            Some(walks) if !walks.contains(&walk) => walks.push(walk),
+            _ => {}
+        }
+    }
+
+    /// The result of an equation is computed here.
+    pub fn computed(&mut self, graph: &Graph, equation: u32) {
+        let e = &graph.equations[equation as usize];
+        let may_lie = match &e.prim {
+            Prim::Reshape(_) | Prim::Flatten(_) | Prim::Unflatten(_) => {
+                !same_points(&graph.aval_of(&e.inputs[0]).shape, graph.shape_of(e.outputs[0]))
+            }
+            _ => false,
+        };
+        if may_lie && !self.computed.contains(&e.outputs[0]) {
+            self.computed.push(e.outputs[0]);
+        }
+    }
+
+    /// A parameter that is a number, or one more that it is.
+    pub fn param(&mut self, param: u32, is_new: bool, dtype: DType, number: Number) {
+        let source = Source::from(number);
+        match is_new {
+            true if number.is_fixed() => {}
+            true => self.params.push((param, dtype, source)),
+            false => {
+                let known = self.params.iter().find(|(known, ..)| *known == param);
+                self.is_mixed |= known.map_or(!number.is_fixed(), |(_, _, known)| *known != source);
+            }
+        }
+    }
+
+    /// A variable that is read, or written, lies like this.
+    pub fn lies(&mut self, v: Var, layout: &Layout, role: Role) -> Lies {
+        let numbers = &mut self.numbers;
+        if role == Role::In && !is_row(layout) {
+            return Lies {
+                offset: numbers.offset(v, layout),
+                first: numbers.first(v, layout),
+                reach: numbers.reach(v, layout),
+                strides: small((0..layout.rank()).map(|axis| numbers.stride(v, axis, layout))),
+            };
+        }
+        if role == Role::In && !self.rows.contains(&v) {
+            self.rows.push(v);
+        }
+        let extents: Extents = small(layout.shape.iter().enumerate().map(|(axis, n)| numbers.extent(v, axis, *n)));
+        let strides = row_strides(&extents, |operation, a, b| numbers.compute(operation, a, b));
+        let reach = extents.iter().rev().fold(Number::ONE, |size, n| numbers.compute(Operation::Product, size, *n));
+        Lies { offset: Number::ZERO, first: Number::ZERO, reach, strides }
+    }
+
+    /// The operand that is a variable, which lies like this, walked in this way.
+    fn walked(&mut self, walk: &Walk, layout: &Layout, role: Role) -> Walked {
+        let lies = self.lies(walk.of, layout, role);
+        let (parts, number) = (Number::fixed(walk.part.of), Number::fixed(walk.part.number));
+        let loops = self.loops.len();
+        let numbers = &mut self.numbers;
+        let mut strides = Extents::from_elem(Number::ZERO, loops);
+        let Steps::Strides { terms, from } = &walk.by else {
+            let low = numbers.sum(lies.offset, lies.first, Number::fixed(-1));
+            let len = numbers.sum(Number::fixed(-walk.part.number), lies.reach, parts);
+            return Walked { offset: numbers.sum(number, low, parts), strides, len };
+        };
+        let steps: Extents = small(lies.strides.iter().map(|stride| numbers.sum(Number::ZERO, *stride, parts)));
+        let mut offset = numbers.sum(number, lies.offset, parts);
+        for (axis, constant) in from {
+            let constant = numbers.number(*constant);
+            offset = numbers.sum(offset, steps[*axis as usize], constant);
+        }
+        for (axis, along, factor) in terms {
+            let factor = numbers.number(*factor);
+            let stride = &mut strides[*along as usize];
+            *stride = numbers.sum(*stride, steps[*axis as usize], factor);
+        }
+        Walked { offset, strides, len: Number::ZERO }
+    }
+
+    /// Notes what decided over the axes of a kernel with these operands. None if that can't be said by numbers.
+    fn decide_axes(&mut self, all: &[Walked], ending: &Ending, kernel: &Kernel) -> Option<()> {
+        let (Ending { live, kept, ordered, axes: Axes { groups, kept: kept_groups } }, loops) = (ending, &self.loops);
+        let numbers = &mut self.numbers;
+        let mut last = None;
+        let places = groups.iter().flat_map(|group| group.iter().enumerate());
+        for (i, (in_group, &axis)) in places.enumerate() {
+            let Some(outer) = last.replace(axis) else { continue };
+            if let (false, true, Some(output)) = (*ordered, i < *kept, all.last()) {
+                let [a, b] = [axis, outer].map(|axis| output.strides[axis as usize]);
+                for stride in [a, b] {
+                    numbers.decided(Relation::Less, stride, Number::ZERO);
+                    if stride.value < 0 {
+                        return None;
+                    }
+                }
+                let (a, b) = if axis < outer { (a, b) } else { (b, a) };
+                numbers.decided(Relation::Less, a, b);
+            }
+            if i == *kept || live.axes.contains(&axis) || live.axes.contains(&outer) {
+                continue;
+            }
+            let strides = |w: &Walked, numbers: &mut Numbers| {
+                let [outer, inner] = [outer, axis].map(|axis| w.strides[axis as usize]);
+                (outer, numbers.compute(Operation::Product, inner, loops[axis as usize]))
+            };
+            let pairs: SmallVec<[_; 8]> = small(all.iter().map(|w| strides(w, numbers)));
+            match in_group > 0 {
+                true => pairs.into_iter().for_each(|(a, b)| numbers.decided(Relation::Equal, a, b)),
+                false => numbers.differ(pairs)?,
+            }
+        }
+        // Whether vectors are loaded, and along which axis, goes by which strides are 0 and 1.
+        let mut told = |group: usize, w: &Walked| {
+            let stride = w.strides[*groups[group].last().expect("no group is empty") as usize];
+            [Number::ZERO, Number::ONE].into_iter().for_each(|n| numbers.decided(Relation::Equal, stride, n));
+        };
+        if *kept_groups > 0 && *kept_groups < groups.len() {
+            for (w, _) in all.iter().zip(live.strided()).filter(|(_, strided)| *strided) {
+                told(kept_groups - 1, w);
+                told(groups.len() - 1, w);
+            }
+        }
+        if !groups.is_empty() {
+            all.iter().for_each(|w| told(kernel.vector_axis as usize, w));
+        }
+        Some(())
+    }
+}
+
+impl Recipe {
+    /// Of a body that stores these variables and ended in this launch. `lies` says how variables lie that are read or stored.
+    pub(in crate::lower) fn new(
+        stores: &[Var],
+        body: &mut Body,
+        launch: &Launch,
+        ending: &Ending,
+        given: Option<Var>,
+        lies: &mut dyn FnMut(Var, Role) -> Option<Layout>,
+    ) -> Option<Recipe> {
+        let mut notes = std::mem::take(body.notes.as_mut()?);
+        if notes.is_mixed {
+            return None;
+        }
+        let (Launch { kernel, bindings }, axes) = (launch, &ending.axes);
+        let mut of: SmallVec<[Var; 8]> = SmallVec::new();
+        let mut all: SmallVec<[Walked; 8]> = SmallVec::new();
+        for i in (0..body.args.len()).filter(|i| ending.live.operands[*i].is_some()) {
+            let role = kernel.operands[all.len()].role;
+            let walks = notes.operands.get_mut(i)?.take()?;
+            let mut walked = |walk: &Walk, notes: &mut Notes| Some(notes.walked(walk, &lies(walk.of, role)?, role));
+            let first = walked(walks.first()?, &mut notes)?;
+            of.push(walks[0].of);
+            // Other walks have to lead to the same elements.
+            for walk in &walks[1..] {
+                let other = walked(walk, &mut notes)?;
+                first.pairs(&other).for_each(|(a, b)| notes.numbers.decided(Relation::Equal, a, b));
+            }
+            all.push(first);
+        }
+        // Operands of one buffer are not to become one.
+        let args = &bindings[0].args;
+        for (i, k) in (0..all.len()).flat_map(|i| (0..i).map(move |k| (i, k))) {
+            let [a, b] = [i, k].map(|n| &kernel.operands[n]);
+            if a.dtype == b.dtype && a.role == b.role && args[i].buffer == args[k].buffer {
+                notes.numbers.differ(all[i].pairs(&all[k]))?;
+            }
+        }
+        notes.decide_axes(&all, ending, kernel)?;
+        let Notes { mut numbers, params, loops, rows, computed, .. } = notes;
+        let array = |(of, w): (&Var, &Walked)| Array {
+            of: *of,
+            offset: w.offset.into(),
+            strides: small(axes.steps(&w.strides).map(Source::from)),
+            len: w.len.into(),
+        };
+        let mut arrays: SmallVec<[Array; 4]> = small(of.iter().zip(&all).map(array));
+        let mut extents: SmallVec<[Source; 4]> = small(axes.groups.iter().map(|group| {
+            let mut extents = group.iter().map(|axis| loops[*axis as usize]);
+            let first = extents.next().expect("no group is empty");
+            extents.fold(first, |size, n| numbers.compute(Operation::Product, size, n)).into()
+        }));
+        numbers.end();
+        let used =
+            |&(param, dtype, source): &(u32, DType, Source)| Some((ending.live.params[param as usize]?, dtype, source));
+        let mut by_number: SmallVec<[_; 2]> = params.iter().filter_map(used).collect();
+        numbers.keep(&mut |f: &mut Visit| {
+            arrays.iter_mut().for_each(|array| array.sources(f));
+            extents.iter_mut().for_each(&mut *f);
+            by_number.iter_mut().for_each(|(_, _, source)| f(source));
+        });
+        let (kernel, params) = (kernel.clone(), bindings[0].params.clone());
+        Some(Recipe {
+            stores: stores.into(),
+            given,
+            kernel,
+            rows,
+            computed,
+            numbers,
+            extents,
+            arrays,
+            params,
+            by_number,
+        })
+    }
+}
+
+/// Whether an array lies as one that is written: row by row, from the start of its buffer on.
+pub(super) fn is_row(layout: &Layout) -> bool {
+    let mut step = 1;
+    let mut is_next = |(&n, &stride): (&usize, &isize)| {
+        let is_next = stride == step;
+        step *= n.max(1) as isize;
+        is_next
+    };
+    layout.offset == 0 && layout.shape.iter().zip(&layout.strides).rev().all(&mut is_next)
+}
