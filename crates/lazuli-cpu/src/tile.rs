@@ -78,17 +78,36 @@ pub fn write_numbers<'w>(
     more: usize,
 ) -> (usize, &'w mut [isize]) {
     let (at, rank) = (words.len(), extents.len());
-    words.reserve(rank + params.len() + (rank + 1) * (args.len() + more));
-    words.extend(extents.iter().map(|&n| n as isize));
-    words.extend(params.iter().map(|p| p.bits as isize));
-    for (arg, declared) in args.iter().zip(&kernel.operands) {
-        let itemsize = declared.dtype.itemsize() as isize;
-        words.extend(arg.strides.iter().map(|s| s * itemsize));
-        words.push(arg.len as isize);
+    let (start, width) = (at + rank + params.len(), rank + 1);
+    let end = start + width * args.len();
+    words.resize(end + width * more, 0);
+    let (own, rows) = words[at..].split_at_mut(start - at);
+    own.iter_mut().zip(extents).for_each(|(word, &n)| *word = n as isize);
+    own[rank..].iter_mut().zip(params).for_each(|(word, p)| *word = p.bits as isize);
+    // Of a known length, because most are short.
+    match rank {
+        1 => write_rows::<1>(rows, kernel, args),
+        2 => write_rows::<2>(rows, kernel, args),
+        3 => write_rows::<3>(rows, kernel, args),
+        _ => {
+            for ((arg, declared), row) in args.iter().zip(&kernel.operands).zip(rows.chunks_exact_mut(width)) {
+                let itemsize = declared.dtype.itemsize() as isize;
+                row.iter_mut().zip(&arg.strides).for_each(|(word, s)| *word = s * itemsize);
+                row[rank] = arg.len as isize;
+            }
+        }
     }
-    let end = words.len();
-    words.resize(end + more * (rank + 1), 0);
     (at, &mut words[end..])
+}
+
+/// Writes the rows of arguments over so many axes.
+fn write_rows<const RANK: usize>(rows: &mut [isize], kernel: &Kernel, args: &[Arg]) {
+    for ((arg, declared), row) in args.iter().zip(&kernel.operands).zip(rows.chunks_exact_mut(RANK + 1)) {
+        let itemsize = declared.dtype.itemsize() as isize;
+        let strides: &[isize; RANK] = arg.strides.as_slice().try_into().expect("there is a stride for each axis");
+        (0..RANK).for_each(|axis| row[axis] = strides[axis] * itemsize);
+        row[RANK] = arg.len as isize;
+    }
 }
 
 /// A map whose whole loop space is one call of its function. It is kept as the argument block of that, but for addresses.

@@ -23,6 +23,7 @@ use lazuli_kernel::{
     Operand, Result, Role, Shape, Slot, Store, small,
 };
 use panels::{Cut, Panels, Tiles};
+use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -306,34 +307,44 @@ impl<'a> Product<'a> {
         let flops = [self.m, b.columns, b.depth, matrices].iter().fold(2usize, |n, &f| n.saturating_mul(f));
         let tasks = (flops / TASK).clamp(1, 4 * threads);
         let parts = tasks.div_ceil(matrices);
-        let (tiles, panels) = (self.ready.tiles.number, b.number());
+        let (tiles, panels) = (self.ready.tiles.number, b.number);
         let down = tiles.div_ceil(MOST_TILES).max(parts.min(tiles.div_ceil(2)));
         Cut { down, across: panels.div_ceil(MOST_PANELS).max(parts.div_ceil(down).min(panels)), tasks }
     }
 
     /// The tiles and panels of a part of each matrix.
     fn part_of(&self, b: &Panels, Cut { down, across, .. }: Cut, part: usize) -> (Range<usize>, Range<usize>) {
-        let (row, column) = (part / across, part % across);
-        let (tiles, panels) = (self.ready.tiles.number, b.number());
-        (tiles * row / down..tiles * (row + 1) / down, panels * column / across..panels * (column + 1) / across)
+        (share(self.ready.tiles.number, part / across, down), share(b.number, part % across, across))
     }
 
-    /// Bytes that a part needs for a, packed, for sums apart from c, and for elements that they become on their way into an epilogue.
-    fn part_memory<T: Number>(&self, b: &Panels, tiles: &Range<usize>, panels: &Range<usize>) -> [usize; 3] {
-        let rows = self.ready.tiles.first_row(tiles.end) - self.ready.tiles.first_row(tiles.start);
+    /// Bytes that a part of so many rows needs for a, packed, for sums apart from c, and for elements that they become on their way into an epilogue.
+    fn part_memory<T: Number>(&self, b: &Panels, rows: usize, panels: &Range<usize>) -> [usize; 3] {
         let packed = if self.packs_a::<T>(panels) { rows * b.pitch() } else { 0 };
-        let groups = b.groups::<T>(panels, rows);
-        let apart = groups.iter().map(|g| g.place + rows * g.width).max().unwrap_or(0);
-        let widest = groups.iter().map(|g| b.columns_of(&g.panels).len() / T::PARTS).max().unwrap_or(0);
+        let (mut apart, mut widest) = (0, 0);
+        for group in &b.groups::<T>(panels, rows) {
+            apart = apart.max(group.place + rows * group.width);
+            widest = widest.max(b.columns_of(&group.panels).len() / T::PARTS);
+        }
         let elements = if self.ready.goes_on && !T::SAME { rows * widest } else { 0 };
         let nbytes = [packed * size_of::<T::Wide>(), apart * size_of::<T::Wide>(), elements * size_of::<T>()];
         nbytes.map(|n| n.next_multiple_of(ALIGN))
     }
 
     /// The same for the part that needs most.
-    fn task_memory<T: Number>(&self, b: &Panels, cut: Cut) -> usize {
-        let parts = (0..cut.down * cut.across).map(|part| self.part_of(b, cut, part));
-        parts.map(|(tiles, panels)| self.part_memory::<T>(b, &tiles, &panels).iter().sum()).max().unwrap_or(0)
+    fn task_memory<T: Number>(&self, b: &Panels, Cut { down, across, .. }: Cut) -> usize {
+        let (mut most, mut seen) = (0, SmallVec::<[usize; 8]>::new());
+        for row in 0..down {
+            let rows = self.ready.tiles.rows(&share(self.ready.tiles.number, row, down));
+            // Parts of as many rows need as much.
+            if seen.contains(&rows) {
+                continue;
+            }
+            seen.push(rows);
+            for column in 0..across {
+                most = most.max(self.part_memory::<T>(b, rows, &share(b.number, column, across)).iter().sum());
+            }
+        }
+        most
     }
 
     fn packs_a<T: Number>(&self, panels: &Range<usize>) -> bool {
@@ -355,7 +366,7 @@ impl<'a> Product<'a> {
         let [_, column] = self.strides(&self.b);
         let lies_well = T::PARTS == 1 && T::SAME && column == 1 && self.ready.tiles.number <= FEW_TILES;
         let first = if lies_well { columns / (2 * lanes) } else { 0 };
-        Panels { columns, depth, lanes, first, extents, go_on: self.ready.goes_on }
+        Panels { columns, depth, lanes, number: columns.div_ceil(2 * lanes), first, extents, go_on: self.ready.goes_on }
     }
 
     /// Memory for the panels that are packed, of all matrices.
@@ -372,7 +383,7 @@ impl<'a> Product<'a> {
     unsafe fn pack_b<T: Number>(&self, base: usize, b: &Panels, to: usize, cx: &mut Context<'_>) {
         let matrices: usize = b.extents.iter().product();
         let [row, column] = self.strides(&self.b);
-        let (panels, blocks) = (b.number() - b.first, b.depth.div_ceil(MATMUL_BLOCK));
+        let (panels, blocks) = (b.number - b.first, b.depth.div_ceil(MATMUL_BLOCK));
         let tasks = (matrices * b.size() / (1 << 14)).clamp(1, 4 * cx.threads());
         cx.share(tasks, matrices * panels * blocks, 0, &|units, _| {
             for unit in units {
@@ -414,11 +425,11 @@ impl<'a> Product<'a> {
         let (from_a, from_b) = (self.a.at(bases[0], &at), self.b.at(bases[1], &at));
         let c = self.c.at(bases[3], &at);
         let packed = bases[2] + b.matrix(&at) * b.size() * size;
-        let (top, bottom) = (self.ready.tiles.first_row(tiles.start), self.ready.tiles.first_row(tiles.end));
-        let rows = bottom - top;
+        let (top, rows) = (self.ready.tiles.first_row(tiles.start), self.ready.tiles.rows(&tiles));
+        let bottom = top + rows;
 
         let (packs_a, by_steps, pitch) = (self.packs_a::<T>(&panels), a_row == 1 && T::PARTS == 1, b.pitch());
-        let [of_a, of_sums, _] = self.part_memory::<T>(b, &tiles, &panels);
+        let [of_a, of_sums, _] = self.part_memory::<T>(b, rows, &panels);
         let (packed_a, aside, elements) = (memory, memory + of_a, memory + of_a + of_sums);
         let groups = b.groups::<T>(&panels, rows);
 
@@ -515,6 +526,11 @@ impl<'a> Product<'a> {
             }
         }
     }
+}
+
+/// Part `k` of so many things, in `parts` nearly equal ones.
+fn share(n: usize, k: usize, parts: usize) -> Range<usize> {
+    if parts == 1 { 0..n } else { n * k / parts..n * (k + 1) / parts }
 }
 
 /// Stores rows of sums, `pitch` numbers apart, as elements: from number `first` of what lies at `to` on, `row` numbers apart.

@@ -66,13 +66,17 @@ impl Rows {
         // Bytes of the operands that move along a row.
         let mut moving = 0;
         let fact = |(o, d): (&Arg, &lazuli_kernel::Operand)| {
-            let own = &o.strides[kept..];
-            let fits = (0..dense.len()).all(|a| extents[kept + a] == 1 || own[a] == dense[a]);
-            if own.iter().any(|&s| s != 0) {
+            let (mut moves, mut stands, mut fits) = (false, true, true);
+            for ((&n, &stride), &dense) in extents[kept..].iter().zip(&o.strides[kept..]).zip(&dense) {
+                moves |= stride != 0;
+                stands &= n <= 1 || stride == 0;
+                fits &= n == 1 || stride == dense;
+            }
+            if moves {
                 moving += d.dtype.itemsize();
             }
             Fact {
-                stands: (0..dense.len()).all(|a| extents[kept + a] <= 1 || own[a] == 0),
+                stands,
                 // A bool in memory may be any byte.
                 contiguous: !across && fits && d.dtype != DType::Bool,
                 along: class(o.strides.get(vector_axis)),
@@ -91,9 +95,7 @@ impl Rows {
         for (own, row) in made.own.iter().zip(rows.chunks_exact_mut(extents.len() + 1)) {
             fill_row(row, &if own.of_points { layout.points() } else { layout.rows() }, own.itemsize);
         }
-        for map in made.maps() {
-            map.kernel.function(kernels, false)?;
-        }
+        made.generate(kernels)?;
         let written: usize = stores.iter().map(|s| kernel.operands[s.operand as usize].dtype.itemsize()).sum();
         // Not what is in a buffer: that is read again at once.
         let last = made.passes.last().filter(|pass| pass.buffered.is_empty()).and_then(|pass| pass.points.as_ref());

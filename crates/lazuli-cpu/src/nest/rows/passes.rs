@@ -5,12 +5,14 @@
 //!
 //! Absent: memory and orders of combination; see [`super`].
 
+use crate::kernels::Kernels;
 use crate::known::MapKernel;
 use crate::nest::cost_per_point;
 use crate::nest::fold::How;
-use lazuli_kernel::{Accumulator, DType, Inner, Inst, Kernel, Nest, Operand, Role, Store, Value};
+use lazuli_kernel::{Accumulator, DType, Inner, Inst, Kernel, Nest, Operand, Result, Role, Store, Value};
 use smallvec::SmallVec;
 use std::collections::BinaryHeap;
+use std::sync::OnceLock;
 
 /// Instructions that are run again rather than buffered: about what a store and a load cost.
 const CHEAP: u32 = 4;
@@ -85,9 +87,22 @@ pub struct Passes {
     pub across: bool,
     /// Of all passes at one point, in picoseconds.
     pub cost: usize,
+    /// Set when all functions are there.
+    pub generated: OnceLock<()>,
 }
 
 impl Passes {
+    /// Generates the functions of all maps, if that is still to do.
+    pub fn generate(&self, kernels: &Kernels) -> Result<()> {
+        if self.generated.get().is_none() {
+            for map in self.maps() {
+                map.kernel.function(kernels, false)?;
+            }
+            self.generated.get_or_init(|| ());
+        }
+        Ok(())
+    }
+
     /// All maps, in the order of [`Launch::functions`](crate::nest::Launch::functions).
     pub fn maps(&self) -> impl Iterator<Item = &Map> {
         self.passes.iter().flat_map(|p| [&p.scalars, &p.points]).chain([&self.epilogue]).flatten()
@@ -180,6 +195,7 @@ pub fn plan(kernel: &Kernel, facts: &Facts) -> Passes {
         kept: planner.kept,
         params: kernel.params.len(),
         across: facts.vector_axis < planner.kept,
+        generated: OnceLock::new(),
     };
     all.number_arrays(kernel.operands.len());
     all
