@@ -46,13 +46,17 @@ pub(crate) fn arrange(program: &mut Program, joined: &Joined) {
         // Nothing is joined, so everything stays in its order.
         return;
     }
-    let mut old: Vec<Option<Work>> = std::mem::take(&mut program.work).into_iter().map(Some).collect();
-    let mut origins = std::mem::take(&mut program.origins);
+    let work = std::mem::replace(&mut program.work, Vec::with_capacity(joined.len()));
+    let mut old: Vec<Option<Work>> = work.into_iter().map(Some).collect();
+    let mut origins = std::mem::replace(&mut program.origins, Vec::with_capacity(joined.len()));
     for step in joined {
         let mut parts = step.iter().map(|&n| n as usize);
         let first = parts.next().expect("a step has a part");
         let (mut work, mut groups) =
             (old[first].take().expect("each part is in one step"), std::mem::take(&mut origins[first]));
+        if let (Work::Launch(work), true) = (&mut work, step.len() > 1) {
+            work.bindings.reserve_exact(step.len() - 1);
+        }
         for n in parts {
             if let (Work::Launch(work), Some(Work::Launch(launch))) = (&mut work, old[n].take()) {
                 work.bindings.extend(launch.bindings);
@@ -106,7 +110,7 @@ type Touched = SmallVec<[(BufferId, bool); 8]>;
 
 fn touched(work: &Work, buffers: usize) -> Touched {
     let outside = work.has_effects().then_some((BufferId(buffers as u32), true));
-    small(touches(work).iter().map(|t| (t.array.buffer, t.writes)).chain(outside))
+    small(touches(work).iter().map(|t| (t.buffer, t.writes)).chain(outside))
 }
 
 /// The longest chain of steps that need what each step writes, or would overwrite what it reads.

@@ -20,14 +20,14 @@ use crate::pipeline::{Compiled, Options};
 use again::{Notes, Recipe};
 pub(crate) use again::{Recall, Recipes};
 use body::{Body, Part};
-pub(crate) use finish::{Bound, Launch, Operands};
+pub(crate) use finish::Launch;
 use finish::{Ending, finish};
 use lazuli_ir::number::fixed;
 use lazuli_ir::prim::Library;
 use lazuli_ir::{
     Atom, Aval, Error, Extents, Graph, Index, Ix, Lane, Lowering, Number, Prim, Result, Shape, Var, shape, small,
 };
-use lazuli_kernel::{DType, HostCall, Layout, Nest, Plan, Role, Store, Value};
+use lazuli_kernel::{Arg, DType, HostCall, Layout, LibraryCall, Nest, Plan, Role, Store, Value};
 use outside::OnlyUsers;
 pub(crate) use outside::transpose_of;
 use places::Places;
@@ -35,36 +35,21 @@ pub(crate) use places::{BufferId, Place};
 use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
 
-/// A step whose arrays are in buffers without an address.
+/// A step whose arrays are in buffers without an address ([`BufferId::slot`]).
 #[derive(Debug)]
 pub(crate) enum Work {
     Launch(Launch),
-    /// With an epilogue, `c` is a buffer that takes no memory: the result goes on into that launch, which has one binding.
-    Matmul {
-        dtype: DType,
-        batch: Shape,
-        m: usize,
-        n: usize,
-        k: usize,
-        a: Operands,
-        b: Operands,
-        c: Operands,
+    /// With an epilogue, the output of the call is a buffer that takes no memory: the result goes on into that launch, which has one binding.
+    Call {
+        call: Box<LibraryCall>,
         epilogue: Option<Box<Launch>>,
     },
     /// Goes on into a map.
     Scatter(Box<Scattered>),
-    Sort {
-        dtype: DType,
-        rows: Shape,
-        n: usize,
-        indices: bool,
-        input: Operands,
-        output: Operands,
-    },
     /// The arrays are row-contiguous: dtype, shape and where they begin.
     Host {
         call: Arc<dyn HostCall>,
-        args: Vec<(Aval, Operands)>,
+        args: Vec<(Aval, Arg)>,
     },
     Branch(Box<Fork>),
 }
@@ -92,10 +77,10 @@ pub(crate) struct Scattered {
 /// A choice between two plans, whose inputs and outputs are whole buffers.
 #[derive(Debug)]
 pub(crate) struct Fork {
-    pub predicate: Operands,
+    pub predicate: Arg,
     pub plans: [Plan; 2],
-    pub inputs: Vec<Operands>,
-    pub outputs: Vec<Operands>,
+    pub inputs: Vec<Arg>,
+    pub outputs: Vec<Arg>,
 }
 
 /// A graph as steps over buffers. The graph's inputs are the first buffers.

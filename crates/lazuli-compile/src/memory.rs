@@ -10,12 +10,13 @@ mod arena;
 mod donations;
 mod lives;
 
-use crate::lower::{Bound, BufferId, Fork, Launch, Operands, Program, Scattered, Work};
+use crate::lower::{BufferId, Fork, Launch, Program, Scattered, Work};
 use crate::pipeline::{OutputInfo, OutputSource};
 pub(crate) use again::Arrangement;
 use donations::donations;
+use lazuli_ir::Aval;
 use lazuli_kernel::{
-    Arg, Binding, Branch, DType, HostArg, Inst, LibraryCall, Nest, Pass, Plan, Role, Scatter, Slot, Step, small,
+    Arg, Branch, DType, HostArg, Inst, LibraryCall, Nest, Pass, Plan, Role, Scatter, Slot, Step, small,
 };
 use lives::{Lives, Piece};
 use smallvec::SmallVec;
@@ -60,7 +61,7 @@ struct ArrayId {
 }
 
 impl ArrayId {
-    fn of(self, program: &Program) -> &Operands {
+    fn of(self, program: &Program) -> &Arg {
         let launch = &launches(&program.work[self.step as usize])[self.launch as usize];
         &launch.bindings[self.binding as usize].args[self.operand as usize]
     }
@@ -77,8 +78,9 @@ enum Alike {
 
 impl Alike {
     /// How these are, if they are.
-    fn of(a: &Operands, b: &Operands) -> Option<Alike> {
-        if !(a.is_strided() && b.is_strided() && a.strides == b.strides) {
+    fn of(a: &Arg, b: &Arg) -> Option<Alike> {
+        // What has a length is read at computed positions.
+        if a.len != 0 || b.len != 0 || a.strides != b.strides {
             return None;
         }
         match a.offset.abs_diff(b.offset) {
@@ -122,7 +124,7 @@ pub(crate) fn assign(program: &Program, inputs: usize) -> (Assignment, Terms) {
     // An input that no step reads (its extents alone were asked for) needs no bytes.
     let mut needed = returned;
     for touch in touched.iter().flatten() {
-        if let Some(needed) = needed.get_mut(touch.array.buffer.0 as usize) {
+        if let Some(needed) = needed.get_mut(touch.buffer.0 as usize) {
             *needed = true;
         }
     }
@@ -153,32 +155,35 @@ impl Assignment {
 fn launches(work: &Work) -> &[Launch] {
     match work {
         Work::Launch(launch) => std::slice::from_ref(launch),
-        Work::Matmul { epilogue: Some(launch), .. } => std::slice::from_ref(&**launch),
+        Work::Call { epilogue: Some(launch), .. } => std::slice::from_ref(&**launch),
         Work::Scatter(scattered) => &scattered.launches,
-        Work::Matmul { epilogue: None, .. } | Work::Sort { .. } | Work::Host { .. } | Work::Branch(_) => &[],
+        Work::Call { epilogue: None, .. } | Work::Host { .. } | Work::Branch(_) => &[],
     }
 }
 
 /// The arrays of a step that no launch has.
-fn outside_launches(work: &Work) -> SmallVec<[&Operands; 3]> {
+fn outside_launches(work: &Work) -> SmallVec<[&Arg; 3]> {
     match work {
         Work::Launch(_) | Work::Scatter(_) => SmallVec::new(),
-        Work::Matmul { a, b, c, .. } => [a, b, c].into_iter().collect(),
-        Work::Sort { input, output, .. } => [input, output].into_iter().collect(),
+        Work::Call { call, .. } => match &**call {
+            LibraryCall::Matmul { a, b, c, .. } => small([a, b, c]),
+            LibraryCall::Sort { input, output, .. } => small([input, output]),
+        },
         Work::Branch(fork) => [&fork.predicate].into_iter().chain(&fork.inputs).chain(&fork.outputs).collect(),
         Work::Host { args, .. } => args.iter().map(|(_, array)| array).collect(),
     }
 }
 
 /// Whether something holds for all arrays of a step.
-fn all_arrays(work: &Work, mut holds: impl FnMut(&Operands) -> bool) -> bool {
+fn all_arrays(work: &Work, mut holds: impl FnMut(&Arg) -> bool) -> bool {
     outside_launches(work).into_iter().all(&mut holds)
         && launches(work).iter().all(|launch| launch.bindings.iter().all(|bound| bound.args.iter().all(&mut holds)))
 }
 
 /// One array of a step.
 pub(crate) struct Touch<'a> {
-    pub array: &'a Operands,
+    pub array: &'a Arg,
+    pub buffer: BufferId,
     pub writes: bool,
     /// Which launch of the step it belongs to, and as which operand.
     launch: u32,
@@ -210,6 +215,7 @@ type Touches<'a> = SmallVec<[Touch<'a>; 4]>;
 pub(crate) fn touches(work: &Work) -> Touches<'_> {
     let library = |array, writes, d: DType| Touch {
         array,
+        buffer: BufferId::of(array),
         writes,
         launch: 0,
         operand: 0,
@@ -219,22 +225,25 @@ pub(crate) fn touches(work: &Work) -> Touches<'_> {
     };
     match work {
         Work::Launch(launch) => small(launched(launch, 0)),
-        Work::Matmul { dtype, a, b, c, epilogue, .. } => {
-            let factors = [library(a, false, *dtype), library(b, false, *dtype)].into_iter();
-            match epilogue {
-                None => small(factors.chain([library(c, true, *dtype)])),
-                Some(launch) => small(factors.chain(launched(launch, 0).filter(|t| t.array.buffer != c.buffer))),
+        Work::Call { call, epilogue } => match (&**call, epilogue) {
+            (LibraryCall::Matmul { dtype, a, b, c, .. }, None) => {
+                small([library(a, false, *dtype), library(b, false, *dtype), library(c, true, *dtype)])
             }
-        }
+            (LibraryCall::Matmul { dtype, a, b, c, .. }, Some(launch)) => {
+                let result = BufferId::of(c);
+                let factors = [library(a, false, *dtype), library(b, false, *dtype)].into_iter();
+                small(factors.chain(launched(launch, 0).filter(|t| t.buffer != result)))
+            }
+            (LibraryCall::Sort { dtype, input, output, .. }, _) => {
+                small([library(input, false, *dtype), library(output, true, *dtype)])
+            }
+        },
         Work::Scatter(scattered) => {
             let [target, updates, epilogue] = &scattered.launches;
             // Updates are looked for by each part of the result.
             let updates = launched(updates, 1).map(|t| Touch { pointwise: false, ..t });
             let all = launched(target, 0).chain(updates).chain(launched(epilogue, 2));
-            small(all.filter(|t| t.array.buffer != scattered.result))
-        }
-        Work::Sort { dtype, input, output, .. } => {
-            [library(input, false, *dtype), library(output, true, *dtype)].into_iter().collect()
+            small(all.filter(|t| t.buffer != scattered.result))
         }
         Work::Branch(fork) => {
             let reads = std::iter::once((&fork.predicate, DType::Bool, false));
@@ -262,6 +271,7 @@ fn launched(launch: &Launch, number: u32) -> impl Iterator<Item = Touch<'_>> {
         let once = once.clone();
         b.args.iter().enumerate().map(move |(o, array)| Touch {
             array,
+            buffer: BufferId::of(array),
             writes: kernel.operands[o].role != Role::In,
             launch: number,
             operand: o as u32,
@@ -294,63 +304,59 @@ impl Owners {
     }
 }
 
+/// A step whose buffers are there.
 fn step(work: Work, slots: &[Slot]) -> Step {
-    let arg = |o: Operands| Arg { slot: slots[o.buffer.0 as usize], offset: o.offset, strides: o.strides, len: o.len };
+    let place = |arg: &mut Arg| arg.slot = slots[BufferId::of(arg).0 as usize];
     // The same where a buffer is the result that goes on to an epilogue.
-    let or_result = |o: Operands, result: BufferId| match o.buffer == result {
-        true => Arg { slot: Slot::Result, offset: o.offset, strides: o.strides, len: o.len },
-        false => arg(o),
+    let place_or_result = |arg: &mut Arg, result: BufferId| match BufferId::of(arg) == result {
+        true => arg.slot = Slot::Result,
+        false => place(arg),
     };
-    let binding = |bound: Bound, arg: &dyn Fn(Operands) -> Arg| Binding {
-        extents: bound.extents,
-        args: bound.args.into_iter().map(arg).collect(),
-        params: bound.params,
-    };
-    let pass = |Launch { kernel, bindings }: Launch, arg: &dyn Fn(Operands) -> Arg| {
-        let bound = bindings.into_iter().next().expect("it has one binding");
-        Pass { kernel, binding: binding(bound, arg) }
+    let pass = |Launch { kernel, bindings }: Launch, result: BufferId| {
+        let mut binding = bindings.into_iter().next().expect("it has one binding");
+        binding.args.iter_mut().for_each(|arg| place_or_result(arg, result));
+        Pass { kernel, binding }
     };
     match work {
-        Work::Launch(launch) => Step::Launch {
-            kernel: launch.kernel,
-            bindings: launch.bindings.into_iter().map(|b| binding(b, &arg)).collect(),
-        },
-        Work::Matmul { dtype, batch, m, n, k, a, b, c, epilogue } => {
-            let result = c.buffer;
-            let of_product = |o: Operands| or_result(o, result);
-            let c = if epilogue.is_some() { of_product(c) } else { arg(c) };
-            let call = Box::new(LibraryCall::Matmul { dtype, batch, m, n, k, a: arg(a), b: arg(b), c });
+        Work::Launch(Launch { kernel, mut bindings }) => {
+            bindings.iter_mut().flat_map(|binding| &mut binding.args).for_each(place);
+            Step::Launch { kernel, bindings }
+        }
+        Work::Call { mut call, epilogue } => {
+            let (inputs, output): (SmallVec<[&mut Arg; 2]>, _) = match &mut *call {
+                LibraryCall::Matmul { a, b, c, .. } => (small([a, b]), c),
+                LibraryCall::Sort { input, output, .. } => (small([input]), output),
+            };
+            inputs.into_iter().for_each(place);
             match epilogue {
-                None => Step::Call(call),
+                None => {
+                    place(output);
+                    Step::Call(call)
+                }
                 Some(launch) => {
-                    let Pass { kernel, binding } = pass(*launch, &of_product);
+                    let Pass { kernel, binding } = pass(*launch, BufferId::of(output));
+                    output.slot = Slot::Result;
                     Step::Product { call, kernel, binding: Box::new(binding) }
                 }
             }
         }
         Work::Scatter(scattered) => {
             let Scattered { result, launches } = *scattered;
-            let [target, updates, epilogue] = launches.map(|launch| pass(launch, &|o| or_result(o, result)));
+            let [target, updates, epilogue] = launches.map(|launch| pass(launch, result));
             Step::Scatter(Box::new(Scatter { target, updates, epilogue }))
         }
-        Work::Sort { dtype, rows, n, indices, input, output } => {
-            Step::Call(Box::new(LibraryCall::Sort { dtype, rows, n, indices, input: arg(input), output: arg(output) }))
-        }
         Work::Branch(fork) => {
-            let Fork { predicate, plans, inputs, outputs } = *fork;
-            let slots = |all: Vec<Operands>| all.into_iter().map(|a| slots[a.buffer.0 as usize]).collect();
-            let (inputs, outputs) = (slots(inputs), slots(outputs));
-            Step::Branch(Box::new(Branch { predicate: arg(predicate), plans, inputs, outputs }))
+            let Fork { mut predicate, plans, inputs, outputs } = *fork;
+            place(&mut predicate);
+            let placed = |all: Vec<Arg>| all.iter().map(|arg| slots[BufferId::of(arg).0 as usize]).collect();
+            Step::Branch(Box::new(Branch { predicate, plans, inputs: placed(inputs), outputs: placed(outputs) }))
         }
-        Work::Host { call, args } => Step::Host {
-            call,
-            args: args
-                .into_iter()
-                .map(|(aval, array)| {
-                    let Arg { slot, offset, .. } = arg(array);
-                    HostArg { slot, offset, dtype: aval.dtype, shape: aval.shape }
-                })
-                .collect(),
-        },
+        Work::Host { call, args } => {
+            let placed = |(aval, mut arg): (Aval, Arg)| {
+                place(&mut arg);
+                HostArg { slot: arg.slot, offset: arg.offset, dtype: aval.dtype, shape: aval.shape }
+            };
+            Step::Host { call, args: args.into_iter().map(placed).collect() }
+        }
     }
 }

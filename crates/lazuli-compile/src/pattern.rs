@@ -68,7 +68,11 @@ impl Pattern {
             }
             firsts.push(&aval.shape);
         }
-        let has_shape = |(aval, shape): (&Aval, &u32)| aval.shape[..] == *firsts[*shape as usize];
+        // Extent by extent: shapes are too short for a call.
+        let is_shape = |shape: &[usize], first: &[usize]| {
+            shape.len() == first.len() && shape.iter().zip(first).all(|(a, b)| a == b)
+        };
+        let has_shape = |(aval, shape): (&Aval, &u32)| is_shape(&aval.shape, firsts[*shape as usize]);
         if graph.avals.len() != self.shapes.len() || !graph.avals.iter().zip(&self.shapes).all(has_shape) {
             return false;
         }

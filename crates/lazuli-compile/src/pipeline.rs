@@ -118,7 +118,7 @@ fn stages(
     done("lower");
     if let Some(draft) = &mut draft {
         draft.is_plain = matches!(graph, Cow::Borrowed(_));
-        draft.kernels = kernels(&program);
+        draft.kernels = kernels(&program).map(Option::<&Arc<_>>::cloned).collect();
     }
     let joined = if options.fuse { beside(&mut program) } else { Joined::new() };
     done("beside");

@@ -27,19 +27,17 @@ pub struct Template {
     inputs: Vec<Layout>,
     recipes: Recipes,
     /// Of each entry of the work its kernel, if it is a launch.
-    kernels: Kernels,
+    kernels: Vec<Option<Arc<Kernel>>>,
     joined: Joined,
     memory: Arrangement,
 }
-
-type Kernels = Vec<Option<Arc<Kernel>>>;
 
 /// Notes a template while a graph is compiled.
 #[derive(Debug, Default)]
 pub(crate) struct Draft {
     pub is_plain: bool,
     pub recipes: Recipes,
-    pub kernels: Kernels,
+    pub kernels: Vec<Option<Arc<Kernel>>>,
 }
 
 impl Draft {
@@ -100,7 +98,7 @@ impl Template {
             let anew = lower(graph, inputs, groups, options, false, Recall::Nothing)?;
             assert_eq!(format!("{program:?}"), format!("{anew:?}"), "what follows a template");
         }
-        if kernels(&program) == self.kernels {
+        if kernels(&program).eq(self.kernels.iter().map(Option::as_ref)) {
             arrange(&mut program, &self.joined);
         } else {
             beside(&mut program);
@@ -116,9 +114,8 @@ fn lies_alike(a: &Layout, b: &Layout) -> bool {
 }
 
 /// Of each entry of a program's work its kernel, if it is a launch.
-pub(crate) fn kernels(program: &Program) -> Kernels {
-    let kernel = |work: &Work| if let Work::Launch(launch) = work { Some(launch.kernel.clone()) } else { None };
-    program.work.iter().map(kernel).collect()
+pub(crate) fn kernels(program: &Program) -> impl Iterator<Item = Option<&Arc<Kernel>>> {
+    program.work.iter().map(|work| if let Work::Launch(launch) = work { Some(&launch.kernel) } else { None })
 }
 
 #[cfg(test)]

@@ -11,13 +11,13 @@ mod notes;
 
 use super::Lowerer;
 use super::body::Access;
-use super::finish::{Bound, Launch};
+use super::finish::Launch;
 use super::numbers::{Numbers, Source, Visit};
 use super::outside::OnlyUsers;
 use super::places::{BufferId, Place, Producers};
 use lazuli_ir::{Graph, Var, small};
 use lazuli_kernel::hash::Map;
-use lazuli_kernel::{DType, Kernel, Layout, Role, Scalar};
+use lazuli_kernel::{Binding, DType, Kernel, Layout, Role, Scalar};
 use notes::is_row;
 pub(super) use notes::{Lies, Notes, Walk};
 use smallvec::{SmallVec, smallvec};
@@ -78,7 +78,7 @@ impl Array {
 
 impl Recipe {
     /// What the kernel runs on.
-    fn bound(&self, graph: &Graph, arrays: &mut Arrays) -> Option<Bound> {
+    fn bound(&self, graph: &Graph, arrays: &mut Arrays) -> Option<Binding> {
         if !self.rows.iter().all(|v| arrays.place(*v, Role::In).is_some_and(|place| is_row(&place.layout))) {
             return None;
         }
@@ -95,7 +95,7 @@ impl Recipe {
         for &(param, dtype, source) in &self.by_number {
             params[param as usize] = Scalar::from_i64(dtype, values.get(source) as i64);
         }
-        Some(Bound { extents: small(self.extents.iter().map(|n| values.get(*n) as usize)), args, params })
+        Some(Binding { extents: small(self.extents.iter().map(|n| values.get(*n) as usize)), args, params })
     }
 }
 

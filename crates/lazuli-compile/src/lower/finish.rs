@@ -2,8 +2,7 @@
 //! chosen, and what depends on shapes is told apart from what decides the code.
 
 use super::body::{Access, Body};
-use super::places::BufferId;
-use lazuli_kernel::{Accumulator, Inner, Inst, Kernel, Nest, Operand, Scalar, Shape, Store, Strides, Value, small};
+use lazuli_kernel::{Accumulator, Arg, Binding, Inner, Inst, Kernel, Nest, Operand, Shape, Store, Value, small};
 use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
 
@@ -11,24 +10,7 @@ use std::sync::Arc;
 #[derive(Debug)]
 pub(crate) struct Launch {
     pub kernel: Arc<Kernel>,
-    pub bindings: SmallVec<[Bound; 1]>,
-}
-
-/// What a kernel runs on.
-#[derive(Debug, Clone)]
-pub(crate) struct Bound {
-    pub extents: Shape,
-    pub args: Vec<Operands>,
-    pub params: Vec<Scalar>,
-}
-
-/// The array that an operand is.
-#[derive(Debug, Clone)]
-pub(crate) struct Operands {
-    pub buffer: BufferId,
-    pub offset: usize,
-    pub strides: Strides,
-    pub len: usize,
+    pub bindings: SmallVec<[Binding; 1]>,
 }
 
 /// Ends a body. `nest` speaks of the values, operands and loop axes of the body; those stay as they are if `keeps_axes`.
@@ -96,7 +78,7 @@ fn finish_along(body: &Body, nest: Nest, live: &Live, used: &[&Access], axes: &A
     let mut out_args = Vec::with_capacity(used.len());
     for ((access, operand), _) in args.iter().zip(&emit.operands).zip(&live.operands).filter(|(_, n)| n.is_some()) {
         let array = axes.operands(access);
-        operands.push(Operand { inner: array.inner(vector_axis), ..*operand });
+        operands.push(Operand { inner: inner(&array, vector_axis), ..*operand });
         out_args.push(array);
     }
     let axis_numbers = axes.numbers(loops.len());
@@ -146,7 +128,7 @@ fn finish_along(body: &Body, nest: Nest, live: &Live, used: &[&Access], axes: &A
     numbers.extend(params.iter().zip(&live.params).filter(|(_, n)| n.is_some()).map(|(s, _)| *s));
     let (types, params) = (numbers.iter().map(|s| s.dtype).collect(), numbers);
     let kernel = Arc::new(Kernel { rank, vector_axis, params: types, operands, body: insts, nest });
-    Launch { kernel, bindings: smallvec![Bound { extents, args: out_args, params }] }
+    Launch { kernel, bindings: smallvec![Binding { extents, args: out_args, params }] }
 }
 
 /// New numbers of what is used, `None` for the rest.
@@ -334,7 +316,7 @@ impl Axes {
         self.groups.iter().map(|group| strides[*group.last().expect("no group is empty") as usize])
     }
     /// An operand over them.
-    fn operands(&self, access: &Access) -> Operands {
+    fn operands(&self, access: &Access) -> Arg {
         Access { strides: small(self.steps(&access.strides)), ..*access }.operands()
     }
     /// New number of each old axis.
@@ -376,17 +358,11 @@ fn sort_by_stride(order: &mut [u32], used: &[&Access]) {
     }
 }
 
-impl Operands {
-    /// How it is walked along this axis.
-    pub fn inner(&self, axis: u32) -> Inner {
-        match self.strides.get(axis as usize) {
-            Some(0) => Inner::Broadcast,
-            Some(1) | None => Inner::Unit,
-            Some(_) => Inner::Strided,
-        }
-    }
-    /// Whether the array is walked by strides, not read at computed positions.
-    pub fn is_strided(&self) -> bool {
-        self.len == 0
+/// How an array is walked along this axis.
+fn inner(array: &Arg, axis: u32) -> Inner {
+    match array.strides.get(axis as usize) {
+        Some(0) => Inner::Broadcast,
+        Some(1) | None => Inner::Unit,
+        Some(_) => Inner::Strided,
     }
 }

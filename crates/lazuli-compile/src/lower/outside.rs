@@ -3,12 +3,12 @@
 use super::body::Body;
 use super::finish::finish;
 use super::write::{Written, are_affine};
-use super::{Fork, Launch, Lowerer, Operands, Place, Work, store_lane};
+use super::{BufferId, Fork, Launch, Lowerer, Place, Work, store_lane};
 use crate::fuse::Group;
 use crate::pipeline::{Options, compile_branch};
 use lazuli_ir::number::fixed;
 use lazuli_ir::{Atom, Aval, Equation, Graph, Index, Lane, Prim, Result, Shape, Var, shape, small};
-use lazuli_kernel::{DType, Layout, Nest, Store, Strides};
+use lazuli_kernel::{Arg, DType, Layout, LibraryCall, Nest, Store, Strides};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -47,7 +47,8 @@ impl Lowerer<'_> {
         let has_epilogue = epilogue.is_some();
         if aval.size() > 0 {
             let [a, b, c] = [&a, &b, &product].map(|place| stretched(place, &batch));
-            self.work.push(Work::Matmul { dtype: aval.dtype, batch, m, n, k, a, b, c, epilogue });
+            let call = Box::new(LibraryCall::Matmul { dtype: aval.dtype, batch, m, n, k, a, b, c });
+            self.work.push(Work::Call { call, epilogue });
         }
         if has_epilogue {
             return Ok(());
@@ -147,7 +148,7 @@ impl Lowerer<'_> {
             let aval = self.graph.aval(a);
             let place = self.contiguous(a)?;
             let offset = place.layout.offset.max(0) as usize;
-            args.push((aval, Operands { buffer: place.buffer, offset, strides: Strides::from_slice(&[1]), len: 0 }));
+            args.push((aval, Arg { slot: place.buffer.slot(), offset, strides: Strides::from_slice(&[1]), len: 0 }));
         }
         self.work.push(Work::Host { call: equation.prim.host_call(), args });
         Ok(())
@@ -180,7 +181,7 @@ impl Lowerer<'_> {
     pub(super) fn branch(&mut self, anchor: u32) -> Result<()> {
         let graph = self.graph;
         let equation = &graph.equations[anchor as usize];
-        let whole = |buffer, offset| Operands { buffer, offset, strides: Strides::new(), len: 0 };
+        let whole = |buffer: BufferId, offset| Arg { slot: buffer.slot(), offset, strides: Strides::new(), len: 0 };
         let predicate = self.materialise(equation.inputs[0])?;
         let (mut inputs, mut layouts) = (Vec::new(), Vec::new());
         for &a in &equation.inputs[1..] {
@@ -215,12 +216,13 @@ impl Lowerer<'_> {
         let axis_last = |place: &Place| {
             let order = (0..aval.rank()).filter(|&a| a != axis).chain([axis]);
             let strides = order.map(|a| place.layout.strides[a]).collect();
-            Operands { buffer: place.buffer, offset: place.layout.offset as usize, strides, len: 0 }
+            Arg { slot: place.buffer.slot(), offset: place.layout.offset as usize, strides, len: 0 }
         };
         if aval.size() > 0 {
             let rows = (0..aval.rank()).filter(|&a| a != axis).map(|a| aval.shape[a]).collect();
             let (input, output) = (axis_last(&from), axis_last(&place));
-            self.work.push(Work::Sort { dtype, rows, n: aval.shape[axis], indices, input, output });
+            let call = Box::new(LibraryCall::Sort { dtype, rows, n: aval.shape[axis], indices, input, output });
+            self.work.push(Work::Call { call, epilogue: None });
         }
         self.places.set(v, place);
         Ok(())
@@ -272,12 +274,12 @@ fn transposed(place: &Place) -> Place {
 }
 
 /// A stack of matrices seen with the batch axes of the product.
-fn stretched(place: &Place, batch: &[usize]) -> Operands {
+fn stretched(place: &Place, batch: &[usize]) -> Arg {
     let layout = &place.layout;
     let own = layout.rank() - 2;
     let skip = batch.len() - own;
     let stride = |i| if i < skip || layout.shape[i - skip] == 1 { 0 } else { layout.strides[i - skip] };
     let mut strides: Strides = small((0..batch.len()).map(stride));
     strides.extend_from_slice(&layout.strides[own..]);
-    Operands { buffer: place.buffer, offset: layout.offset.max(0) as usize, strides, len: 0 }
+    Arg { slot: place.buffer.slot(), offset: layout.offset.max(0) as usize, strides, len: 0 }
 }

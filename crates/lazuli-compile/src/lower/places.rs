@@ -1,12 +1,26 @@
 //! Where variables lie in memory.
 
 use lazuli_ir::{Atom, Graph, Var};
-use lazuli_kernel::Layout;
+use lazuli_kernel::{Arg, Layout, Slot};
 use std::sync::Arc;
 
 /// A piece of memory of the plan: the graph's inputs first, then what steps write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct BufferId(pub u32);
+
+impl BufferId {
+    /// How arrays name it until memory is assigned: as an input, the first of which are those of the graph.
+    pub fn slot(self) -> Slot {
+        Slot::Input(self.0)
+    }
+    /// The buffer of an array to whom no memory is assigned yet.
+    pub fn of(arg: &Arg) -> BufferId {
+        match arg.slot {
+            Slot::Input(n) => BufferId(n),
+            slot => unreachable!("{slot:?} before memory is assigned"),
+        }
+    }
+}
 
 /// A buffer, and where in it a variable's elements lie.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use super::lives::Piece;
 use super::{Alike, ArrayId, Assignment, Term, Terms, all_arrays, launches};
 use crate::lower::{BufferId, Program, Work};
 use lazuli_kernel::hash::Map;
-use lazuli_kernel::{Kernel, Slot};
+use lazuli_kernel::{Kernel, LibraryCall, Slot};
 use smallvec::SmallVec;
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::{Discriminant, discriminant};
@@ -33,7 +33,7 @@ pub(crate) struct Arrangement {
 /// What a step is but for its arrays.
 #[derive(Debug)]
 struct Form {
-    kind: Discriminant<Work>,
+    kind: Kind,
     kernels: SmallVec<[Arc<Kernel>; 1]>,
     /// Of its launches in all.
     bindings: usize,
@@ -42,11 +42,18 @@ struct Form {
 impl Form {
     fn of(work: &Work) -> Form {
         let kernels = kernels(work).cloned().collect();
-        Form { kind: discriminant(work), kernels, bindings: bindings(work) }
+        Form { kind: kind(work), kernels, bindings: bindings(work) }
     }
     fn is_of(&self, work: &Work) -> bool {
-        self.kind == discriminant(work) && self.bindings == bindings(work) && self.kernels.iter().eq(kernels(work))
+        self.kind == kind(work) && self.bindings == bindings(work) && self.kernels.iter().eq(kernels(work))
     }
+}
+
+type Kind = (Discriminant<Work>, Option<Discriminant<LibraryCall>>);
+
+fn kind(work: &Work) -> Kind {
+    let call = if let Work::Call { call, .. } = work { Some(discriminant(&**call)) } else { None };
+    (discriminant(work), call)
 }
 
 /// The kernels of a step.
@@ -72,7 +79,7 @@ impl Arrangement {
         let mut touched: Vec<BufferId> = Vec::new();
         for work in &program.work {
             all_arrays(work, |array| {
-                touched.push(array.buffer);
+                touched.push(BufferId::of(array));
                 true
             });
         }
@@ -100,7 +107,7 @@ impl Arrangement {
         let same = buffers.len() == self.buffers
             && work.len() == self.steps.len()
             && work.iter().zip(&self.steps).all(|(work, form)| form.is_of(work))
-            && work.iter().all(|work| all_arrays(work, |array| touched.next() == Some(&array.buffer)))
+            && work.iter().all(|work| all_arrays(work, |array| touched.next() == Some(&BufferId::of(array))))
             && touched.next().is_none()
             && outputs.iter().map(|place| &place.buffer).eq(&self.outputs)
             && self.empty.iter().all(|b| size(b) == 0)

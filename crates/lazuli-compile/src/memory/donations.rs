@@ -24,7 +24,7 @@ pub(super) fn donations(
     if !outputs.iter().any(|n| by_size.contains_key(n)) {
         return Vec::new();
     }
-    let slot = |t: &Touch| slots[t.array.buffer.0 as usize];
+    let slot = |t: &Touch| slots[t.buffer.0 as usize];
     let mut first_write = vec![usize::MAX; outputs.len()];
     let mut last_read = vec![None; inputs.len()];
     for (step, touches) in touched.iter().enumerate() {

@@ -25,7 +25,7 @@ impl Lives {
         lives[..inputs].fill(Some((0, usize::MAX)));
         for (step, touches) in touched.iter().enumerate() {
             for t in touches {
-                let life = lives[t.array.buffer.0 as usize].get_or_insert((step, step));
+                let life = lives[t.buffer.0 as usize].get_or_insert((step, step));
                 life.1 = life.1.max(step);
             }
         }
@@ -55,9 +55,9 @@ impl Lives {
         let mut parent: Vec<Option<BufferId>> = vec![None; sizes.len()];
         let mut taken = vec![false; sizes.len()];
         let mut owners = Owners::new(sizes.len());
-        let number = |t: &Touch| t.array.buffer.0 as usize;
+        let number = |t: &Touch| t.buffer.0 as usize;
         for (step, (w, touches)) in work.iter().zip(touched).enumerate() {
-            let (Work::Launch(_) | Work::Scatter(_) | Work::Matmul { epilogue: Some(_), .. }) = w else { continue };
+            let (Work::Launch(_) | Work::Scatter(_) | Work::Call { epilogue: Some(_), .. }) = w else { continue };
             owners.note(step, touches, |t| Some(number(t)));
             for own in touches.chunk_by(|a, b| a.binding == b.binding) {
                 for born in own.iter().filter(|t| t.writes) {
@@ -72,12 +72,12 @@ impl Lives {
                     let in_place = own.iter().find_map(|t| {
                         let r = number(t);
                         let fits = !t.writes && dies(r) && !taken[r] && sizes[r] == sizes[b] && owners.is_alone(r);
-                        if fits { Some((t.array.buffer, alike(step, own, b, r)?)) } else { None }
+                        if fits { Some((t.buffer, alike(step, own, b, r)?)) } else { None }
                     });
                     if let Some((r, alike)) = in_place {
                         taken[r.0 as usize] = true;
                         parent[b] = Some(r);
-                        terms.equal.push((r, born.array.buffer));
+                        terms.equal.push((r, born.buffer));
                         terms.alike.extend(alike);
                     }
                 }
@@ -146,7 +146,7 @@ impl Lives {
 
 /// How all arrays of a step that are in buffers `b` and `r` are walked alike, if they all are.
 fn alike(step: usize, touches: &[Touch], b: usize, r: usize) -> Option<SmallVec<[Term; 2]>> {
-    let of = |buffer: usize| touches.iter().filter(move |t| t.array.buffer.0 as usize == buffer);
+    let of = |buffer: usize| touches.iter().filter(move |t| t.buffer.0 as usize == buffer);
     let pairs = of(b).flat_map(|x| of(r).map(move |y| (x, y)));
     pairs.map(|(x, y)| x.alike(y, step)).collect()
 }

@@ -240,7 +240,7 @@ fn regroup(cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
 
 /// Strides of the regrouped axes, where each run of input axes that is regrouped lies evenly in memory.
 fn regroup_layout(input: &Layout, output: &[usize]) -> Option<Layout> {
-    let done = |strides: Strides| Some(Layout { shape: output.into(), strides, offset: input.offset });
+    let done = |strides: Strides| Some(Layout { shape: Shape::from_slice(output), strides, offset: input.offset });
     if input.size() == 0 {
         return done(shape::row_strides(output));
     }

@@ -8,7 +8,7 @@ use crate::param::fields;
 use crate::pointwise::{Ix, Lane, Pointwise, aligned};
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::unbroadcast;
-use lazuli_kernel::{Error, Layout, Result, Shape, shape};
+use lazuli_kernel::{Error, Layout, Result, Shape, shape, small};
 use smallvec::{SmallVec, smallvec};
 
 /// Rules of a view: linear in its one operand, lowered to the index map.
@@ -82,8 +82,8 @@ impl Primitive for Transpose {
         cx.input(0, &index)
     }
     fn layout(&self, input: &Layout, output: &[usize]) -> Option<Layout> {
-        let strides = self.axes.iter().map(|&i| input.strides[i]).collect();
-        Some(Layout { shape: output.into(), strides, offset: input.offset })
+        let strides = small(self.axes.iter().map(|&i| input.strides[i]));
+        Some(Layout { shape: Shape::from_slice(output), strides, offset: input.offset })
     }
 }
 
@@ -144,10 +144,12 @@ impl Primitive for Broadcast {
     }
     fn layout(&self, input: &Layout, output: &[usize]) -> Option<Layout> {
         let skip = output.len() - input.rank();
-        let strides = (0..output.len())
-            .map(|i| if i < skip || input.shape[i - skip] == 1 { 0 } else { input.strides[i - skip] })
-            .collect();
-        Some(Layout { shape: output.into(), strides, offset: input.offset })
+        let stride = |i| if i < skip || input.shape[i - skip] == 1 { 0 } else { input.strides[i - skip] };
+        Some(Layout {
+            shape: Shape::from_slice(output),
+            strides: small((0..output.len()).map(stride)),
+            offset: input.offset,
+        })
     }
 }
 
@@ -203,7 +205,7 @@ impl Primitive for ExpandDims {
         for &axis in &self.axes {
             strides.insert(axis, 0);
         }
-        Some(Layout { shape: output.into(), strides, offset: input.offset })
+        Some(Layout { shape: Shape::from_slice(output), strides, offset: input.offset })
     }
 }
 
@@ -246,7 +248,7 @@ impl Primitive for Squeeze {
     }
     fn layout(&self, input: &Layout, output: &[usize]) -> Option<Layout> {
         let kept = (0..input.rank()).filter(|i| !self.axes.contains(i)).map(|i| input.strides[i]);
-        Some(Layout { shape: output.into(), strides: kept.collect(), offset: input.offset })
+        Some(Layout { shape: Shape::from_slice(output), strides: small(kept), offset: input.offset })
     }
 }
 

@@ -257,7 +257,7 @@ impl Recipe {
         let args = &bindings[0].args;
         for (i, k) in (0..all.len()).flat_map(|i| (0..i).map(move |k| (i, k))) {
             let [a, b] = [i, k].map(|n| &kernel.operands[n]);
-            if a.dtype == b.dtype && a.role == b.role && args[i].buffer == args[k].buffer {
+            if a.dtype == b.dtype && a.role == b.role && args[i].slot == args[k].slot {
                 notes.numbers.differ(all[i].pairs(&all[k]))?;
             }
         }

@@ -2,12 +2,11 @@
 
 use super::Body;
 use crate::lower::again::{Lies, Walk};
-use crate::lower::finish::Operands;
 use crate::lower::numbers::first;
 use crate::lower::places::{BufferId, Place};
 use lazuli_ir::pointwise::Terms;
 use lazuli_ir::{Extents, Index, Ix, Lane, Number, Operation, Relation, Term, Var};
-use lazuli_kernel::{BinaryOp, DType, Inner, Inst, Layout, Operand, Role, Strides, Value, small};
+use lazuli_kernel::{Arg, BinaryOp, DType, Inner, Inst, Layout, Operand, Role, Strides, Value, small};
 use smallvec::SmallVec;
 
 /// An operand of the kernel in memory: elements of `dtype` of a buffer, over the loop axes.
@@ -34,10 +33,10 @@ impl Part {
 
 impl Access {
     /// As an operand of a launch, whose loop axes are those of the body.
-    pub fn operands(self) -> Operands {
+    pub fn operands(self) -> Arg {
         // Where nothing is touched (an empty reduction) any offset will do.
         let offset = usize::try_from(self.offset).unwrap_or(0);
-        Operands { buffer: self.buffer, offset, strides: self.strides, len: self.len }
+        Arg { slot: self.buffer.slot(), offset, strides: self.strides, len: self.len }
     }
 
     /// Makes it all elements of a part of an array that lies like this.
