@@ -17,7 +17,7 @@ use super::outside::OnlyUsers;
 use super::places::{BufferId, Place, Producers};
 use lazuli_ir::{Graph, Var, small};
 use lazuli_kernel::hash::Map;
-use lazuli_kernel::{Binding, DType, Kernel, Layout, Role, Scalar};
+use lazuli_kernel::{Binding, DType, Kernel, Layout, Role, Scalar, Shape};
 use notes::is_row;
 pub(super) use notes::{Lies, Notes, Walk};
 use smallvec::{SmallVec, smallvec};
@@ -116,7 +116,7 @@ impl Arrays<'_, '_> {
                 let known = self.written.iter().position(|(known, _)| *known == v);
                 let n = known.unwrap_or_else(|| {
                     let buffer = BufferId((self.lowerer.buffers.len() + self.written.len()) as u32);
-                    self.written.push((v, Place { buffer, layout: Layout::row(graph.shape_of(v).clone()) }));
+                    self.written.push((v, Place { buffer, layout: Layout::row(Shape::from_slice(graph.shape_of(v))) }));
                     self.written.len() - 1
                 });
                 Some(&self.written[n].1)
