@@ -380,6 +380,30 @@ fn derivatives_are_bound_to_other_shapes() {
         &[&[2, 8], &[5, 8]],
         &[&[1, 8]],
     );
+    check(
+        "updates",
+        |x| {
+            grad(|x: &Array| {
+                let part = [Item::Slice(Bound::ALL), Item::Slice(Bound::range(1, 3))];
+                let y = ops::update(x, &part, &x.slice_axis(1, 3, 5), ScatterOp::Assign).unwrap();
+                let rows = [Item::Array(ops::argmax(x, Some(0), false).unwrap())];
+                ops::update(&y, &rows, &x.sum(0), ScatterOp::Add).unwrap().exp().sum(())
+            })(x)
+        },
+        &[&[2, 6], &[5, 6]],
+        &[&[2, 9], &[1, 6]],
+    );
+    check(
+        "stretched",
+        |x| {
+            grad(|x: &Array| {
+                let both = ops::broadcast_arrays(&[x.clone(), x.mean(0)]).unwrap();
+                (&both[0] * both[1].exp()).sum(())
+            })(x)
+        },
+        &[&[2, 6], &[5, 3]],
+        &[&[1, 6]],
+    );
 }
 
 #[test]

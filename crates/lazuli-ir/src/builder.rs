@@ -226,8 +226,9 @@ impl Builder {
         self.graph.outputs = outputs;
         let Some(mut extents) = self.extents else { return Err(undecided("it was built so")) };
         extents.close(&mut self.graph);
-        check_closed(&self.graph)?;
         let inputs: Vec<Atom> = self.graph.inputs.iter().map(|&v| v.into()).collect();
-        Ok(AnyShapes { fixed: extents.take_fixed(&self.graph, &inputs)?, graph: self.graph })
+        let fixed = extents.settle(&mut self.graph, &inputs)?;
+        check_closed(&self.graph)?;
+        Ok(AnyShapes { fixed, graph: self.graph })
     }
 }

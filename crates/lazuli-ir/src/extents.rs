@@ -8,12 +8,14 @@
 //! What is found so holds for all shapes for which the rules take the same way. They may go by ranks and by which extents are 0 and 1, so those must be as they were; a rule that
 //! goes by another number says so ([`Primitive::goes_by_extent`](crate::Primitive::goes_by_extent)), and the extent is [fixed](AnyShapes::fixed).
 
+mod compare;
+
 use crate::aval::{Aval, Dim};
 use crate::elementwise::Binary;
 use crate::graph::{Atom, Effect, Equation, Graph, Var};
 use crate::prim::Prim;
-use crate::prims::{Bound, Call, Derivative, NumberOfElements, Pad, Reshape, Slice, SliceUpdate};
-use lazuli_kernel::{Error, Result, Scalar, ScatterOp, small};
+use crate::prims::{Call, Derivative, NumberOfElements, Reshape};
+use lazuli_kernel::{Error, Result, small};
 use smallvec::SmallVec;
 use std::collections::{HashMap, HashSet};
 
@@ -200,6 +202,24 @@ impl Extents {
         self.learn(graph);
         close(&mut self.classes, &self.nodes, graph, &mut |_, _| None);
     }
+    /// Fixes what is still open, and states it as the number that it is; within bodies it stays open. [What is fixed](Self::take_fixed) altogether.
+    pub fn settle(&mut self, graph: &mut Graph, of: &[Atom]) -> Result<Vec<(usize, usize)>> {
+        for e in graph.equations.iter().filter(|e| has_open_dims(&e.prim)) {
+            let Some(&out) = e.outputs.first() else { continue };
+            let first = first_stated(&e.prim, graph.shape_of(out).len());
+            let open = e.prim.dims().iter().enumerate().filter(|(_, dim)| matches!(dim, Dim::Open(_)));
+            self.fixed.extend(open.map(|(i, _)| (out, first + i)));
+        }
+        // While they are open they follow from no number.
+        let fixed = self.take_fixed(graph, of)?;
+        for e in graph.equations.iter_mut().filter(|e| has_open_dims(&e.prim)) {
+            let number = |dim| if let Dim::Open(n) = dim { Dim::Known(n) } else { dim };
+            if let Some(settled) = e.prim.map_dims(&mut |_, dim| number(dim)) {
+                e.prim = settled;
+            }
+        }
+        Ok(fixed)
+    }
     /// The extents that are fixed, as those of these variables (their number, and the axis) that they follow from; an error if one follows from others too.
     pub fn take_fixed(&mut self, graph: &Graph, of: &[Atom]) -> Result<Vec<(usize, usize)>> {
         let given = self.classes_of(graph, of);
@@ -363,9 +383,13 @@ fn of(shapes: &mut SmallVec<[Var; 1]>, v: Var, axis: u32) -> Dim {
     Dim::Of { operand: operand as u32, axis }
 }
 
+fn has_open_dims(prim: &Prim) -> bool {
+    prim.dims().iter().any(|d| matches!(d, Dim::Open(_)))
+}
+
 fn has_open(graph: &Graph) -> bool {
-    let is_open = |e: &Equation| e.prim.dims().iter().any(|d| matches!(d, Dim::Open(_)));
-    graph.equations.iter().any(|e| is_open(e) || e.prim.bodies().iter().any(|body| has_open(body)))
+    let is_open = |prim: &Prim| has_open_dims(prim) || prim.bodies().iter().any(|body| has_open(body));
+    graph.equations.iter().any(|e| is_open(&e.prim))
 }
 
 /// An error if a number of a rule's is still open.
@@ -386,6 +410,14 @@ fn live(graph: &Graph) -> Vec<bool> {
         }
     }
     live
+}
+
+/// The first axis of an output of this rank of which a parameter states the extent.
+fn first_stated(prim: &Prim, rank: usize) -> usize {
+    match prim {
+        Prim::Unflatten(p) => p.axis,
+        _ => rank.saturating_sub(prim.dims().len()),
+    }
 }
 
 /// Finds the open numbers of a graph: as extents of its inputs, of what is computed anyway, or of what is `outer`, which becomes an input. Returns these variables
@@ -424,10 +456,7 @@ fn close(classes: &mut Classes, nodes: &Nodes, graph: &mut Graph, outer: Outer) 
         };
         if let Some(&out) = e.outputs.first() {
             let Equation { prim, shapes, inputs, .. } = e;
-            let first = match prim {
-                Prim::Unflatten(p) => p.axis,
-                _ => graph.shape_of(out).len().saturating_sub(prim.dims().len()),
-            };
+            let first = first_stated(prim, graph.shape_of(out).len());
             let closed = prim.map_dims(&mut |i, dim| match dim {
                 Dim::Open(_) => match find(classes, graph, nodes.of(out, first + i)) {
                     Some((v, axis)) => of(shapes, v, axis),
@@ -465,79 +494,5 @@ impl Graph {
     pub fn literals(&self) -> impl Iterator<Item = Atom> {
         let is_literal = |e: &&Equation| matches!(&e.prim, Prim::NumberOfElements(count) if count.literal);
         self.equations.iter().filter(is_literal).map(|e| e.outputs[0].into())
-    }
-    /// The program as it is for these shapes alone, for comparison: bodies in place of calls, numbers in place of extents, nothing in place of what changes no shape.
-    #[doc(hidden)]
-    pub fn for_these_shapes(&self) -> Result<Graph> {
-        let inlined = self.inline_calls()?.graph.into_owned();
-        let mut out = crate::Builder::new();
-        let mut names: Vec<Option<Atom>> = vec![None; inlined.avals.len()];
-        for &v in &inlined.inputs {
-            names[v.0 as usize] = Some(out.input(inlined.avals[v.0 as usize].clone()).into());
-        }
-        out.set_constants(inlined.constants);
-        let mut zeros: HashMap<Atom, Atom> = HashMap::new();
-        for e in &inlined.equations {
-            let name = |a: &Atom| a.var().map_or(Some(*a), |v| names[v.0 as usize]).expect("defined before it is used");
-            let inputs: SmallVec<[Atom; 3]> = e.inputs.iter().map(name).collect();
-            let shapes: SmallVec<[Var; 1]> = e.shapes.iter().filter_map(|&v| name(&v.into()).var()).collect();
-            let avals: SmallVec<[&Aval; 1]> = e.shapes.iter().map(|&v| &inlined.avals[v.0 as usize]).collect();
-            let same = matches!(e.prim, Prim::Broadcast(_) | Prim::Reshape(_))
-                && e.inputs[0].var().is_some()
-                && inlined.aval_of(&e.inputs[0]) == &inlined.avals[e.outputs[0].0 as usize];
-            let literal = match &e.prim {
-                Prim::NumberOfElements(count) => Some(count.value(&avals[0].shape).into()),
-                _ if same => Some(inputs[0]),
-                _ => None,
-            };
-            if let Some(atom) = literal {
-                names[e.outputs[0].0 as usize] = Some(atom);
-                continue;
-            }
-            // Zeros with something in their midst are a padding.
-            let zero = inputs.first().and_then(|a| zeros.get(a).copied());
-            if let (Prim::SliceUpdate(SliceUpdate { bounds, op: ScatterOp::Assign }), Some(zero)) = (&e.prim, zero)
-                && bounds.iter().all(|b| b.step == 1)
-            {
-                let of = |(b, &n): (&Bound, &usize)| {
-                    let (start, count) = b.resolve(n);
-                    (start, n - start - count)
-                };
-                let (low, high) = bounds.iter().zip(&inlined.aval_of(&e.inputs[0]).shape).map(of).unzip();
-                out.meta = e.meta;
-                names[e.outputs[0].0 as usize] = Some(out.op(Pad { low, high }, &[inputs[1], zero])?);
-                continue;
-            }
-            let known = match &e.prim {
-                Prim::Slice(slice) => {
-                    let from = &inlined.aval_of(&e.inputs[0]).shape;
-                    let bound = |(b, &n): (&Bound, &usize)| match b.resolve(n) {
-                        (start, count) if b.step == 1 => Bound::range(start, start + count),
-                        _ => *b,
-                    };
-                    Some(Slice { bounds: slice.bounds.iter().zip(from).map(bound).collect() }.into())
-                }
-                prim => prim.map_dims(&mut |_, dim| Dim::Known(dim.resolve(&avals))),
-            };
-            out.meta = e.meta;
-            let outputs = match known {
-                Some(prim) => out.equation(prim, &inputs, &[])?,
-                None => out.equation(e.prim.clone(), &inputs, &shapes)?,
-            };
-            for (v, to) in e.outputs.iter().zip(outputs) {
-                names[v.0 as usize] = Some(to.into());
-                match (&e.prim, inputs.first()) {
-                    (Prim::Broadcast(_), Some(&Atom::Lit(s))) if s == Scalar::zero(s.dtype) => {
-                        zeros.insert(to.into(), s.into());
-                    }
-                    _ => {}
-                }
-            }
-        }
-        let outputs =
-            inlined.outputs.iter().map(|a| a.var().map_or(Some(*a), |v| names[v.0 as usize])).collect::<Option<_>>();
-        let mut graph = out.finish(outputs.expect("outputs are defined"));
-        graph.order_by_need();
-        Ok(crate::prune(graph))
     }
 }

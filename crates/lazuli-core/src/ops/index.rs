@@ -1,9 +1,10 @@
 //! Indexing as NumPy defines it: integers, slices, new axes, an ellipsis, and integer arrays that broadcast together.
 
 use super::by_shape::ByShape;
-use super::shape::{axis, broadcast_to, expand_dims, moveaxis, reshape, squeeze};
+use super::shape::{axis, broadcast_to, common_extents, expand_dims, moveaxis, reshape, squeeze};
 use super::{apply, astype, create, record};
 use crate::array::Array;
+use crate::dim::{Extent, Extents as _};
 use lazuli_ir::param::Param;
 use lazuli_ir::prims::{Bound, Gather, GatherAxis, Scatter, ScatterAxis, SliceUpdate};
 use lazuli_ir::{DType, Dim, Error, Result, Shape, shape};
@@ -267,16 +268,18 @@ pub fn update(a: &Array, items: &[Item], value: &Array, op: ScatterOp) -> Result
 pub(crate) fn updated(a: &Array, items: &[Item], value: &Array, op: ScatterOp) -> Result<Array> {
     let plan = Plan::new(a, items)?;
     let value = astype(value, a.dtype())?;
-    let target = result_shape(a, &plan)?;
+    let target = result_extents(a, &plan)?;
+    let shape_of = |value: &Array| value.aval().shape.clone();
     let mut value = match value.ndim() > target.len() {
         // Leading axes of extent 1 are dropped, as in NumPy's assignment.
-        true if value.shape()[..value.ndim() - target.len()].iter().all(|&n| n == 1) => {
+        true if shape_of(&value)[..value.ndim() - target.len()].iter().all(|&n| n == 1) => {
             reshape(&value, value.dims()[value.ndim() - target.len()..].to_vec())?
         }
         _ => value,
     };
     value = broadcast_to(&value, &target).map_err(|_| {
-        let (got, want) = (shape::show(value.shape()), shape::show(&target));
+        let want: Shape = target.iter().map(|extent| extent.get() as usize).collect();
+        let (got, want) = (shape::show(&shape_of(&value)), shape::show(&want));
         Error::value(
             "index_update",
             format!("a value of shape {got} does not broadcast to the indexed part, which has shape {want}"),
@@ -293,18 +296,20 @@ pub(crate) fn updated(a: &Array, items: &[Item], value: &Array, op: ScatterOp) -
     scatter(a, &plan, &value, op)
 }
 
-/// The shape of what an index names, new axes included.
-fn result_shape(a: &Array, plan: &Plan) -> Result<Shape> {
-    let mut kept = Shape::new();
+/// The extents of what an index names, new axes included.
+fn result_extents(a: &Array, plan: &Plan) -> Result<Vec<Extent>> {
+    let mut kept: Vec<Extent> = Vec::new();
     for (i, taken) in plan.axes.iter().enumerate() {
-        if let Taken::Bound(b) = taken {
-            kept.push(b.resolve(a.shape()[i]).1);
+        match taken {
+            Taken::Bound(FULL) => kept.push(a.dims()[i].clone().into()),
+            Taken::Bound(b) => kept.push(b.resolve(a.extent(i)).1.into()),
+            Taken::One(_) | Taken::Array(_) => {}
         }
     }
     let indices: Vec<Array> = plan.arrays().iter().map(|&(_, a)| a.clone()).collect();
-    kept.insert_many(plan.at, common(&indices)?);
+    kept.splice(plan.at..plan.at, common_extents("index", &indices)?);
     for &at in &plan.new {
-        kept.insert(at as usize, 1);
+        kept.insert(at as usize, 1.into());
     }
     Ok(kept)
 }
@@ -319,23 +324,22 @@ fn scatter(a: &Array, plan: &Plan, value: &Array, op: ScatterOp) -> Result<Array
     for k in 0..positions {
         value = moveaxis(&value, (plan.at + k) as isize, k as isize)?;
     }
-    let whole = |t: &Taken, n: usize| matches!(t, Taken::Bound(b) if b.step == 1 && b.resolve(n) == (0, n));
+    let is_whole = |b: &Bound, n: usize| b.step == 1 && b.resolve(n) == (0, n);
     // Every axis that is not taken whole is indexed by an array over (positions…, partial slices…).
-    let partial: Vec<usize> = (0..a.ndim())
-        .filter(|&i| matches!(plan.axes[i], Taken::Bound(_)) && !whole(&plan.axes[i], a.shape()[i]))
-        .collect();
+    let is_partial = |&i: &usize| matches!(&plan.axes[i], Taken::Bound(b) if *b != FULL && !is_whole(b, a.extent(i)));
+    let partial: Vec<usize> = (0..a.ndim()).filter(is_partial).collect();
     let (mut axes, mut indices) = (Vec::new(), Vec::new());
     for (i, taken) in plan.axes.iter().enumerate() {
         let index = match taken {
             Taken::Array(index) => {
-                let mut to: Vec<isize> = index.shape().iter().map(|&n| n as isize).collect();
-                to.extend(partial.iter().map(|_| 1));
+                let mut to = index.dims().extents();
+                to.extend(partial.iter().map(|_| Extent::Known(1)));
                 reshape(index, &to)?
             }
             Taken::One(at) => create::full([0usize; 0], lazuli_ir::Scalar::i64(*at as i64))?,
             Taken::Bound(b) => {
                 let Some(k) = partial.iter().position(|&p| p == i) else { continue };
-                let ((start, n), step) = (b.resolve(a.shape()[i]), b.step);
+                let ((start, n), step) = (b.resolve(a.extent(i)), b.step);
                 let range =
                     create::arange(start as f64, (start as isize + step * n as isize) as f64, step as f64, DType::I64)?;
                 let mut to = vec![1isize; partial.len() - k];

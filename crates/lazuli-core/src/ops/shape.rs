@@ -3,7 +3,7 @@
 use super::by_shape::ByShape;
 use super::{apply, astype, record, slice_axis};
 use crate::array::Array;
-use crate::dim::{Extents, Resolved};
+use crate::dim::{Dim, Extent, Extents, Resolved};
 use crate::shapeless::is_symbolic;
 use lazuli_ir::prims::{
     Bitcast, Bound, Broadcast, Concatenate, ExpandDims, Flatten, Pad, Reshape, Slice, Squeeze, Transpose, Unflatten,
@@ -204,11 +204,20 @@ pub fn broadcast_arrays(arrays: &[Array]) -> Result<Vec<Array>> {
 }
 
 pub(crate) fn stretched(arrays: &[Array]) -> Result<Vec<Array>> {
-    let mut common = lazuli_ir::Shape::new();
-    for a in arrays {
-        common = shape::broadcast("broadcast_arrays", &common, a.shape())?;
-    }
+    let common = common_extents("broadcast_arrays", arrays)?;
     arrays.iter().map(|a| broadcast_to(a, &common)).collect()
+}
+
+/// The extents that arrays broadcast to, as those of the arrays that have them. For bodies [by shape](super::by_shape): it goes by which extents are 1.
+pub(crate) fn common_extents(op: &str, arrays: &[Array]) -> Result<Vec<Extent>> {
+    let shapes = || arrays.iter().map(|a| &a.aval().shape);
+    let common = shapes().try_fold(lazuli_ir::Shape::new(), |common, s| shape::broadcast(op, &common, s))?;
+    let extent = |(axis, &n): (usize, &usize)| {
+        let own = |a: &Array| (axis + a.ndim()).checked_sub(common.len()).filter(|&own| a.aval().shape[own] == n);
+        let found = arrays.iter().find_map(|a| Some(Dim { array: a.clone(), axis: own(a)? }));
+        found.map_or(Extent::Known(n as isize), Extent::Of)
+    };
+    Ok(common.iter().enumerate().map(extent).collect())
 }
 
 /// The part of each axis that Python's `start:stop:step` names.
@@ -369,9 +378,9 @@ pub(crate) fn edges(a: &Array, axis: usize, low: usize, high: usize) -> Result<A
     }
     let end = |from: usize, n: usize| {
         let one = slice_axis(a, axis as isize, Bound::range(from, from + 1))?;
-        let mut to = a.shape().to_vec();
-        to[axis] = n;
-        broadcast_to(&one, &to[..])
+        let mut to = a.dims().extents();
+        to[axis] = n.into();
+        broadcast_to(&one, &to)
     };
     concatenate(&[end(0, low)?, a.clone(), end(n - 1, high)?], axis as isize)
 }

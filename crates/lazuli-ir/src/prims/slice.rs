@@ -32,6 +32,10 @@ impl Bound {
     pub fn range(start: usize, stop: usize) -> Self {
         Bound { start: Some(start as isize), stop: Some(stop as isize), step: 1 }
     }
+    /// Whether it names all of any axis, in some order.
+    fn is_whole(self) -> bool {
+        self.start.is_none() && self.stop.is_none() && self.step.abs() == 1
+    }
     /// Whether as many elements are left out on both sides of an axis of any other extent as of `n`, if some are left.
     fn keeps_widths(self, n: usize) -> bool {
         let by_ends = self.start.is_none_or(|n| n >= 0) && self.stop.is_none_or(|n| n < 0 || n == isize::MAX);
@@ -151,9 +155,7 @@ impl Primitive for Slice {
         Ok(smallvec![Some(b.op(SliceUpdate { bounds: self.bounds.clone(), op: ScatterOp::Assign }, &[zeros, ct])?)])
     }
     fn same_extents(&self, inputs: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
-        let whole = |axis: &usize| {
-            self.bounds[*axis].start.or(self.bounds[*axis].stop).is_none() && self.bounds[*axis].step.abs() == 1
-        };
+        let whole = |axis: &usize| self.bounds[*axis].is_whole();
         (0..inputs[0].rank()).filter(whole).for_each(|axis| same(Place::Input(0, axis), Place::Output(axis)));
     }
     fn extent_follows_from(&self, _: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
@@ -300,23 +302,25 @@ impl Primitive for SliceUpdate {
     }
     fn transpose(&self, b: &mut Builder, cx: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
         let ct = cotangent(cotangents);
+        let mut nothing = None;
         let target = match self.op {
             _ if !cx.is_linear(0) => None,
             ScatterOp::Add => Some(ct),
             ScatterOp::Assign => {
-                let nothing = zeros(b, cx.avals[1].dtype, &cx.avals[1].shape)?;
-                Some(b.op(self.clone(), &[ct, nothing])?)
+                let zeros = *nothing.insert(zeros(b, cx.avals[1].dtype, &cx.avals[1].shape)?);
+                Some(b.op(self.clone(), &[ct, zeros])?)
             }
             _ => return Err(Error::internal("slice_update", "only assignment and addition are linear")),
         };
-        let update = match cx.is_linear(1) {
-            true => Some(b.op(Slice { bounds: self.bounds.clone() }, &[ct])?),
-            false => None,
-        };
-        Ok(smallvec![target, update])
+        // It says of what shape the zeros are, too.
+        let part = b.op(Slice { bounds: self.bounds.clone() }, &[ct])?;
+        nothing.into_iter().for_each(|zeros| b.alike(zeros, part));
+        Ok(smallvec![target, cx.is_linear(1).then_some(part)])
     }
     fn same_extents(&self, inputs: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
         kept(0, 0..inputs[0].rank(), same);
+        let whole = (0..inputs[0].rank()).filter(|&axis| self.bounds[axis].is_whole());
+        whole.for_each(|axis| same(Place::Input(1, axis), Place::Input(0, axis)));
     }
     fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
         false
