@@ -145,13 +145,35 @@ impl Bound {
     }
 }
 
-/// Bindings and the shapes of their arguments, by a hash of these.
-type Known = Map<u64, SmallVec<[(Vec<Shape>, Arc<Bound>); 1]>>;
+/// Bindings by a hash of the shapes of their arguments, with these: of each how many axes, and their extents.
+type Known = Map<u64, SmallVec<[(Box<[usize]>, Arc<Bound>); 1]>>;
 
 fn hash_of<'a>(shapes: impl Iterator<Item = &'a [usize]>) -> u64 {
     let mut hasher = WordHasher::default();
     shapes.for_each(|shape| shape.hash(&mut hasher));
     hasher.finish()
+}
+
+/// All shapes as one list.
+fn key_of<'a>(shapes: impl Iterator<Item = &'a [usize]> + Clone) -> Box<[usize]> {
+    let mut key = Vec::with_capacity(shapes.clone().map(|shape| 1 + shape.len()).sum());
+    for shape in shapes {
+        key.push(shape.len());
+        key.extend_from_slice(shape);
+    }
+    key.into_boxed_slice()
+}
+
+/// Whether they are the list of these.
+fn is_key_of<'a>(mut key: &[usize], mut shapes: impl Iterator<Item = &'a [usize]>) -> bool {
+    let is_next = |shape: &[usize]| {
+        let next = key.split_first().and_then(|(&rank, rest)| rest.split_at_checked(rank));
+        next.is_some_and(|(own, rest)| {
+            key = rest;
+            own.len() == shape.len() && own.iter().zip(shape).all(|(a, b)| a == b)
+        })
+    };
+    shapes.all(is_next) && key.is_empty()
 }
 
 /// How many bindings are remembered.
@@ -205,23 +227,28 @@ impl Guards {
     /// The binding of these arguments: `make` gives a new one.
     pub fn bind(&self, arguments: &[Array], make: impl FnOnce() -> Result<Bound>) -> Result<Arc<Bound>> {
         let shapes = || arguments.iter().map(|a| &a.aval().shape[..]);
-        if let Some(bound) = self.known(shapes()) {
+        let hash = hash_of(shapes());
+        if let Some(bound) = self.find(hash, shapes()) {
             return Ok(bound);
         }
-        let (key, bound) = (shapes().map(Shape::from_slice).collect(), Arc::new(make()?));
+        let (key, bound) = (key_of(shapes()), Arc::new(make()?));
         let mut known = self.bindings();
         if known.len() >= BINDINGS {
             known.clear();
         }
-        known.entry(hash_of(shapes())).or_default().push((key, bound.clone()));
+        known.entry(hash).or_default().push((key, bound.clone()));
         Ok(bound)
     }
 
     /// The binding of arguments of these shapes, if it is known.
     pub fn known<'a>(&self, shapes: impl Iterator<Item = &'a [usize]> + Clone) -> Option<Arc<Bound>> {
+        self.find(hash_of(shapes.clone()), shapes)
+    }
+    #[inline]
+    fn find<'a>(&self, hash: u64, shapes: impl Iterator<Item = &'a [usize]> + Clone) -> Option<Arc<Bound>> {
         let known = self.bindings();
-        let alike = known.get(&hash_of(shapes.clone()))?;
-        alike.iter().find(|(key, _)| shapes.clone().eq(key.iter().map(|s| &s[..]))).map(|(_, bound)| bound.clone())
+        let mut alike = known.get(&hash)?.iter();
+        alike.find(|(key, _)| is_key_of(key, shapes.clone())).map(|(_, bound)| bound.clone())
     }
 
     /// The shapes of the arrays that tests speak of, in the outline of the program.

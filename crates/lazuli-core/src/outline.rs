@@ -3,6 +3,7 @@
 use crate::array::Array;
 use crate::guards::{Bound, Guards, Made};
 use lazuli_ir::{Aval, DType, Graph, Outline, OutlineBuilder, Result, Shape, ShapeId};
+use lazuli_kernel::small;
 use smallvec::SmallVec;
 
 /// An outline of a program, and which of its shapes are those of what.
@@ -24,20 +25,23 @@ impl Outlined {
         let mut b = OutlineBuilder::new(traced.arguments().iter().map(|&v| traced.shape_of(v)));
         let constants = || constants.iter().map(|c| &c.aval().shape);
         let ids = b.graph(traced, constants())?;
-        let outputs = traced.outputs.iter().map(|a| (traced.aval_of(a).dtype, b.of(a, &ids))).collect();
+        let outputs: Vec<_> = traced.outputs.iter().map(|a| (traced.aval_of(a).dtype, b.of(a, &ids))).collect();
         let guarded = guards.outline(&mut b)?;
         let simplified = match simplified.equations.iter().all(|e| e.prim.bodies().is_empty()) {
             true => Some(b.graph(simplified, constants())?),
             false => None,
         };
-        Ok(Outlined { outline: b.finish(), outputs, guarded, simplified })
+        let (outline, ids) = b.finish();
+        let now = |all: Vec<ShapeId>| all.into_iter().map(|id| id.now(&ids)).collect();
+        let outputs = outputs.into_iter().map(|(dtype, id): (DType, ShapeId)| (dtype, id.now(&ids))).collect();
+        Ok(Outlined { outline, outputs, guarded: now(guarded), simplified: simplified.map(now) })
     }
     /// The binding of these arguments; `None` if that is for the graphs to say.
     pub fn bind(&self, arguments: &[Array], guards: &Guards) -> Option<Bound> {
         let shapes = self.outline.shapes(arguments.iter().map(|a| &a.aval().shape[..]))?;
         guards.check_tests(&|k, axis| self.guarded[k].of(&shapes)[axis]).ok()?;
-        let outputs: SmallVec<[Aval; 1]> =
-            self.outputs.iter().map(|&(dtype, id)| Aval::new(dtype, Shape::from_slice(id.of(&shapes)))).collect();
+        let aval = |&(dtype, id): &(DType, ShapeId)| Aval { dtype, shape: small(id.of(&shapes).iter().copied()) };
+        let outputs: SmallVec<[Aval; 1]> = small(self.outputs.iter().map(aval));
         Some(Bound::new(outputs, Some(Made::Shapes(shapes))))
     }
     /// The simplified graph for arguments of which these are the shapes; `None` if it has bodies.

@@ -378,7 +378,11 @@ impl Program {
     }
     /// Whether arguments have the shapes of the trace.
     fn fits(&self, arguments: &[Array]) -> bool {
-        self.traced.arguments().iter().zip(arguments).all(|(&v, a)| *self.traced.shape_of(v) == a.aval().shape)
+        self.traced.arguments().iter().zip(arguments).all(|(&v, a)| {
+            let (own, shape) = (&self.traced.shape_of(v)[..], &a.aval().shape[..]);
+            // They are short: comparing them as one takes longer.
+            own.len() == shape.len() && own.iter().zip(shape).all(|(a, b)| a == b)
+        })
     }
 
     pub(crate) fn guards(&self) -> Option<&Guards> {

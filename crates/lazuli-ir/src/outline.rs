@@ -29,6 +29,10 @@ impl ShapeId {
     fn index(self) -> usize {
         self.0 as usize
     }
+    /// The number that it has from now on, by [`OutlineBuilder::finish`].
+    pub fn now(self, ids: &[ShapeId]) -> ShapeId {
+        ids.get(self.index()).copied().unwrap_or(ShapeId::NONE)
+    }
     /// The shape of this number.
     pub fn of(self, shapes: &[Shape]) -> &Shape {
         &shapes[self.index()]
@@ -54,27 +58,40 @@ struct Step {
     rule: Rule,
 }
 
-impl Step {
-    fn avals(&self, dtypes: &[DType], shape_of: impl Fn(ShapeId) -> Shape) -> SmallVec<[Aval; 4]> {
-        small(self.operands.iter().zip(dtypes).map(|(&id, &dtype)| Aval { dtype, shape: shape_of(id) }))
-    }
-    fn outputs(&self, shape_of: impl Fn(ShapeId) -> Shape) -> Result<SmallVec<[Shape; 1]>> {
-        match &self.rule {
+impl Rule {
+    fn outputs(&self, operands: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
+        match self {
             Rule::Broadcast => {
-                let mut out = Shape::new();
-                for &id in &self.operands {
-                    out = shape::broadcast("broadcast", &out, &shape_of(id))?;
+                let mut shape = Shape::new();
+                for operand in operands {
+                    shape = shape::broadcast("broadcast", &shape, &operand.shape)?;
                 }
-                Ok(smallvec![out])
+                Ok(smallvec![Aval { dtype: DType::Bool, shape }])
             }
-            Rule::Infer { prim, dtypes, inputs } => {
-                let avals = self.avals(dtypes, shape_of);
-                let avals: SmallVec<[&Aval; 4]> = small(&avals);
-                let (inputs, shapes) = avals.split_at(*inputs);
-                Ok(small(prim.infer(inputs, shapes)?.into_iter().map(|a| a.shape)))
+            Rule::Infer { prim, inputs, .. } => {
+                let (inputs, shapes) = operands.split_at(*inputs);
+                prim.infer(inputs, shapes)
             }
         }
     }
+    /// The dtype of an operand; that of one that is broadcast is of no account.
+    fn dtype(&self, operand: usize) -> DType {
+        match self {
+            Rule::Broadcast => DType::Bool,
+            Rule::Infer { dtypes, .. } => dtypes[operand],
+        }
+    }
+}
+
+/// How some shapes follow from others, in an outline.
+#[derive(Debug)]
+struct Inference {
+    rule: Rule,
+    /// Numbers of avals.
+    operands: SmallVec<[u32; 4]>,
+    /// The extents that it goes by, but for those that are known beforehand.
+    goes_by: SmallVec<[u32; 4]>,
+    outputs: SmallVec<[ShapeId; 1]>,
 }
 
 /// The shapes of a program's graphs, each once.
@@ -84,14 +101,16 @@ pub struct Outline {
     own: Vec<usize>,
     /// What is known of it beforehand: that of one that follows from no argument.
     known: Vec<Option<usize>>,
-    /// Of each extent whether it must be 0, 1 or neither, as it was.
-    alike: Vec<bool>,
+    /// Extents that must be 0, 1 or neither, as they were.
+    alike: Vec<u32>,
     /// Extents that must be what they were.
     fixed: Vec<u32>,
     shapes: Vec<Numbers>,
     arguments: Vec<ShapeId>,
-    /// What shapes follow from, and which, in an order in which they can.
-    steps: Vec<(Step, SmallVec<[ShapeId; 1]>)>,
+    /// Avals of operands, each once.
+    avals: Vec<(DType, ShapeId)>,
+    /// In an order in which shapes can follow.
+    inferences: Vec<Inference>,
     /// Shapes that must be equal, or differ, as they did.
     compared: Vec<(ShapeId, ShapeId)>,
 }
@@ -101,45 +120,57 @@ impl Outline {
     pub fn shapes<'a>(&self, arguments: impl Iterator<Item = &'a [usize]>) -> Option<Vec<Shape>> {
         let mut now = self.known.clone();
         for (&id, shape) in self.arguments.iter().zip(arguments) {
-            if !self.note(&mut now, id, shape.iter().copied()) {
+            if !self.note(&mut now, id, shape) {
                 return None;
             }
         }
         let value = |now: &[Option<usize>], e: u32| now[e as usize].unwrap_or(self.own[e as usize]);
-        for (step, outputs) in &self.steps {
-            let mut extents = step.operands.iter().flat_map(|id| &self.shapes[id.index()]);
-            let is_noted = match extents.all(|&e| value(&now, e) == self.own[e as usize]) {
-                true => outputs.iter().all(|&id| self.note(&mut now, id, self.own_extents(id))),
+        let is_own = |now: &[Option<usize>], e: u32| value(now, e) == self.own[e as usize];
+        let mut avals: Vec<Option<Aval>> = vec![None; self.avals.len()];
+        for Inference { rule, operands, goes_by, outputs } in &self.inferences {
+            let is_noted = match goes_by.iter().all(|&e| is_own(&now, e)) {
+                true => outputs.iter().all(|&id| self.note(&mut now, id, &self.own_shape(id))),
                 false => {
-                    let shape_of = |id: ShapeId| small(self.shapes[id.index()].iter().map(|&e| value(&now, e)));
-                    let shapes = step.outputs(shape_of).ok()?;
-                    outputs.iter().zip(shapes).all(|(&id, shape)| self.note(&mut now, id, shape.into_iter()))
+                    for &k in operands {
+                        avals[k as usize].get_or_insert_with(|| {
+                            let (dtype, id) = self.avals[k as usize];
+                            Aval { dtype, shape: small(self.shapes[id.index()].iter().map(|&e| value(&now, e))) }
+                        });
+                    }
+                    let operands = operands.iter().filter_map(|&k| avals[k as usize].as_ref());
+                    let given = rule.outputs(&small::<[&Aval; 4]>(operands)).ok()?;
+                    outputs.iter().zip(&given).all(|(&id, aval)| self.note(&mut now, id, &aval.shape))
                 }
             };
             if !is_noted {
                 return None;
             }
         }
-        let is_fixed = |&e: &u32| value(&now, e) == self.own[e as usize];
-        let is_alike = |e: usize| !self.alike[e] || alike(&[self.own[e]], &[value(&now, e as u32)]);
-        if !self.fixed.iter().all(is_fixed) || !(0..now.len()).all(is_alike) {
+        let is_alike = |e: u32| alike(&[self.own[e as usize]], &[value(&now, e)]);
+        if !self.fixed.iter().all(|&e| is_own(&now, e)) || !self.alike.iter().all(|&e| is_alike(e)) {
             return None;
         }
-        let shapes: Vec<Shape> =
-            self.shapes.iter().map(|numbers| small(numbers.iter().map(|&e| value(&now, e)))).collect();
-        let were_same = |a: ShapeId, b: ShapeId| self.own_extents(a).eq(self.own_extents(b));
-        let holds = self.compared.iter().all(|&(a, b)| were_same(a, b) == (a.of(&shapes) == b.of(&shapes)))
+        let mut shapes: Vec<Shape> = Vec::with_capacity(self.shapes.len());
+        for numbers in &self.shapes {
+            let shape: Shape = small(numbers.iter().map(|&e| value(&now, e)));
             // No dtype is wider.
-            && shapes.iter().all(|shape| is_addressable(DType::C64, shape));
+            if !is_addressable(DType::C64, &shape) {
+                return None;
+            }
+            shapes.push(shape);
+        }
+        let were_same = |a: ShapeId, b: ShapeId| self.own_shape(a) == self.own_shape(b);
+        let holds = self.compared.iter().all(|&(a, b)| were_same(a, b) == (a.of(&shapes) == b.of(&shapes)));
         holds.then_some(shapes)
     }
     /// Notes the extents of a shape: whether they are what others of their numbers are.
-    fn note(&self, now: &mut [Option<usize>], id: ShapeId, shape: impl ExactSizeIterator<Item = usize>) -> bool {
+    #[inline]
+    fn note(&self, now: &mut [Option<usize>], id: ShapeId, shape: &[usize]) -> bool {
         let numbers = &self.shapes[id.index()];
-        numbers.len() == shape.len() && numbers.iter().zip(shape).all(|(&e, n)| *now[e as usize].get_or_insert(n) == n)
+        numbers.len() == shape.len() && numbers.iter().zip(shape).all(|(&e, &n)| *now[e as usize].get_or_insert(n) == n)
     }
-    fn own_extents(&self, id: ShapeId) -> impl ExactSizeIterator<Item = usize> {
-        self.shapes[id.index()].iter().map(|&e| self.own[e as usize])
+    fn own_shape(&self, id: ShapeId) -> Shape {
+        small(self.shapes[id.index()].iter().map(|&e| self.own[e as usize]))
     }
 }
 
@@ -155,9 +186,20 @@ fn is_made_anew(prim: &Prim, alike: bool) -> bool {
 impl Graph {
     /// The same graph, which has no bodies, with shapes of an outline for its variables: those of these numbers.
     pub fn outlined(&self, ids: &[ShapeId], shapes: &[Shape]) -> Graph {
-        let aval = |(own, id): (&Aval, &ShapeId)| match *id {
-            ShapeId::NONE => own.clone(),
-            id => Aval { dtype: own.dtype, shape: Shape::from_slice(id.of(shapes)) },
+        // Lists of so many extents are copied whole, which is quicker than as many as there are.
+        let whole = |shape: &Shape| {
+            let mut extents = [0; 4];
+            extents.get_mut(..shape.len())?.copy_from_slice(shape);
+            Some((extents, shape.len()))
+        };
+        let whole: Vec<Option<([usize; 4], usize)>> = shapes.iter().map(whole).collect();
+        let aval = |(own, id): (&Aval, &ShapeId)| {
+            let shape = match whole.get(id.index()) {
+                Some(&Some((extents, rank))) => Shape::from_buf_and_len(extents, rank),
+                Some(None) => id.of(shapes).clone(),
+                None => return own.clone(),
+            };
+            Aval { dtype: own.dtype, shape }
         };
         let (inputs, outputs, constants) = (self.inputs.clone(), self.outputs.clone(), self.constants);
         let avals = self.avals.iter().zip(ids).map(aval).collect();
@@ -169,6 +211,8 @@ impl Graph {
 #[derive(Debug)]
 pub struct OutlineBuilder {
     outline: Outline,
+    /// What shapes follow from, and which.
+    steps: Vec<(Step, SmallVec<[ShapeId; 1]>)>,
     /// Which extents must be equal.
     classes: Classes,
     /// Numbers of shapes, of extents that follow from no argument, and what steps give.
@@ -187,12 +231,14 @@ impl OutlineBuilder {
             fixed: Vec::new(),
             shapes: Vec::new(),
             arguments: Vec::new(),
-            steps: Vec::new(),
+            avals: Vec::new(),
+            inferences: Vec::new(),
             compared: Vec::new(),
         };
         let mut b = OutlineBuilder {
             outline,
             classes: Classes::default(),
+            steps: Vec::new(),
             shapes: Map::default(),
             constants: Map::default(),
             given: Map::default(),
@@ -220,10 +266,70 @@ impl OutlineBuilder {
             Atom::Lit(_) => self.constant(&Shape::new()),
         }
     }
-    pub fn finish(mut self) -> Outline {
-        // What is known by now to be equal makes more steps the same.
+    /// The outline, and the numbers that its shapes have from now on: equal ones have one.
+    pub fn finish(mut self) -> (Outline, Vec<ShapeId>) {
+        // What is known by now to be equal makes more steps the same, and these more shapes equal.
+        while self.merge_steps() {}
+        let mut numbers: Vec<Option<u32>> = vec![None; self.outline.own.len()];
+        let (mut own, mut known) = (Vec::new(), Vec::new());
+        for e in 0..numbers.len() as u32 {
+            let root = self.classes.find(e) as usize;
+            let number = *numbers[root].get_or_insert_with(|| {
+                own.push(self.outline.own[root]);
+                known.push(None);
+                own.len() as u32 - 1
+            });
+            numbers[e as usize] = Some(number);
+            let known = &mut known[number as usize];
+            *known = known.or(self.outline.known[e as usize]);
+        }
+        let number = |e: &u32| numbers[*e as usize].unwrap_or(*e);
+        let mut shapes: Vec<Numbers> = Vec::new();
+        let mut found: Map<Numbers, ShapeId> = Map::default();
+        let ids: Vec<ShapeId> = (self.outline.shapes.iter())
+            .map(|shape| {
+                let shape: Numbers = shape.iter().map(number).collect();
+                *found.entry(shape).or_insert_with_key(|shape| {
+                    shapes.push(shape.clone());
+                    ShapeId(shapes.len() as u32 - 1)
+                })
+            })
+            .collect();
+        let [alike, fixed] = [&self.outline.alike, &self.outline.fixed].map(|extents| {
+            let mut extents: Vec<u32> = extents.iter().map(number).collect();
+            extents.sort();
+            extents.dedup();
+            extents
+        });
+        let of = |id: ShapeId| ids[id.index()];
+        let arguments = self.outline.arguments.iter().map(|&id| of(id)).collect();
+        let compared = self.outline.compared.iter().map(|&(a, b)| (of(a), of(b))).filter(|(a, b)| a != b).collect();
+        let mut avals: Vec<(DType, ShapeId)> = Vec::new();
+        let mut aval = |dtype: DType, id: ShapeId| {
+            let known = avals.iter().position(|aval| *aval == (dtype, id));
+            known.unwrap_or_else(|| {
+                avals.push((dtype, id));
+                avals.len() - 1
+            }) as u32
+        };
+        let inference = |(step, outputs): (Step, SmallVec<[ShapeId; 1]>)| {
+            let mut goes_by: SmallVec<[u32; 4]> = SmallVec::new();
+            step.operands.iter().for_each(|&id| goes_by.extend_from_slice(&shapes[of(id).index()]));
+            goes_by.retain(|e| known[*e as usize].is_none());
+            goes_by.sort();
+            goes_by.dedup();
+            let operands = step.operands.iter().enumerate();
+            let operands = operands.map(|(k, &id)| aval(step.rule.dtype(k), of(id))).collect();
+            Inference { operands, goes_by, outputs: outputs.iter().map(|&id| of(id)).collect(), rule: step.rule }
+        };
+        let inferences = self.steps.into_iter().map(inference).collect();
+        (Outline { own, known, alike, fixed, shapes, arguments, avals, inferences, compared }, ids)
+    }
+    /// Whether some steps are the same as others, by what is known now. They are dropped.
+    fn merge_steps(&mut self) -> bool {
         self.given.clear();
-        for (mut step, outputs) in std::mem::take(&mut self.outline.steps) {
+        let before = self.steps.len();
+        for (mut step, outputs) in std::mem::take(&mut self.steps) {
             step.operands = step.operands.iter().map(|&id| self.canonical(id)).collect();
             let known = match step.rule {
                 Rule::Broadcast => self.equal(&mut step.operands).map(|id| smallvec![id]),
@@ -233,28 +339,17 @@ impl OutlineBuilder {
                 Some(known) => self.unite_all(&known, &outputs),
                 None => {
                     self.given.insert(step.clone(), outputs.clone());
-                    self.outline.steps.push((step, outputs));
+                    self.steps.push((step, outputs));
                 }
             }
         }
-        let Outline { own, known, alike, fixed, shapes, compared, .. } = &mut self.outline;
-        for e in 0..own.len() {
-            let root = self.classes.find(e as u32) as usize;
-            alike[root] |= alike[e];
-            known[root] = known[root].or(known[e]);
-        }
-        shapes.iter_mut().flatten().chain(fixed.iter_mut()).for_each(|e| *e = self.classes.find(*e));
-        fixed.sort();
-        fixed.dedup();
-        compared.retain(|(a, b)| shapes[a.index()] != shapes[b.index()]);
-        self.outline
+        self.steps.len() < before
     }
 
     /// A number for an extent.
     fn extent(&mut self, own: usize, known: Option<usize>) -> u32 {
         self.outline.own.push(own);
         self.outline.known.push(known);
-        self.outline.alike.push(false);
         self.classes.add()
     }
     fn constant_extent(&mut self, n: usize) -> u32 {
@@ -285,7 +380,15 @@ impl OutlineBuilder {
         self.shape(numbers)
     }
     fn own_shape(&self, id: ShapeId) -> Shape {
-        small(self.outline.own_extents(id))
+        self.outline.own_shape(id)
+    }
+    fn own_operands(&self, step: &Step) -> SmallVec<[Aval; 4]> {
+        let aval = |(k, &id)| Aval { dtype: step.rule.dtype(k), shape: self.own_shape(id) };
+        step.operands.iter().enumerate().map(aval).collect()
+    }
+    fn own_outputs(&self, step: &Step) -> Result<SmallVec<[Shape; 1]>> {
+        let operands = self.own_operands(step);
+        Ok(step.rule.outputs(&small::<[&Aval; 4]>(&operands))?.into_iter().map(|aval| aval.shape).collect())
     }
     fn varies(&self, id: ShapeId) -> bool {
         self.outline.shapes[id.index()].iter().any(|&e| self.outline.known[e as usize].is_none())
@@ -315,7 +418,7 @@ impl OutlineBuilder {
         if let Some(outputs) = self.given.get(&step) {
             return Ok(outputs.clone());
         }
-        let shapes = step.outputs(|id| self.own_shape(id))?;
+        let shapes = self.own_outputs(&step)?;
         if !step.operands.iter().any(|&id| self.varies(id)) {
             return Ok(small(shapes.iter().map(|shape| self.constant(shape))));
         }
@@ -338,7 +441,7 @@ impl OutlineBuilder {
             let numbers = numbers.collect();
             outputs.push(self.shape(numbers));
         }
-        self.outline.steps.push((step.clone(), outputs.clone()));
+        self.steps.push((step.clone(), outputs.clone()));
         self.given.insert(step, outputs.clone());
         Ok(outputs)
     }
@@ -355,8 +458,8 @@ impl OutlineBuilder {
                 }
                 equal.retain(|&(e, _)| own(e) != 1);
             }
-            Rule::Infer { prim, dtypes, inputs: count } => {
-                let avals = step.avals(dtypes, |id| self.own_shape(id));
+            Rule::Infer { prim, inputs: count, .. } => {
+                let avals = self.own_operands(step);
                 let avals: SmallVec<[&Aval; 4]> = small(avals.iter().take(*count));
                 let out = Aval { dtype: DType::F32, shape: Shape::from_slice(output) };
                 let of = |place| match place {
@@ -378,7 +481,7 @@ impl OutlineBuilder {
     }
     /// What follows by a step from shapes that must be what they were.
     fn keep(&mut self, step: &Step) -> Result<SmallVec<[ShapeId; 1]>> {
-        let outputs = step.outputs(|id| self.own_shape(id))?;
+        let outputs = self.own_outputs(step)?;
         let Outline { shapes, fixed, .. } = &mut self.outline;
         fixed.extend(step.operands.iter().flat_map(|id| &shapes[id.index()]));
         Ok(small(outputs.iter().map(|shape| self.constant(shape))))
@@ -417,7 +520,7 @@ impl OutlineBuilder {
         if alike {
             let Outline { shapes, alike, .. } = &mut self.outline;
             let defined = ids.iter().filter(|&&id| id != ShapeId::NONE);
-            defined.flat_map(|id| &shapes[id.index()]).for_each(|&e| alike[e as usize] = true);
+            alike.extend(defined.flat_map(|id| &shapes[id.index()]));
         }
         Ok(ids)
     }

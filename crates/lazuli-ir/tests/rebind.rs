@@ -26,7 +26,8 @@ fn check(name: &str, graph: &Graph) -> usize {
     let mut b = OutlineBuilder::new(graph.inputs.iter().map(|&v| graph.shape_of(v)));
     let ids = b.graph(graph, std::iter::empty()).unwrap();
     let numbers: Vec<ShapeId> = graph.outputs.iter().map(|a| b.of(a, &ids)).collect();
-    let outline = b.finish();
+    let (outline, now) = b.finish();
+    let [ids, numbers] = [ids, numbers].map(|ids| ids.into_iter().map(|id| id.now(&now)).collect::<Vec<_>>());
     let was: Vec<Shape> = graph.input_avals().into_iter().map(|a| a.shape).collect();
     let mut others: Vec<Vec<Shape>> = vec![was.clone()];
     for &old in was.iter().flatten() {
