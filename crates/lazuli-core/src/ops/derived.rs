@@ -1,12 +1,13 @@
 //! Functions composed of others and recorded as one call: eager fuses inside it, a compiled function inlines it.
 
 use super::by_shape::ByShape;
+use super::reduce::inexact;
 use super::{astype, binary, max, reduce, select, sum, unary};
 use crate::array::{Array, Op};
 use crate::shapeless;
 use crate::trace::{self, Effects, Trace};
 use lazuli_ir::prims::{Call, ReduceOp};
-use lazuli_ir::{Binary, DType, Error, Result, Unary, shape};
+use lazuli_ir::{Binary, DType, Error, Kind, Result, Unary, shape};
 use smallvec::SmallVec;
 
 /// Records what `f` does to these arrays as one equation of this name.
@@ -32,11 +33,30 @@ fn call1(name: &str, a: &Array, f: impl FnOnce(&Array) -> Result<Array>) -> Resu
     Ok(call(name, &[a], |x| Ok(vec![f(&x[0])?]))?.remove(0))
 }
 
-fn float(a: &Array) -> Result<Array> {
-    if a.dtype().is_float() { Ok(a.clone()) } else { astype(a, DType::F32) }
+/// Whether there is nothing along one of these axes. If so, a shapeless trace holds for no other extent of it; if not, the reduction that follows refuses such a shape.
+#[track_caller]
+fn nothing_along(op: &'static str, a: &Array, over: Option<&[isize]>) -> Result<bool> {
+    let axes = super::shape::axes(op, over, a.ndim())?;
+    let empty = axes.iter().find(|&&axis| a.aval().shape[axis] == 0);
+    Ok(empty.is_some_and(|&axis| a.dim(axis as isize) == 0))
 }
 
-/// e^(x − max) / Σ e^(x − max) along axes. f16 and bf16 are computed in float32 if `precise`.
+/// What is subtracted of exponents, so that the largest is about 1: the largest number along axes, of complex ones the one that is first by its real part,
+/// then by its imaginary part. A constant for derivatives, on which results do not depend.
+fn top(x: &Array, axes: Option<&[isize]>) -> Result<Array> {
+    let top = match x.dtype().kind() {
+        Kind::Complex => {
+            let (re, im) = (unary(Unary::Real, x)?, unary(Unary::Imag, x)?);
+            let real = max(&re, axes, true)?;
+            let imag = max(&select(binary(Binary::Eq, &re, &real)?, &im, f64::NEG_INFINITY)?, axes, true)?;
+            binary(Binary::Complex, real, imag)?
+        }
+        _ => max(x, axes, true)?,
+    };
+    unary(Unary::StopGradient, &top)
+}
+
+/// e^(x − max) / Σ e^(x − max) along axes, of complex numbers too. f16 and bf16 are computed in float32 if `precise`. Where there is nothing along an axis, nothing.
 ///
 /// ```
 /// use lazuli_core::{array, ops};
@@ -46,18 +66,20 @@ fn float(a: &Array) -> Result<Array> {
 /// ```
 #[track_caller]
 pub fn softmax(a: &Array, axes: Option<&[isize]>, precise: bool) -> Result<Array> {
-    let a = float(a)?;
+    let a = inexact(a)?;
     let dtype = a.dtype();
+    if nothing_along("softmax", &a, axes)? {
+        return Ok(a);
+    }
     call1("softmax", &a, |x| {
-        let x = if precise && dtype != DType::F64 { astype(x, DType::F32)? } else { x.clone() };
-        // The result does not depend on what is subtracted, so derivatives take it for a constant.
-        let shifted = binary(Binary::Sub, &x, unary(Unary::StopGradient, &max(&x, axes, true)?)?)?;
-        let e = unary(Unary::Exp, &shifted)?;
+        let is_narrow = matches!(dtype, DType::F16 | DType::BF16);
+        let x = if precise && is_narrow { astype(x, DType::F32)? } else { x.clone() };
+        let e = unary(Unary::Exp, &binary(Binary::Sub, &x, top(&x, axes)?)?)?;
         astype(&binary(Binary::Div, &e, sum(&e, axes, true)?)?, dtype)
     })
 }
 
-/// log Σ e^x along axes, without overflow.
+/// log Σ e^x along axes, without overflow; of complex numbers too.
 ///
 /// ```
 /// use lazuli_core::{array, ops};
@@ -67,9 +89,16 @@ pub fn softmax(a: &Array, axes: Option<&[isize]>, precise: bool) -> Result<Array
 /// ```
 #[track_caller]
 pub fn logsumexp(a: &Array, axes: Option<&[isize]>, keepdims: bool) -> Result<Array> {
-    let a = float(a)?;
+    let a = inexact(a)?;
+    if nothing_along("logsumexp", &a, axes)? {
+        let a = a.aval();
+        return Err(Error::value(
+            "logsumexp",
+            format!("an axis of {a} is empty: the logarithm of an empty sum has no value"),
+        ));
+    }
     call1("logsumexp", &a, |x| {
-        let top = unary(Unary::StopGradient, &max(x, axes, true)?)?;
+        let top = top(x, axes)?;
         // An infinite maximum would give ∞ − ∞.
         let finite = binary(Binary::Less, unary(Unary::Abs, &top)?, f64::INFINITY)?;
         let top = select(finite, &top, 0.0f32)?;

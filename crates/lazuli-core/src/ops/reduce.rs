@@ -7,7 +7,7 @@ use crate::array::Array;
 use lazuli_ir::prims::{
     ArgOp, ArgReduce, ArgSort, Bound, Cumulative, Matmul, NumberOfElements, Reduce, ReduceOp, Sort,
 };
-use lazuli_ir::{Binary, DType, Error, Result, Unary};
+use lazuli_ir::{Binary, DType, Error, Kind, Result, Unary};
 use lazuli_kernel::ScanOp;
 
 /// Combines along axes (all of them if none are given).
@@ -64,7 +64,8 @@ fn count(a: &Array, over: Option<&[isize]>, dtype: DType) -> Result<Array> {
     Ok(record(NumberOfElements { axes, dtype, literal: false }, &[], &[a])?.remove(0))
 }
 
-fn inexact(a: &Array) -> Result<Array> {
+/// Of a float or complex dtype; others in float32.
+pub(super) fn inexact(a: &Array) -> Result<Array> {
     if a.dtype().is_inexact() { Ok(a.clone()) } else { astype(a, DType::F32) }
 }
 
@@ -81,7 +82,7 @@ pub fn mean(a: &Array, over: Option<&[isize]>, keepdims: bool) -> Result<Array> 
     binary(Binary::Div, sum(&a, over, keepdims)?, count(&a, over, a.dtype())?)
 }
 
-/// Variance along axes: the mean squared distance from the mean, with n − `ddof` in place of n.
+/// Variance along axes: the mean squared distance from the mean, with n − `ddof` in place of n. Real for complex numbers too.
 ///
 /// ```
 /// use lazuli_core::{array, ops};
@@ -94,8 +95,16 @@ pub fn mean(a: &Array, over: Option<&[isize]>, keepdims: bool) -> Result<Array> 
 pub fn var(a: &Array, over: Option<&[isize]>, keepdims: bool, ddof: f64) -> Result<Array> {
     let a = inexact(a)?;
     let centred = binary(Binary::Sub, &a, mean(&a, over, true)?)?;
-    let squares = sum(&unary(Unary::Square, &centred)?, over, keepdims)?;
-    let n = count(&a, over, a.dtype())?;
+    let squares = match a.dtype().kind() {
+        // |z|² of the parts: through |z| it would have no derivative at the mean.
+        Kind::Complex => {
+            let part = |part| unary(Unary::Square, &unary(part, &centred)?);
+            binary(Binary::Add, part(Unary::Real)?, part(Unary::Imag)?)?
+        }
+        _ => unary(Unary::Square, &centred)?,
+    };
+    let squares = sum(&squares, over, keepdims)?;
+    let n = count(&a, over, squares.dtype())?;
     let n = if ddof == 0.0 { n } else { binary(Binary::Sub, n, ddof)? };
     binary(Binary::Div, squares, n)
 }
