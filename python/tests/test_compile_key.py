@@ -160,6 +160,17 @@ PAIRS = [
     ("values of arrays", (A,), (B,), True),
     ("numpy arrays", (np.ones(2, np.float32),), (A,), True),
     ("numpy scalars", (np.float32(1),), (np.float32(2),), True),
+    ("numpy scalars of float64", (A, np.float64(1)), (A, np.float64(1)), True),
+    ("other numpy scalars of float64", (A, np.float64(1)), (A, np.float64(2)), False),
+    ("numpy integers", (A, np.int64(1)), (A, np.int64(1)), True),
+    ("other numpy integers", (A, np.int64(1)), (A, np.int64(2)), False),
+    ("numpy integers of two dtypes", (A, np.int64(1)), (A, np.int32(1)), False),
+    ("numpy bools", (A, np.True_), (A, np.bool_(1)), True),
+    ("other numpy bools", (A, np.True_), (A, np.False_), False),
+    ("a numpy integer and a number", (A, np.int64(1)), (A, 1), False),
+    ("a numpy bool and a bool", (A, np.True_), (A, True), False),
+    ("a float of numpy's and one of Python's", (A, np.float64(1)), (A, 1.0), False),
+    ("numpy's complex zeros by sign", (A, np.complex128(0)), (A, np.complex128(-0.0)), False),
     ("a numpy scalar and a number", (A, np.float32(1)), (A, 1.0), False),
     ("a number of arguments", (A,), (A, B), False),
 ]
@@ -535,6 +546,12 @@ def test_the_least_recently_used_trace_goes():
     assert traced(lambda: [compiled(A, n) for n in (1, 3)]) == 1
     assert traced(lambda: compiled(A, 1)) == 0
     assert traced(lambda: compiled(A, 2)) == 1
+
+
+@pytest.mark.parametrize("size", [0, -1])
+def test_a_cache_of_nothing_is_refused(size):
+    with pytest.raises(ValueError, match=rf"^\[compile\] cache_size is {size}: 1 trace at least"):
+        mx.compile(lambda x: x, cache_size=size)
 
 
 def test_the_last_1024_signatures_are_kept():

@@ -4,6 +4,7 @@ run while a call is read."""
 import collections
 import enum
 import functools
+import math
 import sys
 import threading
 
@@ -167,6 +168,31 @@ def test_numbers_that_are_traced_are_not_confused():
     before = mx.compile_stats()["traces"]
     f(1, 1), f(1, 2), f(1000, 1000)
     assert mx.compile_stats()["traces"] - before == 1
+
+
+DTYPES = ["bool_", "uint8", "int32", "int64", "float16", "bfloat16", "float32", "float64", "complex64"]
+NUMPYS = [np.float64(1.1), np.float32(1.1), np.float16(1.1), np.int64(2), np.int32(2), np.uint8(3), np.bool_(True), np.complex128(1 + 0.1j), np.complex64(0.1j)]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_numbers_of_numpys_count_as_in_the_plain_function(dtype):
+    x = mx.array([0, 1, 3]).astype(getattr(mx, dtype))
+    for number in NUMPYS:
+        check(lambda x, n: (x * n, n * x, x - n, mx.where(x == 0, n, x), [mx.array(n), mx.add(n, n)]), (x, number), (x, type(number)(0)))
+        check(lambda n, x: {"a": x + n}, (number, x))
+
+
+def test_numbers_of_numpys_are_read_as_in_the_plain_function():
+    x = mx.array([[1.0, 2.0], [3.0, 4.0]])
+    check(lambda x, i: (mx.concatenate([x] * i), x[:i], x[i - 1], x.reshape(i, -1), x if i else -x, mx.zeros(i)), (x, np.int64(2)), (x, np.int32(1)), (x, np.uint8(2)))
+    check(lambda x, b: (x if b else -x, x * b), (x, np.bool_(True)), (x, np.bool_(False)))
+    check(lambda x, r: (x if r > 1 else -x, x * math.sqrt(r), f"{r:.2f}"), (x, np.float64(0.5)), (x, np.float64(1.5)))
+    check(lambda x, n: (n, x), (x, np.int64(2)), (x, np.float64(2)))
+    state = {"k": np.float64(0.5), "n": np.int64(2), "x": mx.array([1.0, 2.0], mx.bfloat16)}
+    step = mx.compile(lambda x: x * state["k"] + state["x"] * state["n"], inputs=state)
+    for k in (0.5, 2.5):
+        state["k"] = np.float64(k)
+        assert shown(step(state["x"])) == shown(step.__wrapped__(state["x"]))
 
 
 def test_an_array_that_a_node_is_made_with_is_looked_at():

@@ -136,6 +136,11 @@ impl Call {
             self.identify(v);
             return Ok(());
         }
+        if let Some(value) = numpy_number(v)? {
+            self.class(v);
+            self.tokens.push(value);
+            return Ok(());
+        }
         if v.hasattr("__array__")? {
             return if self.captured { Err(refused(v, path())?) } else { self.convert(v) };
         }
@@ -335,8 +340,7 @@ impl Call {
         } else if let Ok(f) = v.cast_exact::<PyFloat>() {
             float(f.value())
         } else if let Ok(c) = v.cast_exact::<PyComplex>() {
-            let bits = |x: f64| if x.is_nan() { f64::NAN.to_bits() } else { x.to_bits() };
-            Token::Complex(bits(c.real()), bits(c.imag()))
+            complex(c)
         } else if let Ok(s) = v.cast_exact::<PyString>() {
             text(s)?
         } else if let Ok(b) = v.cast_exact::<PyBytes>() {
@@ -396,6 +400,32 @@ fn is_number(v: &Bound<'_, PyAny>) -> bool {
         || v.is_exact_instance_of::<PyInt>()
         || v.is_exact_instance_of::<PyFloat>()
         || v.is_exact_instance_of::<PyComplex>()
+}
+
+/// A number of numpy's that stands beside an array as one of Python's does: an integer, a bool, and what is a Python float or complex number too. Others
+/// (`numpy.float32`) have a dtype that counts, as arrays have.
+fn numpy_number(v: &Bound<'_, PyAny>) -> PyResult<Option<Token>> {
+    let class = v.get_type();
+    if class.module()? != "numpy" {
+        return Ok(None);
+    }
+    Ok(if let Ok(f) = v.cast::<PyFloat>() {
+        Some(float(f.value()))
+    } else if let Ok(c) = v.cast::<PyComplex>() {
+        Some(complex(c))
+    } else if v.hasattr("__len__")? {
+        None
+    } else if v.hasattr("__index__")? {
+        Some(int(&v.call_method0("__index__")?)?)
+    } else {
+        let is_bool = v.get_type().name()?.to_str()?.starts_with("bool");
+        is_bool.then(|| v.is_truthy().map(Token::Bool)).transpose()?
+    })
+}
+
+fn complex(c: &Bound<'_, PyComplex>) -> Token {
+    let bits = |x: f64| if x.is_nan() { f64::NAN.to_bits() } else { x.to_bits() };
+    Token::Complex(bits(c.real()), bits(c.imag()))
 }
 
 fn int(v: &Bound<'_, PyAny>) -> PyResult<Token> {
