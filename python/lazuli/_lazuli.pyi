@@ -1566,7 +1566,7 @@ def compile(fun: Callable[P, R], inputs: Any = None, outputs: Any = None, shapel
         cache_size: how many traces of the function are kept; what was used least recently goes. Default: 1,024.
 
     Raises:
-        ValueError: when called, for an argument that is neither an array nor a constant; if the function reads the value of an array (`TracerError`); if it
+        ValueError: for a ``cache_size`` below 1; when called, for an argument that is neither an array nor a constant; if the function reads the value of an array (`TracerError`); if it
             reaches an argument's array other than through the argument; if it updates arrays of a module, an optimizer or the like that are not in `outputs`;
             if it updates an array of numpy's in place, or returns arrays in a set or the like.
 

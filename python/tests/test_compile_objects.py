@@ -50,6 +50,7 @@ class Scaler:
 def test_a_compiled_function_looks_like_the_function():
     assert documented.__name__ == "documented"
     assert documented.__qualname__ == "documented"
+    assert documented.__module__ == __name__ and type(documented).__module__ == "lazuli.core"
     assert documented.__doc__ == "Scales."
     assert str(inspect.signature(documented)) == "(x, scale: float = 2.0)"
     assert documented.__annotations__ == {"scale": float}

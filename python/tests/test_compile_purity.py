@@ -7,6 +7,8 @@ import collections
 import functools
 import gc
 import io
+import subprocess
+import sys
 import types
 import warnings
 import weakref
@@ -131,6 +133,23 @@ def test_a_vmapped_function_has_no_values_either():
             return x if x > 0 else -x
 
         mx.vmap(offender)(mx.array([1.0]))
+
+
+LEAK = """
+import lazuli.core as mx
+kept = []
+mx.vmap(lambda x: kept.append(x * 2) or x)(mx.array([1.0]))
+try:
+    print(kept)
+except mx.LeakedTracerError as e:
+    print(e)
+"""
+
+
+def test_what_leaks_of_a_vmapped_function_was_made_at_a_place_of_the_users():
+    # In a process that has compiled nothing.
+    said = subprocess.run([sys.executable, "-c", LEAK], capture_output=True, text=True, check=True).stdout
+    assert "made at <string>:4" in said and "crates/" not in said
 
 
 def test_a_placeholder_that_got_out_names_who_let_it_out_and_where_it_was_made():

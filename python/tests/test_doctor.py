@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import lazuli.core as mx
 from lazuli import doctor
 
 ROOT = Path(__file__).parents[2]
@@ -18,6 +19,7 @@ def test_this_machine_is_ready():
     lines = done.stdout.splitlines()
     assert lines[-1] == "ready"
     assert [line[2:14].strip() for line in lines[:-1]] == ["Lazuli", *doctor.CHECKS]
+    assert mx.__version__ in lines[0]
 
 
 def test_what_fails_is_named(monkeypatch, capsys):

@@ -19,6 +19,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+/// Whether who calls this crate is a front end, whose places say nothing to users.
+static CALLERS_ARE_HIDDEN: AtomicBool = AtomicBool::new(false);
+
 thread_local! {
     /// How many traces are live on this thread.
     static DEPTH: Cell<usize> = const { Cell::new(0) };
@@ -209,6 +212,20 @@ pub fn set_locator(locate: Option<fn() -> Location>) {
     LOCATE.set(locate);
 }
 
+/// Says that the callers of this crate are a front end's and no user's: where no locator is set, no place is named.
+pub fn hide_callers() {
+    CALLERS_ARE_HIDDEN.store(true, Ordering::Relaxed);
+}
+
+/// The caller's place, if the caller is the user.
+#[track_caller]
+fn caller() -> Location {
+    match CALLERS_ARE_HIDDEN.load(Ordering::Relaxed) {
+        true => Location::UNKNOWN,
+        false => Location::caller(),
+    }
+}
+
 /// The place of the user's code, if a front end has said how to find it.
 pub fn place() -> Location {
     LOCATE.get().map_or(Location::UNKNOWN, |locate| locate())
@@ -280,7 +297,7 @@ pub(crate) fn meta() -> Meta {
     let location = match (is_tracing && !crate::shapeless::is_making(), LOCATE.get()) {
         (false, _) => Location::UNKNOWN,
         (true, Some(locate)) => locate(),
-        (true, None) => Location::caller(),
+        (true, None) => caller(),
     };
     Meta { location, ..Meta::default() }
 }

@@ -37,6 +37,7 @@ use pyo3::prelude::*;
 
 #[pymodule]
 fn _lazuli(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    lazuli_core::trace::hide_callers();
     debug::install();
     m.add_class::<array::PyArray>()?;
     m.add_class::<array::ArrayIterator>()?;

@@ -348,6 +348,7 @@ pub fn _vmap<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = fun.py();
     let _nested = Nested::enter(fun)?;
+    crate::location::locate();
     let mut inputs = Vec::new();
     let template = tree::flatten(args.as_any(), &mut inputs)?;
     let mut axes = Vec::new();

@@ -8,6 +8,7 @@ Of MLX's functions these are absent so far: ``fft``, the decompositions of ``lin
 import math as _math
 from typing import Any as _Any
 
+from lazuli import __version__ as __version__
 from lazuli import _lazuli
 from lazuli import _spelling as _spelling
 from lazuli import _traceback as _traceback

@@ -24,8 +24,9 @@ pub use explain::{Explanation, Lowered};
 use lazuli_core::program::Arrays;
 use lazuli_core::{CompileMode, ErrorKind, cache, shapeless, switch};
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyTuple, PyType};
+use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use std::sync::Arc;
 
 type Cache = cache::Cache<Token, Entry>;
@@ -111,7 +112,7 @@ impl Held {
 ///     cache_size: how many traces of the function are kept; what was used least recently goes. Default: 1,024.
 ///
 /// Raises:
-///     ValueError: when called, for an argument that is neither an array nor a constant; if the function reads the value of an array (`TracerError`); if it
+///     ValueError: for a ``cache_size`` below 1; when called, for an argument that is neither an array nor a constant; if the function reads the value of an array (`TracerError`); if it
 ///         reaches an argument's array other than through the argument; if it updates arrays of a module, an optimizer or the like that are not in `outputs`;
 ///         if it updates an array of numpy's in place, or returns arrays in a set or the like.
 ///
@@ -131,7 +132,7 @@ pub fn compile(
     outputs: Option<Py<PyAny>>,
     shapeless: Option<Shapeless>,
     traced_scalars: bool,
-    cache_size: Option<usize>,
+    cache_size: Option<i64>,
 ) -> PyResult<Compiled> {
     let shapeless = shapeless.unwrap_or(Shapeless::No);
     if !fun.is_callable() {
@@ -144,6 +145,12 @@ pub fn compile(
     let own: Arc<Cache> = Arc::default();
     let shared = if inputs.is_some() || outputs.is_some() { own.clone() } else { identity::cache_of(fun)? };
     if let Some(size) = cache_size {
+        let too_small = || {
+            PyValueError::new_err(format!(
+                "[compile] cache_size is {size}: 1 trace at least is kept, and None is for 1,024"
+            ))
+        };
+        let size = usize::try_from(size).ok().filter(|&size| size > 0).ok_or_else(too_small)?;
         shared.set_capacity(size);
         own.set_capacity(size);
     }
@@ -277,6 +284,14 @@ impl Compiled {
             return Ok(slf.into_any());
         }
         slf.py().import("types")?.getattr("MethodType")?.call1((slf, object))
+    }
+    /// The module that defines the function, where the class has its own; other attributes as for any object.
+    fn __getattribute__<'py>(slf: &Bound<'py, Self>, name: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        if name == "__module__" {
+            return slf.borrow().held()?.fun.bind(py).getattr(name);
+        }
+        py.get_type::<PyAny>().call_method1(intern!(py, "__getattribute__"), (slf, name))
     }
     /// Attributes of the function: its name, signature, and those of the user's.
     fn __getattr__<'py>(&self, py: Python<'py>, name: &str) -> PyResult<Bound<'py, PyAny>> {
