@@ -50,7 +50,7 @@ class CompiledFunction(Generic[P, R]):
     def __copy__(self, /) -> CompiledFunction[P, R]:
         ...
     def __deepcopy__(self, memo: Any, /) -> CompiledFunction[P, R]:
-        """As functions are: the same object."""
+        """As what it compiles is: a function is the same object, a bound method that of the copy of its object, which captures what is copied with it."""
     @overload
     def __get__(self, instance: None, owner: Any, /) -> CompiledFunction[P, R]: ...
     @overload

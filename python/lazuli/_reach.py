@@ -24,10 +24,14 @@ from lazuli import _lazuli
 
 #: How many containers and attributes deep a value is looked into.
 _DEEP = 6
+#: How deep containers and objects are nested that are looked into for state.
+_NESTED = 256
 #: How many parts of one object are looked at, and how many objects in all, nearest first: a few milliseconds.
 _WIDE, _MANY = 1_000, 10_000
 _IMMUTABLE = (str, bytes, int, float, complex, bool, type(None), type, types.ModuleType)
 _SEQUENCES = (list, tuple, set, frozenset, collections.deque)
+#: What to do about arrays in an object that is no part of a captured tree.
+_NO_STATE = "no tree of arrays holds it, so that none can be captured with it: assign it to an attribute of a module, or keep it in a list or dict"
 
 
 class Reach:
@@ -43,34 +47,70 @@ class Reach:
         self.inputs = inputs
         #: By id: a container, its name, the name of what to capture.
         self._named: dict[int, tuple[Any, str, str]] = {}
+        #: Those of them that are the attributes of an object.
+        self._attributes: set[int] = set()
 
-    def containers(self) -> list[Any]:
-        """All lists and dicts that are state: of modules, of optimizers, of input captures."""
+    def containers(self, all: bool = False) -> list[Any]:
+        """All lists and dicts that are state: of modules, of optimizers, of input captures. With ``all``, plain ones and the
+        attributes of the user's objects too."""
         for found in _reached(self.fun):
             if isinstance(found.value, _Captured):
                 self._note(found.value.tree, found.name(), f"what '{found.value.by}' captures")
             elif _is_state(found.value):
                 path = found.name()
                 self._note(found.value, path, path if path.endswith(".state") else f"{path}.state")
+            elif all:
+                self._note(found.value, found.name(), "it")
         if self.inputs is not None:
             self._note(self.inputs, "inputs", "the same tree")
         return [container for container, _, _ in self._named.values()]
 
-    def _note(self, tree: Any, path: str, capture: str) -> None:
+    def variables(self) -> Iterator[tuple[str, Any]]:
+        """The variables that functions within reach share: the name of each, and what holds it, a cell or the dict of the globals."""
+        for found in _reached(self.fun):
+            fun = found.value
+            if isinstance(fun, types.FunctionType):
+                yield from zip(fun.__code__.co_freevars, fun.__closure__ or ())
+                if not _is_own(fun):
+                    names = (name for name in fun.__code__.co_names if name in fun.__globals__)
+                    yield from ((name, fun.__globals__) for name in names if not _is_fixed(fun.__globals__[name]))
+
+    def _note(self, tree: Any, path: str, capture: str, depth: int = 0) -> None:
+        if depth >= _NESTED:
+            return
+        depth += 1
         if isinstance(tree, tuple):
             for i, child in enumerate(tree):
-                self._note(child, f"{path}[{i}]", capture)
+                self._note(child, f"{path}[{i}]", capture, depth)
+        elif isinstance(tree, functools.partial):
+            self._note(tree.args, f"{path}.args", capture, depth)
+            self._note(tree.keywords, f"{path}.keywords", capture, depth)
+        elif _is_object(tree):
+            self._attributes.add(id(vars(tree)))
+            self._note(vars(tree), path, _NO_STATE, depth)
         if not isinstance(tree, (dict, list)) or id(tree) in self._named:
             return
+        if capture is _NO_STATE and (_is_state(tree) or len(self._named) >= _MANY):
+            return  # state that can be captured is found by itself
         self._named[id(tree)] = tree, path, capture
         for key, child in tree.items() if isinstance(tree, dict) else enumerate(tree):
-            self._note(child, _item(tree, path, key), capture)
+            if not isinstance(child, _IMMUTABLE):
+                self._note(child, self._item(tree, path, key), capture, depth)
+        if _is_state(tree):
+            for name, child in vars(tree).items():
+                if not isinstance(child, _IMMUTABLE):
+                    self._note(child, f"{path}.{name}", _NO_STATE, depth)
+
+    def _item(self, container: Any, path: str, key: Any) -> str:
+        return f"{path}.{key}" if id(container) in self._attributes else _item(container, path, key)
 
     def name_of_item(self, container: Any, key: Any) -> tuple[str, str]:
-        """The name of an item, and what to do in order to capture it."""
+        """The name of an item, and what to do in order to capture it; of a variable, if there is no container."""
+        if container is None:
+            return str(key), "return it"
         unnamed = container, f"a {type(container).__name__}", "it"
         _, path, capture = self._named.get(id(container), unnamed)
-        return _item(container, path, key), f"add {capture} to outputs="
+        return self._item(container, path, key), capture if capture is _NO_STATE else f"add {capture} to outputs="
 
     def name_of_array(self, array: Any, at: str) -> tuple[str, str]:
         """The name of an array that was updated in place at a line, and what to do in order to capture it."""
@@ -93,7 +133,7 @@ class Reach:
         """What is in the containers: its name, itself, what to capture."""
         for container, path, capture in self._named.values():
             for key, child in container.items() if isinstance(container, dict) else enumerate(container):
-                yield _item(container, path, key), child, capture
+                yield self._item(container, path, key), child, capture
 
     def _in_variables(self) -> Iterator[tuple[str, Any]]:
         """The arrays that the function reaches, by the shortest way."""
@@ -169,6 +209,7 @@ def _reached(fun: Any) -> Iterator[_Found]:
                 yield _Found(_Captured(name, value._outputs), None, f"{name}.outputs")
         elif isinstance(value, types.FunctionType):
             named = _names_in(value)
+            yield found
         elif is_class:
             named = _attributes_of(value)
         else:
@@ -193,7 +234,7 @@ def _names_in(fun: types.FunctionType) -> Iterator[tuple[str, Any]]:
     yield from ((f"{fun.__name__}'s default", value) for value in fun.__defaults__ or ())
     yield from (fun.__kwdefaults__ or {}).items()
     yield from ((f"{fun.__name__}.{name}", value) for name, value in fun.__dict__.items())
-    if not (fun.__module__ or "").startswith("lazuli."):
+    if not _is_own(fun):
         names = _global_names(fun.__code__)
         for name in names:
             if name in fun.__globals__:
@@ -201,6 +242,25 @@ def _names_in(fun: types.FunctionType) -> Iterator[tuple[str, Any]]:
                 yield name, value
                 if isinstance(value, types.ModuleType) and is_users(value.__name__):
                     yield from ((f"{name}.{k}", vars(value)[k]) for k in names if k in vars(value))
+
+
+def _is_own(fun: types.FunctionType) -> bool:
+    """Whether a function is Lazuli's own."""
+    return (fun.__module__ or "").startswith("lazuli.")
+
+
+def _is_object(value: Any) -> bool:
+    """Whether ``value`` is a plain object of the user's with attributes: neither a container nor a module nor a node of trees."""
+    cls = type(value)
+    if isinstance(value, (type, types.ModuleType, types.FunctionType, dict, *_SEQUENCES)) or not isinstance(getattr(value, "__dict__", None), dict):
+        return False
+    is_plain = cls is types.SimpleNamespace or cls.__module__ != "builtins" and is_users(cls.__module__)
+    return is_plain and _lazuli._tree_node_parts(value) is None
+
+
+def _is_fixed(value: Any) -> bool:
+    """Whether what a global variable stands for is no state: a function, a class, a module."""
+    return callable(value) or isinstance(value, types.ModuleType)
 
 
 def is_users(module: str) -> bool:

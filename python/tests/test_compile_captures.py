@@ -143,7 +143,7 @@ def run_both(make):
         if compiled:
             step = mx.compile(step, inputs=state, outputs=state)
         log = []
-        for n in range(4):
+        for n in range(7):
             result = step(mx.array(float(n)))
             log.append((repr(result), show()))
         logs.append(log)
@@ -184,7 +184,7 @@ def growing():
 
 
 def shrinking():
-    state = {"queue": [mx.array(float(n)) for n in range(6)], "gone": mx.array(0.0)}
+    state = {"queue": [mx.array(float(n)) for n in range(9)], "gone": mx.array(0.0)}
 
     def step(x):
         state.pop("gone", None)
@@ -294,6 +294,35 @@ def a_module():
     return step, model.state, lambda: repr(tree_flatten(model.state))
 
 
+def attributes_of_a_module():
+    class Turns(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.n, self.gone, self.scale = 0, 1, mx.array(2.0)
+            self.inner = nn.Linear(2, 2)
+
+        def __call__(self, x):
+            self.n = (self.n + 1) % 3
+            self.inner.last = f"{self.n} of 3"
+            if self.n == 2:
+                del self.gone
+                self.inner.eval()
+                self.scale = self.scale + x.sum()
+            elif not hasattr(self, "gone"):
+                self.gone = -1
+                self.inner.train()
+            return x * self.scale * self.n
+
+    model = Turns()
+    model.inner.update({"weight": mx.ones((2, 2)), "bias": mx.ones((2,))})
+
+    def f(x):
+        y = model(x)
+        return y + model.inner(mx.stack([x, x + 1])), model.n
+
+    return f, [model.state, {"seen": []}], lambda: (model.n, getattr(model, "gone", None), model.inner.last, model.inner.training, model.scale.item())
+
+
 def an_optimizer():
     model, optimizer = nn.Linear(1, 1), optim.Adam(0.1)
     model.weight, model.bias = mx.array([[1.0]]), mx.array([0.5])
@@ -330,6 +359,7 @@ STATES = [
     modules_that_are_one_and_then_two,
     a_single_array,
     a_module,
+    attributes_of_a_module,
     an_optimizer,
     the_random_state,
 ]

@@ -6,12 +6,14 @@ import gc
 import inspect
 import pickle
 import threading
+import types
 import weakref
 
 import pytest
 
 import lazuli.core as mx
 import lazuli.nn as nn
+import lazuli.optimizers as optim
 
 X = mx.array([1.0, 2.0])
 
@@ -96,6 +98,50 @@ def test_an_object_that_is_no_tree_is_no_argument():
 def test_copies_are_the_function_itself():
     assert copy.copy(documented) is documented
     assert copy.deepcopy({"f": documented})["f"] is documented
+
+
+class Holding(nn.Module):
+    """Holds compiled functions of its own, and an optimizer."""
+
+    def __init__(self, captured):
+        super().__init__()
+        self.w = mx.array(1.0)
+        self.optimizer = optim.SGD(0.5, momentum=0.5)
+        self.optimizer.init({"w": self.w})
+        state = [self.state, self.optimizer.state] if captured == "both" else self.state
+        kwargs = {"inputs": state} if captured == "inputs" else {"inputs": state, "outputs": state}
+        self.step = mx.compile(self._step, **kwargs)
+        self.free = mx.compile(plain)
+
+    def _step(self, x):
+        if self.step._outputs is not None:
+            self.w = self.w + x
+        if type(self.step._outputs) is list:
+            self.w = self.optimizer.apply_gradients({"w": x}, {"w": self.w})["w"]
+        return x * self.w
+
+
+@pytest.mark.parametrize("captured", ["inputs", "outputs", "both"])
+def test_a_deep_copy_of_an_object_with_a_compiled_method_computes_with_its_own_arrays(captured):
+    def run(copied):
+        first = Holding(captured)
+        results = [first.step(X).tolist()]
+        other = copied(first)
+        for model, w in [(first, 5.0), (other, 7.0), (first, 5.5), (other, 7.5)]:
+            model.w = mx.array(w)
+            results += [model.step(X).tolist(), model.w.tolist(), model.optimizer.state["w"]["v"].tolist()]
+        return results
+
+    def made_anew(model):
+        other = Holding(captured)
+        other.step(X)
+        return other
+
+    assert run(copy.deepcopy) == run(made_anew)
+    both = Holding(captured)
+    assert copy.deepcopy(both).free is both.free
+    one, two = copy.deepcopy([both.step, both])
+    assert one is two.step and one is not both.step
 
 
 def plain(x):
@@ -501,3 +547,51 @@ def test_random_state_is_the_calling_threads():
     third = compiled(mx.array(0.0)).item()
     mx.random.seed(5)
     assert [mx.random.uniform().item() for _ in range(3)] == [*first, third]
+
+
+# ---- arrays in objects that are no trees --------------------------------------------------------
+
+
+class Cell:
+    def __init__(self, **kwargs):
+        self.__dict__.update(kwargs)
+
+
+def held_in(holder, update):
+    """A captured module that holds arrays where no tree holds them, and updates them."""
+
+    class Holder(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w, self.c = mx.array(2.0), holder
+
+        def __call__(self, x):
+            update(self.c, x * self.w)
+            return x * self.w
+
+    return Holder()
+
+
+HELD = {
+    "a namespace": (lambda: types.SimpleNamespace(h=mx.array(1.0)), lambda c, y: setattr(c, "h", c.h + y), r"m\.c\.h", lambda c: c.h),
+    "an object": (lambda: Cell(h=mx.array(1.0)), lambda c, y: setattr(c, "h", c.h + y), r"m\.c\.h", lambda c: c.h),
+    "an object in an object": (lambda: Cell(d=Cell(h=[mx.array(1.0)])), lambda c, y: c.d.h.append(y), r"m\.c\.d\.h\[1\]", lambda c: c.d.h[0]),
+    "a partial": (lambda: functools.partial(max, [mx.array(1.0)]), lambda c, y: c.args[0].insert(0, y), r"m\.c\.args\[0\]\[0\]", lambda c: c.args[0][0]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", HELD)
+def test_arrays_that_a_captured_module_holds_in_objects_are_put_back_and_named(what):
+    make, update, text, get = HELD[what]
+    m = held_in(make(), update)
+    step = mx.compile(lambda x: m(x), inputs=m.state, outputs=m.state)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=rf"{text} is updated in '<lambda>', which has not captured it as an output: no tree of arrays.*put back"):
+            step(mx.array(3.0))
+        assert get(m.c).item() == 1 and m.w.item() == 2
+
+
+def test_tables_that_objects_make_when_first_asked_are_kept():
+    m = held_in(Cell(table=None), lambda c, y: setattr(c, "table", mx.arange(3)) if c.table is None else None)
+    step = mx.compile(lambda x: m(x), inputs=m.state, outputs=m.state)
+    assert step(mx.array(3.0)).item() == step(mx.array(3.0)).item() == 6 and m.c.table.tolist() == [0, 1, 2]

@@ -289,6 +289,90 @@ def replaces(x):
     return mx.cond(x.sum() > 0, yes, lambda: x)
 
 
+STATE = {"a": mx.array(1.0), "rows": [mx.array(2.0), {"b": mx.array(3.0)}], "n": 0}
+ROW = STATE["rows"]
+COUNT = mx.array(0.0)
+
+
+def branch(change):
+    """A function that does something to state if its argument is positive."""
+
+    def f(x):
+        def yes():
+            change(x)
+            return x
+
+        return mx.cond(x.sum() > 0, yes, lambda: x)
+
+    return f
+
+
+def assigns_a_global(x):
+    def yes():
+        global COUNT
+        COUNT = x * 10
+        return x
+
+    return mx.cond(x.sum() > 0, yes, lambda: x)
+
+
+def assigns_a_variable():
+    z = mx.array(5.0)
+
+    def f(x):
+        def yes():
+            nonlocal z
+            z = x * 10
+            return x
+
+        return mx.cond(x.sum() > 0, yes, lambda: x)
+
+    return f
+
+
+class Holder:
+    def __init__(self):
+        self.h = mx.array(1.0)
+
+
+HOLDER = Holder()
+
+CHANGES = {
+    "an item of a dict": (branch(lambda x: STATE.update(a=x)), r"STATE\['a'\] is replaced"),
+    "an item by a constant": (branch(lambda x: STATE.update(a=W)), r"STATE\['a'\] is replaced"),
+    "a new item": (branch(lambda x: STATE.update(new=x * 2)), r"STATE\['new'\] is replaced"),
+    "no array any more": (branch(lambda x: STATE.update(a=None)), r"STATE\['a'\] is replaced"),
+    "an item of a list": (branch(lambda x: ROW.__setitem__(0, x)), r"\[0\] is replaced"),
+    "a list that shrinks": (branch(lambda x: ROW.insert(0, ROW.pop(0)) or ROW[1].clear()), r"\['b'\] is replaced"),
+    "a list that grows": (branch(lambda x: ROW.append(x + 1)), r"\[2\] is replaced"),
+    "a captured variable": (assigns_a_variable(), "z is replaced in 'yes'"),
+    "a global variable": (assigns_a_global, "COUNT is replaced in 'yes'"),
+    "an attribute": (branch(lambda x: setattr(HOLDER, "h", x)), r"HOLDER\.h is replaced"),
+}
+
+
+@pytest.mark.parametrize("captured", [False, True])
+@pytest.mark.parametrize("what", CHANGES)
+def test_a_branch_that_replaces_state_is_refused_and_state_put_back(what, captured):
+    function, text = CHANGES[what]
+
+    def state():
+        return repr((STATE, HOLDER.h, COUNT, [c.cell_contents for c in function.__closure__ or () if isinstance(c.cell_contents, mx.array)]))
+
+    before = state()
+    captures = {"inputs": STATE, "outputs": STATE} if captured else {}
+    for g in (mx.compile(function, **captures), mx.grad(lambda x: function(x).sum())):
+        with pytest.raises(ValueError, match=rf"\[cond\] .*{text}.*return the new value from both functions.*put back"):
+            g(POSITIVE)
+        assert state() == before
+
+
+def test_what_a_branch_does_to_other_state_happens_at_the_trace():
+    function = branch(lambda x: STATE.update(n=STATE["n"] + 1))
+    mx.compile(function)(NEGATIVE)
+    assert STATE["n"] == 1
+
+
 REFUSED = {
     "predicate": (lambda x: mx.cond(x, lambda: 1, lambda: 2), r"the predicate has shape \(3,\).*where to choose by element"),
     "shapes": (lambda x: mx.cond(x.sum() > 0, lambda x: x, mx.sum, x), r"array 0 of the result is float32 of shape \(3,\) from '<lambda>' and float32 of shape \(\) from 'sum'"),

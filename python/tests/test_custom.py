@@ -1,10 +1,13 @@
 """Functions with derivatives of their own, and checkpoints."""
 
 import gc
+import types
 import weakref
 
 import lazuli.core as mx
+import lazuli.nn as nn
 import pytest
+from lazuli.utils import tree_flatten
 
 
 def make():
@@ -104,6 +107,142 @@ def test_checkpoint():
     want = mx.grad(loss)(w, False)
     assert mx.grad(loss)(w, True).tolist() == want.tolist()
     assert mx.compile(lambda w: mx.grad(loss)(w, True))(w).tolist() == want.tolist()
+
+
+# ---- state -------------------------------------------------------------------------------------
+
+
+def with_a_module():
+    model = nn.Sequential(nn.Linear(2, 2), nn.BatchNorm(2), nn.Dropout(0.5))
+    model.layers[0].update({"weight": mx.array([[1.0, 2.0], [3.0, 4.0]]), "bias": mx.ones((2,))})
+    return model, lambda: model, model.state
+
+
+def with_plain_state():
+    model = nn.Linear(2, 2)
+    model.update({"weight": mx.array([[1.0, 2.0], [3.0, 4.0]]), "bias": mx.ones((2,))})
+    state = {"a": mx.array(1.0), "rows": [mx.array(2.0)], "in place": mx.zeros((2,)), "n": 0}
+    total = mx.array(0.0)
+
+    def f(x):
+        nonlocal total
+        y = model(x)
+        state["a"] = state["a"] + y.sum()
+        state["rows"].append(y * 2)
+        state["in place"][1] = y.mean()
+        state["new"] = [state["a"] * 3, mx.arange(3)]
+        state["n"] += 1
+        total = total + y.max()
+        return y
+
+    return model, lambda: f, [model.state, state, lambda: total]
+
+
+def with_an_object():
+    model, holder = nn.Linear(2, 2), types.SimpleNamespace(h=mx.array(1.0), table=None)
+    model.update({"weight": mx.array([[1.0, 2.0], [3.0, 4.0]]), "bias": mx.ones((2,))})
+
+    def f(x):
+        holder.h = holder.h + model(x).sum()
+        holder.table = mx.arange(2) if holder.table is None else holder.table
+        return model(x) * holder.h
+
+    return model, lambda: f, [model.state, holder]
+
+
+def shown(state):
+    return repr([v() if callable(v) and not isinstance(v, nn.Module) else vars(v) if isinstance(v, types.SimpleNamespace) else v for v in state])
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("make", [with_a_module, with_plain_state, with_an_object])
+def test_a_checkpoint_updates_state_as_its_function_does(make, compiled):
+    logs = []
+    for checkpointed in (False, True):
+        mx.random.seed(4)
+        model, function, state = make()
+        state = [state] if isinstance(state, nn.Module) else state
+        f = function()
+        g = nn.utils.checkpoint(model, f) if checkpointed else f
+        step = nn.value_and_grad(model, lambda x: (g(x) * x).sum())
+        if compiled and make is with_a_module:
+            state = [*state, mx.random.state]
+            step = mx.compile(step, inputs=state, outputs=state)
+        elif compiled:
+            continue
+        log = []
+        for n in range(3):
+            loss, grads = step(mx.array([[1.0, 2.0], [0.5, n - 1.0], [3.0, n]]))
+            log.append((loss.item(), shown([grads]), [tree_flatten(dict(s)) if isinstance(s, nn.Module) else shown([s]) for s in state]))
+        logs.append(repr(log))
+    assert not logs or logs[1] == logs[0]
+
+
+def test_a_checkpoint_passes_on_gradients_through_what_it_leaves_in_state():
+    state = {}
+
+    def f(x):
+        state["square"] = x * x
+        return mx.sin(x)
+
+    for g in (f, mx.checkpoint(f)):
+        for transform in (lambda h: h, mx.compile):
+            state.clear()
+            got = transform(mx.grad(lambda x: g(x) + state.pop("square") * 3))(mx.array(0.0)), transform(mx.grad(lambda x: g(x) + state.pop("square") * 3))(mx.array(2.0))
+            assert [v.item() for v in got] == pytest.approx([1.0, 12.0 - 0.41614684])
+
+
+def test_a_checkpoint_that_raises_leaves_no_placeholder():
+    state = {"a": mx.array(1.0)}
+
+    def f(x):
+        state["a"] = state["a"] + x
+        raise KeyError("here")
+
+    with pytest.raises(KeyError, match="here"):
+        mx.grad(mx.checkpoint(f))(mx.array(1.0))
+    assert state["a"].item() == 1
+
+
+def test_state_that_custom_functions_update_is_put_back_and_named():
+    state, total = {"a": mx.array(1.0)}, mx.array(0.0)
+
+    def replaces(*args):
+        state["a"] = state["a"] + args[-1]
+
+    def updates(*args):
+        total[...] = args[-1]
+
+    for change, what in [(replaces, r"state\['a'\]"), (updates, r"total \(in place, at .*\)")]:
+        for where in ("function", "vjp", "jvp"):
+
+            @mx.custom_function
+            def f(x):
+                if where == "function":
+                    change(x)
+                return x * 2
+
+            f.vjp(lambda primals, ct, out: (where == "vjp" and change(ct)) or ct * 2)
+            f.jvp(lambda primals, tangents: (where == "jvp" and change(tangents)) or tangents * 2)
+            by = "'f'" if where == "function" else f"the {where} of 'f'"
+            for g in (mx.grad(f), mx.compile(mx.grad(f))):
+                with pytest.raises(ValueError, match=rf"\[custom_function\] {what} is updated in {by}.*put back"):
+                    g(mx.array(3.0))
+                assert state["a"].item() == 1 and total.item() == 0
+    # Called alone, it is a function like any.
+    f = mx.custom_function(lambda x: replaces(x) or x)
+    f.vjp(lambda primals, ct, out: ct)
+    f(mx.array(2.0))
+    assert state["a"].item() == 3
+
+
+def test_reading_a_value_in_a_checkpoint_names_it():
+    with pytest.raises(mx.TracerError, match=r"\[checkpoint\] 'f' reads the value.*while checkpoint traces the function"):
+
+        def f(x):
+            return x if x > 0 else -x
+
+        mx.grad(mx.checkpoint(f))(mx.array(1.0))
 
 
 # ---- rules of vmap ---------------------------------------------------------------------------

@@ -51,6 +51,44 @@ def test_what_is_loaded_does_what_was_saved(name, file):
     same(loaded(file, fun, *args)(*args), fun(*args))
 
 
+def captured_state():
+    state = {"a": mx.array(1.0)}
+
+    def f(x):
+        state["a"] = state["a"] + x
+        return state["a"] * 2
+
+    return mx.compile(f, inputs=state, outputs=state), lambda: state, r"\['a'\]"
+
+
+def plain_state():
+    state, total = {"rows": [mx.array(1.0)]}, mx.zeros((2,))
+
+    def f(x):
+        state["rows"].append(x * 2)
+        total[0] = x
+        return x + total
+
+    return f, lambda: (state, total), r"rows'\]\[1\] \(and 1 more\)"
+
+
+def normalized():
+    model = nn.Sequential(nn.Linear(1, 2), nn.BatchNorm(2))
+    return lambda x: model(mx.stack([x, x + 1]).reshape(2, 1)), lambda: tree_flatten(model.state), r"running_mean \(and 1 more\)"
+
+
+@pytest.mark.parametrize("shapeless", [False, True])
+@pytest.mark.parametrize("make", [captured_state, plain_state, normalized])
+def test_state_is_put_back_and_named(make, shapeless, file):
+    fun, state, what = make()
+    before = repr(state())
+    with pytest.warns(mx.CaptureWarning, match=rf"\[export_function\] .*{what} is updated in .*put back"):
+        mx.export_function(file, fun, mx.array(2.0), shapeless=shapeless)
+    assert repr(state()) == before
+    (got,) = mx.import_function(file)(mx.array(3.0))
+    assert mx.allclose(got, fun(mx.array(3.0))).item() and repr(state()) != before
+
+
 def test_arguments_come_by_position_and_name_or_in_containers(file):
     x, y = mx.array(1.0), mx.array(2.0)
     f = loaded(file, lambda a, *, w: a - w, x, w=y)

@@ -464,9 +464,9 @@ impl Hole {
             return Error::new(ErrorKind::TracedRead, t, message);
         }
         let made = made_in_a_trace(wanted).map_or(String::new(), |place| format!(", made{}", at(place)));
+        let capture = if t == "compile" { ", or capture the state that holds it with outputs=" } else { "" };
         let message = format!(
-            "this array was left behind by '{f}' when {t} traced it{made}: it has no value. Return it from '{f}', or capture the state that \
-             holds it with outputs="
+            "this array was left behind by '{f}' when {t} traced it{made}: it has no value. Return it from '{f}'{capture}"
         );
         Error::new(ErrorKind::LeakedTracer, t, message)
     }

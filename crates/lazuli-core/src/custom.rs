@@ -99,20 +99,21 @@ pub fn custom_function(
     }
     let n = inputs.len();
     let mut outputs = Vec::new();
-    let body = traced(name, inputs, &[], |a| {
+    let op = "custom_function";
+    let body = traced(op, name, inputs, &[], |a| {
         outputs = f(a)?;
         Ok(outputs.clone())
     })?;
     let vjp = match vjp {
         None => None,
-        Some(rule) => Some(traced(name, inputs, &[&outputs[..], &outputs].concat(), |a| {
+        Some(rule) => Some(traced(op, name, inputs, &[&outputs[..], &outputs].concat(), |a| {
             let (cotangents, values) = a[n..].split_at(outputs.len());
             agree("vjp", "a cotangent for each input", rule(&a[..n], cotangents, values)?, inputs)
         })?),
     };
     let jvp = match jvp {
         None => None,
-        Some(rule) => Some(traced(name, inputs, inputs, |a| {
+        Some(rule) => Some(traced(op, name, inputs, inputs, |a| {
             agree("jvp", "a tangent for each output", rule(&a[..n], &a[n..])?, &outputs)
         })?),
     };
@@ -156,20 +157,26 @@ pub fn checkpoint(name: &str, inputs: &[Array], f: impl FnOnce(&[Array]) -> Resu
     if !is_recorded(inputs) {
         return f(inputs);
     }
-    let body = traced(name, inputs, &[], f)?;
+    let body = traced("checkpoint", name, inputs, &[], f)?;
     let graph = Graph { constants: 0, ..body.graph };
     let call = Call { derivative: Derivative::Recompute, ..Call::new(name, graph) };
     record(call, inputs, body.constants)
 }
 
-/// Whether somebody may ask for the derivative.
-fn is_recorded(inputs: &[Array]) -> bool {
+/// Whether somebody may ask for the derivative: whether a function of these arrays is traced, not called alone.
+pub fn is_recorded(inputs: &[Array]) -> bool {
     trace::is_tracing() || inputs.iter().any(Array::is_traced)
 }
 
 /// What `f` does on stand-ins of these arrays.
-fn traced(name: &str, inputs: &[Array], more: &[Array], f: impl FnOnce(&[Array]) -> Result<Vec<Array>>) -> Result<Cut> {
-    let trace = Trace::begin(name, "custom_function");
+fn traced(
+    transform: &'static str,
+    name: &str,
+    inputs: &[Array],
+    more: &[Array],
+    f: impl FnOnce(&[Array]) -> Result<Vec<Array>>,
+) -> Result<Cut> {
+    let trace = Trace::begin(name, transform);
     let holes: Vec<Array> = inputs.iter().chain(more).map(|a| trace.stand_in(a)).collect();
     let outputs = f(&holes)?;
     trace::cut(&holes, &outputs, &trace.end())

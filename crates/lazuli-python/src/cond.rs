@@ -5,7 +5,7 @@
 //! them, they are put back and it is refused.
 
 use crate::array::PyArray;
-use crate::compile::trace::Guarded;
+use crate::compile::guarded::Guarded;
 use crate::convert::{ArrayLike, to_array};
 use crate::errors::{Raised, run, run_detached};
 use crate::frames::{Scope, Seen};
@@ -49,7 +49,7 @@ pub fn _cond<'py>(
     let traced = |fun: &Bound<'py, PyAny>| {
         let _nested = Nested::enter(fun)?;
         let name = name_of(fun);
-        let guarded = Guarded::of(fun)?;
+        let guarded = Guarded::all(fun)?;
         let frame = Scope::enter();
         let raised = Raised::new();
         let mut result = None;

@@ -1,9 +1,13 @@
 //! Functions with derivatives and a vectorisation of their own, and checkpoints.
 //!
+//! What a checkpoint does to state comes out as further outputs of it; a custom function, whose rules know of no such outputs, may not update any.
+//!
 //! A rule of vectorisation is called when its function meets a batch, which may be long after the call was traced. Graphs, which caches hold, refer to it
 //! weakly; those who own it are the traces at hand ([`keep`](crate::transforms::keep)) and the compiled functions that it was traced in, which show it to the
 //! garbage collector.
 
+use crate::array::PyArray;
+use crate::compile::guarded::Guarded;
 use crate::errors::{Raised, run};
 use crate::transforms::{Nested, axes_of, keep, name_of};
 use crate::tree::{self, Kept, Template};
@@ -37,6 +41,9 @@ pub fn _custom<'py>(
     let template = tree::flatten(args.as_any(), &mut inputs)?;
     let raised = Raised::new();
     let result: RefCell<Option<Template>> = Default::default();
+    let updated: RefCell<Vec<Py<PyArray>>> = Default::default();
+    let has_rules = vjp.is_some() || jvp.is_some() || vmap.is_some();
+    let is_traced = (recompute || has_rules) && custom::is_recorded(&inputs);
     let rule = vmap.map(|rule| VmapRule::new(rule, &name, args, kwargs)).transpose()?;
     let arguments = |arrays: &[Array]| template.fill(py, Kept::Classes, &mut arrays.iter().cloned());
     // A single argument stands by itself, several are a tuple.
@@ -62,21 +69,29 @@ pub fn _custom<'py>(
             *result.borrow_mut() = Some(tree::flatten(&value, &mut outputs)?);
             Ok(outputs)
         };
-        call().map_err(|e| raised.keep(e))
+        let outputs = match (is_traced, recompute) {
+            (false, _) => call(),
+            (true, true) => Guarded::call_for_updates(fun, arrays, call).map(|(outputs, objects)| {
+                *updated.borrow_mut() = objects;
+                outputs
+            }),
+            (true, false) => Guarded::call(fun, true, arrays, |what| refused(&what, &format!("'{name}'")), call),
+        };
+        outputs.map_err(|e| raised.keep(e))
+    };
+    let of_rule = |rule: &Bound<'py, PyAny>, kind: &str, holes: Vec<Array>, call: &dyn Fn() -> PyResult<Vec<Array>>| {
+        let refuse = |what: String| refused(&what, &format!("the {kind} of '{name}'"));
+        Guarded::call(rule, true, &holes, refuse, call).map_err(|e| raised.keep(e))
     };
     let pull = |primals: &[Array], cotangents: &[Array], outputs: &[Array]| {
-        let call = || {
-            let rule = vjp.expect("called where there is one");
+        let rule = vjp.expect("called where there is one");
+        of_rule(rule, "vjp", [primals, cotangents, outputs].concat(), &|| {
             flat(rule.call1((alone(primals)?, like_outputs(cotangents)?, like_outputs(outputs)?))?)
-        };
-        call().map_err(|e| raised.keep(e))
+        })
     };
     let push = |primals: &[Array], tangents: &[Array]| {
-        let call = || {
-            let rule = jvp.expect("called where there is one");
-            flat(rule.call1((alone(primals)?, alone(tangents)?))?)
-        };
-        call().map_err(|e| raised.keep(e))
+        let rule = jvp.expect("called where there is one");
+        of_rule(rule, "jvp", [primals, tangents].concat(), &|| flat(rule.call1((alone(primals)?, alone(tangents)?))?))
     };
     let outputs = run(|| match recompute {
         true => custom::checkpoint(&name, &inputs, f),
@@ -88,8 +103,20 @@ pub fn _custom<'py>(
             custom::custom_function(&name, &inputs, f, rules)
         }
     });
-    let outputs = raised.resolve(outputs)?;
+    let mut outputs = raised.resolve(outputs)?;
+    let updated = updated.into_inner();
+    for (object, now) in updated.iter().zip(outputs.split_off(outputs.len() - updated.len())) {
+        PyArray::update(object.bind(py), now);
+    }
     like_outputs(&outputs)
+}
+
+/// The error of state that a custom function, or one of its rules, updates with what has no value behind its trace.
+fn refused(what: &str, by: &str) -> PyResult<()> {
+    Err(PyValueError::new_err(format!(
+        "[custom_function] {what} is updated in {by}, which is traced apart from the rest, for its derivatives: return the new value from the function, \
+         and assign it behind the call. It was put back"
+    )))
 }
 
 /// A rule of vectorisation, with what it has to know of the call that it was traced with.

@@ -1,12 +1,13 @@
 //! Functions in files: `export_function`, `exporter`, `import_function`.
 
 use crate::array::PyArray;
-use crate::errors::{exception, run};
+use crate::compile::guarded::Guarded;
+use crate::errors::{Raised, exception, run};
 use crate::location;
 use crate::transforms::name_of;
 use crate::tree;
+use lazuli_core::Array;
 use lazuli_core::export::{self, Exported, Traced};
-use lazuli_core::{Array, Error};
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
@@ -85,20 +86,22 @@ pub fn _export_trace(
     let (positional, mut named) = arguments(args, Some(kwargs), "export_function")?;
     named.sort_by(|a, b| a.0.cmp(&b.0));
     location::locate();
-    // An exception of the function is raised as it is.
-    let mut raised = None;
+    let name = name_of(fun);
+    let raised = Raised::new();
     let traced = run(|| {
-        Traced::new(&name_of(fun), &positional, &named, shapeless, |holes| {
-            called(py, fun, holes, positional.len(), &named).map_err(|e| {
-                raised = Some(e);
-                Error::internal("export_function", "the function raised")
-            })
+        Traced::new(&name, &positional, &named, shapeless, |holes| {
+            let put_back = |what| {
+                let text = format!(
+                    "[export_function] {what} is updated in '{name}', which a function in a file does not do: return the new value, or export a function \
+                     that leaves it alone (of a module in eval()). It was put back"
+                );
+                location::warn(py, "CaptureWarning", text)
+            };
+            let call = || called(py, fun, holes, positional.len(), &named);
+            Guarded::call(fun, true, holes, put_back, call).map_err(|e| raised.keep(e))
         })
     });
-    match (traced, raised) {
-        (_, Some(raised)) => Err(raised),
-        (traced, None) => Ok(PyTraced(traced?)),
-    }
+    raised.resolve(traced).map(PyTraced)
 }
 
 /// What the function gives for these arrays.

@@ -1,9 +1,8 @@
 //! `grad`, `value_and_grad`, `vjp`, `jvp`, `vmap`: trees and argument numbers around the core's functions of arrays.
 
 use crate::array::PyArray;
-use crate::compile::trace::Guarded;
+use crate::compile::guarded::Guarded;
 use crate::errors::{Raised, run};
-use crate::frames::Scope;
 use crate::tree::{self, Kept, Template};
 use lazuli_core::{Array, transform};
 use pyo3::exceptions::{PyRecursionError, PyTypeError, PyValueError};
@@ -365,16 +364,13 @@ pub fn _vmap<'py>(
                 *result.borrow_mut() = Some(tree::flatten(&value, &mut outputs)?);
                 Ok(outputs)
             };
-            let watched = || {
-                let state = Guarded::of(fun)?;
-                let frame = Scope::enter();
-                let outputs = call();
-                let (seen, _) = frame.finish();
-                let refused = state.refuse_points(py, &name, holes, &seen);
-                // What the function raises is the error to report.
-                outputs.and_then(|outputs| refused.map(|()| outputs))
+            let refuse = |what| {
+                Err(PyValueError::new_err(format!(
+                    "[vmap] {what} is updated in '{name}' with what depends on a point of the batch, and there are many: return it, and put it together \
+                     behind vmap. It was put back"
+                )))
             };
-            watched().map_err(|e| raised.keep(e))
+            Guarded::call(fun, false, holes, refuse, call).map_err(|e| raised.keep(e))
         };
         let out_axes = |_| {
             let mut axes = Vec::new();

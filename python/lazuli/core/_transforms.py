@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 import importlib
 import sys
@@ -167,6 +168,24 @@ def _reduce_compiled(compiled: Any, options: tuple[Any, bool, bool]) -> Any:
     return _compile_again, options
 
 
+def _copy_captured(tree: Any, memo: dict[int, Any]) -> Any:
+    """A deep copy of a captured tree; the state of an optimizer is that of the optimizer's copy."""
+
+    def note(value: Any) -> None:
+        owner = getattr(value, "_owner", lambda: None)()
+        if owner is not None and owner.state is value:
+            memo[id(value)] = copy.deepcopy(owner, memo).state
+        elif type(value) in (list, tuple):
+            for item in value:
+                note(item)
+        elif type(value) is dict:
+            for item in value.values():
+                note(item)
+
+    note(tree)
+    return copy.deepcopy(tree, memo)
+
+
 def _named(module: str, name: str) -> Any:
     found: Any = importlib.import_module(module)
     for part in name.split("."):
@@ -181,6 +200,9 @@ def _compile_again(fun: Callable[..., Any], shapeless: bool, traced_scalars: boo
 def checkpoint(fun: Callable[P, R]) -> Callable[P, R]:
     """Returns ``fun`` as a function that keeps none of its intermediate values for gradients: reverse mode
     computes them again from the arguments, which takes less memory and more time.
+
+    State that ``fun`` updates (arrays in modules, lists and dicts, variables) has the new values behind the call. Within a transformation
+    the function is traced, also where nothing is compiled: it cannot read values of its arguments then.
 
     Example:
         >>> import lazuli.core as mx
@@ -215,8 +237,8 @@ def cond(pred: Any, true_fun: Callable[..., R], false_fun: Callable[..., R], *op
         *operands: arrays, trees of them, and constants.
 
     Raises:
-        ValueError: if ``pred`` has axes; if what the functions return does not agree; if one replaces arrays of a module or
-            another container.
+        ValueError: if ``pred`` has axes; if what the functions return does not agree; if one replaces arrays of a module,
+            another container or a variable.
 
     Example:
         >>> import lazuli.core as mx
@@ -237,7 +259,8 @@ class custom_function:
     The rule of reverse mode is set with :meth:`vjp`, that of forward mode with :meth:`jvp`, that of batches with :meth:`vmap`.
     What has no rule is derived from the operations of the function; without a rule for batches the function and its
     derivatives are vectorised. Derivatives are traced when the function is called within a transformation; the rule for
-    batches is called when the call meets a batch, within the call of what :func:`vmap` returned.
+    batches is called when the call meets a batch, within the call of what :func:`vmap` returned. Where they are traced, neither
+    the function nor a rule can read values of its arguments, or update state with what depends on them (``ValueError``).
 
     Example:
         >>> import lazuli.core as mx

@@ -70,6 +70,7 @@ def value_and_grad(
 
 def checkpoint(module: Module, fn: Callable[..., Any] | None = None) -> Callable[..., Any]:
     """``fn`` as a function that keeps no intermediate values for gradients: reverse mode computes them again, see :func:`lazuli.core.checkpoint`.
+    State that it updates (running statistics) has the new values behind the call.
 
     Args:
         module: the module that ``fn`` uses, whose trainable parameters are differentiated with it.

@@ -5,6 +5,7 @@
 //! an array object that was updated in place and stands nowhere is updated still: both are named by where they were ([`Captured`]).
 
 use super::entry::{Outputs, Results};
+use super::snapshot::{Snapshot, copy_of};
 use crate::array::PyArray;
 use crate::frames;
 use crate::nodes;
@@ -17,149 +18,6 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
 use pyo3::{PyTraverseError, PyVisit};
 use std::collections::{HashMap, HashSet};
-
-/// Shallow copies of containers, and of the attributes of those that have some.
-#[derive(Default)]
-pub struct Snapshot(HashMap<usize, Copies>);
-
-struct Copies {
-    /// How many were copied before.
-    number: usize,
-    container: Py<PyAny>,
-    items: Py<PyAny>,
-    attributes: Option<Py<PyDict>>,
-}
-
-impl Copies {
-    fn restore_attributes(&self, py: Python<'_>) -> PyResult<()> {
-        let Some(attributes) = &self.attributes else { return Ok(()) };
-        let now = self.container.bind(py).getattr(intern!(py, "__dict__"))?.cast_into::<PyDict>()?;
-        now.clear();
-        now.update(attributes.bind(py).as_mapping())
-    }
-}
-
-impl Snapshot {
-    /// Copies every list, dict and object of a registered class in a tree.
-    pub fn add(&mut self, tree: &Bound<'_, PyAny>) -> PyResult<()> {
-        let mut todo = vec![tree.clone()];
-        while let Some(v) = todo.pop() {
-            if self.contains(&v) || v.is_instance_of::<PyArray>() {
-                continue;
-            }
-            if let Ok(list) = v.cast::<PyList>() {
-                todo.extend(list.iter());
-            } else if let Ok(dict) = v.cast::<PyDict>() {
-                todo.extend(dict.values().iter());
-            } else if let Ok(tuple) = v.cast::<PyTuple>() {
-                todo.extend(tuple.iter());
-                continue;
-            } else if let Some(node) = nodes::find(&v)? {
-                todo.extend(node.children.iter());
-            } else {
-                continue;
-            }
-            self.add_one(&v)?;
-        }
-        Ok(())
-    }
-    /// Copies one container.
-    pub fn add_one(&mut self, v: &Bound<'_, PyAny>) -> PyResult<()> {
-        let py = v.py();
-        let items = if let Ok(list) = v.cast::<PyList>() {
-            PyList::new(py, list.iter())?.into_any()
-        } else if let Ok(dict) = v.cast::<PyDict>() {
-            copy_of(dict)?.into_any()
-        } else {
-            PyTuple::empty(py).into_any()
-        };
-        let attributes = match v.getattr(intern!(v.py(), "__dict__")).map(|d| d.cast_into::<PyDict>()) {
-            Ok(Ok(attributes)) => Some(copy_of(&attributes)?.unbind()),
-            _ => None,
-        };
-        let number = self.0.len();
-        let copies = Copies { number, container: v.clone().unbind(), items: items.unbind(), attributes };
-        self.0.insert(v.as_ptr() as usize, copies);
-        Ok(())
-    }
-    pub fn contains(&self, container: &Bound<'_, PyAny>) -> bool {
-        self.0.contains_key(&(container.as_ptr() as usize))
-    }
-    fn items<'py>(&self, container: &Bound<'py, PyAny>) -> Option<Bound<'py, PyAny>> {
-        self.0.get(&(container.as_ptr() as usize)).map(|c| c.items.bind(container.py()).clone())
-    }
-    /// Puts everything back.
-    pub fn restore(&self, py: Python<'_>) -> PyResult<()> {
-        self.restore_items(py)?;
-        self.0.values().try_for_each(|copies| copies.restore_attributes(py))
-    }
-    /// Puts the items of lists and dicts back, and what objects of registered classes are made of.
-    pub fn restore_items(&self, py: Python<'_>) -> PyResult<()> {
-        for copies in self.0.values() {
-            let (container, items) = (copies.container.bind(py), copies.items.bind(py));
-            if let Ok(list) = container.cast::<PyList>() {
-                list.set_slice(0, list.len(), items)?;
-            } else if let Ok(dict) = container.cast::<PyDict>() {
-                tree::set_entries(dict, items.cast::<PyDict>()?)?;
-            } else {
-                copies.restore_attributes(py)?;
-            }
-        }
-        Ok(())
-    }
-    /// Array objects that stand in the copied containers now and did not before, with the place of each: its container, its key. In the order in
-    /// which the containers were copied.
-    pub fn replaced<'py>(&self, py: Python<'py>) -> PyResult<Vec<Replaced<'py>>> {
-        let mut found = Vec::new();
-        let mut see =
-            |container: &Bound<'py, PyAny>, key: Bound<'py, PyAny>, now: &Bound<'py, PyAny>, existed: bool| {
-                // A container that was not copied is new: its arrays stand in the same place as far as names go.
-                if self.contains(now) {
-                    return Ok(());
-                }
-                tree::visit(now, &mut |array| {
-                    let (container, key) = (container.clone(), key.clone());
-                    found.push(Replaced { container, key, array: array.clone(), existed });
-                    Ok(())
-                })
-            };
-        let mut all: Vec<&Copies> = self.0.values().collect();
-        all.sort_by_key(|copies| copies.number);
-        for copies in all {
-            let (container, items) = (copies.container.bind(py), copies.items.bind(py));
-            if let (Ok(list), Ok(before)) = (container.cast::<PyList>(), items.cast::<PyList>()) {
-                for (i, now) in list.iter().enumerate() {
-                    if !before.get_item(i).is_ok_and(|b| b.is(&now)) {
-                        see(container, i.into_pyobject(py)?.into_any(), &now, i < before.len())?;
-                    }
-                }
-            } else if let (Ok(dict), Ok(before)) = (container.cast::<PyDict>(), items.cast::<PyDict>()) {
-                for (key, now) in dict.iter() {
-                    let old = before.get_item(&key)?;
-                    if !old.as_ref().is_some_and(|old| old.is(&now)) {
-                        see(container, key, &now, old.is_some())?;
-                    }
-                }
-            }
-        }
-        Ok(found)
-    }
-}
-
-/// An array object in a place where another one stood.
-pub struct Replaced<'py> {
-    pub container: Bound<'py, PyAny>,
-    pub key: Bound<'py, PyAny>,
-    pub array: Bound<'py, PyArray>,
-    /// Whether something else stood there before.
-    pub existed: bool,
-}
-
-fn copy_of<'py>(dict: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyDict>> {
-    let copy = PyDict::new(dict.py());
-    tree::entries(dict)?.into_iter().try_for_each(|(key, value)| copy.set_item(key, value))?;
-    Ok(copy)
-}
 
 /// One step on the way to a part of a tree.
 #[derive(Debug)]
@@ -386,11 +244,32 @@ pub enum Edit {
     },
     /// Gives an object of a registered class the attributes of a new one.
     Become(Template),
+    /// Does this, and gives an object of a derived class (a module) these attributes beside its contents, or takes them away.
+    Set(Box<Edit>, Vec<(Py<PyAny>, Option<Template>)>),
 }
 
 impl Edit {
     /// What became of `v`, which stands where `before` stood; new arrays go to `outputs`.
     fn of(
+        v: &Bound<'_, PyAny>,
+        before: Option<&Bound<'_, PyAny>>,
+        saved: &Snapshot,
+        outputs: &mut Outputs,
+    ) -> PyResult<Edit> {
+        let edit = Edit::of_contents(v, before, saved, outputs)?;
+        let is_container = v.is_instance_of::<PyDict>() || v.is_instance_of::<PyList>();
+        if !is_container || !before.is_some_and(|b| b.is(v)) {
+            return Ok(edit);
+        }
+        let changed = saved.changed_attributes(v)?.into_iter();
+        let set = |(name, value): (Bound<'_, PyAny>, Option<Bound<'_, PyAny>>)| {
+            Ok((name.unbind(), value.map(|value| outputs.flatten(&value)).transpose()?))
+        };
+        let attributes = changed.map(set).collect::<PyResult<Vec<_>>>()?;
+        Ok(if attributes.is_empty() { edit } else { Edit::Set(Box::new(edit), attributes) })
+    }
+
+    fn of_contents(
         v: &Bound<'_, PyAny>,
         before: Option<&Bound<'_, PyAny>>,
         saved: &Snapshot,
@@ -475,6 +354,7 @@ impl Edit {
         let py = v.py();
         match self {
             Edit::Nothing | Edit::Become(_) => Ok(()),
+            Edit::Set(edit, _) => edit.fits(v),
             Edit::Update if v.is_instance_of::<PyArray>() || v.is_instance_of::<RandomState>() => Ok(()),
             Edit::Update => Err(moved(v, "an array")),
             Edit::Put(_) => Err(moved(v, "a container around it")),
@@ -560,6 +440,20 @@ impl Edit {
                 }
             }
             Edit::Become(template) => become_like(v, &arrays.fill(py, template)?)?,
+            Edit::Set(edit, attributes) => {
+                edit.apply(v, arrays)?;
+                let own = v.getattr(intern!(py, "__dict__"))?.cast_into::<PyDict>()?;
+                for (name, value) in attributes {
+                    match value {
+                        Some(value) => own.set_item(name, arrays.fill(py, value)?)?,
+                        None if own.contains(name)? => own.del_item(name)?,
+                        None => {}
+                    }
+                }
+                if tree::version(v).is_some() {
+                    v.call_method0(intern!(py, "_configuration_changed"))?;
+                }
+            }
         }
         Ok(())
     }
@@ -572,6 +466,13 @@ impl Edit {
             Edit::Entries { edits, gone, order } => {
                 edits.iter().try_for_each(|(k, e)| visit.call(k).and_then(|()| e.traverse(visit)))?;
                 gone.iter().chain(order.iter().flatten()).try_for_each(|k| visit.call(k))
+            }
+            Edit::Set(edit, attributes) => {
+                edit.traverse(visit)?;
+                attributes.iter().try_for_each(|(name, value)| {
+                    visit.call(name)?;
+                    value.as_ref().map_or(Ok(()), |value| value.traverse(visit))
+                })
             }
         }
     }

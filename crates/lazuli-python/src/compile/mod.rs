@@ -1,7 +1,7 @@
 //! `compile`: the compiled function as Python sees it, and the path of a call.
 //!
 //! Files by purpose: `identity` (which functions share a cache), `trace` (running a function on placeholders), `captures` (trees that a
-//! function reads and updates besides its arguments), `reach` (whether it can reach state beside those), `entry` (a traced call), `switches`, `verify`. The key is in [`crate::key`].
+//! function reads and updates besides its arguments), `snapshot` (what state was before), `guarded` (functions that may leave nothing in it), `reach` (whether it can reach state beside those), `entry` (a traced call), `switches`, `verify`. The key is in [`crate::key`].
 //!
 //! Invariants: no lock is held while the user's code runs; a cache that outlives the compiled object holds no object of the user's that
 //! could hold the function ([`Entry::is_plain`]).
@@ -9,8 +9,10 @@
 mod captures;
 mod entry;
 mod explain;
+pub(crate) mod guarded;
 mod identity;
 mod reach;
+mod snapshot;
 pub mod switches;
 pub(crate) mod trace;
 mod verify;
@@ -319,9 +321,26 @@ impl Compiled {
     fn __copy__(slf: Py<Self>) -> Py<Self> {
         slf
     }
-    /// As functions are: the same object.
-    fn __deepcopy__(slf: Py<Self>, _memo: &Bound<'_, PyAny>) -> Py<Self> {
-        slf
+    /// As what it compiles is: a function is the same object, a bound method that of the copy of its object, which captures what is copied with it.
+    fn __deepcopy__<'py>(slf: &Bound<'py, Self>, memo: &Bound<'py, PyDict>) -> PyResult<Bound<'py, PyAny>> {
+        let py = slf.py();
+        let this = slf.borrow();
+        let held = this.held()?;
+        let copy = py.import("copy")?.getattr("deepcopy")?;
+        let fun = copy.call1((&held.fun, memo))?.unbind();
+        if fun.is(&held.fun) {
+            return Ok(slf.clone().into_any());
+        }
+        // What it is part of may have led to it again.
+        if let Some(found) = memo.get_item(slf.as_ptr() as usize)? {
+            return Ok(found);
+        }
+        let captured = py.import("lazuli.core._transforms")?.getattr("_copy_captured")?;
+        let copied = |tree: &Py<PyAny>| PyResult::Ok(captured.call1((tree, memo))?.unbind());
+        let inputs = held.inputs.as_ref().map(copied).transpose()?;
+        let outputs = held.outputs.as_ref().map(copied).transpose()?;
+        let new = compile(fun.bind(py), inputs, outputs, Some(this.shapeless), this.traced_scalars, None)?;
+        Ok(Bound::new(py, new)?.into_any())
     }
     /// By name, as functions are pickled, if the name leads to this object; else by the function that it compiles.
     fn __reduce__<'py>(slf: &Bound<'py, Self>) -> PyResult<Bound<'py, PyAny>> {

@@ -2,7 +2,8 @@
 //!
 //! The answer "no" spares a trace the search for containers and their names (`lazuli/_reach.py`), which takes longer than tracing a small function. What is
 //! followed is what that search follows, and more; anything that is not known to be without state is an answer "maybe". Where all that is reached is
-//! functions and modules, the modules are found here, for transformations that ask at every call ([`states`]).
+//! functions and modules, the modules are found here, for transformations that ask at every call ([`states`]); with them plain lists and dicts, and variables
+//! that a function can assign.
 
 use super::Compiled;
 use crate::array::PyArray;
@@ -19,17 +20,27 @@ const MANY: usize = 256;
 /// The same, where modules are gone through.
 const MANY_OF_MODULES: usize = 4096;
 
+/// What of the user's a function can change.
+#[derive(Default)]
+pub struct States<'py> {
+    pub modules: Vec<Bound<'py, PyAny>>,
+    /// Plain lists and dicts.
+    pub containers: Vec<Bound<'py, PyAny>>,
+    /// Names of captured and global variables, and what holds each: a cell, the dict of the globals.
+    pub variables: Vec<(Bound<'py, PyAny>, Bound<'py, PyAny>)>,
+}
+
 /// What was found, each once.
 struct Walk<'py> {
     found: Vec<Bound<'py, PyAny>>,
     seen: HashSet<usize>,
     most: usize,
-    /// The modules among it, if these are gone through.
-    states: Option<Vec<Bound<'py, PyAny>>>,
+    /// The state among it, if modules are gone through.
+    states: Option<States<'py>>,
 }
 
 impl<'py> Walk<'py> {
-    fn new(fun: &Bound<'py, PyAny>, most: usize, states: Option<Vec<Bound<'py, PyAny>>>) -> Self {
+    fn new(fun: &Bound<'py, PyAny>, most: usize, states: Option<States<'py>>) -> Self {
         let mut walk = Walk { found: Vec::new(), seen: HashSet::new(), most, states };
         walk.add(fun.clone());
         walk
@@ -52,9 +63,9 @@ impl<'py> Walk<'py> {
     }
 }
 
-/// The modules that `fun` reaches, if it is known that it reaches no other state.
-pub fn states<'py>(fun: &Bound<'py, PyAny>) -> PyResult<Option<Vec<Bound<'py, PyAny>>>> {
-    let mut walk = Walk::new(fun, MANY_OF_MODULES, Some(Vec::new()));
+/// The state that `fun` reaches, if it is known that it reaches no other.
+pub fn states<'py>(fun: &Bound<'py, PyAny>) -> PyResult<Option<States<'py>>> {
+    let mut walk = Walk::new(fun, MANY_OF_MODULES, Some(States::default()));
     Ok(if walk.run()? { walk.states } else { None })
 }
 
@@ -73,8 +84,16 @@ fn expand<'py>(value: &Bound<'py, PyAny>, walk: &mut Walk<'py>) -> PyResult<bool
     if walk.states.is_some() && expand_module(value, walk)? {
         return Ok(true);
     }
+    let is_function = class.is(type_of(py, &FUNCTION, "types", "FunctionType")?);
+    if let Some(states) = &mut walk.states {
+        if is_function {
+            add_variables(value, states)?;
+        } else if value.is_exact_instance_of::<PyList>() || value.is_exact_instance_of::<PyDict>() {
+            states.containers.push(value.clone());
+        }
+    }
     let mut add = |v: Bound<'py, PyAny>| walk.add(v);
-    if class.is(type_of(py, &FUNCTION, "types", "FunctionType")?) {
+    if is_function {
         let cells = value.getattr(intern!(py, "__closure__"))?;
         if let Ok(cells) = cells.cast::<PyTuple>() {
             // A cell that is not assigned yet has no contents.
@@ -83,8 +102,7 @@ fn expand<'py>(value: &Bound<'py, PyAny>, walk: &mut Walk<'py>) -> PyResult<bool
         add(value.getattr(intern!(py, "__defaults__"))?);
         add(value.getattr(intern!(py, "__kwdefaults__"))?);
         value.getattr(intern!(py, "__dict__"))?.cast_into::<PyDict>()?.iter().for_each(|(_, v)| add(v));
-        let module = value.getattr(intern!(py, "__module__"))?;
-        if module.cast::<PyString>().is_ok_and(|m| m.to_string_lossy().starts_with("lazuli.")) {
+        if is_own(value)? {
             return Ok(true);
         }
         let globals = value.getattr(intern!(py, "__globals__"))?.cast_into::<PyDict>()?;
@@ -154,8 +172,36 @@ fn expand_module<'py>(value: &Bound<'py, PyAny>, walk: &mut Walk<'py>) -> PyResu
     dict.iter().for_each(|(_, v)| walk.add(v));
     let attributes = value.getattr(intern!(py, "__dict__"))?.cast_into::<PyDict>()?;
     attributes.iter().for_each(|(_, v)| walk.add(v));
-    walk.states.iter_mut().for_each(|states| states.push(value.clone()));
+    walk.states.iter_mut().for_each(|states| states.modules.push(value.clone()));
     Ok(true)
+}
+
+/// Whether a function is Lazuli's own.
+fn is_own(function: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let module = function.getattr(intern!(function.py(), "__module__"))?;
+    Ok(module.cast::<PyString>().is_ok_and(|m| m.to_string_lossy().starts_with("lazuli.")))
+}
+
+/// The variables that a function shares with others: those that it captures, and global ones that its code names.
+fn add_variables<'py>(function: &Bound<'py, PyAny>, states: &mut States<'py>) -> PyResult<()> {
+    let py = function.py();
+    let code = function.getattr(intern!(py, "__code__"))?;
+    if let Ok(cells) = function.getattr(intern!(py, "__closure__"))?.cast::<PyTuple>() {
+        let names = code.getattr(intern!(py, "co_freevars"))?.cast_into::<PyTuple>()?;
+        states.variables.extend(names.iter().zip(cells.iter()));
+    }
+    if is_own(function)? {
+        return Ok(());
+    }
+    let globals = function.getattr(intern!(py, "__globals__"))?.cast_into::<PyDict>()?;
+    for name in &code.getattr(intern!(py, "co_names"))?.cast_into::<PyTuple>()? {
+        let value = globals.get_item(&name)?;
+        // Functions, classes and modules are no state.
+        if value.is_some_and(|v| !v.is_callable() && !v.is_instance_of::<PyModule>()) {
+            states.variables.push((name, globals.clone().into_any()));
+        }
+    }
+    Ok(())
 }
 
 /// The globals that a function's code names, and that of the functions in it.

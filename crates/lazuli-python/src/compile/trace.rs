@@ -3,8 +3,9 @@
 //! Arguments are rebuilt around placeholders; captured array objects stand for placeholders on this thread alone (see
 //! [`crate::frames`]). Whatever goes wrong, captured containers are as they were before and nothing is cached.
 
-use super::captures::{Captured, Replaced, Snapshot};
+use super::captures::Captured;
 use super::entry::{Entry, Outputs, Place, Source};
+use super::snapshot::{Before, Replaced, Snapshot};
 use super::{Arguments, Cache, Compiled, Held, Shapeless, reach};
 use crate::array::PyArray;
 use crate::custom;
@@ -260,12 +261,12 @@ fn arrays_in<'py>(v: &Bound<'py, PyAny>) -> PyResult<Vec<(Bound<'py, PyArray>, S
 /// State as it was before the function ran: captured trees, and modules and optimizers that the function can reach.
 pub(super) struct Watched {
     pub outputs: Snapshot,
-    inputs: Snapshot,
+    pub inputs: Snapshot,
     /// What the function reaches, or captures as inputs, besides the outputs.
-    reached: Snapshot,
-    fun: Py<PyAny>,
+    pub reached: Snapshot,
+    pub fun: Py<PyAny>,
     /// Finds names of what it changed; none if there are no containers.
-    names: Option<Py<PyAny>>,
+    pub names: Option<Py<PyAny>>,
 }
 
 /// What finds the state that a function can reach, and its names.
@@ -307,6 +308,10 @@ pub(super) fn reaches_traced(held: &Held, py: Python<'_>) -> PyResult<bool> {
 
 impl Watched {
     pub fn of(held: &Held, py: Python<'_>) -> PyResult<Watched> {
+        Watched::reaching(held, false, py)
+    }
+    /// `all`: what the function reaches besides modules and optimizers too, plain containers and variables.
+    pub fn reaching(held: &Held, all: bool, py: Python<'_>) -> PyResult<Watched> {
         let [mut outputs, mut inputs, mut reached] = std::array::from_fn(|_| Snapshot::default());
         if let Some(tree) = &held.outputs {
             outputs.add(tree.bind(py))?;
@@ -315,12 +320,18 @@ impl Watched {
             inputs.add(tree.bind(py))?;
         }
         let mut names = None;
-        if held.inputs.is_some() || reach::may_reach_state(held.fun.bind(py))? {
+        if all || held.inputs.is_some() || reach::may_reach_state(held.fun.bind(py))? {
             let search = search(py, &held.fun, &held.inputs)?;
-            for container in search.call_method0("containers")?.try_iter()? {
+            for container in search.call_method1("containers", (all,))?.try_iter()? {
                 let container = container?;
                 if !outputs.contains(&container) {
                     reached.add_one(&container)?;
+                }
+            }
+            if all {
+                for variable in search.call_method0("variables")?.try_iter()? {
+                    let (name, holder): (Bound<'_, PyAny>, Bound<'_, PyAny>) = variable?.extract()?;
+                    reached.add_variable(&name, &holder)?;
                 }
             }
             names = Some(search.unbind());
@@ -340,7 +351,7 @@ impl Watched {
         let changed: Vec<bool> = trace::depend(holes, &new)
             .into_iter()
             .enumerate()
-            .map(|(i, depends)| depends || replaced.get(i).is_none_or(|r| r.existed))
+            .map(|(i, depends)| depends || replaced.get(i).is_none_or(|r| r.before == Before::Something))
             .collect();
         let Some((what, remedy)) = self.name_of(&changed, replaced, outside)? else { return Ok(()) };
         Err(PyValueError::new_err(format!(
@@ -349,7 +360,7 @@ impl Watched {
     }
 
     /// What the function calls the first of what it `changed`, how many more there are, and how to capture that.
-    fn name_of(
+    pub fn name_of(
         &self,
         changed: &[bool],
         replaced: &[Replaced<'_>],
@@ -364,7 +375,7 @@ impl Watched {
                     // It finds what is there now.
                     self.restore(py)?;
                     let names = search(py, &self.fun, &None)?;
-                    names.call_method0("containers")?;
+                    names.call_method1("containers", (true,))?;
                     names
                 }
             };
@@ -381,49 +392,6 @@ impl Watched {
             };
             Ok(Some((what + &others, remedy)))
         })
-    }
-}
-
-/// State that a function of a choice may not replace, as whether it runs is not known, and that a function over a batch may not put points of it into.
-pub(crate) struct Guarded(Watched);
-
-impl Guarded {
-    pub fn of(fun: &Bound<'_, PyAny>) -> PyResult<Guarded> {
-        let held = Held { fun: fun.clone().unbind(), inputs: None, outputs: None };
-        let Some(states) = reach::states(fun)? else { return Watched::of(&held, fun.py()).map(Guarded) };
-        let [outputs, inputs, mut reached] = std::array::from_fn(|_| Snapshot::default());
-        states.iter().try_for_each(|state| reached.add(state))?;
-        Ok(Guarded(Watched { outputs, inputs, reached, fun: held.fun, names: None }))
-    }
-    /// Puts back state into which the function has put what depends on a point of a batch, which has no value, and names it in an error. Other
-    /// updates are side effects like any.
-    pub fn refuse_points(&self, py: Python<'_>, name: &str, points: &[Array], seen: &[Seen]) -> PyResult<()> {
-        let Guarded(watched) = self;
-        let replaced = watched.reached.replaced(py)?;
-        let new: Vec<Array> =
-            replaced.iter().map(|r| r.array.get().get()).chain(seen.iter().map(|s| s.now.clone())).collect();
-        let depends = trace::depend(points, &new);
-        for (seen, _) in seen.iter().zip(&depends[replaced.len()..]).filter(|(_, depends)| !**depends) {
-            PyArray::update(seen.object.bind(py), seen.now.clone());
-        }
-        let Some((what, _)) = watched.name_of(&depends, &replaced, seen)? else { return Ok(()) };
-        watched.restore(py)?;
-        Err(PyValueError::new_err(format!(
-            "[vmap] {what} is updated in '{name}' with what depends on a point of the batch, and there are many: return it, and put it together behind \
-             vmap. It was put back"
-        )))
-    }
-    /// Puts back what the function replaced; an error if that held arrays.
-    pub fn refuse(&self, py: Python<'_>, name: &str) -> PyResult<()> {
-        let Guarded(watched) = self;
-        let replaced = watched.reached.replaced(py)?;
-        let existed: Vec<bool> = replaced.iter().map(|r| r.existed).collect();
-        let Some((what, _)) = watched.name_of(&existed, &replaced, &[])? else { return Ok(()) };
-        watched.restore(py)?;
-        Err(PyValueError::new_err(format!(
-            "[cond] {what} is replaced in '{name}', which runs only if the predicate chooses it: return the new value from both functions, and assign it \
-             behind mx.cond. It was put back"
-        )))
     }
 }
 
