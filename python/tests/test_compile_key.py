@@ -443,11 +443,13 @@ class Configured(nn.Module):
         self.options = Options()
         self.space = types.SimpleNamespace(nested=Options())
         self.set, self.queue = {1}, collections.deque([1.0])
+        self.mask = np.array([1.0, 1.0])
+        self.space.rows = np.arange(4.0).reshape(2, 2).T
 
     def __call__(self, x):
         x = x * self.options.scale * self.options.parts[0] * self.space.nested.scale
         x = self.part(self.method(x * self.plain.scale * self.slots.scale * self.rows[0]))
-        return x * len(self.set) * self.queue[0]
+        return x * len(self.set) * self.queue[0] * float(self.mask.sum()) + float(self.space.rows[0, 1])
 
 
 CHANGES = {
@@ -462,6 +464,8 @@ CHANGES = {
     "the object of a method": lambda m: setattr(m.method.__self__, "scale", 7.0),
     "an object in a partial": lambda m: setattr(m.part.args[0], "scale", 8.0),
     "another object": lambda m: setattr(m, "plain", Plain(9.0)),
+    "a numpy array": lambda m: m.mask.__setitem__(0, 3.0),
+    "a numpy array in a namespace": lambda m: m.space.rows.__setitem__((0, 1), -1.0),
     "an object of itself": lambda m: setattr(m.space, "me", m.space),
 }
 

@@ -12,7 +12,8 @@ Invariants:
   first version, and to the trace made for it.
 - Values compare by type and bits (``1``, ``1.0`` and ``True`` differ, ``0.0`` and ``-0.0`` too),
   containers, records (dataclasses, namespaces) and objects of the user's own classes by what is in
-  them, partial applications and bound methods by what they are made of. Anything else compares
+  them, partial applications and bound methods by what they are made of, arrays of numpy by their
+  elements (of many, by a hash of them). Anything else compares
   by identity: functions, arrays, objects of other classes.
 - What can change without being assigned makes a module ``_loose``, or the state of an optimizer:
   ``compile`` has its version brought up to date at every call.
@@ -21,8 +22,9 @@ Invariants:
 For the reader of versions: modules and optimizer states are dictionaries of a subclass, and have
 ``_version`` in their ``__dict__``; dictionaries without one have nothing but their items.
 
-Absent: changes inside objects of classes that were installed (a tokenizer, a file), and beyond the
-first 1,024 values that objects of the user's hold: looking at all would take longer than the call.
+Absent: changes inside objects of classes that were installed (a tokenizer, a file), of elements of
+numpy arrays of more than a MiB, and beyond the first 1,024 values that objects of the user's hold:
+looking at all would take longer than the call.
 """
 
 from __future__ import annotations
@@ -31,6 +33,8 @@ import collections
 import dataclasses
 import enum
 import functools
+import hashlib
+import sys
 import threading
 import types
 import weakref
@@ -118,13 +122,23 @@ def _parts(value: Any) -> tuple[Any, dict[str, Any]] | None:
     return value if kind.__weakrefoffset__ else kind, parts
 
 
+#: The largest numpy array whose elements are looked at, in bytes.
+_ELEMENTS = 1 << 20
+
+
+def _is_elements(value: Any) -> bool:
+    """Whether ``value`` is an array of numpy's whose elements are looked at."""
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and type(value) is numpy.ndarray and value.nbytes <= _ELEMENTS and not value.dtype.hasobject
+
+
 def _can_change(value: Any) -> bool:
     """Whether what a value is can change without an assignment to the attribute."""
     if type(value) in (tuple, frozenset):
         return any(map(_can_change, value))
     if type(value) is types.MethodType:
         return _can_change(value.__self__)
-    return type(value) in (list, set, dict, collections.deque) or _parts(value) is not None
+    return type(value) in (list, set, dict, collections.deque) or _is_elements(value) or _parts(value) is not None
 
 
 _DEEP = 32
@@ -153,6 +167,8 @@ class _Look:
             return kind, value
         if kind in (float, complex):
             return kind, repr(value)  # tells -0.0 from 0.0, and NaN equals NaN
+        if _is_elements(value):
+            return kind, value.shape, value.dtype.str, hashlib.blake2b(value.tobytes(), digest_size=32).digest()
         if id(value) in self.met:
             return "again", self.met[id(value)][1]
         parts = _parts(value)
