@@ -182,6 +182,78 @@ def test_numbers_of_numpys_count_as_in_the_plain_function(dtype):
         check(lambda n, x: {"a": x + n}, (number, x))
 
 
+def shown_as_arrays(v):
+    """As :func:`shown`; a number is the array that it is for a traced function's caller."""
+    if isinstance(v, (list, tuple)):
+        return [shown_as_arrays(x) for x in v]
+    return shown(v if isinstance(v, mx.array) else mx.array(v))
+
+
+# Functions of an array and a number that give the same bits, of the same dtypes, whether the number is traced or not.
+WEAK = {
+    "beside an array": lambda x, k: (x * k, k * x, x - k, k - x, x / (k + 2), x == k, mx.add(x, k), mx.maximum(k, x)),
+    "chosen": lambda x, k: (mx.where(x == 0, x, k), mx.where(x == 0, k, 1), mx.full((2,), k), mx.array([k, 2]), mx.array([k, x[0]])),
+    "arithmetic": lambda x, k: (x * (k + 1), x * (1 - k), x - k * 2 * k, x + (-k), x * abs(k), x * (k / 3), x + (3 * k - k) // 2, x * (k % 2 + 1)),
+    "comparisons": lambda x, k: (x + (k > 1), mx.where(k < 1.1, x, -x), (k == 2) | (x == 1)),
+    "updates": lambda x, k: (lambda y: y.at[0].add(k))(x),
+    "in place": lambda x, k: x * step(k),
+    "functions": lambda x, k: (mx.exp(k), mx.multiply(k, k), mx.result_type(k, x) == x.dtype, k),
+    "gradients": lambda x, k: mx.grad(lambda z, k: mx.real(z * k).sum())(x * 1.5, k),
+    "batches": lambda x, k: (mx.vmap(lambda z: z * k)(x), mx.vmap(lambda z, k: z * k, in_axes=(0, None))(x, k)),
+    "branches": lambda x, k: (mx.cond(x[0] == 1, lambda z, k: z * k, lambda z, k: z - k, x, k), mx.checkpoint(lambda z, k: z * k)(x, k)),
+    "within another": lambda x, k: mx.compile(lambda z, k: (z * k, z - (k + 1)))(x, k),
+    "containers": lambda x, k: (lambda d: x * d["k"] + d["l"][0])({"k": k, "l": [k]}),
+}
+
+
+def step(k):
+    k += 1
+    k *= 2
+    return k
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", WEAK)
+def test_numbers_that_are_traced_count_as_in_the_plain_function(name, dtype):
+    f, x = WEAK[name], mx.array([1, 0, 3]).astype(getattr(mx, dtype))
+    compiled = mx.compile(f, traced_scalars=True)
+    for k in (2.5, 0.1, 3, 2, True, np.float64(1.1)):
+        try:
+            want = shown_as_arrays(f(x, k))
+        except (ValueError, TypeError) as e:  # of dtypes that the operations are not defined on, or that cannot hold the number, which then wraps
+            if "does not fit" not in str(e):
+                with pytest.raises(type(e)):
+                    compiled(x, k)
+            continue
+        assert shown_as_arrays(compiled(x, k)) == want, k
+
+
+def test_random_numbers_that_are_traced_give_the_bits_of_the_plain_function():
+    rng = np.random.default_rng(0)
+    for dtype in ("float16", "bfloat16", "float32", "float64", "complex64"):
+        x = mx.array(rng.normal(size=9)).astype(getattr(mx, dtype))
+        f = lambda x, k, n: (x * k, x * (1 - k), x / (k * n + 1), x - k / n * 0.3)
+        compiled = mx.compile(f, traced_scalars=True)
+        before = mx.compile_stats()["traces"]
+        for k, n in zip(rng.normal(size=50).tolist(), rng.integers(1, 1 << 20, size=50).tolist()):
+            assert shown(compiled(x, k, n)) == shown(f(x, k, n))
+        assert mx.compile_stats()["traces"] - before == 1
+
+
+def test_a_number_that_is_traced_is_no_array_of_its_dtype():
+    x = mx.array([1.0, 2.0], mx.float16)
+    f = mx.compile(lambda x, k: x * k, traced_scalars=True)
+    for k in (np.int64(2), np.int32(2), np.bool_(True)):
+        assert shown(f(x, k)) == shown(x * k)
+    for k, dtype in ((2.5, mx.float16), (mx.array(2.5), mx.float32), (mx.array(2.5, mx.float64), mx.float64), (np.float32(2.5), mx.float32), (2.5, mx.float16)):
+        assert f(x, k).dtype == dtype and f(x, k).tolist() == [2.5, 5.0]
+    assert type(f(2, 3)) is mx.array and f(2, 3).dtype == mx.int32 and f(2, 0.5).dtype == mx.float32
+    with mx.compile_mode("verify"):
+        assert f(x, 0.1).tolist() == (x * 0.1).tolist()
+    # What the function returns is an array for good.
+    assert (mx.compile(lambda k: k, traced_scalars=True)(2.5) * x).dtype == mx.float32
+
+
 def test_numbers_of_numpys_are_read_as_in_the_plain_function():
     x = mx.array([[1.0, 2.0], [3.0, 4.0]])
     check(lambda x, i: (mx.concatenate([x] * i), x[:i], x[i - 1], x.reshape(i, -1), x if i else -x, mx.zeros(i)), (x, np.int64(2)), (x, np.int32(1)), (x, np.uint8(2)))

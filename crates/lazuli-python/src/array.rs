@@ -6,7 +6,8 @@ use crate::dtype::PyDtype;
 use crate::errors::{read_detached, run};
 use crate::frames;
 use crate::indexing;
-use lazuli_core::{Array, DType, Dim, Kind, Scalar, ops, shapeless};
+use crate::scalars::{self, Number};
+use lazuli_core::{Array, DType, Dim, Kind, Operand, Scalar, ops, shapeless};
 use lazuli_ir::{Binary, Unary};
 use pyo3::basic::CompareOp;
 use pyo3::conversion::FromPyObjectOwned;
@@ -40,11 +41,18 @@ use std::sync::atomic::{AtomicU64, Ordering};
 #[pyclass(name = "array", module = "lazuli.core", frozen, weakref)]
 pub struct PyArray {
     /// What the object stands for now: an update in place (`x[0] = 1`) replaces it.
-    inner: Mutex<Array>,
+    inner: Mutex<Held>,
     /// When it was made, in frames.
     pub made: u64,
     /// Which of all updates in place was its last; 0 if it had none.
     updated: AtomicU64,
+}
+
+/// What an object holds: an array, or a number that a compiled function traces.
+#[derive(Debug, Clone)]
+pub enum Held {
+    Array(Array),
+    Number(Number),
 }
 
 /// Counts updates in place.
@@ -52,23 +60,62 @@ static UPDATES: AtomicU64 = AtomicU64::new(1);
 
 impl PyArray {
     pub fn new(a: Array) -> Self {
-        PyArray { inner: Mutex::new(a), made: frames::now(), updated: AtomicU64::new(0) }
+        PyArray::holding(Held::Array(a))
+    }
+    /// An object that stands for a number of the program.
+    pub fn number(n: Number) -> Self {
+        PyArray::holding(Held::Number(n))
+    }
+    fn holding(held: Held) -> Self {
+        PyArray { inner: Mutex::new(held), made: frames::now(), updated: AtomicU64::new(0) }
     }
     /// An object that counts as older than every frame.
     pub fn older(a: Array) -> Self {
-        PyArray { inner: Mutex::new(a), made: 0, updated: AtomicU64::new(0) }
+        PyArray { inner: Mutex::new(Held::Array(a)), made: 0, updated: AtomicU64::new(0) }
     }
     /// What the object stands for: while a function is traced, perhaps a placeholder.
     pub fn get(&self) -> Array {
+        match self.held() {
+            Held::Array(a) => a,
+            Held::Number(n) => n.array(None),
+        }
+    }
+    /// The same, with numbers told from arrays.
+    pub fn held(&self) -> Held {
         if let Some(shown) = frames::look(self) {
-            return shown;
+            return Held::Array(shown);
         }
         self.inner.lock().unwrap_or_else(|e| e.into_inner()).clone()
+    }
+    /// The number that it stands for, if it does.
+    pub fn as_number(&self) -> Option<Number> {
+        match self.held() {
+            Held::Array(_) => None,
+            Held::Number(n) => Some(n),
+        }
+    }
+    /// What it is beside an array.
+    pub fn operand(&self) -> Arg {
+        match self.held() {
+            Held::Array(a) => Arg::Array(a),
+            Held::Number(n) => Arg::Number(n),
+        }
     }
     /// Replaces what the object stands for: an update in place.
     pub fn update(slf: &Bound<'_, PyArray>, a: Array) {
         if let Some(a) = frames::update(slf, a) {
-            slf.get().set(a);
+            slf.get().set(Held::Array(a));
+        }
+    }
+    /// Replaces what the object stands for by what may be a number.
+    fn replace(slf: &Bound<'_, PyArray>, held: Held) {
+        match held {
+            Held::Array(a) => PyArray::update(slf, a),
+            Held::Number(n) => {
+                if frames::update(slf, n.array(None)).is_some() {
+                    slf.get().set(Held::Number(n));
+                }
+            }
         }
     }
     /// A number that is another after each update in place. While a function is traced and the object stands for something else, it is another
@@ -79,7 +126,7 @@ impl PyArray {
             None => self.updated.load(Ordering::Relaxed),
         }
     }
-    fn set(&self, a: Array) {
+    fn set(&self, a: Held) {
         self.updated.store(UPDATES.fetch_add(1, Ordering::Relaxed), Ordering::Relaxed);
         let old = std::mem::replace(&mut *self.inner.lock().unwrap_or_else(|e| e.into_inner()), a);
         drop(old);
@@ -114,9 +161,17 @@ fn operate<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = slf.py();
     let Ok(other) = other.extract::<Arg>() else { return Ok(py.NotImplemented().into_bound(py)) };
-    let a = slf.get().get();
-    let out = run(|| if swapped { ops::binary(op, &other, &a) } else { ops::binary(op, &a, &other) })?;
-    Ok(Bound::new(py, PyArray::new(out))?.into_any())
+    let a = slf.get().operand();
+    let out = if swapped { apply(op, &other, &a) } else { apply(op, &a, &other) }?;
+    Ok(Bound::new(py, PyArray::holding(out))?.into_any())
+}
+
+/// Of two numbers a number, where that is one whatever they are; else an array.
+fn apply(op: Binary, a: &Arg, b: &Arg) -> PyResult<Held> {
+    run(|| match scalars::binary(op, a, b) {
+        Some(number) => number.map(Held::Number),
+        None => ops::binary(op, a, b).map(Held::Array),
+    })
 }
 
 macro_rules! operators {
@@ -130,9 +185,7 @@ macro_rules! operators {
                 operate(slf, other, Binary::$op, true)
             }
             fn $in_place(slf: &Bound<'_, Self>, other: Arg) -> PyResult<()> {
-                let a = slf.get().get();
-                let out = run(|| ops::binary(Binary::$op, &a, &other))?;
-                PyArray::update(slf, out);
+                PyArray::replace(slf, apply(Binary::$op, &slf.get().operand(), &other)?);
                 Ok(())
             }
         )* }
@@ -322,9 +375,7 @@ impl PyArray {
         operate(slf, other, Binary::Power, true)
     }
     fn __ipow__(slf: &Bound<'_, Self>, other: Arg, _modulo: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-        let a = slf.get().get();
-        let out = run(|| ops::binary(Binary::Power, &a, &other))?;
-        PyArray::update(slf, out);
+        PyArray::replace(slf, apply(Binary::Power, &slf.get().operand(), &other)?);
         Ok(())
     }
     fn __matmul__(&self, other: convert::ArrayLike) -> PyResult<Self> {
@@ -342,15 +393,19 @@ impl PyArray {
         Ok(())
     }
     fn __neg__(&self) -> PyResult<Self> {
-        let a = self.get();
-        wrap(|| ops::negative(&a))
+        match self.as_number().and_then(|n| n.unary(Unary::Neg)) {
+            Some(number) => run(|| number).map(PyArray::number),
+            None => wrap(|| ops::negative(&self.get())),
+        }
     }
     fn __pos__(slf: Py<Self>) -> Py<Self> {
         slf
     }
     fn __abs__(&self) -> PyResult<Self> {
-        let a = self.get();
-        wrap(|| ops::abs(&a))
+        match self.as_number().and_then(|n| n.unary(Unary::Abs)) {
+            Some(number) => run(|| number).map(PyArray::number),
+            None => wrap(|| ops::abs(&self.get())),
+        }
     }
     fn __invert__(&self) -> PyResult<Self> {
         let a = self.get();
@@ -516,7 +571,7 @@ impl PyArray {
         let (shape, dtype, bytes) = state;
         let dtype = DType::ALL.into_iter().find(|d| d.name() == dtype);
         let dtype = dtype.ok_or_else(|| PyValueError::new_err("[array] the pickle names an unknown dtype"))?;
-        self.set(run(|| Array::try_from_bytes(&bytes, dtype, &shape))?);
+        self.set(Held::Array(run(|| Array::try_from_bytes(&bytes, dtype, &shape))?));
         Ok(())
     }
     /// What `pickle` calls to make the object before its state is set.

@@ -36,7 +36,7 @@ pub fn _cond<'py>(
     crate::location::locate();
     let predicate = predicate.0;
     let mut inputs = Vec::new();
-    let template = tree::flatten(operands.as_any(), &mut inputs)?;
+    let template = tree::flatten_arguments(operands.as_any(), &mut inputs)?;
     let call = |fun: &Bound<'py, PyAny>, arrays: &[Array]| {
         let arguments = template.fill(py, Kept::Classes, &mut arrays.iter().cloned())?;
         numbers_as_arrays(fun.call(arguments.cast_into::<PyTuple>()?, None)?)

@@ -4,6 +4,7 @@ use crate::array::PyArray;
 use crate::dim::PyDim;
 use crate::dtype::PyDtype;
 use crate::errors::run;
+use crate::scalars::Number;
 use half::{bf16, f16};
 use lazuli_core::{Array, DType, Dim, Extent, Operand, Scalar, Weak, ops};
 use pyo3::exceptions::{PyTypeError, PyValueError};
@@ -32,11 +33,14 @@ pub fn weak(v: &Bound<'_, PyAny>) -> PyResult<Option<Weak>> {
 }
 
 /// What an elementwise function takes: an array, a number, or something that converts to an array.
+#[derive(Debug)]
 pub enum Arg {
     Array(Array),
     Weak(Weak),
     /// An extent: a number that stays symbolic in a shapeless trace.
     Dim(Dim),
+    /// A number that a compiled function traces.
+    Number(Number),
 }
 
 impl Operand for Arg {
@@ -45,24 +49,25 @@ impl Operand for Arg {
             Arg::Array(a) => a.clone(),
             Arg::Weak(w) => w.array(beside),
             Arg::Dim(d) => d.array(beside),
+            Arg::Number(n) => n.array(beside),
         }
     }
     fn dtype(&self) -> Option<DType> {
         match self {
             Arg::Array(a) => Some(a.dtype()),
-            Arg::Weak(_) | Arg::Dim(_) => None,
+            Arg::Weak(_) | Arg::Dim(_) | Arg::Number(_) => None,
         }
     }
     fn weak(&self) -> Option<Weak> {
         match self {
-            Arg::Array(_) | Arg::Dim(_) => None,
+            Arg::Array(_) | Arg::Dim(_) | Arg::Number(_) => None,
             Arg::Weak(w) => Some(*w),
         }
     }
     fn check(&self, op: &str, beside: Option<DType>) -> lazuli_core::Result<()> {
         match self {
             Arg::Dim(d) => d.check(op, beside),
-            Arg::Array(_) | Arg::Weak(_) => Ok(()),
+            Arg::Array(_) | Arg::Weak(_) | Arg::Number(_) => Ok(()),
         }
     }
 }
@@ -71,16 +76,21 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Arg {
     type Error = PyErr;
     fn extract(v: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
         if let Ok(a) = v.cast::<PyArray>() {
-            return Ok(Arg::Array(a.get().get()));
+            return Ok(a.get().operand());
         }
         if let Ok(d) = v.cast::<PyDim>() {
             return Ok(Arg::Dim(d.get().0.clone()));
         }
-        match weak(&v)?.map_or_else(|| foreign_integer(&v), |w| Ok(Some(w)))? {
+        match literal(&v)? {
             Some(w) => Ok(Arg::Weak(w)),
             None => Ok(Arg::Array(to_array(&v, None)?)),
         }
     }
+}
+
+/// A number written in the program, Python's or numpy's.
+pub fn literal(v: &Bound<'_, PyAny>) -> PyResult<Option<Weak>> {
+    weak(v)?.map_or_else(|| foreign_integer(v), |w| Ok(Some(w)))
 }
 
 /// The integer that numpy's scalars are: beside an array they are numbers like Python's own.
@@ -215,10 +225,15 @@ fn from_sequence(v: &Bound<'_, PyAny>, dtype: Option<DType>) -> PyResult<Array> 
     gather(v, 0, &mut shape, &mut None, &mut items)?;
     let beside = items.iter().filter_map(|v| v.dtype()).reduce(DType::promote);
     let dtype = dtype.unwrap_or_else(|| {
-        let found = items.iter().map(|v| v.weak().map_or(DType::Bool, |w| w.dtype_beside(beside))).chain(beside);
+        let dtype_of = |v: &Arg| match v {
+            Arg::Weak(w) => w.dtype_beside(beside),
+            Arg::Number(n) => n.dtype_beside(beside),
+            Arg::Array(_) | Arg::Dim(_) => DType::Bool,
+        };
+        let found = items.iter().map(dtype_of).chain(beside);
         found.reduce(DType::promote).unwrap_or(DType::F32)
     });
-    if beside.is_some() {
+    if !items.iter().all(|v| matches!(v, Arg::Weak(_))) {
         return stack(&items, &shape, dtype);
     }
     let mut bytes = Vec::with_capacity(items.len() * dtype.itemsize());
@@ -284,7 +299,10 @@ fn gather(
         *leaves = Some(depth);
         items.push(match weak(&item)? {
             Some(w) => Arg::Weak(w),
-            None => Arg::Array(to_array(&item, None)?),
+            None => match item.cast::<PyArray>() {
+                Ok(a) => a.get().operand(),
+                Err(_) => Arg::Array(to_array(&item, None)?),
+            },
         });
     }
     Ok(())

@@ -38,7 +38,7 @@ pub fn _custom<'py>(
     let _nested = Nested::enter(fun)?;
     let name = name_of(fun);
     let mut inputs = Vec::new();
-    let template = tree::flatten(args.as_any(), &mut inputs)?;
+    let template = tree::flatten_arguments(args.as_any(), &mut inputs)?;
     let raised = Raised::new();
     let result: RefCell<Option<Template>> = Default::default();
     let updated: RefCell<Vec<Py<PyArray>>> = Default::default();
@@ -158,7 +158,7 @@ impl VmapRule {
         let new = VmapRule {
             name: name.to_owned(),
             rule: rule.clone().unbind(),
-            arguments: tree::flatten(args.as_any(), &mut Vec::new())?,
+            arguments: tree::flatten_arguments(args.as_any(), &mut Vec::new())?,
             is_alone: args.len() == 1,
             named: kwargs.keys().iter().map(|k| k.to_string()).collect(),
             results: OnceLock::new(),

@@ -6,12 +6,13 @@
 
 mod token;
 
-use crate::array::PyArray;
-use crate::convert::to_array;
+use crate::array::{Held, PyArray};
+use crate::convert::{literal, to_array};
 use crate::dtype::PyDtype;
 use crate::nodes::{self, Parts};
 use crate::objects::Objects;
 use crate::random::RandomState;
+use crate::scalars::Number;
 use crate::tree::{self, Level};
 use lazuli_core::cache;
 use lazuli_core::program::Arrays;
@@ -109,8 +110,11 @@ impl Call {
         if let Ok(dict) = v.cast::<PyDict>() {
             return self.dict(v, dict, path);
         }
-        if self.traced_scalars && !self.captured && is_number(v) {
-            return self.convert(v);
+        if self.traced_scalars && !self.captured && (is_number(v) || numpy_number(v)?.is_some()) {
+            return match literal(v)? {
+                Some(number) => self.convert(v, PyArray::number(Number::new(number))),
+                None => self.convert(v, PyArray::new(to_array(v, None)?)),
+            };
         }
         if self.constant(v)? {
             return Ok(());
@@ -142,7 +146,11 @@ impl Call {
             return Ok(());
         }
         if v.hasattr("__array__")? {
-            return if self.captured { Err(refused(v, path())?) } else { self.convert(v) };
+            return if self.captured {
+                Err(refused(v, path())?)
+            } else {
+                self.convert(v, PyArray::new(to_array(v, None)?))
+            };
         }
         // Numbers and texts of derived classes: by class, value and attributes.
         let value = if v.is_instance_of::<PyInt>() {
@@ -234,9 +242,11 @@ impl Call {
         let token = match self.objects.place(object) {
             Some(place) => Token::Same(place),
             None => {
-                let a = object.get().get();
-                // Not `shape()`: within a shapeless trace that would be a reading of numbers.
-                let token = Token::Array(a.dtype(), a.aval().shape.clone());
+                let (token, a) = match object.get().held() {
+                    Held::Number(n) => (Token::Number(n.default()), n.value),
+                    // Not `shape()`: within a shapeless trace that would be a reading of numbers.
+                    Held::Array(a) => (Token::Array(a.dtype(), a.aval().shape.clone()), a),
+                };
                 self.objects.push(object);
                 self.arrays.push(a);
                 token
@@ -257,12 +267,17 @@ impl Call {
     /// Where each array object stands first: `args[0]['w']`.
     pub fn paths(&self) -> Vec<String> {
         let paths = <Token as cache::Token>::paths(&self.tokens);
-        paths.into_iter().zip(&self.tokens).filter(|(_, t)| matches!(t, Token::Array(..))).map(|(p, _)| p).collect()
+        paths
+            .into_iter()
+            .zip(&self.tokens)
+            .filter(|(_, t)| matches!(t, Token::Array(..) | Token::Number(_)))
+            .map(|(p, _)| p)
+            .collect()
     }
 
     /// A leaf that is traced as the array made of it.
-    fn convert(&mut self, v: &Bound<'_, PyAny>) -> PyResult<()> {
-        let a = Bound::new(v.py(), PyArray::new(to_array(v, None)?))?;
+    fn convert(&mut self, v: &Bound<'_, PyAny>, array: PyArray) -> PyResult<()> {
+        let a = Bound::new(v.py(), array)?;
         // An object that occurs twice is two arrays: what one of them is updated to, the other is not.
         self.made.push((v.clone().unbind(), self.objects.len()));
         self.array(&a);

@@ -29,6 +29,7 @@ mod nodes;
 mod objects;
 mod ops;
 mod random;
+mod scalars;
 mod transforms;
 mod tree;
 

@@ -110,6 +110,7 @@ fn scalar(op: &str, v: &Arg, dtype: DType) -> PyResult<Scalar> {
         Arg::Weak(w) => run(|| w.checked_scalar(op, dtype)),
         Arg::Dim(d) => run(|| Weak::from(d.get()).checked_scalar(op, dtype)),
         Arg::Array(a) => run(|| ops::astype(a, dtype)?.try_item_scalar()),
+        Arg::Number(n) => run(|| n.array_of(dtype).try_item_scalar()),
     }
 }
 
@@ -146,6 +147,10 @@ fn result_type(arrays_and_dtypes: Vec<Bound<'_, PyAny>>) -> PyResult<PyDtype> {
                 }
                 Arg::Dim(d) => {
                     numbers.push(d.get().into());
+                    continue;
+                }
+                Arg::Number(n) => {
+                    numbers.push(n.kind());
                     continue;
                 }
             },

@@ -349,7 +349,7 @@ pub fn _vmap<'py>(
     let _nested = Nested::enter(fun)?;
     crate::location::locate();
     let mut inputs = Vec::new();
-    let template = tree::flatten(args.as_any(), &mut inputs)?;
+    let template = tree::flatten_arguments(args.as_any(), &mut inputs)?;
     let mut axes = Vec::new();
     axes_of(&template, "in_axes", in_axes, &mut axes)?;
     let raised = Raised::new();

@@ -251,6 +251,17 @@ pub fn flatten(v: &Bound<'_, PyAny>, arrays: &mut Vec<Array>) -> PyResult<Templa
     })
 }
 
+/// The same of arguments: numbers that are traced are passed on as they are, as other numbers are.
+pub fn flatten_arguments(v: &Bound<'_, PyAny>, arrays: &mut Vec<Array>) -> PyResult<Template> {
+    map_places(v, &mut |x| match x.cast::<PyArray>() {
+        Ok(array) if array.get().as_number().is_none() => {
+            arrays.push(array.get().get());
+            Ok(true)
+        }
+        _ => Ok(false),
+    })
+}
+
 /// Takes a tree apart, calling `see` with each array object.
 pub fn map_arrays<'py>(
     v: &Bound<'py, PyAny>,

@@ -110,7 +110,8 @@ impl Held {
 ///     outputs: a tree that the function updates. It is updated at each call.
 ///     shapeless: do not retrace when only shapes change. What the function read of its arguments' shapes is checked: where a
 ///         number or the outcome of a comparison differs, the call raises ``ShapeGuardError``, or with "auto" retraces.
-///     traced_scalars: pass Python numbers among the arguments as arrays, `x` as `mx.array(x)`: another number is no reason for another trace.
+///     traced_scalars: pass numbers among the arguments as arrays: another number is no reason for another trace. Beside an array such a number takes the
+///         array's dtype, and among numbers `+`, `-`, `*`, `/` and the like compute in float64 and int64, as Python does; functions of arrays take it for `mx.array(x)`.
 ///     cache_size: how many traces of the function are kept; what was used least recently goes. Default: 1,024.
 ///
 /// Raises:

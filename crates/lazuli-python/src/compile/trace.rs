@@ -14,6 +14,7 @@ use crate::frames::{self, Scope, Seen};
 use crate::key::{Call, Identities, Shapes, Token};
 use crate::location;
 use crate::nodes::{self, Parts};
+use crate::scalars::Number;
 use crate::transforms::{Nested, name_of};
 use crate::tree;
 use lazuli_core::program::Recorded;
@@ -428,7 +429,8 @@ impl<'a> Filler<'a> {
     ) -> Vec<usize> {
         let mut updated = Vec::new();
         for (place, wrapper) in self.wrappers.iter().enumerate() {
-            if let Some(now) = wrapper.as_ref().map(|w| w.get().get())
+            // The number of the caller's stays what it is.
+            if let Some(now) = wrapper.as_ref().filter(|_| !self.is_number(place)).map(|w| w.get().get())
                 && now.id() != self.arrays[place].id()
             {
                 updated.push(place);
@@ -444,10 +446,14 @@ impl<'a> Filler<'a> {
         }
         updated
     }
+    fn is_number(&self, place: usize) -> bool {
+        self.call.objects[place].get().as_number().is_some()
+    }
     /// Where what a function returned, or put into captured trees, comes from.
     pub fn sources(&self, places: &[Place], captured: &[usize]) -> Vec<Source> {
         let mut known: HashMap<usize, Source> = HashMap::new();
-        for (place, wrapper) in self.wrappers.iter().enumerate() {
+        // A number that is returned is an array for the caller.
+        for (place, wrapper) in self.wrappers.iter().enumerate().filter(|(place, _)| !self.is_number(*place)) {
             known.extend(wrapper.as_ref().map(|w| (w.as_ptr() as usize, Source::Object(place))));
         }
         for &place in captured {
@@ -489,7 +495,14 @@ impl<'a> Filler<'a> {
             let wrapper = match &self.wrappers[place] {
                 Some(w) => w.clone_ref(py),
                 None => {
-                    let w = Py::new(py, PyArray::new(self.arrays[place].clone()))?;
+                    let a = self.arrays[place].clone();
+                    let w = Py::new(
+                        py,
+                        match self.call.objects[place].get().as_number() {
+                            Some(n) => PyArray::number(Number::of(a, n.default())),
+                            None => PyArray::new(a),
+                        },
+                    )?;
                     self.wrappers[place] = Some(w.clone_ref(py));
                     w
                 }

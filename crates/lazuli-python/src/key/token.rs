@@ -35,6 +35,8 @@ pub enum Token {
     AnyArray(DType),
     /// An array of this rank, and per axis whether its extent is 0, 1 or more (shapeless).
     Ranked(DType, Box<[u8]>),
+    /// A number that is traced, of this dtype by itself.
+    Number(DType),
     /// Behind a shapeless key: a further trace for such arguments.
     Next,
     /// The array object that an earlier leaf is.
@@ -235,6 +237,7 @@ impl fmt::Display for Token {
             Token::OtherKey(_, k) => write!(f, "the key {k}"),
             Token::ObjectKey(at, k) => write!(f, "the key {k}, the object at {at:#x}"),
             Token::Array(d, s) => write!(f, "an array of shape {}, {d}", lazuli_ir::shape::show(s)),
+            Token::Number(d) => write!(f, "a traced number of {d}"),
             Token::AnyArray(d) => write!(f, "an array of {d}"),
             Token::Ranked(d, s) => write!(f, "an array of {d} with {} axes, extents {s:?} (2 is 2 or more)", s.len()),
             Token::Next => f.write_str("a further trace, because a guard of another does not hold"),
