@@ -161,7 +161,7 @@ PAIRS = [
     ("numpy arrays", (np.ones(2, np.float32),), (A,), True),
     ("numpy scalars", (np.float32(1),), (np.float32(2),), True),
     ("numpy scalars of float64", (A, np.float64(1)), (A, np.float64(1)), True),
-    ("other numpy scalars of float64", (A, np.float64(1)), (A, np.float64(2)), False),
+    ("other numpy scalars of float64", (A, np.float64(1)), (A, np.float64(2)), True),
     ("numpy integers", (A, np.int64(1)), (A, np.int64(1)), True),
     ("other numpy integers", (A, np.int64(1)), (A, np.int64(2)), False),
     ("numpy integers of two dtypes", (A, np.int64(1)), (A, np.int32(1)), False),
@@ -170,7 +170,7 @@ PAIRS = [
     ("a numpy integer and a number", (A, np.int64(1)), (A, 1), False),
     ("a numpy bool and a bool", (A, np.True_), (A, True), False),
     ("a float of numpy's and one of Python's", (A, np.float64(1)), (A, 1.0), False),
-    ("numpy's complex zeros by sign", (A, np.complex128(0)), (A, np.complex128(-0.0)), False),
+    ("numpy's complex zeros by sign", (A, np.complex128(0)), (A, np.complex128(-0.0)), True),
     ("a numpy scalar and a number", (A, np.float32(1)), (A, 1.0), False),
     ("a number of arguments", (A,), (A, B), False),
 ]

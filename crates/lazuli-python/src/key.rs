@@ -110,11 +110,8 @@ impl Call {
         if let Ok(dict) = v.cast::<PyDict>() {
             return self.dict(v, dict, path);
         }
-        if self.traced_scalars && !self.captured && (is_number(v) || numpy_number(v)?.is_some()) {
-            return match literal(v)? {
-                Some(number) => self.convert(v, PyArray::number(Number::new(number))),
-                None => self.convert(v, PyArray::new(to_array(v, None)?)),
-            };
+        if self.traced_scalars && !self.captured && is_number(v) {
+            return self.number(v);
         }
         if self.constant(v)? {
             return Ok(());
@@ -141,6 +138,10 @@ impl Call {
             return Ok(());
         }
         if let Some(value) = numpy_number(v)? {
+            // Integers do more than arithmetic (`[x] * n`), which an array in their place would do otherwise.
+            if !self.captured && matches!(value, Token::Float(_) | Token::Complex(..)) {
+                return self.number(v);
+            }
             self.class(v);
             self.tokens.push(value);
             return Ok(());
@@ -282,6 +283,15 @@ impl Call {
         self.made.push((v.clone().unbind(), self.objects.len()));
         self.array(&a);
         Ok(())
+    }
+
+    /// A number that is traced.
+    fn number(&mut self, v: &Bound<'_, PyAny>) -> PyResult<()> {
+        let array = match literal(v)? {
+            Some(number) => PyArray::number(Number::new(number)),
+            None => PyArray::new(to_array(v, None)?),
+        };
+        self.convert(v, array)
     }
 
     /// Entries in the order in which the function meets them, which may decide what it does.

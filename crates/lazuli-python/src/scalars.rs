@@ -1,4 +1,4 @@
-//! Numbers of the program that a compiled function traces: `traced_scalars=True`.
+//! Numbers of the program that a compiled function traces: `float64` and `complex128` of numpy, and with `traced_scalars=True` all.
 //!
 //! Beside an array such a number takes the array's dtype, and by themselves numbers do Python's arithmetic: in float64 and int64. What functions
 //! of arrays are given, and what is looked at as an array, is an array of the default dtype of its kind. Absent: powers of integers, whose type
