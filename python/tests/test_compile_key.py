@@ -542,6 +542,10 @@ def test_numbers_can_be_traced():
     assert mx.array_equal(compiled(A, 7, True), A * 7)
     assert traced(lambda: compiled(A, 2.5, True)) == 1  # an int is another dtype than a float
     assert mx.array_equal(compiled(A, 2.5, True), A * 2.5)
+    # numpy's too, which are constants otherwise.
+    assert mx.array_equal(compiled(A, np.int64(2), np.True_), A * 2)
+    assert traced(lambda: [compiled(A, np.int64(n), np.bool_(n > 3)) for n in range(6)]) == 0
+    assert mx.array_equal(compiled(A, np.int64(7), np.True_), A * 7)
 
 
 def test_the_least_recently_used_trace_goes():

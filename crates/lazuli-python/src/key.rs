@@ -138,8 +138,8 @@ impl Call {
             return Ok(());
         }
         if let Some(value) = numpy_number(v)? {
-            // Integers do more than arithmetic (`[x] * n`), which an array in their place would do otherwise.
-            if !self.captured && matches!(value, Token::Float(_) | Token::Complex(..)) {
+            // Integers do more than arithmetic (`[x] * n`), which an array in their place would do otherwise: they are traced where that is asked for.
+            if !self.captured && (self.traced_scalars || matches!(value, Token::Float(_) | Token::Complex(..))) {
                 return self.number(v);
             }
             self.class(v);

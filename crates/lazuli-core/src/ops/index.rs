@@ -301,7 +301,7 @@ fn result_extents(a: &Array, plan: &Plan) -> Result<Vec<Extent>> {
     let mut kept: Vec<Extent> = Vec::new();
     for (i, taken) in plan.axes.iter().enumerate() {
         match taken {
-            Taken::Bound(FULL) => kept.push(a.dims()[i].clone().into()),
+            Taken::Bound(FULL) => kept.push(a.dim(i as isize).into()),
             Taken::Bound(b) => kept.push(b.resolve(a.extent(i)).1.into()),
             Taken::One(_) | Taken::Array(_) => {}
         }
