@@ -16,10 +16,11 @@ pub(crate) use again::Arrangement;
 use donations::donations;
 use lazuli_ir::Aval;
 use lazuli_kernel::{
-    Arg, Branch, DType, HostArg, Inst, LibraryCall, Nest, Pass, Plan, Role, Scatter, Slot, Step, small,
+    Arg, Binding, Branch, DType, HostArg, Inst, LibraryCall, Nest, Pass, Plan, Role, Scatter, Slot, Step, small,
 };
 use lives::{Lives, Piece};
 use smallvec::SmallVec;
+use std::sync::Arc;
 
 /// Where the buffers of a program are.
 #[derive(Debug, Clone, Default)]
@@ -35,7 +36,7 @@ pub(crate) struct Assignment {
     /// Of each input, whether its bytes are of any use.
     needed: Vec<bool>,
     /// Outputs and inputs whose memory they may take over.
-    donations: Vec<(u32, u32)>,
+    donations: Arc<[(u32, u32)]>,
 }
 
 /// What an assignment takes for granted besides which steps touch which buffers.
@@ -118,8 +119,8 @@ pub(crate) fn assign(program: &Program, inputs: usize) -> (Assignment, Terms) {
     let (slots, arena) = lives.place(buffers, &shared, &outputs_of, inputs, &mut terms);
     // A call of the host may fail when part of the plan is done: nothing may be lost then.
     let donations = match work.iter().any(Work::has_effects) {
-        true => Vec::new(),
-        false => donations(&touched, &slots, buffers, &written, &returned, &mut terms),
+        true => Arc::default(),
+        false => donations(&touched, &slots, buffers, &written, &returned, &mut terms).into(),
     };
     // An input that no step reads (its extents alone were asked for) needs no bytes.
     let mut needed = returned;
@@ -304,6 +305,14 @@ impl Owners {
     }
 }
 
+/// In one allocation, if there is one.
+fn shared(bindings: SmallVec<[Binding; 1]>) -> Arc<[Binding]> {
+    match bindings.into_inner() {
+        Ok(one) => Arc::new(one),
+        Err(more) => more.into_vec().into(),
+    }
+}
+
 /// A step whose buffers are there.
 fn step(work: Work, slots: &[Slot]) -> Step {
     let place = |arg: &mut Arg| arg.slot = slots[BufferId::of(arg).0 as usize];
@@ -320,7 +329,7 @@ fn step(work: Work, slots: &[Slot]) -> Step {
     match work {
         Work::Launch(Launch { kernel, mut bindings }) => {
             bindings.iter_mut().flat_map(|binding| &mut binding.args).for_each(place);
-            Step::Launch { kernel, bindings }
+            Step::Launch { kernel, bindings: shared(bindings) }
         }
         Work::Call { mut call, epilogue } => {
             let (inputs, output): (SmallVec<[&mut Arg; 2]>, _) = match &mut *call {
@@ -336,7 +345,7 @@ fn step(work: Work, slots: &[Slot]) -> Step {
                 Some(launch) => {
                     let Pass { kernel, binding } = pass(*launch, BufferId::of(output));
                     output.slot = Slot::Result;
-                    Step::Product { call, kernel, binding: Box::new(binding) }
+                    Step::Product { call, kernel, binding: Arc::new(binding) }
                 }
             }
         }

@@ -76,7 +76,7 @@ pub fn compile_first(graph: &Graph, inputs: &[Layout], options: &Options) -> Res
 pub(crate) fn compile_branch(graph: &Graph, inputs: &[Layout], options: &Options) -> Result<Compiled> {
     let (mut compiled, _) = stages(graph, inputs, options, Mode::Branch, &mut |_| {})?;
     // The inputs are others' too.
-    compiled.plan.donations.clear();
+    compiled.plan.donations = Arc::default();
     Ok(compiled)
 }
 

@@ -105,7 +105,7 @@ fn follow(what: &str, graph: &Graph, rng: &mut Rng) {
 
 /// The text of a plan without offsets in the arena and its size, and without what may be donated, as sizes may be equal by chance.
 fn unplaced(plan: &Plan) -> String {
-    let plan = Plan { arena: 0, donations: Vec::new(), ..plan.clone() }.to_string();
+    let plan = Plan { arena: 0, donations: Arc::default(), ..plan.clone() }.to_string();
     let mut parts = plan.split("temp[");
     let first = parts.next().unwrap_or_default().to_string();
     parts.fold(first, |text, part| {

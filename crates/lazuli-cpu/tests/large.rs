@@ -136,9 +136,9 @@ fn check_updates(op: &str, masked: bool, table: usize, [runs, n]: [usize; 2]) {
     let position = |_| (rng.below(table + 2 * n) as i32 - n as i32) / 3 * 3;
     let positions: Vec<u8> = (0..runs).map(position).flat_map(i32::to_le_bytes).collect();
     let inputs = [positions, random(runs * n, DType::F32), random(table, DType::F32)];
-    for (steps, donations) in [(apart, vec![]), (vec![onwards.clone()], vec![]), (vec![onwards], vec![(0, 2)])] {
+    for (steps, donations) in [(apart, &[][..]), (vec![onwards.clone()], &[]), (vec![onwards], &[(0, 2)])] {
         let sizes = (vec![4 * runs, 4 * runs * n, 4 * table], vec![4 * table]);
-        let plan = Plan { inputs: sizes.0, outputs: sizes.1, steps, donations, ..Plan::default() };
+        let plan = Plan { inputs: sizes.0, outputs: sizes.1, steps, donations: donations.into(), ..Plan::default() };
         for cpu in backends() {
             check_backends(&Interpreter::default(), &cpu, &plan, &inputs).unwrap();
         }

@@ -1,7 +1,8 @@
 //! A plan: what a backend is asked to run, with every shape known.
 //!
 //! A plan has slots (its inputs, its outputs, and temporaries placed in one arena) and steps in the order of
-//! execution. The arrays of a step are [`Arg`]s: slot, dtype's elements, offset and strides.
+//! execution. The arrays of a step are [`Arg`]s: slot, dtype's elements, offset and strides. What kernels run on is shared by plans that have it in common, as those of one program for
+//! several shapes have.
 
 use crate::backend::Buffer;
 use crate::dtype::DType;
@@ -44,13 +45,13 @@ pub struct Arg {
 #[derive(Debug, Clone)]
 pub enum Step {
     /// Runs a kernel once for each binding. Bindings are independent: a backend may run them in any order, or side by side.
-    Launch { kernel: Arc<Kernel>, bindings: SmallVec<[Binding; 1]> },
+    Launch { kernel: Arc<Kernel>, bindings: Arc<[Binding]> },
     /// Runs a library routine.
     Call(Box<LibraryCall>),
     /// A [`LibraryCall::Matmul`] whose result, in [`Slot::Result`], goes through a map on its way to memory, while it is hot: the *epilogue*. The map's loop
     /// axes are those of the result, batch axes first, without those of extent 1; it loads the result at its own points. The outcome is that of the call
     /// followed by the launch.
-    Product { call: Box<LibraryCall>, kernel: Arc<Kernel>, binding: Box<Binding> },
+    Product { call: Box<LibraryCall>, kernel: Arc<Kernel>, binding: Arc<Binding> },
     /// A scatter whose outcome goes through a map on its way to memory.
     Scatter(Box<Scatter>),
     /// Copies `nbytes` from the start of one slot to another.
@@ -140,7 +141,7 @@ pub struct Binding {
 impl Step {
     /// A kernel that runs once.
     pub fn launch(kernel: Arc<Kernel>, binding: Binding) -> Step {
-        Step::Launch { kernel, bindings: [binding].into_iter().collect() }
+        Step::Launch { kernel, bindings: Arc::new([binding]) }
     }
 }
 
@@ -194,7 +195,7 @@ pub struct Plan {
     /// at most, and each output takes over the first it can ([`Plan::taken`]). Sizes agree and each
     /// step that writes the output is a launch, or an epilogue, that reads the input only in the binding and at the point that writes, and no later step reads
     /// the input.
-    pub donations: Vec<(u32, u32)>,
+    pub donations: Arc<[(u32, u32)]>,
 }
 
 impl Plan {
@@ -234,7 +235,7 @@ impl Plan {
         let mut seen: HashMap<usize, usize> = HashMap::with_capacity(inputs.len());
         inputs.iter().for_each(|b| *seen.entry(b.id()).or_default() += 1);
         let mut free = donate.to_vec();
-        for &(output, input) in &self.donations {
+        for &(output, input) in &*self.donations {
             let (o, i) = (output as usize, input as usize);
             let Some(buffer) = inputs.get(i).filter(|_| of[o].is_none() && free.get(i) == Some(&true)) else {
                 continue;

@@ -238,7 +238,7 @@ impl Display for Step {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
         match self {
             Step::Launch { kernel, bindings } => {
-                for binding in bindings {
+                for binding in &**bindings {
                     writeln!(f, "launch {binding}")?;
                 }
                 write!(f, "{kernel}")
@@ -306,7 +306,7 @@ impl Display for Plan {
                 writeln!(f, "  {line}")?;
             }
         }
-        for (output, input) in &self.donations {
+        for (output, input) in &*self.donations {
             writeln!(f, "  donate output{output} <- input{input}")?;
         }
         f.write_str("}")
@@ -348,7 +348,7 @@ mod tests {
                     output: arg(Slot::Output(0), 0, &[2, 1], 4),
                 })),
             ],
-            donations: vec![(0, 0)],
+            donations: [(0, 0)].into(),
         };
         let want = "\
 plan inputs (16, 24) outputs (16) arena 128 bytes {

@@ -104,7 +104,7 @@ fn run_step(step: &Step, slots: &mut Slots, tally: &Arc<Tally>) -> Result<()> {
     match step {
         Step::Branch(branch) => run_branch(branch, slots, tally)?,
         Step::Launch { kernel, bindings } => {
-            for Binding { extents, args, params } in bindings {
+            for Binding { extents, args, params } in &**bindings {
                 nest::launch(kernel, extents, args, params, slots);
             }
         }

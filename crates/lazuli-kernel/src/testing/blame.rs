@@ -37,12 +37,12 @@ pub(super) fn blame(judge: &dyn Backend, other: &dyn Backend, plan: &Plan, input
 
 /// The plan up to its first launch, which only stores one value of the body to a new last output.
 fn probe(plan: &Plan, value: Value) -> Plan {
-    let mut plan = Plan { donations: Vec::new(), ..plan.clone() };
+    let mut plan = Plan { donations: Arc::default(), ..plan.clone() };
     let launch = plan.steps.iter().position(|step| matches!(step, Step::Launch { .. }));
     plan.steps.truncate(launch.map_or(0, |at| at + 1));
     let Some(Step::Launch { kernel, bindings }) = plan.steps.last_mut() else { return plan };
-    bindings.truncate(1);
-    let Binding { extents, args, .. } = &mut bindings[0];
+    let mut binding = bindings[0].clone();
+    let Binding { extents, args, .. } = &mut binding;
     let old = kernel.clone();
     let last = extents.len().saturating_sub(1);
     let inner = |arg: &Arg| match arg.strides.get(last) {
@@ -85,6 +85,7 @@ fn probe(plan: &Plan, value: Value) -> Plan {
         _ => Nest::Map { stores },
     };
     *kernel = Arc::new(Kernel { rank, vector_axis: last as u32, params, operands, body, nest });
+    *bindings = Arc::new([binding]);
     plan
 }
 

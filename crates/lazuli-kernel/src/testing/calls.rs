@@ -118,7 +118,7 @@ fn with_epilogue(mut call: LibraryCall, rng: &mut Rng, plan: &mut Plan, inputs: 
         stores.push(Store { operand: operand(&mut e, Role::Out, slot, 0, row.clone()), value });
     }
     if whole && nbytes > 0 {
-        plan.donations.push((0, inputs.len() as u32 - 1));
+        plan.donations = [(0, inputs.len() as u32 - 1)].into();
     }
     let kernel = Kernel {
         rank: rank as u32,
@@ -129,5 +129,5 @@ fn with_epilogue(mut call: LibraryCall, rng: &mut Rng, plan: &mut Plan, inputs: 
         nest: Nest::Map { stores },
     };
     let binding = Binding { extents, args, params: vec![Scalar::from_f64(wide, 0.5)] };
-    Step::Product { call: Box::new(call), kernel: Arc::new(kernel), binding: Box::new(binding) }
+    Step::Product { call: Box::new(call), kernel: Arc::new(kernel), binding: Arc::new(binding) }
 }

@@ -169,7 +169,7 @@ impl<'a> Generator<'a> {
         if taken || broadcast || !dense || self.extents.contains(&0) {
             return None;
         }
-        self.plan.donations.push((output, input));
+        self.plan.donations = self.plan.donations.iter().copied().chain([(output, input)]).collect();
         self.plan.outputs.push(self.plan.inputs[input as usize]);
         let operand = Operand { role: Role::Out, ..self.emit.operands[i] };
         Some(self.declare(operand, arg))
@@ -507,11 +507,10 @@ impl Case {
         let Plan { inputs, outputs, arena, steps, donations } = &self.plan;
         let (n, m, gap) = (inputs.len() as u32, outputs.len() as u32, arena.next_multiple_of(64));
         let mut plan = Plan { arena: gap * times, ..Plan::default() };
-        for k in 0..times as u32 {
-            plan.inputs.extend(inputs);
-            plan.outputs.extend(outputs);
-            plan.donations.extend(donations.iter().map(|&(o, i)| (o + k * m, i + k * n)));
-        }
+        plan.inputs = inputs.repeat(times);
+        plan.outputs = outputs.repeat(times);
+        let pairs = |k| donations.iter().map(move |&(o, i)| (o + k * m, i + k * n));
+        plan.donations = (0..times as u32).flat_map(pairs).collect();
         let moved = |slot: Slot, k: u32| match slot {
             Slot::Input(i) => Slot::Input(i + k * n),
             Slot::Output(o) => Slot::Output(o + k * m),

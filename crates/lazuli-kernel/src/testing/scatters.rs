@@ -80,7 +80,7 @@ pub fn random_scatter(seed: u64) -> Case {
     }
     let epilogue = map.pass(&extents, |stores| Nest::Map { stores });
     if let (true, [.., Slot::Input(n)]) = (points > 0, overwritten.as_slice()) {
-        case.plan.donations.push((0, *n));
+        case.plan.donations = [(0, *n)].into();
     }
     case.plan.steps.push(Step::Scatter(Box::new(Scatter { target, updates, epilogue })));
     case

@@ -310,7 +310,7 @@ impl Plan {
 
     /// Proves that outputs may take over inputs, by what all steps touch.
     fn verify_donations(&self, accesses: &Accesses) -> Result<()> {
-        for &(output, input) in &self.donations {
+        for &(output, input) in &*self.donations {
             let sizes = self.outputs.get(output as usize).zip(self.inputs.get(input as usize));
             let hindrance = match sizes {
                 None => Some("there is no such slot"),
