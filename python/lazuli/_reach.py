@@ -142,6 +142,14 @@ class Reach:
                 yield found.name(), found.value
 
 
+def name_in_arguments(args: tuple, kwargs: dict[str, Any] | None, container: Any, key: Any) -> str:
+    """The name of an item of a container among the arguments of a call."""
+    reach = Reach(None, None)
+    reach._note(args, "args", "it")
+    reach._note(kwargs or {}, "kwargs", "it")
+    return reach.name_of_item(container, key)[0]
+
+
 class _Captured:
     """What a compiled function within reach captures as ``outputs=``."""
 

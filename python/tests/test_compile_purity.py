@@ -1,6 +1,7 @@
 """What a traced function may not do, and what becomes of it if it does.
 
-Each message is checked for the function's name, the line and the remedy. What MLX 0.32.4 does instead is noted where it is unsound.
+Each message is checked for the function's name, the line and the remedy. What MLX 0.32.4 does instead is noted where it is unsound. What becomes of
+arguments is in ``test_compile_arguments.py``.
 """
 
 import collections
@@ -636,96 +637,7 @@ def test_a_function_that_raises_leaves_captured_state_and_cache_alone():
     assert [a.item() for a in state["n"]] == [3, 2] and state["flag"] == 2
 
 
-# ---- arguments that are updated in place -----------------------------------------------------------
-
-
-def test_arguments_are_updated_in_place_at_every_call():
-    # MLX loses the update.
-    @mx.compile
-    def here(x, y):
-        x[0] = 7.0
-        y += x
-        return x.sum()
-
-    for _ in range(3):
-        x, y = mx.array([1.0, 2.0]), mx.array([1.0, 1.0])
-        alias = x
-        assert here(x, y).item() == 9
-        same(alias, [7, 2])
-        same(y, [8, 3])
-
-
-def test_arguments_are_updated_in_place_within_other_functions_and_transformations():
-    @mx.compile
-    def inner(x):
-        x[0] = 3 * x[1]
-        return (x * x).sum()
-
-    def outer(x):
-        y = x * 2
-        return inner(y) + y[0], y
-
-    plain = inner.__wrapped__
-    for f in (outer, mx.compile(outer)):
-        for _ in range(2):
-            total, y = f(mx.array([1.0, 2.0]))
-            assert total.item() == 172
-            same(y, [12, 4])
-    for transform in (mx.grad, lambda f: mx.vmap(f, in_axes=1), lambda f: mx.grad(lambda x: mx.grad(f)(x * x).sum())):
-        x = lambda: mx.ones((2, 2)) if transform not in (mx.grad,) else mx.array([1.0, 2.0])
-        assert mx.array_equal(transform(inner)(x()), transform(plain)(x()))
-
-
-@pytest.mark.parametrize("update", [lambda x: x.__setitem__(0, 7.0), lambda x: x.__iadd__(1)])
-def test_an_update_of_a_numpy_array_in_place_is_refused(update):
-    # It would be an update of the array that the trace made of it, and lost.
-    def culprit(d):
-        update(d["w"])
-        return mx.array(d["w"])
-
-    given = {"w": np.array([1.0, 2.0], np.float32)}
-    with pytest.raises(ValueError, match=r"'culprit' updates args\[0\]\['w'\] in place.*ndarray.*mx.array"):
-        mx.compile(culprit)(given)
-    assert given["w"].tolist() == [1, 2]
-    # Numbers cannot be updated: the function gives its variable another.
-    same(mx.compile(lambda n: n.__iadd__(1))(np.float32(1)), 2)
-    same(mx.compile(lambda n: n.__iadd__(1), traced_scalars=True)(1), 2)
-
-
-def test_an_array_that_is_passed_twice_is_updated_once():
-    @mx.compile
-    def here(x, y):
-        x[0] = 7.0
-        return x + y
-
-    for _ in range(2):
-        x = mx.array([1.0, 2.0])
-        same(here(x, x), [14, 4])
-        same(x, [7, 2])
-
-
-def test_two_objects_of_one_array_are_two():
-    @mx.compile
-    def here(x, y):
-        x[0] = 7.0
-        return x + y
-
-    for _ in range(2):
-        x = mx.array([1.0, 2.0])
-        y = mx.array(x)
-        same(here(x, y), [8, 4])
-        same(y, [1, 2])
-
-
-def test_items_of_argument_containers_are_a_side_effect():
-    @mx.compile
-    def here(d):
-        d["w"] = d["w"] + 1
-        return d["w"]
-
-    d = {"w": mx.array(1.0)}
-    assert here(d).item() == 2
-    assert d["w"].item() == 1
+# ---- what is kept -------------------------------------------------------------------------------
 
 
 def test_what_a_trace_held_is_freed():

@@ -72,11 +72,12 @@ impl Compiled {
         for &place in &arguments.captured {
             frame.stand(call.objects[place].bind(py), holes[place].clone());
         }
+        let given = filler.modules(py)?;
         let before = held.outputs.as_ref().map(|o| arrays_in(o.bind(py))).transpose()?.unwrap_or_default();
         let is_output = |object: &Py<PyArray>| before.iter().any(|(o, _)| o.is(object));
 
         let kwargs = new_kwargs.as_ref().map(|k| k.cast::<PyDict>()).transpose()?;
-        let value = fun.call(new_args, kwargs)?;
+        let value = fun.call(&new_args, kwargs)?;
 
         let mut outputs = Outputs::default();
         let result = outputs.flatten(&value)?;
@@ -91,6 +92,7 @@ impl Compiled {
         if let Some(captured) = &mut captured {
             captured.add_dropped(&mut outputs, &|object| call.objects.iter().any(|o| o.is(object)));
         }
+        refuse_updates_of_copies(&name, &given, &outputs, &new_args, new_kwargs.as_ref())?;
         let outputs = outputs.arrays;
         refuse_updates_of_others(&name, call, &updated, py)?;
         let replaced = watched.reached.replaced(py)?;
@@ -210,6 +212,30 @@ fn refuse_updates_of_others(name: &str, call: &Call, updated: &[usize], py: Pyth
         }
     }
     Ok(())
+}
+
+/// The error of a module among the arguments whose arrays the function replaces: it works on a copy, of which the caller sees only what is returned.
+fn refuse_updates_of_copies(
+    name: &str,
+    given: &Snapshot,
+    outputs: &Outputs,
+    args: &Bound<'_, PyTuple>,
+    kwargs: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    let py = args.py();
+    let lost: Vec<Replaced<'_>> =
+        given.replaced(py)?.into_iter().filter(|r| !outputs.has(r.array.as_unbound())).collect();
+    let Some(first) = lost.first() else { return Ok(()) };
+    let find = py.import("lazuli._reach")?.getattr("name_in_arguments")?;
+    let what: String = find.call1((args, kwargs, &first.container, &first.key))?.extract()?;
+    let others = match lost.len() {
+        1 => String::new(),
+        n => format!(" (and {} more)", n - 1),
+    };
+    Err(PyValueError::new_err(format!(
+        "[compile] {what}{others} is updated in '{name}', which works on a copy of a module among its arguments: the update would be lost. Let the \
+         function reach the module through its closure, and add the module's state to inputs= and outputs=; or return the new arrays"
+    )))
 }
 
 /// The key of a new trace: the first that none has.
@@ -405,6 +431,8 @@ pub(super) struct Filler<'a> {
     wrappers: Vec<Option<Py<PyArray>>>,
     /// What stands for containers, by their addresses.
     containers: HashMap<usize, Py<PyAny>>,
+    /// Those of them that were built, in the order in which they were.
+    new: Vec<Py<PyAny>>,
     /// How many leaves of `call.made` and objects of `call.nodes` were met.
     made: usize,
     nodes: usize,
@@ -418,7 +446,7 @@ impl<'a> Filler<'a> {
         }
         let captured = arguments.captured_containers.iter().map(|&place| &call.containers[place]);
         let containers = captured.map(|c| (c.as_ptr() as usize, c.clone_ref(py))).collect();
-        Filler { call, arrays, wrappers, containers, made: 0, nodes: 0 }
+        Filler { call, arrays, wrappers, containers, new: Vec::new(), made: 0, nodes: 0 }
     }
     /// Arguments, and arrays of output captures that stand there no more, that were updated in place, by their places; their new arrays go to `outputs`.
     pub fn updated(
@@ -445,6 +473,17 @@ impl<'a> Filler<'a> {
             }
         }
         updated
+    }
+    /// The modules that stand for those of the caller's, as they are now.
+    pub fn modules(&self, py: Python<'_>) -> PyResult<Snapshot> {
+        let mut modules = Snapshot::default();
+        for new in &self.new {
+            let new = new.bind(py);
+            if tree::version(new).is_some() {
+                modules.add(new)?;
+            }
+        }
+        Ok(modules)
     }
     fn is_number(&self, place: usize) -> bool {
         self.call.objects[place].get().as_number().is_some()
@@ -548,7 +587,10 @@ impl<'a> Filler<'a> {
         } else {
             return Ok(v.clone());
         };
-        let one = self.containers.entry(v.as_ptr() as usize).or_insert_with(|| new.unbind());
+        let one = self.containers.entry(v.as_ptr() as usize).or_insert_with(|| {
+            self.new.push(new.clone().unbind());
+            new.unbind()
+        });
         Ok(one.clone_ref(py).into_bound(py))
     }
 }
