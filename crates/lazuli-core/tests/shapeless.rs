@@ -330,8 +330,8 @@ fn derivatives_are_bound_to_other_shapes() {
                 ops::concatenate(&[y.clone(), y.sin()], 1).unwrap().square().sum(())
             })(x)
         },
-        &[&[3, 4], &[8, 4]],
-        &[&[2, 4], &[8, 6]],
+        &[&[3, 4], &[8, 4], &[8, 6]],
+        &[&[2, 4]],
     );
     check(
         "the last of each",
@@ -352,16 +352,35 @@ fn derivatives_are_bound_to_other_shapes() {
         &[&[3, 4], &[8, 9], &[4, 4]],
         &[&[1, 4]],
     );
-    // They go by the extent of the axis that is cut, which is that of an input, or a number.
+    check(
+        "the first of each",
+        |x| grad(|x: &Array| (x.slice_axis(1, 0, 1) * x.slice_axis(1, 2, 4).exp()).sum(()))(x),
+        &[&[3, 6], &[8, 6], &[3, 9]],
+        &[&[3, 3], &[1, 6]],
+    );
     check(
         "equal parts",
         |x| {
             let parts = |x: &Array| ops::split(&x.tanh(), 3, 1).unwrap();
             grad(|x: &Array| parts(x).iter().fold(x.sum(()), |sum, part| sum + part.square().mean(())))(x)
         },
-        &[&[2, 6], &[5, 6]],
-        &[&[2, 9], &[1, 6]],
+        &[&[2, 6], &[5, 6], &[2, 9]],
+        &[&[1, 6], &[2, 3]],
     );
+    check(
+        "joined",
+        |x| {
+            let joined = |x: &Array| ops::concatenate(&[x.clone(), x.slice_axis(1, 0, 2), x.sin()], 1).unwrap();
+            let first = |x: &Array| grad(|x: &Array| joined(x).exp().sum(()))(x);
+            let again = |x: &Array| {
+                custom::checkpoint("f", std::slice::from_ref(x), |x| Ok(vec![joined(&x[0]).sin()])).unwrap().remove(0)
+            };
+            grad(|x: &Array| (first(x) * x).sum(()) + again(x).square().sum(()))(x)
+        },
+        &[&[2, 6], &[5, 6], &[2, 9]],
+        &[&[1, 6]],
+    );
+    // They go by the extent of the axis that is cut, which is that of an input, or a number.
     check(
         "rolled and tiled",
         |x| grad(|x: &Array| ops::tile(&(ops::roll(x, 2, 1).unwrap() * x), &[1, 2]).unwrap().exp().sum(()))(x),

@@ -38,7 +38,7 @@ impl Builder {
     pub fn for_any_shapes() -> Self {
         Self { extents: Some(Box::default()), ..Self::default() }
     }
-    /// One for the body of an equation of this one's graph, which holds for other shapes if this one's does. What it goes by is to be [told](Self::goes_by_those_of).
+    /// One for the body of an equation of this one's graph, which holds for other shapes if this one's does. It is to be finished [within](Self::finish_within) that.
     pub fn inner(&self) -> Self {
         Self { extents: self.extents.as_ref().map(|_| Box::default()), ..Self::default() }
     }
@@ -60,6 +60,12 @@ impl Builder {
             extents.alike(a, b);
         }
     }
+    /// Says that the extent that the equation of `out` states as number `index` is this one.
+    pub fn is_extent_of(&mut self, out: Atom, index: usize, of: Atom, axis: usize) {
+        if let (Some(extents), Some(out), Some(of)) = (&mut self.extents, out.var(), of.var()) {
+            extents.state((out, index), (of, axis));
+        }
+    }
     /// Says that what is built goes by the extents of these operands as numbers, as far as the primitive does that.
     pub fn goes_by_extents(&mut self, prim: &Prim, operands: &[Atom]) {
         let Some(extents) = &mut self.extents else { return };
@@ -68,18 +74,6 @@ impl Builder {
             let matters = |axis: &usize| avals[k].shape[*axis] > 1 && prim.goes_by_extent(&avals, k, *axis);
             (0..avals[k].rank()).filter(matters).for_each(|axis| extents.fix(v, axis));
         }
-    }
-    /// Says that what is built goes by what an [inner](Self::inner) builder's graph goes by, of which `there` are the operands that are `here`.
-    ///
-    /// # Errors
-    /// If an extent by which it goes is none of an operand's.
-    pub fn goes_by_those_of(&mut self, inner: &mut Builder, here: &[Atom], there: &[Atom]) -> Result<()> {
-        let (Some(extents), Some(within)) = (&mut self.extents, &mut inner.extents) else { return Ok(()) };
-        within.learn(&inner.graph);
-        for (k, axis) in within.take_fixed(&inner.graph, there)? {
-            here[k].var().into_iter().for_each(|v| extents.fix(v, axis));
-        }
-        Ok(())
     }
     pub fn input(&mut self, aval: Aval) -> Var {
         let v = self.graph.fresh(aval);
@@ -217,6 +211,27 @@ impl Builder {
             debug_assert!(extents.is_free(), "what a graph goes by was told to nobody");
         }
         self.graph
+    }
+    /// The graph of an [inner](Self::inner) builder. What it goes by, the graph goes by that is built `around` it, in which its operands `there` are `here`.
+    ///
+    /// # Errors
+    /// If an extent by which it goes is none of an operand's.
+    pub fn finish_within(
+        mut self,
+        around: &mut Builder,
+        here: &[Atom],
+        there: &[Atom],
+        outputs: Vec<Atom>,
+    ) -> Result<Graph> {
+        self.graph.outputs = outputs;
+        if let (Some(extents), Some(within)) = (&mut around.extents, &mut self.extents) {
+            within.close(&mut self.graph);
+            within.fix_stated(&mut self.graph);
+            for (k, axis) in within.take_fixed(&self.graph, there)? {
+                here[k].var().into_iter().for_each(|v| extents.fix(v, axis));
+            }
+        }
+        Ok(self.graph)
     }
     /// The graph, and what it goes by, if it is for any shapes.
     ///

@@ -9,6 +9,7 @@
 //! goes by another number says so ([`Primitive::goes_by_extent`](crate::Primitive::goes_by_extent)), and the extent is [fixed](AnyShapes::fixed).
 
 mod compare;
+mod define;
 
 use crate::aval::{Aval, Dim};
 use crate::elementwise::Binary;
@@ -165,6 +166,8 @@ pub(crate) struct Extents {
     learned: usize,
     alike: Vec<(Var, Var)>,
     fixed: Vec<(Var, usize)>,
+    /// Of what equations state of extents that are none of their outputs', by output and number, what they are those of.
+    stated: Stated,
 }
 
 /// Where an extent is found around the graph that looks for it.
@@ -183,6 +186,9 @@ impl Extents {
     pub fn fix(&mut self, v: Var, axis: usize) {
         self.fixed.push((v, axis));
     }
+    pub fn state(&mut self, what: (Var, usize), of: (Var, usize)) {
+        self.stated.insert(what, of);
+    }
     /// Looks at what was added since.
     pub fn learn(&mut self, graph: &Graph) {
         self.nodes.learn(&mut self.classes, graph, self.learned);
@@ -200,15 +206,30 @@ impl Extents {
     /// Finds the open numbers of a finished graph, as far as it can say what they are; the others stay open.
     pub fn close(&mut self, graph: &mut Graph) {
         self.learn(graph);
-        close(&mut self.classes, &self.nodes, graph, &mut |_, _| None);
+        close(&mut self.classes, &self.nodes, &self.stated, graph, &mut |_, _| None);
+    }
+    /// Fixes what is still open of extents that are none of outputs, as nobody around the graph can say what they are.
+    pub fn fix_stated(&mut self, graph: &mut Graph) {
+        let Extents { fixed, stated, .. } = self;
+        for e in graph.equations.iter_mut().filter(|e| has_open_dims(&e.prim)) {
+            let Some(&out) = e.outputs.first() else { continue };
+            let settled = e.prim.map_dims(&mut |i, dim| match (dim, stated.get(&(out, i))) {
+                (Dim::Open(n), Some(&of)) => {
+                    fixed.push(of);
+                    Dim::Known(n)
+                }
+                _ => dim,
+            });
+            e.prim = settled.unwrap_or_else(|| e.prim.clone());
+        }
     }
     /// Fixes what is still open, and states it as the number that it is; within bodies it stays open. [What is fixed](Self::take_fixed) altogether.
     pub fn settle(&mut self, graph: &mut Graph, of: &[Atom]) -> Result<Vec<(usize, usize)>> {
         for e in graph.equations.iter().filter(|e| has_open_dims(&e.prim)) {
             let Some(&out) = e.outputs.first() else { continue };
-            let first = first_stated(&e.prim, graph.shape_of(out).len());
+            let rank = graph.shape_of(out).len();
             let open = e.prim.dims().iter().enumerate().filter(|(_, dim)| matches!(dim, Dim::Open(_)));
-            self.fixed.extend(open.map(|(i, _)| (out, first + i)));
+            self.fixed.extend(open.map(|(i, _)| stated_at(&self.stated, &e.prim, (out, rank), i)));
         }
         // While they are open they follow from no number.
         let fixed = self.take_fixed(graph, of)?;
@@ -264,7 +285,7 @@ impl Extents {
     ///
     /// # Errors
     /// If rules go by a number that is that of an extent.
-    pub fn of_inputs(graph: &Graph) -> Result<AnyShapes> {
+    pub fn of_inputs(graph: &Graph) -> Result<(Extents, AnyShapes)> {
         let mut extents = Extents::default();
         extents.learn(graph);
         let mut graph = graph.clone();
@@ -311,7 +332,8 @@ impl Extents {
         graph.equations = equations;
         graph.outputs.iter_mut().for_each(|a| *a = name(&names, *a));
         extents.fixed = fixed;
-        Ok(AnyShapes { fixed: extents.take_fixed(&graph, &arguments)?, graph })
+        let fixed = extents.take_fixed(&graph, &arguments)?;
+        Ok((extents, AnyShapes { graph, fixed }))
     }
     /// The extents of these variables (their number, and the axis) by their class.
     fn classes_of(&mut self, graph: &Graph, of: &[Atom]) -> HashMap<u32, (usize, usize)> {
@@ -412,17 +434,21 @@ fn live(graph: &Graph) -> Vec<bool> {
     live
 }
 
-/// The first axis of an output of this rank of which a parameter states the extent.
-fn first_stated(prim: &Prim, rank: usize) -> usize {
-    match prim {
-        Prim::Unflatten(p) => p.axis,
-        _ => rank.saturating_sub(prim.dims().len()),
-    }
+/// Of what extents are that equations state, and that are none of their outputs'.
+type Stated = HashMap<(Var, usize), (Var, usize)>;
+
+/// The extent that a parameter states as number `i`, of an equation with an output of this rank.
+fn stated_at(stated: &Stated, prim: &Prim, (out, rank): (Var, usize), i: usize) -> (Var, usize) {
+    let of_output = || match prim {
+        Prim::Unflatten(p) => (out, p.axis + i),
+        _ => (out, rank.saturating_sub(prim.dims().len()) + i),
+    };
+    stated.get(&(out, i)).copied().unwrap_or_else(of_output)
 }
 
 /// Finds the open numbers of a graph: as extents of its inputs, of what is computed anyway, or of what is `outer`, which becomes an input. Returns these variables
 /// of the graph around it, in the order of the new inputs.
-fn close(classes: &mut Classes, nodes: &Nodes, graph: &mut Graph, outer: Outer) -> Vec<Var> {
+fn close(classes: &mut Classes, nodes: &Nodes, stated: &Stated, graph: &mut Graph, outer: Outer) -> Vec<Var> {
     let mut lifted: Vec<(Var, Var)> = Vec::new();
     if !has_open(graph) {
         return Vec::new();
@@ -456,12 +482,15 @@ fn close(classes: &mut Classes, nodes: &Nodes, graph: &mut Graph, outer: Outer) 
         };
         if let Some(&out) = e.outputs.first() {
             let Equation { prim, shapes, inputs, .. } = e;
-            let first = first_stated(prim, graph.shape_of(out).len());
+            let rank = graph.shape_of(out).len();
             let closed = prim.map_dims(&mut |i, dim| match dim {
-                Dim::Open(_) => match find(classes, graph, nodes.of(out, first + i)) {
-                    Some((v, axis)) => of(shapes, v, axis),
-                    None => dim,
-                },
+                Dim::Open(_) => {
+                    let (v, axis) = stated_at(stated, prim, (out, rank), i);
+                    match find(classes, graph, nodes.of(v, axis)) {
+                        Some((v, axis)) => of(shapes, v, axis),
+                        None => dim,
+                    }
+                }
                 dim => dim,
             });
             if let Some(closed) = closed {
@@ -473,7 +502,7 @@ fn close(classes: &mut Classes, nodes: &Nodes, graph: &mut Graph, outer: Outer) 
                 && has_open(&call.graph)
             {
                 let mut body = Graph::clone(&call.graph);
-                let more = close(classes, inner, &mut body, &mut |classes, root| {
+                let more = close(classes, inner, &Stated::new(), &mut body, &mut |classes, root| {
                     let (v, axis) = find(classes, graph, root)?;
                     Some(Found { v, axis, aval: graph.avals[v.0 as usize].clone() })
                 });

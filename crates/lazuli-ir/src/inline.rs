@@ -50,16 +50,10 @@ impl Graph {
     /// If some bodies hold for these shapes only, or the order of equations would be another.
     pub fn inline_rules_for_any_shapes(&self) -> Result<AnyShapes> {
         let (graph, _) = self.expanded(Expand::Lasting, Origin::Trace)?;
-        let AnyShapes { mut graph, fixed } = Extents::of_inputs(&graph)?;
+        let (mut extents, AnyShapes { mut graph, fixed }) = Extents::of_inputs(&graph)?;
+        let all = graph.equations.clone();
         graph.order_by(false);
-        let mut is_defined = vec![false; graph.avals.len()];
-        graph.inputs.iter().for_each(|v| is_defined[v.0 as usize] = true);
-        for e in &graph.equations {
-            if !e.shapes.iter().all(|v| is_defined[v.0 as usize]) {
-                return Err(undecided("an array is wanted for its extents alone"));
-            }
-            e.outputs.iter().for_each(|v| is_defined[v.0 as usize] = true);
-        }
+        extents.define(&mut graph, &all)?;
         Ok(AnyShapes { graph, fixed })
     }
 

@@ -172,7 +172,10 @@ impl<T: Param> Param for Option<T> {
 }
 
 /// `(1,0)`.
-impl<T: Param> Param for SmallVec<[T; 4]> {
+impl<T: Param, const N: usize> Param for SmallVec<[T; N]>
+where
+    [T; N]: smallvec::Array<Item = T>,
+{
     fn show(&self) -> String {
         format!("({})", self.iter().map(Param::show).collect::<Vec<_>>().join(","))
     }

@@ -90,6 +90,8 @@ pub struct TransposeCx<'a> {
     pub inputs: &'a [Option<Atom>],
     /// Of every operand, linear or not.
     pub avals: &'a [Aval],
+    /// The operands themselves, in a graph that is built [for any shapes](Builder::for_any_shapes): what their extents are, [others](Builder::is_extent_of) may be said to be.
+    pub operands: &'a [Atom],
     pub shapes: &'a [Var],
 }
 
@@ -214,9 +216,9 @@ pub trait Primitive: Clone + fmt::Debug + Eq + std::hash::Hash {
         unreachable!("{} is not lowered to a scatter", self.name())
     }
 
-    /// For views: where the output's elements lie in memory if the input's lie as `input` says; `None` if that can't be said by strides (a copy is
-    /// needed). For [`Lowering::Update`]: where the updated part of the target lies.
-    fn layout(&self, _input: &Layout, _output: &[usize]) -> Option<Layout> {
+    /// For views: where the output's elements lie in memory if the input's lie as `input` says, given the shape operands; `None` if that can't be said by strides (a
+    /// copy is needed). For [`Lowering::Update`]: where the updated part of the target lies.
+    fn layout(&self, _input: &Layout, _output: &[usize], _shapes: &[&Aval]) -> Option<Layout> {
         None
     }
 
@@ -293,8 +295,8 @@ macro_rules! prims {
             pub fn scatter(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> ScatterPoint {
                 match self { $(Prim::$name(p) => p.scatter(cx, at)),* }
             }
-            pub fn layout(&self, input: &Layout, output: &[usize]) -> Option<Layout> {
-                match self { $(Prim::$name(p) => p.layout(input, output)),* }
+            pub fn layout(&self, input: &Layout, output: &[usize], shapes: &[&Aval]) -> Option<Layout> {
+                match self { $(Prim::$name(p) => p.layout(input, output, shapes)),* }
             }
             pub fn host_call(&self) -> Arc<dyn HostCall> { match self { $(Prim::$name(p) => p.host_call()),* } }
             pub fn effect(&self) -> Effect { match self { $(Prim::$name(p) => p.effect()),* } }
@@ -304,8 +306,8 @@ macro_rules! prims {
 }
 
 prims! {
-    Unary, Binary, Ternary, Cast, Bitcast, Broadcast, ExpandDims, Squeeze, Transpose, Reshape, Flatten, Unflatten, Slice, SliceUpdate, Pad,
-    Concatenate, Gather, Scatter, GatherAxis, ScatterAxis, Reduce, ArgReduce, Cumulative, Sort, ArgSort, Matmul, Iota, NumberOfElements,
+    Unary, Binary, Ternary, Cast, Bitcast, Broadcast, ExpandDims, Squeeze, Transpose, Reshape, Flatten, Unflatten, Slice, Unslice, SliceUpdate, Pad,
+    Concatenate, Part, Gather, Scatter, GatherAxis, ScatterAxis, Reduce, ArgReduce, Cumulative, Sort, ArgSort, Matmul, Iota, NumberOfElements,
     RandomBits, DebugPrint, Call, Cond,
 }
 
@@ -368,6 +370,8 @@ impl Prim {
             Prim::Unflatten(p) => Unflatten { shape: of(&p.shape), ..p.clone() }.into(),
             Prim::Iota(p) => Iota { shape: of(&p.shape), ..p.clone() }.into(),
             Prim::RandomBits(p) => RandomBits { shape: of(&p.shape), ..p.clone() }.into(),
+            Prim::Unslice(p) => Unslice { shape: of(&p.shape), ..p.clone() }.into(),
+            Prim::Part(p) => Part { extents: of(&p.extents), ..p.clone() }.into(),
             Prim::Gather(p) => Gather { slice_sizes: of(&p.slice_sizes), ..p.clone() }.into(),
             _ => return None,
         })

@@ -11,6 +11,7 @@ mod debug;
 mod gather;
 mod join;
 mod matmul;
+mod part;
 mod random;
 mod reduce;
 mod reshape;
@@ -31,10 +32,11 @@ pub use debug::DebugPrint;
 pub use gather::{Gather, Scatter};
 pub use join::{Concatenate, Pad};
 pub use matmul::Matmul;
+pub use part::Part;
 pub use random::{RandomBits, threefry};
 pub use reduce::{Reduce, ReduceOp};
 pub use reshape::{Flatten, Reshape, Unflatten, reshape};
-pub use slice::{Bound, Slice, SliceUpdate};
+pub use slice::{Bound, Slice, SliceUpdate, Unslice};
 pub use sort::{ArgSort, Sort};
 pub use source::{Iota, NumberOfElements};
 pub use view::{Broadcast, ExpandDims, Squeeze, Transpose, broadcast_to, expand_dims, squeeze};
@@ -70,7 +72,12 @@ pub fn zeros(b: &mut Builder, dtype: DType, shape: &[usize]) -> Result<Atom> {
 
 /// A tangent, or the zeros that none stands for.
 fn tangent_or_zeros(b: &mut Builder, tangent: Option<Atom>, primal: Atom) -> Result<Atom> {
-    tangent.map_or_else(|| zeros_like(b, primal), Ok)
+    let none = || {
+        let zeros = zeros_like(b, primal)?;
+        b.alike(zeros, primal);
+        Ok(zeros)
+    };
+    tangent.map_or_else(none, Ok)
 }
 
 /// The complex conjugate; itself for other dtypes.

@@ -58,6 +58,16 @@ const REFUSED: &[(&str, &str)] = &[
         "slice_update[bounds=(1:,:),op=add] f32[3,4] i32[2,4]",
         "[slice_update] operands must have one dtype, not float32, int32: cast with astype first",
     ),
+    (
+        "unslice[bounds=(1:,:),shape=(3,4)] f32[3,4]",
+        "[unslice] the slice of f32[3,4] has shape (2, 4), the input (3, 4)",
+    ),
+    ("part[axis=1,index=0,count=2,extents=()] f32[4]", "[part] axis 1 is out of bounds for an array with 1 dimensions"),
+    ("part[axis=0,index=0,count=3,extents=()] f32[4]", "[part] an axis of extent 4 can't be cut into 3 equal parts"),
+    (
+        "part[axis=0,index=0,count=2,extents=(1,2)] f32[4]",
+        "[part] an axis of extent 4 can't be cut into parts of extents [1, 2]",
+    ),
     ("pad[low=(1),high=(1)] f32[3] f32[1]", "[pad] the padding value must be a scalar, not f32[1]"),
     ("pad[low=(1),high=(1)] f32[3,2] f32[]", "[pad] 1 widths for the 2 axes of f32[3,2]"),
     (

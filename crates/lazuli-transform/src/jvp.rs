@@ -231,8 +231,8 @@ fn recomputing_jvp(
     let directions: Vec<Option<Atom>> = tangents.iter().map(|t| t.map(|t| inner.input(b.aval(t)).into())).collect();
     // What happened once does not happen again.
     let (_, results) = push_forward(&mut inner, &body.without_effects(), &primals, &directions, Mode::Reverse)?;
-    b.goes_by_those_of(&mut inner, inputs, &primals)?;
-    let graph = prune(inner.finish(results.iter().copied().flatten().collect()));
+    let found = results.iter().copied().flatten().collect();
+    let graph = prune(inner.finish_within(b, inputs, &primals, found)?);
     let operands: Vec<Atom> = inputs.iter().copied().chain(tangents.iter().flatten().copied()).collect();
     b.meta.effect = Effect::None;
     b.meta.again += 1;

@@ -120,10 +120,11 @@ pub(crate) fn joint(
         tangents[i] = Some(b.input(graph.avals[graph.inputs[i].0 as usize].clone()).into());
     }
     let (outputs, tangents) = push_forward(&mut b, graph, &primals, &tangents, mode)?;
-    if let Some((around, operands)) = around {
-        around.goes_by_those_of(&mut b, operands, &primals)?;
-    }
-    Ok((b.finish(outputs), tangents))
+    let graph = match around {
+        Some((around, operands)) => b.finish_within(around, operands, &primals, outputs)?,
+        None => b.finish(outputs),
+    };
+    Ok((graph, tangents))
 }
 
 /// Which variables depend on the inputs from number `first` on.

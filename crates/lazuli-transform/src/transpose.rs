@@ -125,7 +125,8 @@ pub(crate) fn walk_back(
         } else {
             b.goes_by_extents(&e.prim, &e.inputs);
             let shapes = values.shapes(b, e)?;
-            let cx = TransposeCx { inputs: &inputs, avals: &avals, shapes: &shapes };
+            let operands = if b.is_for_any_shapes() { &e.inputs[..] } else { &[] };
+            let cx = TransposeCx { inputs: &inputs, avals: &avals, operands, shapes: &shapes };
             e.prim.transpose(b, cx, &cotangents)?
         };
         for ((&a, ct), aval) in e.inputs.iter().zip(results).zip(&avals) {
@@ -170,8 +171,8 @@ fn call_transpose(
     let inner_cotangents: Vec<Option<Atom>> =
         cotangents.iter().map(|ct| ct.map(|ct| inner.input(b.aval(ct)).into())).collect();
     let (inner_operands, results) = pull_back(&mut inner, body, &inner_inputs, &inner_cotangents, &[])?;
-    b.goes_by_those_of(&mut inner, operands, &inner_operands)?;
-    let graph = prune(inner.finish(results.iter().copied().flatten().collect()));
+    let outputs = results.iter().copied().flatten().collect();
+    let graph = prune(inner.finish_within(b, operands, &inner_operands, outputs)?);
     let operands: Vec<Atom> = inputs.iter().chain(cotangents).copied().flatten().collect();
     let name = format!("{}_vjp", call.name.strip_suffix("_jvp").unwrap_or(&call.name));
     let mut outputs = call::emit(b, &name, graph, &operands)?.into_iter();

@@ -148,44 +148,50 @@ fn programs() {
     );
     // A reshape that changes no shape, here and elsewhere; and one that does so here.
     check("(a: f32[2,3]) {\n b: f32[2,3] = sin a\n c: f32[2,3] = add a b\n return c b\n}", true);
-    // The rule of a part within a call goes by its extent, which is an input's; or is none.
+    // Parts and joints, of extents that are those of inputs, of what is computed, or of nothing else; within calls they are fixed where no operand has them.
     let part = "(a: f32[2,3]) {\n b: f32[2,2] = slice[bounds=(:,0:2)] a\n c: f32[2,2] = exp b\n return c\n}";
-    check(&format!("(a: f32[2,3]) {{\n b: f32[2,2] = call[name=part] a with {part}\n return b\n}}"), true);
-    check(
-        &format!(
-            "(a: f32[2,3]) {{\n b: f32[2,3] = sin a\n c: f32[2,2] = call[name=part,derivative=recompute] b with {part}\n return c\n}}"
-        ),
-        true,
-    );
-    // A rule goes by one that follows from an input's: through joints and parts, or as parameters state it.
+    let joint = "(a: f32[2,3]) {\n b: f32[4,3] = concatenate[axis=0] a a\n c: f32[4,3] = add b b\n return c\n}";
+    let both = "(a: f32[2,3]) {
+        b: f32[2,1] = slice[bounds=(:,2:)] a
+        c: f32[2,2] = slice[bounds=(:,:2)] a
+        d: f32[2,3] = concatenate[axis=1] b c
+        return d
+    }";
     check(
         "(a: f32[2,3]) {
-            b: f32[4,3] = concatenate[axis=0] a a
-            c: f32[2,3] = slice[bounds=(1:3,:)] b
-            return c
+            b: f32[6] = flatten[start=0,end=1] a
+            c: f32[2] = slice[bounds=(:2)] b
+            d: f32[8] = concatenate[axis=0] b c
+            return d
         }",
         true,
     );
+    for (body, out) in [(part, "f32[2,2]"), (joint, "f32[4,3]"), (both, "f32[2,3]")] {
+        check(body, true);
+        for derivative in ["", ",derivative=recompute"] {
+            let call = format!("c: {out} = call[name=body{derivative}] b with {body}\n return c");
+            check(&format!("(a: f32[2,3]) {{\n b: f32[2,3] = sin a\n {call}\n}}"), true);
+        }
+    }
+    // A rule goes by an extent, which is an input's; or follows from one: through joints, or as parameters state it.
+    check("(a: f32[2,3]) {\n b: f32[2,3] = cumprod[axis=1,reverse=false,exclusive=false] a\n return b\n}", true);
     check(
         "(a: f32[2,3]) {
-            b: f32[2,1] = slice[bounds=(:,2:)] a
-            c: f32[2,2] = slice[bounds=(:,:2)] a
-            d: f32[2,3] = concatenate[axis=1] b c
-            return d
+            b: f32[4,3] = concatenate[axis=0] a a
+            c: f32[4,3] = cumprod[axis=0,reverse=false,exclusive=false] b
+            return c
         }",
         true,
     );
     check(
         "(a: f32[2,6]) {
             b: f32[2,3,2] = reshape[shape=(#0.0,3,2),infer=none] a | a
-            c: f32[2,2,2] = slice[bounds=(:,0:2,:)] b
+            c: f32[2,3,2] = cumprod[axis=1,reverse=false,exclusive=false] b
             return c
         }",
         true,
     );
     // Of what is merged that is not known.
-    check(
-        "(a: f32[2,3]) {\n b: f32[6] = flatten[start=0,end=1] a\n c: f32[2] = slice[bounds=(0:2)] b\n return c\n}",
-        false,
-    );
+    let cumulative = "c: f32[6] = cumprod[axis=0,reverse=false,exclusive=false] b";
+    check(&format!("(a: f32[2,3]) {{\n b: f32[6] = flatten[start=0,end=1] a\n {cumulative}\n return c\n}}"), false);
 }

@@ -288,6 +288,13 @@ fn slices_and_joins() {
         let bounds = smallvec![Bound { start: Some(0), stop: None, step: 2 }];
         check("slice_update", &one(SliceUpdate { bounds, op }, &[f64s(&[5]), f64s(&[3])]), 0.1);
     }
+    let bounds = smallvec![Bound { start: Some(-2), stop: None, step: 1 }, Bound { start: None, stop: None, step: -2 }];
+    let unslice = Unslice { bounds, shape: smallvec![4.into(), 3.into()] };
+    check("unslice", &one(unslice, &[f64s(&[2, 2])]), 0.1);
+    let part = Part { axis: 1, index: 1, count: 3, extents: smallvec![] };
+    check("part", &one(part.clone(), &[f64s(&[2, 6])]), 0.1);
+    let extents = smallvec![2.into(), 1.into(), 0.into()];
+    check("part of stated extents", &one(Part { extents, ..part }, &[f64s(&[2, 3])]), 0.1);
     let pad = Pad { low: smallvec![1, 0], high: smallvec![2, 1] };
     check("pad", &one(pad, &[f64s(&[2, 2]), f64s(&[])]), 0.1);
     check("flatten", &one(Flatten { start: 1, end: 2 }, &[f64s(&[2, 3, 2])]), 0.1);

@@ -1,6 +1,6 @@
 //! Where variables lie in memory.
 
-use lazuli_ir::{Atom, Graph, Var};
+use lazuli_ir::{Atom, Aval, Graph, Var, small};
 use lazuli_kernel::{Arg, Layout, Slot};
 use std::sync::Arc;
 
@@ -96,10 +96,9 @@ impl Places {
         }
         for (view, equation) in chain.into_iter().rev() {
             let place = self.known(source).expect("found by the loop, or set by the last round");
-            let Some(layout) = graph.equations[equation as usize].prim.layout(&place.layout, graph.shape_of(view))
-            else {
-                return;
-            };
+            let e = &graph.equations[equation as usize];
+            let shapes: smallvec::SmallVec<[&Aval; 2]> = small(e.shapes.iter().map(|&v| &graph.avals[v.0 as usize]));
+            let Some(layout) = e.prim.layout(&place.layout, graph.shape_of(view), &shapes) else { return };
             let place = Place { buffer: place.buffer, layout };
             self.set(view, place);
             source = view;

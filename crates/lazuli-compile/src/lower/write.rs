@@ -215,7 +215,7 @@ impl Lowerer<'_> {
         let place = self.fresh(aval);
         self.copy_input(anchor, &place, aval.dtype);
         let part = self.input_aval(anchor, 1).shape;
-        let layout = equation.prim.layout(&place.layout, &part).ok_or_else(|| {
+        let layout = equation.prim.layout(&place.layout, &part, &[]).ok_or_else(|| {
             Error::internal(equation.prim.name(), "an update states where its part lies in a row-contiguous target")
         })?;
         let target = Place { buffer: place.buffer, layout };
@@ -296,7 +296,7 @@ fn of_part(prim: &Prim, of: &Shape, part: &Shape, point: &[Ix]) -> Option<Index>
     let along = |axis: usize| {
         let mut layout = Layout { strides: SmallVec::from_elem(0, of.len()), ..Layout::row(of.clone()) };
         layout.strides[axis] = 1;
-        let Layout { offset, strides, .. } = prim.layout(&layout, part)?;
+        let Layout { offset, strides, .. } = prim.layout(&layout, part, &[])?;
         let Ix::Affine { terms, .. } = &point[axis] else { return None };
         let scaled = |t: &Term| Term { factor: Number::fixed(t.factor.value * strides[axis]), ..*t };
         Some(Ix::Affine { constant: Number::fixed(offset), terms: small(terms.iter().map(scaled)) })

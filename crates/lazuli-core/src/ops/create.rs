@@ -3,7 +3,7 @@
 use super::by_shape::ByShape;
 use super::{astype, binary, record};
 use crate::array::Array;
-use crate::dim::{Extents, Resolved};
+use crate::dim::{Extent, Extents, Resolved};
 use crate::shapeless::is_symbolic;
 use lazuli_ir::prims::Iota;
 use lazuli_ir::{Binary, DType, Error, Result, Scalar};
@@ -137,15 +137,16 @@ pub fn meshgrid(arrays: &[Array], sparse: bool, xy: bool) -> Result<Vec<Array>> 
 pub(crate) fn grids(arrays: &[Array], sparse: bool, xy: bool) -> Result<Vec<Array>> {
     let n = arrays.len();
     let place = |i: usize| if xy && n >= 2 && i < 2 { 1 - i } else { i };
-    let mut full: Vec<usize> = vec![1; n];
-    for (i, a) in arrays.iter().enumerate() {
-        full[place(i)] = a.size();
-    }
-    let grid = |(i, a): (usize, &Array)| {
+    let along = |(i, a): (usize, &Array)| {
         let mut shape = vec![1isize; n];
         shape[place(i)] = -1;
-        let a = super::reshape(a, &shape)?;
-        if sparse { Ok(a) } else { super::broadcast_to(&a, &full) }
+        super::reshape(a, &shape)
     };
-    arrays.iter().enumerate().map(grid).collect()
+    let sparse_grids = arrays.iter().enumerate().map(along).collect::<Result<Vec<_>>>()?;
+    let mut full: Vec<Extent> = vec![1.into(); n];
+    for (i, a) in sparse_grids.iter().enumerate() {
+        full[place(i)] = a.dim(place(i) as isize).into();
+    }
+    let grid = |a: &Array| if sparse { Ok(a.clone()) } else { super::broadcast_to(a, &full) };
+    sparse_grids.iter().map(grid).collect()
 }

@@ -6,7 +6,8 @@ use crate::array::Array;
 use crate::dim::{Dim, Extent, Extents, Resolved};
 use crate::shapeless::is_symbolic;
 use lazuli_ir::prims::{
-    Bitcast, Bound, Broadcast, Concatenate, ExpandDims, Flatten, Pad, Reshape, Slice, Squeeze, Transpose, Unflatten,
+    Bitcast, Bound, Broadcast, Concatenate, ExpandDims, Flatten, Pad, Part, Reshape, Slice, Squeeze, Transpose,
+    Unflatten,
 };
 use lazuli_ir::{DType, Error, Result, Scalar, shape};
 use smallvec::SmallVec;
@@ -318,13 +319,17 @@ pub fn split(a: &Array, n: usize, at: isize) -> Result<Vec<Array>> {
 }
 
 pub(crate) fn parts(a: &Array, n: usize, axis: usize) -> Result<Vec<Array>> {
-    let extent = a.extent(axis);
+    let extent = a.aval().shape[axis];
     // An axis without elements can be cut into any number of parts, but not into more than there is memory for.
     if n == 0 || !extent.is_multiple_of(n) || n > extent.max(1 << 16) {
         return Err(Error::value(
             "split",
             format!("an axis of extent {extent} can't be cut into {n} equal parts: give the indices to cut at"),
         ));
+    }
+    if is_symbolic(a) {
+        let part = |index| apply(Part { axis, index, count: n, extents: SmallVec::new() }, &[a]);
+        return (0..n).map(part).collect();
     }
     let indices: Vec<isize> = (1..n).map(|i| (i * (extent / n)) as isize).collect();
     split_at(a, &indices, axis as isize)
@@ -372,17 +377,17 @@ pub fn pad_edge(a: &Array, widths: &[(usize, usize)]) -> Result<Array> {
 }
 
 pub(crate) fn edges(a: &Array, axis: usize, low: usize, high: usize) -> Result<Array> {
-    let n = a.extent(axis);
-    if n == 0 {
+    if a.aval().shape[axis] == 0 {
         return Err(Error::value("pad", format!("axis {axis} has no elements that could be repeated")));
     }
-    let end = |from: usize, n: usize| {
-        let one = slice_axis(a, axis as isize, Bound::range(from, from + 1))?;
+    let end = |bound: Bound, n: usize| {
+        let one = slice_axis(a, axis as isize, bound)?;
         let mut to = a.dims().extents();
         to[axis] = n.into();
         broadcast_to(&one, &to)
     };
-    concatenate(&[end(0, low)?, a.clone(), end(n - 1, high)?], axis as isize)
+    let (first, last) = (Bound { stop: Some(1), ..Bound::ALL }, Bound { start: Some(-1), ..Bound::ALL });
+    concatenate(&[end(first, low)?, a.clone(), end(last, high)?], axis as isize)
 }
 
 /// The same bytes as elements of another dtype; the last axis grows or shrinks with the item size.

@@ -3,7 +3,7 @@
 use crate::aval::{Aval, Dim};
 use crate::graph::{Atom, Graph, Var};
 use crate::prim::Prim;
-use crate::prims::{Bound, Pad, Slice, SliceUpdate};
+use crate::prims::{Bound, Broadcast, Pad, Slice, SliceUpdate, Unslice};
 use lazuli_kernel::{Result, Scalar, ScatterOp};
 use smallvec::SmallVec;
 use std::collections::HashMap;
@@ -37,18 +37,18 @@ impl Graph {
                 names[e.outputs[0].0 as usize] = Some(atom);
                 continue;
             }
-            // Zeros with something in their midst are a padding.
-            let zero = inputs.first().and_then(|a| zeros.get(a).copied());
-            if let (Prim::SliceUpdate(SliceUpdate { bounds, op: ScatterOp::Assign }), Some(zero)) = (&e.prim, zero)
-                && bounds.iter().all(|b| b.step == 1)
-            {
-                let of = |(b, &n): (&Bound, &usize)| {
-                    let (start, count) = b.resolve(n);
-                    (start, n - start - count)
-                };
-                let (low, high) = bounds.iter().zip(&inlined.aval_of(&e.inputs[0]).shape).map(of).unzip();
+            // Zeros with something in their midst are a padding, and zeros with zeros are zeros.
+            let to = e.outputs.first().map_or(&[][..], |v| inlined.shape_of(*v));
+            if let Some((within, zero, low, high)) = padding(&e.prim, &inputs, to, &zeros, &out) {
                 out.meta = e.meta;
-                names[e.outputs[0].0 as usize] = Some(out.op(Pad { low, high }, &[inputs[1], zero])?);
+                let padded = match zeros.contains_key(&within) {
+                    true => out.op(Broadcast { shape: to.iter().map(|&n| Dim::Known(n)).collect() }, &[zero])?,
+                    false => out.op(Pad { low, high }, &[within, zero])?,
+                };
+                if zeros.contains_key(&within) {
+                    zeros.insert(padded, zero);
+                }
+                names[e.outputs[0].0 as usize] = Some(padded);
                 continue;
             }
             let known = match &e.prim {
@@ -59,6 +59,13 @@ impl Graph {
                         _ => *b,
                     };
                     Some(Slice { bounds: slice.bounds.iter().zip(from).map(bound).collect() }.into())
+                }
+                Prim::Part(part) => {
+                    let from = &inlined.aval_of(&e.inputs[0]).shape;
+                    let mut bounds: SmallVec<[Bound; 4]> = from.iter().map(|&n| Bound::range(0, n)).collect();
+                    let (start, extent) = part.resolve(from[part.axis], &avals);
+                    bounds[part.axis] = Bound::range(start, start + extent);
+                    Some(Slice { bounds }.into())
                 }
                 prim => prim.map_dims(&mut |_, dim| Dim::Known(dim.resolve(&avals))),
             };
@@ -82,5 +89,50 @@ impl Graph {
         let mut graph = out.finish(outputs.expect("outputs are defined"));
         graph.order_by_need();
         Ok(crate::prune(graph))
+    }
+}
+
+type Widths = SmallVec<[usize; 4]>;
+
+/// What lies in the midst of zeros in an output of this shape, the zero, and how many of them there are before and behind it along each axis; `None` if the equation does not say so.
+fn padding(
+    prim: &Prim,
+    inputs: &[Atom],
+    to: &[usize],
+    zeros: &HashMap<Atom, Atom>,
+    out: &crate::Builder,
+) -> Option<(Atom, Atom, Widths, Widths)> {
+    let around = |bounds: &[Bound]| {
+        let of = |(b, &n): (&Bound, &usize)| {
+            let (start, count) = b.resolve(n);
+            (start, n - start - count)
+        };
+        bounds.iter().zip(to).map(of).unzip()
+    };
+    match prim {
+        Prim::Pad(Pad { low, high }) if matches!(inputs[1], Atom::Lit(s) if s == Scalar::zero(s.dtype)) => {
+            Some((inputs[0], inputs[1], low.clone(), high.clone()))
+        }
+        Prim::SliceUpdate(SliceUpdate { bounds, op: ScatterOp::Assign }) if bounds.iter().all(|b| b.step == 1) => {
+            let (low, high) = around(bounds);
+            Some((inputs[1], *zeros.get(&inputs[0])?, low, high))
+        }
+        Prim::Unslice(Unslice { bounds, .. }) if bounds.iter().all(|b| b.step == 1) => {
+            let (low, high) = around(bounds);
+            Some((inputs[0], Scalar::zero(out.dtype(inputs[0])).into(), low, high))
+        }
+        Prim::Concatenate(c) => {
+            let mut others = inputs.iter().enumerate().filter(|(_, a)| !zeros.contains_key(a));
+            let (k, within) = others.next().unwrap_or((0, inputs.first()?));
+            if others.next().is_some() {
+                return None;
+            }
+            let extent = |a: &Atom| out.shape(*a)[c.axis];
+            let (mut low, mut high): (Widths, Widths) = to.iter().map(|_| (0, 0)).unzip();
+            low[c.axis] = inputs[..k].iter().map(extent).sum();
+            high[c.axis] = inputs[k + 1..].iter().map(extent).sum();
+            Some((*within, Scalar::zero(out.dtype(*within)).into(), low, high))
+        }
+        _ => None,
     }
 }

@@ -88,8 +88,8 @@ impl Primitive for Cumulative {
         kept(0, 0..inputs[0].rank(), same);
     }
     /// A recurrence is written out for the extent that it has.
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
-        matches!(self.op, ScanOp::Prod | ScanOp::LogAddExp)
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, axis: usize) -> bool {
+        matches!(self.op, ScanOp::Prod | ScanOp::LogAddExp) && axis == self.axis
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         Ok(smallvec![b.op(Cumulative { axis: self.axis + 1, ..self.clone() }, cx.inputs)?])
@@ -123,10 +123,11 @@ impl Cumulative {
     }
 
     /// dᵢ = aᵢ dᵢ₋₁ + cᵢ along the axis, linear in c, in ⌈log₂ n⌉ doublings (W. D. Hillis and G. L. Steele, "Data parallel algorithms", CACM 29, 1986); for an exclusive
-    /// scan dᵢ₋₁. The number of doublings is that of the traced extent, so the extent is written down: other shapes are refused.
+    /// scan dᵢ₋₁. The number of doublings is that of the traced extent, so that extent is written down: others are refused.
     fn recurrence(&self, b: &mut Builder, a: Atom, c: Atom) -> Result<Atom> {
         let shape: Shape = b.shape(c).into();
-        let known = shape.iter().map(|&n| Dim::Known(n)).collect();
+        let mut known: SmallVec<[Dim; 4]> = b.extents(&shape);
+        known[self.axis] = Dim::Known(shape[self.axis]);
         let (mut a, mut d) = (a, b.op(Broadcast { shape: known }, &[c])?);
         let mut by = 1;
         while by < shape[self.axis] {

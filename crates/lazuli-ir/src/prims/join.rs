@@ -9,7 +9,7 @@ use crate::param::fields;
 use crate::pointwise::{Index, Ix, Lane, Pointwise, and, select};
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::{
-    Bound, Reduce, ReduceOp, Slice, check_alike, check_axis, cotangent, expand_dims, tangent_or_zeros, zeros,
+    Bound, Part, Reduce, ReduceOp, Slice, check_alike, check_axis, cotangent, expand_dims, tangent_or_zeros, zeros,
 };
 use lazuli_kernel::{BinaryOp, DType, Error, Result, Scalar, Shape, shape};
 use smallvec::{SmallVec, smallvec};
@@ -32,6 +32,27 @@ impl Pad {
     fn outside(&self, b: &mut Builder, array: &[usize]) -> Result<Atom> {
         let inside = zeros(b, DType::Bool, array)?;
         b.op(self.clone(), &[inside, Scalar::bool(true).into()])
+    }
+}
+
+impl Concatenate {
+    /// The transpose for any shapes: parts of the extents that the operands have.
+    fn parts(&self, b: &mut Builder, cx: TransposeCx, ct: Atom) -> Result<Tangents> {
+        let (axis, count) = (self.axis, cx.avals.len());
+        let mut out = Tangents::new();
+        for index in 0..count {
+            if !cx.is_linear(index) {
+                out.push(None);
+                continue;
+            }
+            let extents = cx.avals.iter().map(|aval| b.extent(aval.shape[axis])).collect();
+            let part = b.op(Part { axis, index, count, extents }, &[ct])?;
+            for (k, &operand) in cx.operands.iter().enumerate() {
+                b.is_extent_of(part, k, operand, axis);
+            }
+            out.push(Some(part));
+        }
+        Ok(out)
     }
 }
 
@@ -182,6 +203,9 @@ impl Primitive for Concatenate {
     }
     fn transpose(&self, b: &mut Builder, cx: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
         let ct = cotangent(cotangents);
+        if b.is_for_any_shapes() {
+            return self.parts(b, cx, ct);
+        }
         let (mut from, mut out) = (0, Tangents::new());
         for (k, aval) in cx.avals.iter().enumerate() {
             let to = from + aval.shape[self.axis];
@@ -201,9 +225,8 @@ impl Primitive for Concatenate {
     fn extent_follows_from(&self, inputs: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
         Some((0..inputs.len()).map(|k| Place::Input(k, axis)).collect())
     }
-    /// The transpose cuts the parts out.
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, axis: usize) -> bool {
-        axis == self.axis
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
+        false
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let inputs = cx.batch_all(b)?;

@@ -104,7 +104,7 @@ impl Primitive for Reshape {
     fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
         regroup(cx, at)
     }
-    fn layout(&self, input: &Layout, output: &[usize]) -> Option<Layout> {
+    fn layout(&self, input: &Layout, output: &[usize], _: &[&Aval]) -> Option<Layout> {
         regroup_layout(input, output)
     }
 }
@@ -159,7 +159,7 @@ impl Primitive for Flatten {
     fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
         regroup(cx, at)
     }
-    fn layout(&self, input: &Layout, output: &[usize]) -> Option<Layout> {
+    fn layout(&self, input: &Layout, output: &[usize], _: &[&Aval]) -> Option<Layout> {
         regroup_layout(input, output)
     }
 }
@@ -217,7 +217,7 @@ impl Primitive for Unflatten {
     fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
         regroup(cx, at)
     }
-    fn layout(&self, input: &Layout, output: &[usize]) -> Option<Layout> {
+    fn layout(&self, input: &Layout, output: &[usize], _: &[&Aval]) -> Option<Layout> {
         regroup_layout(input, output)
     }
 }

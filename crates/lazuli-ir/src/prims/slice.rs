@@ -1,9 +1,9 @@
 //! Slices by Python's rule, and updates of the part of an array that a slice names.
 
-use crate::aval::Aval;
+use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
 use crate::elementwise::Binary;
-use crate::extents::{Place, kept};
+use crate::extents::{Place, kept, known, stated};
 use crate::graph::Atom;
 use crate::number::{Number, Operation};
 use crate::param::{Param, fields};
@@ -12,7 +12,7 @@ use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, Vm
 use crate::prims::view::view_rules;
 use crate::prims::write::combined;
 use crate::prims::{check_alike, cotangent, tangent_or_zeros, zeros};
-use lazuli_kernel::{BinaryOp, DType, Error, Layout, Result, ScatterOp, Shape, shape};
+use lazuli_kernel::{BinaryOp, DType, Error, Layout, Result, ScatterOp, Shape, Value, shape};
 use smallvec::{SmallVec, smallvec};
 
 /// `start:stop:step` along one axis, as in Python: negative positions count from the end, positions past an end are moved to it,
@@ -83,6 +83,13 @@ pub struct Slice {
     pub bounds: SmallVec<[Bound; 4]>,
 }
 
+/// Zeros of the extents `shape` with the input in the part that `bounds` (one per axis) name: the transpose of a slice of an array of that shape.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Unslice {
+    pub bounds: SmallVec<[Bound; 2]>,
+    pub shape: SmallVec<[Dim; 4]>,
+}
+
 /// The target (input 0) with `update` (input 1, of exactly the slice's shape) combined into the part that `bounds` name.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct SliceUpdate {
@@ -114,17 +121,52 @@ fn slice_layout(bounds: &[Bound], input: &Layout) -> Layout {
     out
 }
 
-fn batched(bounds: &[Bound]) -> SmallVec<[Bound; 4]> {
+fn batched<B: FromIterator<Bound>>(bounds: &[Bound]) -> B {
     std::iter::once(Bound::ALL).chain(bounds.iter().copied()).collect()
 }
 
-impl Slice {
-    /// Whether the transpose is a padding. For any shapes it is none where bounds count from the end on the left.
-    fn is_padded(&self, from: &[usize], any_shapes: bool) -> bool {
-        let is_left =
-            |(bound, &n): (&Bound, &usize)| bound.start.is_none_or(|start| start >= 0) || bound.keeps_widths(n);
-        self.bounds.iter().all(|bound| bound.step == 1) && (!any_shapes || self.bounds.iter().zip(from).all(is_left))
+/// An index of an array as one of the part that bounds name, and where it lies within that; `None`: everywhere. `whole` are the extents of the array.
+fn index_of_part(
+    cx: &mut dyn Pointwise,
+    bounds: &[Bound],
+    at: &[Ix],
+    whole: impl Fn(usize) -> Place,
+) -> (Index, Option<Value>) {
+    let (mut index, mut mask) = (Index::new(), None);
+    for (axis, (bound, ix)) in bounds.iter().zip(at).enumerate() {
+        if *bound == Bound::ALL {
+            index.push(ix.clone());
+            continue;
+        }
+        let n = cx.extent(whole(axis));
+        let (start, count) = (
+            cx.compute(Operation::Start(*bound), n, Number::ZERO),
+            cx.compute(Operation::Count(*bound), n, Number::ZERO),
+        );
+        // Steps from the start, forwards or backwards.
+        let direction = Number::fixed(bound.step.signum());
+        let before = cx.product(start, Number::fixed(-direction.value));
+        let steps = cx.affine(ix, direction, before);
+        let stride = Number::fixed(bound.step.abs());
+        if stride == Number::ONE && cx.equal(count, n) {
+            index.push(steps);
+            continue;
+        }
+        let p = cx.position(&steps);
+        let end = cx.product(count, stride);
+        let (zero, end) = (cx.emit().i64(0), cx.number(DType::I64, end));
+        and(cx, &mut mask, BinaryOp::Ge, p, zero);
+        and(cx, &mut mask, BinaryOp::Lt, p, end);
+        if stride == Number::ONE {
+            index.push(steps);
+            continue;
+        }
+        let stride = cx.number(DType::I64, stride);
+        let rest = cx.emit().binary(BinaryOp::Rem, p, stride);
+        and(cx, &mut mask, BinaryOp::Eq, rest, zero);
+        index.push(Ix::Computed(cx.emit().div(p, stride)));
     }
+    (index, mask)
 }
 
 impl Primitive for Slice {
@@ -139,7 +181,14 @@ impl Primitive for Slice {
     fn transpose(&self, b: &mut Builder, cx: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
         let (ct, from) = (cotangent(cotangents), &cx.avals[0].shape);
         let zero = b.like(ct, 0.0);
-        if self.is_padded(from, b.is_for_any_shapes()) {
+        if self.bounds.iter().all(|bound| bound.step == 1) {
+            let keeps_widths = |(bound, &n): (&Bound, &usize)| bound.keeps_widths(n);
+            if b.is_for_any_shapes() && !self.bounds.iter().zip(from).all(keeps_widths) {
+                let shape = b.extents(from);
+                return Ok(smallvec![Some(
+                    b.op(Unslice { bounds: SmallVec::from_slice(&self.bounds), shape }, &[ct])?
+                )]);
+            }
             let (low, high) = self
                 .bounds
                 .iter()
@@ -161,10 +210,8 @@ impl Primitive for Slice {
     fn extent_follows_from(&self, _: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
         Some(smallvec![Place::Input(0, axis)])
     }
-    /// The transpose pads by widths, which do not depend on the extent where the bounds count from both ends.
-    fn goes_by_extent(&self, inputs: &[&Aval], _: usize, axis: usize) -> bool {
-        let n = inputs[0].shape[axis];
-        self.is_padded(&inputs[0].shape, true) && !self.bounds[axis].keeps_widths(n)
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
+        false
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         Ok(smallvec![b.op(Slice { bounds: batched(&self.bounds) }, cx.inputs)?])
@@ -182,8 +229,61 @@ impl Primitive for Slice {
         }
         cx.input(0, &index)
     }
-    fn layout(&self, input: &Layout, _: &[usize]) -> Option<Layout> {
+    fn layout(&self, input: &Layout, _: &[usize], _: &[&Aval]) -> Option<Layout> {
         Some(slice_layout(&self.bounds, input))
+    }
+}
+
+impl Primitive for Unslice {
+    fields!("unslice" bounds, shape);
+    fn arity(&self) -> Arity {
+        Arity::Exactly(1)
+    }
+    fn dims(&self) -> &[Dim] {
+        &self.shape
+    }
+    fn infer(&self, inputs: &[&Aval], shapes: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
+        let whole = Aval::new(inputs[0].dtype, self.shape.iter().map(|d| d.resolve(shapes)).collect::<Shape>());
+        let part = sliced("unslice", &self.bounds, &whole)?;
+        if part != inputs[0].shape {
+            let (part, got) = (shape::show(&part), shape::show(&inputs[0].shape));
+            return Err(Error::value("unslice", format!("the slice of {whole} has shape {part}, the input {got}")));
+        }
+        Ok(smallvec![whole])
+    }
+    fn jvp(&self, b: &mut Builder, primals: Primals, tangents: &[Option<Atom>]) -> Result<Tangents> {
+        let t = cotangent(tangents);
+        Ok(smallvec![Some(b.equation(self.clone(), &[t], primals.shapes)?[0].into())])
+    }
+    fn transpose(&self, b: &mut Builder, _: TransposeCx, cotangents: &[Option<Atom>]) -> Result<Tangents> {
+        Ok(smallvec![Some(b.op(Slice { bounds: SmallVec::from_slice(&self.bounds) }, &[cotangent(cotangents)])?)])
+    }
+    fn same_extents(&self, _: &[&Aval], output: &Aval, same: &mut dyn FnMut(Place, Place)) {
+        stated(&self.shape, 0, same);
+        let whole = |axis: &usize| self.bounds[*axis].is_whole();
+        (0..output.rank()).filter(whole).for_each(|axis| same(Place::Input(0, axis), Place::Output(axis)));
+    }
+    fn extent_follows_from(&self, _: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
+        known(&self.shape, axis)
+    }
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
+        false
+    }
+    fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
+        let input = cx.batch(b, 0)?;
+        let shape = std::iter::once(Dim::Known(cx.size)).chain(cx.dims(&self.shape)).collect();
+        let unslice = Unslice { bounds: batched(&self.bounds), shape };
+        Ok(smallvec![b.equation(unslice, &[input], cx.shapes)?[0].into()])
+    }
+    fn lowering(&self, _: &[&Aval], _: &[&Aval]) -> Lowering {
+        Lowering::Pointwise
+    }
+    fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
+        let (index, mask) = index_of_part(cx, &self.bounds, at, Place::Output);
+        match mask {
+            Some(mask) => cx.input_masked(0, &index, mask),
+            None => cx.input(0, &index),
+        }
     }
 }
 
@@ -207,40 +307,7 @@ impl Primitive for SliceUpdate {
     }
     /// The update within the slice, combined into the target; the target around it. For those who need no copy of the result in memory.
     fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
-        let (mut index, mut mask) = (Index::new(), None);
-        for (axis, (bound, ix)) in self.bounds.iter().zip(at).enumerate() {
-            if *bound == Bound::ALL {
-                index.push(ix.clone());
-                continue;
-            }
-            let n = cx.extent(Place::Input(0, axis));
-            let (start, count) = (
-                cx.compute(Operation::Start(*bound), n, Number::ZERO),
-                cx.compute(Operation::Count(*bound), n, Number::ZERO),
-            );
-            // Steps from the start, forwards or backwards.
-            let direction = Number::fixed(bound.step.signum());
-            let before = cx.product(start, Number::fixed(-direction.value));
-            let steps = cx.affine(ix, direction, before);
-            let stride = Number::fixed(bound.step.abs());
-            if stride == Number::ONE && cx.equal(count, n) {
-                index.push(steps);
-                continue;
-            }
-            let p = cx.position(&steps);
-            let end = cx.product(count, stride);
-            let (zero, end) = (cx.emit().i64(0), cx.number(DType::I64, end));
-            and(cx, &mut mask, BinaryOp::Ge, p, zero);
-            and(cx, &mut mask, BinaryOp::Lt, p, end);
-            if stride == Number::ONE {
-                index.push(steps);
-                continue;
-            }
-            let stride = cx.number(DType::I64, stride);
-            let rest = cx.emit().binary(BinaryOp::Rem, p, stride);
-            and(cx, &mut mask, BinaryOp::Eq, rest, zero);
-            index.push(Ix::Computed(cx.emit().div(p, stride)));
-        }
+        let (index, mask) = index_of_part(cx, &self.bounds, at, |axis| Place::Input(0, axis));
         let update = match mask {
             Some(mask) => cx.input_masked(1, &index, mask),
             None => cx.input(1, &index),
@@ -332,7 +399,7 @@ impl Primitive for SliceUpdate {
     fn lowering(&self, _: &[&Aval], _: &[&Aval]) -> Lowering {
         Lowering::Update { op: self.op }
     }
-    fn layout(&self, input: &Layout, _: &[usize]) -> Option<Layout> {
+    fn layout(&self, input: &Layout, _: &[usize], _: &[&Aval]) -> Option<Layout> {
         Some(slice_layout(&self.bounds, input))
     }
 }

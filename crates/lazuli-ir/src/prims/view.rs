@@ -81,7 +81,7 @@ impl Primitive for Transpose {
         let index: SmallVec<[Ix; 4]> = self.inverse().axes.iter().map(|&i| at[i].clone()).collect();
         cx.input(0, &index)
     }
-    fn layout(&self, input: &Layout, output: &[usize]) -> Option<Layout> {
+    fn layout(&self, input: &Layout, output: &[usize], _: &[&Aval]) -> Option<Layout> {
         let strides = small(self.axes.iter().map(|&i| input.strides[i]));
         Some(Layout { shape: Shape::from_slice(output), strides, offset: input.offset })
     }
@@ -142,7 +142,7 @@ impl Primitive for Broadcast {
         let index = aligned(cx.input_shape(0), at);
         cx.input(0, &index)
     }
-    fn layout(&self, input: &Layout, output: &[usize]) -> Option<Layout> {
+    fn layout(&self, input: &Layout, output: &[usize], _: &[&Aval]) -> Option<Layout> {
         let skip = output.len() - input.rank();
         let stride = |i| if i < skip || input.shape[i - skip] == 1 { 0 } else { input.strides[i - skip] };
         Some(Layout {
@@ -200,7 +200,7 @@ impl Primitive for ExpandDims {
             at.iter().enumerate().filter(|(i, _)| !self.axes.contains(i)).map(|(_, ix)| ix.clone()).collect();
         cx.input(0, &index)
     }
-    fn layout(&self, input: &Layout, output: &[usize]) -> Option<Layout> {
+    fn layout(&self, input: &Layout, output: &[usize], _: &[&Aval]) -> Option<Layout> {
         let mut strides = input.strides.clone();
         for &axis in &self.axes {
             strides.insert(axis, 0);
@@ -246,7 +246,7 @@ impl Primitive for Squeeze {
         }
         cx.input(0, &index)
     }
-    fn layout(&self, input: &Layout, output: &[usize]) -> Option<Layout> {
+    fn layout(&self, input: &Layout, output: &[usize], _: &[&Aval]) -> Option<Layout> {
         let kept = (0..input.rank()).filter(|i| !self.axes.contains(i)).map(|i| input.strides[i]);
         Some(Layout { shape: Shape::from_slice(output), strides: small(kept), offset: input.offset })
     }
