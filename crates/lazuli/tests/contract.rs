@@ -64,6 +64,23 @@ fn which_arrays_are_one_is_part_of_the_key() {
     let counts = traces(&f, &[&|f| drop(f(&a, &b)), &|f| drop(f(&a, &a)), &|f| drop(f(&b, &b)), &|f| drop(f(&b, &a))]);
     assert_eq!(counts, [1, 2, 2, 2]);
     assert_eq!(f(&a, &a).to_vec::<f32>(), [2.0, 4.0]);
+    // Among many as among few.
+    let sum = compile(|(s, xs): &(Array, Vec<Array>)| xs.iter().fold(s.clone(), |a, b| a + b));
+    for n in [2, 11, 12, 13, 40] {
+        let before = sum.traces();
+        let distinct = |from: usize| (0..n).map(|i| array([(from + i) as f32])).collect::<Vec<_>>();
+        let repeated = |of: usize, at: usize| {
+            let mut xs = distinct(0);
+            xs[at] = xs[of].clone();
+            xs
+        };
+        let total = |xs: &Vec<Array>| xs.iter().map(|x| x.item::<f32>()).sum::<f32>();
+        for (k, xs) in [distinct(0), distinct(5), repeated(0, n - 1), repeated(n - 2, n - 1)].into_iter().enumerate() {
+            assert_eq!(sum(&(array([0.0]), xs.clone())).item::<f32>(), total(&xs));
+            let traces = [1, 1, 2, if n == 2 { 2 } else { 3 }][k];
+            assert_eq!(sum.traces() - before, traces, "{k} of {n}");
+        }
+    }
 }
 
 #[test]

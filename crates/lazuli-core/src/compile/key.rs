@@ -1,10 +1,12 @@
 //! What a call of a compiled function is known by: tokens, read from the trees that it is given.
 
+use crate::array::Array;
 use crate::cache::{self, Change};
 use crate::program::Arrays;
 use crate::switch::CompileMode;
 use crate::tree::{Constant, Leaf, Tree};
 use lazuli_ir::{Aval, DType};
+use lazuli_kernel::hash::Map;
 use smallvec::SmallVec;
 use std::fmt;
 
@@ -151,28 +153,53 @@ impl Given<'_> {
     }
     /// Tells the items of the key; gives the arrays, and how many of them are the state's.
     fn items(self, tell: &mut impl FnMut(Item<'_>)) -> (Arrays, usize) {
-        let mut arrays = Arrays::new();
+        let mut found = Found::default();
         tell(Item::Other(Token::Mode(self.mode)));
         if let Some(state) = self.state {
-            add(Part::State, state, &mut arrays, tell);
+            add(Part::State, state, &mut found, tell);
         }
-        let state = arrays.len();
+        let state = found.arrays.len();
         for (i, argument) in self.arguments.iter().enumerate() {
-            add(Part::Argument(i), *argument, &mut arrays, tell);
+            add(Part::Argument(i), *argument, &mut found, tell);
         }
-        (arrays, state)
+        (found.arrays, state)
     }
 }
 
-fn add(part: Part, tree: &dyn Tree, arrays: &mut Arrays, tell: &mut impl FnMut(Item<'_>)) {
+/// The arrays of a call so far.
+#[derive(Default)]
+struct Found {
+    arrays: Arrays,
+    /// Where each of them was first, once there are many.
+    places: Map<(usize, u32), usize>,
+}
+
+/// Among fewer arrays than this, looking through them all is quickest.
+const FEW: usize = 12;
+
+impl Found {
+    /// Adds an array, and says where it was before.
+    fn push(&mut self, a: &Array) -> Option<usize> {
+        let n = self.arrays.len();
+        let place = if n < FEW {
+            self.arrays.iter().position(|earlier| earlier.id() == a.id())
+        } else {
+            if n == FEW {
+                self.places = self.arrays.iter().enumerate().rev().map(|(i, a)| (a.id(), i)).collect();
+            }
+            let place = *self.places.entry(a.id()).or_insert(n);
+            (place < n).then_some(place)
+        };
+        self.arrays.push(a.clone());
+        place
+    }
+}
+
+fn add(part: Part, tree: &dyn Tree, found: &mut Found, tell: &mut impl FnMut(Item<'_>)) {
     tell(Item::Other(Token::Part(part)));
     tree.visit(&mut |leaf| {
         tell(match leaf {
-            Leaf::Array(a) => {
-                let place = arrays.iter().position(|earlier| earlier.id() == a.id());
-                arrays.push(a.clone());
-                place.map_or(Item::Array(a.aval()), |place| Item::Other(Token::Same(place)))
-            }
+            Leaf::Array(a) => found.push(a).map_or(Item::Array(a.aval()), |place| Item::Other(Token::Same(place))),
             Leaf::Name(_) => return,
             Leaf::Constant(c) => Item::Other(Token::Constant(c)),
             Leaf::Open(kind, n) => Item::Other(Token::Open(kind, n)),
@@ -194,7 +221,7 @@ pub(super) fn blurred(key: &[Token], any_rank: bool, n: usize) -> Vec<Token> {
 /// What a tree is but for its arrays.
 pub(super) fn skeleton(tree: &impl Tree) -> Vec<Token> {
     let mut key = Vec::new();
-    add(Part::State, tree, &mut Arrays::new(), &mut |item| {
+    add(Part::State, tree, &mut Found::default(), &mut |item| {
         key.push(match item {
             Item::Array(_) | Item::Other(Token::Same(_)) => Token::Same(0),
             Item::Other(token) => token,
