@@ -70,6 +70,18 @@ impl<'a, A: Tree + Clone> Point<'a, A> {
     fn new(at: &'a A) -> Self {
         Point { at, entries: paths::entries(at) }
     }
+    /// An error if nothing varies, though nothing is frozen: a gradient of zeros would be taken for one.
+    fn must_vary(self) -> Result<Self> {
+        let Some(first) = self.entries.first() else { return Ok(self) };
+        if self.entries.iter().any(|e| e.varies() || e.fixed) {
+            return Ok(self);
+        }
+        let dtype = first.array.dtype();
+        let message = format!(
+            "what is differentiated has dtype {dtype}, and gradients are those of float and complex arrays: convert it with astype(DType::F32)"
+        );
+        Err(Error::value("grad", message))
+    }
     /// The arrays of another tree of this structure that stand where this one varies.
     fn varying(&self, other: &A) -> Vec<Array> {
         tree::arrays(other).into_iter().zip(&self.entries).filter_map(|(a, e)| e.varies().then_some(a)).collect()
@@ -107,7 +119,7 @@ fn value_and_grad_at<A: Tree + Clone, O: Output>(
     at: &A,
     run: impl FnOnce(&A) -> O,
 ) -> Result<(O::Tree, A)> {
-    let point = Point::new(at);
+    let point = Point::new(at).must_vary()?;
     let mut out = None;
     let pulled = transform::value_and_grad(name, |marked| on_lists(&point, &mut out, marked, run), &point.varying(at))?;
     let value = out.expect("the function has run");
@@ -205,7 +217,8 @@ transformed! {
 /// ```
 ///
 /// # Panics
-/// When called, if the function's first output is not a float scalar; within [`catch`](crate::catch) that is an error.
+/// When called, if the function's first output is not a float scalar, or no array of the argument is float or complex although none is fixed; within
+/// [`catch`](crate::catch) that is an error.
 #[track_caller]
 pub fn grad<'f, M, F: Differentiable<'f, M>>(f: F) -> Box<F::Grad> {
     f.grad(Location::caller())

@@ -311,6 +311,10 @@ fn fallible_functions_are_transformed_into_fallible_ones() {
     assert!(
         vector.message().contains("gradient is that of a scalar") && vector.location().unwrap().contains("page.rs")
     );
+    // Zeros would be taken for the gradient.
+    let integer = lazuli::catch(|| Ok(grad(|(x, _): &(Array, i32)| x * x)(&(array(3), 1)))).unwrap_err();
+    assert!(integer.message().contains("dtype int32") && integer.message().contains("astype"), "{integer}");
+    assert_eq!(grad(|_: &i32| array(1.0))(&3), 3, "there is no array at all");
 }
 
 #[test]
