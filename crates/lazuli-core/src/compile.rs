@@ -284,11 +284,13 @@ pub(crate) fn call<S: Tree + Clone, O: Output>(
     };
     let mut outputs = outputs.into_iter();
     match (state, &entry.state) {
+        // What a visit does not show is the caller's own.
         (Some(state), Some(new)) => {
             let new = new.downcast_ref::<S>().expect("a function has one type of state");
-            *state = tree::fill(new, &mut outputs);
+            let mut new = tree::fill(new, &mut outputs);
+            new.keep_skipped(state);
+            *state = new;
         }
-        // What a visit does not show is the caller's own.
         (Some(state), None) => state.visit_mut(&mut |leaf| {
             if let LeafMut::Array(a) = leaf {
                 *a = outputs.next().expect("as many outputs as the state has arrays");

@@ -195,11 +195,16 @@ impl std::fmt::Display for Constant {
     message = "`{Self}` is not a tree of arrays",
     note = "arrays, numbers, strings, tuples, `Vec`, `Option` and `BTreeMap` of trees are; a struct becomes one with `#[derive(Clone, Tree)]`"
 )]
-pub trait Tree: Send + Sync + 'static {
+pub trait Tree: AsAny + Send + Sync {
     /// Meets every leaf, and the ends of containers, in order.
     fn visit<'a>(&'a self, f: &mut dyn FnMut(Leaf<'a>));
     /// Meets every leaf in the same order, to change it.
     fn visit_mut(&mut self, f: &mut dyn FnMut(LeafMut<'_>));
+    /// Takes over from another tree of this type what visits leave out (`#[tree(skip)]`), where both have it. A compiled function whose state changes its
+    /// structure makes the new state after that of the call that was traced; what no function of the tree may depend on stays the caller's.
+    fn keep_skipped(&mut self, of: &mut dyn Any) {
+        let _ = of;
+    }
     /// A tree of the same structure, with what `next` gives in the place of its arrays, in order.
     #[doc(hidden)]
     fn filled(&self, next: &mut dyn FnMut() -> Array) -> Self
@@ -207,6 +212,18 @@ pub trait Tree: Send + Sync + 'static {
         Self: Sized + Clone,
     {
         map(self, |_| next())
+    }
+}
+
+/// What any type is, also behind a `Box<dyn …>`.
+#[doc(hidden)]
+pub trait AsAny: Any {
+    fn as_any_mut(&mut self) -> &mut dyn Any;
+}
+
+impl<T: Any> AsAny for T {
+    fn as_any_mut(&mut self) -> &mut dyn Any {
+        self
     }
 }
 
@@ -345,6 +362,10 @@ impl<T: Tree> Tree for Vec<T> {
     fn visit_mut(&mut self, f: &mut dyn FnMut(LeafMut<'_>)) {
         self.iter_mut().for_each(|x| x.visit_mut(f));
     }
+    fn keep_skipped(&mut self, of: &mut dyn Any) {
+        let Some(of) = of.downcast_mut::<Self>() else { return };
+        self.iter_mut().zip(of.iter_mut()).for_each(|(x, of)| x.keep_skipped(of));
+    }
 }
 
 impl<T: Tree, const N: usize> Tree for [T; N] {
@@ -355,6 +376,10 @@ impl<T: Tree, const N: usize> Tree for [T; N] {
     }
     fn visit_mut(&mut self, f: &mut dyn FnMut(LeafMut<'_>)) {
         self.iter_mut().for_each(|x| x.visit_mut(f));
+    }
+    fn keep_skipped(&mut self, of: &mut dyn Any) {
+        let Some(of) = of.downcast_mut::<Self>() else { return };
+        self.iter_mut().zip(of.iter_mut()).for_each(|(x, of)| x.keep_skipped(of));
     }
 }
 
@@ -367,6 +392,10 @@ impl<T: Tree> Tree for Option<T> {
     fn visit_mut(&mut self, f: &mut dyn FnMut(LeafMut<'_>)) {
         self.iter_mut().for_each(|x| x.visit_mut(f));
     }
+    fn keep_skipped(&mut self, of: &mut dyn Any) {
+        let Some(of) = of.downcast_mut::<Self>() else { return };
+        self.iter_mut().zip(of.iter_mut()).for_each(|(x, of)| x.keep_skipped(of));
+    }
 }
 
 impl<T: Tree + ?Sized> Tree for Box<T> {
@@ -375,6 +404,10 @@ impl<T: Tree + ?Sized> Tree for Box<T> {
     }
     fn visit_mut(&mut self, f: &mut dyn FnMut(LeafMut<'_>)) {
         (**self).visit_mut(f);
+    }
+    fn keep_skipped(&mut self, of: &mut dyn Any) {
+        let Some(of) = of.downcast_mut::<Self>() else { return };
+        (**self).keep_skipped((**of).as_any_mut());
     }
 }
 
@@ -393,6 +426,12 @@ impl<K: Hash + Ord + Clone + std::fmt::Display + Send + Sync + 'static, T: Tree>
     fn visit_mut(&mut self, f: &mut dyn FnMut(LeafMut<'_>)) {
         self.values_mut().for_each(|x| x.visit_mut(f));
     }
+    fn keep_skipped(&mut self, of: &mut dyn Any) {
+        let Some(of) = of.downcast_mut::<Self>() else { return };
+        for (k, x) in self {
+            of.get_mut(k).into_iter().for_each(|of| x.keep_skipped(of));
+        }
+    }
 }
 
 macro_rules! tuples {
@@ -407,6 +446,11 @@ macro_rules! tuples {
             #[allow(unused_variables, reason = "the empty tuple has no fields")]
             fn visit_mut(&mut self, f: &mut dyn FnMut(LeafMut<'_>)) {
                 $(self.$i.visit_mut(f);)*
+            }
+            #[allow(unused_variables, reason = "the empty tuple has no fields")]
+            fn keep_skipped(&mut self, of: &mut dyn Any) {
+                let Some(of) = of.downcast_mut::<Self>() else { return };
+                $(self.$i.keep_skipped(&mut of.$i);)*
             }
         }
     )* };

@@ -8,7 +8,7 @@
 //! | --- | --- |
 //! | `constant` | is a constant of a type that is `Hash`: a compiled function is traced anew when it changes |
 //! | `fixed` | is not differentiated, as running statistics are not |
-//! | `skip` | is left out: it must not change what functions of the tree compute |
+//! | `skip` | is left out: it must not change what functions of the tree compute, and in a state it stays the caller's |
 //! | `name = "Wx"` | has another name in paths |
 //!
 //! Paths go through `::lazuli`. Absent: unions, and attributes of whole types.
@@ -48,14 +48,16 @@ struct Input {
 }
 
 struct Variant {
-    /// The pattern that binds the parts.
+    /// The pattern that binds the parts, and one that binds those of another value.
     pattern: TokenStream,
+    other: TokenStream,
     parts: Vec<Part>,
 }
 
-/// A field, bound to a variable.
+/// A field, bound to a variable, and that of another value to another.
 struct Part {
     bound: Ident,
+    other: Ident,
     name: String,
     role: Role,
     span: Span,
@@ -104,8 +106,8 @@ impl Input {
 
     fn tree(&self) -> TokenStream {
         let text = self.name.to_string();
-        let (mut visit, mut visit_mut) = (Vec::new(), Vec::new());
-        for (index, Variant { pattern, parts }) in self.variants.iter().enumerate() {
+        let (mut visit, mut visit_mut, mut keep) = (Vec::new(), Vec::new(), Vec::new());
+        for (index, Variant { pattern, other, parts }) in self.variants.iter().enumerate() {
             let each = parts.iter().map(Part::visit);
             let each_mut = parts.iter().map(Part::visit_mut);
             visit.push(quote!(#pattern => {
@@ -115,6 +117,8 @@ impl Input {
                 #(#each)*
             }));
             visit_mut.push(quote!(#pattern => { #(#each_mut)* }));
+            let each_keep = parts.iter().map(Part::keep);
+            keep.push(quote!((#pattern, #other) => { #(#each_keep)* }));
         }
         self.implement(
             &[parse_quote!(::lazuli::Tree)],
@@ -129,12 +133,20 @@ impl Input {
                 fn visit_mut(&mut self, f: &mut dyn ::core::ops::FnMut(::lazuli::tree::LeafMut<'_>)) {
                     match self { #(#visit_mut)* }
                 }
+                #[allow(unused_variables, unreachable_patterns)]
+                fn keep_skipped(&mut self, of: &mut dyn ::core::any::Any) {
+                    let ::core::option::Option::Some(of) = of.downcast_mut::<Self>() else { return };
+                    match (self, of) {
+                        #(#keep)*
+                        _ => {}
+                    }
+                }
             },
         )
     }
 
     fn module(&self) -> TokenStream {
-        let arms = self.variants.iter().map(|Variant { pattern, parts }| {
+        let arms = self.variants.iter().map(|Variant { pattern, parts, .. }| {
             let modules = parts.iter().filter(|p| matches!(p.role, Role::Tree | Role::Fixed));
             let each = modules.map(
                 |Part { bound, span, .. }| quote_spanned!(*span=> let x = ::lazuli::nn::Module::forward(#bound, &x);),
@@ -159,8 +171,7 @@ impl Input {
 impl Variant {
     fn new(path: TokenStream, fields: &Fields) -> syn::Result<Variant> {
         let parts = fields.iter().enumerate().map(|(i, f)| Part::new(i, f)).collect::<syn::Result<Vec<Part>>>()?;
-        let bound = parts.iter().map(|p| &p.bound);
-        let pattern = match fields {
+        let pattern = |bound: &[&Ident]| match fields {
             Fields::Named(named) => {
                 let names = named.named.iter().map(|f| &f.ident);
                 quote!(#path { #(#names: #bound),* })
@@ -168,7 +179,9 @@ impl Variant {
             Fields::Unnamed(_) => quote!(#path(#(#bound),*)),
             Fields::Unit => quote!(#path),
         };
-        Ok(Variant { pattern, parts })
+        let (bound, other): (Vec<_>, Vec<_>) = parts.iter().map(|p| (&p.bound, &p.other)).unzip();
+        let (pattern, other) = (pattern(&bound), pattern(&other));
+        Ok(Variant { pattern, other, parts })
     }
 }
 
@@ -177,8 +190,8 @@ impl Part {
         let name =
             field.ident.as_ref().map_or(index.to_string(), |i| i.to_string().trim_start_matches("r#").to_owned());
         // Spanned by the field's type, so that a type that is no tree is reported there.
-        let bound = format_ident!("field_{index}");
-        let mut part = Part { bound, name, role: Role::Tree, span: field.ty.span() };
+        let (bound, other) = (format_ident!("field_{index}"), format_ident!("other_{index}"));
+        let mut part = Part { bound, other, name, role: Role::Tree, span: field.ty.span() };
         for attribute in field.attrs.iter().filter(|a| a.path().is_ident("tree")) {
             attribute.parse_nested_meta(|meta| {
                 let role = match () {
@@ -225,6 +238,15 @@ impl Part {
             Role::Skipped => quote!(),
             Role::Constant => quote_spanned!(*span=> f(::lazuli::tree::LeafMut::Constant(#bound));),
             Role::Tree | Role::Fixed => quote_spanned!(*span=> ::lazuli::Tree::visit_mut(#bound, f);),
+        }
+    }
+
+    fn keep(&self) -> TokenStream {
+        let Part { bound, other, span, .. } = self;
+        match self.role {
+            Role::Skipped => quote_spanned!(*span=> ::core::mem::swap(#bound, #other);),
+            Role::Constant => quote!(),
+            Role::Tree | Role::Fixed => quote_spanned!(*span=> ::lazuli::Tree::keep_skipped(#bound, #other);),
         }
     }
 }

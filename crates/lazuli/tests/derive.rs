@@ -53,9 +53,46 @@ fn what_is_left_out_of_a_state_stays_the_callers() {
         step(&mut tree, &array([1.0]));
         assert_eq!((tree.calls, tree.mean.to_vec::<f32>()), (calls, vec![6.0]));
         switch(&mut tree);
-        assert_eq!((tree.mode, tree.mean.to_vec::<f32>()), (Mode::Multiply, vec![6.0]));
+        assert_eq!((tree.calls, tree.mode, tree.mean.to_vec::<f32>()), (calls, Mode::Multiply, vec![6.0]));
     }
     assert_eq!((step.traces(), switch.traces()), (1, 1));
+}
+
+/// However deep it is in a state that grows.
+#[test]
+fn what_is_left_out_within_containers_stays_the_callers() {
+    #[derive(Debug, Clone, Module)]
+    struct Named(Linear, #[tree(skip)] &'static str);
+    #[derive(Debug, Clone, Tree)]
+    enum Either {
+        Of { model: Named },
+        Nothing,
+    }
+    type State = (Option<Vec<Named>>, Box<dyn Module>, [Either; 2], BTreeMap<String, Named>, Vec<Array>);
+    fn new(name: &'static str) -> State {
+        let named = || Named(Linear::new(1, 1), name);
+        let either = [Either::Of { model: named() }, Either::Nothing];
+        (Some(vec![named(), named()]), Box::new(named()), either, BTreeMap::from([("a".into(), named())]), vec![])
+    }
+    let grow = compile(|(models, _, either, map, grown): &mut State, x: &Array| {
+        grown.push(x + 1.0);
+        let first = models.as_mut().unwrap();
+        first[0].0.weight = (&*first[0].0.weight + x).into();
+        first.push(Named(Linear::new(1, 1), "its own"));
+        either[1] = Either::Of { model: Named(Linear::new(1, 1), "its own") };
+        map.insert("b".into(), Named(Linear::new(1, 1), "its own"));
+    });
+    for name in ["first", "second"] {
+        random::seed(0);
+        let mut state = new(name);
+        random::seed(0);
+        let before = new(name).0.unwrap()[0].0.weight.to_vec::<f32>();
+        grow(&mut state, &array(2.0));
+        let shown = format!("{state:?}");
+        assert_eq!((shown.matches(name).count(), shown.matches("its own").count()), (5, 3), "{shown}");
+        assert_eq!(state.0.unwrap()[0].0.weight.to_vec::<f32>(), [before[0] + 2.0]);
+    }
+    assert_eq!(grow.traces(), 1);
 }
 
 #[test]
