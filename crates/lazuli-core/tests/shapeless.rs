@@ -380,6 +380,17 @@ fn derivatives_are_bound_to_other_shapes() {
         &[&[2, 6], &[5, 6], &[2, 9]],
         &[&[1, 6]],
     );
+    // What one branch keeps has the shape of what the other keeps only where the array is square.
+    check(
+        "choices",
+        |x| {
+            let first = |x: &Array| (x.exp() * x.softmax(-1)).exp().sum(()) + x.slice_axis(0, 0, 1).sin().sum(());
+            let second = |x: &Array| (x.t().sin() * x.t().exp().sum(0)).exp().mean(());
+            grad(|x: &Array| cond(&x.max(()).greater(0.0f32), first, second, x) * x.sum(()))(x)
+        },
+        &[&[2, 3], &[4, 5], &[3, 3]],
+        &[&[1, 3], &[4, 1]],
+    );
     // They go by the extent of the axis that is cut, which is that of an input, or a number.
     check(
         "rolled and tiled",

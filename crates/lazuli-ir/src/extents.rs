@@ -15,7 +15,7 @@ use crate::aval::{Aval, Dim};
 use crate::elementwise::Binary;
 use crate::graph::{Atom, Effect, Equation, Graph, Var};
 use crate::prim::Prim;
-use crate::prims::{Call, Derivative, NumberOfElements, Reshape};
+use crate::prims::{Derivative, NumberOfElements, Reshape};
 use lazuli_kernel::{Error, Result, small};
 use smallvec::SmallVec;
 use std::collections::{HashMap, HashSet};
@@ -98,8 +98,8 @@ impl Classes {
 struct Nodes {
     /// Of each variable the number of its first extent.
     first: Vec<u32>,
-    /// Those of the bodies of calls, by the first output of the call.
-    bodies: HashMap<Var, Nodes>,
+    /// Those of the bodies of calls and choices, by the first output of the equation.
+    bodies: HashMap<Var, Vec<Nodes>>,
 }
 
 impl Nodes {
@@ -120,10 +120,10 @@ impl Nodes {
         for e in &graph.equations[from..] {
             let inputs: SmallVec<[&Aval; 3]> = small(e.inputs.iter().map(|a| graph.aval_of(a)));
             let Some(&out) = e.outputs.first() else { continue };
-            if let Prim::Call(call) = &e.prim {
-                if call.fits(&inputs) {
-                    let body = self.learn_body(classes, graph, e, &call.graph);
-                    self.bodies.insert(out, body);
+            if !e.prim.bodies().is_empty() {
+                if e.prim.fits(&inputs) {
+                    let bodies = e.prim.bodies().iter().map(|body| self.learn_body(classes, graph, e, body)).collect();
+                    self.bodies.insert(out, bodies);
                 }
                 continue;
             }
@@ -141,11 +141,11 @@ impl Nodes {
         }
     }
 
-    /// Within the body of a call, whose inputs and outputs are those of the call.
+    /// Within a body, whose inputs and outputs are those of the equation.
     fn learn_body(&self, classes: &mut Classes, graph: &Graph, e: &Equation, body: &Graph) -> Nodes {
         let mut inner = Nodes::default();
         inner.learn(classes, body, 0);
-        let inputs = e.inputs.iter().zip(body.inputs.iter().map(|&v| Atom::Var(v)));
+        let inputs = e.prim.operands(&e.inputs).iter().zip(body.inputs.iter().map(|&v| Atom::Var(v)));
         let outputs: SmallVec<[Atom; 2]> = small(e.outputs.iter().map(|&v| v.into()));
         for (here, there) in inputs.chain(outputs.iter().zip(body.outputs.iter().copied())) {
             if let (Some(here), Some(there)) = (here.var(), there.var()) {
@@ -496,18 +496,30 @@ fn close(classes: &mut Classes, nodes: &Nodes, stated: &Stated, graph: &mut Grap
             if let Some(closed) = closed {
                 *prim = closed;
             }
-            if let Prim::Call(call) = &*prim
-                && call.derivative == Derivative::Body
+            let is_closed = matches!(&*prim, Prim::Call(call) if call.derivative != Derivative::Body);
+            if !is_closed
                 && let Some(inner) = nodes.bodies.get(&out)
-                && has_open(&call.graph)
+                && prim.bodies().iter().any(|body| has_open(body))
             {
-                let mut body = Graph::clone(&call.graph);
-                let more = close(classes, inner, &Stated::new(), &mut body, &mut |classes, root| {
-                    let (v, axis) = find(classes, graph, root)?;
-                    Some(Found { v, axis, aval: graph.avals[v.0 as usize].clone() })
-                });
-                inputs.extend(more.into_iter().map(Atom::Var));
-                *prim = Call { graph: body.into(), ..call.clone() }.into();
+                let mut bodies: SmallVec<[Graph; 2]> = small(prim.bodies().iter().map(|body| Graph::clone(body)));
+                let mut more: SmallVec<[Vec<Var>; 2]> = SmallVec::new();
+                for (body, inner) in bodies.iter_mut().zip(inner) {
+                    more.push(close(classes, inner, &Stated::new(), body, &mut |classes, root| {
+                        let (v, axis) = find(classes, graph, root)?;
+                        Some(Found { v, axis, aval: graph.avals[v.0 as usize].clone() })
+                    }));
+                }
+                // Each body takes what the others take.
+                for (k, body) in bodies.iter_mut().enumerate() {
+                    let mut own = body.inputs.split_off(body.inputs.len() - more[k].len());
+                    for (j, more) in more.iter().enumerate() {
+                        let others = more.iter().filter(|_| j != k);
+                        let others: Vec<Var> = others.map(|v| body.fresh(graph.avals[v.0 as usize].clone())).collect();
+                        body.inputs.extend(if j == k { std::mem::take(&mut own) } else { others });
+                    }
+                }
+                inputs.extend(more.into_iter().flatten().map(Atom::Var));
+                *prim = prim.with_bodies(bodies);
             }
         }
         for &v in e.outputs.iter().filter(|v| live[v.0 as usize]) {

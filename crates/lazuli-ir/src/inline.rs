@@ -221,9 +221,6 @@ impl Inliner<'_> {
                 }
                 continue;
             }
-            if self.expand == Expand::Lasting && matches!(e.prim, Prim::Cond(_)) {
-                return Err(undecided("it has a choice"));
-            }
             let becomes_known = symbolic && self.expand == Expand::Rules;
             let extents = e.shapes.iter().filter(|_| becomes_known);
             let avals: SmallVec<[Aval; 1]> = extents.map(|&v| self.out.aval(rename(&names, v.into()))).collect();

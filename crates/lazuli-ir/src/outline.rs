@@ -174,15 +174,6 @@ impl Outline {
     }
 }
 
-/// Whether something of its is made anew for operands of other shapes, or may be (`alike`: where its rules have to take the same way).
-fn is_made_anew(prim: &Prim, alike: bool) -> bool {
-    match prim {
-        Prim::Call(call) => call.is_remade(),
-        Prim::Cond(cond) => alike || cond.branches.iter().any(|g| g.has_rules()),
-        _ => false,
-    }
-}
-
 impl Graph {
     /// The same graph, which has no bodies, with shapes of an outline for its variables: those of these numbers.
     pub fn outlined(&self, ids: &[ShapeId], shapes: &[Shape]) -> Graph {
@@ -501,8 +492,14 @@ impl OutlineBuilder {
                 Step { operands: operands.iter().copied().chain(shapes).collect(), rule }
             };
             let outputs = match &e.prim {
-                prim if is_made_anew(prim, alike) => self.keep(&step())?,
+                Prim::Call(call) if call.is_remade() => self.keep(&step())?,
                 Prim::Call(call) => self.call(call, &operands, alike)?,
+                Prim::Cond(cond) => {
+                    let [first, second] = [0, 1].map(|k| self.body(&cond.branches[k], &operands[1..], alike));
+                    let outputs = first?;
+                    self.unite_all(&outputs, &second?);
+                    outputs
+                }
                 prim if prim.is_elementwise() => match self.equal(&mut operands) {
                     Some(id) => smallvec![id],
                     None => self.follow(Step { operands, rule: Rule::Broadcast })?,
@@ -524,6 +521,11 @@ impl OutlineBuilder {
         }
         Ok(ids)
     }
+    /// The shapes of the outputs of a body.
+    fn body(&mut self, graph: &Graph, operands: &[ShapeId], alike: bool) -> Result<SmallVec<[ShapeId; 1]>> {
+        let ids = self.walk(graph, operands, alike)?;
+        Ok(graph.outputs.iter().map(|a| self.of(a, &ids)).collect())
+    }
     /// The shapes of a call's outputs, as [`Call::rebound_avals`] has them.
     fn call(&mut self, call: &Call, operands: &[ShapeId], alike: bool) -> Result<SmallVec<[ShapeId; 1]>> {
         let mut alike_within = alike;
@@ -536,8 +538,7 @@ impl OutlineBuilder {
             all.extend(fixed.iter().map(|&(k, axis)| shapes[operands[k].index()][axis]));
             alike_within = true;
         }
-        let ids = self.walk(&call.graph, operands, alike_within)?;
-        let outputs: SmallVec<[ShapeId; 1]> = call.graph.outputs.iter().map(|a| self.of(a, &ids)).collect();
+        let outputs = self.body(&call.graph, operands, alike_within)?;
         if let Derivative::Custom { vjp, jvp } = &call.derivative {
             if let Some(vjp) = vjp {
                 self.walk(vjp, &[operands, &outputs, &outputs].concat(), alike)?;

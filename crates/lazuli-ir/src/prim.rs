@@ -326,6 +326,27 @@ impl Prim {
         }
     }
 
+    /// The same with these graphs in place of those that it runs.
+    pub(crate) fn with_bodies(&self, bodies: impl IntoIterator<Item = Graph>) -> Prim {
+        let mut bodies = bodies.into_iter();
+        let mut next = |own: &Arc<Graph>| bodies.next().map_or_else(|| own.clone(), Arc::new);
+        match self {
+            Prim::Call(call) => Call { graph: next(&call.graph), ..call.clone() }.into(),
+            Prim::Cond(cond) => Cond { branches: cond.branches.each_ref().map(next) }.into(),
+            other => other.clone(),
+        }
+    }
+
+    /// Whether the inputs of its bodies, if it has some, are of the avals of these operands.
+    pub(crate) fn fits(&self, inputs: &[&Aval]) -> bool {
+        let operands = self.operands(inputs);
+        match self {
+            Prim::Call(call) => call.fits(operands),
+            Prim::Cond(cond) => cond.fits(operands),
+            _ => true,
+        }
+    }
+
     /// Those inputs of an equation that are the inputs of its primitive's bodies.
     pub fn operands<'a, T>(&self, inputs: &'a [T]) -> &'a [T] {
         match self {

@@ -56,7 +56,10 @@ impl Graph {
                     let Some(outputs) = call.rebound_avals(&now.operands(e), alike)? else { return Ok(None) };
                     e.outputs.iter().zip(outputs).for_each(|(&v, aval)| now.set(v, aval));
                 }
-                Prim::Cond(cond) if alike || cond.branches.iter().any(|g| g.has_rules()) => return Ok(None),
+                Prim::Cond(cond) => {
+                    let Some(outputs) = cond.rebound_avals(&now.operands(e), alike)? else { return Ok(None) };
+                    e.outputs.iter().zip(outputs).for_each(|(&v, aval)| now.set(v, aval));
+                }
                 _ => now.infer(e)?,
             }
         }

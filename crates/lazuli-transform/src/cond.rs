@@ -47,7 +47,8 @@ pub(crate) fn jvp(
     let cond = bound(cond, &avals(b, operands))?;
     let wrt: Vec<usize> = (0..operands.len()).filter(|&k| tangents[k].is_some()).collect();
     let [on_true, on_false] = &cond.branches;
-    let parts = [linearize_for(None, on_true, &wrt, mode)?, linearize_for(None, on_false, &wrt, mode)?];
+    let mut part = |branch| linearize_for(Some((b, operands)), branch, &wrt, mode);
+    let parts = [part(on_true)?, part(on_false)?];
     let outputs = on_true.output_avals();
     let n = outputs.len();
 
@@ -76,7 +77,7 @@ pub(crate) fn jvp(
         }
     }
     let forward = |part: &Linearized, filled: &[Option<Atom>]| -> Result<Graph> {
-        let mut inner = Builder::new();
+        let mut inner = b.inner();
         let given = declare(&mut inner, &part.forward, &part.forward.inputs);
         let wanted: Vec<Atom> = filled.iter().flatten().copied().collect();
         let own: Vec<Atom> = part.forward.outputs[..n].iter().copied().chain(wanted).collect();
@@ -106,7 +107,7 @@ pub(crate) fn jvp(
     let residuals = avals(b, &linear_inputs[1..]);
     linear_inputs.extend(tangents.iter().flatten());
     let linear = |part: &Linearized, found: &[usize]| -> Result<Graph> {
-        let mut inner = Builder::new();
+        let mut inner = b.inner();
         let given: Vec<Atom> = residuals.iter().map(|a| inner.input(a.clone()).into()).collect();
         let mut taken: Vec<Atom> = found.iter().map(|&at| given[at]).collect();
         taken.extend(declare(&mut inner, &part.linear, &part.linear.inputs[found.len()..]));
@@ -120,8 +121,8 @@ pub(crate) fn jvp(
         }
         Ok(inner.finish(results))
     };
-    b.meta.effect = Default::default();
     let branches = [linear(&parts[0], &found[0])?, linear(&parts[1], &found[1])?];
+    b.meta.effect = Default::default();
     let mut moved = emit(b, branches, &linear_inputs)?.into_iter();
     results.truncate(n);
     Ok((results, has_tangent.into_iter().map(|has| if has { moved.next() } else { None }).collect()))
@@ -145,6 +146,7 @@ fn slot(slots: &mut Vec<Aval>, filled: &mut Vec<Option<Atom>>, aval: Aval, atom:
 pub(crate) fn transpose(
     b: &mut Builder,
     cond: &Cond,
+    of: &[Atom],
     inputs: &[Option<Atom>],
     avals: &[Aval],
     cotangents: &[Option<Atom>],
@@ -155,7 +157,7 @@ pub(crate) fn transpose(
     let mut pulled = Vec::with_capacity(2);
     let mut adds = vec![false; operands.len()];
     for body in &cond.branches {
-        let mut inner = Builder::new();
+        let mut inner = b.inner();
         let given: Vec<Var> = body.inputs.iter().zip(operands).filter(|(_, a)| a.is_some()).map(|(&v, _)| v).collect();
         let mut given = declare(&mut inner, body, &given).into_iter();
         let known: Vec<Option<Atom>> = operands.iter().map(|a| a.and_then(|_| given.next())).collect();
@@ -163,13 +165,13 @@ pub(crate) fn transpose(
             cotangents.iter().map(|ct| ct.map(|ct| inner.input(b.aval(ct)).into())).collect();
         let before: Vec<Option<Atom>> =
             so_far[1..].iter().map(|ct| ct.map(|ct| inner.input(b.aval(ct)).into())).collect();
-        let (_, results) = pull_back(&mut inner, body, &known, &seeds, &before)?;
+        let (there, results) = pull_back(&mut inner, body, &known, &seeds, &before)?;
         adds.iter_mut().zip(results.iter().zip(&before)).for_each(|(adds, (after, before))| *adds |= after != before);
-        pulled.push((inner, results));
+        pulled.push((inner, there, results));
     }
     let has: Vec<bool> = (0..operands.len()).map(|k| operands[k].is_none() && adds[k]).collect();
     let mut branches = Vec::with_capacity(2);
-    for (mut inner, results) in pulled {
+    for (mut inner, there, results) in pulled {
         let mut outputs = Vec::new();
         for k in (0..operands.len()).filter(|&k| has[k]) {
             outputs.push(match results[k] {
@@ -177,7 +179,7 @@ pub(crate) fn transpose(
                 None => zeros(&mut inner, &avals[1 + k])?,
             });
         }
-        branches.push(inner.finish(outputs));
+        branches.push(inner.finish_within(b, &of[1..], &there, outputs)?);
     }
     let branches: [Graph; 2] = branches.try_into().expect("there are two");
     let given: Vec<Atom> = inputs.iter().chain(cotangents).chain(so_far).copied().flatten().collect();

@@ -120,7 +120,7 @@ pub(crate) fn walk_back(
             let unknown = |a: &Atom| a.var().filter(|_| values.find(*a).is_none());
             let so_far: SmallVec<[Option<Atom>; 3]> =
                 e.inputs.iter().map(|a| unknown(a).and_then(|v| pulled.take(v))).collect();
-            let results = cond::transpose(b, cond, &inputs, &avals, &cotangents, &so_far)?;
+            let results = cond::transpose(b, cond, &e.inputs, &inputs, &avals, &cotangents, &so_far)?;
             results.into_iter().zip(so_far).map(|(ct, so_far)| ct.or(so_far)).collect()
         } else {
             b.goes_by_extents(&e.prim, &e.inputs);

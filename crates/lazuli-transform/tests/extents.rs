@@ -104,7 +104,7 @@ fn the_op_table() {
         }
     }
     let not: Vec<&&str> = asked.difference(&holding).collect();
-    assert_eq!(format!("{not:?}"), "[\"Cond\"]");
+    assert_eq!(format!("{not:?}"), "[]");
     assert!(asked.len() + 2 >= Prim::KINDS.len(), "{asked:?}");
 }
 

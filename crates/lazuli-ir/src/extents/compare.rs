@@ -1,7 +1,8 @@
 //! Graphs as text that is equal where what holds for any shapes is what is made for these.
 
 use crate::aval::{Aval, Dim};
-use crate::graph::{Atom, Graph, Var};
+use crate::builder::Builder;
+use crate::graph::{Atom, Graph, Meta, Var};
 use crate::prim::Prim;
 use crate::prims::{Bound, Broadcast, Pad, Slice, SliceUpdate, Unslice};
 use lazuli_kernel::{Result, Scalar, ScatterOp};
@@ -9,11 +10,12 @@ use smallvec::SmallVec;
 use std::collections::HashMap;
 
 impl Graph {
-    /// The program as it is for these shapes alone, for comparison: bodies in place of calls, numbers in place of extents, nothing in place of what changes no shape.
+    /// The program as it is for these shapes alone, for comparison: bodies in place of calls, both branches of choices and selections in place of them, numbers in place of extents, nothing
+    /// in place of what changes no shape.
     #[doc(hidden)]
     pub fn for_these_shapes(&self) -> Result<Graph> {
-        let inlined = self.inline_calls()?.graph.into_owned();
-        let mut out = crate::Builder::new();
+        let inlined = self.spread()?;
+        let mut out = Builder::new();
         let mut names: Vec<Option<Atom>> = vec![None; inlined.avals.len()];
         for &v in &inlined.inputs {
             names[v.0 as usize] = Some(out.input(inlined.avals[v.0 as usize].clone()).into());
@@ -92,6 +94,85 @@ impl Graph {
     }
 }
 
+impl Graph {
+    /// The same with bodies in place of calls and choices.
+    fn spread(&self) -> Result<Graph> {
+        let mut spread = Spread::default();
+        let inputs: Vec<Atom> =
+            self.inputs.iter().map(|v| spread.out.input(self.avals[v.0 as usize].clone()).into()).collect();
+        let outputs = spread.body(self, &inputs, None)?;
+        spread.out.set_constants(self.constants);
+        Ok(spread.out.finish(outputs))
+    }
+}
+
+#[derive(Default)]
+struct Spread {
+    out: Builder,
+    /// Of each selection that stands for a choice the predicate and what it is chosen from. A choice by the same predicate goes on from that: it does not matter which values that only other
+    /// choices read share an output.
+    chosen: HashMap<Atom, (Atom, [Atom; 2])>,
+}
+
+impl Spread {
+    fn body(&mut self, graph: &Graph, inputs: &[Atom], outer: Option<Meta>) -> Result<Vec<Atom>> {
+        let mut names: Vec<Option<Atom>> = vec![None; graph.avals.len()];
+        graph.inputs.iter().zip(inputs).for_each(|(v, &a)| names[v.0 as usize] = Some(a));
+        let name = |names: &[Option<Atom>], a: &Atom| {
+            a.var().map_or(Some(*a), |v| names[v.0 as usize]).expect("defined before it is used")
+        };
+        for e in &graph.equations {
+            let inputs: SmallVec<[Atom; 3]> = e.inputs.iter().map(|a| name(&names, a)).collect();
+            let avals: SmallVec<[Aval; 3]> = inputs.iter().map(|&a| self.out.aval(a)).collect();
+            let avals: SmallVec<[&Aval; 3]> = avals.iter().collect();
+            let meta = outer.map_or(e.meta, |outer| e.meta.within(outer));
+            let rebound = e.prim.rebind(&avals)?;
+            let prim = rebound.as_ref().unwrap_or(&e.prim);
+            let outputs: Vec<Atom> = match prim.bodies() {
+                [] => {
+                    let mut shapes: SmallVec<[Var; 1]> = SmallVec::new();
+                    for &v in &e.shapes {
+                        shapes.push(match name(&names, &v.into()) {
+                            Atom::Var(v) => v,
+                            scalar => self.out.equation(Broadcast { shape: SmallVec::new() }, &[scalar], &[])?[0],
+                        });
+                    }
+                    self.out.meta = meta;
+                    self.out.equation(e.prim.clone(), &inputs, &shapes)?.into_iter().map(Atom::from).collect()
+                }
+                [body] => self.body(body, &inputs, Some(meta))?,
+                branches => {
+                    let predicate = inputs[0];
+                    let mut sides = Vec::new();
+                    for (side, body) in branches.iter().enumerate() {
+                        let operands: Vec<Atom> = (inputs[1..].iter())
+                            .map(|a| match self.chosen.get(a) {
+                                Some((by, from)) if *by == predicate => from[side],
+                                _ => *a,
+                            })
+                            .collect();
+                        sides.push(self.body(body, &operands, Some(meta))?);
+                    }
+                    self.out.meta = Meta::default();
+                    let mut outputs = Vec::new();
+                    for (&x, &y) in sides[0].iter().zip(&sides[1]) {
+                        if x == y {
+                            outputs.push(x);
+                            continue;
+                        }
+                        let chosen = self.out.select(predicate, x, y)?;
+                        self.chosen.insert(chosen, (predicate, [x, y]));
+                        outputs.push(chosen);
+                    }
+                    outputs
+                }
+            };
+            e.outputs.iter().zip(outputs).for_each(|(v, a)| names[v.0 as usize] = Some(a));
+        }
+        Ok(graph.outputs.iter().map(|a| name(&names, a)).collect())
+    }
+}
+
 type Widths = SmallVec<[usize; 4]>;
 
 /// What lies in the midst of zeros in an output of this shape, the zero, and how many of them there are before and behind it along each axis; `None` if the equation does not say so.
@@ -100,7 +181,7 @@ fn padding(
     inputs: &[Atom],
     to: &[usize],
     zeros: &HashMap<Atom, Atom>,
-    out: &crate::Builder,
+    out: &Builder,
 ) -> Option<(Atom, Atom, Widths, Widths)> {
     let around = |bounds: &[Bound]| {
         let of = |(b, &n): (&Bound, &usize)| {

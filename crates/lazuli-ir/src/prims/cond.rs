@@ -31,11 +31,43 @@ impl Cond {
         let shapes: Vec<Shape> = operands.iter().map(|a| a.shape.clone()).collect();
         self.map_graphs(|g| g.rebind(&shapes))
     }
+    /// The avals of the outputs for inputs of these avals, the predicate first, as [`Graph::rebound_avals`].
+    pub fn rebound_avals(&self, inputs: &[&Aval], alike: bool) -> Result<Option<SmallVec<[Aval; 1]>>> {
+        check_predicate(inputs[0])?;
+        let mut outputs: SmallVec<[SmallVec<[Aval; 1]>; 2]> = SmallVec::new();
+        for branch in &self.branches {
+            let Some(now) = branch.rebound_avals(inputs[1..].iter().map(|a| &a.shape[..]), alike)? else {
+                return Ok(None);
+            };
+            outputs.push(now.output_avals());
+        }
+        agreed(&outputs[0], &outputs[1])?;
+        Ok(outputs.pop())
+    }
     /// The same choice between what is made of its branches.
     pub fn map_graphs(&self, f: impl Fn(&Graph) -> Result<Graph>) -> Result<Cond> {
         let [on_true, on_false] = &self.branches;
         Ok(Cond::new(f(on_true)?, f(on_false)?))
     }
+}
+
+fn check_predicate(predicate: &Aval) -> Result<()> {
+    if *predicate == Aval::scalar(DType::Bool) {
+        return Ok(());
+    }
+    Err(Error::value("cond", format!("the predicate must be a bool without axes, not {predicate}")))
+}
+
+/// An error if the outputs of the branches do not agree.
+fn agreed(on_true: &[Aval], on_false: &[Aval]) -> Result<()> {
+    if on_true == on_false {
+        return Ok(());
+    }
+    let (a, b) = (list(on_true), list(on_false));
+    Err(Error::value(
+        "cond",
+        format!("the branches give other shapes or dtypes: {a} if true, {b} if false; they must agree"),
+    ))
 }
 
 fn list(avals: &[Aval]) -> String {
@@ -54,10 +86,8 @@ impl Primitive for Cond {
         None
     }
     fn infer(&self, inputs: &[&Aval], _: &[&Aval]) -> Result<SmallVec<[Aval; 1]>> {
-        let (predicate, operands) = (inputs[0], &inputs[1..]);
-        if *predicate != Aval::scalar(DType::Bool) {
-            return Err(Error::value("cond", format!("the predicate must be a bool without axes, not {predicate}")));
-        }
+        let operands = &inputs[1..];
+        check_predicate(inputs[0])?;
         for g in &self.branches {
             let dtypes = g.inputs.iter().map(|v| g.avals[v.0 as usize].dtype);
             if g.constants != 0 || g.inputs.len() != operands.len() || !dtypes.eq(operands.iter().map(|a| a.dtype)) {
@@ -70,13 +100,7 @@ impl Primitive for Cond {
             true => self.branches.each_ref().map(|g| g.output_avals()),
             false => self.rebind(operands)?.branches.map(|g| g.output_avals()),
         };
-        if outputs[0] != outputs[1] {
-            let (a, b) = (list(&outputs[0]), list(&outputs[1]));
-            return Err(Error::value(
-                "cond",
-                format!("the branches give other shapes or dtypes: {a} if true, {b} if false; they must agree"),
-            ));
-        }
+        agreed(&outputs[0], &outputs[1])?;
         let [outputs, _] = outputs;
         Ok(outputs.into())
     }
