@@ -5,6 +5,7 @@ use super::shape::{axis, broadcast_to, common_extents, expand_dims, moveaxis, re
 use super::{apply, astype, create, record};
 use crate::array::Array;
 use crate::dim::{Extent, Extents as _};
+use crate::shapeless::is_symbolic;
 use lazuli_ir::param::Param;
 use lazuli_ir::prims::{Bound, Gather, GatherAxis, Scatter, ScatterAxis, SliceUpdate};
 use lazuli_ir::{DType, Dim, Error, Result, Shape, shape};
@@ -302,6 +303,8 @@ fn result_extents(a: &Array, plan: &Plan) -> Result<Vec<Extent>> {
     for (i, taken) in plan.axes.iter().enumerate() {
         match taken {
             Taken::Bound(FULL) => kept.push(a.dim(i as isize).into()),
+            // For other shapes it is what a slice has there.
+            Taken::Bound(b) if is_symbolic(a) => kept.push(slice_axis(a, i as isize, *b)?.dim(i as isize).into()),
             Taken::Bound(b) => kept.push(b.resolve(a.extent(i)).1.into()),
             Taken::One(_) | Taken::Array(_) => {}
         }
