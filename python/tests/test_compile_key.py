@@ -172,6 +172,10 @@ PAIRS = [
     ("a float of numpy's and one of Python's", (A, np.float64(1)), (A, 1.0), False),
     ("numpy's complex zeros by sign", (A, np.complex128(0)), (A, np.complex128(-0.0)), True),
     ("a numpy scalar and a number", (A, np.float32(1)), (A, 1.0), False),
+    ("texts of numpy's", (A, np.str_("a")), (A, np.str_("a")), True),
+    ("other texts of numpy's", (A, np.str_("a")), (A, np.str_("b")), False),
+    ("bytes of numpy's", (A, np.bytes_(b"a")), (A, np.bytes_(b"b")), False),
+    ("a text of numpy's and one of Python's", (A, np.str_("a")), (A, "a"), False),
     ("a number of arguments", (A,), (A, B), False),
 ]
 
@@ -360,6 +364,8 @@ REFUSED = [
     (({3: THING},), r"args\[0\]\[3\] is of type Thing"),
     ((optim.SGD(0.1),), r"args\[0\] is of type SGD.*Capture its state"),
     ((slice(0, THING),), r"args\[0\] is of type slice"),
+    (({"w": np.array(["a"])},), r"args\[0\]\['w'\] is of type ndarray, of which no array can be made: .*no dtype"),
+    (({"w": np.array([None])},), r"args\[0\]\['w'\] is of type ndarray, of which no array can be made"),
 ]
 
 

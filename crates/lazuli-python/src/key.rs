@@ -16,7 +16,7 @@ use crate::scalars::Number;
 use crate::tree::{self, Level};
 use lazuli_core::cache;
 use lazuli_core::program::Arrays;
-use pyo3::exceptions::PyValueError;
+use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{
@@ -146,11 +146,14 @@ impl Call {
             self.tokens.push(value);
             return Ok(());
         }
-        if v.hasattr("__array__")? {
+        // Texts of numpy's are those of Python's.
+        let is_text = v.is_instance_of::<PyString>() || v.is_instance_of::<PyBytes>();
+        if !is_text && v.hasattr("__array__")? {
             return if self.captured {
                 Err(refused(v, path())?)
             } else {
-                self.convert(v, PyArray::new(to_array(v, None)?))
+                let array = to_array(v, None).map_err(|e| untraceable(v, path(), e))?;
+                self.convert(v, PyArray::new(array))
             };
         }
         // Numbers and texts of derived classes: by class, value and attributes.
@@ -160,6 +163,8 @@ impl Call {
             float(f.value())
         } else if let Ok(s) = v.cast::<PyString>() {
             text(s)?
+        } else if let Ok(b) = v.cast::<PyBytes>() {
+            Token::Bytes(b.as_bytes().into())
         } else if self.unknown_by_identity {
             self.identify(v);
             return Ok(());
@@ -511,6 +516,16 @@ fn refused(v: &Bound<'_, PyAny>, path: String) -> PyResult<PyErr> {
         "[compile] {path} is of type {what}: a compiled function takes arrays, numbers, strings and other constants, and lists, tuples and \
          dicts of them. {remedy}"
     )))
+}
+
+/// The error of what says that it is an array, and has elements that are none here.
+fn untraceable(v: &Bound<'_, PyAny>, path: String, e: PyErr) -> PyErr {
+    let py = v.py();
+    if !e.is_instance_of::<PyTypeError>(py) {
+        return e;
+    }
+    let what = v.get_type().name().map(|name| name.to_string()).unwrap_or_default();
+    PyValueError::new_err(format!("[compile] {path} is of type {what}, of which no array can be made: {}", e.value(py)))
 }
 
 /// A key as it stands between brackets in a path.
