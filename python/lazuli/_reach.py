@@ -142,6 +142,31 @@ class Reach:
                 yield found.name(), found.value
 
 
+def arrays_within(value: Any) -> list[tuple[str, Any]]:
+    """The arrays that an object holds in its attributes, or a function in its closure, with their names; but for those of modules and optimizers."""
+
+    def visit(child: Any, path: str, depth: int) -> Iterator[tuple[str, Any]]:
+        if isinstance(child, _lazuli.array):
+            yield path, child
+        elif isinstance(child, (list, tuple, dict)) and not _is_state(child) and depth < _DEEP:
+            for key, part in child.items() if isinstance(child, dict) else enumerate(child):
+                yield from visit(part, f"{path}[{key!r}]", depth + 1)
+
+    if isinstance(value, _lazuli.CompiledFunction):
+        value = value.__wrapped__
+    if isinstance(value, types.MethodType):
+        value = value.__self__
+    if isinstance(value, (type, types.ModuleType)) or _is_state(value):
+        return []
+    if isinstance(value, types.FunctionType):
+        parts = [(name, child) for name, child in _names_in(value) if name in value.__code__.co_freevars]
+    elif isinstance(value, functools.partial):
+        parts = [(".args", value.args), (".keywords", value.keywords)]
+    else:
+        parts = [(f".{name}", child) for name, child in _parts(value) if isinstance(name, _Attribute)]
+    return [found for name, child in parts for found in visit(child, name, 0)]
+
+
 def name_in_arguments(args: tuple, kwargs: dict[str, Any] | None, container: Any, key: Any) -> str:
     """The name of an item of a container among the arguments of a call."""
     reach = Reach(None, None)

@@ -2,6 +2,8 @@
 
 import collections
 import dataclasses
+import re
+import types
 import warnings
 from functools import partial
 from typing import NamedTuple
@@ -130,6 +132,46 @@ def test_what_a_caller_does_to_a_result_is_not_seen_by_the_next():
 def test_arrays_in_what_is_no_tree_are_refused_as_results(kind):
     with pytest.raises(ValueError, match=rf"the result\[1\] of '.*' is a {kind.__name__} of arrays.*return a list"):
         mx.compile(lambda x: (x, kind([x])))(X)
+
+
+class Slotted:
+    __slots__ = ("x",)
+
+    def __init__(self, x):
+        self.x = x
+
+
+class Held:
+    def __init__(self, x):
+        self.parts = [1, {"w": x}]
+
+    def method(self):
+        return self.parts
+
+
+@pytest.mark.parametrize(
+    ("make", "what"),
+    [
+        (lambda x: types.SimpleNamespace(x=x + 1), "a SimpleNamespace that holds an array, .x,"),
+        (lambda x: Slotted(x), "a Slotted that holds an array, .x,"),
+        (lambda x: Held(x * 2), "a Held that holds an array, .parts[1]['w'],"),
+        (lambda x: lambda: x, "a function that holds an array, x,"),
+        (lambda x: mx.compile(lambda: x), "a CompiledFunction that holds an array, x,"),
+        (lambda x: partial(mx.add, x), "a partial that holds an array, .args[0],"),
+        (lambda x: Held(x).method, "a method that holds an array, .parts[1]['w'],"),
+    ],
+)
+def test_arrays_in_objects_that_are_no_trees_are_refused_as_results(make, what):
+    compiled = mx.compile(lambda x: (x, make(x)))
+    for _ in range(2):
+        with pytest.raises(ValueError, match=re.escape(f"the result[1] of '<lambda>' is {what}") + ".*register_tree_node"):
+            compiled(X)
+
+
+def test_objects_without_placeholders_are_results():
+    held = Held(mx.ones(2))
+    for result in (held, Slotted(3), held.method, Held, types, lambda: held, mx.float32, nn.Linear(1, 1).__call__):
+        assert mx.compile(lambda x: (x, result))(X)[1] == result
 
 
 # ---- captures ------------------------------------------------------------------------------------

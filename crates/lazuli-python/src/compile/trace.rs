@@ -81,7 +81,7 @@ impl Compiled {
 
         let mut outputs = Outputs::default();
         let result = outputs.flatten(&value)?;
-        result.leaves(py, "the result", &mut |leaf, path| refuse_leaf(&name, leaf, path))?;
+        result.leaves(py, "the result", &mut |leaf, path| refuse_leaf(&name, &holes, leaf, path))?;
         drop(value);
         let mut captured = match &held.outputs {
             Some(o) => Some(Captured::of(o.bind(py), &watched.outputs, &mut outputs)?),
@@ -181,8 +181,11 @@ fn holds_its_arrays(node: &Parts, py: Python<'_>) -> PyResult<()> {
 }
 
 /// The error of a result that is to run after the trace: what it computes would mention placeholders, and later calls would find it exhausted. And of
-/// a container that is no tree, in which placeholders would stay.
-fn refuse_leaf(name: &str, leaf: &Bound<'_, PyAny>, path: &str) -> PyResult<()> {
+/// a container or an object that is no tree, in which placeholders would stay.
+fn refuse_leaf(name: &str, holes: &[Array], leaf: &Bound<'_, PyAny>, path: &str) -> PyResult<()> {
+    if tree::is_number_or_text(leaf) {
+        return Ok(());
+    }
     if tree::hides_arrays(leaf)? {
         let kind = leaf.get_type().name()?;
         return Err(PyValueError::new_err(format!(
@@ -190,11 +193,26 @@ fn refuse_leaf(name: &str, leaf: &Bound<'_, PyAny>, path: &str) -> PyResult<()> 
         )));
     }
     if !leaf.hasattr("__next__")? && !leaf.hasattr("__await__")? {
-        return Ok(());
+        return refuse_object(name, holes, leaf, path);
     }
     let kind = leaf.get_type().name()?;
     Err(PyValueError::new_err(format!(
         "[compile] {path} of '{name}' is a {kind}, which runs only when it is iterated or awaited, after the trace: return a list of arrays"
+    )))
+}
+
+fn refuse_object(name: &str, holes: &[Array], leaf: &Bound<'_, PyAny>, path: &str) -> PyResult<()> {
+    let find = leaf.py().import("lazuli._reach")?.getattr("arrays_within")?;
+    let found: Vec<(String, Bound<'_, PyArray>)> = find.call1((leaf,))?.extract()?;
+    let arrays: Vec<Array> = found.iter().map(|(_, object)| object.get().get()).collect();
+    if arrays.is_empty() {
+        return Ok(());
+    }
+    let Some(first) = trace::depend(holes, &arrays).into_iter().position(|depends| depends) else { return Ok(()) };
+    let (at, kind) = (&found[first].0, leaf.get_type().name()?);
+    Err(PyValueError::new_err(format!(
+        "[compile] {path} of '{name}' is a {kind} that holds an array, {at}, where no compiled function returns one: return a list or dict of its \
+         arrays, or make {kind} a node of trees with mx.register_tree_node"
     )))
 }
 
