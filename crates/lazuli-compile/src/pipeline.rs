@@ -6,7 +6,7 @@ use crate::lower::{Program, Recall, lower};
 use crate::memory::{self, Arrangement, Assignment};
 use crate::report::Report;
 use crate::simplify::simplify;
-use crate::template::{Draft, Template, kernels};
+use crate::template::{Draft, Template, compile_like, kernels};
 use crate::vectors::as_sums;
 use lazuli_ir::{Graph, Inlined, Result};
 use lazuli_kernel::{Layout, Plan};
@@ -63,32 +63,58 @@ pub fn compile_watched(
     options: &Options,
     done: &mut dyn FnMut(&'static str),
 ) -> Result<Compiled> {
-    Ok(stages(graph, inputs, options, Mode::Alone, done)?.0)
+    Ok(stages(graph, inputs, options, Mode::default(), done)?.0)
 }
 
 /// The same, and a template for other extents: only fusion is worth one.
 pub fn compile_first(graph: &Graph, inputs: &[Layout], options: &Options) -> Result<(Compiled, Option<Template>)> {
-    let mode = if options.fuse { Mode::First } else { Mode::Alone };
+    let mode = Mode { is_first: options.fuse, ..Mode::default() };
     stages(graph, inputs, options, mode, &mut |_| {})
 }
 
 /// Compiles a graph whose outputs are to lie in the plan's outputs one by one, row-contiguous: a branch of a choice.
 pub(crate) fn compile_branch(graph: &Graph, inputs: &[Layout], options: &Options) -> Result<Compiled> {
-    let (mut compiled, _) = stages(graph, inputs, options, Mode::Branch, &mut |_| {})?;
-    // The inputs are others' too.
+    let mode = Mode { is_branch: true, ..Mode::default() };
+    Ok(without_donations(stages(graph, inputs, options, mode, &mut |_| {})?.0))
+}
+
+/// The same, and a template for other extents.
+pub(crate) fn compile_branch_first(
+    graph: &Graph,
+    inputs: &[Layout],
+    options: &Options,
+) -> Result<(Compiled, Option<Template>)> {
+    let mode = Mode { is_branch: true, is_first: options.fuse };
+    let (compiled, template) = stages(graph, inputs, options, mode, &mut |_| {})?;
+    Ok((without_donations(compiled), template))
+}
+
+/// The same as a template has it, if that fits.
+pub(crate) fn compile_branch_like(
+    template: Option<&Template>,
+    graph: &Graph,
+    inputs: &[Layout],
+    options: &Options,
+) -> Result<Compiled> {
+    match compile_like(template.map_or(&[], std::slice::from_ref), graph, inputs, options)? {
+        Some(compiled) => Ok(without_donations(compiled)),
+        None => compile_branch(graph, inputs, options),
+    }
+}
+
+/// The inputs of a branch are others' too.
+fn without_donations(mut compiled: Compiled) -> Compiled {
     compiled.plan.donations = Arc::default();
-    Ok(compiled)
+    compiled
 }
 
 /// What a graph is compiled for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    /// The inputs at hand.
-    Alone,
-    /// Those, and others of other extents.
-    First,
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Mode {
+    /// The inputs at hand, and others of other extents.
+    is_first: bool,
     /// A choice, as a branch of it.
-    Branch,
+    is_branch: bool,
 }
 
 /// The road itself.
@@ -112,9 +138,9 @@ fn stages(
     };
     let schedule = Arc::new(schedule);
     done("fuse");
-    let mut draft = (mode == Mode::First).then(Draft::default);
+    let mut draft = mode.is_first.then(|| Draft { is_branch: mode.is_branch, ..Draft::default() });
     let recall = draft.as_mut().map_or(Recall::Nothing, |draft| Recall::Note(&mut draft.recipes));
-    let mut program = lower(&graph, inputs, &schedule.groups, options, mode == Mode::Branch, recall)?;
+    let mut program = lower(&graph, inputs, &schedule.groups, options, mode.is_branch, recall)?;
     done("lower");
     if let Some(draft) = &mut draft {
         draft.is_plain = matches!(graph, Cow::Borrowed(_));

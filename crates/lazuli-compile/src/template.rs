@@ -21,6 +21,8 @@ use std::sync::Arc;
 pub struct Template {
     /// Whether the graph was taken as it is: nothing was inlined, and no product written as a sum.
     is_plain: bool,
+    /// Whether the graph is a branch of a choice.
+    is_branch: bool,
     pattern: Pattern,
     schedule: Arc<Schedule>,
     /// How the inputs lay.
@@ -36,6 +38,7 @@ pub struct Template {
 #[derive(Debug, Default)]
 pub(crate) struct Draft {
     pub is_plain: bool,
+    pub is_branch: bool,
     pub recipes: Recipes,
     pub kernels: Vec<Option<Arc<Kernel>>>,
 }
@@ -49,9 +52,9 @@ impl Draft {
         joined: Joined,
         memory: Arrangement,
     ) -> Template {
-        let Draft { is_plain, recipes, kernels } = self;
+        let Draft { is_plain, is_branch, recipes, kernels } = self;
         let (pattern, inputs) = (Pattern::of(graph), inputs.to_vec());
-        Template { is_plain, pattern, schedule, inputs, recipes, kernels, joined, memory }
+        Template { is_plain, is_branch, pattern, schedule, inputs, recipes, kernels, joined, memory }
     }
 }
 
@@ -92,10 +95,10 @@ impl Template {
     /// A graph of its pattern as steps.
     fn program(&self, graph: &Graph, inputs: &[Layout], options: &Options) -> Result<Program> {
         let groups = &self.schedule.groups;
-        let mut program = lower(graph, inputs, groups, options, false, Recall::Follow(&self.recipes))?;
+        let mut program = lower(graph, inputs, groups, options, self.is_branch, Recall::Follow(&self.recipes))?;
         // Which views need a copy depends on how inputs lie, and with that what is computed in which order.
         if cfg!(debug_assertions) && self.inputs.iter().zip(inputs).all(|(was, now)| lies_alike(was, now)) {
-            let anew = lower(graph, inputs, groups, options, false, Recall::Nothing)?;
+            let anew = lower(graph, inputs, groups, options, self.is_branch, Recall::Nothing)?;
             assert_eq!(format!("{program:?}"), format!("{anew:?}"), "what follows a template");
         }
         if kernels(&program).eq(self.kernels.iter().map(Option::as_ref)) {

@@ -15,6 +15,7 @@ use super::finish::Launch;
 use super::numbers::{Numbers, Source, Visit};
 use super::outside::OnlyUsers;
 use super::places::{BufferId, Place, Producers};
+use crate::template::Template;
 use lazuli_ir::{Graph, Var, small};
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::{Binding, DType, Kernel, Layout, Role, Scalar, Shape};
@@ -28,6 +29,8 @@ use std::sync::Arc;
 pub(crate) struct Recipes {
     /// By the first variable that each kernel stores.
     pub launches: Map<Var, Recipe>,
+    /// By the choice and the number of the branch.
+    pub branches: Map<(u32, usize), Template>,
     pub producers: Producers,
     pub only_users: Option<OnlyUsers>,
 }

@@ -3,9 +3,9 @@
 use super::body::Body;
 use super::finish::finish;
 use super::write::{Written, are_affine};
-use super::{BufferId, Fork, Launch, Lowerer, Place, Work, store_lane};
+use super::{BufferId, Fork, Launch, Lowerer, Place, Recall, Work, store_lane};
 use crate::fuse::Group;
-use crate::pipeline::{Options, compile_branch};
+use crate::pipeline::{Compiled, Options, compile_branch, compile_branch_first, compile_branch_like};
 use lazuli_ir::number::fixed;
 use lazuli_ir::{Atom, Aval, Equation, Graph, Index, Lane, Prim, Result, Shape, Var, shape, small};
 use lazuli_kernel::{Arg, DType, Layout, LibraryCall, Nest, Store, Strides};
@@ -192,7 +192,8 @@ impl Lowerer<'_> {
         // What was to be simplified has been.
         let options = Options { simplify: false, ..self.options };
         let [on_true, on_false] = equation.prim.bodies() else { unreachable!("a choice has two branches") };
-        let branches = [compile_branch(on_true, &layouts, &options)?, compile_branch(on_false, &layouts, &options)?];
+        let first = self.compiled_branch((anchor, 0), on_true, &layouts, &options)?;
+        let branches = [first, self.compiled_branch((anchor, 1), on_false, &layouts, &options)?];
         let mut outputs = Vec::with_capacity(equation.outputs.len());
         for &v in &equation.outputs {
             let place = self.fresh(self.aval(v));
@@ -204,6 +205,25 @@ impl Lowerer<'_> {
         self.work.push(Work::Branch(Box::new(Fork { predicate, plans, inputs, outputs })));
         self.branches.push((anchor, branches));
         Ok(())
+    }
+
+    /// A branch (its choice, and its number), as it was for earlier extents if it can be.
+    fn compiled_branch(
+        &mut self,
+        of: (u32, usize),
+        branch: &Graph,
+        layouts: &[Layout],
+        options: &Options,
+    ) -> Result<Compiled> {
+        match &mut self.recall {
+            Recall::Nothing => compile_branch(branch, layouts, options),
+            Recall::Follow(recipes) => compile_branch_like(recipes.branches.get(&of), branch, layouts, options),
+            Recall::Note(recipes) => {
+                let (compiled, template) = compile_branch_first(branch, layouts, options)?;
+                recipes.branches.extend(template.map(|template| (of, template)));
+                Ok(compiled)
+            }
+        }
     }
 
     pub(super) fn sort(&mut self, anchor: u32, axis: usize, indices: bool) -> Result<()> {
