@@ -395,8 +395,17 @@ fn derivatives_are_bound_to_other_shapes() {
     check(
         "rolled and tiled",
         |x| grad(|x: &Array| ops::tile(&(ops::roll(x, 2, 1).unwrap() * x), &[1, 2]).unwrap().exp().sum(()))(x),
-        &[&[2, 6], &[5, 6]],
-        &[&[2, 9], &[1, 6]],
+        &[&[2, 6], &[5, 6], &[2, 9]],
+        &[&[1, 6], &[2, 3], &[2, 2]],
+    );
+    check(
+        "compared",
+        |x| {
+            let same = ops::array_equal(x, &(x * 1.0f32), false).unwrap();
+            grad(|x: &Array| ops::select(&same, &x.sin(), x).unwrap().sum(()))(x)
+        },
+        &[&[2, 6], &[5, 7]],
+        &[&[1, 6]],
     );
     check(
         "halves",

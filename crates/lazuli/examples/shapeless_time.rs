@@ -29,7 +29,7 @@ const FUNCTIONS: &[(&str, Function)] = &[
         let (q, k, v) = (x.matmul(&w), x.matmul(&w.t()), x.matmul(&(&w + 1.0f32)));
         Ok((q.matmul(&k.t()) / 8.0f32).softmax(-1).matmul(&v))
     }),
-    ("roll (made anew)", |x| ops::roll(x, 1, 0)),
+    ("roll", |x| ops::roll(x, 1, 0)),
     ("grad of mean", |x| Ok(grad(|x: &Array| (x.sin() * x).mean(()))(x))),
     ("grad of a network of 3 layers", |x| {
         let w = Array::from_slice(&[0.1f32; 64], &[8, 8]);
