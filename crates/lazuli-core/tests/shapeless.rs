@@ -402,7 +402,7 @@ fn derivatives_are_bound_to_other_shapes() {
         "compared",
         |x| {
             let same = ops::array_equal(x, &(x * 1.0f32), false).unwrap();
-            grad(|x: &Array| ops::select(&same, &x.sin(), x).unwrap().sum(()))(x)
+            grad(|x: &Array| ops::select(&same, x.sin(), x).unwrap().sum(()))(x)
         },
         &[&[2, 6], &[5, 7]],
         &[&[1, 6]],
