@@ -5,8 +5,7 @@
 //! closure is what any function there would reach, and transformations around it see its operations. A call whose body holds such calls is recorded anew, with
 //! its derivative; a choice likewise.
 //!
-//! Absent: rules within bodies that a shapeless program makes anew for each binding of shapes (a derivative within a batch): the functions
-//! themselves are vectorised there.
+//! Absent: rules within bodies that a rule of a shapeless program makes (a derivative within a batch): the functions themselves are vectorised there.
 
 use crate::array::Array;
 use crate::cond::{self, Branch};
@@ -51,7 +50,7 @@ pub(crate) fn rules(graph: &Graph) -> Vec<Arc<dyn Vmap>> {
     found
 }
 
-/// The graphs in which rules are looked for: not those that are made anew for each binding of shapes.
+/// The graphs in which rules are looked for: not those that are made for shapes.
 fn bodies(call: &Call) -> impl Iterator<Item = &Graph> {
     let own = call.rule.is_none() && !matches!(call.derivative, Derivative::Pullback { .. });
     call.graphs().map(|graph| &**graph).filter(move |_| own)

@@ -7,7 +7,7 @@ use crate::batch;
 use crate::shapeless::{self, is_symbolic};
 use crate::trace::{self, Cut, Trace};
 use lazuli_ir::param::{Param, Params, join};
-use lazuli_ir::prims::{GraphRule, ReduceOp};
+use lazuli_ir::prims::{GraphRule, ReduceOp, Source};
 use lazuli_ir::{AnyShapes, Aval, Error, Graph, Result, Scalar, Shape, shape};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -238,9 +238,8 @@ impl Transform {
         })
     }
 
-    /// The transformed graph for operands of these avals. `shapeless`: the graph was recorded in a shapeless trace, and may hold calls that are made anew for
-    /// each binding of shapes.
-    fn of(&self, graph: &Graph, operands: &[&Aval], shapeless: bool) -> Result<Graph> {
+    /// An error if the transformation is not one of this graph for so many operands: one that was read may not be.
+    fn check(&self, graph: &Graph, operands: &[&Aval]) -> Result<()> {
         let n = graph.inputs.len();
         let fits = match self {
             Transform::Vjp { primals, cotangents } => {
@@ -253,34 +252,30 @@ impl Transform {
                 axes && operands.len() == n && out_axes.len() == graph.outputs.len()
             }
         };
-        if !fits {
-            let message =
-                format!("[{}] does not fit a graph of {n} inputs and {} operands", self.params(), operands.len());
-            return Err(Error::internal(self.name(), message));
+        if fits {
+            return Ok(());
         }
+        let message = format!("[{}] does not fit a graph of {n} inputs and {} operands", self.params(), operands.len());
+        Err(Error::internal(self.name(), message))
+    }
+
+    /// The transformed graph for operands of these avals. `shapeless`: the graph was recorded in a shapeless trace, and may hold calls that are made anew for
+    /// each binding of shapes.
+    fn of(&self, graph: &Graph, operands: &[&Aval], shapeless: bool) -> Result<Graph> {
+        self.check(graph, operands)?;
         // What the function would have recorded if it had been called with these shapes.
-        let at = |shapes: &[Shape]| {
-            let graph = graph.rebind(shapes)?;
-            if shapeless { graph.inline_rules() } else { Ok(graph) }
+        let at_point = || {
+            let point = graph.rebind(&self.points(graph, operands))?;
+            if shapeless { point.inline_rules() } else { Ok(point) }
         };
-        let point = |(primals, between)| {
-            let point = at(&inputs_of(operands, primals, between).cloned().collect::<Vec<_>>())?;
-            Ok::<_, Error>((point, (0..primals).collect::<Vec<_>>()))
-        };
+        let wrt: Vec<usize> = (0..self.operands().0).collect();
         match self {
-            Transform::Vjp { .. } => {
-                let (point, wrt) = point(self.operands())?;
-                lazuli_transform::vjp(&point, &wrt)
-            }
-            Transform::Jvp { .. } => {
-                let (point, wrt) = point(self.operands())?;
-                lazuli_transform::jvp(&point, &wrt)
-            }
+            Transform::Vjp { .. } => lazuli_transform::vjp(&at_point()?, &wrt),
+            Transform::Jvp { .. } => lazuli_transform::jvp(&at_point()?, &wrt),
             Transform::Vmap { in_axes, out_axes } => {
-                let (size, points) = unbatch(operands, in_axes)?;
-                let point = at(&points.into_iter().map(|p| p.shape).collect::<Vec<_>>())?;
-                let axes: Vec<Option<isize>> = in_axes.iter().map(|a| a.map(|a| a as isize)).collect();
-                lazuli_transform::vmap(&point, &axes[..point.arguments().len()], out_axes, size)
+                let (size, _) = unbatch(operands, in_axes)?;
+                let point = at_point()?;
+                lazuli_transform::vmap(&point, &arguments_of(&point, in_axes), out_axes, size)
             }
         }
     }
@@ -294,21 +289,39 @@ impl Transform {
         }
     }
 
-    /// The transformed graph as one for other shapes too, if it is a derivative, and if there is one.
-    fn for_any_shapes(&self, graph: &Graph, operands: &[&Aval]) -> Option<AnyShapes> {
-        let (primals, between) = self.operands();
-        let wrt: Vec<usize> = (0..primals).collect();
-        let transformed = match self {
-            Transform::Vjp { .. } => lazuli_transform::vjp_for_any_shapes,
-            Transform::Jvp { .. } => lazuli_transform::jvp_for_any_shapes,
-            Transform::Vmap { .. } => return None,
+    /// The transformed graph as one for other shapes too, if there is one.
+    fn for_any_shapes(&self, graph: &Graph, operands: &[&Aval]) -> Result<AnyShapes> {
+        self.check(graph, operands)?;
+        let point = graph.rebind(&self.points(graph, operands))?.inline_rules_for_any_shapes()?;
+        let wrt: Vec<usize> = (0..self.operands().0).collect();
+        let mut made = match self {
+            Transform::Vjp { .. } => lazuli_transform::vjp_for_any_shapes(&point.graph, &wrt)?,
+            Transform::Jvp { .. } => lazuli_transform::jvp_for_any_shapes(&point.graph, &wrt)?,
+            Transform::Vmap { in_axes, out_axes } => {
+                let (size, _) = unbatch(operands, in_axes)?;
+                let in_axes = arguments_of(&point.graph, in_axes);
+                lazuli_transform::vmap_for_any_shapes(&point.graph, &in_axes, out_axes, size)?
+            }
         };
-        let shapes: Vec<Shape> = inputs_of(operands, primals, between).cloned().collect();
-        let point = graph.rebind(&shapes).and_then(|g| g.inline_rules_for_any_shapes()).ok()?;
-        let mut made = transformed(&point.graph, &wrt).ok()?;
-        let operand = |k: usize| if k < primals { k } else { k + between };
-        made.fixed.extend(point.fixed.into_iter().map(|(k, axis)| (operand(k), axis)));
-        Some(made)
+        let sources = self.sources(graph);
+        made.fixed.extend(point.fixed.into_iter().map(|(k, axis)| sources[k].place(axis)));
+        Ok(made)
+    }
+
+    /// What the inputs of a graph are among the operands.
+    fn sources(&self, graph: &Graph) -> Vec<Source> {
+        let (primals, between) = self.operands();
+        let batch = |k: usize| match self {
+            Transform::Vmap { in_axes, .. } => in_axes.get(k).copied().flatten(),
+            _ => None,
+        };
+        let source = |k: usize| Source { operand: if k < primals { k } else { k + between }, batch: batch(k) };
+        (0..graph.inputs.len()).map(source).collect()
+    }
+
+    /// The shapes of the inputs of a graph for operands of these avals.
+    fn points(&self, graph: &Graph, operands: &[&Aval]) -> Vec<Shape> {
+        self.sources(graph).iter().map(|source| source.of(&operands[source.operand].shape)).collect()
     }
 
     /// Transforms a graph for its operands and records the result; in a shapeless trace as what a rule makes.
@@ -324,9 +337,9 @@ impl Transform {
     }
 }
 
-/// The shapes of the inputs of a graph that is transformed, among those of the operands of what is made of it.
-fn inputs_of<'a>(operands: &'a [&Aval], primals: usize, between: usize) -> impl Iterator<Item = &'a Shape> {
-    operands[..primals].iter().chain(&operands[primals + between..]).map(|a| &a.shape)
+/// The axes of the arguments of a graph, among those of all its inputs.
+fn arguments_of(graph: &Graph, in_axes: &[Option<usize>]) -> Vec<Option<isize>> {
+    in_axes[..graph.arguments().len()].iter().map(|axis| axis.map(|axis| axis as isize)).collect()
 }
 
 /// A graph and what is made of it for each binding of shapes.
@@ -352,11 +365,10 @@ impl GraphRule for Transformed {
     }
     fn for_any_shapes(&self, inputs: &[&Aval]) -> Option<AnyShapes> {
         // Constants are operands like the others.
-        let AnyShapes { graph, fixed } = self.transform.for_any_shapes(&self.graph, inputs)?;
+        let AnyShapes { graph, fixed } = self.transform.for_any_shapes(&self.graph, inputs).ok()?;
         Some(AnyShapes { graph: Graph { constants: 0, ..graph }, fixed })
     }
-    fn source_operands(&self) -> Option<Vec<usize>> {
-        let (primals, between) = self.transform.operands();
-        Some((0..primals).chain(primals + between..self.graph.inputs.len() + between).collect())
+    fn sources(&self) -> Vec<Source> {
+        self.transform.sources(&self.graph)
     }
 }

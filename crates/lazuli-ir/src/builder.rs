@@ -56,8 +56,16 @@ impl Builder {
     }
     /// Says that two variables are of one shape, whatever that is.
     pub fn alike(&mut self, a: Atom, b: Atom) {
+        if self.extents.is_some() && a.var().is_some() {
+            debug_assert_eq!(self.shape(a), self.shape(b));
+            (0..self.rank(a)).for_each(|axis| self.same_extent((a, axis), (b, axis)));
+        }
+    }
+    /// Says that an axis of one variable and one of another are of one extent, whatever that is.
+    pub fn same_extent(&mut self, (a, i): (Atom, usize), (b, j): (Atom, usize)) {
         if let (Some(extents), Some(a), Some(b)) = (&mut self.extents, a.var(), b.var()) {
-            extents.alike(a, b);
+            debug_assert_eq!(self.graph.shape_of(a)[i], self.graph.shape_of(b)[j]);
+            extents.same((a, i), (b, j));
         }
     }
     /// Says that the extent that the equation of `out` states as number `index` is this one.
@@ -232,6 +240,19 @@ impl Builder {
             }
         }
         Ok(self.graph)
+    }
+    /// The graph of an [inner](Self::inner) builder that says by itself what extents are: nothing around it has to know of them.
+    ///
+    /// # Errors
+    /// If it holds for these shapes only, where it is to hold for others.
+    pub fn finish_alone(self, outputs: Vec<Atom>) -> Result<Graph> {
+        if self.extents.is_none() {
+            return Ok(self.finish(outputs));
+        }
+        match self.finish_for_any_shapes(outputs)? {
+            AnyShapes { graph, fixed } if fixed.is_empty() => Ok(graph),
+            _ => Err(undecided("a body goes by an extent")),
+        }
     }
     /// The graph, and what it goes by, if it is for any shapes.
     ///

@@ -1,9 +1,9 @@
 //! Which extents of a graph are one and the same, whatever shapes it is bound to.
 //!
-//! Rules of derivatives state extents as numbers. While a graph is built [for any shapes](crate::Builder::for_any_shapes), a number of theirs is marked
+//! Rules of derivatives and of vmap state extents as numbers. While a graph is built [for any shapes](crate::Builder::for_any_shapes), a number of theirs is marked
 //! ([`Dim::Open`]), and when the graph is finished it is found again as the extent of an axis of an input, or of a variable that is there. That follows from
 //! classes of extents that are equal wherever the equations are well formed ([`Primitive::same_extents`](crate::Primitive::same_extents)), those of equations that are
-//! transposed and taken out among them, and from what an engine knows to be [alike](crate::Builder::alike): a tangent and its primal.
+//! transposed and taken out among them, and from what an engine knows to be [alike](crate::Builder::alike), a tangent and its primal, or [of one extent](crate::Builder::same_extent), batches.
 //!
 //! What is found so holds for all shapes for which the rules take the same way. They may go by ranks and by which extents are 0 and 1, so those must be as they were; a rule that
 //! goes by another number says so ([`Primitive::goes_by_extent`](crate::Primitive::goes_by_extent)), and the extent is [fixed](AnyShapes::fixed).
@@ -164,7 +164,7 @@ pub(crate) struct Extents {
     nodes: Nodes,
     /// How many of the equations have been looked at.
     learned: usize,
-    alike: Vec<(Var, Var)>,
+    same: Vec<[(Var, usize); 2]>,
     fixed: Vec<(Var, usize)>,
     /// Of what equations state of extents that are none of their outputs', by output and number, what they are those of.
     stated: Stated,
@@ -180,8 +180,8 @@ struct Found {
 type Outer<'a> = &'a mut dyn FnMut(&mut Classes, u32) -> Option<Found>;
 
 impl Extents {
-    pub fn alike(&mut self, a: Var, b: Var) {
-        self.alike.push((a, b));
+    pub fn same(&mut self, a: (Var, usize), b: (Var, usize)) {
+        self.same.push([a, b]);
     }
     pub fn fix(&mut self, v: Var, axis: usize) {
         self.fixed.push((v, axis));
@@ -193,10 +193,9 @@ impl Extents {
     pub fn learn(&mut self, graph: &Graph) {
         self.nodes.learn(&mut self.classes, graph, self.learned);
         self.learned = graph.equations.len();
-        for (a, b) in self.alike.drain(..) {
-            let rank = graph.shape_of(a).len();
-            debug_assert_eq!(graph.shape_of(a), graph.shape_of(b));
-            (0..rank).for_each(|axis| self.classes.unite(self.nodes.of(a, axis), self.nodes.of(b, axis)));
+        for places in self.same.drain(..) {
+            let [a, b] = places.map(|(v, axis)| self.nodes.of(v, axis));
+            self.classes.unite(a, b);
         }
     }
     /// Equations were taken out.

@@ -530,8 +530,9 @@ impl OutlineBuilder {
     fn call(&mut self, call: &Call, operands: &[ShapeId], alike: bool) -> Result<SmallVec<[ShapeId; 1]>> {
         let mut alike_within = alike;
         if let Some(prims::Rule { make, fixed: Some(fixed) }) = &call.rule {
-            if let (Some(source), Some(of_source)) = (make.source(), make.source_operands()) {
-                let given: Vec<ShapeId> = of_source.into_iter().map(|k| operands[k]).collect();
+            if let Some(source) = make.source() {
+                let point = |s: prims::Source| self.shape(s.of(&self.outline.shapes[operands[s.operand].index()]));
+                let given: Vec<ShapeId> = make.sources().into_iter().map(point).collect();
                 self.walk(source, &given, true)?;
             }
             let Outline { shapes, fixed: all, .. } = &mut self.outline;

@@ -101,7 +101,7 @@ impl TransposeCx<'_> {
     }
 }
 
-/// An equation being vectorised. A batched operand has the batch as its axis 0.
+/// An equation being vectorised, of which an input is batched. What is batched has the batch as its axis 0.
 #[derive(Debug, Clone, Copy)]
 pub struct VmapCx<'a> {
     pub inputs: &'a [Atom],
@@ -112,14 +112,23 @@ pub struct VmapCx<'a> {
     pub size: usize,
 }
 
+fn past_batch(dim: Dim, batched: &[bool]) -> Dim {
+    match dim {
+        Dim::Of { operand, axis } if batched[operand as usize] => Dim::Of { operand, axis: axis + 1 },
+        dim => dim,
+    }
+}
+
 impl VmapCx<'_> {
     /// A parameter's extents, with references to batched shape operands moved past the batch axis.
     pub fn dims(&self, dims: &[Dim]) -> SmallVec<[Dim; 4]> {
-        let shift = |d: &Dim| match *d {
-            Dim::Of { operand, axis } if self.shapes_batched[operand as usize] => Dim::Of { operand, axis: axis + 1 },
-            d => d,
-        };
-        dims.iter().map(shift).collect()
+        dims.iter().map(|&dim| past_batch(dim, self.shapes_batched)).collect()
+    }
+    /// These with the batch in front.
+    pub fn batched_dims(&self, b: &Builder, dims: &[Dim]) -> SmallVec<[Dim; 4]> {
+        let mut dims = self.dims(dims);
+        dims.insert(0, b.extent(self.size));
+        dims
     }
 
     /// Operand `k` with the batch in front: broadcast if it has none.
@@ -128,8 +137,10 @@ impl VmapCx<'_> {
         if self.batched[k] {
             return Ok(input);
         }
-        let shape: Shape = std::iter::once(self.size).chain(b.shape(input).iter().copied()).collect();
-        broadcast_to(b, input, &shape)
+        let batched = stretch(b, input, self.size)?;
+        let with = self.batched.iter().position(|&batched| batched).expect("an input is batched");
+        b.same_extent((batched, 0), (self.inputs[with], 0));
+        Ok(batched)
     }
 
     /// All operands with the batch in front.
@@ -150,6 +161,12 @@ impl VmapCx<'_> {
         }
         Ok(out)
     }
+}
+
+/// A value repeated along a new axis in front.
+pub fn stretch(b: &mut Builder, a: Atom, size: usize) -> Result<Atom> {
+    let shape: Shape = std::iter::once(size).chain(b.shape(a).iter().copied()).collect();
+    broadcast_to(b, a, &shape)
 }
 
 /// The rules of one primitive. Every method is a pure function of the parameters and what it is given.
@@ -201,8 +218,10 @@ pub trait Primitive: Clone + fmt::Debug + Eq + std::hash::Hash {
         true
     }
 
-    /// The equation over a whole batch. Not called if nothing is batched.
-    fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut>;
+    /// The equation over a whole batch. Not called if no input is batched. It may go by ranks, and by which extents are 0 and 1; others it states as a derivative does.
+    fn vmap(&self, _b: &mut Builder, _cx: VmapCx) -> Result<VmapOut> {
+        Err(Error::internal(self.name(), "has no input that could be batched"))
+    }
 
     fn lowering(&self, inputs: &[&Aval], outputs: &[&Aval]) -> Lowering;
 
@@ -396,6 +415,17 @@ impl Prim {
             Prim::Gather(p) => Gather { slice_sizes: of(&p.slice_sizes), ..p.clone() }.into(),
             _ => return None,
         })
+    }
+
+    /// The same where shape operands have the batch in front: what follows from shapes alone is one for all points.
+    pub fn of_batched_shapes(&self, batched: &[bool]) -> Prim {
+        match self {
+            Prim::NumberOfElements(count) => {
+                let axes = count.axes.iter().map(|axis| axis + batched[0] as usize).collect();
+                NumberOfElements { axes, ..count.clone() }.into()
+            }
+            _ => self.map_dims(&mut |_, dim| past_batch(dim, batched)).unwrap_or_else(|| self.clone()),
+        }
     }
 
     /// The same without effects in the graphs that it holds.

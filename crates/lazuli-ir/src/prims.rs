@@ -24,7 +24,7 @@ mod write;
 pub use along::{GatherAxis, ScatterAxis};
 pub use arg::{ArgOp, ArgReduce};
 pub use bitcast::Bitcast;
-pub use call::{Call, Derivative, GraphRule, ReadRule, Rule, VmapRule};
+pub use call::{Call, Derivative, GraphRule, ReadRule, Rule, Source, VmapRule};
 pub use cast::Cast;
 pub use cond::Cond;
 pub use cumulative::Cumulative;

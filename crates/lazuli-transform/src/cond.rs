@@ -4,7 +4,7 @@
 use crate::jvp::Mode;
 use crate::linearize::{Linearized, Residual, linearize_for};
 use crate::transpose::pull_back;
-use crate::vmap::{stretch, vectorise};
+use crate::vmap::{repeated, vectorise};
 use crate::{declare, prune, zeros};
 use lazuli_ir::prim::Tangents;
 use lazuli_ir::prims::{Cond, expand_dims};
@@ -215,8 +215,8 @@ pub(crate) fn vmap(
         let mut outputs = Vec::new();
         for (&(x, x_batched), &(y, y_batched)) in both[0].iter().zip(&both[1]) {
             let rank = b.rank(x) - x_batched as usize;
-            let x = if x_batched { x } else { stretch(b, x, size)? };
-            let y = if y_batched { y } else { stretch(b, y, size)? };
+            let x = if x_batched { x } else { repeated(b, x, inputs, batched, size)? };
+            let y = if y_batched { y } else { repeated(b, y, inputs, batched, size)? };
             let chosen = expand_dims(b, predicate, &(1..=rank).collect::<Vec<_>>())?;
             outputs.push((b.select(chosen, x, y)?, true));
         }
@@ -224,19 +224,22 @@ pub(crate) fn vmap(
     }
     let mut both = Vec::with_capacity(2);
     for body in &cond.branches {
-        let mut inner = Builder::new();
+        let mut inner = b.inner();
         let given: Vec<Atom> = operands.iter().map(|&a| inner.input(b.aval(a)).into()).collect();
         let results = vectorise(&mut inner, body, &given, &batched[1..], size)?;
-        both.push((inner, results));
+        both.push((inner, given, results));
     }
-    let flags: Vec<bool> = both[0].1.iter().zip(&both[1].1).map(|(x, y)| x.1 || y.1).collect();
+    let flags: Vec<bool> = both[0].2.iter().zip(&both[1].2).map(|(x, y)| x.1 || y.1).collect();
     let mut branches = Vec::with_capacity(2);
-    for (mut inner, results) in both {
+    for (mut inner, given, results) in both {
         let mut outputs = Vec::new();
         for ((out, is_batched), &wanted) in results.into_iter().zip(&flags) {
-            outputs.push(if wanted && !is_batched { stretch(&mut inner, out, size)? } else { out });
+            outputs.push(match wanted && !is_batched {
+                true => repeated(&mut inner, out, &given, &batched[1..], size)?,
+                false => out,
+            });
         }
-        branches.push(Arc::new(prune(inner.finish(outputs))));
+        branches.push(Arc::new(prune(inner.finish_alone(outputs)?)));
     }
     let branches: [Arc<Graph>; 2] = branches.try_into().expect("there are two");
     let outputs = b.equation(Cond { branches }, inputs, &[])?;

@@ -38,7 +38,7 @@ pub use lazuli_ir::prune;
 pub use linearize::{Linearized, Residual, linearize};
 pub use transpose::transpose;
 pub use vjp::{grad, vjp, vjp_for_any_shapes};
-pub use vmap::{unbatch, vmap};
+pub use vmap::{unbatch, vmap, vmap_for_any_shapes};
 
 use lazuli_ir::prims::broadcast_to;
 use lazuli_ir::{AnyShapes, Atom, Aval, Builder, Error, Graph, Result, Scalar, Var};

@@ -1,10 +1,10 @@
 //! Vectorisation.
 
 use crate::env::Env;
-use crate::{call, cond, prune, zeros};
-use lazuli_ir::prim::VmapCx;
-use lazuli_ir::prims::{Call, Derivative, Reduce, ReduceOp, Transpose, broadcast_to};
-use lazuli_ir::{Atom, Aval, Builder, Effect, Error, Graph, Meta, Prim, Result, Shape, Var, shape};
+use crate::{call, cond, finish_for_any_shapes, prune, zeros};
+use lazuli_ir::prim::{VmapCx, stretch};
+use lazuli_ir::prims::{Call, Derivative, Reduce, ReduceOp, Transpose};
+use lazuli_ir::{AnyShapes, Atom, Aval, Builder, Effect, Equation, Error, Graph, Meta, Prim, Result, Var, shape};
 use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
 
@@ -59,13 +59,38 @@ fn within(axis: isize, rank: usize) -> Option<usize> {
 ///
 /// Errors if an axis is out of bounds, or an output whose axis is `None` depends on a mapped argument.
 pub fn vmap(graph: &Graph, in_axes: &[Option<isize>], out_axes: &[Option<isize>], size: usize) -> Result<Graph> {
+    let mut b = Builder::new();
+    let outputs = vmap_in(&mut b, graph, in_axes, out_axes, size)?;
+    Ok(prune(b.finish(outputs)))
+}
+
+/// The same as a graph for other shapes too, of the points and of the batch.
+///
+/// Errors also if there is none, because a rule goes by an extent in the middle of the graph.
+pub fn vmap_for_any_shapes(
+    graph: &Graph,
+    in_axes: &[Option<isize>],
+    out_axes: &[Option<isize>],
+    size: usize,
+) -> Result<AnyShapes> {
+    let mut b = Builder::for_any_shapes();
+    let outputs = vmap_in(&mut b, graph, in_axes, out_axes, size)?;
+    finish_for_any_shapes(b, outputs)
+}
+
+fn vmap_in(
+    b: &mut Builder,
+    graph: &Graph,
+    in_axes: &[Option<isize>],
+    out_axes: &[Option<isize>],
+    size: usize,
+) -> Result<Vec<Atom>> {
     let count = |what: &str, have: usize, want: usize| match have == want {
         true => Ok(()),
         false => Err(Error::value("vmap", format!("{what} has {have} entries for {want} arrays"))),
     };
     count("in_axes", in_axes.len(), graph.arguments().len())?;
     count("out_axes", out_axes.len(), graph.outputs.len())?;
-    let mut b = Builder::new();
     let (mut inputs, mut batched) = (Vec::new(), Vec::new());
     for (k, v) in graph.inputs.iter().enumerate() {
         let mut aval = graph.avals[v.0 as usize].clone();
@@ -88,9 +113,9 @@ pub fn vmap(graph: &Graph, in_axes: &[Option<isize>], out_axes: &[Option<isize>]
     b.set_constants(graph.constants);
     let mut fronts = Vec::with_capacity(inputs.len());
     for (atom, at) in inputs {
-        fronts.push(move_axis(&mut b, atom, at.unwrap_or(0), 0)?);
+        fronts.push(move_axis(b, atom, at.unwrap_or(0), 0)?);
     }
-    let results = vectorise(&mut b, graph, &fronts, &batched, size)?;
+    let results = vectorise(b, graph, &fronts, &batched, size)?;
     b.meta = Meta::default();
     let mut outputs = Vec::with_capacity(results.len());
     for (k, ((out, is_batched), axis)) in results.into_iter().zip(out_axes).enumerate() {
@@ -110,16 +135,22 @@ pub fn vmap(graph: &Graph, in_axes: &[Option<isize>], out_axes: &[Option<isize>]
         let at = within(axis, rank).ok_or_else(|| {
             Error::index("vmap", format!("out_axes names axis {axis} of output {k}, which has {rank} dimensions"))
         })?;
-        let front = if is_batched { out } else { stretch(&mut b, out, size)? };
-        outputs.push(move_axis(&mut b, front, 0, at)?);
+        let front = match is_batched {
+            true => out,
+            false => repeated(b, out, &fronts, &batched, size)?,
+        };
+        outputs.push(move_axis(b, front, 0, at)?);
     }
-    Ok(prune(b.finish(outputs)))
+    Ok(outputs)
 }
 
-/// A value repeated along a new axis in front.
-pub(crate) fn stretch(b: &mut Builder, a: Atom, size: usize) -> Result<Atom> {
-    let shape: Shape = std::iter::once(size).chain(b.shape(a).iter().copied()).collect();
-    broadcast_to(b, a, &shape)
+/// A value for each point of the batch that some of these operands have in front.
+pub(crate) fn repeated(b: &mut Builder, a: Atom, operands: &[Atom], batched: &[bool], size: usize) -> Result<Atom> {
+    let all = stretch(b, a, size)?;
+    if let Some(with) = batched.iter().position(|&batched| batched) {
+        b.same_extent((all, 0), (operands[with], 0));
+    }
+    Ok(all)
 }
 
 fn move_axis(b: &mut Builder, a: Atom, from: usize, to: usize) -> Result<Atom> {
@@ -145,20 +176,32 @@ pub(crate) fn vectorise(
         is_batched[v.0 as usize] = flag;
     }
     let flag = |is_batched: &[bool], a: Atom| a.var().is_some_and(|v| is_batched[v.0 as usize]);
+    let first = batched.iter().position(|&batched| batched);
+    if let Some(first) = first {
+        let others = (first + 1..inputs.len()).filter(|&k| batched[k]);
+        others.for_each(|k| b.same_extent((inputs[first], 0), (inputs[k], 0)));
+    }
     for e in &graph.equations {
         let batched: SmallVec<[bool; 3]> = e.inputs.iter().map(|&a| flag(&is_batched, a)).collect();
         let shapes_batched: SmallVec<[bool; 1]> = e.shapes.iter().map(|&v| is_batched[v.0 as usize]).collect();
-        if !batched.iter().chain(&shapes_batched).any(|&flag| flag) {
-            values.copy(b, graph, e)?;
+        if !batched.contains(&true) {
+            // What follows from the shape of a point is one for all points.
+            match shapes_batched.contains(&true) {
+                true => {
+                    let prim = e.prim.of_batched_shapes(&shapes_batched);
+                    values.copy(b, graph, &Equation { prim, ..e.clone() })?;
+                }
+                false => values.copy(b, graph, e)?,
+            }
             continue;
         }
-        let inputs = values.inputs(e);
+        let operands = values.inputs(e);
         // What the equation becomes states its own effects.
         b.meta = Meta { effect: e.stated_effect(), ..e.meta };
         let results = if let Prim::Call(call) = &e.prim {
-            call_vmap(b, call, &inputs, &batched, size)?
+            call_vmap(b, call, &operands, &batched, size)?
         } else if let Prim::Cond(cond) = &e.prim {
-            cond::vmap(b, cond, &inputs, &batched, size)?
+            cond::vmap(b, cond, &operands, &batched, size)?
         } else if size == 0 && b.meta.effect == Effect::None {
             // Of no points there is nothing to compute, and some rules look at the first.
             let none = |v: &Var| {
@@ -169,14 +212,15 @@ pub(crate) fn vectorise(
             e.outputs.iter().map(none).collect::<Result<_>>()?
         } else {
             let shapes = values.shapes(b, e)?;
-            let cx =
-                VmapCx { inputs: &inputs, batched: &batched, shapes: &shapes, shapes_batched: &shapes_batched, size };
+            let (inputs, shapes) = (&operands[..], &shapes[..]);
+            let cx = VmapCx { inputs, batched: &batched, shapes, shapes_batched: &shapes_batched, size };
             e.prim.vmap(b, cx)?.into_iter().map(|a| (a, true)).collect()
         };
         for (&v, (out, flag)) in e.outputs.iter().zip(results) {
             if flag {
                 debug_assert_eq!(b.shape(out)[0], size, "batch of {}", e.prim.name());
                 debug_assert_eq!(b.shape(out)[1..], graph.avals[v.0 as usize].shape[..], "point of {}", e.prim.name());
+                first.into_iter().for_each(|first| b.same_extent((out, 0), (inputs[first], 0)));
             }
             values.set(v, out);
             is_batched[v.0 as usize] = flag;
@@ -206,17 +250,14 @@ fn call_vmap(
         .collect();
     let call = call.rebind(&points.iter().collect::<Vec<_>>())?;
     let body = &call.graph;
-    let mut inner = Builder::new();
+    let mut inner = b.inner();
     let inner_inputs: Vec<Atom> = inputs.iter().map(|&a| inner.input(b.aval(a)).into()).collect();
     let results = vectorise(&mut inner, body, &inner_inputs, batched, size)?;
     if call.derivative != Derivative::Body {
         // One rule for all points: every output has the batch.
-        let mut outputs = Vec::with_capacity(results.len());
-        for (out, is_batched) in results {
-            outputs.push(if is_batched { out } else { stretch(&mut inner, out, size)? });
-        }
-        let derivative = batched_derivative(&call, batched, size)?;
-        let call = Call { derivative, ..Call::new(call.name.clone(), prune(inner.finish(outputs))) };
+        let outputs = batch_all(&mut inner, results, &inner_inputs, batched, size)?;
+        let derivative = batched_derivative(b, &call, batched, size)?;
+        let call = Call { derivative, ..Call::new(call.name.clone(), prune(inner.finish_alone(outputs)?)) };
         return Ok(b.equation(call, inputs, &[])?.into_iter().map(|v| (v.into(), true)).collect());
     }
     let graph = prune(inner.finish(results.iter().map(|r| r.0).collect()));
@@ -224,12 +265,24 @@ fn call_vmap(
     Ok(outputs.into_iter().zip(results).map(|(out, (_, flag))| (out, flag)).collect())
 }
 
+/// These values with the batch in front, which some of the operands have.
+fn batch_all(
+    b: &mut Builder,
+    results: Vec<(Atom, bool)>,
+    operands: &[Atom],
+    batched: &[bool],
+    size: usize,
+) -> Result<Vec<Atom>> {
+    let all = |(out, is_batched)| if is_batched { Ok(out) } else { repeated(b, out, operands, batched, size) };
+    results.into_iter().map(all).collect()
+}
+
 /// The derivative of a call over a batch, all of whose outputs have the batch, as has every input that says so.
-fn batched_derivative(call: &Call, batched: &[bool], size: usize) -> Result<Derivative> {
-    let over = |rule: &Graph, more: &[bool]| -> Result<(Builder, Vec<(Atom, bool)>)> {
+fn batched_derivative(around: &Builder, call: &Call, batched: &[bool], size: usize) -> Result<Derivative> {
+    let over = |rule: &Graph, more: &[bool]| -> Result<(Builder, Vec<Atom>)> {
         let flags: Vec<bool> = batched.iter().chain(more).copied().collect();
-        let mut b = Builder::new();
-        let mut inputs = Vec::with_capacity(flags.len());
+        let mut b = around.inner();
+        let mut inputs: Vec<Atom> = Vec::with_capacity(flags.len());
         for (mut aval, &batched) in rule.input_avals().into_iter().zip(&flags) {
             if batched {
                 aval.shape.insert(0, size);
@@ -237,35 +290,31 @@ fn batched_derivative(call: &Call, batched: &[bool], size: usize) -> Result<Deri
             inputs.push(b.input(aval).into());
         }
         let results = vectorise(&mut b, rule, &inputs, &flags, size)?;
-        Ok((b, results))
+        let outputs = batch_all(&mut b, results, &inputs, &flags, size)?;
+        Ok((b, outputs))
     };
     let Derivative::Custom { vjp, jvp } = &call.derivative else { return Ok(call.derivative.clone()) };
     let vjp = match vjp {
         None => None,
         Some(rule) => {
-            let (mut b, results) = over(rule, &vec![true; 2 * call.graph.outputs.len()])?;
+            let (mut b, cotangents) = over(rule, &vec![true; 2 * call.graph.outputs.len()])?;
             let mut outputs = Vec::new();
-            for ((ct, is_batched), &wanted) in results.into_iter().zip(batched) {
-                let all = if is_batched { ct } else { stretch(&mut b, ct, size)? };
+            for (ct, &wanted) in cotangents.into_iter().zip(batched) {
                 // What is one for all points takes the sum of their cotangents.
                 outputs.push(match wanted {
-                    true => all,
-                    false => b.op(Reduce { op: ReduceOp::Sum, axes: smallvec![0], keepdims: false }, &[all])?,
+                    true => ct,
+                    false => b.op(Reduce { op: ReduceOp::Sum, axes: smallvec![0], keepdims: false }, &[ct])?,
                 });
             }
-            Some(Arc::new(prune(b.finish(outputs))))
+            Some(Arc::new(prune(b.finish_alone(outputs)?)))
         }
     };
     let jvp = match jvp {
         None => None,
         Some(rule) => {
             let primals = rule.inputs.len() - batched.len();
-            let (mut b, results) = over(rule, &batched[..primals])?;
-            let mut outputs = Vec::new();
-            for (t, is_batched) in results {
-                outputs.push(if is_batched { t } else { stretch(&mut b, t, size)? });
-            }
-            Some(Arc::new(prune(b.finish(outputs))))
+            let (b, outputs) = over(rule, &batched[..primals])?;
+            Some(Arc::new(prune(b.finish_alone(outputs)?)))
         }
     };
     Ok(Derivative::Custom { vjp, jvp })

@@ -1,8 +1,8 @@
-//! Derivatives for any shapes: a graph that is made at some shapes and bound to others is the one that is made at those.
+//! Transformations for any shapes: a graph that is made at some shapes and bound to others is the one that is made at those.
 
 use lazuli_ir::testing::samples;
 use lazuli_ir::{AnyShapes, Aval, Graph, Prim, Result, Shape};
-use lazuli_transform::{jvp, jvp_for_any_shapes, vjp, vjp_for_any_shapes};
+use lazuli_transform::{jvp, jvp_for_any_shapes, unbatch, vjp, vjp_for_any_shapes, vmap, vmap_for_any_shapes};
 use std::collections::BTreeSet;
 
 /// A derivative of a graph in its inexact arguments.
@@ -50,35 +50,96 @@ fn others(inputs: &[Shape]) -> Vec<Vec<Shape>> {
     out
 }
 
-/// For how many shapes the derivative of a graph was bound; `None` if there is none for any shapes. `binds`: the graph for other shapes.
-fn check(name: &str, graph: &Graph, d: Derivative) -> Option<usize> {
-    let arguments = graph.arguments().iter().enumerate();
-    let wrt: Vec<usize> =
-        arguments.filter(|(_, v)| graph.avals[v.0 as usize].dtype.is_inexact()).map(|(i, _)| i).collect();
-    let Ok(anew) = (d.anew)(graph, &wrt) else { return None };
-    let made = (d.lasting)(graph, &wrt).ok()?;
+/// For how many shapes a graph that was made of another was bound: for operands of these shapes, and others. `point`: the shapes of the source's inputs, and what is given
+/// besides; `anew`: what is made of the source for other operands.
+fn bind(
+    name: &str,
+    source: &Graph,
+    made: &AnyShapes,
+    was: &[Shape],
+    point: &dyn Fn(&[Shape]) -> Option<Vec<Shape>>,
+    operands: &dyn Fn(&Graph, Vec<Shape>) -> Vec<Shape>,
+    anew: &dyn Fn(&Graph, &[Shape]) -> Result<Graph>,
+) -> usize {
     made.graph.verify().unwrap();
-    assert_eq!(text(&made.graph), text(&anew), "{name}: {}", d.name);
-    assert_eq!(made.graph.input_avals(), anew.input_avals(), "{name}: {}", d.name);
-    let was = shapes(graph.input_avals());
+    let here = anew(source, was).unwrap();
+    assert_eq!(text(&made.graph), text(&here), "{name}");
+    assert_eq!(made.graph.input_avals(), here.input_avals(), "{name}");
     let mut bound = 0;
-    for inputs in others(&was) {
-        let Ok(here) = graph.rebind(&inputs) else { continue };
-        let operands: Vec<Shape> = inputs.iter().cloned().chain(shapes((d.between)(&here, &wrt))).collect();
+    for inputs in others(was) {
+        let Some(points) = point(&inputs) else { continue };
+        let Ok(here) = source.rebind(&points) else { continue };
+        let operands = operands(&here, inputs.clone());
         let given = made.graph.input_avals();
-        let slices = |s: &'static str| (s, operands.iter().map(|s| &s[..]));
         let is_fixed = |&(k, axis): &(usize, usize)| given[k].shape[axis] == operands[k][axis];
-        let lasts = graph.rebound_avals(inputs.iter().map(|s| &s[..]), true).unwrap().is_some()
+        let lasts = source.rebound_avals(points.iter().map(|s| &s[..]), true).unwrap().is_some()
             && made.fixed.iter().all(is_fixed)
-            && made.graph.rebound_avals(slices("").1, true).is_ok_and(|avals| avals.is_some());
+            && made.graph.rebound_avals(operands.iter().map(|s| &s[..]), true).is_ok_and(|avals| avals.is_some());
         if lasts {
-            let (rebound, anew) = (made.graph.rebind(&operands).unwrap(), (d.anew)(&here, &wrt).unwrap());
-            assert_eq!(text(&rebound), text(&anew), "{name}: {} made at {was:?}, bound to {inputs:?}", d.name);
+            let (rebound, anew) = (made.graph.rebind(&operands).unwrap(), anew(&here, &inputs).unwrap());
+            assert_eq!(text(&rebound), text(&anew), "{name}: made at {was:?}, bound to {inputs:?}");
             assert_eq!(rebound.output_avals(), anew.output_avals());
             bound += 1;
         }
     }
-    Some(bound)
+    bound
+}
+
+/// For how many shapes the derivative of a graph was bound; `None` if there is none for any shapes.
+fn check(name: &str, graph: &Graph, d: Derivative) -> Option<usize> {
+    let arguments = graph.arguments().iter().enumerate();
+    let wrt: Vec<usize> =
+        arguments.filter(|(_, v)| graph.avals[v.0 as usize].dtype.is_inexact()).map(|(i, _)| i).collect();
+    (d.anew)(graph, &wrt).ok()?;
+    let made = (d.lasting)(graph, &wrt).ok()?;
+    let operands =
+        |here: &Graph, inputs: Vec<Shape>| inputs.into_iter().chain(shapes((d.between)(here, &wrt))).collect();
+    let was = shapes(graph.input_avals());
+    let point = |inputs: &[Shape]| Some(inputs.to_vec());
+    let anew = |here: &Graph, _: &[Shape]| (d.anew)(here, &wrt);
+    Some(bind(&format!("{name}: {}", d.name), graph, &made, &was, &point, &operands, &anew))
+}
+
+/// The same of a batch of four, of the inputs for which `mapped` says so, at the axes that `axis` says for ranks.
+fn check_vmap(
+    name: &str,
+    graph: &Graph,
+    mapped: &dyn Fn(usize) -> bool,
+    axis: &dyn Fn(usize) -> usize,
+) -> Option<usize> {
+    let axis_of = |aval: &Aval| axis(aval.rank() + 1) as isize;
+    let inputs = graph.input_avals();
+    let in_axes: Vec<Option<isize>> =
+        (0..graph.arguments().len()).map(|k| mapped(k).then(|| axis_of(&inputs[k]))).collect();
+    let out_axes: Vec<Option<isize>> = graph.output_avals().iter().map(|aval| Some(axis_of(aval))).collect();
+    let made = vmap_for_any_shapes(graph, &in_axes, &out_axes, 4).ok()?;
+    let batch = |(k, aval): (usize, &Aval)| {
+        let mut shape = aval.shape.clone();
+        in_axes.get(k).copied().flatten().into_iter().for_each(|axis| shape.insert(axis as usize, 4));
+        shape
+    };
+    let was: Vec<Shape> = inputs.iter().enumerate().map(batch).collect();
+    let points = |given: &[Shape]| {
+        let avals: Vec<Aval> = inputs.iter().zip(given).map(|(a, shape)| Aval::new(a.dtype, shape.clone())).collect();
+        let all: Vec<Option<isize>> = (0..inputs.len()).map(|k| in_axes.get(k).copied().flatten()).collect();
+        unbatch(&avals, &all).ok()
+    };
+    let anew = |here: &Graph, given: &[Shape]| vmap(here, &in_axes, &out_axes, points(given).unwrap().0);
+    let point = |given: &[Shape]| points(given).map(|(_, points)| shapes(points));
+    Some(bind(&format!("{name}: vmap"), graph, &made, &was, &point, &|_, inputs| inputs, &anew))
+}
+
+/// For how many shapes a vmap was bound, of all inputs and of each alone, along first and last axes.
+fn check_vmaps(name: &str, graph: &Graph) -> Option<usize> {
+    let n = graph.arguments().len();
+    let mut bound = None;
+    for axis in [&|_| 0, &|rank| rank - 1] as [&dyn Fn(usize) -> usize; 2] {
+        for alone in (0..n).map(Some).chain([None]) {
+            let mapped = |k: usize| alone.is_none_or(|alone| k == alone);
+            bound = bound.max(check_vmap(name, graph, &mapped, axis));
+        }
+    }
+    bound
 }
 
 /// Kinds of primitives of which some derivative held for other shapes.
@@ -108,6 +169,34 @@ fn the_op_table() {
     assert!(asked.len() + 2 >= Prim::KINDS.len(), "{asked:?}");
 }
 
+/// Of every kind of primitive some vmap held for other shapes.
+#[test]
+fn batches_of_the_op_table() {
+    let (mut holding, mut asked) = (BTreeSet::new(), BTreeSet::new());
+    for sample in samples() {
+        let Ok(graph) = sample.graph() else { continue };
+        let name = format!("{}[{}]", sample.prim.name(), sample.prim.params());
+        asked.insert(sample.prim.kind());
+        if check_vmaps(&name, &graph).is_some_and(|bound| bound > 0) {
+            holding.insert(sample.prim.kind());
+        }
+        // Of derivatives, which have what only rules emit, and of batches.
+        let wrt: Vec<usize> = (0..sample.inputs.len()).filter(|&i| sample.inputs[i].aval.dtype.is_inexact()).collect();
+        for made in DERIVATIVES.iter().filter_map(|d| (d.lasting)(&graph, &wrt).ok()) {
+            check_vmap(&format!("{name} derived"), &made.graph, &|_| true, &|rank| rank - 1);
+        }
+        let n = graph.arguments().len();
+        if let Ok(made) = vmap_for_any_shapes(&graph, &vec![Some(0); n], &vec![Some(0); graph.outputs.len()], 7) {
+            check_vmap(&format!("{name} twice"), &made.graph, &|_| true, &|rank| rank - 1);
+            for d in DERIVATIVES {
+                check(&format!("{name} of a batch"), &made.graph, d);
+            }
+        }
+    }
+    assert_eq!(asked, holding);
+    assert!(asked.len() + 2 >= Prim::KINDS.len(), "{asked:?}");
+}
+
 /// Of programs with calls, and with extents that no input has.
 #[test]
 fn programs() {
@@ -117,6 +206,7 @@ fn programs() {
             let bound = check(text, &graph, d);
             assert_eq!(bound.is_some_and(|n| n > 0), expected, "{}: {bound:?}\n{text}", d.name);
         }
+        assert!(check_vmaps(text, &graph).is_some_and(|n| n > 0), "vmap: {text}");
     };
     // The linear part of a mean needs the extents of its operand, of which it has no value.
     let mean = "(a: f32[2,3]) {

@@ -6,7 +6,7 @@ use lazuli::nn::layers::{TransformerEncoder, TransformerEncoderLayer};
 use lazuli::nn::optimizers::{Adam, Optimizer};
 use lazuli::nn::{Linear, Module, losses::cross_entropy};
 use lazuli::ops::{self, Item};
-use lazuli::{Array, DType, Result, Tree, compile, eval, grad, value_and_grad};
+use lazuli::{Array, DType, Result, Tree, compile, eval, grad, value_and_grad, vmap};
 use std::time::Instant;
 
 type Function = fn(&Array) -> Result<Array>;
@@ -48,6 +48,24 @@ const FUNCTIONS: &[(&str, Function)] = &[
             (y.logsumexp(1) - chosen).mean(())
         };
         Ok(&w - grad(loss)(&w) * 0.1f32)
+    }),
+    ("vmap of attention", |x| {
+        let w = Array::from_slice(&[0.1f32; 64], &[8, 8]);
+        let row = |x: &Array| (x.matmul(&w) / 8.0f32).softmax(-1).matmul(&w.t());
+        Ok(vmap(row)(x))
+    }),
+    ("gradients of each example", |x| {
+        let w = Array::from_slice(&[0.1f32; 64], &[8, 8]);
+        let loss = |w: &Array, x: &Array| {
+            let y = (0..3).fold(x.clone(), |y, _| y.matmul(w).tanh());
+            y.logsumexp(-1) - y.square().mean(())
+        };
+        Ok(vmap(|x: &Array| grad(|w: &Array| loss(w, x))(&w))(x))
+    }),
+    ("grad of a vmap", |x| {
+        let w = Array::from_slice(&[0.1f32; 64], &[8, 8]);
+        let rows = |w: &Array| vmap(|x: &Array| (x.matmul(w).tanh()).softmax(-1).max(()))(x);
+        Ok(grad(|w: &Array| rows(w).mean(()))(&w))
     }),
 ];
 

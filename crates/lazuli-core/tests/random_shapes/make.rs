@@ -550,7 +550,7 @@ impl Maker {
         let mut numbers = vec![Number::Known(self.below(4) as isize)];
         match op {
             "vmap" => {
-                numbers.push(Number::Known(0));
+                numbers.push(Number::Known(self.rng.pick(&[0, -1])));
                 for (i, &x) in operands.iter().enumerate() {
                     let rank = self.array(values, x).ndim();
                     let axis = if i > 0 && self.rng.once_in(3) { NONE } else { self.below(rank) as isize };

@@ -69,6 +69,7 @@ impl Graph {
                     bounds[part.axis] = Bound::range(start, start + extent);
                     Some(Slice { bounds }.into())
                 }
+                Prim::Cond(cond) => Some(cond.map_graphs(|branch| branch.for_these_shapes())?.into()),
                 prim => prim.map_dims(&mut |_, dim| Dim::Known(dim.resolve(&avals))),
             };
             out.meta = e.meta;

@@ -66,10 +66,30 @@ pub trait GraphRule: fmt::Debug + Send + Sync {
     fn for_any_shapes(&self, _inputs: &[&Aval]) -> Option<AnyShapes> {
         None
     }
-    /// Which of the inputs are those of the graph that it transforms, in their order, if it does. A body [for any shapes](Self::for_any_shapes) is what is made anew
-    /// while of all variables of that graph, and of its own, the same extents are 0 and 1.
-    fn source_operands(&self) -> Option<Vec<usize>> {
-        None
+    /// What the inputs of the graph that it transforms are, if it does. A body [for any shapes](Self::for_any_shapes) is what is made anew while of all variables of that graph, and of its
+    /// own, the same extents are 0 and 1.
+    fn sources(&self) -> Vec<Source> {
+        Vec::new()
+    }
+}
+
+/// What an input of a graph that is transformed is among the operands of the result.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Source {
+    pub operand: usize,
+    /// The axis along which the operand has it many times.
+    pub batch: Option<usize>,
+}
+
+impl Source {
+    /// What it has of each axis of its operand.
+    pub fn of<A: smallvec::Array<Item: Copy>>(&self, operand: &SmallVec<A>) -> SmallVec<A> {
+        let own = operand.iter().enumerate().filter(|(axis, _)| Some(*axis) != self.batch);
+        own.map(|(_, &extent)| extent).collect()
+    }
+    /// The operand, and which of its axes this one of the input is.
+    pub fn place(&self, axis: usize) -> (usize, usize) {
+        (self.operand, axis + self.batch.is_some_and(|batch| batch <= axis) as usize)
     }
 }
 
@@ -227,14 +247,15 @@ impl Call {
     }
     /// Whether what the body was made of is for these inputs what it was: of all variables the same extents are 0 and 1. An error where it refuses these.
     fn source_lasts(&self, rule: &dyn GraphRule, inputs: &[&Aval]) -> Result<bool> {
-        let (Some(source), Some(operands)) = (rule.source(), rule.source_operands()) else { return Ok(true) };
-        let was = || operands.iter().map(|&k| self.graph.shape_of(self.graph.inputs[k]));
-        let shapes = || operands.iter().map(|&k| &inputs[k].shape[..]);
-        if source.inputs.iter().map(|&v| source.shape_of(v)).eq(was()) {
-            return Ok(source.rebound_avals(shapes(), true)?.is_some());
+        let Some(source) = rule.source() else { return Ok(true) };
+        let sources = rule.sources();
+        let was: Vec<Shape> = sources.iter().map(|s| s.of(self.graph.shape_of(self.graph.inputs[s.operand]))).collect();
+        let now: Vec<Shape> = sources.iter().map(|s| s.of(&inputs[s.operand].shape)).collect();
+        let now = || now.iter().map(|shape| &shape[..]);
+        if source.inputs.iter().map(|&v| source.shape_of(v)).eq(&was) {
+            return Ok(source.rebound_avals(now(), true)?.is_some());
         }
-        let was: Vec<Shape> = was().cloned().collect();
-        Ok(source.rebind(&was)?.rebound_avals(shapes(), true)?.is_some())
+        Ok(source.rebind(&was)?.rebound_avals(now(), true)?.is_some())
     }
     /// Checks that the body is what its rule would make anew.
     #[cfg(debug_assertions)]

@@ -104,18 +104,16 @@ impl Primitive for Gather {
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let indexed = cx.batched[1..].contains(&true);
-        let sizes = cx.dims(&self.slice_sizes);
+        let mut slice_sizes = cx.dims(&self.slice_sizes);
         let indices = batched_indices(b, &cx, 1..cx.inputs.len())?;
         let rank = index_rank(b, &cx, 1..cx.inputs.len());
-        // Where only a shape operand is batched, so is the array, after all.
-        let mut inputs: SmallVec<[Atom; 4]> = smallvec![if indexed { cx.inputs[0] } else { cx.batch(b, 0)? }];
+        let mut inputs: SmallVec<[Atom; 4]> = smallvec![cx.inputs[0]];
         if indexed && !cx.batched[0] {
             inputs.extend(indices);
-            let gather = Gather { axes: self.axes.clone(), slice_sizes: sizes };
+            let gather = Gather { axes: self.axes.clone(), slice_sizes };
             return Ok(smallvec![b.equation(gather, &inputs, cx.shapes)?[0].into()]);
         }
         let mut axes: SmallVec<[usize; 4]> = self.axes.iter().map(|axis| axis + 1).collect();
-        let mut slice_sizes = sizes;
         if indexed {
             axes.insert(0, 0);
             slice_sizes.insert(0, Dim::Known(1));
@@ -124,7 +122,7 @@ impl Primitive for Gather {
             let out = b.equation(Gather { axes, slice_sizes }, &inputs, cx.shapes)?[0];
             return Ok(smallvec![squeeze(b, out.into(), &[rank + 1])?]);
         }
-        slice_sizes.insert(0, Dim::Known(cx.size));
+        slice_sizes.insert(0, b.extent(cx.size));
         inputs.extend(indices);
         let out = b.equation(Gather { axes, slice_sizes }, &inputs, cx.shapes)?[0];
         Ok(smallvec![move_axis(b, out.into(), rank, 0)?])
@@ -169,7 +167,7 @@ fn batched_indices(b: &mut Builder, cx: &VmapCx, indices: std::ops::Range<usize>
 
 /// 0, 1, … along the batch, of shape (size, 1, …) with `rank` axes of extent 1.
 fn batch_numbers(b: &mut Builder, size: usize, rank: usize) -> Result<Atom> {
-    let numbers = b.op(Iota { dtype: DType::I32, shape: smallvec![Dim::Known(size)], axis: 0 }, &[])?;
+    let numbers = b.op(Iota { dtype: DType::I32, shape: smallvec![b.extent(size)], axis: 0 }, &[])?;
     expand_dims(b, numbers, &(1..=rank).collect::<Vec<_>>())
 }
 
@@ -234,6 +232,14 @@ impl Primitive for Scatter {
     }
     fn same_extents(&self, inputs: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
         kept(0, 0..inputs[0].rank(), same);
+        let last = inputs.len() - 1;
+        let positions = inputs[last].rank() - inputs[0].rank();
+        for k in 1..last {
+            stretched(k, &inputs[k].shape, &inputs[last].shape[..positions], &mut |from, to| match to {
+                Place::Output(axis) => same(from, Place::Input(last, axis)),
+                _ => unreachable!("it stretches to what is called the output"),
+            });
+        }
     }
     /// Which of several assignments stays is found by their numbers.
     fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {

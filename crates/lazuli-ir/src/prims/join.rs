@@ -28,9 +28,8 @@ pub struct Concatenate {
 }
 
 impl Pad {
-    /// Bools of the output's shape: true where the padding value stands.
-    fn outside(&self, b: &mut Builder, array: &[usize]) -> Result<Atom> {
-        let inside = zeros(b, DType::Bool, array)?;
+    /// Bools of the output's shape: true where the padding value stands. `inside`: false, of the shape of the array.
+    fn outside(&self, b: &mut Builder, inside: Atom) -> Result<Atom> {
         b.op(self.clone(), &[inside, Scalar::bool(true).into()])
     }
 }
@@ -101,7 +100,8 @@ impl Primitive for Pad {
         };
         let value = match cx.is_linear(1) {
             true => {
-                let outside = self.outside(b, from)?;
+                let inside = zeros(b, DType::Bool, from)?;
+                let outside = self.outside(b, inside)?;
                 let zero = b.like(ct, 0.0);
                 let border = b.select(outside, ct, zero)?;
                 let axes = (0..from.len()).collect();
@@ -130,7 +130,9 @@ impl Primitive for Pad {
         }
         // Each point of the batch has a value of its own: broadcast it and select it outside.
         let whole: Shape = b.shape(array).into();
-        let outside = pad.outside(b, &whole)?;
+        let inside = zeros(b, DType::Bool, &whole)?;
+        b.alike(inside, array);
+        let outside = pad.outside(b, inside)?;
         let zero = b.like(array, 0.0);
         let inside = b.op(pad, &[array, zero])?;
         let value = expand_dims(b, cx.inputs[1], &(1..=self.low.len()).collect::<Vec<_>>())?;

@@ -124,9 +124,8 @@ impl Primitive for Part {
         false
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
-        let input = cx.batch(b, 0)?;
         let part = Part { axis: self.axis + 1, extents: cx.dims(&self.extents), ..self.clone() };
-        Ok(smallvec![b.equation(part, &[input], cx.shapes)?[0].into()])
+        Ok(smallvec![b.equation(part, cx.inputs, cx.shapes)?[0].into()])
     }
     fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
         let mut start = Number::ZERO;

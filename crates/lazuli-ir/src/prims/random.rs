@@ -56,9 +56,8 @@ impl Primitive for RandomBits {
         false
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
-        let inputs = cx.batch_all(b)?;
         let batched = RandomBits { shape: cx.dims(&self.shape), width: self.width };
-        Ok(smallvec![b.equation(batched, &inputs, cx.shapes)?[0].into()])
+        Ok(smallvec![b.equation(batched, cx.inputs, cx.shapes)?[0].into()])
     }
     fn lowering(&self, _: &[&Aval], _: &[&Aval]) -> Lowering {
         Lowering::Pointwise

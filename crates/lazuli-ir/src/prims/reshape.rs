@@ -96,10 +96,8 @@ impl Primitive for Reshape {
         false
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
-        let shape = std::iter::once(Dim::Known(cx.size)).chain(cx.dims(&self.shape)).collect();
-        let batched = Reshape { shape, infer: self.infer.map(|axis| axis + 1) };
-        let operand = cx.batch(b, 0)?;
-        Ok(smallvec![b.equation(batched, &[operand], cx.shapes)?[0].into()])
+        let batched = Reshape { shape: cx.batched_dims(b, &self.shape), infer: self.infer.map(|axis| axis + 1) };
+        Ok(smallvec![b.equation(batched, cx.inputs, cx.shapes)?[0].into()])
     }
     fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
         regroup(cx, at)
@@ -210,9 +208,8 @@ impl Primitive for Unflatten {
         false
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
-        let operand = cx.batch(b, 0)?;
         let batched = Unflatten { axis: self.axis + 1, shape: cx.dims(&self.shape), infer: self.infer };
-        Ok(smallvec![b.equation(batched, &[operand], cx.shapes)?[0].into()])
+        Ok(smallvec![b.equation(batched, cx.inputs, cx.shapes)?[0].into()])
     }
     fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
         regroup(cx, at)

@@ -270,10 +270,8 @@ impl Primitive for Unslice {
         false
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
-        let input = cx.batch(b, 0)?;
-        let shape = std::iter::once(Dim::Known(cx.size)).chain(cx.dims(&self.shape)).collect();
-        let unslice = Unslice { bounds: batched(&self.bounds), shape };
-        Ok(smallvec![b.equation(unslice, &[input], cx.shapes)?[0].into()])
+        let unslice = Unslice { bounds: batched(&self.bounds), shape: cx.batched_dims(b, &self.shape) };
+        Ok(smallvec![b.equation(unslice, cx.inputs, cx.shapes)?[0].into()])
     }
     fn lowering(&self, _: &[&Aval], _: &[&Aval]) -> Lowering {
         Lowering::Pointwise

@@ -7,8 +7,8 @@ use crate::graph::Atom;
 use crate::number::Number;
 use crate::param::fields;
 use crate::pointwise::{Ix, Lane, Pointwise};
-use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
-use crate::prims::{broadcast_to, check_axis};
+use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents};
+use crate::prims::check_axis;
 use lazuli_kernel::{DType, Error, Result, Scalar, Shape};
 use smallvec::{SmallVec, smallvec};
 
@@ -44,10 +44,6 @@ impl Primitive for Iota {
     }
     fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
         false
-    }
-    fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
-        let shape = std::iter::once(Dim::Known(cx.size)).chain(cx.dims(&self.shape)).collect();
-        Ok(smallvec![b.equation(Iota { shape, axis: self.axis + 1, dtype: self.dtype }, &[], cx.shapes)?[0].into()])
     }
     fn lowering(&self, _: &[&Aval], _: &[&Aval]) -> Lowering {
         Lowering::Pointwise
@@ -96,12 +92,6 @@ impl Primitive for NumberOfElements {
     }
     fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
         false
-    }
-    fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
-        let shift = cx.shapes_batched[0] as usize;
-        let axes = self.axes.iter().map(|a| a + shift).collect();
-        let n = b.equation(NumberOfElements { axes, ..self.clone() }, &[], cx.shapes)?[0];
-        Ok(smallvec![broadcast_to(b, n.into(), &[cx.size])?])
     }
     fn lowering(&self, _: &[&Aval], _: &[&Aval]) -> Lowering {
         Lowering::Pointwise

@@ -130,13 +130,10 @@ impl Primitive for Broadcast {
         false
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
-        let dims = std::iter::once(Dim::Known(cx.size)).chain(cx.dims(&self.shape)).collect();
-        let rank = b.rank(cx.inputs[0]);
-        let operand = match cx.batched[0] {
-            true => expand_dims(b, cx.inputs[0], &(1..=self.shape.len() + 1 - rank).collect::<Vec<_>>())?,
-            false => cx.inputs[0],
-        };
-        Ok(smallvec![b.equation(Broadcast { shape: dims }, &[operand], cx.shapes)?[0].into()])
+        let missing = self.shape.len() + 1 - b.rank(cx.inputs[0]);
+        let operand = expand_dims(b, cx.inputs[0], &(1..=missing).collect::<Vec<_>>())?;
+        let shape = cx.batched_dims(b, &self.shape);
+        Ok(smallvec![b.equation(Broadcast { shape }, &[operand], cx.shapes)?[0].into()])
     }
     fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
         let index = aligned(cx.input_shape(0), at);
