@@ -451,7 +451,8 @@ impl Program {
         }
         let graph = &bound.graph;
         progress::stage("fusing and generating code for", graph.equations.len());
-        let ready = Arc::new(Ready::new(self.compiled(&bound, &layouts)?, layouts)?);
+        let like = bindings().latest().or_else(|| self.first.get().cloned());
+        let ready = Arc::new(Ready::new(self.compiled(&bound, &layouts)?, layouts, like.as_deref())?);
         if log::wants(Topic::Kernels) {
             let avals = graph.arguments().iter().map(|&v| graph.aval(v.into())).collect::<Vec<_>>();
             log::kernels(&crate::explain::explain(self, &avals, Call::default())?);

@@ -31,8 +31,12 @@ pub(crate) struct Ready {
 }
 
 impl Ready {
-    pub fn new(compiled: Compiled, layouts: Vec<Layout>) -> Result<Ready> {
-        let executable = backend::default().prepare(compiled.plan)?;
+    /// `like`: the same graph for other inputs, made ready before.
+    pub fn new(compiled: Compiled, layouts: Vec<Layout>, like: Option<&Ready>) -> Result<Ready> {
+        let executable = match like {
+            None => backend::default().prepare(compiled.plan)?,
+            Some(like) => backend::default().prepare_like(compiled.plan, &like.executable)?,
+        };
         Ok(Ready { layouts, executable, outputs: compiled.outputs })
     }
     /// Whether the plan is for arguments that lie like these. A constant lies as it does.
@@ -231,7 +235,7 @@ fn ready(graph: Graph, layouts: Vec<Layout>) -> Result<Arc<Ready>> {
     static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
     let make = |graph: &Graph, layouts: Vec<Layout>| {
         let compiled = lazuli_compile::compile(graph, &layouts, &Options::EVAL)?;
-        Ok(Arc::new(Ready::new(compiled, layouts)?))
+        Ok(Arc::new(Ready::new(compiled, layouts, None)?))
     };
     if graph.equations.len() > REMEMBERED_EQUATIONS {
         return make(&graph, layouts);

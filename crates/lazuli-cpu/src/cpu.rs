@@ -1,5 +1,6 @@
 //! The backend: prepares plans, runs their steps, and answers for memory and streams.
 
+use crate::alike;
 use crate::fork;
 use crate::isa::Isa;
 use crate::kernels::{Function, Kernels};
@@ -12,7 +13,7 @@ use crate::stream::{self, Streams};
 use crate::tile::Words;
 use lazuli_kernel::{
     Backend, Binding, Buffer, Error, Event, Executable, Features, HostArg, HostArray, Interpreter, LibraryCall,
-    MemoryStats, Mode, Pass, Plan, Result, Run, Slot, Step, Stream, host,
+    MemoryStats, Mode, Pass, Plan, Result, Run, Slot, Step, Stream, Verified, host,
 };
 use smallvec::SmallVec;
 use std::any::Any;
@@ -96,6 +97,35 @@ impl Cpu {
         Self { kernels: Kernels::new(isa), pool: Arc::new(pool), allocator: Allocator::of_process(), streams }
     }
 
+    /// Makes a plan ready; what it has in common with another one is taken over from there.
+    fn make(&self, mut plan: Plan, like: Option<&Prepared>) -> Result<Arc<dyn Executable>> {
+        if self.kernels.isa == Isa::Interpreter {
+            let interpreter = Interpreter::default();
+            let executable = interpreter.prepare(plan)?;
+            return Ok(Arc::new(Interpreted { interpreter, executable }));
+        }
+        let mut known: Vec<Arc<Known>> = Vec::with_capacity(like.map_or(16, |like| like.known.len()));
+        plan.share_kernels(&mut |kernel| {
+            let one = match like.and_then(|like| like.known.get(known.len())) {
+                Some(one) if Arc::ptr_eq(one.kernel(), kernel) => one.clone(),
+                _ => self.kernels.known(kernel)?,
+            };
+            let shared = one.kernel().clone();
+            known.push(one);
+            Ok(shared)
+        })?;
+        let next = Cell::new(0);
+        let plan = Verified::new(plan, like.map(|like| &like.plan), &|kernel| match known
+            .get(next.replace(next.get() + 1))
+        {
+            Some(one) if Arc::ptr_eq(one.kernel(), kernel) => Ok(one.uses.clone()),
+            _ => Ok(self.kernels.known(kernel)?.uses.clone()),
+        })?;
+        let was = like.map(|like| (&*like.plan, &like.steps));
+        let steps = Arc::new(Steps::new(&self.kernels, &plan, was, &mut known.iter(), self.pool.threads())?);
+        Ok(Arc::new(Prepared { plan, known: known.into_boxed_slice(), steps, pool: self.pool.clone() }))
+    }
+
     fn allocate(&self, nbytes: usize) -> Result<Buffer> {
         Ok(Buffer::new(Arc::new(self.allocator.allocate(nbytes)?)))
     }
@@ -120,8 +150,12 @@ impl Cpu {
 
 /// A verified plan with its steps made ready.
 struct Prepared {
-    plan: Plan,
-    steps: Steps,
+    plan: Verified,
+    /// What is known of each kernel of a step, in the order in which the plan has them.
+    known: Box<[Arc<Known>]>,
+    steps: Arc<Steps>,
+    /// Of the backend that made it.
+    pool: Arc<Pool>,
 }
 
 /// The steps of a plan made ready. What they run on they look up in the plan.
@@ -142,6 +176,8 @@ enum ReadyStep {
     Branch(Box<[Steps; 2]>),
     /// All is in the plan.
     Plain,
+    /// One of these, which is none of others.
+    Shared(Arc<Steps>, usize),
 }
 
 /// Bytes that either plan of a choice needs besides inputs and outputs.
@@ -159,7 +195,7 @@ struct Interpreted {
 
 impl std::fmt::Debug for Prepared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Prepared({})", self.plan)
+        write!(f, "Prepared({})", *self.plan)
     }
 }
 
@@ -184,12 +220,12 @@ impl Executable for Prepared {
 impl Steps {
     /// The code of the functions of each step.
     fn disassemble(&self) -> Vec<Vec<String>> {
-        let code = |step: &ReadyStep| {
+        let code = |(step, _): (&ReadyStep, &[isize])| {
             let functions = match step {
                 ReadyStep::Launch(launch) => launch.functions(),
                 ReadyStep::Call(call) => call.functions(),
                 ReadyStep::Scatter(scatter) => scatter.functions(),
-                ReadyStep::Plain => vec![],
+                ReadyStep::Plain | ReadyStep::Shared(..) => vec![],
                 ReadyStep::Branch(plans) => return plans.iter().flat_map(|p| p.disassemble().concat()).collect(),
             };
             let section = |f: &Arc<Function>| {
@@ -198,7 +234,7 @@ impl Steps {
             };
             functions.iter().map(section).collect()
         };
-        self.steps.iter().map(code).collect()
+        self.all().map(code).collect()
     }
 }
 
@@ -229,50 +265,94 @@ fn address(buffer: &Buffer) -> Result<usize> {
     }
 }
 
+impl ReadyStep {
+    /// `known`: what is known of the kernels that are left.
+    fn new(
+        kernels: &Kernels,
+        step: &Step,
+        known: &mut std::slice::Iter<Arc<Known>>,
+        threads: usize,
+        words: &mut Words,
+    ) -> Result<Self> {
+        let mut next = || known.next().cloned().ok_or_else(|| Error::internal("prepare", "a kernel is not known"));
+        Ok(match step {
+            Step::Launch { bindings, .. } => {
+                ReadyStep::Launch(Launches::new(kernels, next()?, bindings, threads, words)?)
+            }
+            Step::Call(call) => ReadyStep::Call(Call::new(kernels, call, threads, words)?),
+            Step::Product { call, binding, .. } => {
+                ReadyStep::Call(Call::with_epilogue(kernels, call, next()?, binding, threads, words)?)
+            }
+            Step::Scatter(scatter) => {
+                let known = [next()?, next()?, next()?];
+                ReadyStep::Scatter(Box::new(Onwards::new(kernels, scatter, known, threads, words)?))
+            }
+            Step::Branch(branch) => {
+                let [a, b] = branch.plans.each_ref().map(|plan| Steps::new(kernels, plan, None, known, threads));
+                ReadyStep::Branch(Box::new([a?, b?]))
+            }
+            Step::Copy { .. } | Step::Host { .. } => ReadyStep::Plain,
+        })
+    }
+
+    /// Bytes that it works in on so many threads.
+    fn need(&self, threads: usize) -> usize {
+        match self {
+            ReadyStep::Launch(launches) => launches.need(threads),
+            ReadyStep::Call(call) => call.need().on(threads),
+            ReadyStep::Scatter(scatter) => scatter.need().on(threads),
+            ReadyStep::Branch(plans) => memory(plans),
+            ReadyStep::Plain => 0,
+            ReadyStep::Shared(steps, n) => steps.steps[*n].need(threads),
+        }
+    }
+}
+
 impl Steps {
-    /// Makes the steps of a verified plan ready.
-    fn new(kernels: &Kernels, plan: &Plan, threads: usize) -> Result<Self> {
-        let mut words = Words::with_capacity(plan.steps.iter().map(most_words).sum());
+    /// Makes the steps of a verified plan ready, but those that are in another plan just so. `known`: what is known of the kernels that are left.
+    fn new(
+        kernels: &Kernels,
+        plan: &Plan,
+        like: Option<(&Plan, &Arc<Steps>)>,
+        known: &mut std::slice::Iter<Arc<Known>>,
+        threads: usize,
+    ) -> Result<Self> {
+        let most = || plan.steps.iter().map(most_words).sum();
+        let mut words = Words::with_capacity(like.map_or_else(most, |(_, steps)| steps.words.len()));
         let mut steps: Vec<ReadyStep> = Vec::with_capacity(plan.steps.len());
         let (mut need, mut picoseconds) = (0, 0usize);
-        for step in &plan.steps {
-            let (ready, own) = match step {
-                Step::Launch { kernel, bindings } => {
-                    let ready = Launches::new(kernels, kernels.known(kernel)?, bindings, threads, &mut words)?;
-                    let need = ready.need(threads);
-                    (ReadyStep::Launch(ready), need)
+        for (i, step) in plan.steps.iter().enumerate() {
+            let same = like.filter(|(plan, _)| plan.steps.get(i).is_some_and(|was| alike::is_ready(step, was)));
+            let ready = match same {
+                Some((_, steps)) => {
+                    alike::skip(step, known);
+                    steps.share(i)
                 }
-                Step::Call(call) => {
-                    let ready = Call::new(kernels, call, threads, &mut words)?;
-                    let need = ready.need().on(threads);
-                    (ReadyStep::Call(ready), need)
-                }
-                Step::Product { call, kernel, binding } => {
-                    let known = kernels.known(kernel)?;
-                    let ready = Call::with_epilogue(kernels, call, known, binding, threads, &mut words)?;
-                    let need = ready.need().on(threads);
-                    (ReadyStep::Call(ready), need)
-                }
-                Step::Scatter(scatter) => {
-                    let ready = Onwards::new(kernels, scatter, threads, &mut words)?;
-                    let need = ready.need().on(threads);
-                    (ReadyStep::Scatter(Box::new(ready)), need)
-                }
-                Step::Branch(branch) => {
-                    let [a, b] = branch.plans.each_ref().map(|plan| Steps::new(kernels, plan, threads));
-                    let plans = Box::new([a?, b?]);
-                    let need = memory(&plans);
-                    (ReadyStep::Branch(plans), need)
-                }
-                Step::Copy { .. } | Step::Host { .. } => (ReadyStep::Plain, 0),
+                None => ReadyStep::new(kernels, step, known, threads, &mut words)?,
             };
-            steps.push(ready);
-            need = need.max(own);
+            need = need.max(ready.need(threads));
             picoseconds = picoseconds.saturating_add(cost(step));
+            steps.push(ready);
         }
         let start = plan.arena.next_multiple_of(ALIGN);
         let (workspace, cost) = (start..start.saturating_add(need), Duration::from_nanos(picoseconds as u64 / 1000));
         Ok(Self { words: words.into_boxed_slice(), steps, workspace, cost })
+    }
+
+    /// A step, for another plan.
+    fn share(self: &Arc<Self>, n: usize) -> ReadyStep {
+        match &self.steps[n] {
+            ReadyStep::Shared(steps, n) => ReadyStep::Shared(steps.clone(), *n),
+            _ => ReadyStep::Shared(self.clone(), n),
+        }
+    }
+
+    /// Each step, and the words that it was made with.
+    fn all(&self) -> impl Iterator<Item = (&ReadyStep, &[isize])> {
+        self.steps.iter().map(|step| match step {
+            ReadyStep::Shared(of, n) => (&of.steps[*n], &of.words[..]),
+            own => (own, &self.words[..]),
+        })
     }
 
     /// An error is that of a call of the host; nothing else can fail.
@@ -287,7 +367,7 @@ impl Steps {
         // SAFETY: memory of this run that is nobody else's.
         let mut cx = unsafe { Context::new(pool, places.memory + start, end - start) };
         let stop = stream::stop_flag();
-        for (ready, step) in self.steps.iter().zip(&plan.steps) {
+        for ((ready, words), step) in self.all().zip(&plan.steps) {
             stream::stop_here(&stop);
             // SAFETY: `prepare` verified the plan: every access of every step is within its slot, no point of a step gets in the way of another,
             // and donated inputs are not read after they are overwritten. `enqueue` checked that the inputs are as large as the plan
@@ -296,16 +376,16 @@ impl Steps {
             unsafe {
                 match (ready, step) {
                     (ReadyStep::Launch(launches), Step::Launch { bindings, .. }) => {
-                        launches.run(bindings, &self.words, &address, &mut cx.step())
+                        launches.run(bindings, words, &address, &mut cx.step())
                     }
                     (ReadyStep::Call(ready), Step::Call(call)) => {
-                        ready.run(call, None, &self.words, &address, &mut cx.step())
+                        ready.run(call, None, words, &address, &mut cx.step())
                     }
                     (ReadyStep::Call(ready), Step::Product { call, binding, .. }) => {
-                        ready.run(call, Some(binding), &self.words, &address, &mut cx.step())
+                        ready.run(call, Some(binding), words, &address, &mut cx.step())
                     }
                     (ReadyStep::Scatter(ready), Step::Scatter(scatter)) => {
-                        ready.run(scatter, &self.words, &address, &mut cx.step())
+                        ready.run(scatter, words, &address, &mut cx.step())
                     }
                     (ReadyStep::Plain, Step::Copy { from, to, nbytes }) => {
                         let (from, to) = (address(*from) as *const u8, address(*to) as *mut u8);
@@ -450,27 +530,12 @@ impl Backend for Cpu {
         }
     }
 
-    fn prepare(&self, mut plan: Plan) -> Result<Arc<dyn Executable>> {
-        if self.kernels.isa == Isa::Interpreter {
-            let interpreter = Interpreter::default();
-            let executable = interpreter.prepare(plan)?;
-            return Ok(Arc::new(Interpreted { interpreter, executable }));
-        }
-        // One for each kernel of a step, in the order in which the plan has them.
-        let mut known: SmallVec<[Arc<Known>; 16]> = SmallVec::new();
-        plan.share_kernels(&mut |kernel| {
-            let one = self.kernels.known(kernel)?;
-            let shared = one.kernel().clone();
-            known.push(one);
-            Ok(shared)
-        })?;
-        let next = Cell::new(0);
-        plan.verify_by(&|kernel| match known.get(next.replace(next.get() + 1)) {
-            Some(one) if Arc::ptr_eq(one.kernel(), kernel) => Ok(one.uses.clone()),
-            _ => Ok(self.kernels.known(kernel)?.uses.clone()),
-        })?;
-        let steps = Steps::new(&self.kernels, &plan, self.pool.threads())?;
-        Ok(Arc::new(Prepared { plan, steps }))
+    fn prepare(&self, plan: Plan) -> Result<Arc<dyn Executable>> {
+        self.make(plan, None)
+    }
+
+    fn prepare_like(&self, plan: Plan, like: &Arc<dyn Executable>) -> Result<Arc<dyn Executable>> {
+        self.make(plan, like.as_any().downcast_ref().filter(|like: &&Prepared| Arc::ptr_eq(&like.pool, &self.pool)))
     }
 
     fn enqueue(

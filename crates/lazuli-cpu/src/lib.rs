@@ -10,6 +10,7 @@
 //!
 //! Absent on purpose: primitives and graphs. See `codegen` for the road from a kernel to bytes, `nest` for what surrounds it.
 
+mod alike;
 mod codegen;
 mod cpu;
 mod exec;

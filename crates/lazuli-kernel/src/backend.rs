@@ -194,6 +194,13 @@ pub trait Backend: Send + Sync + Debug {
     /// generates no code.
     fn prepare(&self, plan: Plan) -> Result<Arc<dyn Executable>>;
 
+    /// The same, for a plan that is much like one that was prepared, such as that of the same program for other shapes: what they have in common may be taken over
+    /// from there.
+    fn prepare_like(&self, plan: Plan, like: &Arc<dyn Executable>) -> Result<Arc<dyn Executable>> {
+        let _ = like;
+        self.prepare(plan)
+    }
+
     /// Runs a prepared plan. `inputs[i]` is the buffer of slot `Input(i)`; `donate[i]` says that the caller gives it up (no one else will
     /// read it). The plan runs once the work of `after` is done, and fails if that failed.
     ///

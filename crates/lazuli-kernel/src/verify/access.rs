@@ -2,6 +2,7 @@
 //!
 //! Bytes are counted in 64 bits: a slot has no more, so that what does not fit is out of bounds.
 
+use crate::plan::Slot;
 use smallvec::SmallVec;
 
 /// The memory behind a slot: two slots overlap only within one.
@@ -259,6 +260,9 @@ pub(super) struct Accesses<'a> {
     outputs: Vec<Output>,
     step: u32,
     binding: u32,
+    /// Whether an access to an output was kept in the step, and whether one was added.
+    keeps_output: bool,
+    adds_output: bool,
     /// Whether what is added now is read and written in an order that is not that of points.
     pub as_wholes: bool,
 }
@@ -288,6 +292,8 @@ impl<'a> Accesses<'a> {
             outputs,
             step: NONE,
             binding: 0,
+            keeps_output: false,
+            adds_output: false,
             as_wholes: false,
         }
     }
@@ -301,6 +307,37 @@ impl<'a> Accesses<'a> {
         (self.first, self.first_map, self.is_kept) = (self.list.len(), self.maps.len(), false);
         self.crowd.clear();
         (self.step, self.binding, self.crowd_writes, self.as_wholes) = (number as u32, 0, 0, false);
+        (self.keeps_output, self.adds_output) = (false, false);
+    }
+
+    /// Goes through the step once more.
+    #[cold]
+    pub fn begin_step_again(&mut self) {
+        self.outputs.iter_mut().for_each(|output| output.alone = (NONE, NONE));
+        self.begin_step(self.step as usize);
+    }
+
+    /// Leaves out an access that is kept.
+    #[inline]
+    pub fn keep(&mut self, slot: Slot) {
+        self.keeps_output |= matches!(slot, Slot::Output(_));
+    }
+
+    /// Whether what was left out of the step may be in the way of what was not.
+    pub fn mixes(&self) -> bool {
+        self.keeps_output && self.adds_output
+    }
+
+    /// Whether the step has accesses that donations depend on, among those that were not left out.
+    pub fn has_donated(&self) -> bool {
+        self.is_kept
+    }
+
+    pub fn donates_input(&self, n: usize) -> bool {
+        self.inputs[n].is_donated
+    }
+    pub fn donates_output(&self, n: usize) -> bool {
+        self.outputs[n].is_donated
     }
 
     /// Goes on to the binding of this number.
@@ -381,6 +418,7 @@ impl<'a> Accesses<'a> {
                 before = self.inputs[n as usize].reads.add(self.step, number, class);
             }
             Space::Output(n) => {
+                self.adds_output = true;
                 let Output { is_donated, writes: chain, alone } = self.outputs[n as usize];
                 if writes && is_donated && (chain.step == self.step || chain.step == NONE) {
                     let class = self.class(base);

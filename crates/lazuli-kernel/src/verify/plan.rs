@@ -3,6 +3,7 @@
 mod epilogue;
 
 use super::access::{Accesses, Axes, Fault, Place, Space, is_far};
+use super::kept::{Beside, Was, keeps_whole};
 use super::uses::{At, Use, Uses};
 use crate::backend::Buffer;
 use crate::dtype::DType;
@@ -11,28 +12,47 @@ use crate::ir::{Inner, Kernel};
 use crate::plan::{Arg, Binding, Branch, LibraryCall, Plan, Slot, Step};
 use crate::shape;
 use smallvec::SmallVec;
+use std::ops::Deref;
 use std::sync::Arc;
 
 impl Plan {
     /// Checks the kernels of the plan, and proves that its steps stay within their slots and do not get in their own way.
     pub fn verify(&self) -> Result<()> {
-        self.verify_by(&|kernel| {
-            kernel.verify()?;
-            Ok(Arc::new(Uses::of(kernel)))
-        })
+        self.prove(None, &uses_of)
     }
 
-    /// The same for a backend that knows some kernels already: `uses` gives those of a kernel that is well-formed, by [`Kernel::verify`], or an error.
-    pub fn verify_by(&self, uses: &dyn Fn(&Arc<Kernel>) -> Result<Arc<Uses>>) -> Result<()> {
+    /// Proves it, all but what a plan that was verified has in common with it.
+    pub(super) fn prove(&self, like: Option<&Plan>, uses: &UsesOf) -> Result<()> {
         let mut accesses = Accesses::new(self.inputs.len(), self.outputs.len(), &self.donations);
+        let like = like.filter(|like| self.donates_as(like, &accesses));
         for (i, step) in self.steps.iter().enumerate() {
+            let was = like.and_then(|like| Some((like, like.steps.get(i)?)));
             accesses.begin_step(i);
-            let proof = self.step_accesses(step, uses, &mut accesses).and_then(|()| check_conflicts(&accesses));
-            if let Err(e) = proof {
+            let mut proof = self.step_accesses(step, was, uses, &mut accesses);
+            if accesses.mixes() {
+                accesses.begin_step_again();
+                proof = self.step_accesses(step, None, uses, &mut accesses);
+            }
+            if let Err(e) = proof.and_then(|()| check_conflicts(&accesses)) {
                 return Err(Error::internal("verify", format!("step {i} of a plan: {}\n{step}", e.message())));
             }
+            // What may be donated depends on all that touches it.
+            if like.is_some() && accesses.has_donated() {
+                return self.prove(None, uses);
+            }
         }
-        self.verify_donations(&accesses)
+        if like.is_none() { self.verify_donations(&accesses) } else { Ok(()) }
+    }
+
+    /// Whether it may donate just what another plan may, of the same sizes.
+    fn donates_as(&self, like: &Plan, accesses: &Accesses) -> bool {
+        let changes = |sizes: [&[usize]; 2], is_donated: &dyn Fn(usize) -> bool| {
+            let [now, was] = sizes;
+            now.len() != was.len() || (0..now.len()).any(|n| now[n] != was[n] && is_donated(n))
+        };
+        (Arc::ptr_eq(&self.donations, &like.donations) || self.donations == like.donations)
+            && !changes([&self.inputs, &like.inputs], &|n| accesses.donates_input(n))
+            && !changes([&self.outputs, &like.outputs], &|n| accesses.donates_output(n))
     }
 
     /// Checks buffers for a run: one for each input, each of the size that the plan was proved with.
@@ -94,31 +114,53 @@ impl Plan {
     fn step_accesses<'a>(
         &self,
         step: &'a Step,
-        uses: &dyn Fn(&Arc<Kernel>) -> Result<Arc<Uses>>,
+        was: Was<'a, Step>,
+        uses: &UsesOf,
         out: &mut Accesses<'a>,
     ) -> Result<()> {
         match step {
             Step::Launch { kernel, bindings } => {
                 let uses = uses(kernel)?;
+                let was = match was {
+                    Some((plan, Step::Launch { kernel: of, bindings })) if of == kernel => Some((plan, bindings)),
+                    _ => None,
+                };
                 for (number, binding) in bindings.iter().enumerate() {
                     out.begin_binding(number);
-                    self.binding_accesses(kernel, &uses, binding, false, out)?;
+                    let was = was.and_then(|(plan, bindings)| Some((plan, bindings.get(number)?)));
+                    self.binding_accesses(kernel, &uses, binding, was, false, out)?;
                 }
             }
             Step::Product { call, kernel, binding } => {
-                self.product_accesses(call, kernel, &*uses(kernel)?, binding, out)?;
+                let was = match was {
+                    Some((plan, Step::Product { call, kernel: of, binding })) if of == kernel => {
+                        Some((plan, (&**call, &**binding)))
+                    }
+                    _ => None,
+                };
+                self.product_accesses(call, kernel, &*uses(kernel)?, binding, was, out)?;
             }
             Step::Scatter(scatter) => {
                 let [target, updates, epilogue] = scatter.passes().map(|pass| uses(&pass.kernel));
-                self.scatter_accesses(scatter, [&*target?, &*updates?, &*epilogue?], out)?;
+                let was = match was {
+                    Some((plan, Step::Scatter(was))) => Some((plan, &**was)),
+                    _ => None,
+                };
+                self.scatter_accesses(scatter, [&*target?, &*updates?, &*epilogue?], was, out)?;
             }
-            Step::Call(call) => self.call_accesses(call, out)?,
+            Step::Call(call) => {
+                let was = match was {
+                    Some((plan, Step::Call(was))) => Some((plan, &**was)),
+                    _ => None,
+                };
+                self.call_accesses(call, was, out)?;
+            }
             Step::Copy { from, to, nbytes } => {
                 self.row(*from, 0, DType::U8, *nbytes, false, out)?;
                 self.row(*to, 0, DType::U8, *nbytes, true, out)?;
             }
             Step::Branch(branch) => {
-                branch.plans.iter().try_for_each(|plan| plan.verify_by(uses))?;
+                branch.plans.iter().try_for_each(|plan| plan.prove(None, uses))?;
                 self.branch_accesses(branch, out)?;
             }
             Step::Host { args, .. } => {
@@ -136,6 +178,7 @@ impl Plan {
         kernel: &Kernel,
         uses: &Uses,
         binding: &'a Binding,
+        was: Was<'a, Binding>,
         hands_on: bool,
         out: &mut Accesses<'a>,
     ) -> Result<()> {
@@ -161,12 +204,19 @@ impl Plan {
         let kept = if reduced == 0 { all } else { Axes::of(&extents[..rank - reduced]) };
         let vector = kernel.vector_axis as usize;
         let is_vector = extents.get(vector).is_some_and(|&n| n > 1);
+        let beside = Beside::new(self, kernel, binding, was);
         out.begin_kernel();
         // Most arguments have the index map of the one before.
         let mut last: Option<(At, u8, &[isize])> = None;
         for Use { operand: i, itemsize, inner, at, writes } in uses.iter() {
             let arg = &args[i as usize];
             if hands_on && arg.slot == Slot::Result {
+                continue;
+            }
+            if let Some(beside) = &beside
+                && beside.keeps(i as usize, at, writes)
+            {
+                out.keep(arg.slot);
                 continue;
             }
             if at == At::Computed {
@@ -214,7 +264,7 @@ impl Plan {
     fn branch_accesses<'a>(&self, branch: &'a Branch, out: &mut Accesses<'a>) -> Result<()> {
         let Branch { predicate, plans, inputs, outputs } = branch;
         let wrong = |message: String| Err(Error::internal("verify", message));
-        self.strided(predicate, DType::Bool, &Axes::of(&[]), false, out)?;
+        self.strided(predicate, DType::Bool, &Axes::of(&[]), false, None, out)?;
         for plan in plans {
             if plan.inputs.len() != inputs.len() || plan.outputs.len() != outputs.len() || !plan.donations.is_empty() {
                 return wrong("a branch of other numbers of inputs or outputs, or that donates".into());
@@ -233,7 +283,12 @@ impl Plan {
         Ok(())
     }
 
-    fn call_accesses<'a>(&self, call: &'a LibraryCall, out: &mut Accesses<'a>) -> Result<()> {
+    fn call_accesses<'a>(
+        &self,
+        call: &'a LibraryCall,
+        was: Was<'a, LibraryCall>,
+        out: &mut Accesses<'a>,
+    ) -> Result<()> {
         let wrong = |message: &str| Err(Error::internal("verify", message));
         match call {
             LibraryCall::Matmul { dtype, batch, m, n, k, a, b, c } => {
@@ -244,8 +299,15 @@ impl Plan {
                 if inner.len() != 2 || *n > 1 && inner[1] != 1 || *m > 1 && *n > 0 && inner[0] != *n as isize {
                     return wrong("the matrices of c are not row-contiguous");
                 }
-                self.strided(c, *dtype, &Axes::then_matrix(batch, [*m, *n]), true, out)?;
-                self.factors(*dtype, batch, [*m, *n, *k], [a, b], out)
+                let (was, of_c) = match was {
+                    Some((plan, LibraryCall::Matmul { dtype: of, batch, m, n, k, a, b, c })) if of == dtype => (
+                        Some((plan, Factors { batch, sizes: [*m, *n, *k], args: [a, b] })),
+                        Some((plan, c, Axes::then_matrix(batch, [*m, *n]))),
+                    ),
+                    _ => (None, None),
+                };
+                self.strided(c, *dtype, &Axes::then_matrix(batch, [*m, *n]), true, of_c, out)?;
+                self.factors(*dtype, &Factors { batch, sizes: [*m, *n, *k], args: [a, b] }, was, out)
             }
             LibraryCall::Sort { dtype, rows, n, indices, input, output } => {
                 if *indices && u32::try_from(*n).is_err() {
@@ -253,8 +315,8 @@ impl Plan {
                 }
                 let to = if *indices { DType::U32 } else { *dtype };
                 let axes = Axes::then_row(rows, *n);
-                self.strided(input, *dtype, &axes, false, out)?;
-                self.strided(output, to, &axes, true, out)
+                self.strided(input, *dtype, &axes, false, None, out)?;
+                self.strided(output, to, &axes, true, None, out)
             }
         }
     }
@@ -263,13 +325,16 @@ impl Plan {
     fn factors<'a>(
         &self,
         dtype: DType,
-        batch: &'a [usize],
-        [m, n, k]: [usize; 3],
-        [a, b]: [&'a Arg; 2],
+        factors: &Factors<'a>,
+        was: Option<(&'a Plan, Factors<'a>)>,
         out: &mut Accesses<'a>,
     ) -> Result<()> {
-        self.strided(a, dtype, &Axes::then_matrix(batch, [m, k]), false, out)?;
-        self.strided(b, dtype, &Axes::then_matrix(batch, [k, n]), false, out)
+        let was = was.as_ref();
+        for n in 0..2 {
+            let was = was.map(|(plan, was)| (*plan, was.args[n], was.axes(n)));
+            self.strided(factors.args[n], dtype, &factors.axes(n), false, was, out)?;
+        }
+        Ok(())
     }
 
     /// Adds the access through `arg` at every point of some axes, in any order, within its slot; nothing if there is no point. Strides beyond those of the axes are not looked at.
@@ -279,8 +344,13 @@ impl Plan {
         dtype: DType,
         axes: &Axes<'a>,
         writes: bool,
+        was: Option<(&Plan, &Arg, Axes)>,
         out: &mut Accesses<'a>,
     ) -> Result<()> {
+        if keeps_whole(self, arg, axes, writes, was) {
+            out.keep(arg.slot);
+            return Ok(());
+        }
         let place = self.place(arg.slot, writes)?;
         let Some(strides) = arg.strides.get(..axes.rank()) else {
             let message = format!("{arg} has no stride for each of {} axes", axes.rank());
@@ -323,6 +393,54 @@ impl Plan {
             }
         }
         Ok(())
+    }
+}
+
+/// A plan that was verified, and stays as it is.
+#[derive(Debug)]
+pub struct Verified(Plan);
+
+impl Verified {
+    /// Verifies a plan for a backend that knows some kernels already: `uses` gives those of a kernel that is well-formed, by [`Kernel::verify`], or an error. What it has in common
+    /// with a plan that was verified, step by step, is not proved again. The verdict is that of [`Plan::verify`].
+    ///
+    /// # Errors
+    /// Of kind [`Internal`](crate::ErrorKind::Internal): a broken invariant, with the step at fault.
+    pub fn new(plan: Plan, like: Option<&Verified>, uses: &UsesOf) -> Result<Verified> {
+        plan.prove(like.map(|like| &like.0), uses)?;
+        Ok(Verified(plan))
+    }
+}
+
+impl Deref for Verified {
+    type Target = Plan;
+    fn deref(&self) -> &Plan {
+        &self.0
+    }
+}
+
+/// How a kernel touches its operands.
+type UsesOf<'u> = dyn Fn(&Arc<Kernel>) -> Result<Arc<Uses>> + 'u;
+
+/// That of a kernel that is verified for it.
+pub(super) fn uses_of(kernel: &Arc<Kernel>) -> Result<Arc<Uses>> {
+    kernel.verify()?;
+    Ok(Arc::new(Uses::of(kernel)))
+}
+
+/// What a product of matrices reads.
+struct Factors<'a> {
+    batch: &'a [usize],
+    /// Of the product: m, n, k.
+    sizes: [usize; 3],
+    args: [&'a Arg; 2],
+}
+
+impl<'a> Factors<'a> {
+    /// Those of a factor.
+    fn axes(&self, number: usize) -> Axes<'a> {
+        let [m, n, k] = self.sizes;
+        Axes::then_matrix(self.batch, [[m, k], [k, n]][number])
     }
 }
 

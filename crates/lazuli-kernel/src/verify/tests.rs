@@ -1,10 +1,12 @@
 //! Kernels and plans that break one rule each, and the verdicts on them.
 
+use super::plan::uses_of;
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ir::{Inst, Kernel, Nest, Store};
 use crate::plan::{Arg, Binding, LibraryCall, Pass, Plan, Scatter, Slot, Step};
 use crate::testing::{DTYPES, NestKind, Rng, random_case};
+use std::cell::RefCell;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -130,9 +132,25 @@ fn copying(n: usize, from: Arg, to: Arg) -> Step {
     launch(text, &[n, 2], vec![from, to])
 }
 
+/// The verdict on a plan, by itself and beside each that was accepted before.
+#[track_caller]
+fn verdict_on(plan: Plan) -> String {
+    thread_local!(static ACCEPTED: RefCell<Vec<Plan>> = const { RefCell::new(Vec::new()) });
+    let got = verdict(plan.verify());
+    ACCEPTED.with_borrow_mut(|accepted| {
+        for like in accepted.iter() {
+            assert_eq!(verdict(plan.prove(Some(like), &uses_of)), got, "{plan}beside\n{like}");
+        }
+        if got == "ok" {
+            accepted.push(plan);
+        }
+    });
+    got
+}
+
 #[track_caller]
 fn check_plan(want: &str, steps: Vec<Step>, donations: &[(u32, u32)]) {
-    let got = verdict(plan(steps, donations).verify());
+    let got = verdict_on(plan(steps, donations));
     assert!(got == want || want != "ok" && got.contains(want), "{want:?} was expected, not {got}");
 }
 
@@ -445,7 +463,7 @@ fn donated_inputs_are_not_read_again() {
     check_plan("at other points", halves((4, [1, 2])), &[(0, 0)]);
     let mut small = plan(vec![copy(0, &[2, 1], 0)], &[(0, 0)]);
     small.outputs[0] = 32;
-    assert!(verdict(small.verify()).contains("their sizes differ"));
+    assert!(verdict_on(small).contains("their sizes differ"));
 }
 
 /// One byte (of a slot's space) touched by a launch.

@@ -10,7 +10,7 @@ use super::{Located, Scatter, Share, Update};
 use crate::kernels::{Function, Kernels};
 use crate::known::Known;
 use crate::tile::{Bases, Tile, Words};
-use lazuli_kernel::{Arg, DType, Inst, Nest, Pass, Result, Role, Slot, Store};
+use lazuli_kernel::{Arg, DType, Inst, Nest, Result, Role, Slot, Store};
 use std::sync::Arc;
 
 /// Elements of a block, about: it should stay in the first-level cache beside what else the map goes through.
@@ -35,9 +35,13 @@ pub struct Onwards {
 
 impl Onwards {
     /// For at most so many threads.
-    pub fn new(kernels: &Kernels, passes: &lazuli_kernel::Scatter, threads: usize, words: &mut Words) -> Result<Self> {
-        let known = |pass: &Pass| kernels.known(&pass.kernel);
-        let known = [known(&passes.target)?, known(&passes.updates)?, known(&passes.epilogue)?];
+    pub fn new(
+        kernels: &Kernels,
+        passes: &lazuli_kernel::Scatter,
+        known: [Arc<Known>; 3],
+        threads: usize,
+        words: &mut Words,
+    ) -> Result<Self> {
         let bound = |n: usize| Bound::new(kernels, &known[n], &passes.passes()[n].binding);
         let [target, updates, epilogue] = [0, 1, 2].map(bound);
         let &Nest::Scatter { op, target: updated, index, mask, value } = &updates.kernel.nest else {

@@ -1,7 +1,8 @@
 //! Proofs about steps that hand on a result to an epilogue.
 
+use super::super::kept::Was;
 use super::super::uses::Uses;
-use super::Accesses;
+use super::{Accesses, Factors};
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ir::{Kernel, Nest, Role};
@@ -18,6 +19,7 @@ impl Plan {
         kernel: &Kernel,
         uses: &Uses,
         binding: &'a Binding,
+        was: Option<(&'a Plan, (&'a LibraryCall, &'a Binding))>,
         out: &mut Accesses<'a>,
     ) -> Result<()> {
         let wrong = |message: &str| Err(Error::internal("verify", message));
@@ -38,8 +40,14 @@ impl Plan {
         if c.slot != Slot::Result || c.offset != 0 || !lies_well {
             return wrong("the result of the product is not where its epilogue expects it");
         }
-        self.factors(*dtype, batch, [*m, *n, *k], [a, b], out)?;
-        self.binding_accesses(kernel, uses, binding, true, out)?;
+        let of_factors = match was {
+            Some((plan, (LibraryCall::Matmul { dtype: of, batch, m, n, k, a, b, .. }, _))) if of == dtype => {
+                Some((plan, Factors { batch, sizes: [*m, *n, *k], args: [a, b] }))
+            }
+            _ => None,
+        };
+        self.factors(*dtype, &Factors { batch, sizes: [*m, *n, *k], args: [a, b] }, of_factors, out)?;
+        self.binding_accesses(kernel, uses, binding, was.map(|(plan, (_, was))| (plan, was)), true, out)?;
         // Complex numbers are read as their parts.
         let (parts, part) = if dtype.is_complex() { (2, DType::F32) } else { (1, *dtype) };
         if !fits_memory(&result, *dtype) {
@@ -66,6 +74,7 @@ impl Plan {
         &self,
         scatter: &'a Scatter,
         uses: [&Uses; 3],
+        was: Was<'a, Scatter>,
         out: &mut Accesses<'a>,
     ) -> Result<()> {
         let wrong = |message: &str| Err(Error::internal("verify", message));
@@ -91,9 +100,11 @@ impl Plan {
         let others = |pass: &Pass, own: u32| {
             pass.binding.args.iter().enumerate().any(|(o, arg)| o != own as usize && is_result(arg))
         };
-        for ((pass, uses), is_update) in scatter.passes().into_iter().zip(uses).zip([false, true, false]) {
-            out.as_wholes = is_update;
-            self.binding_accesses(&pass.kernel, uses, &pass.binding, true, out)?;
+        for (number, (pass, uses)) in scatter.passes().into_iter().zip(uses).enumerate() {
+            let was = was.map(|(plan, was)| (plan, was.passes()[number]));
+            let was = was.filter(|(_, was)| was.kernel == pass.kernel).map(|(plan, was)| (plan, &was.binding));
+            out.as_wholes = number == 1;
+            self.binding_accesses(&pass.kernel, uses, &pass.binding, was, true, out)?;
         }
         let stored = &target.kernel.operands[store.operand as usize];
         if !lies_well(&target.binding.args[store.operand as usize])
