@@ -17,8 +17,8 @@ mod write;
 
 use crate::fuse::Group;
 use crate::pipeline::{Compiled, Options};
+pub(crate) use again::{Formulas, Linked, Recall, Recipes, WorkSource};
 use again::{Notes, Recipe};
-pub(crate) use again::{Recall, Recipes};
 use body::{Body, Part};
 pub(crate) use finish::Launch;
 use finish::{Ending, finish};
@@ -94,6 +94,8 @@ pub(crate) struct Program {
     pub outputs: Vec<Place>,
     /// Of each choice its equation, and what its branches were compiled to.
     pub branches: Vec<(u32, [Compiled; 2])>,
+    /// Of each entry of `work` where its numbers come from, if recipes were followed.
+    pub sources: Vec<WorkSource>,
 }
 
 /// Lowers the groups in their order. With `own_outputs` each output has a buffer to itself, row-contiguous. The branches of choices are compiled by `options`.
@@ -128,6 +130,7 @@ struct Lowerer<'a> {
     /// Where a launch by a recipe leaves what it stores.
     written: Vec<(Var, Place)>,
     recall: Recall<'a>,
+    sources: Vec<WorkSource>,
 }
 
 impl<'a> Lowerer<'a> {
@@ -151,6 +154,7 @@ impl<'a> Lowerer<'a> {
             spare: None,
             written: Vec::new(),
             recall,
+            sources: Vec::new(),
         };
         for (&v, layout) in graph.inputs.iter().zip(inputs) {
             let aval = &graph.avals[v.0 as usize];
@@ -186,7 +190,18 @@ impl<'a> Lowerer<'a> {
         if let Recall::Note(recipes) = self.recall {
             (recipes.producers, recipes.only_users) = (self.places.into_producers(), self.only_users);
         }
-        Ok(Program { buffers: self.buffers, work: self.work, origins, outputs, branches: self.branches })
+        self.sources.resize(self.work.len(), WorkSource::Other);
+        let Lowerer { buffers, work, branches, sources, .. } = self;
+        Ok(Program { buffers, work, origins, outputs, branches, sources })
+    }
+
+    /// Adds a step of which is known where its numbers come from.
+    fn push_from(&mut self, work: Work, source: WorkSource) {
+        if let Recall::Follow(_) = self.recall {
+            self.sources.resize(self.work.len(), WorkSource::Other);
+            self.sources.push(source);
+        }
+        self.work.push(work);
     }
 
     fn buffer(&mut self, nbytes: usize) -> BufferId {
@@ -338,7 +353,7 @@ impl<'a> Lowerer<'a> {
         let launch = self.follow(stores, None, &mut written);
         let is_followed = launch.is_some();
         if let Some(launch) = launch {
-            self.work.push(Work::Launch(launch));
+            self.push_from(Work::Launch(launch), WorkSource::Launch(stores[0]));
             written.drain(..).for_each(|(v, place)| self.places.set(v, place));
         }
         self.written = written;

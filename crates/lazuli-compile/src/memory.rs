@@ -70,7 +70,7 @@ impl ArrayId {
 
 /// How two arrays are walked alike: by equal strides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Alike {
+pub(crate) enum Alike {
     /// At every point both are the same element.
     Same,
     /// They are the parts of one array of complex numbers.
@@ -133,17 +133,25 @@ pub(crate) fn assign(program: &Program, inputs: usize) -> (Assignment, Terms) {
 }
 
 impl Assignment {
+    /// What each of the plan's inputs has to have, where buffers have these sizes.
+    fn inputs(&self, sizes: &[usize]) -> Vec<usize> {
+        self.needed.iter().zip(sizes).map(|(&needed, n)| if needed { *n } else { 0 }).collect()
+    }
+    /// What each of its outputs has.
+    fn outputs(&self, sizes: &[usize]) -> Vec<usize> {
+        self.outputs.iter().map(|b| sizes[b.0 as usize]).collect()
+    }
     /// The plan of a program whose buffers are there.
     pub fn plan(self, program: Program) -> (Plan, Vec<OutputInfo>) {
         let Program { buffers, work, outputs, .. } = program;
-        let infos = self.sources.into_iter().zip(outputs);
+        let infos = self.sources.iter().copied().zip(outputs);
         let infos = infos.map(|(source, place)| OutputInfo { source, layout: place.layout }).collect();
         // Not collected in place: plans are kept, and steps take much less room than what they are made of.
         let mut steps = Vec::with_capacity(work.len());
         steps.extend(work.into_iter().map(|w| step(w, &self.slots)));
         let plan = Plan {
-            inputs: self.needed.iter().zip(&buffers).map(|(&needed, n)| if needed { *n } else { 0 }).collect(),
-            outputs: self.outputs.iter().map(|b| buffers[b.0 as usize]).collect(),
+            inputs: self.inputs(&buffers),
+            outputs: self.outputs(&buffers),
             arena: self.arena,
             steps,
             donations: self.donations,

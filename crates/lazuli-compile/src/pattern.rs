@@ -1,40 +1,45 @@
 //! What the extents of a graph have in common with those of the same graph for other inputs.
 
-use lazuli_ir::{Aval, Graph};
 use lazuli_kernel::hash::Map;
 use smallvec::SmallVec;
 
-/// Which of a graph's extents and sizes are one number, and which of its extents are 0 or 1, and of which order of magnitude the others are.
+/// Which of the extents and sizes of some shapes, as those of a graph's variables, are one number, and which of the extents are 0 or 1, and of which order of magnitude the others are.
 ///
 /// A schedule is right for all extents of one pattern, as it asks of them only whether they are equal, or 1, and of what it splits whether they are
 /// [multiples](crate::fuse::Schedule::can_split); and as good for each, as no extent is twice another.
 #[derive(Debug)]
 pub(crate) struct Pattern {
-    /// Of each variable, which shape it has.
+    /// Of each shape which it is of those that differ.
     shapes: Vec<u32>,
-    /// Of each shape the first variable that has it, how many axes there are, and the classes of the extents and of the size.
-    variables: Vec<u32>,
+    /// Of each shape that differs from those before, where it is first, how many axes there are, and the classes of the extents and of the size.
+    different: Vec<u32>,
+    /// Where that of each begins.
+    starts: Vec<u32>,
     /// What each class was, the classes that have extents first.
     numbers: Vec<usize>,
     extents: usize,
 }
 
+/// The numbers of the classes of a pattern.
+pub(crate) type ClassNumbers = SmallVec<[usize; 32]>;
+
 impl Pattern {
-    pub fn of(graph: &Graph) -> Pattern {
+    pub fn of<'a>(all: impl Iterator<Item = &'a [usize]>) -> Pattern {
         let mut pattern = Pattern {
-            shapes: Vec::with_capacity(graph.avals.len()),
-            variables: Vec::new(),
+            shapes: Vec::with_capacity(all.size_hint().0),
+            different: Vec::new(),
+            starts: Vec::new(),
             numbers: Vec::new(),
             extents: 0,
         };
         let mut known: Map<&[usize], u32> = Map::default();
         let mut firsts = Vec::new();
-        for (v, aval) in graph.avals.iter().enumerate() {
-            let shape = *known.entry(&aval.shape).or_insert_with(|| {
-                firsts.push(v);
+        for (n, shape) in all.enumerate() {
+            let number = *known.entry(shape).or_insert_with(|| {
+                firsts.push((n as u32, shape));
                 firsts.len() as u32 - 1
             });
-            pattern.shapes.push(shape);
+            pattern.shapes.push(number);
         }
         let mut classes: Map<usize, u32> = Map::default();
         let mut class = |n: usize| {
@@ -43,63 +48,80 @@ impl Pattern {
                 pattern.numbers.len() as u32 - 1
             })
         };
-        let shape = |v: &usize| graph.avals[*v].shape.iter().copied();
-        pattern.extents = firsts.iter().flat_map(shape).map(|n| class(n) as usize + 1).max().unwrap_or(0);
-        for v in &firsts {
-            pattern.variables.extend([*v as u32, graph.avals[*v].rank() as u32]);
-            pattern.variables.extend(shape(v).chain([graph.avals[*v].size()]).map(&mut class));
+        pattern.extents = firsts.iter().flat_map(|(_, s)| *s).map(|n| class(*n) as usize + 1).max().unwrap_or(0);
+        for (first, shape) in firsts {
+            pattern.starts.push(pattern.different.len() as u32);
+            pattern.different.extend([first, shape.len() as u32]);
+            pattern.different.extend(shape.iter().copied().chain([shape.iter().product()]).map(&mut class));
         }
         pattern
     }
 
-    /// Whether the extents of a graph have this pattern.
-    pub fn fits(&self, graph: &Graph) -> bool {
-        let mut now: SmallVec<[Option<usize>; 32]> = SmallVec::from_elem(None, self.numbers.len());
+    /// The numbers of the classes, if so many shapes have this pattern.
+    pub fn fits<'a>(&self, all: impl ExactSizeIterator<Item = &'a [usize]> + Clone) -> Option<ClassNumbers> {
+        if all.len() != self.shapes.len() {
+            return None;
+        }
+        const NONE: usize = usize::MAX;
+        let mut now = ClassNumbers::from_elem(NONE, self.numbers.len());
         let mut firsts: SmallVec<[&[usize]; 32]> = SmallVec::new();
-        let mut variables = self.variables.iter().map(|n| *n as usize);
-        while let Some(first) = variables.next() {
-            let Some(aval) = graph.avals.get(first).filter(|aval| variables.next() == Some(aval.rank())) else {
-                return false;
-            };
-            for n in aval.shape.iter().copied().chain([aval.size()]) {
-                if variables.next().is_none_or(|class| *now[class].get_or_insert(n) != n) {
-                    return false;
+        let (mut rest, mut at) = (all.clone(), 0);
+        let mut different = self.different.iter().map(|n| *n as usize);
+        while let (Some(first), Some(rank)) = (different.next(), different.next()) {
+            let shape = rest.nth(first - at).filter(|shape| shape.len() == rank)?;
+            at = first + 1;
+            for n in shape.iter().copied().chain([shape.iter().product()]) {
+                let known = &mut now[different.next()?];
+                if *known == NONE {
+                    *known = n;
+                } else if *known != n {
+                    return None;
                 }
             }
-            firsts.push(&aval.shape);
+            firsts.push(shape);
         }
         // Extent by extent: shapes are too short for a call.
         let is_shape = |shape: &[usize], first: &[usize]| {
             shape.len() == first.len() && shape.iter().zip(first).all(|(a, b)| a == b)
         };
-        let has_shape = |(aval, shape): (&Aval, &u32)| is_shape(&aval.shape, firsts[*shape as usize]);
-        if graph.avals.len() != self.shapes.len() || !graph.avals.iter().zip(&self.shapes).all(has_shape) {
-            return false;
+        if !all.zip(&self.shapes).all(|(shape, number)| is_shape(shape, firsts[*number as usize])) {
+            return None;
         }
         let magnitude = |n: usize| if n < 2 { n as u32 } else { 2 + n.ilog2() };
-        let alike = |(old, now): (&usize, &Option<usize>)| now.is_some_and(|n| magnitude(n) == magnitude(*old));
+        let alike = |(old, now): (&usize, &usize)| magnitude(*now) == magnitude(*old);
         if !self.numbers.iter().zip(&now).take(self.extents).all(alike) {
-            return false;
+            return None;
         }
         // Numbers of two classes are two numbers.
-        now.sort_unstable();
-        now.windows(2).all(|pair| pair[0] != pair[1])
+        let mut sorted = now.clone();
+        sorted.sort_unstable();
+        sorted.windows(2).all(|pair| pair[0] != pair[1]).then_some(now)
+    }
+
+    /// What each class was.
+    pub fn numbers(&self) -> &[usize] {
+        &self.numbers
+    }
+    /// The classes of the extents of a shape, by its place among all, and that of its size.
+    pub fn classes(&self, shape: usize) -> (&[u32], u32) {
+        let start = self.starts[self.shapes[shape] as usize] as usize + 2;
+        let rank = self.different[start - 1] as usize;
+        (&self.different[start..start + rank], self.different[start + rank])
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lazuli_ir::DType;
 
-    fn graph(shapes: &[&[usize]]) -> Graph {
-        Graph { avals: shapes.iter().map(|&s| Aval::new(DType::F32, s)).collect(), ..Graph::default() }
+    fn is_of(shapes: &[&[usize]], pattern: &Pattern) -> bool {
+        pattern.fits(shapes.iter().copied()).is_some()
     }
 
     #[test]
     fn what_fits_a_pattern() {
         let of: &[&[usize]] = &[&[5, 8], &[8, 8], &[5, 1], &[]];
-        let fits = |shapes: &[&[usize]]| Pattern::of(&graph(of)).fits(&graph(shapes));
+        let fits = |shapes: &[&[usize]]| is_of(shapes, &Pattern::of(of.iter().copied()));
         assert!(fits(of));
         assert!(fits(&[&[7, 8], &[8, 8], &[7, 1], &[]]));
         assert!(fits(&[&[6, 9], &[9, 9], &[6, 1], &[]]));
@@ -118,9 +140,9 @@ mod tests {
             assert!(!fits(shapes), "{why}");
         }
         // Sizes are numbers too: 3·10 and 5·6 are equal, 2·10 and 5·6 are not.
-        let sizes = Pattern::of(&graph(&[&[3, 10], &[5, 6]]));
-        assert!(!sizes.fits(&graph(&[&[2, 10], &[5, 6]])));
+        let sizes = Pattern::of([&[3, 10][..], &[5, 6]].into_iter());
+        assert!(!is_of(&[&[2, 10], &[5, 6]], &sizes));
         // Their magnitude is no part of the pattern: 5·50 is under 256, 7·50 is not.
-        assert!(Pattern::of(&graph(&[&[5, 50]])).fits(&graph(&[&[7, 50]])));
+        assert!(is_of(&[&[7, 50]], &Pattern::of([&[5, 50][..]].into_iter())));
     }
 }

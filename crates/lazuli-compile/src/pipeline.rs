@@ -96,7 +96,7 @@ pub(crate) fn compile_branch_like(
     inputs: &[Layout],
     options: &Options,
 ) -> Result<Compiled> {
-    match compile_like(template.map_or(&[], std::slice::from_ref), graph, inputs, options)? {
+    match compile_like(template.map_or(&[], std::slice::from_ref), graph, None, inputs, options)? {
         Some(compiled) => Ok(without_donations(compiled)),
         None => compile_branch(graph, inputs, options),
     }

@@ -6,15 +6,15 @@
 
 use crate::beside::{Joined, arrange, beside};
 use crate::fuse::Schedule;
-use crate::lower::{Program, Recall, Recipes, Work, lower};
+use crate::lower::{Formulas, Linked, Program, Recall, Recipes, Work, lower};
 use crate::memory::{self, Arrangement};
 use crate::pattern::Pattern;
-use crate::pipeline::{Compiled, Options, placed};
+use crate::pipeline::{Compiled, Options, OutputInfo, placed};
 use crate::vectors::as_sums;
-use lazuli_ir::{Graph, Inlined, Result};
-use lazuli_kernel::{Kernel, Layout};
+use lazuli_ir::{Graph, Inlined, Result, Shape, ShapeId};
+use lazuli_kernel::{Kernel, Layout, Plan};
 use std::borrow::Cow;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 /// A compilation that others of the same graph follow.
 #[derive(Debug)]
@@ -32,7 +32,12 @@ pub struct Template {
     kernels: Vec<Option<Arc<Kernel>>>,
     joined: Joined,
     memory: Arrangement,
+    /// Made when it is followed first; None if some numbers are not known as formulas.
+    formulas: OnceLock<Option<Formulas>>,
 }
+
+/// The shapes of an outline, and which of them those of a graph's variables are.
+pub type Outlined<'a> = (&'a [ShapeId], &'a [Shape]);
 
 /// Notes a template while a graph is compiled.
 #[derive(Debug, Default)]
@@ -53,8 +58,8 @@ impl Draft {
         memory: Arrangement,
     ) -> Template {
         let Draft { is_plain, is_branch, recipes, kernels } = self;
-        let (pattern, inputs) = (Pattern::of(graph), inputs.to_vec());
-        Template { is_plain, is_branch, pattern, schedule, inputs, recipes, kernels, joined, memory }
+        let (pattern, inputs, formulas) = (Pattern::of(shapes(graph)), inputs.to_vec(), OnceLock::new());
+        Template { is_plain, is_branch, pattern, schedule, inputs, recipes, kernels, joined, memory, formulas }
     }
 }
 
@@ -63,12 +68,17 @@ impl Draft {
 pub fn compile_like(
     templates: &[Template],
     graph: &Graph,
+    outlined: Option<Outlined>,
     inputs: &[Layout],
     options: &Options,
 ) -> Result<Option<Compiled>> {
     let find = |is_plain: bool, graph: &Graph| {
         // What is a multiple of what is no part of a pattern.
-        let fits = |t: &&Template| t.is_plain == is_plain && t.pattern.fits(graph) && t.schedule.can_split(graph);
+        let fits = |t: &&Template| {
+            t.is_plain == is_plain
+                && t.pattern.fits(shapes(graph)).is_some()
+                && t.schedule.can_split(|v| graph.shape_of(v))
+        };
         templates.iter().rev().find(fits)
     };
     // Whether a graph stays as it is depends on its pattern alone.
@@ -85,29 +95,60 @@ pub fn compile_like(
             (template, graph)
         }
     };
-    let program = template.program(&graph, inputs, options)?;
-    let assignment = template.memory.follow(&program);
-    let assignment = assignment.unwrap_or_else(|| memory::assign(&program, graph.inputs.len()).0);
-    Ok(Some(placed(program, assignment, graph, template.schedule.clone())))
+    let mut program = template.lowered(&graph, inputs, options)?;
+    let linked = match (outlined, &graph) {
+        (Some(outlined), &Cow::Borrowed(plain)) if template.formulas.get().is_none() => {
+            Linked::new(plain, outlined, inputs, &template.recipes, &program)
+        }
+        _ => None,
+    };
+    let is_joined_alike = template.join(&mut program);
+    let followed = template.memory.follow(&program);
+    let is_alike = is_joined_alike && followed.is_some();
+    let assignment = followed.unwrap_or_else(|| memory::assign(&program, graph.inputs.len()).0);
+    let compiled = placed(program, assignment, graph, template.schedule.clone());
+    if outlined.is_some() && is_alike {
+        let finish = |linked: Linked| linked.finish(&template.joined, &template.memory, compiled.plan.clone());
+        template.formulas.get_or_init(|| linked.and_then(finish));
+    }
+    Ok(Some(compiled))
+}
+
+/// A plan for a graph whose variables have these shapes, and where its outputs lie: the one that [`compile_like`] would make, by formulas. None if there are none for these extents.
+pub fn plan_like(templates: &[Template], outlined: Outlined, inputs: &[Layout]) -> Option<(Plan, Vec<OutputInfo>)> {
+    templates.iter().rev().find_map(|template| {
+        let formulas = template.formulas.get()?.as_ref()?;
+        formulas.plan(outlined, inputs, &template.schedule, &template.memory)
+    })
 }
 
 impl Template {
     /// A graph of its pattern as steps.
-    fn program(&self, graph: &Graph, inputs: &[Layout], options: &Options) -> Result<Program> {
+    fn lowered(&self, graph: &Graph, inputs: &[Layout], options: &Options) -> Result<Program> {
         let groups = &self.schedule.groups;
-        let mut program = lower(graph, inputs, groups, options, self.is_branch, Recall::Follow(&self.recipes))?;
+        let program = lower(graph, inputs, groups, options, self.is_branch, Recall::Follow(&self.recipes))?;
         // Which views need a copy depends on how inputs lie, and with that what is computed in which order.
         if cfg!(debug_assertions) && self.inputs.iter().zip(inputs).all(|(was, now)| lies_alike(was, now)) {
             let anew = lower(graph, inputs, groups, options, self.is_branch, Recall::Nothing)?;
-            assert_eq!(format!("{program:?}"), format!("{anew:?}"), "what follows a template");
-        }
-        if kernels(&program).eq(self.kernels.iter().map(Option::as_ref)) {
-            arrange(&mut program, &self.joined);
-        } else {
-            beside(&mut program);
+            let shown = |p: &Program| format!("{:?} {:?} {:?} {:?}", p.buffers, p.work, p.outputs, p.branches);
+            assert_eq!(shown(&program), shown(&anew), "what follows a template");
         }
         Ok(program)
     }
+    /// Puts steps side by side; whether they are the same ones as in the template.
+    fn join(&self, program: &mut Program) -> bool {
+        let is_alike = kernels(program).eq(self.kernels.iter().map(Option::as_ref));
+        match is_alike {
+            true => arrange(program, &self.joined),
+            false => drop(beside(program)),
+        }
+        is_alike
+    }
+}
+
+/// The shapes of a graph's variables.
+fn shapes(graph: &Graph) -> impl ExactSizeIterator<Item = &[usize]> + Clone {
+    graph.avals.iter().map(|aval| &aval.shape[..])
 }
 
 /// Whether two inputs lie in the same way: row by row, or in the very same one.
@@ -148,7 +189,8 @@ graph v1 (x: f32[20,8], w: f32[8,8]) {
         let template = template.unwrap();
         for n in 17..32 {
             let other = graph.rebind(&[[n, 8].into_iter().collect(), [8, 8].into_iter().collect()]).unwrap();
-            let program = template.program(&other, &rows(&other), &fused).unwrap();
+            let mut program = template.lowered(&other, &rows(&other), &fused).unwrap();
+            assert!(template.join(&mut program));
             let assignment = template.memory.follow(&program).expect("the same steps");
             assert_eq!(format!("{assignment:?}"), format!("{:?}", memory::assign(&program, 2).0), "{n}");
         }

@@ -1,9 +1,10 @@
 //! Fusing, simplifying and layouts never change a result: every primitive, and random programs, in all modes and bit for bit.
 
 use lazuli_compile::testing::{Host, random_inputs, run, run_compiled, run_with};
-use lazuli_compile::{Fused, Options, compile, compile_first, compile_like};
+use lazuli_compile::{Fused, Options, compile, compile_first, compile_like, plan_like};
 use lazuli_ir::prims::*;
 use lazuli_ir::{Atom, Aval, Binary, Builder, DType, Dim, Graph, Result, Scalar, Ternary, Unary};
+use lazuli_ir::{Outline, OutlineBuilder, ShapeId, Var};
 use lazuli_kernel::host;
 use lazuli_kernel::testing::Rng;
 use lazuli_kernel::{Kernel, Layout, Plan, ScatterOp, Step};
@@ -16,6 +17,8 @@ thread_local! {
     static PRINTED: RefCell<String> = const { RefCell::new(String::new()) };
     /// How many kernels of programs of this thread were taken over from a template.
     static TAKEN_OVER: Cell<usize> = const { Cell::new(0) };
+    /// Plans that followed by formulas.
+    static BY_FORMULAS: Cell<usize> = const { Cell::new(0) };
 }
 
 /// Takes what was printed since the last time.
@@ -77,16 +80,26 @@ fn follow(what: &str, graph: &Graph, rng: &mut Rng) {
     }
     let old = rng.pick(&wide);
     let of_its_magnitude = (1 << old.ilog2())..(2 << old.ilog2());
-    for new in of_its_magnitude.filter(|n| !wide.contains(n)).take(2) {
+    let rows = |graph: &Graph| graph.input_avals().into_iter().map(|a| Layout::row(a.shape)).collect::<Vec<_>>();
+    let (first, template) = compile_first(graph, &rows(graph), &FUSED).unwrap();
+    let templates = [template.expect("what is fused gives a template")];
+    let outline = outline(graph);
+    for new in of_its_magnitude.filter(|n| !wide.contains(n)).take(3) {
         let shape = |a: &Aval| a.shape.iter().map(|&n| if n == old { new } else { n }).collect();
         let Ok(other) = graph.rebind(&avals.iter().map(shape).collect::<Vec<_>>()) else { continue };
-        let rows = |graph: &Graph| graph.input_avals().into_iter().map(|a| Layout::row(a.shape)).collect::<Vec<_>>();
-        let (first, template) = compile_first(graph, &rows(graph), &FUSED).unwrap();
-        let templates = [template.expect("what is fused gives a template")];
+        let arguments = other.arguments().iter().map(|&v| &other.shape_of(v)[..]);
+        let shapes = outline.as_ref().and_then(|(outline, _)| outline.shapes(arguments));
+        let outlined = outline.as_ref().zip(shapes.as_ref()).map(|((_, ids), shapes)| (&ids[..], &shapes[..]));
         let inputs = random_inputs(&other, rng, true);
         let scrambled = inputs.iter().map(|h| h.scrambled(rng)).unzip();
         for (inputs, layouts) in [(inputs, rows(&other)), scrambled] {
-            let Some(like) = compile_like(&templates, &other, &layouts, &FUSED).unwrap() else { continue };
+            let formulas = outlined.and_then(|outlined| plan_like(&templates, outlined, &layouts));
+            let Some(like) = compile_like(&templates, &other, outlined, &layouts, &FUSED).unwrap() else { continue };
+            if let Some((plan, outputs)) = formulas {
+                assert_eq!(plan.to_string(), like.plan.to_string(), "{what}: {old} becomes {new}\n{graph}");
+                assert_eq!(outputs, like.outputs, "{what}: {old} becomes {new}\n{graph}");
+                BY_FORMULAS.set(BY_FORMULAS.get() + 1);
+            }
             let alone = compile(&other, &layouts, &FUSED).unwrap();
             // Of extents that differ in size by less than two some may be fused in another way.
             if like.report.kernels(&other) != alone.report.kernels(&other) {
@@ -101,6 +114,19 @@ fn follow(what: &str, graph: &Graph, rng: &mut Rng) {
             printed();
         }
     }
+}
+
+/// The shapes of a graph without bodies in outline, and which its variables have.
+fn outline(graph: &Graph) -> Option<(Outline, Vec<ShapeId>)> {
+    if graph.equations.iter().any(|e| !e.prim.bodies().is_empty()) {
+        return None;
+    }
+    let shape = |v: &Var| graph.shape_of(*v);
+    let mut b = OutlineBuilder::new(graph.arguments().iter().map(shape));
+    let constants = &graph.inputs[graph.arguments().len()..];
+    let ids = b.graph(graph, constants.iter().map(shape)).ok()?;
+    let (outline, now) = b.finish();
+    Some((outline, ids.into_iter().map(|id| id.now(&now)).collect()))
 }
 
 /// The text of a plan without offsets in the arena and its size, and without what may be donated, as sizes may be equal by chance.
@@ -233,6 +259,7 @@ fn random_rows() {
         check(&format!("rows {seed}"), &graph, &inputs, &mut rng);
     }
     assert!(TAKEN_OVER.get() > 200, "{} kernels were taken over", TAKEN_OVER.get());
+    assert!(BY_FORMULAS.get() > 40, "{} plans followed by formulas", BY_FORMULAS.get());
 }
 
 /// A random graph of values of one shape and of their reductions along some axes, which meet again.
@@ -323,6 +350,7 @@ fn random_products() {
     }
     assert!(fused > 200, "{fused} products have an epilogue");
     assert!(TAKEN_OVER.get() > 200, "{} kernels were taken over", TAKEN_OVER.get());
+    assert!(BY_FORMULAS.get() > 200, "{} plans followed by formulas", BY_FORMULAS.get());
 }
 
 #[test]

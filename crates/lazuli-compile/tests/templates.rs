@@ -43,7 +43,7 @@ fn check_for(
     let (templates, known) = ([template.expect("it was fused")], kernels(&compiled));
     for extents in others {
         let graph = parse(inputs, body, *extents);
-        let like = compile_like(&templates, &graph, &inputs_of(&graph, lies), &options).unwrap();
+        let like = compile_like(&templates, &graph, None, &inputs_of(&graph, lies), &options).unwrap();
         let like = like.unwrap_or_else(|| panic!("{extents:?} are of another pattern than {first:?}\n{graph}"));
         let is_known = |kernel: &Arc<Kernel>| known.iter().any(|known| Arc::ptr_eq(known, kernel));
         let taken_over = kernels(&like).iter().all(is_known);

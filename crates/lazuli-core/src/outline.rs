@@ -2,14 +2,14 @@
 
 use crate::array::Array;
 use crate::guards::{Bound, Guards, Made};
-use lazuli_ir::{Aval, DType, Graph, Outline, OutlineBuilder, Result, Shape, ShapeId};
+use lazuli_ir::{Aval, DType, Graph, OutlineBuilder, Result, ShapeId};
 use lazuli_kernel::small;
 use smallvec::SmallVec;
 
 /// An outline of a program, and which of its shapes are those of what.
 #[derive(Debug)]
-pub(crate) struct Outlined {
-    outline: Outline,
+pub(crate) struct Outline {
+    outline: lazuli_ir::Outline,
     /// Of the program's outputs.
     outputs: Vec<(DType, ShapeId)>,
     /// Of the arrays that guards speak of.
@@ -18,10 +18,10 @@ pub(crate) struct Outlined {
     simplified: Option<Vec<ShapeId>>,
 }
 
-impl Outlined {
+impl Outline {
     /// # Errors
     /// Those of shape rules.
-    pub fn new(traced: &Graph, simplified: &Graph, constants: &[Array], guards: &Guards) -> Result<Outlined> {
+    pub fn new(traced: &Graph, simplified: &Graph, constants: &[Array], guards: &Guards) -> Result<Outline> {
         let mut b = OutlineBuilder::new(traced.arguments().iter().map(|&v| traced.shape_of(v)));
         let constants = || constants.iter().map(|c| &c.aval().shape);
         let ids = b.graph(traced, constants())?;
@@ -34,7 +34,7 @@ impl Outlined {
         let (outline, ids) = b.finish();
         let now = |all: Vec<ShapeId>| all.into_iter().map(|id| id.now(&ids)).collect();
         let outputs = outputs.into_iter().map(|(dtype, id): (DType, ShapeId)| (dtype, id.now(&ids))).collect();
-        Ok(Outlined { outline, outputs, guarded: now(guarded), simplified: simplified.map(now) })
+        Ok(Outline { outline, outputs, guarded: now(guarded), simplified: simplified.map(now) })
     }
     /// The binding of these arguments; `None` if that is for the graphs to say.
     pub fn bind(&self, arguments: &[Array], guards: &Guards) -> Option<Bound> {
@@ -44,8 +44,8 @@ impl Outlined {
         let outputs: SmallVec<[Aval; 1]> = small(self.outputs.iter().map(aval));
         Some(Bound::new(outputs, Some(Made::Shapes(shapes))))
     }
-    /// The simplified graph for arguments of which these are the shapes; `None` if it has bodies.
-    pub fn simplified(&self, graph: &Graph, shapes: &[Shape]) -> Option<Graph> {
-        Some(graph.outlined(self.simplified.as_ref()?, shapes))
+    /// Which shapes those of the simplified graph's variables are; `None` if it has bodies.
+    pub fn simplified(&self) -> Option<&[ShapeId]> {
+        self.simplified.as_deref()
     }
 }

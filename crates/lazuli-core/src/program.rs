@@ -9,17 +9,17 @@ use crate::eval;
 use crate::explain::Call;
 use crate::guards::{self, Bound, Guards, Made};
 use crate::log::{self, Topic};
-use crate::outline::Outlined;
+use crate::outline::Outline;
 use crate::progress;
 use crate::run::Ready;
 use crate::shapeless::Facts;
 use crate::templates::Templates;
 use crate::trace::{self, Effects, Trace};
 use lazuli_compile::dot::{self, Names};
-use lazuli_compile::{Compiled, Options};
+use lazuli_compile::{Compiled, Options, Outlined, OutputInfo};
 use lazuli_explain::Times;
-use lazuli_ir::{Atom, Aval, Effect, Error, Graph, Result, Shape};
-use lazuli_kernel::Layout;
+use lazuli_ir::{Atom, Aval, Effect, Error, Graph, Result, Shape, Var};
+use lazuli_kernel::{Layout, Plan};
 use smallvec::{SmallVec, smallvec};
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -50,7 +50,7 @@ pub struct Program {
     /// Of a shapeless program: the shapes that it holds for.
     guards: Option<Guards>,
     /// And the shapes of its graphs, once it is called with others than it was traced for; `None` if some can't be told.
-    outlined: OnceLock<Option<Outlined>>,
+    outline: OnceLock<Option<Outline>>,
     /// Of a shapeless program: what was compiled for some shapes and helps for others.
     templates: Templates,
     /// Whether rules have made bodies of calls in it.
@@ -182,7 +182,7 @@ impl Program {
             first: OnceLock::new(),
             bindings: Mutex::default(),
             guards: None,
-            outlined: OnceLock::new(),
+            outline: OnceLock::new(),
             templates: Templates::default(),
             has_rules: self.has_rules,
         })
@@ -250,7 +250,7 @@ impl Program {
             first,
             bindings,
             guards,
-            outlined: OnceLock::new(),
+            outline: OnceLock::new(),
             templates,
             has_rules,
         }
@@ -302,15 +302,34 @@ impl Program {
         let graph = self.graph_for(arguments)?;
         if self.guards.is_some() { graph.inline_rules() } else { Ok(graph) }
     }
+    /// What is known of a binding to arguments of these shapes, and what was made when they were bound, if nobody has had that yet.
+    fn known<'a>(&self, shapes: impl Iterator<Item = &'a [usize]> + Clone) -> (Option<Arc<Bound>>, Option<Made>) {
+        let known = self.guards.as_ref().and_then(|guards| guards.known(shapes));
+        let made = known.as_ref().and_then(|bound| bound.take());
+        (known, made)
+    }
+    /// The shapes of the simplified graph's variables, if all shapes were made.
+    fn outlined<'a>(&'a self, made: Option<&'a Made>) -> Option<Outlined<'a>> {
+        match (made?, self.outline.get()?) {
+            (Made::Shapes(all), Some(outline)) => Some((outline.simplified()?, all)),
+            _ => None,
+        }
+    }
     /// The simplified graph for arguments of these shapes.
     pub(crate) fn bound<'a>(&'a self, shapes: impl Iterator<Item = &'a [usize]> + Clone) -> Result<BoundGraph> {
-        let known = self.guards.as_ref().and_then(|guards| guards.known(shapes.clone()));
-        let made = known.as_ref().and_then(|bound| bound.take());
-        if let (Some(Made::Shapes(all)), Some(Some(outlined))) = (&made, self.outlined.get())
-            && let Some(graph) = outlined.simplified(&self.simplified, all)
-        {
+        let (known, made) = self.known(shapes.clone());
+        self.bound_as(shapes, known, made)
+    }
+    fn bound_as<'a>(
+        &'a self,
+        shapes: impl Iterator<Item = &'a [usize]> + Clone,
+        known: Option<Arc<Bound>>,
+        made: Option<Made>,
+    ) -> Result<BoundGraph> {
+        if let Some((ids, all)) = self.outlined(made.as_ref()) {
+            let graph = self.simplified.outlined(ids, all);
             debug_assert_eq!(rebound(&self.simplified, shapes, &self.constants).ok().as_ref(), Some(&graph));
-            return Ok(BoundGraph { graph, is_made: false });
+            return Ok(BoundGraph { graph, is_made: false, made });
         }
         // Simplification holds for all extents, but not for all ranks, and not for bodies that are made anew.
         let arguments = self.traced.arguments();
@@ -323,7 +342,7 @@ impl Program {
             };
         if holds || self.guards.is_none() {
             let graph = rebound(&self.simplified, shapes, &self.constants)?;
-            return Ok(BoundGraph { graph, is_made: false });
+            return Ok(BoundGraph { graph, is_made: false, made: None });
         }
         let graph = match made {
             Some(Made::Graph(graph)) => graph,
@@ -332,13 +351,13 @@ impl Program {
         if self.options.simplify {
             count(&COUNTERS.simplifications);
         }
-        Ok(BoundGraph { graph: simplified(&graph, self.options), is_made: true })
+        Ok(BoundGraph { graph: simplified(&graph, self.options), is_made: true, made: None })
     }
     /// What a graph that is bound is compiled to, for inputs that lie like this.
     pub(crate) fn compiled(&self, bound: &BoundGraph, layouts: &[Layout]) -> Result<Compiled> {
         let options = Options { simplify: false, ..self.options };
         match self.guards.is_some() && !bound.is_made {
-            true => self.templates.compile(&bound.graph, layouts, &options),
+            true => self.templates.compile(&bound.graph, self.outlined(bound.made.as_ref()), layouts, &options),
             false => lazuli_compile::compile(&bound.graph, layouts, &options),
         }
     }
@@ -366,8 +385,8 @@ impl Program {
         if self.fits(arguments) {
             return None;
         }
-        let outline = || Outlined::new(&self.traced, &self.simplified, &self.constants, guards).ok();
-        let bound = self.outlined.get_or_init(outline).as_ref()?.bind(arguments, guards)?;
+        let outline = || Outline::new(&self.traced, &self.simplified, &self.constants, guards).ok();
+        let bound = self.outline.get_or_init(outline).as_ref()?.bind(arguments, guards)?;
         #[cfg(debug_assertions)]
         {
             guards.check(arguments).expect("what an outline admits");
@@ -444,23 +463,44 @@ impl Program {
         }
         count(&COUNTERS.plans);
         let _compiling = progress::begin(&self.name);
-        let bound = self.bound(arguments.iter().map(|v| &v.layout.shape[..]))?;
         let mut layouts: Vec<Layout> = arguments.iter().map(|v| v.layout.clone()).collect();
         for constant in &self.constants {
             layouts.push(constant.force()?.layout.clone());
         }
-        let graph = &bound.graph;
-        progress::stage("fusing and generating code for", graph.equations.len());
+        let (plan, outputs) = self.planned(arguments.iter().map(|v| &v.layout.shape[..]), &layouts)?;
         let like = bindings().latest().or_else(|| self.first.get().cloned());
-        let ready = Arc::new(Ready::new(self.compiled(&bound, &layouts)?, layouts, like.as_deref())?);
+        let ready = Arc::new(Ready::new(plan, outputs, layouts, like.as_deref())?);
         if log::wants(Topic::Kernels) {
-            let avals = graph.arguments().iter().map(|&v| graph.aval(v.into())).collect::<Vec<_>>();
-            log::kernels(&crate::explain::explain(self, &avals, Call::default())?);
+            let arguments = self.simplified.arguments().iter().zip(&ready.layouts);
+            let aval = |(&v, l): (&Var, &Layout)| Aval { shape: l.shape.clone(), ..self.simplified.aval(v.into()) };
+            log::kernels(&crate::explain::explain(self, &arguments.map(aval).collect::<Vec<_>>(), Call::default())?);
         }
         if self.first.set(ready.clone()).is_err() {
             bindings().add(arguments, ready.clone());
         }
         Ok(Cow::Owned(ready))
+    }
+
+    /// The plan for arguments of these shapes, and inputs that lie like this; where its outputs lie.
+    fn planned<'a>(
+        &'a self,
+        shapes: impl Iterator<Item = &'a [usize]> + Clone,
+        layouts: &[Layout],
+    ) -> Result<(Plan, Vec<OutputInfo>)> {
+        let (known, made) = self.known(shapes.clone());
+        let by_formulas = self.outlined(made.as_ref()).and_then(|outlined| self.templates.plan(outlined, layouts));
+        if !cfg!(debug_assertions)
+            && let Some(planned) = by_formulas
+        {
+            return Ok(planned);
+        }
+        let bound = self.bound_as(shapes, known, made)?;
+        progress::stage("fusing and generating code for", bound.graph.equations.len());
+        let Compiled { plan, outputs, .. } = self.compiled(&bound, layouts)?;
+        if let Some(formulas) = by_formulas {
+            assert_eq!((formulas.0.to_string(), &formulas.1), (plan.to_string(), &outputs), "by formulas");
+        }
+        Ok((plan, outputs))
     }
 }
 
@@ -469,6 +509,7 @@ pub(crate) struct BoundGraph {
     pub graph: Graph,
     /// Whether it was made for these shapes: otherwise it is the one that the program has, but for extents.
     is_made: bool,
+    made: Option<Made>,
 }
 
 /// A copy, quick for one.

@@ -12,7 +12,7 @@ use crate::program::Program;
 use lazuli_compile::{Compiled, Options, OutputInfo, OutputSource};
 use lazuli_ir::{Atom, Aval, Equation, Error, Graph, Result, Var};
 use lazuli_kernel::hash::Map;
-use lazuli_kernel::{Buffer, Event, Executable, Layout, Mode, Stream};
+use lazuli_kernel::{Buffer, Event, Executable, Layout, Mode, Plan, Stream};
 use smallvec::{SmallVec, smallvec};
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -32,12 +32,12 @@ pub(crate) struct Ready {
 
 impl Ready {
     /// `like`: the same graph for other inputs, made ready before.
-    pub fn new(compiled: Compiled, layouts: Vec<Layout>, like: Option<&Ready>) -> Result<Ready> {
+    pub fn new(plan: Plan, outputs: Vec<OutputInfo>, layouts: Vec<Layout>, like: Option<&Ready>) -> Result<Ready> {
         let executable = match like {
-            None => backend::default().prepare(compiled.plan)?,
-            Some(like) => backend::default().prepare_like(compiled.plan, &like.executable)?,
+            None => backend::default().prepare(plan)?,
+            Some(like) => backend::default().prepare_like(plan, &like.executable)?,
         };
-        Ok(Ready { layouts, executable, outputs: compiled.outputs })
+        Ok(Ready { layouts, executable, outputs })
     }
     /// Whether the plan is for arguments that lie like these. A constant lies as it does.
     pub fn fits(&self, arguments: &[&Value]) -> bool {
@@ -234,8 +234,8 @@ const REMEMBERED_LAYOUTS: usize = 16;
 fn ready(graph: Graph, layouts: Vec<Layout>) -> Result<Arc<Ready>> {
     static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
     let make = |graph: &Graph, layouts: Vec<Layout>| {
-        let compiled = lazuli_compile::compile(graph, &layouts, &Options::EVAL)?;
-        Ok(Arc::new(Ready::new(compiled, layouts, None)?))
+        let Compiled { plan, outputs, .. } = lazuli_compile::compile(graph, &layouts, &Options::EVAL)?;
+        Ok(Arc::new(Ready::new(plan, outputs, layouts, None)?))
     };
     if graph.equations.len() > REMEMBERED_EQUATIONS {
         return make(&graph, layouts);

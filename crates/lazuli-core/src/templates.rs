@@ -1,8 +1,8 @@
 //! What compilations of a shapeless program leave for later ones, of other shapes.
 
-use lazuli_compile::{Compiled, Options, Template, compile_first, compile_like};
+use lazuli_compile::{Compiled, Options, Outlined, OutputInfo, Template, compile_first, compile_like, plan_like};
 use lazuli_ir::{Graph, Result};
-use lazuli_kernel::Layout;
+use lazuli_kernel::{Layout, Plan};
 use std::sync::{Mutex, MutexGuard};
 
 /// How many are kept: each is of extents of one order of magnitude, of which programs meet few.
@@ -17,9 +17,20 @@ impl Templates {
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// Compiles the program's graph for some extents: as an earlier one, if there is one that it can follow.
-    pub fn compile(&self, graph: &Graph, layouts: &[Layout], options: &Options) -> Result<Compiled> {
-        if let Some(compiled) = compile_like(&self.known(), graph, layouts, options)? {
+    /// The plan for some extents, if it follows from an earlier one by formulas, and where outputs lie.
+    pub fn plan(&self, outlined: Outlined, layouts: &[Layout]) -> Option<(Plan, Vec<OutputInfo>)> {
+        plan_like(&self.known(), outlined, layouts)
+    }
+
+    /// Compiles the program's graph for some extents, of which this is known: as an earlier one, if there is one that it can follow.
+    pub fn compile(
+        &self,
+        graph: &Graph,
+        outlined: Option<Outlined>,
+        layouts: &[Layout],
+        options: &Options,
+    ) -> Result<Compiled> {
+        if let Some(compiled) = compile_like(&self.known(), graph, outlined, layouts, options)? {
             return Ok(compiled);
         }
         let (compiled, template) = compile_first(graph, layouts, options)?;

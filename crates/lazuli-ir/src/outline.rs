@@ -33,6 +33,10 @@ impl ShapeId {
     pub fn now(self, ids: &[ShapeId]) -> ShapeId {
         ids.get(self.index()).copied().unwrap_or(ShapeId::NONE)
     }
+    /// Whether it is the number of one of these shapes.
+    pub fn is_of(self, shapes: &[Shape]) -> bool {
+        self.index() < shapes.len()
+    }
     /// The shape of this number.
     pub fn of(self, shapes: &[Shape]) -> &Shape {
         &shapes[self.index()]

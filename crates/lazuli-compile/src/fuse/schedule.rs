@@ -26,13 +26,13 @@ pub(crate) struct Schedule {
 }
 
 impl Schedule {
-    /// Whether loops can be split where they are to be split, for other extents than those that it was made for.
-    pub fn can_split(&self, graph: &Graph) -> bool {
+    /// Whether loops can be split where they are to be split, for other extents than those that it was made for: variables of these shapes.
+    pub fn can_split<'a>(&self, shape_of: impl Fn(Var) -> &'a [usize]) -> bool {
         let nests = |group: &Group| {
             let Some(&first) = group.splits.first() else { return true };
-            let size = |v: Var| graph.avals[v.0 as usize].size();
+            let size = |v: Var| shape_of(v).iter().product::<usize>();
             let alike = group.stores.iter().chain(&group.splits).filter(|&&v| size(v) == size(first));
-            nested(alike.flat_map(|&v| boundaries(graph.shape_of(v)))).is_some()
+            nested(alike.flat_map(|&v| boundaries(shape_of(v)))).is_some()
         };
         self.groups.iter().all(nests)
     }

@@ -7,15 +7,17 @@
 //!
 //! Absent: recipes of launches that are not a group of their own, as scans, writes at computed positions and copies are. These are lowered anew.
 
+mod formulas;
 mod notes;
 
 use super::Lowerer;
 use super::body::Access;
 use super::finish::Launch;
-use super::numbers::{Numbers, Source, Visit};
+use super::numbers::{Numbers, OfVar, Source, Visit};
 use super::outside::OnlyUsers;
 use super::places::{BufferId, Place, Producers};
 use crate::template::Template;
+pub(crate) use formulas::{Formulas, Linked, WorkSource};
 use lazuli_ir::{Graph, Var, small};
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::{Binding, DType, Kernel, Layout, Role, Scalar, Shape};
@@ -85,7 +87,10 @@ impl Recipe {
         if !self.rows.iter().all(|v| arrays.place(*v, Role::In).is_some_and(|place| is_row(&place.layout))) {
             return None;
         }
-        let values = self.numbers.values(graph, arrays)?;
+        let values = self.numbers.values(|leaf| match leaf {
+            OfVar::Extent(v, axis) => Some(graph.shape_of(v)[axis as usize] as isize),
+            OfVar::Lie(v, lie) => Some(lie.of(&arrays.place(v, Role::In)?.layout)),
+        })?;
         let mut args = Vec::with_capacity(self.arrays.len());
         for (Array { of, offset, strides, len }, operand) in self.arrays.iter().zip(&self.kernel.operands) {
             let buffer = arrays.place(*of, operand.role)?.buffer;

@@ -3,16 +3,15 @@
 //! While a body is written every [`Number`] that is made of extents and strides is noted as a [`Step`] of arithmetic on others, and every decision by such a number with how it came out. For other
 //! extents the steps are gone through again; where all decisions come out as they did, the same body would be written.
 
-use super::again::Arrays;
-use lazuli_ir::{Graph, Ix, Number, Operation, Relation, Var};
-use lazuli_kernel::hash::WordHasher;
-use lazuli_kernel::{Layout, Role, small};
+use lazuli_ir::{Ix, Number, Operation, Relation, Var};
+use lazuli_kernel::hash::Map;
+use lazuli_kernel::{Layout, small};
 use smallvec::SmallVec;
-use std::hash::{Hash, Hasher};
+use std::hash::Hash;
 
 /// A number: the same for all extents, or the result of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Source {
+pub(crate) enum Source {
     Fixed(isize),
     Step(u32),
 }
@@ -24,44 +23,85 @@ impl From<Number> for Source {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub(super) enum Step {
-    Extent(Var, u32),
-    /// Of a variable where it lies in memory.
-    Stride(Var, u32),
-    Offset(Var),
-    /// How far its first element lies behind the lowest.
-    First(Var),
-    /// From its lowest element to the highest.
-    Reach(Var),
+pub(crate) enum Step<L> {
+    Leaf(L),
     Compute(Operation, Source, Source),
+}
+
+/// Where numbers come from that are computed from no others.
+pub(crate) trait Leaf: Copy + Eq + Hash {
+    /// Whether it is an extent, which is neither 0 nor 1: two of them that are equal, or differ, do so in every binding of the pattern.
+    fn is_extent(self) -> bool;
+}
+
+/// A number of a variable.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum OfVar {
+    Extent(Var, u32),
+    /// Where it lies in memory.
+    Lie(Var, Lie),
+}
+
+/// A number of how an array lies in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Lie {
+    Stride(u32),
+    Offset,
+    /// How far its first element lies behind the lowest.
+    First,
+    /// From its lowest element to the highest.
+    Reach,
+}
+
+impl Lie {
+    pub fn of(self, layout: &Layout) -> isize {
+        match self {
+            Lie::Stride(axis) => layout.strides[axis as usize],
+            Lie::Offset => layout.offset,
+            Lie::First => layout.offset - layout.span().map_or(layout.offset, |(low, _)| low),
+            Lie::Reach => layout.span().map_or(0, |(low, high)| high - low + 1),
+        }
+    }
+}
+
+impl Leaf for OfVar {
+    fn is_extent(self) -> bool {
+        matches!(self, OfVar::Extent(..))
+    }
 }
 
 /// Whether a relation holds of two numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Decision {
-    relation: Relation,
-    a: Source,
-    b: Source,
-    holds: bool,
+pub(crate) struct Decision {
+    pub relation: Relation,
+    pub a: Source,
+    pub b: Source,
+    pub holds: bool,
 }
 
-/// The numbers of a body.
-#[derive(Debug, Default)]
-pub(super) struct Numbers {
+/// Numbers that are made of these, such as those of a body.
+#[derive(Debug)]
+pub(crate) struct Numbers<L = OfVar> {
     /// With the value that each had.
-    steps: Vec<(Step, isize)>,
-    /// A key of each, to find it by.
-    keys: Vec<u64>,
+    steps: Vec<(Step<L>, isize)>,
+    /// The number of each, until the list ends.
+    known: Map<Step<L>, u32>,
     decisions: Vec<Decision>,
     /// Numbers in indices, as which two indices are told apart: constants, and factors of loop counters.
     told_apart: [Vec<Number>; 2],
+}
+
+impl<L> Default for Numbers<L> {
+    fn default() -> Self {
+        Numbers { steps: Vec::new(), known: Map::default(), decisions: Vec::new(), told_apart: Default::default() }
+    }
 }
 
 /// Called with each of some sources.
 pub(super) type Visit<'a> = dyn FnMut(&mut Source) + 'a;
 
 /// The values of the steps for some extents.
-pub(super) struct Values(SmallVec<[isize; 16]>);
+pub(crate) struct Values(SmallVec<[isize; 16]>);
 
 impl Values {
     pub fn get(&self, source: Source) -> isize {
@@ -72,51 +112,34 @@ impl Values {
     }
 }
 
-/// How far the first element of an array lies behind the lowest.
-pub(super) fn first(layout: &Layout) -> isize {
-    layout.offset - layout.span().map_or(layout.offset, |(low, _)| low)
-}
-
-/// How many elements of memory there are from its lowest element to the highest.
-fn reach(layout: &Layout) -> isize {
-    layout.span().map_or(0, |(low, high)| high - low + 1)
-}
-
 impl Numbers {
-    fn step(&mut self, step: Step, value: isize) -> Number {
-        let mut hasher = WordHasher::default();
-        step.hash(&mut hasher);
-        let key = hasher.finish();
-        let mut alike = self.keys.iter().enumerate().filter(|(_, known)| **known == key).map(|(n, _)| n);
-        let n = alike.find(|n| self.steps[*n].0 == step).unwrap_or_else(|| {
-            self.steps.push((step, value));
-            self.keys.push(key);
-            self.steps.len() - 1
-        });
-        Number { value, origin: n as u32 + 1 }
-    }
-
     /// An extent. One that is 0 or 1 is so in every binding of the pattern, and those that are equal are so in every one.
     pub fn extent(&mut self, v: Var, axis: usize, value: usize) -> Number {
         let value = value as isize;
-        let is_same = |(step, known): &(Step, isize)| matches!(step, Step::Extent(..)) && *known == value;
+        let is_same =
+            |(step, known): &(Step<OfVar>, isize)| matches!(step, Step::Leaf(OfVar::Extent(..))) && *known == value;
         match (value, self.steps.iter().position(is_same)) {
             (0 | 1, _) => Number::fixed(value),
             (_, Some(n)) => Number { value, origin: n as u32 + 1 },
-            (_, None) => self.step(Step::Extent(v, axis as u32), value),
+            (_, None) => self.leaf(OfVar::Extent(v, axis as u32), value),
         }
     }
-    pub fn stride(&mut self, v: Var, axis: usize, layout: &Layout) -> Number {
-        self.step(Step::Stride(v, axis as u32), layout.strides[axis])
+    /// A number of how a variable lies.
+    pub fn lie(&mut self, v: Var, lie: Lie, layout: &Layout) -> Number {
+        self.leaf(OfVar::Lie(v, lie), lie.of(layout))
     }
-    pub fn offset(&mut self, v: Var, layout: &Layout) -> Number {
-        self.step(Step::Offset(v), layout.offset)
+}
+
+impl<L: Leaf> Numbers<L> {
+    pub fn leaf(&mut self, leaf: L, value: isize) -> Number {
+        self.step(Step::Leaf(leaf), value)
     }
-    pub fn first(&mut self, v: Var, layout: &Layout) -> Number {
-        self.step(Step::First(v), first(layout))
-    }
-    pub fn reach(&mut self, v: Var, layout: &Layout) -> Number {
-        self.step(Step::Reach(v), reach(layout))
+    fn step(&mut self, step: Step<L>, value: isize) -> Number {
+        let n = *self.known.entry(step).or_insert_with(|| {
+            self.steps.push((step, value));
+            self.steps.len() as u32 - 1
+        });
+        Number { value, origin: n + 1 }
     }
     pub fn compute(&mut self, operation: Operation, a: Number, b: Number) -> Number {
         match operation.at_once(a, b) {
@@ -143,9 +166,9 @@ impl Numbers {
         match source {
             Source::Fixed(value) => value > 1,
             Source::Step(n) => match self.steps[n as usize].0 {
-                Step::Extent(..) => true,
+                Step::Leaf(leaf) => leaf.is_extent(),
                 Step::Compute(Operation::Product, a, b) => self.is_many(a) && self.is_many(b),
-                _ => false,
+                Step::Compute(..) => false,
             },
         }
     }
@@ -153,8 +176,7 @@ impl Numbers {
     /// Whether the same holds of two numbers in every binding of the pattern.
     fn is_known(&self, relation: Relation, a: Source, b: Source) -> bool {
         let is_few = |n: Source| matches!(n, Source::Fixed(..=1));
-        let is_extent =
-            |n: Source| matches!(n, Source::Step(n) if matches!(self.steps[n as usize].0, Step::Extent(..)));
+        let is_extent = |n: Source| matches!(n, Source::Step(n) if matches!(self.steps[n as usize].0, Step::Leaf(leaf) if leaf.is_extent()));
         let is_fixed = |n: Source| matches!(n, Source::Fixed(_));
         a == b
             || is_fixed(a) && is_fixed(b)
@@ -202,7 +224,7 @@ impl Numbers {
 
     /// Ends the list: numbers that were told apart are to stay apart, and equal ones equal.
     pub fn end(&mut self) {
-        self.keys = Vec::new();
+        self.known = Map::default();
         for mut all in std::mem::take(&mut self.told_apart) {
             if all.iter().all(|n| n.is_fixed()) {
                 continue;
@@ -255,29 +277,24 @@ impl Numbers {
         }
     }
 
-    /// The values of the steps; none if a variable does not lie in memory, or a decision comes out otherwise.
-    pub fn values(&self, graph: &Graph, arrays: &mut Arrays) -> Option<Values> {
+    /// The values of the steps, given those that are computed from no others; none if one is not to be had, or a decision comes out otherwise.
+    pub fn values(&self, mut read: impl FnMut(L) -> Option<isize>) -> Option<Values> {
         let mut values = Values(SmallVec::with_capacity(self.steps.len()));
         for (step, _) in &self.steps {
             let value = match *step {
                 Step::Compute(operation, a, b) => operation.apply(values.get(a), values.get(b)),
-                step => read(step, graph, arrays)?,
+                Step::Leaf(leaf) => read(leaf)?,
             };
             values.0.push(value);
         }
         let holds = |d: &Decision| d.relation.holds(values.get(d.a), values.get(d.b)) == d.holds;
         self.decisions.iter().all(holds).then_some(values)
     }
-}
 
-/// An extent or a stride.
-fn read(step: Step, graph: &Graph, arrays: &mut Arrays) -> Option<isize> {
-    Some(match step {
-        Step::Extent(v, axis) => graph.shape_of(v)[axis as usize] as isize,
-        Step::Stride(v, axis) => arrays.place(v, Role::In)?.layout.strides[axis as usize],
-        Step::Offset(v) => arrays.place(v, Role::In)?.layout.offset,
-        Step::First(v) => first(&arrays.place(v, Role::In)?.layout),
-        Step::Reach(v) => reach(&arrays.place(v, Role::In)?.layout),
-        Step::Compute(..) => return None,
-    })
+    pub fn steps(&self) -> impl Iterator<Item = Step<L>> {
+        self.steps.iter().map(|(step, _)| *step)
+    }
+    pub fn decisions(&self) -> &[Decision] {
+        &self.decisions
+    }
 }

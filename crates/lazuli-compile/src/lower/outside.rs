@@ -3,7 +3,7 @@
 use super::body::Body;
 use super::finish::finish;
 use super::write::{Written, are_affine};
-use super::{BufferId, Fork, Launch, Lowerer, Place, Recall, Work, store_lane};
+use super::{BufferId, Fork, Launch, Lowerer, Place, Recall, Work, WorkSource, store_lane};
 use crate::fuse::Group;
 use crate::pipeline::{Compiled, Options, compile_branch, compile_branch_first, compile_branch_like};
 use lazuli_ir::number::fixed;
@@ -48,7 +48,16 @@ impl Lowerer<'_> {
         if aval.size() > 0 {
             let [a, b, c] = [&a, &b, &product].map(|place| stretched(place, &batch));
             let call = Box::new(LibraryCall::Matmul { dtype: aval.dtype, batch, m, n, k, a, b, c });
-            self.work.push(Work::Call { call, epilogue });
+            let source = match equation.inputs[..] {
+                [Atom::Var(a), Atom::Var(b)] => WorkSource::Matmul {
+                    factors: if turned.is_some() { [b, a] } else { [a, b] },
+                    result: v,
+                    turned,
+                    epilogue: epilogue.is_some().then(|| group.stores[0]),
+                },
+                _ => WorkSource::Other,
+            };
+            self.push_from(Work::Call { call, epilogue }, source);
         }
         if has_epilogue {
             return Ok(());

@@ -45,7 +45,7 @@ pub(crate) type Producers = Arc<[u32]>;
 const NONE: u32 = u32::MAX;
 
 /// How long a chain of views is followed to its source. Longer ones are simplified before, or computed.
-const CHAIN: usize = 16;
+pub(super) const CHAIN: usize = 16;
 
 impl Places {
     /// No places, of a graph whose variables have these producers.

@@ -7,6 +7,7 @@ use super::arena::ALIGN;
 use super::lives::Piece;
 use super::{Alike, ArrayId, Assignment, Term, Terms, all_arrays, launches};
 use crate::lower::{BufferId, Program, Work};
+use crate::pipeline::OutputSource;
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::{Kernel, LibraryCall, Slot};
 use smallvec::SmallVec;
@@ -118,19 +119,47 @@ impl Arrangement {
 
     /// The assignment for buffers of these sizes.
     fn restacked(&self, sizes: &[usize]) -> Assignment {
-        let mut assignment = Assignment { arena: 0, ..self.assignment.clone() };
+        let (slots, arena) = self.placed(sizes);
+        let Assignment { outputs, sources, needed, donations, .. } = self.assignment.clone();
+        Assignment { slots, arena, outputs, sources, needed, donations }
+    }
+
+    /// Where buffers of these sizes are, and the size of the arena.
+    pub fn placed(&self, sizes: &[usize]) -> (Vec<Slot>, usize) {
+        let (mut slots, mut arena) = (self.assignment.slots.clone(), 0);
         let mut ends: SmallVec<[usize; 32]> = SmallVec::with_capacity(self.stack.len());
         for Stacked { buffers, on } in &self.stack {
             let nbytes = sizes[buffers[0].0 as usize];
             let offset = on.iter().map(|&below| ends[below as usize]).max().unwrap_or(0);
             for b in buffers {
-                assignment.slots[b.0 as usize] = Slot::Temp { offset, nbytes };
+                slots[b.0 as usize] = Slot::Temp { offset, nbytes };
             }
             let end = offset + nbytes.next_multiple_of(ALIGN);
-            assignment.arena = assignment.arena.max(end);
+            arena = arena.max(end);
             ends.push(end);
         }
-        assignment
+        (slots, arena)
+    }
+    /// Of the plan's inputs and outputs what each has, where buffers have these sizes.
+    pub fn inputs(&self, sizes: &[usize]) -> Vec<usize> {
+        self.assignment.inputs(sizes)
+    }
+    pub fn outputs(&self, sizes: &[usize]) -> Vec<usize> {
+        self.assignment.outputs(sizes)
+    }
+    /// Where outputs of the graph are.
+    pub fn sources(&self) -> &[OutputSource] {
+        &self.assignment.sources
+    }
+
+    /// Buffers whose sizes have to be equal.
+    pub fn equal_sizes(&self) -> impl Iterator<Item = (BufferId, BufferId)> {
+        self.equal.iter().copied()
+    }
+    /// Arrays that have to be walked alike, and how: of each the step, the binding and the operand.
+    pub fn walked_alike(&self) -> impl Iterator<Item = ([[usize; 3]; 2], Alike)> {
+        let place = |id: ArrayId| [id.step as usize, id.binding as usize, id.operand as usize];
+        self.alike.iter().map(move |&(arrays, how)| (arrays.map(place), how))
     }
 }
 

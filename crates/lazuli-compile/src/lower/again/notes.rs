@@ -4,7 +4,7 @@ use super::{Array, Recipe};
 use crate::fuse::same_points;
 use crate::lower::body::{Body, Part};
 use crate::lower::finish::{Axes, Ending, Launch};
-use crate::lower::numbers::{Numbers, Source, Visit};
+use crate::lower::numbers::{Lie, Numbers, Source, Visit};
 use lazuli_ir::number::row_strides;
 use lazuli_ir::{Extents, Graph, Ix, Number, Operation, Prim, Relation, Var, small};
 use lazuli_kernel::{DType, Kernel, Layout, Role};
@@ -132,10 +132,10 @@ impl Notes {
         let numbers = &mut self.numbers;
         if role == Role::In && !is_row(layout) {
             return Lies {
-                offset: numbers.offset(v, layout),
-                first: numbers.first(v, layout),
-                reach: numbers.reach(v, layout),
-                strides: small((0..layout.rank()).map(|axis| numbers.stride(v, axis, layout))),
+                offset: numbers.lie(v, Lie::Offset, layout),
+                first: numbers.lie(v, Lie::First, layout),
+                reach: numbers.lie(v, Lie::Reach, layout),
+                strides: small((0..layout.rank()).map(|axis| numbers.lie(v, Lie::Stride(axis as u32), layout))),
             };
         }
         if role == Role::In && !self.rows.contains(&v) {

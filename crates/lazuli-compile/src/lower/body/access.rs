@@ -2,7 +2,7 @@
 
 use super::Body;
 use crate::lower::again::{Lies, Walk};
-use crate::lower::numbers::first;
+use crate::lower::numbers::Lie;
 use crate::lower::places::{BufferId, Place};
 use lazuli_ir::pointwise::Terms;
 use lazuli_ir::{Extents, Index, Ix, Lane, Number, Operation, Relation, Term, Var};
@@ -149,7 +149,10 @@ impl Body {
                 let Lies { strides, first, .. } = notes.lies(v, layout, Role::In);
                 (strides, first)
             }
-            _ => (small(layout.strides.iter().map(|&stride| Number::fixed(stride))), Number::fixed(first(layout))),
+            _ => (
+                small(layout.strides.iter().map(|&stride| Number::fixed(stride))),
+                Number::fixed(Lie::First.of(layout)),
+            ),
         }
     }
 
