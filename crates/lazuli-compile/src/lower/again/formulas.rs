@@ -190,8 +190,9 @@ impl Now<'_> {
         Arg { slot: self.slot(arg), offset: self.count(arg.offset), strides, len: self.count(arg.len) }
     }
 
-    fn is_same(&self, formula: &BindingFormula) -> bool {
-        !formula.by.meets(self.changed) && !formula.args.iter().any(|arg| self.is_moved(arg))
+    /// Whether what goes by these classes, on these arrays, is what it was.
+    fn is_same(&self, by: Classes, args: &[ArgFormula]) -> bool {
+        !by.meets(self.changed) && !args.iter().any(|arg| self.is_moved(arg))
     }
     /// A binding, which was that one.
     fn binding(&self, formula: &BindingFormula, was: &Binding) -> Binding {
@@ -208,9 +209,6 @@ impl Now<'_> {
         Binding { extents, args: formula.args.iter().map(|arg| self.arg(arg)).collect(), params }
     }
 
-    fn is_same_call(&self, formula: &CallFormula) -> bool {
-        !formula.by.meets(self.changed) && !formula.args.iter().any(|arg| self.is_moved(arg))
-    }
     fn call(&self, formula: &CallFormula) -> LibraryCall {
         let [m, n, k] = formula.sizes.map(|size| self.count(size));
         let [a, b, c] = formula.args.each_ref().map(|arg| self.arg(arg));
@@ -223,20 +221,23 @@ impl Now<'_> {
         match (formula, was) {
             (StepFormula::Launch(formulas), Step::Launch { kernel, bindings }) => {
                 let all = formulas.iter().zip(bindings.iter());
-                let bindings = match formulas.iter().all(|formula| self.is_same(formula)) {
+                let bindings = match formulas.iter().all(|formula| self.is_same(formula.by, &formula.args)) {
                     true => bindings.clone(),
                     false => all.map(|(formula, was)| self.binding(formula, was)).collect(),
                 };
                 Step::Launch { kernel: kernel.clone(), bindings }
             }
-            (StepFormula::Call(formula), Step::Call(call)) => match self.is_same_call(formula) {
+            (StepFormula::Call(formula), Step::Call(call)) => match self.is_same(formula.by, &formula.args) {
                 true => Step::Call(call.clone()),
                 false => Step::Call(Box::new(self.call(formula))),
             },
             (StepFormula::Product(of_call, formula), Step::Product { call, kernel, binding }) => Step::Product {
-                call: if self.is_same_call(of_call) { call.clone() } else { Box::new(self.call(of_call)) },
+                call: match self.is_same(of_call.by, &of_call.args) {
+                    true => call.clone(),
+                    false => Box::new(self.call(of_call)),
+                },
                 kernel: kernel.clone(),
-                binding: match self.is_same(formula) {
+                binding: match self.is_same(formula.by, &formula.args) {
                     true => binding.clone(),
                     false => Arc::new(self.binding(formula, binding)),
                 },
