@@ -433,6 +433,17 @@ fn derivatives_are_bound_to_other_shapes() {
         &[&[1, 6]],
     );
     check(
+        "diagonals",
+        |x| {
+            grad(|x: &Array| {
+                let below = ops::diagonal(x, -1, 1, 2).unwrap();
+                below.exp().sum(()) + ops::trace(&x.square(), 0, 0, 1, None).unwrap().sum(())
+            })(x)
+        },
+        &[&[2, 6, 4], &[5, 6, 7], &[2, 9, 3]],
+        &[&[1, 6, 4], &[4, 2, 3], &[2, 6, 1]],
+    );
+    check(
         "stretched",
         |x| {
             grad(|x: &Array| {

@@ -325,8 +325,8 @@ macro_rules! prims {
 }
 
 prims! {
-    Unary, Binary, Ternary, Cast, Bitcast, Broadcast, ExpandDims, Squeeze, Transpose, Reshape, Flatten, Unflatten, Slice, Unslice, SliceUpdate, Pad,
-    Concatenate, Part, Gather, Scatter, GatherAxis, ScatterAxis, Reduce, ArgReduce, Cumulative, Sort, ArgSort, Matmul, Iota, NumberOfElements,
+    Unary, Binary, Ternary, Cast, Bitcast, Broadcast, ExpandDims, Squeeze, Transpose, Reshape, Flatten, Unflatten, Slice, Unslice, SliceUpdate,
+    Diagonal, Undiagonal, Pad, Concatenate, Part, Gather, Scatter, GatherAxis, ScatterAxis, Reduce, ArgReduce, Cumulative, Sort, ArgSort, Matmul, Iota, NumberOfElements,
     RandomBits, DebugPrint, Call, Cond,
 }
 
@@ -411,6 +411,7 @@ impl Prim {
             Prim::Iota(p) => Iota { shape: of(&p.shape), ..p.clone() }.into(),
             Prim::RandomBits(p) => RandomBits { shape: of(&p.shape), ..p.clone() }.into(),
             Prim::Unslice(p) => Unslice { shape: of(&p.shape), ..p.clone() }.into(),
+            Prim::Undiagonal(p) => Undiagonal { shape: of(&p.shape), ..p.clone() }.into(),
             Prim::Part(p) => Part { extents: of(&p.extents), ..p.clone() }.into(),
             Prim::Gather(p) => Gather { slice_sizes: of(&p.slice_sizes), ..p.clone() }.into(),
             _ => return None,

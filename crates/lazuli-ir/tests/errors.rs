@@ -62,6 +62,11 @@ const REFUSED: &[(&str, &str)] = &[
         "unslice[bounds=(1:,:),shape=(3,4)] f32[3,4]",
         "[unslice] the slice of f32[3,4] has shape (2, 4), the input (3, 4)",
     ),
+    ("diagonal[offset=0] f32[4]", "[diagonal] needs at least 2 dimensions, not 1"),
+    (
+        "undiagonal[offset=-1,shape=(4,3)] f32[2]",
+        "[undiagonal] diagonal -1 of a matrix of shape (4, 3) has 3 elements, the input 2",
+    ),
     ("part[axis=1,index=0,count=2,extents=()] f32[4]", "[part] axis 1 is out of bounds for an array with 1 dimensions"),
     ("part[axis=0,index=0,count=3,extents=()] f32[4]", "[part] an axis of extent 4 can't be cut into 3 equal parts"),
     (

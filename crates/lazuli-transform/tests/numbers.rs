@@ -291,6 +291,9 @@ fn slices_and_joins() {
     let bounds = smallvec![Bound { start: Some(-2), stop: None, step: 1 }, Bound { start: None, stop: None, step: -2 }];
     let unslice = Unslice { bounds, shape: smallvec![4.into(), 3.into()] };
     check("unslice", &one(unslice, &[f64s(&[2, 2])]), 0.1);
+    check("diagonal", &one(Diagonal { offset: -1 }, &[f64s(&[2, 4, 3])]), 0.1);
+    let undiagonal = Undiagonal { offset: 1, shape: smallvec![4.into(), 3.into()] };
+    check("undiagonal", &one(undiagonal, &[f64s(&[2, 2])]), 0.1);
     let part = Part { axis: 1, index: 1, count: 3, extents: smallvec![] };
     check("part", &one(part.clone(), &[f64s(&[2, 6])]), 0.1);
     let extents = smallvec![2.into(), 1.into(), 0.into()];

@@ -4,7 +4,7 @@
 //! states name, parameters and body. All of them are data, so that functions that use them can be saved.
 
 use super::index::{self, Item};
-use super::{create, derived, diagonal, reduce, shape};
+use super::{create, derived, reduce, shape};
 use crate::array::Array;
 use crate::shapeless::{is_symbolic, made, made_for_any_shapes, record_rule};
 use lazuli_ir::param::{Param, Params, join};
@@ -65,9 +65,6 @@ macro_rules! by_shape {
 by_shape! {
     ArrayEqual "array_equal" { equal_nan: bool } |x, &nan| Ok(vec![derived::same_elements(&x[0], &x[1], nan)?]);
     BroadcastArrays "broadcast_arrays" {} shape::stretched;
-    Diagonal "diagonal" { offset: isize, first: usize, second: usize } |x, &offset, &first, &second| {
-        Ok(vec![diagonal::elements(&x[0], offset, first, second)?])
-    };
     IndexUpdate "index_update" { items: SmallVec<[Item<()>; 4]>, op: ScatterOp } |x, items, &op| {
         Ok(vec![index::updated(&x[0], &index::filled(items, &x[2..]), &x[1], op)?])
     };

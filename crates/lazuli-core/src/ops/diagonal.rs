@@ -1,12 +1,11 @@
 //! Diagonals: matrices made of them, elements on them, triangles beside them.
 
-use super::by_shape::ByShape;
 use super::create::iota;
-use super::shape::{axis, expand_dims, flatten, pad, transpose};
-use super::{astype, binary, select, slice_axis, sum};
+use super::shape::{axis, expand_dims, pad, transpose};
+use super::{apply, astype, binary, select, sum};
 use crate::array::Array;
 use crate::dim::Extent;
-use lazuli_ir::prims::Bound;
+use lazuli_ir::prims::Diagonal;
 use lazuli_ir::{Binary, DType, Error, Result, Scalar};
 
 /// Ones on the `k`-th diagonal of an (n, m) matrix, zeros elsewhere.
@@ -94,19 +93,9 @@ pub fn diagonal(a: &Array, offset: isize, axis1: isize, axis2: isize) -> Result<
     if first == second {
         return Err(Error::value("diagonal", format!("axis1 and axis2 are both axis {first}")));
     }
-    Ok(ByShape::Diagonal { offset, first, second }.apply(&[a])?.remove(0))
-}
-
-/// As a slice of the two axes in one.
-pub(crate) fn elements(a: &Array, offset: isize, first: usize, second: usize) -> Result<Array> {
-    let (n, m) = (a.extent(first) as isize, a.extent(second) as isize);
-    let (row, column) = (offset.min(0).saturating_neg(), offset.max(0));
-    let length = n.saturating_sub(row).min(m.saturating_sub(column)).max(0);
     let kept = (0..a.ndim()).filter(|k| ![first, second].contains(k)).chain([first, second]);
     let a = transpose(a, Some(&kept.map(|k| k as isize).collect::<Vec<_>>()))?;
-    let (start, step) = if length == 0 { (0, 1) } else { (row * m + column, m + 1) };
-    let stop = if length == 0 { 0 } else { start + (length - 1) * step + 1 };
-    slice_axis(&flatten(&a, -2, -1)?, -1, Bound { start: Some(start), stop: Some(stop), step })
+    apply(Diagonal { offset }, &[&a])
 }
 
 /// The `k`-th diagonal of a matrix, or the matrix with a vector on its `k`-th diagonal and zeros elsewhere.
