@@ -1,7 +1,7 @@
 //! Graphs in Graphviz's DOT language: as operations, or as the kernels that these are fused into.
 //!
 //! Operations are boxes, called as their primitive (`Multiply`); arrays lie between them, called by their name or else `A`, `B`, …,
-//! `AA`, …. A kernel of several operations, views through which it reads among them, is called `Compiled` and their names in order:
+//! `AA`, …. Graphviz takes what has one name for one, so that no two arrays have the same: the second `t` is `t (2)`. A kernel of several operations, views through which it reads among them, is called `Compiled` and their names in order:
 //! `CompiledBroadcastMultiplyAdd`. Scalars written in place are not shown.
 //!
 //! Absent: any layout or colour; that is Graphviz's.
@@ -12,7 +12,7 @@ use lazuli_ir::{Atom, Equation, Graph, Prim, Result, Var};
 use lazuli_kernel::hash::{Map, Set};
 use std::fmt::Write;
 
-/// The names of a graph's inputs and outputs, in order; where one is missing or empty, one is made up.
+/// The names of a graph's inputs and outputs, in order; where one is missing or empty, one is made up. Of several for one array the first counts.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Names<'a> {
     pub inputs: &'a [&'a str],
@@ -56,33 +56,50 @@ struct Printer<'a> {
     graph: &'a Graph,
     text: String,
     names: Map<Var, String>,
+    /// All names in use.
+    taken: Set<String>,
     boxes: usize,
     made_up: usize,
 }
 
 impl<'a> Printer<'a> {
     fn new(graph: &'a Graph, names: Names) -> Printer<'a> {
-        let mut printer =
-            Printer { graph, text: "digraph {\n".to_owned(), names: Map::default(), boxes: 0, made_up: 0 };
-        let given = |v: Var, names_of_rank: &[&str], at: usize| {
-            let other = names.others.iter().find(|(other, _)| *other == v).map(|(_, name)| name);
-            other.or(names_of_rank.get(at).filter(|name| !name.is_empty())).map(|name| (*name).to_owned())
-        };
-        for (at, &v) in graph.inputs.iter().enumerate() {
-            let name = given(v, names.inputs, at).unwrap_or_else(|| printer.fresh());
-            let _ = writeln!(printer.text, "{{ rank=source; {name:?}; }}");
-            printer.names.insert(v, name);
+        let text = "digraph {\n".to_owned();
+        let (names_of, taken) = (Map::default(), Set::default());
+        let mut printer = Printer { graph, text, names: names_of, taken, boxes: 0, made_up: 0 };
+        // What is made up comes after all that is given.
+        names.others.iter().for_each(|&(v, name)| printer.call(v, name));
+        graph.inputs.iter().zip(names.inputs).for_each(|(&v, name)| printer.call(v, name));
+        let outputs = graph.outputs.iter().zip(names.outputs);
+        outputs.filter_map(|(atom, name)| Some((atom.var()?, name))).for_each(|(v, name)| printer.call(v, name));
+        let mut shown = Set::default();
+        for &v in &graph.inputs {
+            printer.end("source", v, &mut shown);
         }
-        for (at, &atom) in graph.outputs.iter().enumerate() {
-            let Atom::Var(v) = atom else { continue };
-            if !printer.names.contains_key(&v) {
-                let name = given(v, names.outputs, at).unwrap_or_else(|| printer.fresh());
-                let _ = writeln!(printer.text, "{{ rank=sink; {name:?}; }}");
-                printer.names.insert(v, name);
-            }
+        for v in graph.outputs.iter().filter_map(|atom| atom.var()) {
+            printer.end("sink", v, &mut shown);
         }
-        printer.names.extend(names.others.iter().map(|&(v, name)| (v, name.to_owned())));
         printer
+    }
+
+    /// Gives an array a name, if it has none.
+    fn call(&mut self, v: Var, name: &str) {
+        if name.is_empty() || self.names.contains_key(&v) {
+            return;
+        }
+        let numbered = (2..).map(|n| format!("{name} ({n})"));
+        let mut free = std::iter::once(name.to_owned()).chain(numbered).filter(|name| !self.taken.contains(name));
+        let name = free.next().expect("there are numbers enough");
+        self.taken.insert(name.clone());
+        self.names.insert(v, name);
+    }
+
+    /// Prints an input or an output, once.
+    fn end(&mut self, rank: &str, v: Var, shown: &mut Set<Var>) {
+        if shown.insert(v) {
+            let name = self.name(v);
+            let _ = writeln!(self.text, "{{ rank={rank}; {name:?}; }}");
+        }
     }
 
     fn operation(&mut self, e: &Equation) {
@@ -102,10 +119,10 @@ impl<'a> Printer<'a> {
                 names.entry(a).or_insert_with(|| self.name(v));
             }
         }
-        let text = std::mem::take(&mut self.text);
-        let mut inner = Printer { graph: &flat.graph, text, names, boxes: self.boxes, made_up: self.made_up };
+        let (text, taken) = (std::mem::take(&mut self.text), std::mem::take(&mut self.taken));
+        let mut inner = Printer { graph: &flat.graph, text, names, taken, boxes: self.boxes, made_up: self.made_up };
         inner.kernels();
-        (self.text, self.boxes, self.made_up) = (inner.text, inner.boxes, inner.made_up);
+        (self.text, self.taken, self.boxes, self.made_up) = (inner.text, inner.taken, inner.boxes, inner.made_up);
         Ok(())
     }
 
@@ -170,17 +187,21 @@ impl<'a> Printer<'a> {
         name
     }
 
-    /// The next of A, B, …, Z, AA, AB, ….
+    /// The next of A, B, …, Z, AA, AB, … that is free.
     fn fresh(&mut self) -> String {
-        let mut name = String::new();
-        let mut rest = self.made_up + 1;
-        while rest > 0 {
-            rest -= 1;
-            name.insert(0, char::from(b'A' + (rest % 26) as u8));
-            rest /= 26;
+        loop {
+            let mut name = String::new();
+            let mut rest = self.made_up + 1;
+            while rest > 0 {
+                rest -= 1;
+                name.insert(0, char::from(b'A' + (rest % 26) as u8));
+                rest /= 26;
+            }
+            self.made_up += 1;
+            if self.taken.insert(name.clone()) {
+                return name;
+            }
         }
-        self.made_up += 1;
-        name
     }
 
     fn finish(mut self) -> String {
@@ -246,6 +267,28 @@ mod tests {
         assert!(dot.starts_with("digraph {\n{ rank=source; \"x\"; }\n{ rank=source; \"A\"; }\n"), "{dot}");
         let expected = ["x Transpose C", "x Multiply D", "D Exp E", "EA Matmul scores", "scores Tanh y"];
         assert_eq!(boxes(&dot), expected, "{dot}");
+    }
+
+    #[test]
+    fn no_two_arrays_have_one_name() {
+        let graph: Graph = "graph v1 (a: f32[3], b: f32[3], c: f32[3]) {
+            d: f32[3] = multiply a b
+            e: f32[3] = call[name=f] c d with (a: f32[3], b: f32[3]) {
+                c: f32[3] = sort[axis=0] a
+                d: f32[3] = add b c
+                return d
+            }
+            return e
+        }"
+        .parse()
+        .unwrap();
+        let d = graph.equations[0].outputs[0];
+        // Names that are made up go around those that are given, and those that are given twice are told apart.
+        let names = Names { inputs: &["", "B", "t"], outputs: &["t"], others: &[(d, "A"), (d, "other")] };
+        let expected = ["CB Multiply A", "t Sort D", "AD Add t (2)"];
+        assert_eq!(boxes(&operations_and_kernels(&graph, &[1], names).unwrap()), expected);
+        let dot = operations(&graph, Names { inputs: &["t", "t", "t"], ..Names::default() });
+        assert_eq!(boxes(&dot), ["tt (2) Multiply B", "t (3)B F A"], "{dot}");
     }
 
     #[test]
