@@ -230,3 +230,49 @@ def test_what_cannot_be_exported_is_refused(name, file):
         mx.export_function(file, fun, *args)
     with pytest.raises(ZeroDivisionError):
         mx.export_function(file, lambda x: x / (1 / 0), mx.array(1.0))
+
+
+@pytest.mark.parametrize("name", ["a]b", "with (", "two\nlines", '"', "f(x), g"])
+def test_functions_may_have_any_name(name, file):
+    def square(x):
+        return x * x
+
+    square.__name__ = name
+    own = mx.custom_function(square)
+    own.vjp(lambda x, cotangent, _: 3 * cotangent)
+    f = loaded(file, lambda x: own(x) + mx.checkpoint(square)(x), mx.ones((2,)), shapeless=True)
+    x = mx.array([1.0, 2.0, 3.0])
+    same(f(x), 2 * x * x)
+    same((mx.grad(lambda x: f(x)[0].sum())(x),), 3 + 2 * x)
+
+
+@pytest.mark.parametrize("name", ["/my graph v1/model.py", "/two\nlines.py", "/graph ", "x.py:3"])
+def test_functions_may_stand_in_any_file(name, file):
+    scope = {}
+    exec(compile("def f(x):\n    assert x.shape[0] == 3\n    return abs(x).sum()", name, "exec"), scope)
+    f = loaded(file, scope["f"], mx.ones((3, 2)), shapeless=True)
+    same(f(mx.ones((3, 4))), mx.array(12.0))
+    with pytest.raises(ValueError, match="no trace fits"):
+        f(mx.ones((4, 4)))
+
+
+def test_arguments_have_names_of_their_own(file):
+    x = mx.array(1.0)
+    for arguments, message in [
+        (({"w": x}, {"w": x}), "'w'"),
+        (({}, {"": x}), 'no argument can be named ""'),
+        (({}, {"a\nb": x}), "a name is one line"),
+        (({3: x}, {}), r"\[export_function\] .* int"),
+    ]:
+        with pytest.raises((ValueError, TypeError), match=message):
+            mx.export_function(file, lambda **named: sum(named.values()), arguments[0], **arguments[1])
+    f = loaded(file, lambda w: w + 1, w=x)
+    with pytest.raises(ValueError, match=r"\[import_function\] two arguments are named 'w'"):
+        f({"w": x}, w=x)
+
+
+def test_what_could_not_be_read_back_is_not_written(file):
+    def choices(depth, x):
+        return x if depth == 0 else mx.cond(x.sum() > 0, lambda x: choices(depth - 1, x), lambda x: -x, x)
+
+    same(loaded(file, lambda x: choices(200, x), mx.ones((2,)))(mx.ones((2,))), mx.ones((2,)))

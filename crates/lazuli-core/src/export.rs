@@ -47,7 +47,7 @@ impl Traced {
     /// ```
     ///
     /// # Errors
-    /// Those of `f`.
+    /// Those of `f`, and if arguments have no names or the same one.
     pub fn new(
         name: &str,
         positional: &[Array],
@@ -55,8 +55,13 @@ impl Traced {
         shapeless: bool,
         f: impl FnOnce(&[Array]) -> Result<Vec<Array>>,
     ) -> Result<Traced> {
-        let mut named: Vec<&(String, Array)> = named.iter().collect();
-        named.sort_by(|a, b| a.0.cmp(&b.0));
+        let named = sorted("export_function", named)?;
+        if let Some((name, _)) = named.iter().find(|(name, _)| name.is_empty() || name.contains(char::is_control)) {
+            return Err(Error::value(
+                "export_function",
+                format!("no argument can be named {name:?}: a name is one line of text"),
+            ));
+        }
         let arguments = positional.iter().chain(named.iter().map(|(_, a)| a));
         let trace = Trace::begin(name, "export");
         let holes: Vec<Array> = arguments.map(|a| trace.placeholder(a.aval().clone())).collect();
@@ -130,6 +135,16 @@ fn signature<'a>(positional: usize, keywords: &[&str], avals: impl Iterator<Item
     format!("({})", items.collect::<Vec<_>>().join(", "))
 }
 
+/// Arguments sorted by their names, which must differ.
+fn sorted<'a>(op: &str, named: &'a [(String, Array)]) -> Result<Vec<&'a (String, Array)>> {
+    let mut named: Vec<&(String, Array)> = named.iter().collect();
+    named.sort_by(|a, b| a.0.cmp(&b.0));
+    match named.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+        Some(pair) => Err(Error::value(op, format!("two arguments are named '{}'", pair[0].0))),
+        None => Ok(named),
+    }
+}
+
 /// A function that was loaded from a file.
 #[derive(Debug)]
 pub struct Exported {
@@ -144,8 +159,7 @@ impl Exported {
     /// # Errors
     /// If there is none: the message lists what there is.
     pub fn call(&self, positional: &[Array], named: &[(String, Array)]) -> Result<Vec<Array>> {
-        let mut named: Vec<&(String, Array)> = named.iter().collect();
-        named.sort_by(|a, b| a.0.cmp(&b.0));
+        let named = sorted("import_function", named)?;
         let keywords: Vec<&str> = named.iter().map(|(name, _)| name.as_str()).collect();
         let arguments: Vec<Array> = positional.iter().chain(named.iter().map(|(_, a)| a)).cloned().collect();
         match self.traces.iter().find(|t| t.fits(positional.len(), &keywords, &arguments)) {
@@ -157,7 +171,8 @@ impl Exported {
     fn nothing_fits(&self, positional: usize, keywords: &[&str], arguments: &[Array]) -> Error {
         let given = signature(positional, keywords, arguments.iter().map(Array::aval));
         let traces: Vec<String> = self.traces.iter().map(Traced::signature).collect();
-        Error::value("import_function", format!("no trace fits {given}; there are {}", traces.join(", ")))
+        let traces = if traces.is_empty() { "none".to_owned() } else { traces.join(", ") };
+        Error::value("import_function", format!("no trace fits {given}; there are {traces}"))
     }
 
     /// The traces, as they were saved.
@@ -169,8 +184,9 @@ impl Exported {
 /// Saves traces of one function, and a text that [`load`] gives back.
 ///
 /// # Errors
-/// If the file cannot be written.
+/// If the file cannot be written, or a trace could not be read back: its calls are nested too deep.
 pub fn save(file: impl AsRef<Path>, traces: &[Traced], metadata: &str) -> Result<()> {
+    const OP: &str = "export_function";
     let file = file.as_ref();
     let mut texts: Metadata = [("format", FORMAT), ("metadata", metadata)].map(|(k, v)| (k.into(), v.into())).into();
     texts.insert("traces".into(), traces.len().to_string());
@@ -191,13 +207,18 @@ pub fn save(file: impl AsRef<Path>, traces: &[Traced], metadata: &str) -> Result
         put("positional", t.positional.to_string());
         put("keywords", t.keywords.join("\n"));
         put("constants", constants.join(" "));
-        put("graph", format!("{:#}", t.program.graph()));
+        let unreadable = |e: Error| Error::value(OP, format!("'{}' cannot be saved: {}", t.name(), e.message()));
+        let graph = format!("{:#}", t.program.graph());
+        Graph::parse(&graph, &read_rule).map_err(unreadable)?;
+        put("graph", graph);
         if let Some(guards) = t.program.guards() {
-            put("guards", guards.to_string());
+            let guards = guards.to_string();
+            Guards::parse(t.name(), &guards).map_err(unreadable)?;
+            put("guards", guards);
         }
     }
     texts.insert(CHECKSUM.into(), checksum(&texts, &arrays)?);
-    files::save_with("export_function", file, arrays, Some(texts))
+    files::save_with(OP, file, arrays, Some(texts))
 }
 
 /// The name of the text that tells whether a file is as it was saved.

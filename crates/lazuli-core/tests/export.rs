@@ -1,7 +1,7 @@
 //! Functions in files: what is loaded does what was saved, for other extents too.
 
 use lazuli_core::export::{self, Traced};
-use lazuli_core::{Array, ErrorKind, Result, array, grad, ops, random};
+use lazuli_core::{Array, ErrorKind, Result, array, cond, grad, ops, random};
 
 type Function = fn(&[Array]) -> Result<Vec<Array>>;
 
@@ -48,6 +48,52 @@ fn what_is_loaded_does_what_was_saved() {
             }
         }
     }
+}
+
+/// Branches within branches.
+fn choices(depth: usize, x: &Array) -> Array {
+    match depth {
+        0 => x.sin(),
+        _ => cond(&x.sum(()).greater(0.0), move |x: &Array| choices(depth - 1, x), |x: &Array| -x, x),
+    }
+}
+
+#[test]
+fn what_could_not_be_read_back_is_not_written() {
+    let file = std::env::temp_dir().join(format!("lazuli-export-nested-{}", std::process::id()));
+    let x = [array([1.0, 2.0])];
+    let traced = |depth| Traced::new("f", &x, &[], false, |x| Ok(vec![choices(depth, &x[0])])).unwrap();
+    export::save(&file, &[traced(60)], "").unwrap();
+    same("60 deep", &export::load(&file).unwrap().call(&x, &[]).unwrap(), &[x[0].sin()]);
+    std::fs::remove_file(&file).unwrap();
+    let error = export::save(&file, &[traced(257)], "").unwrap_err().to_string();
+    assert_eq!(error, "[export_function] 'f' cannot be saved: calls and branches are nested more than 256 deep");
+    assert!(!file.exists());
+}
+
+#[test]
+fn arguments_have_names_of_their_own() {
+    let (x, name) = ([array([1.0])], |name: &str| (name.to_owned(), array([2.0])));
+    let traced = |named: &[(String, Array)]| Traced::new("f", &x, named, false, |x| Ok(x.to_vec()));
+    for (named, message) in [
+        (vec![name("w"), name("v"), name("w")], "two arguments are named 'w'"),
+        (vec![name("")], "no argument can be named \"\""),
+        (vec![name("v"), name("a\nb")], "no argument can be named \"a\\nb\""),
+    ] {
+        let error = traced(&named).unwrap_err().to_string();
+        assert!(error.contains(message), "{error}");
+    }
+    let file = std::env::temp_dir().join(format!("lazuli-export-names-{}", std::process::id()));
+    export::save(&file, &[traced(&[name("w")]).unwrap()], "").unwrap();
+    let loaded = export::load(&file).unwrap();
+    export::save(&file, &[], "").unwrap();
+    let empty = export::load(&file).unwrap();
+    std::fs::remove_file(&file).unwrap();
+    same("f", &loaded.call(&x, &[name("w")]).unwrap(), &[x[0].clone(), array([2.0])]);
+    let error = loaded.call(&x, &[name("w"), name("w")]).unwrap_err();
+    assert_eq!(error.to_string(), "[import_function] two arguments are named 'w'");
+    let error = empty.call(&[], &[]).unwrap_err();
+    assert_eq!(error.to_string(), "[import_function] no trace fits (); there are none");
 }
 
 #[test]

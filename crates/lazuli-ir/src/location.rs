@@ -47,10 +47,14 @@ impl Location {
     }
 }
 
+/// `file:line`, on one line whatever the file is called.
 impl fmt::Display for Location {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.place() {
-            Some((file, line)) => write!(f, "{file}:{line}"),
+            Some((file, line)) => {
+                let shown = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+                write!(f, "{}:{line}", file.chars().map(shown).collect::<String>())
+            }
             None => f.write_str("unknown"),
         }
     }

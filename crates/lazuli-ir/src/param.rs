@@ -91,12 +91,14 @@ impl Param for DType {
     }
 }
 
-impl Param for String {
+/// As it is; between quotes where it would end the parameter, or be taken for a quoted one.
+impl Param for Arc<str> {
     fn show(&self) -> String {
-        self.clone()
+        let ends = |c: char| c.is_control() || matches!(c, '"' | '(' | ')' | ']' | ',');
+        if self.contains(ends) { Quoted(self.clone()).show() } else { self.to_string() }
     }
     fn read(text: &str) -> Option<Self> {
-        Some(text.to_owned())
+        if text.starts_with('"') { Quoted::read(text).map(|quoted| quoted.0) } else { Some(text.into()) }
     }
 }
 

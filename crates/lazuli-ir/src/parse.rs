@@ -63,8 +63,8 @@ impl FromStr for Aval {
     }
 }
 
-/// Bodies of calls may nest this deep.
-const DEEPEST: usize = 64;
+/// Bodies of calls may nest this deep: each level takes some of the stack.
+const DEEPEST: usize = 256;
 
 struct Parser<'a> {
     text: &'a str,
@@ -253,13 +253,10 @@ impl<'a> Parser<'a> {
     /// The body of a call, or the rule that makes it for these operands.
     fn call(&mut self, text: &str, params: &Params, inputs: &[Aval]) -> Result<Call> {
         let unknown = || Error::value("parse", format!("there is no primitive 'call' with parameters [{text}]"));
-        let name: String = params.read("name").ok_or_else(unknown)?;
+        let name: Arc<str> = params.read("name").ok_or_else(unknown)?;
         self.need("with")?;
         self.skip();
-        self.depth += 1;
-        if self.depth > DEEPEST {
-            return Err(self.expected(&format!("calls nested at most {DEEPEST} deep")));
-        }
+        self.deeper()?;
         let call = if self.rest().starts_with('(') {
             let graph = self.graph()?;
             let mut rule = |word: &str| -> Result<Option<Arc<Graph>>> {
@@ -267,7 +264,7 @@ impl<'a> Parser<'a> {
                 Ok(if self.eat(word) { Some(Arc::new(self.graph()?)) } else { None })
             };
             let (vjp, jvp) = (rule("vjp ")?, rule("jvp ")?);
-            let derivative = match (params.read::<String>("derivative").as_deref(), vjp, jvp) {
+            let derivative = match (params.read::<Arc<str>>("derivative").as_deref(), vjp, jvp) {
                 (None, None, None) => Derivative::Body,
                 (Some("recompute"), None, None) => Derivative::Recompute,
                 (Some("custom"), vjp, jvp) => Derivative::Custom { vjp, jvp },
@@ -282,14 +279,18 @@ impl<'a> Parser<'a> {
         self.depth -= 1;
         Ok(call)
     }
+    fn deeper(&mut self) -> Result<()> {
+        self.depth += 1;
+        if self.depth <= DEEPEST {
+            return Ok(());
+        }
+        Err(Error::value("parse", format!("calls and branches are nested more than {DEEPEST} deep")))
+    }
     /// A body behind this word.
     fn nested(&mut self, word: &str) -> Result<Graph> {
         self.need(word)?;
         self.skip();
-        self.depth += 1;
-        if self.depth > DEEPEST {
-            return Err(self.expected(&format!("bodies nested at most {DEEPEST} deep")));
-        }
+        self.deeper()?;
         let graph = self.graph()?;
         self.depth -= 1;
         Ok(graph)

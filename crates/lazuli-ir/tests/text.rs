@@ -58,6 +58,47 @@ fn prints_and_parses() {
 }
 
 #[test]
+fn names_of_functions_and_files_may_be_any() {
+    for name in
+        ["plain", "<lambda>", "a]b", "a,b=1", "with (", "f(x)", "two\nlines", "\"", "\\", "x\" @ y:1", "é\u{2028}", ""]
+    {
+        let mut b = Builder::new();
+        let x = b.input(f32(&[2]));
+        let y = b.unary(Unary::Square, x.into()).unwrap();
+        let body = b.finish(vec![y]);
+        let mut b = Builder::new();
+        let x = b.input(f32(&[2]));
+        b.meta.location = Location::new(&format!("{name}.py"), 3);
+        let y = b.op(Call::new(name, body), &[x.into()]).unwrap();
+        let graph = b.finish(vec![y]);
+        let text = format!("{graph:#}");
+        assert_eq!(text.lines().count(), 7, "{text}");
+        let again: Graph = text.parse().unwrap_or_else(|e| panic!("{e} of\n{text}"));
+        assert_eq!((format!("{again:#}"), &again), (text, &graph));
+    }
+}
+
+#[test]
+fn bodies_nest_as_deep_as_traces_do() {
+    let nested = |depth: usize| {
+        let mut graph: Graph = "graph v1 (a: f32[2]) { b: f32[2] = square a\n return b }".parse().unwrap();
+        for _ in 0..depth {
+            let mut b = Builder::new();
+            let x = b.input(f32(&[2]));
+            let y = b.op(Call::new("f", graph), &[x.into()]).unwrap();
+            graph = b.finish(vec![y]);
+        }
+        graph.to_string()
+    };
+    // Threads of Rust have 2 MiB of stack.
+    let read =
+        |depth| std::thread::spawn(move || nested(depth).parse::<Graph>().map(|g| g.to_string())).join().unwrap();
+    assert_eq!(read(256).unwrap(), nested(256));
+    let error = read(257).unwrap_err().to_string();
+    assert_eq!(error, "[parse] calls and branches are nested more than 256 deep");
+}
+
+#[test]
 fn derivatives_of_calls_survive_the_round_trip() {
     let text = "\
 graph v1 (a: f32[2]) {

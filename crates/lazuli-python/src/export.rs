@@ -48,7 +48,11 @@ fn arguments(args: &Bound<'_, PyTuple>, kwargs: Option<&Bound<'_, PyDict>>, op: 
     }
     named.extend(kwargs.into_iter().flat_map(|k| k.iter()));
     let positional = positional.iter().map(|v| array(v, op)).collect::<PyResult<_>>()?;
-    let named = named.iter().map(|(k, v)| Ok((k.extract()?, array(v, op)?))).collect::<PyResult<_>>()?;
+    let name = |key: &Bound<'_, PyAny>| {
+        let wrong = |kind| PyTypeError::new_err(format!("[{op}] the names of arguments are strings; found {kind}"));
+        key.extract::<String>().or_else(|_| Err(wrong(key.get_type().name()?)))
+    };
+    let named = named.iter().map(|(k, v)| Ok((name(k)?, array(v, op)?))).collect::<PyResult<_>>()?;
     Ok((positional, named))
 }
 

@@ -4,7 +4,7 @@ use crate::aval::Aval;
 use crate::builder::Builder;
 use crate::extents::{AnyShapes, alike};
 use crate::graph::{Atom, Effect, Graph};
-use crate::param::Params;
+use crate::param::{Param, Params};
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
 use crate::rebind::Rebound;
 use lazuli_kernel::{Error, Result, Shape};
@@ -304,7 +304,7 @@ impl Primitive for Call {
             Derivative::Custom { .. } => ",derivative=custom",
             Derivative::Pullback { .. } => ",derivative=pullback",
         };
-        format!("name={}{derivative}", self.name)
+        format!("name={}{derivative}", self.name.show())
     }
     fn arity(&self) -> Arity {
         Arity::Exactly(self.graph.inputs.len())
