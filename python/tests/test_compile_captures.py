@@ -569,6 +569,28 @@ def test_tied_arrays_stay_tied():
     assert state["a"] is state["b"]
 
 
+def test_a_new_container_that_stands_in_two_places_is_one():
+    def step(state, x):
+        if "a" not in state:
+            new = [x, {"y": x * 2}]
+            state["a"] = state["b"] = new
+            state["t"] = (new[1], [new[1]])
+        state["a"][0] = state["a"][0] + x
+        state["b"][1]["y"] = state["t"][1][0]["y"] * 2
+        return state["b"], state["b"], state["t"][0]
+
+    plain, state = {}, {}
+    compiled = mx.compile(lambda x: step(state, x), inputs=state, outputs=state)
+    for x in range(4):
+        if x == 2:  # as at the first call
+            plain.clear()
+            state.clear()
+        want, got = step(plain, mx.array(float(x))), compiled(mx.array(float(x)))
+        assert repr(got) == repr(want) and repr(state) == repr(plain)
+        assert got[0] is got[1] and state["a"] is state["b"]
+        assert state["a"][1] is state["t"][0] and state["t"][1][0] is state["t"][0]
+
+
 def test_an_output_capture_that_changed_its_structure_is_an_error():
     state = {"x": [mx.array(0.0)]}
 

@@ -253,7 +253,7 @@ pub fn flatten(v: &Bound<'_, PyAny>, arrays: &mut Vec<Array>) -> PyResult<Templa
 
 /// The same of arguments: numbers that are traced are passed on as they are, as other numbers are.
 pub fn flatten_arguments(v: &Bound<'_, PyAny>, arrays: &mut Vec<Array>) -> PyResult<Template> {
-    map_places(v, &mut |x| match x.cast::<PyArray>() {
+    map_places(v, &mut |x: &Bound<'_, PyAny>| match x.cast::<PyArray>() {
         Ok(array) if array.get().as_number().is_none() => {
             arrays.push(array.get().get());
             Ok(true)
@@ -267,23 +267,44 @@ pub fn map_arrays<'py>(
     v: &Bound<'py, PyAny>,
     see: &mut dyn FnMut(&Bound<'py, PyArray>) -> PyResult<()>,
 ) -> PyResult<Template> {
-    map_places(v, &mut |x| match x.cast::<PyArray>() {
+    map_places(v, &mut |x: &Bound<'py, PyAny>| match x.cast::<PyArray>() {
         Ok(array) => see(array).map(|()| true),
         Err(_) => Ok(false),
     })
 }
 
-/// Takes a tree apart; where `take` says so of a part, the template has a place for it in the place of an array.
-pub fn map_places<'py>(
-    v: &Bound<'py, PyAny>,
-    take: &mut dyn FnMut(&Bound<'py, PyAny>) -> PyResult<bool>,
-) -> PyResult<Template> {
-    if take(v)? {
-        return Ok(Template::Array);
+/// Who is shown the parts of a tree that is taken apart.
+pub trait Apart<'py> {
+    /// Whether the template has a place for this part, in the place of an array.
+    fn take(&mut self, v: &Bound<'py, PyAny>) -> PyResult<bool>;
+    /// Is told of each container that may change, after what is in it.
+    fn pass(&mut self, _container: &Bound<'py, PyAny>) {}
+}
+
+impl<'py, F: FnMut(&Bound<'py, PyAny>) -> PyResult<bool>> Apart<'py> for F {
+    fn take(&mut self, v: &Bound<'py, PyAny>) -> PyResult<bool> {
+        self(v)
     }
+}
+
+/// Takes a tree apart; where `apart` says so of a part, the template has a place for it in the place of an array.
+pub fn map_places<'py>(v: &Bound<'py, PyAny>, apart: &mut dyn Apart<'py>) -> PyResult<Template> {
+    if apart.take(v)? { Ok(Template::Array) } else { map_contents(v, apart) }
+}
+
+/// The same of what is in a tree.
+pub fn map_contents<'py>(v: &Bound<'py, PyAny>, apart: &mut dyn Apart<'py>) -> PyResult<Template> {
+    let template = map_items(v, apart)?;
+    if matches!(template, Template::List(..) | Template::Dict(..) | Template::Node(..)) {
+        apart.pass(v);
+    }
+    Ok(template)
+}
+
+fn map_items<'py>(v: &Bound<'py, PyAny>, apart: &mut dyn Apart<'py>) -> PyResult<Template> {
     let _level = Level::enter()?;
     if let Ok(list) = v.cast::<PyList>() {
-        let items = list.iter().map(|x| map_places(&x, take)).collect::<PyResult<_>>()?;
+        let items = list.iter().map(|x| map_places(&x, apart)).collect::<PyResult<_>>()?;
         let derived = (!list.is_exact_instance_of::<PyList>()).then(|| shell(v)).transpose()?;
         return Ok(Template::List(derived.map(Bound::unbind), items));
     }
@@ -295,16 +316,16 @@ pub fn map_places<'py>(
                 Some((tuple.get_type().unbind(), attributes))
             }
         };
-        return Ok(Template::Tuple(derived, tuple.iter().map(|x| map_places(&x, take)).collect::<PyResult<_>>()?));
+        return Ok(Template::Tuple(derived, tuple.iter().map(|x| map_places(&x, apart)).collect::<PyResult<_>>()?));
     }
     if let Ok(dict) = v.cast::<PyDict>() {
-        let entry = |(k, x): (Bound<'py, PyAny>, _)| Ok((k.unbind(), map_places(&x, take)?));
+        let entry = |(k, x): (Bound<'py, PyAny>, _)| Ok((k.unbind(), map_places(&x, apart)?));
         let entries = entries(dict)?.into_iter().map(entry).collect::<PyResult<_>>()?;
         let derived = (!dict.is_exact_instance_of::<PyDict>()).then(|| shell(v)).transpose()?;
         return Ok(Template::Dict(derived.map(Bound::unbind), entries));
     }
     if let Some(node) = nodes::find(v)? {
-        let children = node.children.iter().map(|x| map_places(&x, take)).collect::<PyResult<_>>()?;
+        let children = node.children.iter().map(|x| map_places(&x, apart)).collect::<PyResult<_>>()?;
         return Ok(Template::Node(v.get_type().unbind(), node.aux.unbind(), children));
     }
     Ok(Template::Leaf(v.clone().unbind()))
@@ -334,6 +355,20 @@ pub fn visit<'py>(v: &Bound<'py, PyAny>, see: &mut dyn FnMut(&Bound<'py, PyArray
     }
 }
 
+/// What a template is filled with.
+pub trait Places<'py> {
+    /// What stands in the next place.
+    fn next(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>>;
+    /// Is told of each container that may change, after what is in it.
+    fn pass(&mut self, _container: &Bound<'py, PyAny>) {}
+}
+
+impl<'py, F: FnMut(Python<'py>) -> PyResult<Bound<'py, PyAny>>> Places<'py> for F {
+    fn next(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+        self(py)
+    }
+}
+
 impl Template {
     /// Puts numbers in the places of extents, which fixes them.
     pub fn fix_extents(&mut self, py: Python<'_>) -> PyResult<()> {
@@ -356,22 +391,29 @@ impl Template {
         kept: Kept,
         arrays: &mut dyn Iterator<Item = Array>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        self.fill_with(py, kept, &mut |py| {
+        self.fill_with(py, kept, &mut |py: Python<'py>| {
             let a = arrays.next().expect("as many arrays as the template has places");
             Ok(Bound::new(py, PyArray::new(a))?.into_any())
         })
     }
-    /// The tree with these array objects in its places.
+    /// The tree with these objects in its places.
     pub fn fill_with<'py>(
         &self,
         py: Python<'py>,
         kept: Kept,
-        next: &mut dyn FnMut(Python<'py>) -> PyResult<Bound<'py, PyAny>>,
+        places: &mut dyn Places<'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        let built = self.build(py, kept, places)?;
+        if matches!(self, Template::List(..) | Template::Dict(..) | Template::Node(..)) {
+            places.pass(&built);
+        }
+        Ok(built)
+    }
+    fn build<'py>(&self, py: Python<'py>, kept: Kept, places: &mut dyn Places<'py>) -> PyResult<Bound<'py, PyAny>> {
         let mut all =
-            |items: &[Template]| items.iter().map(|t| t.fill_with(py, kept, next)).collect::<PyResult<Vec<_>>>();
+            |items: &[Template]| items.iter().map(|t| t.fill_with(py, kept, places)).collect::<PyResult<Vec<_>>>();
         Ok(match self {
-            Template::Array => next(py)?,
+            Template::Array => places.next(py)?,
             Template::Leaf(v) => anew(v.bind(py))?,
             Template::List(derived, items) => {
                 let list = PyList::new(py, all(items)?)?;
@@ -398,7 +440,7 @@ impl Template {
             Template::Dict(derived, entries) => {
                 let dict = PyDict::new(py);
                 for (k, t) in entries {
-                    dict.set_item(k, t.fill_with(py, kept, next)?)?;
+                    dict.set_item(k, t.fill_with(py, kept, places)?)?;
                 }
                 match derived {
                     Some(object) if kept == Kept::Classes => {

@@ -3,11 +3,12 @@
 use super::captures::{Captured, Origins};
 use crate::array::PyArray;
 use crate::key::{Call, Identities};
-use crate::tree::{self, Kept, Template};
+use crate::tree::{self, Apart, Kept, Places, Template};
 use lazuli_core::program::Arrays;
 use lazuli_core::{Array, Program};
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 /// The program of a traced call, and how its outputs become what the function returned and did.
@@ -40,6 +41,8 @@ pub enum Source {
     Output(usize),
     /// A container that stood elsewhere in the captured tree, by its number among those; it is no array of the call's.
     Moved(usize),
+    /// A new container that stands in an earlier place too, by its number among the new ones; it is no array of the call's.
+    Made(usize),
 }
 
 /// What stands in a place of what a function returns and puts into captured trees.
@@ -47,6 +50,8 @@ pub enum Place {
     Array(Py<PyArray>),
     /// A container, by its number among those that were moved.
     Moved(usize),
+    /// A new container, by its number among those that are taken apart.
+    Made(usize),
 }
 
 /// The arrays that a function returns and puts into captured trees, and what stands in each place.
@@ -58,6 +63,9 @@ pub struct Outputs {
     pub origins: Origins,
     /// The containers that were moved.
     pub moved: Vec<Py<PyAny>>,
+    /// The containers that were taken apart, to be made anew once each, and their numbers by address.
+    made: Vec<Py<PyAny>>,
+    numbers: HashMap<usize, usize>,
 }
 
 impl Outputs {
@@ -71,31 +79,42 @@ impl Outputs {
     }
     /// Takes a tree apart. Extents in it become numbers, which they are for the caller.
     pub fn flatten(&mut self, v: &Bound<'_, PyAny>) -> PyResult<Template> {
-        let mut template = tree::map_places(v, &mut |x| Ok(self.take(x)))?;
+        let mut template = tree::map_places(v, self)?;
         template.fix_extents(v.py())?;
         Ok(template)
     }
     /// Takes apart what is in a container, which may itself be one that was there.
     pub fn flatten_contents(&mut self, v: &Bound<'_, PyAny>) -> PyResult<Template> {
-        let mut is_first = true;
-        let mut template = tree::map_places(v, &mut |x| Ok(!std::mem::take(&mut is_first) && self.take(x)))?;
+        let mut template = tree::map_contents(v, self)?;
         template.fix_extents(v.py())?;
         Ok(template)
     }
-    fn take(&mut self, v: &Bound<'_, PyAny>) -> bool {
+    fn moved(&mut self, v: &Bound<'_, PyAny>) -> usize {
+        let known = self.moved.iter().position(|m| m.is(v));
+        known.unwrap_or_else(|| {
+            self.moved.push(v.clone().unbind());
+            self.moved.len() - 1
+        })
+    }
+}
+
+impl<'py> Apart<'py> for Outputs {
+    fn take(&mut self, v: &Bound<'py, PyAny>) -> PyResult<bool> {
         if let Ok(array) = v.cast::<PyArray>() {
             self.push(array);
-            return true;
+        } else if self.origins.has(v) {
+            let number = self.moved(v);
+            self.places.push(Place::Moved(number));
+        } else if let Some(&number) = self.numbers.get(&(v.as_ptr() as usize)) {
+            self.places.push(Place::Made(number));
+        } else {
+            return Ok(false);
         }
-        if !self.origins.has(v) {
-            return false;
-        }
-        let number = self.moved.iter().position(|m| m.is(v)).unwrap_or(self.moved.len());
-        if number == self.moved.len() {
-            self.moved.push(v.clone().unbind());
-        }
-        self.places.push(Place::Moved(number));
-        true
+        Ok(true)
+    }
+    fn pass(&mut self, container: &Bound<'py, PyAny>) {
+        self.numbers.insert(container.as_ptr() as usize, self.made.len());
+        self.made.push(container.clone().unbind());
     }
 }
 
@@ -106,19 +125,38 @@ pub struct Results<'a> {
     call: &'a Call,
     /// The containers that are moved.
     moved: Vec<Py<PyAny>>,
+    /// Those that are made.
+    made: Vec<Py<PyAny>>,
     /// What stands in the places that are through.
     objects: Vec<Py<PyAny>>,
 }
 
 impl<'a> Results<'a> {
     pub fn new(arrays: Arrays, entry: &'a Entry, call: &'a Call, moved: Vec<Py<PyAny>>) -> Results<'a> {
-        Results { arrays: arrays.into_iter(), sources: &entry.sources, call, moved, objects: Vec::new() }
+        let (arrays, sources) = (arrays.into_iter(), &entry.sources);
+        Results { arrays, sources, call, moved, made: Vec::new(), objects: Vec::new() }
     }
     fn array(&mut self) -> Array {
         self.arrays.next().expect("one array per place")
     }
-    /// What stands in the next place.
-    pub fn object<'py>(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
+    /// Updates an object with the next one.
+    pub fn update(&mut self, object: &Bound<'_, PyArray>) {
+        let array = self.array();
+        PyArray::update(object, array);
+        self.objects.push(object.clone().into_any().unbind());
+    }
+    /// What is left when the sources are at their end.
+    pub fn rest(self) -> impl Iterator<Item = Array> {
+        self.arrays
+    }
+    /// Builds a tree of the next ones.
+    pub fn fill<'py>(&mut self, py: Python<'py>, template: &Template) -> PyResult<Bound<'py, PyAny>> {
+        template.fill_with(py, Kept::Classes, self)
+    }
+}
+
+impl<'py> Places<'py> for Results<'_> {
+    fn next(&mut self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let own = |place: usize| self.call.objects[place].clone_ref(py);
         let object = match self.sources[self.objects.len()] {
             Source::New => Py::new(py, PyArray::new(self.array()))?.into_any(),
@@ -136,23 +174,13 @@ impl<'a> Results<'a> {
                 self.objects[k].clone_ref(py)
             }
             Source::Moved(k) => self.moved[k].clone_ref(py),
+            Source::Made(k) => self.made[k].clone_ref(py),
         };
         self.objects.push(object.clone_ref(py));
         Ok(object.into_bound(py))
     }
-    /// Updates an object with the next one.
-    pub fn update(&mut self, object: &Bound<'_, PyArray>) {
-        let array = self.array();
-        PyArray::update(object, array);
-        self.objects.push(object.clone().into_any().unbind());
-    }
-    /// What is left when the sources are at their end.
-    pub fn rest(self) -> impl Iterator<Item = Array> {
-        self.arrays
-    }
-    /// Builds a tree of the next ones.
-    pub fn fill<'py>(&mut self, py: Python<'py>, template: &Template) -> PyResult<Bound<'py, PyAny>> {
-        template.fill_with(py, Kept::Classes, &mut |py| self.object(py))
+    fn pass(&mut self, container: &Bound<'py, PyAny>) {
+        self.made.push(container.clone().unbind());
     }
 }
 

@@ -527,6 +527,10 @@ impl<'a> Filler<'a> {
                     sources.push(Source::Moved(*number));
                     continue;
                 }
+                Place::Made(number) => {
+                    sources.push(Source::Made(*number));
+                    continue;
+                }
             };
             let address = object.as_ptr() as usize;
             sources.push(known.get(&address).copied().unwrap_or(Source::New));
