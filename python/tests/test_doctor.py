@@ -73,3 +73,19 @@ def test_compilation_that_is_turned_off_is_no_fault(value):
     program = "from lazuli import doctor; print(doctor.CHECKS['kernel']())"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
     assert ("turned off" in done.stdout) == (value == "1"), done.stdout + done.stderr
+
+
+WRONG = {
+    "LAZULI_CPU_ISA": ("sse", "asks for 'sse', which is none of: avx512, avx2, interpreter"),
+    "LAZULI_NUM_THREADS": ("many", "is 'many', and no number of threads: there is one for each processor"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_values_that_mean_nothing_are_complained_of(name):
+    value, complaint = WRONG[name]
+    program = "import lazuli.core as mx; mx.eval(mx.ones((2,)) + 1)"
+    for set_to, said in [(value, f"lazuli: {name} {complaint}\n"), ("", "")]:
+        environment = {name: set_to, "PATH": "", "PYTHONPATH": ":".join(sys.path)}
+        done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
+        assert (done.returncode, done.stderr) == (0, said)

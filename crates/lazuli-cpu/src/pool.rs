@@ -132,9 +132,15 @@ fn leave(processor: usize) {
 fn leave(_: usize) {}
 
 impl Pool {
-    /// As many threads as the machine has, or as `LAZULI_NUM_THREADS` says.
+    /// As many threads as the machine has, or as `LAZULI_NUM_THREADS` says; what is no number is complained of on the terminal.
     pub fn new() -> Self {
-        let wanted = std::env::var("LAZULI_NUM_THREADS").ok().and_then(|v| v.parse().ok()).filter(|&n: &usize| n > 0);
+        let asked = std::env::var("LAZULI_NUM_THREADS").unwrap_or_default();
+        let wanted = asked.parse().ok().filter(|&n: &usize| n > 0);
+        if wanted.is_none() && !asked.is_empty() {
+            eprintln!(
+                "lazuli: LAZULI_NUM_THREADS is '{asked}', and no number of threads: there is one for each processor"
+            );
+        }
         let threads = wanted.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, |n| n.get()));
         Self::with_threads(threads)
     }
