@@ -77,6 +77,18 @@ def test_operators_between_numpy_and_lazuli():
     assert np.add(x, 1).tolist() == [2, 3] and np.sum(x) == 3 and np.max(x) == 2 and np.allclose(x, [1, 2])
 
 
+def test_functions_of_numpy_that_are_methods_give_lazulis():
+    x = mx.array([[1.0, 2.0, 4.0], [8.0, 3.0, 0.0]])
+    for function in (np.sum, np.mean, np.var, np.std, np.max, np.min, np.prod, np.any, np.all, np.argmax, np.argmin):
+        for arguments in ({}, {"axis": 0}, {"axis": 1, "keepdims": True}):
+            got, want = function(x, **arguments), function(np.array(x), **arguments)
+            assert isinstance(got, mx.array) and got.shape == want.shape
+            assert got.tolist() == pytest.approx(want.tolist()) if want.ndim < 2 else np.allclose(got, want)
+    assert np.std(x, ddof=1).item() == pytest.approx(np.std(np.array(x), ddof=1))
+    with pytest.raises(TypeError, match="'dtype'"):
+        np.mean(x, dtype=np.float64)
+
+
 def test_what_arrays_are_made_of():
     f = mx.array
     for value, dtype, shape in [

@@ -122,8 +122,11 @@ pub fn exception(e: Error) -> PyErr {
 /// The exception for arguments that a function does not have, which names what they are called here.
 pub fn unknown(function: &str, arguments: Option<&Bound<'_, PyDict>>) -> PyResult<()> {
     let Some(arguments) = arguments else { return Ok(()) };
-    // numpy's functions hand their arguments on to methods, this one among them: it asks for nothing.
-    if arguments.len() == 1 && arguments.get_item("out")?.is_some_and(|out| out.is_none()) {
+    // numpy's functions hand their arguments on to methods, these among them: they ask for nothing.
+    let is_nothing = |(name, value): (Bound<'_, PyAny>, Bound<'_, PyAny>)| {
+        value.is_none() && name.extract::<String>().is_ok_and(|name| matches!(&name[..], "dtype" | "out"))
+    };
+    if arguments.iter().all(is_nothing) {
         return Ok(());
     }
     let text =
