@@ -6,8 +6,9 @@ import copy
 import functools
 import importlib
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import threading
+from collections.abc import Callable, Sequence
+from contextlib import ContextDecorator
 from typing import Any, ParamSpec, TypeVar
 
 from lazuli import _lazuli
@@ -114,14 +115,43 @@ def vmap(fun: Callable[P, R], in_axes: Any = 0, out_axes: Any = 0) -> Callable[P
     return wrapper
 
 
-@contextmanager
-def compile_mode(mode: str) -> Iterator[None]:
+class _Scope(ContextDecorator):
+    """A mode of this thread. Scopes may end in any order, as those of generators and coroutines do."""
+
+    #: The live scopes of a thread: each with the mode to go back to.
+    _live = threading.local()
+
+    def __init__(self, mode: str) -> None:
+        # A mode that there is not is refused here, before the scope is entered.
+        _lazuli._replace_compile_scope(_lazuli._replace_compile_scope(mode))
+        self._mode = mode
+
+    def __enter__(self) -> None:
+        live = self._live.__dict__.setdefault("scopes", [])
+        live.append((self, _lazuli._replace_compile_scope(self._mode)))
+
+    def __exit__(self, *exception: object) -> None:
+        live = self._live.__dict__.get("scopes", [])
+        at = max((i for i, (scope, _) in enumerate(live) if scope is self), default=None)
+        if at is None:
+            raise RuntimeError(f"[compile_mode] the scope of {self._mode!r} was not entered on this thread, which leaves it")
+        _, before = live.pop(at)
+        if at == len(live):
+            _lazuli._replace_compile_scope(before)
+        else:  # the next one goes back to where this one would
+            live[at] = (live[at][0], before)
+
+
+def compile_mode(mode: str) -> _Scope:
     """Within this context, on this thread, compiled functions run in ``mode``.
 
     Args:
         mode: ``"enabled"``; ``"disabled"``, as plain functions; ``"no_simplify"`` or ``"no_fuse"``, without
             that stage; ``"verify"``, each call fused, unfused and as a plain function, which raises
             :class:`VerificationError` if the results differ.
+
+    Raises:
+        ValueError: if there is no such mode.
 
     Example:
         >>> import lazuli.core as mx
@@ -130,16 +160,12 @@ def compile_mode(mode: str) -> Iterator[None]:
         ...     f(mx.array(0.0))
         array(1, dtype=float32)
     """
-    before = _lazuli._replace_compile_scope(mode)
-    try:
-        yield
-    finally:
-        _lazuli._replace_compile_scope(before)
+    return _Scope(mode)
 
 
-def compile_disabled() -> Any:
+def compile_disabled() -> _Scope:
     """Within this context, on this thread, compiled functions run as plain ones."""
-    return compile_mode("disabled")
+    return _Scope("disabled")
 
 
 class _Doc:
