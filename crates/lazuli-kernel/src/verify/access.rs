@@ -47,11 +47,6 @@ impl<'a> Axes<'a> {
     pub fn is_empty(&self) -> bool {
         self.is_empty
     }
-    /// Whether they are known to be equal, as they are the very same.
-    #[inline]
-    fn are(&self, other: &Axes) -> bool {
-        std::ptr::eq(self.outer, other.outer) && self.inner == other.inner && self.rank == other.rank
-    }
     /// That of an axis below the rank.
     #[inline]
     fn extent(&self, axis: usize) -> usize {
@@ -113,21 +108,13 @@ impl<'a> Axes<'a> {
 
 /// How the bytes that are touched follow from the indices, up to where they begin.
 #[derive(Debug, Clone, Copy)]
-struct IndexMap<'a> {
-    axes: Axes<'a>,
+pub(super) struct IndexMap<'a> {
+    pub axes: Axes<'a>,
     /// In elements, one for each axis.
-    strides: &'a [isize],
-    itemsize: i64,
+    pub strides: &'a [isize],
+    pub itemsize: i64,
     /// Each point of a kernel touches the one element that its indices give. Not so computed positions and library calls.
-    pointwise: bool,
-    /// Bytes as a whole: the first and the one behind the last, counted from the byte where all indices are 0.
-    low: i64,
-    high: i64,
-    /// Whether two points never share an element, once that was asked for.
-    is_injective: Option<bool>,
-    /// Of accesses to slots that donations speak of, at whose points the same bytes are touched through all: the first, and where it begins.
-    class: u32,
-    class_base: i64,
+    pub pointwise: bool,
 }
 
 impl IndexMap<'_> {
@@ -170,19 +157,43 @@ fn steps_over(reach: &mut u64, extent: usize, stride: isize) -> bool {
 
 /// The bytes that one argument of a step touches, one element per point of the step's loop space.
 #[derive(Debug)]
-struct Access {
+struct Access<'a> {
     space: Space,
     /// Byte of the space where all indices are 0.
     base: i64,
     /// First byte touched and the one behind the last.
     span: (i64, i64),
-    /// The number of its index map.
-    map: u32,
+    map: IndexMap<'a>,
     /// Which binding of a launch it belongs to.
     binding: u32,
     /// The one before it in its chain.
     before: u32,
     writes: bool,
+}
+
+impl Access<'_> {
+    /// Whether every point of one binding of a step touches the same bytes through both, if their spaces are one.
+    #[inline]
+    fn is_at_same_points(&self, other: &Access) -> bool {
+        self.binding == other.binding && self.base == other.base && self.map.agrees(&other.map)
+    }
+
+    /// Whether a point may touch through one what another point touches through the other, were their spaces one: they are not a read and a write of each point's own element, and do
+    /// not lie apart, nor interleave as the parts of complex numbers do.
+    #[inline]
+    fn meets(&self, other: &Access) -> bool {
+        let in_place = || self.writes != other.writes && self.is_at_same_points(other);
+        self.span.1 > other.span.0 && other.span.1 > self.span.0 && !in_place() && !self.interleaves(other)
+    }
+
+    fn interleaves(&self, other: &Access) -> bool {
+        let step = gcd(self.map.step(), other.map.step());
+        if step == 0 {
+            return false;
+        }
+        let gap = (other.base - self.base).rem_euclid(step);
+        gap >= self.map.itemsize && gap + other.map.itemsize <= step
+    }
 }
 
 /// Where a slot lies: its space, its first byte there, and the one behind its last.
@@ -206,33 +217,50 @@ struct Chain {
     step: u32,
     /// The one that was added last.
     last: u32,
-    /// Their class if they are of one.
-    class: u32,
 }
 
 impl Chain {
-    const EMPTY: Chain = Chain { step: NONE, last: NONE, class: NONE };
+    const EMPTY: Chain = Chain { step: NONE, last: NONE };
 
     /// Adds an access of a step, which begins the chain anew if it is of another one. The one before it.
     #[inline]
-    fn add(&mut self, step: u32, number: u32, class: u32) -> u32 {
-        let before = if self.step == step { *self } else { Chain { step, last: NONE, class } };
-        *self = Chain { step, last: number, class: if before.class == class { class } else { NONE } };
-        before.last
+    fn add(&mut self, step: u32, number: u32) -> u32 {
+        let before = if self.step == step { self.last } else { NONE };
+        *self = Chain { step, last: number };
+        before
     }
 }
 
-#[derive(Debug, Clone, Copy)]
-struct Input {
-    is_donated: bool,
-    /// Of the last step that reads it.
-    reads: Chain,
+/// The slots that donations of a plan speak of.
+#[derive(Debug, Default)]
+pub(super) struct Donated {
+    inputs: Box<[bool]>,
+    outputs: Box<[bool]>,
 }
 
+impl Donated {
+    /// Of so many inputs and outputs; those that there are not are left out.
+    pub fn of(inputs: usize, outputs: usize, donations: &[(u32, u32)]) -> Self {
+        let mut of = Self { inputs: vec![false; inputs].into(), outputs: vec![false; outputs].into() };
+        for &(output, input) in donations {
+            if let (Some(to), Some(from)) = (of.outputs.get_mut(output as usize), of.inputs.get_mut(input as usize)) {
+                (*to, *from) = (true, true);
+            }
+        }
+        of
+    }
+    pub fn has_input(&self, n: usize) -> bool {
+        self.inputs[n]
+    }
+    pub fn has_output(&self, n: usize) -> bool {
+        self.outputs[n]
+    }
+}
+
+/// Of the accesses to an output.
 #[derive(Debug, Clone, Copy)]
 struct Output {
-    is_donated: bool,
-    /// Of the first step that writes it.
+    /// Those of the first step that writes it.
     writes: Chain,
     /// The last step that touches it, and its first access; none if there are more.
     alone: (u32, u32),
@@ -242,21 +270,17 @@ struct Output {
 /// donations speak of.
 #[derive(Debug)]
 pub(super) struct Accesses<'a> {
-    list: Vec<Access>,
-    maps: Vec<IndexMap<'a>>,
-    /// The number of the map of what is added.
-    map: usize,
-    /// Where those of the kernel's arguments begin.
-    first_map_of_kernel: usize,
+    list: Vec<Access<'a>>,
     /// Where those of the step begin.
     first: usize,
-    first_map: usize,
     /// Whether those of the step are kept behind it.
     is_kept: bool,
     /// The numbers of those of the step that may meet others: to the arena, and to outputs that are touched more than once. How many of them write.
     crowd: Vec<u32>,
     crowd_writes: usize,
-    inputs: Vec<Input>,
+    donated: &'a Donated,
+    /// Of each input, accesses of the last step that reads it.
+    reads: Vec<Chain>,
     outputs: Vec<Output>,
     step: u32,
     binding: u32,
@@ -268,28 +292,17 @@ pub(super) struct Accesses<'a> {
 }
 
 impl<'a> Accesses<'a> {
-    /// For so many inputs and outputs, of which these pairs may be donated.
-    pub fn new(inputs: usize, outputs: usize, donations: &[(u32, u32)]) -> Self {
-        let kept = if donations.is_empty() { 16 } else { inputs + outputs + 16 };
-        let mut inputs = vec![Input { is_donated: false, reads: Chain::EMPTY }; inputs];
-        let mut outputs = vec![Output { is_donated: false, writes: Chain::EMPTY, alone: (NONE, NONE) }; outputs];
-        for &(output, input) in donations {
-            if let (Some(to), Some(from)) = (outputs.get_mut(output as usize), inputs.get_mut(input as usize)) {
-                (to.is_donated, from.is_donated) = (true, true);
-            }
-        }
+    /// For a plan whose donations speak of these.
+    pub fn new(donated: &'a Donated) -> Self {
         Self {
-            list: Vec::with_capacity(2 * kept),
-            maps: Vec::with_capacity(kept),
-            map: 0,
-            first_map_of_kernel: 0,
+            list: Vec::with_capacity(32),
             first: 0,
-            first_map: 0,
             is_kept: false,
             crowd: Vec::with_capacity(16),
             crowd_writes: 0,
-            inputs,
-            outputs,
+            donated,
+            reads: vec![Chain::EMPTY; donated.inputs.len()],
+            outputs: vec![Output { writes: Chain::EMPTY, alone: (NONE, NONE) }; donated.outputs.len()],
             step: NONE,
             binding: 0,
             keeps_output: false,
@@ -302,9 +315,8 @@ impl<'a> Accesses<'a> {
     pub fn begin_step(&mut self, number: usize) {
         if !self.is_kept {
             self.list.truncate(self.first);
-            self.maps.truncate(self.first_map);
         }
-        (self.first, self.first_map, self.is_kept) = (self.list.len(), self.maps.len(), false);
+        (self.first, self.is_kept) = (self.list.len(), false);
         self.crowd.clear();
         (self.step, self.binding, self.crowd_writes, self.as_wholes) = (number as u32, 0, 0, false);
         (self.keeps_output, self.adds_output) = (false, false);
@@ -333,104 +345,56 @@ impl<'a> Accesses<'a> {
         self.is_kept
     }
 
-    pub fn donates_input(&self, n: usize) -> bool {
-        self.inputs[n].is_donated
-    }
-    pub fn donates_output(&self, n: usize) -> bool {
-        self.outputs[n].is_donated
-    }
-
     /// Goes on to the binding of this number.
     pub fn begin_binding(&mut self, number: usize) {
         self.binding = number as u32;
     }
 
-    /// Goes on to the arguments of a kernel.
-    pub fn begin_kernel(&mut self) {
-        self.first_map_of_kernel = self.maps.len();
-    }
-
-    /// Goes on to accesses of an index map that has points. `pointwise`: as the indices give, where not all are taken as wholes.
-    ///
-    /// # Errors
-    /// If it spans more than memory has.
-    pub fn begin_map(
+    /// Adds the access by a map that has points, from this element of a slot on, if it is well-formed.
+    #[inline]
+    pub fn add(
         &mut self,
-        axes: &Axes<'a>,
-        strides: &'a [isize],
-        itemsize: i64,
-        pointwise: bool,
+        map: &IndexMap<'a>,
+        &(space, start, end): &Place,
+        offset: usize,
+        writes: bool,
     ) -> Result<(), Fault> {
-        let Some((low, high)) = axes.span(strides, itemsize) else { return Err(Fault::Beyond) };
-        let (pointwise, is_injective) = (pointwise && !self.as_wholes, None);
-        self.map = self.maps.len();
-        let (axes, class, class_base) = (*axes, NONE, 0);
-        self.maps.push(IndexMap { axes, strides, itemsize, pointwise, low, high, is_injective, class, class_base });
-        Ok(())
-    }
-
-    /// The same for the points of a kernel, of whose arguments most have the map of another.
-    #[inline(never)]
-    pub fn begin_map_of_kernel(
-        &mut self,
-        axes: &Axes<'a>,
-        strides: &'a [isize],
-        itemsize: i64,
-        pointwise: bool,
-    ) -> Result<(), Fault> {
-        let is_pointwise = pointwise && !self.as_wholes;
-        let same = |map: &IndexMap| {
-            map.itemsize == itemsize
-                && map.pointwise == is_pointwise
-                && map.axes.are(axes)
-                && map.strides.iter().zip(strides).all(|(a, b)| a == b)
-        };
-        match self.maps[self.first_map_of_kernel..].iter().rposition(same) {
-            Some(n) => self.map = self.first_map_of_kernel + n,
-            None => self.begin_map(axes, strides, itemsize, pointwise)?,
-        }
-        Ok(())
-    }
-
-    /// Adds the access by the map that was gone on to, from this element of a slot on, if it is well-formed.
-    #[inline(never)]
-    pub fn add(&mut self, &(space, start, end): &Place, offset: usize, writes: bool) -> Result<(), Fault> {
-        let Some(map) = self.maps.get_mut(self.map) else { return Err(Fault::Beyond) };
+        let Some((low, high)) = map.axes.span(map.strides, map.itemsize) else { return Err(Fault::Beyond) };
         let base = i64::try_from(offset).ok().and_then(|n| n.checked_mul(map.itemsize)?.checked_add(start));
         let Some(base) = base else { return Err(Fault::Beyond) };
-        let (Some(low), Some(high)) = (base.checked_add(map.low), base.checked_add(map.high)) else {
+        let (Some(low), Some(high)) = (base.checked_add(low), base.checked_add(high)) else {
             return Err(Fault::Beyond);
         };
         if low < start || high > end {
             return Err(Fault::Beyond);
         }
-        if writes && !*map.is_injective.get_or_insert_with(|| map.axes.are_injective(map.strides)) {
+        if writes && !map.axes.are_injective(map.strides) {
             return Err(Fault::Twice);
         }
         let number = self.list.len() as u32;
         let mut before = NONE;
         match space {
             Space::Input(n) => {
-                if !self.inputs[n as usize].is_donated {
+                if !self.donated.has_input(n as usize) {
                     return Ok(());
                 }
-                let class = self.class(base);
-                before = self.inputs[n as usize].reads.add(self.step, number, class);
+                self.is_kept = true;
+                before = self.reads[n as usize].add(self.step, number);
             }
             Space::Output(n) => {
                 self.adds_output = true;
-                let Output { is_donated, writes: chain, alone } = self.outputs[n as usize];
-                if writes && is_donated && (chain.step == self.step || chain.step == NONE) {
-                    let class = self.class(base);
-                    before = self.outputs[n as usize].writes.add(self.step, number, class);
+                let output = &mut self.outputs[n as usize];
+                if writes && self.donated.has_output(n as usize) && [self.step, NONE].contains(&output.writes.step) {
+                    self.is_kept = true;
+                    before = output.writes.add(self.step, number);
                 }
-                if alone.0 != self.step {
-                    self.outputs[n as usize].alone = (self.step, number);
+                if output.alone.0 != self.step {
+                    output.alone = (self.step, number);
                 } else {
-                    if alone.1 != NONE {
-                        self.outputs[n as usize].alone.1 = NONE;
-                        self.crowd_writes += usize::from(self.list[alone.1 as usize].writes);
-                        self.crowd.push(alone.1);
+                    let first = std::mem::replace(&mut output.alone.1, NONE);
+                    if first != NONE {
+                        self.crowd_writes += usize::from(self.list[first as usize].writes);
+                        self.crowd.push(first);
                     }
                     self.crowd_writes += usize::from(writes);
                     self.crowd.push(number);
@@ -441,46 +405,9 @@ impl<'a> Accesses<'a> {
                 self.crowd.push(number);
             }
         }
-        let (map, binding) = (self.map as u32, self.binding);
-        self.list.push(Access { space, base, span: (low, high), map, binding, before, writes });
+        let map = IndexMap { pointwise: map.pointwise && !self.as_wholes, ..*map };
+        self.list.push(Access { space, base, span: (low, high), map, binding: self.binding, before, writes });
         Ok(())
-    }
-
-    /// The class of the access that is added, which is kept.
-    #[inline(always)]
-    fn class(&mut self, base: i64) -> u32 {
-        self.is_kept = true;
-        let (number, map) = (self.list.len() as u32, &mut self.maps[self.map]);
-        if !map.pointwise || map.class == NONE || map.class_base != base {
-            (map.class, map.class_base) = (number, base);
-        }
-        map.class
-    }
-
-    /// Whether every point of one binding of a step touches the same bytes through both, if their spaces are one.
-    #[inline]
-    fn is_same_map(&self, a: &Access, b: &Access) -> bool {
-        let map = |access: &Access| &self.maps[access.map as usize];
-        let agree = || if a.map == b.map { map(a).pointwise } else { map(a).agrees(map(b)) };
-        a.binding == b.binding && a.base == b.base && agree()
-    }
-
-    /// Whether a point may touch through one what another point touches through the other, were their spaces one: they are not a read and a write of each point's own element, and do
-    /// not lie apart, nor interleave as the parts of complex numbers do.
-    #[inline]
-    fn meet(&self, a: &Access, b: &Access) -> bool {
-        let in_place = || a.writes != b.writes && self.is_same_map(a, b);
-        a.span.1 > b.span.0 && b.span.1 > a.span.0 && !in_place() && !self.interleave(a, b)
-    }
-
-    fn interleave(&self, a: &Access, b: &Access) -> bool {
-        let [of_a, of_b] = [a, b].map(|access| &self.maps[access.map as usize]);
-        let step = gcd(of_a.step(), of_b.step());
-        if step == 0 {
-            return false;
-        }
-        let gap = (b.base - a.base).rem_euclid(step);
-        gap >= of_a.itemsize && gap + of_b.itemsize <= step
     }
 
     /// Whether a write of the step meets any other access, but a read of each point's own element within a binding.
@@ -497,7 +424,7 @@ impl<'a> Accesses<'a> {
                 }
                 for &number in &self.crowd {
                     let a = at(number);
-                    if a.space == to.space && number != write && self.meet(a, to) {
+                    if a.space == to.space && number != write && a.meets(to) {
                         return true;
                     }
                 }
@@ -519,20 +446,13 @@ impl<'a> Accesses<'a> {
             let first = writes.partition_point(|&w| at(w).space < a.space);
             let last = first + writes[first..].partition_point(|&w| at(w).space == a.space && at(w).span.0 < high);
             let first = first + ends[first..last].partition_point(|&end| end <= low);
-            writes[first..last].iter().any(|&write| number != write && self.meet(a, at(write)))
+            writes[first..last].iter().any(|&write| number != write && a.meets(at(write)))
         })
     }
 
     /// Why an output cannot take over an input, both of which there are.
-    #[inline]
     pub fn hindrance(&self, output: usize, input: usize) -> Option<&'static str> {
-        let (writes, reads) = (self.outputs[output].writes, self.inputs[input].reads);
-        if writes.class == reads.class && reads.class != NONE {
-            return None;
-        }
-        self.hindrance_of(writes, reads)
-    }
-    fn hindrance_of(&self, writes: Chain, reads: Chain) -> Option<&'static str> {
+        let (writes, reads) = (self.outputs[output].writes, self.reads[input]);
         if writes.step == NONE || reads.step == NONE || reads.step < writes.step {
             return None;
         }
@@ -543,7 +463,7 @@ impl<'a> Accesses<'a> {
         while let Some(to) = self.list.get(write as usize) {
             let mut read = reads.last;
             while let Some(from) = self.list.get(read as usize) {
-                if self.meet(from, to) {
+                if from.meets(to) {
                     return Some("a step reads the input at other points than it writes");
                 }
                 read = from.before;

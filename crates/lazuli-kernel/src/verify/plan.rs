@@ -2,7 +2,7 @@
 
 mod epilogue;
 
-use super::access::{Accesses, Axes, Fault, Place, Space, is_far};
+use super::access::{Accesses, Axes, Donated, Fault, IndexMap, Place, Space, is_far};
 use super::kept::{Beside, Was, keeps_whole};
 use super::uses::{At, Use, Uses};
 use crate::backend::Buffer;
@@ -18,41 +18,52 @@ use std::sync::Arc;
 impl Plan {
     /// Checks the kernels of the plan, and proves that its steps stay within their slots and do not get in their own way.
     pub fn verify(&self) -> Result<()> {
-        self.prove(None, &uses_of)
+        self.prove(None, &uses_of).map(drop)
     }
 
-    /// Proves it, all but what a plan that was verified has in common with it.
-    pub(super) fn prove(&self, like: Option<&Plan>, uses: &UsesOf) -> Result<()> {
-        let mut accesses = Accesses::new(self.inputs.len(), self.outputs.len(), &self.donations);
-        let like = like.filter(|like| self.donates_as(like, &accesses));
+    /// Proves it, all but what a plan that was verified has in common with it. The slots that its donations speak of.
+    pub(super) fn prove(&self, like: Option<&Verified>, uses: &UsesOf) -> Result<Arc<Donated>> {
+        if let Some(like) = like.filter(|like| self.donates_as(like))
+            && self.prove_steps(Some(&like.plan), &mut Accesses::new(&like.donated), uses)?
+        {
+            return Ok(like.donated.clone());
+        }
+        let donated = Arc::new(Donated::of(self.inputs.len(), self.outputs.len(), &self.donations));
+        let mut accesses = Accesses::new(&donated);
+        self.prove_steps(None, &mut accesses, uses)?;
+        self.verify_donations(&accesses)?;
+        Ok(donated)
+    }
+
+    /// Proves what steps touch, all but what another plan touches too. False if that is not enough, as what may be donated depends on all of it.
+    fn prove_steps<'a>(&'a self, like: Option<&'a Plan>, accesses: &mut Accesses<'a>, uses: &UsesOf) -> Result<bool> {
         for (i, step) in self.steps.iter().enumerate() {
             let was = like.and_then(|like| Some((like, like.steps.get(i)?)));
             accesses.begin_step(i);
-            let mut proof = self.step_accesses(step, was, uses, &mut accesses);
+            let mut proof = self.step_accesses(step, was, uses, accesses);
             if accesses.mixes() {
                 accesses.begin_step_again();
-                proof = self.step_accesses(step, None, uses, &mut accesses);
+                proof = self.step_accesses(step, None, uses, accesses);
             }
-            if let Err(e) = proof.and_then(|()| check_conflicts(&accesses)) {
+            if let Err(e) = proof.and_then(|()| check_conflicts(accesses)) {
                 return Err(Error::internal("verify", format!("step {i} of a plan: {}\n{step}", e.message())));
             }
-            // What may be donated depends on all that touches it.
             if like.is_some() && accesses.has_donated() {
-                return self.prove(None, uses);
+                return Ok(false);
             }
         }
-        if like.is_none() { self.verify_donations(&accesses) } else { Ok(()) }
+        Ok(true)
     }
 
     /// Whether it may donate just what another plan may, of the same sizes.
-    fn donates_as(&self, like: &Plan, accesses: &Accesses) -> bool {
+    fn donates_as(&self, Verified { plan: like, donated }: &Verified) -> bool {
         let changes = |sizes: [&[usize]; 2], is_donated: &dyn Fn(usize) -> bool| {
             let [now, was] = sizes;
             now.len() != was.len() || (0..now.len()).any(|n| now[n] != was[n] && is_donated(n))
         };
         (Arc::ptr_eq(&self.donations, &like.donations) || self.donations == like.donations)
-            && !changes([&self.inputs, &like.inputs], &|n| accesses.donates_input(n))
-            && !changes([&self.outputs, &like.outputs], &|n| accesses.donates_output(n))
+            && !changes([&self.inputs, &like.inputs], &|n| donated.has_input(n))
+            && !changes([&self.outputs, &like.outputs], &|n| donated.has_output(n))
     }
 
     /// Checks buffers for a run: one for each input, each of the size that the plan was proved with.
@@ -160,7 +171,7 @@ impl Plan {
                 self.row(*to, 0, DType::U8, *nbytes, true, out)?;
             }
             Step::Branch(branch) => {
-                branch.plans.iter().try_for_each(|plan| plan.prove(None, uses))?;
+                branch.plans.iter().try_for_each(|plan| plan.prove(None, uses).map(drop))?;
                 self.branch_accesses(branch, out)?;
             }
             Step::Host { args, .. } => {
@@ -205,9 +216,6 @@ impl Plan {
         let vector = kernel.vector_axis as usize;
         let is_vector = extents.get(vector).is_some_and(|&n| n > 1);
         let beside = Beside::new(self, kernel, binding, was);
-        out.begin_kernel();
-        // Most arguments have the index map of the one before.
-        let mut last: Option<(At, u8, &[isize])> = None;
         for Use { operand: i, itemsize, inner, at, writes } in uses.iter() {
             let arg = &args[i as usize];
             if hands_on && arg.slot == Slot::Result {
@@ -220,7 +228,6 @@ impl Plan {
                 continue;
             }
             if at == At::Computed {
-                last = None;
                 self.computed(arg, kernel.operands[i as usize].dtype, writes, out)?;
                 continue;
             }
@@ -235,26 +242,17 @@ impl Plan {
                 return wrong(format!("argument {i} is not {inner} along the vector axis"));
             }
             let axes = if at == At::All { &all } else { &kept };
+            let (strides, others) = strides.split_at(axes.rank());
+            let moves = |(&n, &s): (&usize, &isize)| n > 1 && s != 0;
+            if extents[axes.rank()..].iter().zip(others).any(moves) {
+                return wrong(format!("argument {i} moves along a reduced axis"));
+            }
             let place = self.place(arg.slot, writes)?;
-            let is_last = last.is_some_and(|(a, n, of_last)| {
-                (a, n) == (at, itemsize) && of_last.iter().zip(strides).all(|(a, b)| a == b)
-            });
-            let mut added = Ok(());
-            if !is_last {
-                last = Some((at, itemsize, strides));
-                let moves = |(&n, &s): (&usize, &isize)| n > 1 && s != 0;
-                if axes.rank() < rank && extents.iter().zip(strides).skip(axes.rank()).any(moves) {
-                    return wrong(format!("argument {i} moves along a reduced axis"));
-                }
-                if !axes.is_empty() {
-                    let strides = &strides[..axes.rank()];
-                    added = out.begin_map_of_kernel(axes, strides, i64::from(itemsize), at != At::Later);
-                }
+            if axes.is_empty() {
+                continue;
             }
-            if added.is_ok() && !axes.is_empty() {
-                added = out.add(&place, arg.offset, writes);
-            }
-            if let Err(fault) = added {
+            let map = IndexMap { axes: *axes, strides, itemsize: i64::from(itemsize), pointwise: at != At::Later };
+            if let Err(fault) = out.add(&map, &place, arg.offset, writes) {
                 return Err(describe(fault, arg, kernel.operands[i as usize].dtype, axes, place));
             }
         }
@@ -398,7 +396,10 @@ impl Plan {
 
 /// A plan that was verified, and stays as it is.
 #[derive(Debug)]
-pub struct Verified(Plan);
+pub struct Verified {
+    plan: Plan,
+    donated: Arc<Donated>,
+}
 
 impl Verified {
     /// Verifies a plan for a backend that knows some kernels already: `uses` gives those of a kernel that is well-formed, by [`Kernel::verify`], or an error. What it has in common
@@ -407,15 +408,15 @@ impl Verified {
     /// # Errors
     /// Of kind [`Internal`](crate::ErrorKind::Internal): a broken invariant, with the step at fault.
     pub fn new(plan: Plan, like: Option<&Verified>, uses: &UsesOf) -> Result<Verified> {
-        plan.prove(like.map(|like| &like.0), uses)?;
-        Ok(Verified(plan))
+        let donated = plan.prove(like, uses)?;
+        Ok(Verified { plan, donated })
     }
 }
 
 impl Deref for Verified {
     type Target = Plan;
     fn deref(&self) -> &Plan {
-        &self.0
+        &self.plan
     }
 }
 
@@ -456,8 +457,8 @@ fn add_whole<'a>(
     if axes.is_empty() {
         return Ok(());
     }
-    out.begin_map(axes, strides, dtype.itemsize() as i64, false)?;
-    out.add(&place, offset, writes)
+    let map = IndexMap { axes: *axes, strides, itemsize: dtype.itemsize() as i64, pointwise: false };
+    out.add(&map, &place, offset, writes)
 }
 
 /// What is wrong with the access through an argument that lies there.

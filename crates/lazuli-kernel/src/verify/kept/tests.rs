@@ -1,6 +1,6 @@
 //! Plans beside others that were verified, and verdicts that must not depend on that.
 
-use super::super::plan::uses_of;
+use super::super::plan::{Verified, uses_of};
 use crate::error::Result;
 use crate::ir::Kernel;
 use crate::plan::{Arg, Binding, LibraryCall, Plan, Slot, Step};
@@ -21,8 +21,9 @@ fn beside(plan: &Plan, like: &Plan) -> (String, bool) {
         asked.set(asked.get() + 1);
         uses_of(kernel)
     };
-    let (alone, got) = (verdict(plan.verify()), verdict(plan.prove(Some(like), &uses)));
-    assert_eq!(got, alone, "{plan}beside\n{like}");
+    let like = Verified::new(like.clone(), None, &uses_of).unwrap();
+    let (alone, got) = (verdict(plan.verify()), verdict(plan.prove(Some(&like), &uses).map(drop)));
+    assert_eq!(got, alone, "{plan}beside\n{}", *like);
     let has_kernel = |step: &&Step| matches!(step, Step::Launch { .. } | Step::Product { .. });
     (got, asked.get() <= plan.steps.iter().filter(has_kernel).count())
 }
