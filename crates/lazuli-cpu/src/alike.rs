@@ -1,12 +1,32 @@
-//! Which steps of two plans are made ready in the same way.
+//! Which steps, of one plan or of two, are made ready in the same way.
 //!
 //! What is ready of a step follows from its kernels, which are shared, and from its numbers: extents, strides, parameters. Where its arrays lie it looks up in the plan when it runs.
 
 use crate::known::Known;
-use lazuli_kernel::{Arg, Binding, LibraryCall, Pass, Slot, Step};
+use lazuli_kernel::{Arg, Binding, LibraryCall, Pass, Shape, Slot, Step, small};
 use std::sync::Arc;
 
-/// Whether what is ready of a step of another plan is what would be made of this one.
+/// What steps have in common that are made ready in the same way, if they may be.
+pub type Key = (usize, Shape);
+
+pub fn key(step: &Step) -> Option<Key> {
+    let (kernel, numbers) = match step {
+        Step::Launch { kernel, bindings } => (Some(kernel), bindings.first()?.extents.clone()),
+        Step::Product { call, kernel, .. } => (Some(kernel), sizes(call)),
+        Step::Call(call) => (None, sizes(call)),
+        Step::Scatter(_) | Step::Copy { .. } | Step::Host { .. } | Step::Branch(_) => return None,
+    };
+    Some((kernel.map_or(0, |kernel| Arc::as_ptr(kernel) as usize), numbers))
+}
+
+fn sizes(call: &LibraryCall) -> Shape {
+    match call {
+        LibraryCall::Matmul { m, n, k, .. } => small([*m, *n, *k]),
+        LibraryCall::Sort { n, .. } => small([*n]),
+    }
+}
+
+/// Whether what is ready of a step of another plan, or of another step, is what would be made of this one.
 pub fn is_ready(step: &Step, was: &Step) -> bool {
     match (step, was) {
         (Step::Launch { kernel, bindings }, Step::Launch { kernel: of, bindings: was }) => {

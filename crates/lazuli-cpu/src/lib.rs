@@ -23,6 +23,7 @@ mod library;
 mod memory;
 mod nest;
 mod pool;
+mod steps;
 mod stream;
 mod tile;
 

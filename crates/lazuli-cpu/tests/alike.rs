@@ -2,7 +2,7 @@
 
 use lazuli_cpu::{Cpu, Isa};
 use lazuli_kernel::testing::{Case, DTYPES, NestKind, Rng, random_call, random_case, random_scatter};
-use lazuli_kernel::{Backend, Executable, LibraryCall, Mode, Plan, Result, Slot, Step, Stream};
+use lazuli_kernel::{Arg, Backend, Executable, LibraryCall, Mode, Plan, Result, Scatter, Slot, Step, Stream};
 use std::sync::Arc;
 
 fn run(cpu: &Cpu, executable: &Arc<dyn Executable>, inputs: &[Vec<u8>]) -> Vec<Vec<u8>> {
@@ -15,6 +15,16 @@ fn run(cpu: &Cpu, executable: &Arc<dyn Executable>, inputs: &[Vec<u8>]) -> Vec<V
         cpu.download(buffer, 0, &mut bytes).map(|()| bytes)
     };
     run.outputs.iter().zip(&executable.plan().outputs).map(download).collect::<Result<_>>().unwrap()
+}
+
+/// Any step that computes.
+fn case(seed: u64) -> Case {
+    let kind = NestKind::ALL[seed as usize % NestKind::ALL.len()];
+    match seed % 6 {
+        0 => random_call(seed),
+        1 => random_scatter(seed),
+        _ => random_case(seed, kind, &DTYPES).side_by_side(2),
+    }
 }
 
 /// Makes one step smaller, runs it with other numbers, or moves the arena.
@@ -59,12 +69,7 @@ fn what_is_shared_runs_as_what_is_made() {
     let mut rng = Rng(5);
     let mut compared = 0;
     for seed in 0..600 {
-        let kind = NestKind::ALL[seed as usize % NestKind::ALL.len()];
-        let Case { plan, inputs } = match seed % 6 {
-            0 => random_call(seed),
-            1 => random_scatter(seed),
-            _ => random_case(seed, kind, &DTYPES).side_by_side(2),
-        };
+        let Case { plan, inputs } = case(seed);
         let first = cpu.prepare(plan.clone()).unwrap();
         // The first again, and then each beside the one before: what is shared is handed on.
         let (mut plan, mut like) = (plan, first.clone());
@@ -91,6 +96,62 @@ fn what_is_shared_runs_as_what_is_made() {
         }
     }
     assert!(compared > 1500, "{compared} compared");
+}
+
+/// A plan that does everything twice, the second time for outputs of its own.
+fn twice(plan: &Plan) -> Plan {
+    let own = plan.outputs.len() as u32;
+    let mut other = plan.clone();
+    let turn = |slot: &mut Slot| {
+        if let Slot::Output(n) = slot {
+            *n += own;
+        }
+    };
+    let turn_args = |args: &mut [Arg]| args.iter_mut().for_each(|arg| turn(&mut arg.slot));
+    let turn_call = |call: &mut LibraryCall| match call {
+        LibraryCall::Matmul { a, b, c, .. } => [a, b, c].into_iter().for_each(|arg| turn(&mut arg.slot)),
+        LibraryCall::Sort { input, output, .. } => [input, output].into_iter().for_each(|arg| turn(&mut arg.slot)),
+    };
+    for step in &mut other.steps {
+        match step {
+            Step::Launch { bindings, .. } => {
+                Arc::make_mut(bindings).iter_mut().for_each(|binding| turn_args(&mut binding.args));
+            }
+            Step::Call(call) => turn_call(call),
+            Step::Product { call, binding, .. } => {
+                turn_call(call);
+                turn_args(&mut Arc::make_mut(binding).args);
+            }
+            Step::Scatter(scatter) => {
+                let Scatter { target, updates, epilogue } = &mut **scatter;
+                [target, updates, epilogue].into_iter().for_each(|pass| turn_args(&mut pass.binding.args));
+            }
+            Step::Copy { from, to, .. } => [from, to].into_iter().for_each(turn),
+            Step::Host { .. } | Step::Branch(_) => unreachable!("no case has one"),
+        }
+    }
+    Plan {
+        outputs: plan.outputs.repeat(2),
+        steps: [plan.steps.clone(), other.steps].concat(),
+        donations: [].into(),
+        ..plan.clone()
+    }
+}
+
+#[test]
+fn what_is_done_again_runs_as_what_is_made() {
+    let Ok(cpu) = Cpu::with_isa_and_threads(Isa::Avx2, 2) else { return };
+    for seed in 0..600 {
+        let Case { plan, inputs } = case(seed);
+        let (once, doubled) = (cpu.prepare(plan.clone()).unwrap(), twice(&plan));
+        let first = cpu.prepare(doubled.clone()).unwrap();
+        let second = cpu.prepare_like(doubled, &first).unwrap();
+        let (outputs, code) = (run(&cpu, &once, &inputs), once.disassemble());
+        for executable in [first, second] {
+            assert_eq!(executable.disassemble(), [&code[..], &code].concat(), "seed {seed}: {plan}");
+            assert!(run(&cpu, &executable, &inputs) == [&outputs[..], &outputs].concat(), "seed {seed}: {plan}");
+        }
+    }
 }
 
 /// What another backend made is of no use.

@@ -1,0 +1,362 @@
+//! The steps of a plan made ready, and how they run.
+
+use crate::alike;
+use crate::kernels::{Function, Kernels};
+use crate::known::Known;
+use crate::library::Call;
+use crate::memory::ALIGN;
+use crate::nest::{Context, Launches, Onwards, cost_per_point};
+use crate::pool::Pool;
+use crate::stream;
+use crate::tile::Words;
+use lazuli_kernel::hash::Map;
+use lazuli_kernel::{Binding, Error, HostArg, HostArray, LibraryCall, Pass, Plan, Result, Slot, Step, host};
+use smallvec::SmallVec;
+use std::ops::Range;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// The steps of a plan made ready. What they run on they look up in the plan.
+pub struct Steps {
+    /// Numbers of the launches, see [`tile`](crate::tile).
+    words: Box<[isize]>,
+    steps: Vec<ReadyStep>,
+    /// Where in the memory of a run the steps work: behind what lies between steps, and so many bytes.
+    pub workspace: Range<usize>,
+    pub cost: Duration,
+}
+
+enum ReadyStep {
+    Launch(Launches),
+    Call(Call),
+    Scatter(Box<Onwards>),
+    /// The plans that a choice is between.
+    Branch(Box<[Steps; 2]>),
+    /// All is in the plan.
+    Plain,
+    /// One of these, which is none of others.
+    Shared(Arc<Steps>, usize),
+    /// That of an earlier step of the plan, which is of its own.
+    Again(usize),
+}
+
+/// Where the slots of a run lie.
+pub struct Places {
+    pub inputs: SmallVec<[usize; 8]>,
+    pub outputs: SmallVec<[usize; 4]>,
+    /// Of the memory of the run.
+    pub memory: usize,
+}
+
+impl ReadyStep {
+    /// `known`: what is known of the kernels that are left.
+    fn new(
+        kernels: &Kernels,
+        step: &Step,
+        known: &mut std::slice::Iter<Arc<Known>>,
+        threads: usize,
+        words: &mut Words,
+    ) -> Result<Self> {
+        let mut next = || known.next().cloned().ok_or_else(|| Error::internal("prepare", "a kernel is not known"));
+        Ok(match step {
+            Step::Launch { bindings, .. } => {
+                ReadyStep::Launch(Launches::new(kernels, next()?, bindings, threads, words)?)
+            }
+            Step::Call(call) => ReadyStep::Call(Call::new(kernels, call, threads, words)?),
+            Step::Product { call, binding, .. } => {
+                ReadyStep::Call(Call::with_epilogue(kernels, call, next()?, binding, threads, words)?)
+            }
+            Step::Scatter(scatter) => {
+                let known = [next()?, next()?, next()?];
+                ReadyStep::Scatter(Box::new(Onwards::new(kernels, scatter, known, threads, words)?))
+            }
+            Step::Branch(branch) => {
+                let [a, b] = branch.plans.each_ref().map(|plan| Steps::new(kernels, plan, None, known, threads));
+                ReadyStep::Branch(Box::new([a?, b?]))
+            }
+            Step::Copy { .. } | Step::Host { .. } => ReadyStep::Plain,
+        })
+    }
+
+    /// The earlier step that it is.
+    fn again(&self) -> Option<usize> {
+        match self {
+            ReadyStep::Again(n) => Some(*n),
+            _ => None,
+        }
+    }
+
+    /// This one, of that number, for a later step of its plan.
+    fn once_more(&self, number: usize) -> ReadyStep {
+        match self {
+            ReadyStep::Shared(of, n) => ReadyStep::Shared(of.clone(), *n),
+            _ => ReadyStep::Again(number),
+        }
+    }
+
+    /// Bytes that it works in on so many threads; none where that is said elsewhere in the plan.
+    fn need(&self, threads: usize) -> usize {
+        match self {
+            ReadyStep::Launch(launches) => launches.need(threads),
+            ReadyStep::Call(call) => call.need().on(threads),
+            ReadyStep::Scatter(scatter) => scatter.need().on(threads),
+            ReadyStep::Branch(plans) => memory(plans),
+            ReadyStep::Plain | ReadyStep::Again(_) => 0,
+            ReadyStep::Shared(steps, n) => steps.steps[*n].need(threads),
+        }
+    }
+}
+
+impl Steps {
+    /// Makes the steps of a verified plan ready, each once that is alike in it or in another plan. `known`: what is known of the kernels that are left.
+    pub fn new(
+        kernels: &Kernels,
+        plan: &Plan,
+        like: Option<(&Plan, &Arc<Steps>)>,
+        known: &mut std::slice::Iter<Arc<Known>>,
+        threads: usize,
+    ) -> Result<Self> {
+        let most = || plan.steps.iter().map(most_words).sum();
+        let mut words = Words::with_capacity(like.map_or_else(most, |(_, steps)| steps.words.len()));
+        let mut steps: Vec<ReadyStep> = Vec::with_capacity(plan.steps.len());
+        let (mut need, mut picoseconds) = (0, 0usize);
+        let mut firsts = Map::default();
+        for (i, step) in plan.steps.iter().enumerate() {
+            let in_like = || like.filter(|(plan, _)| plan.steps.get(i).is_some_and(|was| alike::is_ready(step, was)));
+            let earlier = match like {
+                Some((_, of)) => of.steps.get(i).and_then(ReadyStep::again),
+                None => alike::key(step).and_then(|key| Some(*firsts.entry(key).or_insert(i)).filter(|&n| n < i)),
+            };
+            let again = || earlier.filter(|&n| alike::is_ready(step, &plan.steps[n])).map(|n| steps[n].once_more(n));
+            let ready = match in_like().map(|(_, of)| of.share(i)).or_else(again) {
+                Some(ready) => {
+                    alike::skip(step, known);
+                    ready
+                }
+                None => ReadyStep::new(kernels, step, known, threads, &mut words)?,
+            };
+            need = need.max(ready.need(threads));
+            picoseconds = picoseconds.saturating_add(cost(step));
+            steps.push(ready);
+        }
+        let start = plan.arena.next_multiple_of(ALIGN);
+        let (workspace, cost) = (start..start.saturating_add(need), Duration::from_nanos(picoseconds as u64 / 1000));
+        Ok(Self { words: words.into_boxed_slice(), steps, workspace, cost })
+    }
+
+    /// A step, for another plan.
+    fn share(self: &Arc<Self>, n: usize) -> ReadyStep {
+        match &self.steps[n] {
+            ReadyStep::Shared(steps, n) => ReadyStep::Shared(steps.clone(), *n),
+            ReadyStep::Again(n) => ReadyStep::Shared(self.clone(), *n),
+            _ => ReadyStep::Shared(self.clone(), n),
+        }
+    }
+
+    /// Each step, and the words that it was made with.
+    fn all(&self) -> impl Iterator<Item = (&ReadyStep, &[isize])> {
+        self.steps.iter().map(|step| match step {
+            ReadyStep::Shared(of, n) => (&of.steps[*n], &of.words[..]),
+            ReadyStep::Again(n) => (&self.steps[*n], &self.words[..]),
+            own => (own, &self.words[..]),
+        })
+    }
+
+    /// An error is that of a call of the host; nothing else can fail.
+    pub fn run(&self, plan: &Plan, places: &Places, pool: &Pool) -> Result<()> {
+        let address = |slot: Slot| match slot {
+            Slot::Input(n) => places.inputs[n as usize],
+            Slot::Output(n) => places.outputs[n as usize],
+            Slot::Temp { offset, .. } => places.memory + offset,
+            Slot::Result => unreachable!("its step has memory for it"),
+        };
+        let Range { start, end } = self.workspace;
+        // SAFETY: memory of this run that is nobody else's.
+        let mut cx = unsafe { Context::new(pool, places.memory + start, end - start) };
+        let stop = stream::stop_flag();
+        for ((ready, words), step) in self.all().zip(&plan.steps) {
+            stream::stop_here(&stop);
+            // SAFETY: `prepare` verified the plan: every access of every step is within its slot, no point of a step gets in the way of another,
+            // and donated inputs are not read after they are overwritten. `enqueue` checked that the inputs are as large as the plan
+            // says, and allocated the outputs and the run's own memory, which nobody else knows yet (a donated buffer was given up
+            // by its only user). Steps run one after another, and whoever called `enqueue` holds the buffers until they are done.
+            unsafe {
+                match (ready, step) {
+                    (ReadyStep::Launch(launches), Step::Launch { bindings, .. }) => {
+                        launches.run(bindings, words, &address, &mut cx.step())
+                    }
+                    (ReadyStep::Call(ready), Step::Call(call)) => {
+                        ready.run(call, None, words, &address, &mut cx.step())
+                    }
+                    (ReadyStep::Call(ready), Step::Product { call, binding, .. }) => {
+                        ready.run(call, Some(binding), words, &address, &mut cx.step())
+                    }
+                    (ReadyStep::Scatter(ready), Step::Scatter(scatter)) => {
+                        ready.run(scatter, words, &address, &mut cx.step())
+                    }
+                    (ReadyStep::Plain, Step::Copy { from, to, nbytes }) => {
+                        let (from, to) = (address(*from) as *const u8, address(*to) as *mut u8);
+                        std::ptr::copy(from, to, *nbytes);
+                    }
+                    (ReadyStep::Branch(plans), Step::Branch(branch)) => {
+                        let predicate = (address(branch.predicate.slot) + branch.predicate.offset) as *const u8;
+                        let chosen = usize::from(*predicate == 0);
+                        let mut cx = cx.step();
+                        let mut memory = cx.room().take_bytes(memory(plans));
+                        let places = Places {
+                            inputs: branch.inputs.iter().map(|&slot| address(slot)).collect(),
+                            outputs: branch.outputs.iter().map(|&slot| address(slot)).collect(),
+                            memory: memory.address(),
+                        };
+                        plans[chosen].run(&branch.plans[chosen], &places, pool)?;
+                    }
+                    (ReadyStep::Plain, Step::Host { call, args }) => {
+                        let array = |a: &'_ HostArg| {
+                            let range = a.bytes();
+                            if range.is_empty() {
+                                return &[][..];
+                            }
+                            std::slice::from_raw_parts((address(a.slot) + range.start) as *const u8, range.len())
+                        };
+                        let arrays =
+                            args.iter().map(|a| HostArray { dtype: a.dtype, shape: &a.shape, bytes: array(a) });
+                        host::perform(&**call, &arrays.collect::<SmallVec<[HostArray<'_>; 4]>>())?;
+                    }
+                    _ => unreachable!("steps are made ready in their order"),
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Steps {
+    /// The code of the functions of each step.
+    pub fn disassemble(&self) -> Vec<Vec<String>> {
+        let code = |(step, _): (&ReadyStep, &[isize])| {
+            let functions = match step {
+                ReadyStep::Launch(launch) => launch.functions(),
+                ReadyStep::Call(call) => call.functions(),
+                ReadyStep::Scatter(scatter) => scatter.functions(),
+                ReadyStep::Plain | ReadyStep::Shared(..) | ReadyStep::Again(_) => vec![],
+                ReadyStep::Branch(plans) => return plans.iter().flat_map(|p| p.disassemble().concat()).collect(),
+            };
+            let section = |f: &Arc<Function>| {
+                let (kernel, code) = (f.kernel.to_string(), f.disassemble());
+                format!("## Kernel\n{}\n\n## Machine code\n{code}", kernel.trim_end())
+            };
+            functions.iter().map(section).collect()
+        };
+        self.all().map(code).collect()
+    }
+}
+
+/// Bytes that either plan of a choice needs besides inputs and outputs.
+fn memory(plans: &[Steps; 2]) -> usize {
+    let most = plans.iter().map(|p| p.workspace.end).max().unwrap_or(0);
+    most.checked_next_multiple_of(ALIGN).unwrap_or(usize::MAX)
+}
+
+fn product(factors: &[usize]) -> usize {
+    factors.iter().fold(1usize, |n, &f| n.saturating_mul(f))
+}
+
+fn cost_of_call(call: &LibraryCall) -> usize {
+    match call {
+        LibraryCall::Matmul { batch, m, n, k, .. } => product(&[30, product(batch), *m, *n, *k]),
+        LibraryCall::Sort { rows, n, .. } => product(&[5000, product(rows), *n]),
+    }
+}
+
+/// About how many words a step takes, at most.
+fn most_words(step: &Step) -> usize {
+    // A block has four words for each operand, and a few besides; arrays of a nest's own are few.
+    let of = |b: &Binding| (b.args.len() + 3) * (b.extents.len() + 4) + b.params.len();
+    match step {
+        Step::Launch { bindings, .. } => bindings.iter().map(of).sum(),
+        Step::Product { binding, .. } => of(binding),
+        Step::Scatter(scatter) => scatter.passes().iter().map(|pass| 2 * of(&pass.binding)).sum(),
+        Step::Call(_) | Step::Copy { .. } | Step::Host { .. } | Step::Branch(_) => 0,
+    }
+}
+
+/// Rough cost of a step on one thread, in picoseconds.
+fn cost(step: &Step) -> usize {
+    match step {
+        Step::Launch { kernel, bindings } => {
+            let points = bindings.iter().fold(0usize, |n, b| n.saturating_add(product(&b.extents)));
+            product(&[points, cost_per_point(kernel)])
+        }
+        Step::Call(call) => cost_of_call(call),
+        Step::Product { call, kernel, binding } => {
+            cost_of_call(call).saturating_add(product(&[product(&binding.extents), cost_per_point(kernel)]))
+        }
+        Step::Scatter(scatter) => {
+            let of_pass = |pass: &Pass| product(&[product(&pass.binding.extents), cost_per_point(&pass.kernel)]);
+            scatter.passes().into_iter().fold(0, |sum, pass| sum.saturating_add(of_pass(pass)))
+        }
+        Step::Copy { nbytes, .. } => product(&[100, *nbytes]),
+        Step::Branch(branch) => {
+            let whole = |plan: &Plan| plan.steps.iter().fold(0usize, |sum, step| sum.saturating_add(cost(step)));
+            branch.plans.iter().map(whole).max().unwrap_or(0)
+        }
+        Step::Host { args, .. } => 1_000_000 + args.iter().map(|a| product(&[100, a.bytes().len()])).sum::<usize>(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::isa::Isa;
+    use lazuli_kernel::testing::{DTYPES, NestKind, random_case};
+    use std::sync::LazyLock;
+
+    static KERNELS: LazyLock<Kernels> = LazyLock::new(|| Kernels::new(Isa::detect()));
+
+    fn ready(plan: &Plan, like: Option<(&Plan, &Arc<Steps>)>) -> Arc<Steps> {
+        let known = plan.steps.iter().map(|step| match step {
+            Step::Launch { kernel, .. } => KERNELS.known(kernel),
+            _ => unreachable!("the cases are launches"),
+        });
+        let known = known.collect::<Result<Vec<_>>>().unwrap();
+        Arc::new(Steps::new(&KERNELS, plan, like, &mut known.iter(), 2).unwrap())
+    }
+
+    /// How steps are there: made, again, or shared.
+    fn show(steps: &Steps) -> String {
+        let one = |step: &ReadyStep| match step {
+            ReadyStep::Again(n) => format!("again {n}"),
+            ReadyStep::Shared(_, n) => format!("shared {n}"),
+            _ => "made".into(),
+        };
+        steps.steps.iter().map(one).collect::<Vec<_>>().join(", ")
+    }
+
+    #[test]
+    fn steps_that_are_alike_are_made_ready_once() {
+        if KERNELS.isa == Isa::Interpreter {
+            return;
+        }
+        let mut plan = random_case(3, NestKind::Map, &DTYPES).plan;
+        let step = plan.steps[0].clone();
+        plan.steps = vec![step.clone(); 3];
+        let mut other = plan.clone();
+        let halve = |step: &mut Step| match step {
+            Step::Launch { bindings, .. } => Arc::make_mut(bindings)[0].extents.iter_mut().for_each(|n| *n /= 2),
+            _ => unreachable!("a launch"),
+        };
+        halve(&mut other.steps[1]);
+        let (first, mixed) = (ready(&plan, None), ready(&other, None));
+        assert_eq!(show(&first), "made, again 0, again 0");
+        assert_eq!(show(&mixed), "made, made, again 0");
+        // Beside another plan what is alike there is looked at, and may differ.
+        assert_eq!(show(&ready(&other, Some((&plan, &first)))), "shared 0, made, shared 0");
+        let mut halves = plan.clone();
+        halves.steps.iter_mut().for_each(halve);
+        let second = ready(&halves, Some((&plan, &first)));
+        assert_eq!(show(&second), "made, again 0, again 0");
+        assert_eq!(show(&ready(&halves, Some((&halves, &second)))), "shared 0, shared 0, shared 0");
+        halves.steps[0] = step;
+        assert_eq!(show(&ready(&halves, Some((&plan, &first)))), "shared 0, made, made");
+    }
+}
