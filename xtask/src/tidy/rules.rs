@@ -19,7 +19,7 @@ pub const RULES: &[(&str, Rule)] = &[
 
 /// Where `unsafe` may be written, and for what.
 const ROOMS: &[(&str, &str)] = &[
-    ("crates/lazuli-cpu/src/cpu.rs", "hands a plan's buffers to what runs on them"),
+    ("crates/lazuli-cpu/src/cpu.rs", "the bytes of buffers"),
     ("crates/lazuli-cpu/src/exec.rs", "executable memory"),
     ("crates/lazuli-cpu/src/float_mode.rs", "the floating-point control register"),
     ("crates/lazuli-cpu/src/fork.rs", "handlers that run at a fork"),
@@ -43,6 +43,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("crates/lazuli-cpu/src/nest/scatter/runs.rs", "hands buffers to generated code"),
     ("crates/lazuli-cpu/src/nest/together.rs", "hands buffers to generated code"),
     ("crates/lazuli-cpu/src/pool.rs", "the thread pool"),
+    ("crates/lazuli-cpu/src/steps.rs", "hands a plan's slots to what runs on them"),
     ("crates/lazuli-cpu/src/tile.rs", "calls of generated code"),
     ("crates/lazuli-python/src/buffer.rs", "Python's buffer protocol"),
     ("crates/lazuli-python/src/dlpack.rs", "DLPack"),
