@@ -286,6 +286,19 @@ def test_auto_traces_again_where_true_refuses():
     assert counts == [1, 1, 2, 2, 3, 3]
 
 
+def test_auto_says_what_made_it_trace_again():
+    f = mx.compile(lambda x: x * (x.shape[0] + 1) if x.shape[1] < 9 else x, shapeless="auto")
+    causes = [f.explain(mx.ones(shape)).cause for shape in [(2, 3), (5, 3), (5, 9)]]
+    assert causes == [
+        "for the first call",
+        "dimension 0 of array argument 0 was 2, is 5",
+        "whether dimension 1 of array argument 0 is less than 9 was true, is false",
+    ]
+    with pytest.warns(mx.RecompileWarning, match="dimension 0 of array argument 0 took 32 values: its number is read"):
+        for n in range(6, 46):
+            f(mx.ones((n, 3)))
+
+
 @pytest.mark.parametrize("f", [
     lambda x: mx.checkpoint(lambda x: x * (x.shape[0] + 1))(x),
     lambda x: mx.grad(lambda x: mx.checkpoint(lambda x: x * float(x.shape[0]))(x).sum())(x),

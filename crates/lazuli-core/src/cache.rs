@@ -177,13 +177,18 @@ impl<T: Token, E> Cache<T, E> {
 
     /// Puts an entry in, unless there is one of this key already: the first to finish a trace wins.
     pub fn insert(&self, key: Vec<T>, entry: Arc<E>) -> Inserted<E> {
+        self.insert_for(key, entry, None)
+    }
+
+    /// The same of an entry that was made because of this, and not of what its key says.
+    pub fn insert_for(&self, key: Vec<T>, entry: Arc<E>, cause: Option<Change>) -> Inserted<E> {
         let hash = hash_of(&key);
         let mut inner = self.lock();
         if let Some(slot) = inner.find(hash, &key) {
             inner.use_now(slot);
             return Inserted { entry: inner.slots[slot].kept.entry.clone(), warning: None };
         }
-        let warning = inner.compare(&key);
+        let warning = inner.compare(&key, cause);
         let room = inner.capacity - 1;
         let removed = inner.shrink(room);
         let slot = inner.slots.len();
@@ -282,9 +287,13 @@ impl<T: Token, E> Inner<T, E> {
         self.by_hash.get(&hash)?.iter().copied().find(|&s| *self.slots[s].kept.key == *key)
     }
 
-    /// Notes how a new key differs from the one used last, and what took its many values, if that has to be said now.
-    fn compare(&mut self, key: &[T]) -> Option<String> {
-        self.latest = self.newest.map_or_else(Vec::new, |newest| changes(&self.slots[newest].kept.key, key));
+    /// Notes the cause of a new entry, or how its key differs from the one used last, and what took its many values, if that has to be said now.
+    fn compare(&mut self, key: &[T], cause: Option<Change>) -> Option<String> {
+        self.latest = match (cause, self.newest) {
+            (Some(cause), _) => vec![cause],
+            (None, Some(newest)) => changes(&self.slots[newest].kept.key, key),
+            (None, None) => Vec::new(),
+        };
         if self.warned {
             return None;
         }

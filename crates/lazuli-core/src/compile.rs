@@ -74,11 +74,17 @@ impl Shared {
         }
         Ok(None)
     }
-    /// The first key of these arguments that no trace has.
-    fn free_key(&self, key: &[Token], any_rank: bool) -> Vec<Token> {
-        let keys = (0..).map(|n| blurred(key, any_rank, n));
-        let mut free = keys.skip_while(|key| self.cache.get(key).is_some());
-        free.next().expect("there are more numbers than traces")
+    /// The first key of this call that no trace has, and the trace of the last before it.
+    fn free_key(&self, call: &Call, any_rank: bool) -> (Vec<Token>, Option<Arc<Entry>>) {
+        let mut latest = None;
+        for n in 0.. {
+            let key = blurred(&call.key, any_rank, n);
+            match self.cache.get(&key) {
+                None => return (key, latest),
+                found => latest = found,
+            }
+        }
+        unreachable!("there are more numbers than traces")
     }
 }
 
@@ -323,9 +329,13 @@ fn find_or_trace<S: Tree + Clone, O: Output>(
         // What was traced within another trace may mention that trace's placeholders: it serves this call alone.
         entry
     } else if shapeless == EXACT {
-        insert(shared, call.key.clone(), entry)
+        insert(shared, call.key.clone(), entry, None)
     } else {
-        insert(shared, shared.free_key(&call.key, entry.program.is_any_rank()), entry)
+        let any_rank = entry.program.is_any_rank();
+        let (key, latest) = shared.free_key(call, any_rank);
+        let latest = latest.or_else(|| shared.free_key(call, !any_rank).1);
+        let cause = latest.and_then(|latest| latest.program.refusal(&call.arrays));
+        insert(shared, key, entry, cause)
     })
 }
 
@@ -350,8 +360,8 @@ fn verified<S: Tree + Clone, O: Output>(
     verify::verify(program, &call.arrays, &plain, &path)
 }
 
-fn insert(shared: &Shared, key: Vec<Token>, entry: Arc<Entry>) -> Arc<Entry> {
-    let inserted = shared.cache.insert(key, entry);
+fn insert(shared: &Shared, key: Vec<Token>, entry: Arc<Entry>, cause: Option<Change>) -> Arc<Entry> {
+    let inserted = shared.cache.insert_for(key, entry, cause);
     log::traced(&shared.name, || shared.cache.latest_changes());
     if let Some(warning) = inserted.warning {
         warn(shared, &format!("keeps being traced: {warning}"));

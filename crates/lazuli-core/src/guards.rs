@@ -2,6 +2,7 @@
 //! and the text that they are saved as.
 
 use crate::array::Array;
+use crate::cache::Change;
 use crate::shapeless::{Facts, Relation, Side, Test, read_rule};
 use crate::trace::{self, Effects};
 use lazuli_ir::{Aval, Equation, Error, ErrorKind, Graph, Location, OutlineBuilder, Prim, Result, Shape, ShapeId};
@@ -117,6 +118,13 @@ impl Guards {
         let atom = *self.graph.outputs.get(k)?;
         (axis < self.graph.aval(atom).rank()).then_some(Side::Extent(k, axis))
     }
+}
+
+/// A test that does not hold: its sides at the trace and now.
+struct Failing<'a> {
+    test: &'a Test<usize>,
+    left: (i64, i64),
+    right: (i64, i64),
 }
 
 /// A binding of shapes for which all tests hold.
@@ -277,19 +285,39 @@ impl Guards {
 
     /// The same, given the extents of the arrays that tests speak of.
     pub fn check_tests(&self, now: &dyn Fn(usize, usize) -> usize) -> Result<()> {
+        self.failing(now).map_or(Ok(()), |failing| Err(self.broken(failing)))
+    }
+
+    /// The first test that does not come out as it did at the trace.
+    fn failing(&self, now: &dyn Fn(usize, usize) -> usize) -> Option<Failing<'_>> {
         let was = |k: usize, axis: usize| self.graph.aval_of(&self.graph.outputs[k]).shape[axis];
         let extent = |of: &dyn Fn(usize, usize) -> usize, s: Side<usize>| match s {
             Side::Number(n) => n,
             Side::Extent(k, axis) => of(k, axis) as i64,
         };
-        for test in &self.tests {
+        let fails = |test: &&Test<usize>| {
             let order = extent(now, test.left).cmp(&extent(now, test.right));
-            if test.relation.holds(order) != test.outcome {
-                let values = |s| (extent(&was, s), extent(now, s));
-                return Err(self.broken(test, values(test.left), values(test.right)));
+            test.relation.holds(order) != test.outcome
+        };
+        let test = self.tests.iter().find(fails)?;
+        let values = |s| (extent(&was, s), extent(now, s));
+        Some(Failing { test, left: values(test.left), right: values(test.right) })
+    }
+
+    /// What has changed since the trace, of what tests look at: why these arguments are refused.
+    pub fn change(&self, arguments: &[Array]) -> Option<Change> {
+        let constants = self.constants.iter().cloned();
+        let shapes: Vec<Shape> = arguments.iter().map(|a| a.aval().shape.clone()).chain(constants).collect();
+        let now = self.graph.rebind(&shapes).ok()?;
+        let Failing { test, left, .. } = self.failing(&|k, axis| now.aval_of(&self.graph.outputs[k]).shape[axis])?;
+        let (a, b) = (self.name(test.left), self.name(test.right));
+        Some(match (test.relation, test.right) {
+            (Relation::Equal, Side::Number(_)) if test.outcome => Change::new(a, left.0, left.1)
+                .remedy("its number is read, hand it on as it is, to reshape, zeros and the like"),
+            (relation, _) => {
+                Change::new(format!("whether {a} is {} {b}", relation.words(true)), test.outcome, !test.outcome)
             }
-        }
-        Ok(())
+        })
     }
 
     /// The error of an operation that is refused for these shapes, as it was not at the trace. The function itself might have gone another way then.
@@ -305,9 +333,9 @@ impl Guards {
         Error::new(ErrorKind::ShapeGuard, error.op(), message)
     }
 
-    /// The error of a test that does not hold: the sides then and now.
-    fn broken(&self, test: &Test<usize>, left: (i64, i64), right: (i64, i64)) -> Error {
-        let name = |s: Side<usize>| match s {
+    /// What a side of a test is called.
+    fn name(&self, side: Side<usize>) -> String {
+        match side {
             Side::Number(n) => n.to_string(),
             Side::Extent(k, axis) => {
                 let atom = self.graph.outputs[k];
@@ -317,21 +345,18 @@ impl Guards {
                     None => format!("dimension {axis} of an intermediate of shape {}", self.graph.aval(atom)),
                 }
             }
-        };
+        }
+    }
+
+    /// The error of a test that does not hold.
+    fn broken(&self, Failing { test, left, right }: Failing<'_>) -> Error {
+        let (a, b) = (self.name(test.left), self.name(test.right));
         let what = match (test.relation, test.right) {
             (Relation::Equal, Side::Number(_)) if test.outcome => {
-                format!("{} was {} when its number was read, and is now {}", name(test.left), left.0, left.1)
+                format!("{a} was {} when its number was read, and is now {}", left.0, left.1)
             }
             (relation, _) => {
-                let relation = match (relation, test.outcome) {
-                    (Relation::Equal, true) => "equal to",
-                    (Relation::Equal, false) => "different from",
-                    (Relation::Less, true) => "less than",
-                    (Relation::Less, false) => "not less than",
-                    (Relation::LessEqual, true) => "at most",
-                    (Relation::LessEqual, false) => "more than",
-                };
-                let (a, b) = (name(test.left), name(test.right));
+                let relation = relation.words(test.outcome);
                 let ((a0, a1), (b0, b1)) = (left, right);
                 format!("{a} was {relation} {b} ({a0} and {b0}), which no longer holds ({a1} and {b1})")
             }

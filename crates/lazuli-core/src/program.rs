@@ -5,6 +5,7 @@
 use crate::array::{Array, Op, Value};
 use crate::backend;
 use crate::bindings::Bindings;
+use crate::cache::Change;
 use crate::eval;
 use crate::explain::Call;
 use crate::guards::{self, Bound, Guards, Made};
@@ -415,6 +416,13 @@ impl Program {
     /// what a shapeless trace read of its shapes does not hold.
     pub fn admit(&self, arguments: &[Array]) -> Result<()> {
         self.output_avals(arguments).map(drop)
+    }
+    /// Why a shapeless program is refused for these arguments, if it is: what changed since the trace.
+    pub fn refusal(&self, arguments: &[Array]) -> Option<Change> {
+        let error = self.admit(arguments).err()?;
+        let change = self.guards.as_ref()?.change(arguments);
+        let refused = || format!("false ({})", error.message());
+        Some(change.unwrap_or_else(|| Change::new("whether the latest trace holds for the shapes", true, refused())))
     }
     #[inline]
     fn output_avals(&self, arguments: &[Array]) -> Result<SmallVec<[Aval; 1]>> {

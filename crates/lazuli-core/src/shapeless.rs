@@ -50,6 +50,17 @@ impl Relation {
     pub fn of_sign(sign: &str) -> Option<Relation> {
         Relation::ALL.into_iter().find(|r| r.sign() == sign)
     }
+    /// In words, or what it is that does not hold.
+    pub fn words(self, outcome: bool) -> &'static str {
+        match (self, outcome) {
+            (Relation::Equal, true) => "equal to",
+            (Relation::Equal, false) => "different from",
+            (Relation::Less, true) => "less than",
+            (Relation::Less, false) => "not less than",
+            (Relation::LessEqual, true) => "at most",
+            (Relation::LessEqual, false) => "more than",
+        }
+    }
     pub fn holds(self, order: Ordering) -> bool {
         match self {
             Relation::Equal => order.is_eq(),

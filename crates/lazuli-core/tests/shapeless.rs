@@ -544,6 +544,31 @@ fn auto_traces_again_where_it_would_be_refused() {
 }
 
 #[test]
+fn auto_says_what_made_it_trace_again() {
+    let auto =
+        compile(|x: &Array| if x.dim(1) < 9 { x * (x.dim(0).get() as f32 + 1.0) } else { x.sin() }).shapeless_auto();
+    let causes = [[2, 3], [5, 3], [5, 9], [5, 4], [6, 4]].map(|shape: [usize; 2]| {
+        auto(&values(&shape, 0));
+        auto.latest_changes().iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
+    });
+    let read = |old, new| format!("dimension 0 of array argument 0 was {old}, is {new}");
+    let compared = "whether dimension 1 of array argument 0 is less than 9 was true, is false".to_owned();
+    // The latest trace is that of other extents, which holds for none below 9.
+    let back = "whether dimension 1 of array argument 0 is less than 9 was false, is true".to_owned();
+    assert_eq!(causes, [String::new(), read(2, 5), compared.clone(), compared, back]);
+    let added = compile(|x: &Array, y: &Array| ops::add(x, y).unwrap_or_else(|_| x.clone())).shapeless_auto();
+    for (n, m) in [(2, 2), (3, 2)] {
+        added(&values(&[n], 0), &values(&[m], 0));
+    }
+    let cause = added.latest_changes()[0].to_string();
+    assert!(
+        cause.starts_with("whether the latest trace holds for the shapes was true, is false (")
+            && cause.contains("broadcast"),
+        "{cause}"
+    );
+}
+
+#[test]
 fn state_is_shapeless_too() {
     let step = compile(|total: &mut Array, x: &Array| *total = &*total + x.sum(1) / x.dim(1)).shapeless();
     for shape in [[2, 3], [5, 4]] {

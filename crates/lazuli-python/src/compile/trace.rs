@@ -17,6 +17,7 @@ use crate::nodes::{self, Parts};
 use crate::scalars::Number;
 use crate::transforms::{Nested, name_of};
 use crate::tree;
+use lazuli_core::cache::Change;
 use lazuli_core::program::Recorded;
 use lazuli_core::trace::{self, Trace};
 use lazuli_core::{Array, CompileMode, Program, log, shapeless};
@@ -145,8 +146,8 @@ impl Compiled {
         // What was traced within another trace may mention that trace's placeholders: it serves this call alone.
         if !symbolic {
             let cache = if entry.is_plain(py) { &self.shared } else { &self.own };
-            let key = free_key(cache, self.shapeless, call, entry.program.is_any_rank());
-            let inserted = cache.insert(key, entry.clone());
+            let (key, cause) = free_key(cache, self.shapeless, call, entry.program.is_any_rank());
+            let inserted = cache.insert_for(key, entry.clone(), cause);
             log::traced(&name, || cache.latest_changes());
             // If another thread was first, its entry stays; this call has its own.
             if let Some(warning) = inserted.warning {
@@ -256,16 +257,23 @@ fn refuse_updates_of_copies(
     )))
 }
 
-/// The key of a new trace: the first that none has.
-fn free_key(cache: &Cache, shapeless: Shapeless, call: &Call, any_rank: bool) -> Vec<Token> {
+/// The key of a new trace, the first that none has, and why the latest trace for such arguments does not do, if there is one.
+fn free_key(cache: &Cache, shapeless: Shapeless, call: &Call, any_rank: bool) -> (Vec<Token>, Option<Change>) {
     if shapeless == Shapeless::No {
-        return call.key(Shapes::Exact);
+        return (call.key(Shapes::Exact), None);
     }
-    let mut key = call.key(if any_rank { Shapes::Any } else { Shapes::Ranked });
-    while cache.get(&key).is_some() {
-        key.push(Token::Next);
-    }
-    key
+    let free = |shapes: Shapes| {
+        let (mut key, mut latest) = (call.key(shapes), None);
+        while let Some(entry) = cache.get(&key) {
+            latest = Some(entry);
+            key.push(Token::Next);
+        }
+        (key, latest)
+    };
+    let (own, other) = if any_rank { (Shapes::Any, Shapes::Ranked) } else { (Shapes::Ranked, Shapes::Any) };
+    let (key, latest) = free(own);
+    let latest = latest.or_else(|| free(other).1);
+    (key, latest.and_then(|latest| latest.program.refusal(&call.arrays)))
 }
 
 /// Warns of arrays that the function updates and also reads, without having captured them as inputs.
