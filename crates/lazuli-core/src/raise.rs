@@ -28,23 +28,31 @@ pub fn must<T>(result: Result<T>) -> T {
 /// names it if the program has its debug information.
 pub(crate) fn at_the_users_line(error: Error, caller: Location) -> Error {
     let caller = caller.to_string();
-    let is_ours = |place: &str| place.contains("lazuli-core/src/");
     if !is_ours(&caller) {
         return error.at(caller);
     }
-    let stack = Backtrace::force_capture().to_string();
-    let lines = stack.lines().filter_map(|line| line.trim().strip_prefix("at "));
-    let is_users = |place: &&str| {
-        !is_ours(place)
-            && !place.starts_with("/rustc/")
-            && !place.contains("/rustlib/src/")
-            && !place.contains("/.cargo/registry/")
-    };
-    match lines.into_iter().find(is_users) {
-        // Without the column.
-        Some(place) => error.at(place.rsplit_once(':').map_or(place, |(line, _)| line).trim_start_matches("./")),
+    match users_line(&Backtrace::force_capture().to_string()) {
+        Some(line) => error.at(line),
         None => error,
     }
+}
+
+fn is_ours(place: &str) -> bool {
+    place.contains("lazuli-core/src/")
+}
+
+/// The innermost `file:line` of the user's own on a stack. Libraries of C may have lines where the program has none.
+fn users_line(stack: &str) -> Option<&str> {
+    let places = stack.lines().filter_map(|line| line.trim().strip_prefix("at "));
+    // Without the column.
+    let mut lines = places.map(|place| place.rsplit_once(':').map_or(place, |(line, _)| line).trim_start_matches("./"));
+    lines.find(|line| {
+        line.rsplit_once(':').is_some_and(|(file, _)| file.ends_with(".rs"))
+            && !is_ours(line)
+            && !line.starts_with("/rustc/")
+            && !line.contains("/rustlib/src/")
+            && !line.contains("/.cargo/registry/")
+    })
 }
 
 /// Runs `f`; a panic of [`must`] in it is returned as the error that caused it. Other panics go on.
@@ -70,4 +78,30 @@ pub fn catch<T>(f: impl FnOnce() -> Result<T>) -> Result<T> {
         Ok(error) => Err(*error),
         Err(payload) => resume_unwind(payload),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::users_line;
+
+    #[test]
+    fn the_users_line_is_one_of_rust() {
+        let inner = "
+           0: std::backtrace::Backtrace::create
+                     at /rustc/5980/library/std/src/backtrace.rs:331:13
+           1: lazuli_core::raise::at_the_users_line
+                     at ./crates/lazuli-core/src/raise.rs:40:23
+           2: core::fmt::write";
+        let users = "
+           3: program::main::{{closure}}
+                     at ./src/main.rs:7:9";
+        let outer = "
+           4: core::ops::function::FnOnce::call_once
+                     at /home/me/.rustup/toolchains/stable/lib/rustlib/src/rust/library/core/src/ops/function.rs:250:5
+           5: __libc_start_call_main
+                     at ./csu/../sysdeps/nptl/libc_start_call_main.h:58:16
+           6: _start";
+        assert_eq!(users_line(&[inner, users, outer].concat()), Some("src/main.rs:7"));
+        assert_eq!(users_line(&[inner, outer].concat()), None);
+    }
 }
