@@ -97,7 +97,7 @@ mod tests {
                      at ./src/main.rs:7:9";
         let outer = "
            4: core::ops::function::FnOnce::call_once
-                     at /home/me/.rustup/toolchains/stable/lib/rustlib/src/rust/library/core/src/ops/function.rs:250:5
+                     at /opt/rust/lib/rustlib/src/rust/library/core/src/ops/function.rs:250:5
            5: __libc_start_call_main
                      at ./csu/../sysdeps/nptl/libc_start_call_main.h:58:16
            6: _start";
