@@ -125,7 +125,7 @@ fn outline(graph: &Graph) -> Option<(Outline, Vec<ShapeId>)> {
     let mut b = OutlineBuilder::new(graph.arguments().iter().map(shape));
     let constants = &graph.inputs[graph.arguments().len()..];
     let ids = b.graph(graph, constants.iter().map(shape)).ok()?;
-    let (outline, now) = b.finish();
+    let (outline, now) = b.finish().ok()?;
     Some((outline, ids.into_iter().map(|id| id.now(&now)).collect()))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::array::Array;
 use crate::guards::{Bound, Guards, Made};
-use lazuli_ir::{Aval, DType, Graph, OutlineBuilder, Result, ShapeId};
+use lazuli_ir::{Aval, DType, Graph, OutlineBuilder, Result, Shape, ShapeId};
 use lazuli_kernel::small;
 use smallvec::SmallVec;
 
@@ -31,7 +31,7 @@ impl Outline {
             true => Some(b.graph(simplified, constants())?),
             false => None,
         };
-        let (outline, ids) = b.finish();
+        let (outline, ids) = b.finish()?;
         let now = |all: Vec<ShapeId>| all.into_iter().map(|id| id.now(&ids)).collect();
         let outputs = outputs.into_iter().map(|(dtype, id): (DType, ShapeId)| (dtype, id.now(&ids))).collect();
         Ok(Outline { outline, outputs, guarded: now(guarded), simplified: simplified.map(now) })
@@ -40,7 +40,7 @@ impl Outline {
     pub fn bind(&self, arguments: &[Array], guards: &Guards) -> Option<Bound> {
         let shapes = self.outline.shapes(arguments.iter().map(|a| &a.aval().shape[..]))?;
         guards.check_tests(&|k, axis| self.guarded[k].of(&shapes)[axis]).ok()?;
-        let aval = |&(dtype, id): &(DType, ShapeId)| Aval { dtype, shape: small(id.of(&shapes).iter().copied()) };
+        let aval = |&(dtype, id): &(DType, ShapeId)| Aval { dtype, shape: Shape::from_slice(id.of(&shapes)) };
         let outputs: SmallVec<[Aval; 1]> = small(self.outputs.iter().map(aval));
         Some(Bound::new(outputs, Some(Made::Shapes(shapes))))
     }

@@ -383,7 +383,8 @@ impl Program {
     }
     /// The same by the outline: of shapes that are admitted, and for which nothing is made anew.
     fn bind_outlined(&self, guards: &Guards, arguments: &[Array]) -> Option<Bound> {
-        if self.fits(arguments) {
+        // For the shapes of the trace there need be none.
+        if self.outline.get().is_none() && self.fits(arguments) {
             return None;
         }
         let outline = || Outline::new(&self.traced, &self.simplified, &self.constants, guards).ok();

@@ -10,6 +10,7 @@
 
 mod compare;
 mod define;
+mod relations;
 
 use crate::aval::{Aval, Dim};
 use crate::elementwise::Binary;
@@ -17,6 +18,7 @@ use crate::graph::{Atom, Effect, Equation, Graph, Var};
 use crate::prim::Prim;
 use crate::prims::{Derivative, NumberOfElements, Reshape};
 use lazuli_kernel::{Error, Result, small};
+pub use relations::Relations;
 use smallvec::SmallVec;
 use std::collections::{HashMap, HashSet};
 

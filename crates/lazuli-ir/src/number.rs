@@ -82,6 +82,8 @@ pub enum Operation {
     /// Rounded down; 0 by 0, as is the remainder.
     Quotient,
     Remainder,
+    /// The lesser of the two.
+    Least,
     /// The same, but at least 1.
     AtLeastOne,
     /// On an axis of this extent the first position of what a bound names.
@@ -99,6 +101,7 @@ impl Operation {
             Operation::Product => a.wrapping_mul(b),
             Operation::Quotient => a.checked_div_euclid(b).unwrap_or(0),
             Operation::Remainder => a.checked_rem_euclid(b).unwrap_or(0),
+            Operation::Least => a.min(b),
             Operation::AtLeastOne => a.max(1),
             Operation::Start(bound) => bound.resolve(a as usize).0 as isize,
             Operation::Count(bound) => bound.resolve(a as usize).1 as isize,

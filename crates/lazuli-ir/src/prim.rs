@@ -3,7 +3,7 @@
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
 use crate::elementwise::{Binary, Ternary, Unary};
-use crate::extents::Place;
+use crate::extents::{Place, Relations};
 use crate::graph::{Atom, Effect, Graph, Var};
 use crate::param::Params;
 use crate::pointwise::{Index, Ix, Lane, Pointwise};
@@ -207,6 +207,10 @@ pub trait Primitive: Clone + fmt::Debug + Eq + std::hash::Hash {
     /// Pairs of extents that are equal for whatever shapes the equation is well formed, if the extents that are 1 here are 1, and no others.
     fn same_extents(&self, _inputs: &[&Aval], _output: &Aval, _same: &mut dyn FnMut(Place, Place)) {}
 
+    /// How else extents are related where the equation is well formed, beside [those that are equal](Self::same_extents). Of operands of the same ranks, of which the same extents are 0 and 1, for
+    /// which both hold, [`infer`](Self::infer) gives such outputs.
+    fn relate(&self, _extents: &mut dyn Relations, _inputs: &[&Aval]) {}
+
     /// The extents that one of the output follows from, which is none of those that are [the same](Self::same_extents); `None` if that is not known.
     fn extent_follows_from(&self, _inputs: &[&Aval], _axis: usize) -> Option<SmallVec<[Place; 2]>> {
         None
@@ -295,6 +299,9 @@ macro_rules! prims {
             }
             pub fn same_extents(&self, inputs: &[&Aval], output: &Aval, same: &mut dyn FnMut(Place, Place)) {
                 match self { $(Prim::$name(p) => p.same_extents(inputs, output, same)),* }
+            }
+            pub fn relate(&self, extents: &mut dyn Relations, inputs: &[&Aval]) {
+                match self { $(Prim::$name(p) => p.relate(extents, inputs)),* }
             }
             pub fn extent_follows_from(&self, inputs: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
                 match self { $(Prim::$name(p) => p.extent_follows_from(inputs, axis)),* }

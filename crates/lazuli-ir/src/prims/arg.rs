@@ -2,6 +2,7 @@
 
 use crate::aval::Aval;
 use crate::builder::Builder;
+use crate::extents::Place;
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
@@ -51,6 +52,12 @@ impl Primitive for ArgReduce {
     }
     fn jvp(&self, _: &mut Builder, _: Primals, _: &[Option<Atom>]) -> Result<Tangents> {
         Ok(smallvec![None])
+    }
+    fn same_extents(&self, inputs: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
+        for axis in (0..inputs[0].rank()).filter(|&axis| axis != self.axis) {
+            let to = axis - (!self.keepdims && axis > self.axis) as usize;
+            same(Place::Input(0, axis), Place::Output(to));
+        }
     }
     fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
         false

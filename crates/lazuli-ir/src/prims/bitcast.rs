@@ -2,9 +2,9 @@
 
 use crate::aval::Aval;
 use crate::builder::Builder;
-use crate::extents::Place;
+use crate::extents::{Place, Relations, kept};
 use crate::graph::Atom;
-use crate::number::Number;
+use crate::number::{Number, Operation};
 use crate::param::fields;
 use crate::pointwise::{Index, Ix, Lane, Pointwise};
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
@@ -54,6 +54,22 @@ impl Primitive for Bitcast {
     }
     fn jvp(&self, _: &mut Builder, _: Primals, _: &[Option<Atom>]) -> Result<Tangents> {
         Ok(smallvec![None])
+    }
+    fn same_extents(&self, inputs: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
+        let is_resized = inputs[0].dtype.itemsize() != self.dtype.itemsize();
+        kept(0, 0..inputs[0].rank() - is_resized as usize, same);
+    }
+    fn relate(&self, extents: &mut dyn Relations, inputs: &[&Aval]) {
+        let [from, to] = [inputs[0].dtype, self.dtype].map(|dtype| Number::fixed(dtype.itemsize() as isize));
+        if from != to {
+            let last = inputs[0].rank() - 1;
+            let n = extents.extent(Place::Input(0, last));
+            let bytes = extents.product(&[n, from]);
+            let rest = extents.compute(Operation::Remainder, bytes, to);
+            extents.equal(rest, Number::ZERO);
+            let n = extents.compute(Operation::Quotient, bytes, to);
+            extents.is(Place::Output(last), n);
+        }
     }
     fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
         false

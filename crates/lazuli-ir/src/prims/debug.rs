@@ -2,6 +2,7 @@
 
 use crate::aval::Aval;
 use crate::builder::Builder;
+use crate::extents::{Place, Relations};
 use crate::graph::{Atom, Effect};
 use crate::param::Quoted;
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
@@ -151,6 +152,12 @@ impl Primitive for DebugPrint {
     }
     fn jvp(&self, _: &mut Builder, _: Primals, _: &[Option<Atom>]) -> Result<Tangents> {
         Ok(smallvec![])
+    }
+    fn relate(&self, extents: &mut dyn Relations, inputs: &[&Aval]) {
+        for (k, axis) in (1..inputs.len()).flat_map(|k| (0..self.batch).map(move |axis| (k, axis))) {
+            let n = extents.extent(Place::Input(0, axis));
+            extents.is(Place::Input(k, axis), n);
+        }
     }
     fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
         false

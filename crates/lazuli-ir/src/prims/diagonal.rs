@@ -2,14 +2,14 @@
 
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
-use crate::extents::{Place, kept, known, stated};
+use crate::extents::{Place, Relations, kept, known, stated};
 use crate::graph::Atom;
-use crate::number::Number;
+use crate::number::{Number, Operation};
 use crate::param::fields;
 use crate::pointwise::{Index, Ix, Lane, Pointwise};
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
-use crate::prims::cotangent;
 use crate::prims::view::view_rules;
+use crate::prims::{Bound, cotangent};
 use lazuli_kernel::{Error, Layout, Result, Shape, shape};
 use smallvec::{SmallVec, smallvec};
 
@@ -37,6 +37,13 @@ fn length(offset: isize, matrix: [usize; 2]) -> usize {
     matrix[0].saturating_sub(row).min(matrix[1].saturating_sub(column))
 }
 
+/// The same of numbers.
+fn number_of_elements(extents: &mut dyn Relations, offset: isize, [n, m]: [Number; 2]) -> Number {
+    let [row, column] = begin(offset).map(|first| Bound { start: Some(first as isize), ..Bound::ALL });
+    let (rows, columns) = (extents.of(Operation::Count(row), n), extents.of(Operation::Count(column), m));
+    extents.compute(Operation::Least, rows, columns)
+}
+
 impl Primitive for Diagonal {
     fields!("diagonal" offset);
     fn arity(&self) -> Arity {
@@ -58,6 +65,12 @@ impl Primitive for Diagonal {
     }
     fn same_extents(&self, inputs: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
         kept(0, 0..inputs[0].rank() - 2, same);
+    }
+    fn relate(&self, extents: &mut dyn Relations, inputs: &[&Aval]) {
+        let row = inputs[0].rank() - 2;
+        let matrix = [row, row + 1].map(|axis| extents.extent(Place::Input(0, axis)));
+        let n = number_of_elements(extents, self.offset, matrix);
+        extents.is(Place::Output(row), n);
     }
     fn extent_follows_from(&self, inputs: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
         let row = inputs[0].rank() - 2;
@@ -123,6 +136,12 @@ impl Primitive for Undiagonal {
         let batch = inputs[0].rank() - 1;
         kept(0, 0..batch, same);
         stated(&self.shape, batch, same);
+    }
+    fn relate(&self, extents: &mut dyn Relations, inputs: &[&Aval]) {
+        let batch = inputs[0].rank() - 1;
+        let matrix = extents.stated(&self.shape, batch);
+        let n = number_of_elements(extents, self.offset, [matrix[0], matrix[1]]);
+        extents.is(Place::Input(0, batch), n);
     }
     fn extent_follows_from(&self, inputs: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
         known(&self.shape, axis.checked_sub(inputs[0].rank() - 1)?)

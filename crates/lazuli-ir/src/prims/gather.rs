@@ -5,8 +5,9 @@
 
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
-use crate::extents::{Place, kept, stated, stretched};
+use crate::extents::{Place, Relations, kept, stated, stretched};
 use crate::graph::Atom;
+use crate::number::Number;
 use crate::param::fields;
 use crate::pointwise::{Index, Ix, Lane, Pointwise};
 use crate::prim::{Arity, Lowering, Primals, Primitive, ScatterPoint, Tangents, TransposeCx, VmapCx, VmapOut};
@@ -62,6 +63,14 @@ fn check_window(op: &str, window: &[usize], array: &Aval) -> Result<()> {
     Ok(())
 }
 
+/// The same as relations.
+fn fits(extents: &mut dyn Relations, window: &[Number]) {
+    for (axis, &n) in window.iter().enumerate() {
+        let whole = extents.extent(Place::Input(0, axis));
+        extents.at_most(n, whole);
+    }
+}
+
 impl Primitive for Gather {
     fields!("gather" axes, slice_sizes);
     fn arity(&self) -> Arity {
@@ -98,6 +107,11 @@ impl Primitive for Gather {
             stretched(k, &index.shape, &output.shape[..positions], same);
         }
         stated(&self.slice_sizes, positions, same);
+    }
+    fn relate(&self, extents: &mut dyn Relations, inputs: &[&Aval]) {
+        let positions = inputs[1..].iter().map(|index| index.rank()).max().unwrap_or(0);
+        let window = extents.stated(&self.slice_sizes, positions);
+        fits(extents, &window);
     }
     fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
         false
@@ -240,6 +254,12 @@ impl Primitive for Scatter {
                 _ => unreachable!("it stretches to what is called the output"),
             });
         }
+    }
+    fn relate(&self, extents: &mut dyn Relations, inputs: &[&Aval]) {
+        let last = inputs.len() - 1;
+        let (rank, all) = (inputs[0].rank(), inputs[last].rank());
+        let window = extents.axes(last, all - rank..all);
+        fits(extents, &window);
     }
     /// Which of several assignments stays is found by their numbers.
     fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {

@@ -2,9 +2,9 @@
 
 use crate::aval::Aval;
 use crate::builder::Builder;
-use crate::extents::Place;
+use crate::extents::{Place, Relations};
 use crate::graph::Atom;
-use crate::number::Number;
+use crate::number::{Extents, Number};
 use crate::param::fields;
 use crate::pointwise::{Index, Ix, Lane, Pointwise, and, select};
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
@@ -115,6 +115,14 @@ impl Primitive for Pad {
         let same_axis = |axis: &usize| self.low[*axis] == 0 && self.high[*axis] == 0;
         (0..inputs[0].rank()).filter(same_axis).for_each(|axis| same(Place::Input(0, axis), Place::Output(axis)));
     }
+    fn relate(&self, extents: &mut dyn Relations, inputs: &[&Aval]) {
+        for axis in 0..inputs[0].rank() {
+            let n = extents.extent(Place::Input(0, axis));
+            let [low, high] = [&self.low, &self.high].map(|widths| Number::fixed(widths[axis] as isize));
+            let padded = extents.sum(&[n, low, high]);
+            extents.is(Place::Output(axis), padded);
+        }
+    }
     fn extent_follows_from(&self, _: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
         Some(smallvec![Place::Input(0, axis)])
     }
@@ -223,6 +231,11 @@ impl Primitive for Concatenate {
             let others = (0..a.rank()).filter(|&axis| axis != self.axis);
             others.for_each(|axis| same(Place::Input(k, axis), Place::Output(axis)));
         }
+    }
+    fn relate(&self, extents: &mut dyn Relations, inputs: &[&Aval]) {
+        let parts: Extents = (0..inputs.len()).map(|k| extents.extent(Place::Input(k, self.axis))).collect();
+        let n = extents.sum(&parts);
+        extents.is(Place::Output(self.axis), n);
     }
     fn extent_follows_from(&self, inputs: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
         Some((0..inputs.len()).map(|k| Place::Input(k, axis)).collect())

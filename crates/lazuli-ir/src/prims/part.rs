@@ -2,9 +2,9 @@
 
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
-use crate::extents::Place;
+use crate::extents::{Place, Relations};
 use crate::graph::Atom;
-use crate::number::{Number, Operation};
+use crate::number::{Extents, Number, Operation};
 use crate::param::fields;
 use crate::pointwise::{Index, Ix, Lane, Pointwise};
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
@@ -111,6 +111,22 @@ impl Primitive for Part {
         if let Some(&Dim::Of { operand, axis }) = self.extents.get(self.index) {
             same(Place::Shape(operand as usize, axis as usize), Place::Output(self.axis));
         }
+    }
+    fn relate(&self, extents: &mut dyn Relations, _: &[&Aval]) {
+        let n = extents.extent(Place::Input(0, self.axis));
+        let (part, all) = match self.extents.is_empty() {
+            true => {
+                let count = Number::fixed(self.count as isize);
+                let part = extents.compute(Operation::Quotient, n, count);
+                (part, extents.product(&[part, count]))
+            }
+            false => {
+                let parts: Extents = self.extents.iter().map(|&dim| extents.dim(dim)).collect();
+                (parts[self.index], extents.sum(&parts))
+            }
+        };
+        extents.equal(all, n);
+        extents.is(Place::Output(self.axis), part);
     }
     fn extent_follows_from(&self, _: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
         match self.extents.get(self.index) {

@@ -2,7 +2,7 @@
 
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
-use crate::extents::{Place, kept, stated};
+use crate::extents::{Place, Relations, kept, stated};
 use crate::graph::Atom;
 use crate::number::{Extents, Number, Operation};
 use crate::param::fields;
@@ -51,6 +51,12 @@ impl Primitive for RandomBits {
         let keys = inputs[0].rank() - 1;
         kept(0, 0..keys, same);
         stated(&self.shape, keys, same);
+    }
+    fn relate(&self, extents: &mut dyn Relations, inputs: &[&Aval]) {
+        let keys = inputs[0].rank() - 1;
+        let words = extents.extent(Place::Input(0, keys));
+        extents.equal(words, Number::fixed(2));
+        extents.stated(&self.shape, keys);
     }
     fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
         false

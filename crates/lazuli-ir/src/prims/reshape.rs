@@ -2,8 +2,9 @@
 
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
-use crate::extents::{Place, known, stated};
+use crate::extents::{Place, Relations, known, stated};
 use crate::graph::Atom;
+use crate::number::{Extents, Number, Operation};
 use crate::param::fields;
 use crate::pointwise::{Ix, Lane, Pointwise};
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
@@ -62,6 +63,19 @@ fn resolve(
     Err(Error::value(op, say(&shape::tuple(asked))))
 }
 
+/// The same as relations: the extents of the output from axis `first` on.
+fn regrouped(extents: &mut dyn Relations, size: Number, dims: &[Dim], infer: Option<usize>, first: usize) {
+    let dim = |(i, &dim)| if infer == Some(i) { Number::ONE } else { extents.dim(dim) };
+    let mut to: Extents = dims.iter().enumerate().map(dim).collect();
+    if let Some(axis) = infer {
+        let known = extents.product(&to);
+        to[axis] = extents.compute(Operation::Quotient, size, known);
+    }
+    let product = extents.product(&to);
+    extents.equal(product, size);
+    to.into_iter().enumerate().for_each(|(i, n)| extents.is(Place::Output(first + i), n));
+}
+
 impl Primitive for Reshape {
     fields!("reshape" shape, infer);
     fn arity(&self) -> Arity {
@@ -88,6 +102,11 @@ impl Primitive for Reshape {
                 same(from, to);
             }
         });
+    }
+    fn relate(&self, extents: &mut dyn Relations, inputs: &[&Aval]) {
+        let from = extents.axes(0, 0..inputs[0].rank());
+        let size = extents.product(&from);
+        regrouped(extents, size, &self.shape, self.infer, 0);
     }
     fn extent_follows_from(&self, _: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
         if self.infer == Some(axis) { None } else { known(&self.shape, axis) }
@@ -145,6 +164,11 @@ impl Primitive for Flatten {
         let merged = self.end - self.start;
         (self.end + 1..inputs[0].rank()).for_each(|axis| same(Place::Input(0, axis), Place::Output(axis - merged)));
     }
+    fn relate(&self, extents: &mut dyn Relations, inputs: &[&Aval]) {
+        let merged = extents.axes(0, self.start..inputs[0].rank().min(self.end + 1));
+        let n = extents.product(&merged);
+        extents.is(Place::Output(self.start), n);
+    }
     fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
         false
     }
@@ -199,6 +223,10 @@ impl Primitive for Unflatten {
                 same(from, to);
             }
         });
+    }
+    fn relate(&self, extents: &mut dyn Relations, _: &[&Aval]) {
+        let n = extents.extent(Place::Input(0, self.axis));
+        regrouped(extents, n, &self.shape, self.infer, self.axis);
     }
     fn extent_follows_from(&self, _: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
         let stated = axis.checked_sub(self.axis)?;

@@ -3,7 +3,7 @@
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
 use crate::elementwise::Binary;
-use crate::extents::{Place, kept, known, stated};
+use crate::extents::{Place, Relations, kept, known, stated};
 use crate::graph::Atom;
 use crate::number::{Number, Operation};
 use crate::param::{Param, fields};
@@ -107,6 +107,14 @@ fn sliced(op: &str, bounds: &[Bound], a: &Aval) -> Result<Shape> {
     Ok(bounds.iter().zip(&a.shape).map(|(b, &n)| b.resolve(n).1).collect())
 }
 
+/// Input `k` is of the extents that bounds leave of these.
+fn is_part(extents: &mut dyn Relations, k: usize, bounds: &[Bound], whole: &[Number]) {
+    for (axis, (bound, &n)) in bounds.iter().zip(whole).enumerate() {
+        let count = if bound.is_whole() { n } else { extents.of(Operation::Count(*bound), n) };
+        extents.is(Place::Input(k, axis), count);
+    }
+}
+
 fn slice_layout(bounds: &[Bound], input: &Layout) -> Layout {
     let mut out = input.clone();
     for (i, bound) in bounds.iter().enumerate() {
@@ -207,6 +215,14 @@ impl Primitive for Slice {
         let whole = |axis: &usize| self.bounds[*axis].is_whole();
         (0..inputs[0].rank()).filter(whole).for_each(|axis| same(Place::Input(0, axis), Place::Output(axis)));
     }
+    fn relate(&self, extents: &mut dyn Relations, _: &[&Aval]) {
+        let parts = self.bounds.iter().enumerate().filter(|(_, bound)| !bound.is_whole());
+        parts.for_each(|(axis, &bound)| {
+            let n = extents.extent(Place::Input(0, axis));
+            let count = extents.of(Operation::Count(bound), n);
+            extents.is(Place::Output(axis), count);
+        });
+    }
     fn extent_follows_from(&self, _: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
         Some(smallvec![Place::Input(0, axis)])
     }
@@ -262,6 +278,10 @@ impl Primitive for Unslice {
         stated(&self.shape, 0, same);
         let whole = |axis: &usize| self.bounds[*axis].is_whole();
         (0..output.rank()).filter(whole).for_each(|axis| same(Place::Input(0, axis), Place::Output(axis)));
+    }
+    fn relate(&self, extents: &mut dyn Relations, _: &[&Aval]) {
+        let whole = extents.stated(&self.shape, 0);
+        is_part(extents, 0, &self.bounds, &whole);
     }
     fn extent_follows_from(&self, _: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
         known(&self.shape, axis)
@@ -386,6 +406,10 @@ impl Primitive for SliceUpdate {
         kept(0, 0..inputs[0].rank(), same);
         let whole = (0..inputs[0].rank()).filter(|&axis| self.bounds[axis].is_whole());
         whole.for_each(|axis| same(Place::Input(1, axis), Place::Input(0, axis)));
+    }
+    fn relate(&self, extents: &mut dyn Relations, inputs: &[&Aval]) {
+        let whole = extents.axes(0, 0..inputs[0].rank());
+        is_part(extents, 1, &self.bounds, &whole);
     }
     fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
         false

@@ -2,7 +2,7 @@
 
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
-use crate::extents::{Place, stated};
+use crate::extents::{Place, Relations, stated};
 use crate::graph::Atom;
 use crate::number::Number;
 use crate::param::fields;
@@ -41,6 +41,9 @@ impl Primitive for Iota {
     }
     fn same_extents(&self, _: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
         stated(&self.shape, 0, same);
+    }
+    fn relate(&self, extents: &mut dyn Relations, _: &[&Aval]) {
+        extents.stated(&self.shape, 0);
     }
     fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
         false

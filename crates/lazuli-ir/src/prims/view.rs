@@ -2,7 +2,7 @@
 
 use crate::aval::{Aval, Dim, show_axes};
 use crate::builder::Builder;
-use crate::extents::{Place, kept, known, stated, stretched};
+use crate::extents::{Place, Relations, kept, known, stated, stretched};
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::pointwise::{Ix, Lane, Pointwise, aligned};
@@ -122,6 +122,9 @@ impl Primitive for Broadcast {
     fn same_extents(&self, inputs: &[&Aval], output: &Aval, same: &mut dyn FnMut(Place, Place)) {
         stretched(0, &inputs[0].shape, &output.shape, same);
         stated(&self.shape, 0, same);
+    }
+    fn relate(&self, extents: &mut dyn Relations, _: &[&Aval]) {
+        extents.stated(&self.shape, 0);
     }
     fn extent_follows_from(&self, _: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
         known(&self.shape, axis)
