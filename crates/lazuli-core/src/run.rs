@@ -90,9 +90,16 @@ pub(crate) fn run_program(node: &Node, record: &Arc<Record>, program: &Program, 
     let ready = program.ready(&values)?;
     let mut donate: SmallVec<[bool; 8]> = SmallVec::new();
     if ready.takes() && has_own_record(node, record) {
+        // Most arrays of one node, such as the state that a step gives, follow one another.
+        let mut latest: Option<(&Arc<Node>, bool)> = None;
         for a in inputs {
-            let uses = inputs.iter().filter(|b| Arc::ptr_eq(&a.node, &b.node)).count();
-            donate.push(is_given_up(a, uses));
+            let only = latest.filter(|(node, _)| Arc::ptr_eq(node, &a.node)).map(|(_, only)| only);
+            let only = only.unwrap_or_else(|| {
+                let uses = inputs.iter().filter(|b| Arc::ptr_eq(&a.node, &b.node)).count();
+                has_all_handles(&a.node, uses)
+            });
+            latest = Some((&a.node, only));
+            donate.push(only && has_own_memory(a));
         }
     }
     for constant in program.constants() {
@@ -108,13 +115,17 @@ fn has_own_record(node: &Node, record: &Arc<Record>) -> bool {
     !node.traced && Arc::strong_count(record) == 2
 }
 
-/// Whether `uses` handles are all there are of an array's node, and the array's memory is nobody else's: no view, no export, no queued plan has it.
-/// As the handles are those of records that only the caller has, nobody can make another.
-fn is_given_up(array: &Array, uses: usize) -> bool {
-    let only = Arc::strong_count(&array.node) == uses;
+/// Whether `uses` handles are all there are of a node. As they are those of records that only the caller has, nobody can make another.
+fn has_all_handles(node: &Arc<Node>, uses: usize) -> bool {
+    let only = Arc::strong_count(node) == uses;
     // What other threads did with handles that are gone happened before.
     fence(Ordering::Acquire);
-    only && array.value().is_some_and(|v| v.buffer.is_unique())
+    only
+}
+
+/// Whether an array's memory is nobody else's: no view, no export, no queued plan has it.
+fn has_own_memory(array: &Array) -> bool {
+    array.value().is_some_and(|v| v.buffer.is_unique())
 }
 
 /// Runs tasks as one graph, with neither simplification nor fusion.
@@ -284,7 +295,8 @@ fn donations(tasks: &[Task], leaves: &[Leaf]) -> SmallVec<[bool; 8]> {
             *uses.entry(Arc::as_ptr(&a.node)).or_default() += 1;
         }
     }
-    let is_given_up = |a: &Array| is_given_up(a, uses.get(&Arc::as_ptr(&a.node)).copied().unwrap_or(0));
+    let uses = |a: &Array| uses.get(&Arc::as_ptr(&a.node)).copied().unwrap_or(0);
+    let is_given_up = |a: &Array| has_all_handles(&a.node, uses(a)) && has_own_memory(a);
     leaves.iter().map(|leaf| leaf.array.is_some_and(is_given_up)).collect()
 }
 
