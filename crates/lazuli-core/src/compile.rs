@@ -272,8 +272,9 @@ pub(crate) fn call<S: Tree + Clone, O: Output>(
     let mode = mode.compiled();
     let given = Given { mode, state: state.as_deref().map(|s| s as &dyn Tree), arguments };
     let shapeless = shared.shapeless.load(Ordering::Relaxed);
-    let newest = if shapeless == EXACT { shared.cache.newest() } else { None };
-    let alike = newest.as_ref().and_then(|kept| Some((given.read_as(&kept.key)?, &kept.entry)));
+    let newest = shared.cache.newest();
+    let alike = newest.as_ref().and_then(|kept| Some((given.read_as(&kept.key, shapeless != EXACT)?, &kept.entry)));
+    let alike = alike.filter(|(call, entry)| shapeless == EXACT || entry.program.admit(&call.arrays).is_ok());
     let found;
     let (call, entry) = match alike {
         Some(alike) => alike,

@@ -416,7 +416,10 @@ impl Program {
     /// Whether the program may be called with arguments of these shapes: an error of the kind [`ShapeGuard`](lazuli_ir::ErrorKind::ShapeGuard) if
     /// what a shapeless trace read of its shapes does not hold.
     pub fn admit(&self, arguments: &[Array]) -> Result<()> {
-        self.output_avals(arguments).map(drop)
+        match &self.guards {
+            Some(guards) => guards.bind(arguments, || self.bind(guards, arguments)).map(drop),
+            None => self.output_avals(arguments).map(drop),
+        }
     }
     /// Why a shapeless program is refused for these arguments, if it is: what changed since the trace.
     pub fn refusal(&self, arguments: &[Array]) -> Option<Change> {

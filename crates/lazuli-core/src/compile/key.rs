@@ -126,6 +126,8 @@ impl Item<'_> {
     fn is(&self, token: &Token) -> bool {
         match (self, token) {
             (Item::Array(a), Token::Array(b)) => *a == b,
+            (Item::Array(a), Token::Ranked(dtype, few)) => a.dtype == *dtype && few_of(a).eq(few.iter().copied()),
+            (Item::Array(a), Token::AnyRank(dtype)) => a.dtype == *dtype,
             (Item::Array(_), _) => false,
             (Item::Other(t), token) => t == token,
         }
@@ -144,8 +146,12 @@ impl Given<'_> {
         let (arrays, state) = self.items(&mut |item| key.push(item.into_token()));
         Call { key, arrays, state }
     }
-    /// The call, if this is its key.
-    pub fn read_as(self, key: &[Token]) -> Option<Call> {
+    /// The call, if this is its key: for a shapeless function that of the first trace of such arguments.
+    pub fn read_as(self, key: &[Token], is_shapeless: bool) -> Option<Call> {
+        let key = match is_shapeless {
+            true => key.strip_prefix(&[Token::Shapeless(0)])?,
+            false => key,
+        };
         let (mut rest, mut is_alike) = (key.iter(), true);
         let (arrays, state) =
             self.items(&mut |item| is_alike = is_alike && rest.next().is_some_and(|token| item.is(token)));
@@ -208,11 +214,16 @@ fn add(part: Part, tree: &dyn Tree, found: &mut Found, tell: &mut impl FnMut(Ite
     });
 }
 
+/// Of each axis whether its extent is 0, 1 or more.
+fn few_of(aval: &Aval) -> impl Iterator<Item = u8> {
+    aval.shape.iter().map(|&n| n.min(2) as u8)
+}
+
 /// The key of the `n`-th shapeless trace of such arguments.
 pub(super) fn blurred(key: &[Token], any_rank: bool, n: usize) -> Vec<Token> {
     let blur = |t: &Token| match t {
         Token::Array(a) if any_rank => Token::AnyRank(a.dtype),
-        Token::Array(a) => Token::Ranked(a.dtype, a.shape.iter().map(|&n| n.min(2) as u8).collect()),
+        Token::Array(a) => Token::Ranked(a.dtype, few_of(a).collect()),
         t => t.clone(),
     };
     std::iter::once(Token::Shapeless(n)).chain(key.iter().map(blur)).collect()
