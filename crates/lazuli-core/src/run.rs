@@ -13,7 +13,7 @@ use lazuli_compile::{Compiled, Options, OutputInfo, OutputSource};
 use lazuli_ir::{Atom, Aval, Equation, Error, Graph, Result, Var};
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::{Buffer, Event, Executable, Layout, Mode, Plan, Stream};
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -28,6 +28,8 @@ pub(crate) struct Ready {
     pub layouts: Vec<Layout>,
     executable: Arc<dyn Executable>,
     outputs: Vec<OutputInfo>,
+    /// Whether these are the plan's outputs, one after the other.
+    is_in_order: bool,
 }
 
 impl Ready {
@@ -37,7 +39,9 @@ impl Ready {
             None => backend::default().prepare(plan)?,
             Some(like) => backend::default().prepare_like(plan, &like.executable)?,
         };
-        Ok(Ready { layouts, executable, outputs })
+        let is_output = |(n, info): (usize, &OutputInfo)| info.source == OutputSource::Output(n);
+        let is_in_order = outputs.iter().enumerate().all(is_output);
+        Ok(Ready { layouts, executable, outputs, is_in_order })
     }
     /// Whether the plan is for arguments that lie like these. A constant lies as it does.
     pub fn fits(&self, arguments: &[&Value]) -> bool {
@@ -327,9 +331,13 @@ fn execute(ready: &Ready, inputs: &[&Value], donate: &[bool], mode: Mode) -> Res
     } else if !is_final && let Some(result) = run.event.poll() {
         result?;
     }
-    if let ([OutputInfo { source: OutputSource::Output(0), layout }], 1) = (&ready.outputs[..], run.outputs.len()) {
-        let buffer = run.outputs.into_iter().next().expect("there is one");
-        return Ok(smallvec![Value { buffer, layout: layout.clone(), event: run.event }]);
+    if ready.is_in_order {
+        let value = |(buffer, info): (Buffer, &OutputInfo)| Value {
+            buffer,
+            layout: info.layout.clone(),
+            event: run.event.clone(),
+        };
+        return Ok(run.outputs.into_iter().zip(&ready.outputs).map(value).collect());
     }
     let value = |o: &OutputInfo| match o.source {
         OutputSource::Input(i) => Value { layout: o.layout.clone(), ..inputs[i].clone() },
