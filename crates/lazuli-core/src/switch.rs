@@ -5,7 +5,7 @@
 //! the start; `0`, `false` and empty do not.
 
 use lazuli_compile::Options;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::marker::PhantomData;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU8, Ordering};
@@ -109,11 +109,17 @@ pub fn replace_scope(mode: Option<CompileMode>) -> Option<CompileMode> {
     SCOPE.replace(mode)
 }
 
-/// While it lives, compiled functions that this thread calls run in a mode of their own.
+thread_local! {
+    /// The live scopes by their numbers, in the order in which they began, each with the mode to go back to.
+    static SCOPES: RefCell<Vec<(u64, Option<CompileMode>)>> = const { RefCell::new(Vec::new()) };
+    static NEXT: Cell<u64> = const { Cell::new(0) };
+}
+
+/// While it lives, compiled functions that this thread calls run in a mode of their own. Scopes may end in any order.
 #[derive(Debug)]
 #[must_use = "the mode ends as soon as this is dropped"]
 pub struct CompileScope {
-    before: Option<CompileMode>,
+    number: u64,
     /// A scope belongs to its thread.
     _thread: PhantomData<*const ()>,
 }
@@ -129,7 +135,9 @@ pub struct CompileScope {
 /// assert_eq!(f(&x).to_vec::<f32>(), fused);
 /// ```
 pub fn compile_mode(mode: CompileMode) -> CompileScope {
-    CompileScope { before: replace_scope(Some(mode)), _thread: PhantomData }
+    let number = NEXT.replace(NEXT.get() + 1);
+    SCOPES.with_borrow_mut(|scopes| scopes.push((number, replace_scope(Some(mode)))));
+    CompileScope { number, _thread: PhantomData }
 }
 
 /// Turns compilation off on this thread until the guard is dropped.
@@ -146,7 +154,19 @@ pub fn compile_disabled() -> CompileScope {
 
 impl Drop for CompileScope {
     fn drop(&mut self) {
-        replace_scope(self.before);
+        // Where the thread ends there is nothing to go back to.
+        let _ = SCOPES.try_with(|scopes| {
+            let scopes = &mut *scopes.borrow_mut();
+            let Some(at) = scopes.iter().position(|(number, _)| *number == self.number) else { return };
+            let (_, before) = scopes.remove(at);
+            match scopes.get_mut(at) {
+                // The one that began next goes back to where this one would.
+                Some((_, its)) => *its = before,
+                None => {
+                    replace_scope(before);
+                }
+            }
+        });
     }
 }
 
@@ -177,5 +197,19 @@ mod tests {
         assert_eq!(current_compile_mode(), CompileMode::NoFuse);
         drop(outer);
         assert_eq!(current_compile_mode(), before);
+    }
+
+    #[test]
+    fn scopes_may_end_in_any_order() {
+        let before = current_compile_mode();
+        let modes = [CompileMode::Disabled, CompileMode::NoFuse, CompileMode::Verify];
+        for order in [[0, 1, 2], [2, 1, 0], [1, 0, 2], [1, 2, 0], [0, 2, 1], [2, 0, 1]] {
+            let mut scopes = modes.map(|mode| Some(compile_mode(mode)));
+            for n in order {
+                scopes[n] = None;
+                let innermost = (0..3).rev().find(|&n| scopes[n].is_some());
+                assert_eq!(current_compile_mode(), innermost.map_or(before, |n| modes[n]), "{order:?}");
+            }
+        }
     }
 }
