@@ -400,6 +400,16 @@ impl Call {
         Ok(true)
     }
 
+    /// Whether this is the key of a trace for other shapes too, of a call like this one.
+    pub fn is_like(&self, key: &[Token]) -> bool {
+        let is_like = |(own, token): (&Token, &Token)| match (own, token) {
+            (Token::Array(a, _), Token::AnyArray(b)) => a == b,
+            (Token::Array(a, shape), Token::Ranked(b, few)) => a == b && few_of(shape).eq(few.iter().copied()),
+            (own, token) => own == token,
+        };
+        self.tokens.len() == key.len() && self.tokens.iter().zip(key).all(is_like)
+    }
+
     /// The tokens with arrays as `shapes` says.
     pub fn key(&self, shapes: Shapes) -> Vec<Token> {
         if shapes == Shapes::Exact {
@@ -407,11 +417,16 @@ impl Call {
         }
         let blur = |t: &Token| match t {
             Token::Array(d, _) if shapes == Shapes::Any => Token::AnyArray(*d),
-            Token::Array(d, s) => Token::Ranked(*d, s.iter().map(|&n| n.min(2) as u8).collect()),
+            Token::Array(d, s) => Token::Ranked(*d, few_of(s).collect()),
             t => t.clone(),
         };
         self.tokens.iter().map(blur).collect()
     }
+}
+
+/// Of each axis whether its extent is 0, 1 or more.
+fn few_of(shape: &[usize]) -> impl Iterator<Item = u8> {
+    shape.iter().map(|&n| n.min(2) as u8)
 }
 
 /// Object and function of a bound method.
