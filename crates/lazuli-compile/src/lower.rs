@@ -18,20 +18,19 @@ mod write;
 use crate::fuse::Group;
 use crate::pipeline::{Compiled, Options};
 pub(crate) use again::{Formulas, Linked, Recall, Recipes, WorkSource};
-use again::{Notes, Recipe};
+use again::{Notes, Pass, Recipe, Written};
 use body::{Body, Part};
 pub(crate) use finish::Launch;
 use finish::{Ending, finish};
-use lazuli_ir::number::fixed;
 use lazuli_ir::prim::Library;
 use lazuli_ir::{
     Atom, Aval, Error, Extents, Graph, Index, Ix, Lane, Lowering, Number, Prim, Result, Shape, Var, shape, small,
 };
-use lazuli_kernel::{Arg, DType, HostCall, Layout, LibraryCall, Nest, Plan, Role, Store, Value};
+use lazuli_kernel::{Arg, HostCall, Layout, LibraryCall, Nest, Plan, Role, Store, Value};
 use outside::OnlyUsers;
 pub(crate) use outside::transpose_of;
 use places::Places;
-pub(crate) use places::{BufferId, Place};
+pub(crate) use places::{BufferId, Held, Place};
 use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
 
@@ -72,6 +71,16 @@ pub(crate) struct Scattered {
     pub result: BufferId,
     /// The target, its updates, and the map, of one binding each.
     pub launches: [Launch; 3],
+}
+
+impl Scattered {
+    /// These launches, which left that.
+    fn again(launches: SmallVec<[Launch; 1]>, written: &Written) -> Scattered {
+        let mut launches = launches.into_iter();
+        let mut next = || launches.next().expect("a target, its updates and a map");
+        let result = written.iter().find(|(held, _)| matches!(held, Held::Aside(..)));
+        Scattered { result: result.expect("the target goes there").1.buffer, launches: [next(), next(), next()] }
+    }
 }
 
 /// A choice between two plans, whose inputs and outputs are whole buffers.
@@ -127,9 +136,11 @@ struct Lowerer<'a> {
     branches: Vec<(u32, [Compiled; 2])>,
     /// The last body, for the next.
     spare: Option<Body>,
-    /// Where a launch by a recipe leaves what it stores.
-    written: Vec<(Var, Place)>,
+    /// Where launches by a recipe leave what they store.
+    written: Written,
     recall: Recall<'a>,
+    /// What was noted of launches that are in no recipe yet; None if something could not be.
+    passes: Option<SmallVec<[Pass; 1]>>,
     sources: Vec<WorkSource>,
 }
 
@@ -152,8 +163,9 @@ impl<'a> Lowerer<'a> {
             options,
             branches: Vec::new(),
             spare: None,
-            written: Vec::new(),
+            written: Written::new(),
             recall,
+            passes: Some(SmallVec::new()),
             sources: Vec::new(),
         };
         for (&v, layout) in graph.inputs.iter().zip(inputs) {
@@ -180,8 +192,8 @@ impl<'a> Lowerer<'a> {
                     && place.layout == Layout::row(aval.shape.clone())
                     && self.buffers[b] == aval.nbytes()
                     && outputs.iter().all(|other| other.buffer != place.buffer);
-                if !is_own {
-                    place = self.copied(&place, &aval);
+                if let (false, Atom::Var(v)) = (is_own, atom) {
+                    place = self.copied(v, &place);
                 }
             }
             outputs.push(place);
@@ -213,10 +225,16 @@ impl<'a> Lowerer<'a> {
         Place { buffer: self.buffer(aval.nbytes()), layout: Layout::row(Shape::from_slice(&aval.shape)) }
     }
 
+    /// A new place for this.
+    fn fresh_for(&mut self, held: Held) -> Place {
+        let layout = Layout::row(Shape::from_slice(self.graph.shape_of(held.var())));
+        Place { buffer: self.buffer(held.nbytes(self.graph)), layout }
+    }
+
     fn group(&mut self, group: &Group) -> Result<()> {
         let anchor = group.anchors.first().copied();
         let is_launch = |e: u32| matches!(self.graph.equations[e as usize].prim, Prim::Reduce(_) | Prim::ArgReduce(_));
-        if anchor.is_none_or(is_launch) && self.launch_again(&group.stores) {
+        if anchor.is_none_or(is_launch) && self.launch_again(Held::Var(group.stores[0]), &group.stores) {
             return Ok(());
         }
         let Some(anchor) = anchor else { return self.maps(group) };
@@ -267,7 +285,7 @@ impl<'a> Lowerer<'a> {
         let graph = self.graph;
         let stores: SmallVec<[Var; 4]> = small(stores.iter().copied().filter(|&v| self.places.of(graph, v).is_none()));
         let Some(&first) = stores.first() else { return Ok(()) };
-        if self.launch_again(&stores) {
+        if self.launch_again(Held::Var(first), &stores) {
             return Ok(());
         }
         let mut body = self.body();
@@ -277,7 +295,8 @@ impl<'a> Lowerer<'a> {
         let at = body.begin(&space, &shapes);
         let written = self.eval_all(&mut body, &stores, &at, &space);
         let nest = Nest::Map { stores: self.store(&mut body, &written) };
-        self.launch_noted(body, nest, &stores);
+        self.launch(body, nest);
+        self.recipe(Held::Var(first), &stores);
         Ok(())
     }
 
@@ -305,7 +324,7 @@ impl<'a> Lowerer<'a> {
         let mut stores = Vec::with_capacity(written.len());
         for (v, lane, at) in written {
             let place = self.fresh(self.aval(*v));
-            store_lane(body, Some(*v), &place, *lane, at, &mut stores);
+            store_lane(body, Some(Held::Var(*v)), &place, *lane, at, &mut stores);
             self.places.set(*v, place);
         }
         stores
@@ -318,43 +337,64 @@ impl<'a> Lowerer<'a> {
         body
     }
 
-    fn launch(&mut self, body: Body, nest: Nest) {
-        self.launch_noted(body, nest, &[]);
-    }
-
-    /// A launch that stores these variables, noted if that is wanted.
-    fn launch_noted(&mut self, mut body: Body, nest: Nest, stores: &[Var]) {
+    /// Adds a launch, unless it has no points, and notes it if that is wanted.
+    fn launch(&mut self, mut body: Body, nest: Nest) {
         let kept = body.loops.len() - nest.reduced() as usize;
         if !body.loops[..kept].contains(&0) {
             let (launch, ending) = finish(&body, nest, false);
-            self.note(stores, &mut body, &launch, ending, None);
+            self.note([(&mut body, &launch, &ending)]);
             self.work.push(Work::Launch(launch));
         }
         self.spare = Some(body);
     }
 
-    /// Notes a launch that stores these variables. `given` lies in a place that only this launch knows.
-    fn note(&mut self, stores: &[Var], body: &mut Body, launch: &Launch, ending: Ending, given: Option<(Var, &Place)>) {
-        let (Recall::Note(recipes), Some(&first)) = (&mut self.recall, stores.first()) else { return };
-        let (graph, places) = (self.graph, &mut self.places);
-        let mut lies = |v: Var, role| match (role, given) {
-            (Role::In, Some((own, place))) if own == v => Some(place.layout.clone()),
-            (Role::In, _) => Some(places.of(graph, v)?.layout.clone()),
-            _ => Some(Layout::row(graph.shape_of(v).clone())),
+    /// Notes launches that have their loop axes in common, if that is wanted.
+    fn note<const N: usize>(&mut self, ended: [(&mut Body, &Launch, &Ending); N]) {
+        let (Recall::Note(_), graph, places) = (&self.recall, self.graph, &mut self.places) else { return };
+        let mut lies = |of: Held, role| match (of, role) {
+            (Held::Var(v), Role::In) => Some(places.of(graph, v)?.layout.clone()),
+            _ => Some(Layout::row(graph.shape_of(of.var()).clone())),
         };
-        if let Some(recipe) = Recipe::new(stores, body, launch, &ending, given.map(|(v, _)| v), &mut lies) {
-            recipes.launches.insert(first, recipe);
+        let noted = Pass::noted(ended, &mut lies);
+        self.passes = self.passes.take().zip(noted).map(|(mut all, noted)| {
+            all.extend(noted);
+            all
+        });
+    }
+
+    /// The launches that were noted since the last recipe are that of this, in a group that stores these variables.
+    fn recipe(&mut self, of: Held, stores: &[Var]) {
+        self.recipe_of(of, stores, None, false);
+    }
+
+    /// The same; `given` lies in a place that only these launches know, and they may be one scatter and the map that follows.
+    fn recipe_of(&mut self, of: Held, stores: &[Var], given: Option<Held>, is_scatter: bool) {
+        let passes = self.passes.replace(SmallVec::new());
+        if let (Recall::Note(recipes), Some(passes)) = (&mut self.recall, passes.filter(|passes| !passes.is_empty())) {
+            recipes.launches.insert(of, Recipe { stores: stores.into(), given, passes, is_scatter });
         }
     }
 
-    /// A launch that stores these variables, as noted; whether there is one.
-    fn launch_again(&mut self, stores: &[Var]) -> bool {
+    /// The launches of a group that stores these variables, as noted for this; whether there are such.
+    fn launch_again(&mut self, of: Held, stores: &[Var]) -> bool {
         let mut written = std::mem::take(&mut self.written);
-        let launch = self.follow(stores, None, &mut written);
-        let is_followed = launch.is_some();
-        if let Some(launch) = launch {
-            self.push_from(Work::Launch(launch), WorkSource::Launch(stores[0]));
-            written.drain(..).for_each(|(v, place)| self.places.set(v, place));
+        let followed = self.follow(of, stores, None, &mut written);
+        let is_followed = followed.is_some();
+        if let Some((recipe, launches)) = followed {
+            match recipe.is_scatter {
+                true => self
+                    .push_from(Work::Scatter(Box::new(Scattered::again(launches, &written))), WorkSource::Scatter(of)),
+                false => {
+                    for (n, launch) in (0..).zip(launches) {
+                        self.push_from(Work::Launch(launch), WorkSource::Launch(of, n));
+                    }
+                }
+            }
+            for (held, place) in written.drain(..) {
+                if let Held::Var(v) = held {
+                    self.places.set(v, place);
+                }
+            }
         }
         self.written = written;
         is_followed
@@ -377,7 +417,9 @@ impl<'a> Lowerer<'a> {
                 let place = self.fresh(&Aval::scalar(s.dtype));
                 let mut stores = Vec::new();
                 store_lane(&mut body, None, &place, lane, &[], &mut stores);
-                self.launch(body, Nest::Map { stores });
+                let (launch, _) = finish(&body, Nest::Map { stores }, false);
+                self.push_from(Work::Launch(launch), WorkSource::Fixed);
+                self.spare = Some(body);
                 Ok(place)
             }
         }
@@ -404,38 +446,40 @@ impl<'a> Lowerer<'a> {
         self.graph.aval(self.graph.equations[equation as usize].inputs[k])
     }
 
-    /// A copy with conversion from one place to another of the same shape.
-    fn convert(&mut self, from: &Place, from_dtype: DType, to: &Place, to_dtype: DType) {
+    /// The variable that this is, but for its dtype, in a place of its own.
+    fn narrowed(&mut self, (wide, at_wide): (Held, &Place), v: Var) -> Place {
+        let place = self.fresh_for(Held::Var(v));
+        self.convert((wide, at_wide), (Held::Var(v), &place));
+        place
+    }
+
+    /// A copy with conversion from one place to another, which are of one shape.
+    fn convert(&mut self, (from, at_from): (Held, &Place), (to, at_to): (Held, &Place)) {
+        let graph = self.graph;
         let mut body = self.body();
-        let at = body.begin(&fixed(&from.layout.shape), &[]);
-        let lane = body.load(None, from, from_dtype, &at, None);
-        let lane = match lane {
-            Lane::Real(x) => Lane::Real(body.emit.cast(to_dtype, x)),
+        let extents = body.extents(graph, from.var().into());
+        let at = body.begin(&extents, &[]);
+        let lane = match body.load(from, at_from, from.dtype(graph), &at, None) {
+            Lane::Real(x) => Lane::Real(body.emit.cast(to.dtype(graph), x)),
             complex => complex,
         };
         let mut stores = Vec::new();
-        store_lane(&mut body, None, to, lane, &at, &mut stores);
+        store_lane(&mut body, Some(to), at_to, lane, &at, &mut stores);
         self.launch(body, Nest::Map { stores });
     }
 
-    /// Computes input 0 of an equation into `place`.
-    fn copy_input(&mut self, anchor: u32, place: &Place, dtype: DType) {
-        let (body, nest) = self.input_into(anchor, place, dtype);
-        self.launch(body, nest);
-    }
-
-    /// A map that computes input 0 of an equation into `place`, row by row.
-    fn input_into(&mut self, anchor: u32, place: &Place, dtype: DType) -> (Body, Nest) {
+    /// A map that computes input 0 of an equation into a place, row by row.
+    fn input_into(&mut self, anchor: u32, (to, place): (Held, &Place)) -> (Body, Nest) {
         let graph = self.graph;
         let mut body = self.body();
-        let at = body.begin(&fixed(&place.layout.shape), &[]);
-        let lane = body.operand(graph, &mut self.places, anchor, 0, &at);
-        let lane = match lane {
-            Lane::Real(x) => Lane::Real(body.emit.cast(dtype, x)),
+        let extents = body.extents(graph, to.var().into());
+        let at = body.begin(&extents, &[]);
+        let lane = match body.operand(graph, &mut self.places, anchor, 0, &at) {
+            Lane::Real(x) => Lane::Real(body.emit.cast(to.dtype(graph), x)),
             complex => complex,
         };
         let mut stores = Vec::new();
-        store_lane(&mut body, None, place, lane, &at, &mut stores);
+        store_lane(&mut body, Some(to), place, lane, &at, &mut stores);
         (body, Nest::Map { stores })
     }
 }
@@ -447,14 +491,14 @@ pub(crate) fn lowering(graph: &Graph, equation: u32) -> Lowering {
     e.prim.lowering(&inputs, &outputs)
 }
 
-/// Stores a number at an affine index of a place: that of a variable, if it is one's.
-fn store_lane(body: &mut Body, v: Option<Var>, place: &Place, lane: Lane, at: &[Ix], stores: &mut Vec<Store>) {
+/// Stores a number at an affine index of a place. What is stored is None for a number that the program states.
+fn store_lane(body: &mut Body, of: Option<Held>, place: &Place, lane: Lane, at: &[Ix], stores: &mut Vec<Store>) {
     let parts: SmallVec<[(Part, Value); 2]> = match lane {
         Lane::Real(value) => smallvec![(Part::WHOLE, value)],
         Lane::Complex(re, im) => Part::COMPLEX.into_iter().zip([re, im]).collect(),
     };
     for (part, value) in parts {
-        let operand = body.walked(v, place, at, part, body.emit.dtype(value), Role::Out);
+        let operand = body.walked(of, place, at, part, body.emit.dtype(value), Role::Out);
         stores.push(Store { operand, value });
     }
 }

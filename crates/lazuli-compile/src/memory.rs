@@ -50,15 +50,15 @@ pub(crate) struct Terms {
 }
 
 /// Two arrays of launches of a step that are walked alike.
-type Term = ([ArrayId; 2], Alike);
+pub(crate) type Term = ([ArrayId; 2], Alike);
 
 /// An array of a launch: the step, which of its launches, the binding, the operand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct ArrayId {
-    step: u32,
-    launch: u32,
-    binding: u32,
-    operand: u32,
+pub(crate) struct ArrayId {
+    pub step: u32,
+    pub launch: u32,
+    pub binding: u32,
+    pub operand: u32,
 }
 
 impl ArrayId {

@@ -1,9 +1,9 @@
 //! Runs graphs on the reference interpreter, with arrays on the host: for tests of this crate and of those above it.
 
 use crate::pipeline::{Compiled, Options, OutputSource, compile};
-use lazuli_ir::{Aval, DType, Graph, Result, Scalar};
+use lazuli_ir::{Aval, DType, Graph, Outline, OutlineBuilder, Result, Scalar, ShapeId, Var};
 use lazuli_kernel::testing::Rng;
-use lazuli_kernel::{Backend, Interpreter, Layout, Mode, Stream, Strides};
+use lazuli_kernel::{Backend, Interpreter, Layout, LibraryCall, Mode, Nest, Step, Stream, Strides};
 
 /// An array on the host, row-contiguous.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,4 +138,37 @@ fn run_once(graph: &Graph, inputs: &[Host], compiled: Compiled, donate: bool) ->
         results.push(Host::gather(aval.dtype, &bytes, &info.layout));
     }
     Ok(results)
+}
+
+/// The shapes of a graph without bodies in outline, and which its variables have.
+pub fn outline(graph: &Graph) -> Option<(Outline, Vec<ShapeId>)> {
+    if graph.equations.iter().any(|e| !e.prim.bodies().is_empty()) {
+        return None;
+    }
+    let shape = |v: &Var| graph.shape_of(*v);
+    let mut b = OutlineBuilder::new(graph.arguments().iter().map(shape));
+    let constants = &graph.inputs[graph.arguments().len()..];
+    let ids = b.graph(graph, constants.iter().map(shape)).ok()?;
+    let (outline, now) = b.finish().ok()?;
+    Some((outline, ids.into_iter().map(|id| id.now(&now)).collect()))
+}
+
+/// What a step is, in a few words.
+pub fn kind(step: &Step) -> &'static str {
+    match step {
+        Step::Launch { kernel, .. } => match kernel.nest {
+            Nest::Scan { .. } => "scan",
+            Nest::Scatter { .. } => "scatter",
+            _ => "map or reduction",
+        },
+        Step::Call(call) => match **call {
+            LibraryCall::Sort { .. } => "sort",
+            LibraryCall::Matmul { .. } => "product",
+        },
+        Step::Product { .. } => "product and map",
+        Step::Scatter(_) => "scatter and map",
+        Step::Host { .. } => "host",
+        Step::Branch(_) => "branch",
+        Step::Copy { .. } => "copy",
+    }
 }

@@ -1,15 +1,15 @@
 //! Fusing, simplifying and layouts never change a result: every primitive, and random programs, in all modes and bit for bit.
 
-use lazuli_compile::testing::{Host, random_inputs, run, run_compiled, run_with};
+use lazuli_compile::testing::{Host, kind, outline, random_inputs, run, run_compiled, run_with};
 use lazuli_compile::{Fused, Options, compile, compile_first, compile_like, plan_like};
 use lazuli_ir::prims::*;
 use lazuli_ir::{Atom, Aval, Binary, Builder, DType, Dim, Graph, Result, Scalar, Ternary, Unary};
-use lazuli_ir::{Outline, OutlineBuilder, ShapeId, Var};
 use lazuli_kernel::host;
 use lazuli_kernel::testing::Rng;
 use lazuli_kernel::{Kernel, Layout, Plan, ScatterOp, Step};
 use smallvec::{SmallVec, smallvec};
 use std::cell::{Cell, RefCell};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 thread_local! {
@@ -17,8 +17,9 @@ thread_local! {
     static PRINTED: RefCell<String> = const { RefCell::new(String::new()) };
     /// How many kernels of programs of this thread were taken over from a template.
     static TAKEN_OVER: Cell<usize> = const { Cell::new(0) };
-    /// Plans that followed by formulas.
+    /// Plans that followed by formulas, and how many of them have a step of each kind.
     static BY_FORMULAS: Cell<usize> = const { Cell::new(0) };
+    static KINDS: RefCell<BTreeMap<&'static str, usize>> = const { RefCell::new(BTreeMap::new()) };
 }
 
 /// Takes what was printed since the last time.
@@ -99,6 +100,8 @@ fn follow(what: &str, graph: &Graph, rng: &mut Rng) {
                 assert_eq!(plan.to_string(), like.plan.to_string(), "{what}: {old} becomes {new}\n{graph}");
                 assert_eq!(outputs, like.outputs, "{what}: {old} becomes {new}\n{graph}");
                 BY_FORMULAS.set(BY_FORMULAS.get() + 1);
+                let kinds: BTreeSet<&'static str> = plan.steps.iter().map(kind).collect();
+                KINDS.with_borrow_mut(|all| kinds.into_iter().for_each(|kind| *all.entry(kind).or_default() += 1));
             }
             let alone = compile(&other, &layouts, &FUSED).unwrap();
             // Of extents that differ in size by less than two some may be fused in another way.
@@ -116,17 +119,14 @@ fn follow(what: &str, graph: &Graph, rng: &mut Rng) {
     }
 }
 
-/// The shapes of a graph without bodies in outline, and which its variables have.
-fn outline(graph: &Graph) -> Option<(Outline, Vec<ShapeId>)> {
-    if graph.equations.iter().any(|e| !e.prim.bodies().is_empty()) {
-        return None;
-    }
-    let shape = |v: &Var| graph.shape_of(*v);
-    let mut b = OutlineBuilder::new(graph.arguments().iter().map(shape));
-    let constants = &graph.inputs[graph.arguments().len()..];
-    let ids = b.graph(graph, constants.iter().map(shape)).ok()?;
-    let (outline, now) = b.finish().ok()?;
-    Some((outline, ids.into_iter().map(|id| id.now(&now)).collect()))
+/// That so many plans with steps of these kinds followed by formulas.
+fn expect_kinds(kinds: &[(&str, usize)]) {
+    KINDS.with_borrow(|all| {
+        for &(kind, least) in kinds {
+            let n = all.get(kind).copied().unwrap_or(0);
+            assert!(n >= least, "{n} plans by formulas have a step of kind {kind}, of {all:?}");
+        }
+    });
 }
 
 /// The text of a plan without offsets in the arena and its size, and without what may be donated, as sizes may be equal by chance.
@@ -372,6 +372,7 @@ fn random_writes() {
     assert!(joined > 100, "{joined} writes have a map behind them");
     assert!(combined > 20, "{combined} of them go on in one step");
     assert!(TAKEN_OVER.get() > 200, "{} kernels were taken over", TAKEN_OVER.get());
+    expect_kinds(&[("map or reduction", 250), ("scatter", 200), ("scatter and map", 15)]);
 }
 
 /// A random graph of a write into a slice or at computed positions, some of them equal and some outside, and what follows from it. One into a large array combines what is there with rows

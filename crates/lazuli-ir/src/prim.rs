@@ -30,7 +30,7 @@ pub enum Lowering {
     /// A copy of input 0, then updates at every point of `space`, through [`Primitive::scatter`]. So many points that follow one another along the last axis of the
     /// space do so in the result, too: 1 where each has a position of its own.
     Scatter { op: ScatterOp, space: Shape, run: usize },
-    /// A copy of input 0, then input 1 written (combined by the op) into the part that [`Primitive::layout`] names.
+    /// A copy of input 0, then input 1 written (combined by the op) into the part that [`Primitive::part_at`] names.
     Update { op: ScatterOp },
     /// The field's library routines.
     Library(Library),
@@ -240,9 +240,14 @@ pub trait Primitive: Clone + fmt::Debug + Eq + std::hash::Hash {
     }
 
     /// For views: where the output's elements lie in memory if the input's lie as `input` says, given the shape operands; `None` if that can't be said by strides (a
-    /// copy is needed). For [`Lowering::Update`]: where the updated part of the target lies.
+    /// copy is needed).
     fn layout(&self, _input: &Layout, _output: &[usize], _shapes: &[&Aval]) -> Option<Layout> {
         None
+    }
+
+    /// For [`Lowering::Update`]: where in the target a point of the updated part is.
+    fn part_at(&self, _cx: &mut dyn Pointwise, _at: &[Ix]) -> Index {
+        unreachable!("{} is no update of a part", self.name())
     }
 
     /// The call, for [`Lowering::Host`].
@@ -317,6 +322,9 @@ macro_rules! prims {
             }
             pub fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
                 match self { $(Prim::$name(p) => p.pointwise(cx, at)),* }
+            }
+            pub fn part_at(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Index {
+                match self { $(Prim::$name(p) => p.part_at(cx, at)),* }
             }
             pub fn scatter(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> ScatterPoint {
                 match self { $(Prim::$name(p) => p.scatter(cx, at)),* }

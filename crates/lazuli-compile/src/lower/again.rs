@@ -1,11 +1,9 @@
 //! Kernels for other extents of the same [pattern](crate::pattern): their launches follow by arithmetic from what was noted when they were lowered first.
 //!
 //! What is written into a kernel depends on ranks, on which extents are equal, 0 and 1, and on [decisions](super::numbers) by numbers that are made of extents and strides. All else that a launch
-//! has follows from such numbers: its parameters, and how its operands are walked. Of a kernel a [`Recipe`] is noted: the kernel, and where these numbers come from.
+//! has follows from such numbers: its parameters, and how its operands are walked. Of the launches of a group a [`Recipe`] is noted: their kernels, and where these numbers come from.
 //! Which loop axes are merged, along which one vectors run and how each operand is walked along that are decisions too. All of them have to come out as they did; otherwise the kernel is
 //! lowered anew. What lies row by row, as most arrays do, has strides that are products of extents, so that for most kernels nothing is left to be decided.
-//!
-//! Absent: recipes of launches that are not a group of their own, as scans, writes at computed positions and copies are. These are lowered anew.
 
 mod formulas;
 mod notes;
@@ -15,7 +13,7 @@ use super::body::Access;
 use super::finish::Launch;
 use super::numbers::{Numbers, OfVar, Source, Visit};
 use super::outside::OnlyUsers;
-use super::places::{BufferId, Place, Producers};
+use super::places::{BufferId, Held, Place, Producers};
 use crate::template::Template;
 pub(crate) use formulas::{Formulas, Linked, WorkSource};
 use lazuli_ir::{Graph, Var, small};
@@ -29,8 +27,8 @@ use std::sync::Arc;
 /// What lowering for other extents takes over.
 #[derive(Debug, Default)]
 pub(crate) struct Recipes {
-    /// By the first variable that each kernel stores.
-    pub launches: Map<Var, Recipe>,
+    /// By what they are for: a variable of the group, or a copy.
+    pub launches: Map<Held, Recipe>,
     /// By the choice and the number of the branch.
     pub branches: Map<(u32, usize), Template>,
     pub producers: Producers,
@@ -46,12 +44,20 @@ pub(crate) enum Recall<'a> {
     Follow(&'a Recipes),
 }
 
-/// A kernel, and what its launch follows from.
+/// The launches of a group that stores some variables, one after another.
 #[derive(Debug)]
 pub(crate) struct Recipe {
-    stores: SmallVec<[Var; 2]>,
-    /// What lies in a place that only this launch knows.
-    given: Option<Var>,
+    pub(super) stores: SmallVec<[Var; 2]>,
+    /// What lies in a place that only these launches know.
+    pub(super) given: Option<Held>,
+    pub(super) passes: SmallVec<[Pass; 1]>,
+    /// Whether they are one step, a scatter and the map that follows.
+    pub(super) is_scatter: bool,
+}
+
+/// A kernel, and what its launch follows from.
+#[derive(Debug)]
+pub(super) struct Pass {
     kernel: Arc<Kernel>,
     /// Variables that are read and have to lie row by row.
     rows: SmallVec<[Var; 4]>,
@@ -66,10 +72,10 @@ pub(crate) struct Recipe {
     by_number: SmallVec<[(u32, DType, Source); 2]>,
 }
 
-/// An operand of a launch: a variable in memory.
+/// An operand of a launch: what lies in memory.
 #[derive(Debug)]
 struct Array {
-    of: Var,
+    of: Held,
     offset: Source,
     strides: SmallVec<[Source; 4]>,
     len: Source,
@@ -81,15 +87,15 @@ impl Array {
     }
 }
 
-impl Recipe {
+impl Pass {
     /// What the kernel runs on.
     fn bound(&self, graph: &Graph, arrays: &mut Arrays) -> Option<Binding> {
-        if !self.rows.iter().all(|v| arrays.place(*v, Role::In).is_some_and(|place| is_row(&place.layout))) {
+        if !self.rows.iter().all(|v| arrays.place(Held::Var(*v), Role::In).is_some_and(|place| is_row(&place.layout))) {
             return None;
         }
         let values = self.numbers.values(|leaf| match leaf {
             OfVar::Extent(v, axis) => Some(graph.shape_of(v)[axis as usize] as isize),
-            OfVar::Lie(v, lie) => Some(lie.of(&arrays.place(v, Role::In)?.layout)),
+            OfVar::Lie(v, lie) => Some(lie.of(&arrays.place(Held::Var(v), Role::In)?.layout)),
         })?;
         let mut args = Vec::with_capacity(self.arrays.len());
         for (Array { of, offset, strides, len }, operand) in self.arrays.iter().zip(&self.kernel.operands) {
@@ -107,54 +113,67 @@ impl Recipe {
     }
 }
 
-/// Where the operands of a launch are: in place already, in one that only this launch knows, or in a new one, for what it stores.
-pub(super) struct Arrays<'l, 'a> {
+/// Where the operands of launches are: in place already, in one that only these launches know, or in a new one, for what they store.
+struct Arrays<'l, 'a> {
     lowerer: &'l mut Lowerer<'a>,
-    given: Option<(Var, &'l Place)>,
-    written: &'l mut Vec<(Var, Place)>,
+    written: &'l mut Written,
+    /// How many of these are not new.
+    given: usize,
 }
 
+/// Places that only some launches know, and new ones.
+pub(super) type Written = Vec<(Held, Place)>;
+
 impl Arrays<'_, '_> {
-    pub fn place(&mut self, v: Var, role: Role) -> Option<&Place> {
+    fn place(&mut self, of: Held, role: Role) -> Option<&Place> {
         let graph = self.lowerer.graph;
-        match (role, self.given) {
-            (Role::In, Some((own, place))) if own == v => Some(place),
-            (Role::In, _) => self.lowerer.places.of(graph, v),
-            _ => {
-                let known = self.written.iter().position(|(known, _)| *known == v);
-                let n = known.unwrap_or_else(|| {
-                    let buffer = BufferId((self.lowerer.buffers.len() + self.written.len()) as u32);
-                    self.written.push((v, Place { buffer, layout: Layout::row(Shape::from_slice(graph.shape_of(v))) }));
-                    self.written.len() - 1
-                });
-                Some(&self.written[n].1)
-            }
+        if let (Held::Var(v), Role::In) = (of, role) {
+            return self.lowerer.places.of(graph, v);
         }
+        let n = match self.written.iter().position(|(known, _)| *known == of) {
+            Some(n) => n,
+            None if role == Role::Out => {
+                let buffer = BufferId((self.lowerer.buffers.len() + self.written.len() - self.given) as u32);
+                let layout = Layout::row(Shape::from_slice(graph.shape_of(of.var())));
+                self.written.push((of, Place { buffer, layout }));
+                self.written.len() - 1
+            }
+            None => return None,
+        };
+        Some(&self.written[n].1)
     }
 }
 
-impl Lowerer<'_> {
-    /// The launch that stores these variables, by its recipe: if there is one, and it leads to the same kernel here. What it stores and where is left in `written`. `given` lies in a
-    /// place that only this launch knows.
+impl<'a> Lowerer<'a> {
+    /// The launches of a group that stores these variables, by the recipe of this: if there is one, and it leads to the same kernels here. What they store and where is left in `written`.
+    /// `given` lies in a place that only these launches know.
     pub(super) fn follow(
         &mut self,
+        of: Held,
         stores: &[Var],
-        given: Option<(Var, &Place)>,
-        written: &mut Vec<(Var, Place)>,
-    ) -> Option<Launch> {
+        given: Option<(Held, &Place)>,
+        written: &mut Written,
+    ) -> Option<(&'a Recipe, SmallVec<[Launch; 1]>)> {
         let Recall::Follow(recipes) = self.recall else { return None };
-        let recipe = recipes.launches.get(stores.first()?)?;
-        if recipe.stores[..] != *stores || recipe.given != given.map(|(v, _)| v) {
+        let recipe = recipes.launches.get(&of)?;
+        if recipe.stores[..] != *stores || recipe.given != given.map(|(held, _)| held) {
             return None;
         }
         let graph = self.graph;
-        if recipe.computed.iter().any(|v| self.places.of(graph, *v).is_some()) {
+        let mut computed = recipe.passes.iter().flat_map(|pass| &pass.computed);
+        if computed.any(|v| self.places.of(graph, *v).is_some()) {
             return None;
         }
         written.clear();
-        let mut arrays = Arrays { lowerer: self, given, written };
-        let bound = recipe.bound(graph, &mut arrays)?;
-        self.buffers.extend(written.iter().map(|(v, _)| graph.avals[v.0 as usize].nbytes()));
-        Some(Launch { kernel: recipe.kernel.clone(), bindings: smallvec![bound] })
+        written.extend(given.map(|(held, place)| (held, place.clone())));
+        let given = written.len();
+        let mut arrays = Arrays { lowerer: self, written, given };
+        let mut launches = SmallVec::new();
+        for pass in &recipe.passes {
+            let bound = pass.bound(graph, &mut arrays)?;
+            launches.push(Launch { kernel: pass.kernel.clone(), bindings: smallvec![bound] });
+        }
+        self.buffers.extend(written[given..].iter().map(|(held, _)| held.nbytes(graph)));
+        Some((recipe, launches))
     }
 }

@@ -13,7 +13,7 @@ mod access;
 mod context;
 
 use super::again::Notes;
-use super::places::Places;
+use super::places::{Held, Places};
 pub(super) use access::{Access, Part};
 pub(super) use context::Context;
 use lazuli_ir::pointwise::Terms;
@@ -207,7 +207,7 @@ impl Body {
 
     /// An extent of a variable.
     pub fn extent(&mut self, graph: &Graph, v: Var, axis: usize) -> Number {
-        self.extent_of(Some(v), axis, graph.shape_of(v)[axis])
+        self.extent_of(v, axis, graph.shape_of(v)[axis])
     }
 
     /// Of an atom the extents.
@@ -353,7 +353,7 @@ impl Body {
     fn value(&mut self, graph: &Graph, places: &mut Places, v: Var, at: &[Ix], mask: Option<Value>) -> Lane {
         let dtype = graph.avals[v.0 as usize].dtype;
         if let Some(place) = places.of(graph, v) {
-            return self.load(Some(v), place, dtype, at, mask);
+            return self.load(Held::Var(v), place, dtype, at, mask);
         }
         if let Some(mask) = mask {
             return self.computed_where(graph, places, v, at, mask);

@@ -29,19 +29,24 @@ pub(super) fn finish(body: &Body, nest: Nest, keeps_axes: bool) -> (Launch, Endi
     let used = live.used(&body.args);
     let axes = Axes::new(&body.loops, kept, &used, &live.axes, ordered, keep_last);
     let launch = finish_along(body, nest, &live, &used, &axes);
-    (launch, Ending { live, kept, ordered, axes })
+    let counted = live.axes.clone();
+    (launch, Ending { live, counted, kept, ordered, keep_last, axes })
 }
 
 /// How a body was ended: what decides over the loop axes of the kernel, and what became of them.
 pub(super) struct Ending {
     pub live: Live,
+    /// Axes whose counter is read, by this body or one that it has them in common with.
+    pub counted: SmallVec<[u32; 4]>,
     pub kept: usize,
     pub ordered: bool,
+    /// Whether the last axis stays by itself.
+    pub keep_last: bool,
     pub axes: Axes,
 }
 
 /// Ends the bodies of two maps over one loop space, which stays one for both, its points in their order.
-pub(super) fn finish_together(maps: [(&Body, Nest); 2]) -> [Launch; 2] {
+pub(super) fn finish_together(maps: [(&Body, Nest); 2]) -> [(Launch, Ending); 2] {
     let lives = maps.each_ref().map(|(body, nest)| Live::of(body, nest));
     let (mut all, mut counted) = (SmallVec::<[&Access; 8]>::new(), SmallVec::<[u32; 4]>::new());
     for ((body, _), live) in maps.iter().zip(&lives) {
@@ -50,11 +55,13 @@ pub(super) fn finish_together(maps: [(&Body, Nest); 2]) -> [Launch; 2] {
     }
     let loops = &maps[0].0.loops;
     debug_assert_eq!(*loops, maps[1].0.loops);
-    let axes = Axes::new(loops, loops.len(), &all, &counted, true, false);
-    let mut lives = lives.iter();
+    let (kept, ordered, keep_last) = (loops.len(), true, false);
+    let axes = || Axes::new(loops, kept, &all, &counted, ordered, keep_last);
+    let mut lives = lives.into_iter();
     maps.map(|(body, nest)| {
-        let live = lives.next().expect("one for each");
-        finish_along(body, nest, live, &live.used(&body.args), &axes)
+        let (live, axes) = (lives.next().expect("one for each"), axes());
+        let launch = finish_along(body, nest, &live, &live.used(&body.args), &axes);
+        (launch, Ending { live, counted: counted.clone(), kept, ordered, keep_last, axes })
     })
 }
 

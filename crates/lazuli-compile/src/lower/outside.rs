@@ -3,11 +3,10 @@
 use super::body::Body;
 use super::finish::finish;
 use super::write::{Written, are_affine};
-use super::{BufferId, Fork, Launch, Lowerer, Place, Recall, Work, WorkSource, store_lane};
+use super::{BufferId, Fork, Held, Launch, Lowerer, Place, Recall, Work, WorkSource, store_lane};
 use crate::fuse::Group;
 use crate::pipeline::{Compiled, Options, compile_branch, compile_branch_first, compile_branch_like};
-use lazuli_ir::number::fixed;
-use lazuli_ir::{Atom, Aval, Equation, Graph, Index, Lane, Prim, Result, Shape, Var, shape, small};
+use lazuli_ir::{Atom, Equation, Graph, Index, Lane, Prim, Result, Shape, Var, shape, small};
 use lazuli_kernel::{Arg, DType, Layout, LibraryCall, Nest, Store, Strides};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -42,7 +41,7 @@ impl Lowerer<'_> {
         let epilogue = match group.stores.as_slice() {
             [only] if *only == v => None,
             _ if aval.size() == 0 => None,
-            stores => self.launch_epilogue(v, turned, &product, aval.dtype, stores),
+            stores => self.launch_epilogue(v, turned, &product, stores),
         };
         let has_epilogue = epilogue.is_some();
         if aval.size() > 0 {
@@ -68,53 +67,50 @@ impl Lowerer<'_> {
     }
 
     /// A map over a product `v`, or its transpose, that lies in a place of its own: what it computes, `v` itself if that is among it, gets a place.
-    fn launch_epilogue(
-        &mut self,
-        v: Var,
-        turned: Option<Var>,
-        product: &Place,
-        dtype: DType,
-        stores: &[Var],
-    ) -> Option<Box<Launch>> {
+    fn launch_epilogue(&mut self, v: Var, turned: Option<Var>, product: &Place, stores: &[Var]) -> Option<Box<Launch>> {
         let whole = turned.unwrap_or(v);
+        let given = Held::Aside(whole, self.aval(v).dtype);
         let mut written = std::mem::take(&mut self.written);
-        let followed = self.follow(stores, Some((whole, product)), &mut written);
-        if let Some(launch) = followed {
-            for (u, place) in written.drain(..) {
-                match u == whole {
-                    true => self.places.set(v, if turned.is_some() { transposed(&place) } else { place }),
-                    false => self.places.set(u, place),
+        let followed = self.follow(Held::Var(stores[0]), stores, Some((given, product)), &mut written);
+        if let Some((_, launches)) = followed {
+            for (held, place) in written.drain(..) {
+                match held {
+                    Held::Var(u) if u == whole => {
+                        self.places.set(v, if turned.is_some() { transposed(&place) } else { place })
+                    }
+                    Held::Var(u) => self.places.set(u, place),
+                    Held::Aside(..) => {}
                 }
             }
             self.written = written;
-            return Some(Box::new(launch));
+            return launches.into_iter().next().map(Box::new);
         }
         self.written = written;
-        let epilogue = self.epilogue(v, turned, product, dtype, stores)?;
+        let epilogue = self.epilogue(v, turned, (given, product), stores)?;
         let (mut body, nest_stores) = self.end_epilogue(epilogue, stores);
         let (launch, ending) = finish(&body, Nest::Map { stores: nest_stores }, true);
-        self.note(stores, &mut body, &launch, ending, Some((whole, product)));
+        self.note([(&mut body, &launch, &ending)]);
+        self.recipe_of(Held::Var(stores[0]), stores, Some(given), false);
         self.spare = Some(body);
         Some(Box::new(launch))
     }
 
-    /// A map over `v`, or its transpose, where that is what lies at `result`, row-contiguous and in this dtype: it computes these variables. None if it would have to read
+    /// A map over `v`, or its transpose, where that is the result that lies there, row-contiguous: it computes these variables. None if it would have to read
     /// the result at other points than its own.
     pub(super) fn epilogue(
         &mut self,
         v: Var,
         turned: Option<Var>,
-        result: &Place,
-        dtype: DType,
+        (result, place): (Held, &Place),
         stores: &[Var],
     ) -> Option<Epilogue> {
-        let space = &result.layout.shape;
+        let space = &place.layout.shape;
         let points = shape::size(space);
         let mut body = self.body();
         let whole = turned.unwrap_or(v);
         let extents = body.extents(self.graph, whole.into());
         let at = body.begin(&extents, &[]);
-        let lane = match body.load(Some(whole), result, dtype, &at, None) {
+        let lane = match body.load(result, place, result.dtype(self.graph), &at, None) {
             Lane::Real(x) => Lane::Real(body.emit.cast(self.aval(v).dtype, x)),
             complex => complex,
         };
@@ -128,7 +124,7 @@ impl Lowerer<'_> {
         if body.is_stray || !are_affine(&written) {
             return None;
         }
-        Some(Epilogue { body, written, v, whole, layout: result.layout.clone(), at, lane })
+        Some(Epilogue { body, written, v, whole, layout: place.layout.clone(), at, lane })
     }
 
     /// Gives what an epilogue computes, and the result itself if it is among these variables, its place.
@@ -137,7 +133,7 @@ impl Lowerer<'_> {
         let mut nest_stores = self.store(&mut body, &written);
         if stores.contains(&v) {
             let own = Place { buffer: self.buffer(self.aval(v).nbytes()), layout };
-            store_lane(&mut body, Some(whole), &own, lane, &at, &mut nest_stores);
+            store_lane(&mut body, Some(Held::Var(whole)), &own, lane, &at, &mut nest_stores);
             self.places.set(v, if whole == v { own } else { transposed(&own) });
         }
         (body, nest_stores)
@@ -165,25 +161,24 @@ impl Lowerer<'_> {
 
     /// The place of an atom, copied if it is not row-contiguous there.
     pub(super) fn contiguous(&mut self, atom: Atom) -> Result<Place> {
-        let graph = self.graph;
         let place = self.materialise(atom)?;
-        let Atom::Var(v) = atom else { return Ok(place) };
-        if place.layout.is_row_contiguous() {
-            return Ok(place);
+        match atom {
+            Atom::Var(v) if !place.layout.is_row_contiguous() => Ok(self.copied(v, &place)),
+            _ => Ok(place),
         }
-        Ok(self.copied(&place, &graph.avals[v.0 as usize]))
     }
 
-    /// A row-contiguous copy of what lies in a place.
-    pub(super) fn copied(&mut self, place: &Place, aval: &Aval) -> Place {
-        let mut body = self.body();
-        let at = body.begin(&fixed(&aval.shape), &[]);
-        let lane = body.load(None, place, aval.dtype, &at, None);
-        let copy = self.fresh(aval);
-        let mut stores = Vec::new();
-        store_lane(&mut body, None, &copy, lane, &at, &mut stores);
-        self.launch(body, Nest::Map { stores });
-        copy
+    /// A row-contiguous copy of a variable, which lies in this place.
+    pub(super) fn copied(&mut self, v: Var, place: &Place) -> Place {
+        let copy = Held::Aside(v, self.aval(v).dtype);
+        if self.launch_again(copy, &[v]) {
+            let buffer = BufferId(self.buffers.len() as u32 - 1);
+            return Place { buffer, layout: Layout::row(self.aval(v).shape.clone()) };
+        }
+        let own = self.fresh_for(copy);
+        self.convert((Held::Var(v), place), (copy, &own));
+        self.recipe(copy, &[v]);
+        own
     }
 
     /// A choice: each branch is a plan of its own, for inputs as they lie here.

@@ -1,7 +1,7 @@
 //! Where variables lie in memory.
 
-use lazuli_ir::{Atom, Aval, Graph, Var, small};
-use lazuli_kernel::{Arg, Layout, Slot};
+use lazuli_ir::{Atom, Aval, Graph, Var, shape, small};
+use lazuli_kernel::{Arg, DType, Layout, Slot};
 use std::sync::Arc;
 
 /// A piece of memory of the plan: the graph's inputs first, then what steps write.
@@ -19,6 +19,32 @@ impl BufferId {
             Slot::Input(n) => BufferId(n),
             slot => unreachable!("{slot:?} before memory is assigned"),
         }
+    }
+}
+
+/// What lies in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum Held {
+    Var(Var),
+    /// An array of the shape of a variable and of this dtype, row by row, that only one group knows: a result on its way, or a copy.
+    Aside(Var, DType),
+}
+
+impl Held {
+    /// The variable whose shape it has.
+    pub fn var(self) -> Var {
+        match self {
+            Held::Var(v) | Held::Aside(v, _) => v,
+        }
+    }
+    pub fn dtype(self, graph: &Graph) -> DType {
+        match self {
+            Held::Var(v) => graph.avals[v.0 as usize].dtype,
+            Held::Aside(_, dtype) => dtype,
+        }
+    }
+    pub fn nbytes(self, graph: &Graph) -> usize {
+        shape::size(graph.shape_of(self.var())) * self.dtype(graph).itemsize()
     }
 }
 

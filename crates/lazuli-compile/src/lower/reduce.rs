@@ -1,9 +1,8 @@
 //! Reductions and scans.
 
-use super::Lowerer;
-use super::body::{Access, Body};
+use super::body::{Body, Part};
+use super::{Held, Lowerer};
 use crate::fuse::{Group, same_points};
-use lazuli_ir::{Aval, number::fixed};
 use lazuli_ir::{Error, ErrorKind, Extents, Index, Ix, Lane, Lowering, Number, Result, Shape, Var, small};
 use lazuli_kernel::{Accumulator, Combine, DType, Inst, Nest, Role, ScanOp, Value};
 use smallvec::{SmallVec, smallvec};
@@ -21,7 +20,7 @@ impl Lowerer<'_> {
             }
             return Ok(());
         }
-        if self.launch_again(&group.stores) {
+        if self.launch_again(Held::Var(group.stores[0]), &group.stores) {
             return Ok(());
         }
         let Lowering::Reduce { axes, .. } = self.lowering(group.anchors[0]) else { unreachable!("the caller looked") };
@@ -77,7 +76,8 @@ impl Lowerer<'_> {
             true => Nest::Reduce { axes, accumulators, epilogue, stores: row_stores },
             false => Nest::Rows { axes, accumulators, stores: point_stores, epilogue, row_stores },
         };
-        self.launch_noted(body, nest, &group.stores);
+        self.launch(body, nest);
+        self.recipe(Held::Var(group.stores[0]), &group.stores);
         Ok(())
     }
 
@@ -105,12 +105,12 @@ impl Lowerer<'_> {
         let equation = &graph.equations[anchor as usize];
         let v = equation.outputs[0];
         let aval = self.aval(v);
-        let place = self.fresh(aval);
-        let order: SmallVec<[usize; 4]> = (0..aval.rank()).filter(|&a| a != axis).chain([axis]).collect();
-        let wide = match aval.dtype {
-            DType::F16 | DType::BF16 => Some(self.fresh(&Aval::new(DType::F32, aval.shape.clone()))),
-            _ => None,
-        };
+        if self.launch_again(Held::Var(v), &[v]) {
+            return Ok(());
+        }
+        let wide = matches!(aval.dtype, DType::F16 | DType::BF16);
+        let target = if wide { Held::Aside(v, DType::F32) } else { Held::Var(v) };
+        let place = self.fresh_for(target);
         let streams = if aval.dtype == DType::C64 { 2 } else { 1 };
         if streams == 2 && op != ScanOp::Sum {
             let message = "of complex numbers is not available on this backend: use their real and imaginary parts";
@@ -118,27 +118,23 @@ impl Lowerer<'_> {
         }
         for stream in 0..streams {
             let mut body = self.body();
-            let extents = fixed(&order.iter().map(|&a| aval.shape[a]).collect::<Shape>());
-            let outer = body.begin(&extents[..extents.len() - 1], &[]);
-            body.push_loop(extents[extents.len() - 1]);
+            let mut outer = body.extents(graph, v.into());
+            let extent = outer.remove(axis);
+            let outer = body.begin(&outer, &[]);
+            body.push_loop(extent);
             let scanned = Ix::axis(body.loops.len() as u32 - 1);
-            let mut at: Index = outer.clone();
+            let mut at: Index = outer;
             at.insert(axis, scanned);
             let value = match body.operand(graph, &mut self.places, anchor, 0, &at) {
                 Lane::Complex(re, im) => [re, im][stream],
-                Lane::Real(x) if wide.is_some() => body.emit.cast(DType::F32, x),
-                Lane::Real(x) => body.emit.cast(aval.dtype, x),
+                Lane::Real(x) => body.emit.cast(target.dtype(graph), x),
             };
-            let target = wide.as_ref().unwrap_or(&place);
-            let (offset, strides) = body.affine_access(&target.layout, &at, streams as isize);
-            let access = Access { buffer: target.buffer, offset: offset + stream as isize, strides, len: 0 };
-            let dtype = body.emit.dtype(value);
-            let store = body.access(access, dtype, Role::Out);
+            let part = if streams == 2 { Part::COMPLEX[stream] } else { Part::WHOLE };
+            let store = body.walked(Some(target), &place, &at, part, body.emit.dtype(value), Role::Out);
             self.launch(body, Nest::Scan { op, reverse, exclusive, value, store });
         }
-        if let Some(wide) = wide {
-            self.convert(&wide, DType::F32, &place, aval.dtype);
-        }
+        let place = if wide { self.narrowed((target, &place), v) } else { place };
+        self.recipe(Held::Var(v), &[v]);
         self.places.set(v, place);
         Ok(())
     }

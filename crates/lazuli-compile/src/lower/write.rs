@@ -1,12 +1,11 @@
 //! Writes into a part of an array: at computed positions, and into slices.
 
-use super::body::{Access, Body, Part};
+use super::body::{Body, Part};
 use super::finish::{finish, finish_together};
-use super::{Group, Lowerer, Place, Scattered, Var, Work, store_lane};
-use lazuli_ir::number::fixed;
+use super::{Group, Held, Lowerer, Place, Scattered, Var, Work, store_lane};
 use lazuli_ir::prim::ScatterPoint;
-use lazuli_ir::{Atom, Aval, Error, Extents, Graph, Index, Ix, Lane, Number, Prim, Result, Shape, Term, small};
-use lazuli_kernel::{BinaryOp, DType, Inst, Layout, Nest, Role, ScatterOp, Store, Value, shape};
+use lazuli_ir::{Atom, Error, Extents, Graph, Index, Ix, Lane, Number, Result, Shape};
+use lazuli_kernel::{BinaryOp, DType, Inst, Nest, Role, ScatterOp, Store, Value, shape};
 use smallvec::{SmallVec, smallvec};
 
 impl Lowerer<'_> {
@@ -14,7 +13,6 @@ impl Lowerer<'_> {
     /// other points.
     fn map_of_target(&mut self, anchor: u32, v: Var, group: &Group) -> Option<(Body, Written)> {
         let graph = self.graph;
-        let space = &self.aval(v).shape;
         let stores = group.stores.as_slice();
         let fits = |&u: &Var| self.aval(u).size() == self.aval(v).size();
         if stores == [v] || self.aval(v).size() == 0 || !stores.iter().all(fits) {
@@ -24,7 +22,7 @@ impl Lowerer<'_> {
             return None;
         }
         let mut body = self.body();
-        let extents = fixed(space);
+        let extents = body.extents(graph, v.into());
         let at = body.begin(&extents, &[]);
         let target = body.operand(graph, &mut self.places, anchor, 0, &at);
         body.define(v, at.clone(), target);
@@ -47,29 +45,30 @@ impl Lowerer<'_> {
         let mut updates = Vec::with_capacity(written.len());
         for u in following(graph, v, group) {
             let mut body = self.body();
-            let point = body.begin(&fixed(space), &[]);
+            let (points, extents) = (self.points(&mut body, anchor, space), body.extents(graph, v.into()));
+            let point = body.begin(&points, &[]);
             let ScatterPoint { at, value } =
                 body.with(graph, &mut self.places, anchor, |cx| equation.prim.scatter(cx, &point));
-            let mask = inside(&mut body, &at, &aval.shape);
+            let mask = inside(&mut body, &at, &extents);
             let at = body.within(v, &at, &aval.shape, false);
             body.define(v, at.clone(), value);
             body.give(v);
-            let value = self.eval_all(&mut body, &[u], &at, &fixed(&aval.shape))[0].1.real();
+            let value = self.eval_all(&mut body, &[u], &at, &extents)[0].1.real();
             if body.is_stray {
                 return false;
             }
-            let strides = body.row_strides(&fixed(&aval.shape));
+            let strides = body.row_strides(&extents);
             let index = body.linear(&at, &strides, 1, Number::ZERO);
             updates.push((u, body, index, mask, value));
         }
         let stores = self.store(&mut everywhere, &written);
         self.launch(everywhere, Nest::Map { stores });
         for (u, mut body, index, mask, value) in updates {
-            let strides = SmallVec::from_elem(0, body.loops.len());
-            let access = Access { buffer: self.stored(u).buffer, offset: 0, strides, len: aval.size() };
-            let target = body.access(access, self.aval(u).dtype, Role::InOut);
+            let (place, dtype) = (self.stored(u), self.aval(u).dtype);
+            let target = body.anywhere(Held::Var(u), &place, Part::WHOLE, dtype, Role::InOut);
             self.launch(body, Nest::Scatter { op: ScatterOp::Assign, target, index, mask, value });
         }
+        self.recipe(Held::Var(v), &group.stores);
         true
     }
 
@@ -78,19 +77,18 @@ impl Lowerer<'_> {
         let graph = self.graph;
         let equation = &graph.equations[anchor as usize];
         let v = equation.outputs[0];
-        let aval = self.aval(v);
         let Some((mut everywhere, written)) = self.map_of_target(anchor, v, group) else { return false };
         let mut body = self.body();
-        let part = self.input_aval(anchor, 1).shape;
-        let point = body.begin(&fixed(&part), &[]);
-        let Some(at) = of_part(&equation.prim, &aval.shape, &part, &point) else { return false };
+        let (points, extents) = (body.extents(graph, equation.inputs[1]), body.extents(graph, v.into()));
+        let point = body.begin(&points, &[]);
+        let at = body.with(graph, &mut self.places, anchor, |cx| equation.prim.part_at(cx, &point));
         let value = match op {
             ScatterOp::Assign => body.operand(graph, &mut self.places, anchor, 1, &point),
             _ => body.with(graph, &mut self.places, anchor, |cx| equation.prim.pointwise(cx, &at)),
         };
         body.define(v, at.clone(), value);
         body.give(v);
-        let updates = self.eval_all(&mut body, &following(graph, v, group), &at, &fixed(&aval.shape));
+        let updates = self.eval_all(&mut body, &following(graph, v, group), &at, &extents);
         if body.is_stray || !are_affine(&updates) {
             return false;
         }
@@ -99,10 +97,23 @@ impl Lowerer<'_> {
         let mut stores = Vec::new();
         for (u, lane, at) in updates {
             let place = self.stored(u);
-            store_lane(&mut body, None, &place, lane, &at, &mut stores);
+            store_lane(&mut body, Some(Held::Var(u)), &place, lane, &at, &mut stores);
         }
         self.launch(body, Nest::Map { stores });
+        self.recipe(Held::Var(v), &group.stores);
         true
+    }
+
+    /// The points of a scatter: each of their extents is that of an operand.
+    fn points(&self, body: &mut Body, anchor: u32, space: &Shape) -> Extents {
+        let graph = self.graph;
+        let operands = graph.equations[anchor as usize].inputs.iter().filter_map(|a| a.var());
+        let axes = operands.flat_map(|v| (0..graph.shape_of(v).len()).map(move |axis| (v, axis)));
+        let extent = |&n: &usize| {
+            let (v, axis) = axes.clone().find(|&(v, axis)| graph.shape_of(v)[axis] == n).expect("one of an operand");
+            body.extent(graph, v, axis)
+        };
+        space.iter().map(extent).collect()
     }
 
     /// The place of what has just been stored.
@@ -112,15 +123,16 @@ impl Lowerer<'_> {
 
     /// A copy of the target, then its updates one by one. Half floats are combined in f32 and round once, at the end. What is combined goes on into the map that follows.
     pub(super) fn scatter(&mut self, anchor: u32, op: ScatterOp, space: &Shape, group: &Group) -> Result<()> {
+        let equation = &self.graph.equations[anchor as usize];
+        let v = equation.outputs[0];
+        if self.launch_again(Held::Var(v), &group.stores) {
+            return self.maps(group);
+        }
         if op == ScatterOp::Assign && self.scatter_onwards(anchor, space, group) {
             return Ok(());
         }
-        let graph = self.graph;
-        let equation = &graph.equations[anchor as usize];
-        let v = equation.outputs[0];
         let aval = self.aval(v);
         let half = matches!(aval.dtype, DType::F16 | DType::BF16) && op != ScatterOp::Assign;
-        let wide = Aval::new(if half { DType::F32 } else { aval.dtype }, aval.shape.clone());
         let streams: usize = if aval.dtype == DType::C64 { 2 } else { 1 };
         if streams == 2 && !matches!(op, ScatterOp::Assign | ScatterOp::Add) {
             let message = "complex numbers can be assigned and added at computed positions, and no more";
@@ -132,114 +144,132 @@ impl Lowerer<'_> {
             (DType::Bool, ScatterOp::Mul) => ScatterOp::Min,
             _ => op,
         };
-        if op != ScatterOp::Assign && streams == 1 && self.combine_onwards(anchor, op, space, &wide, group) {
+        if op != ScatterOp::Assign && streams == 1 && self.combine_onwards(anchor, op, space, half, group) {
             return Ok(());
         }
-        let place = self.fresh(aval);
-        let to = if half { self.fresh(&wide) } else { place.clone() };
-        self.copy_input(anchor, &to, wide.dtype);
+        let to = if half { Held::Aside(v, DType::F32) } else { Held::Var(v) };
+        let place = self.fresh_for(to);
+        let (body, nest) = self.input_into(anchor, (to, &place));
+        self.launch(body, nest);
         for stream in 0..streams {
-            let (body, nest) = self.updates(anchor, op, space, &to, wide.dtype, stream);
+            let (body, nest) = self.updates(anchor, op, space, (to, &place), stream);
             self.launch(body, nest);
         }
-        if half {
-            self.convert(&to, DType::F32, &place, aval.dtype);
-        }
+        let place = if half { self.narrowed((to, &place), v) } else { place };
+        self.recipe(Held::Var(v), &group.stores);
         self.places.set(v, place);
         self.maps(group)
     }
 
-    /// The updates of what lies at `to`, in this dtype; of complex numbers one part.
+    /// The updates of what lies there; of complex numbers one part.
     fn updates(
         &mut self,
         anchor: u32,
         op: ScatterOp,
         space: &Shape,
-        to: &Place,
-        dtype: DType,
+        (to, place): (Held, &Place),
         part: usize,
     ) -> (Body, Nest) {
         let graph = self.graph;
         let equation = &graph.equations[anchor as usize];
+        let dtype = to.dtype(graph);
         let parts = if dtype.is_complex() { 2 } else { 1 };
         let mut body = self.body();
-        let at = body.begin(&fixed(space), &[]);
+        let (points, extents) = (self.points(&mut body, anchor, space), body.extents(graph, to.var().into()));
+        let at = body.begin(&points, &[]);
         let ScatterPoint { at, value } =
             body.with(graph, &mut self.places, anchor, |cx| equation.prim.scatter(cx, &at));
-        let mask = inside(&mut body, &at, &to.layout.shape);
-        let strides: Extents = small(to.layout.strides.iter().map(|&stride| Number::fixed(stride)));
-        let index = body.linear(&at, &strides, parts as isize, Number::fixed(part as isize));
+        let mask = inside(&mut body, &at, &extents);
+        let strides = body.row_strides(&extents);
+        let index = body.linear(&at, &strides, parts, Number::fixed(part as isize));
         let value = match value {
             Lane::Complex(re, im) => [re, im][part],
             Lane::Real(x) => body.emit.cast(dtype, x),
         };
-        let strides = SmallVec::from_elem(0, body.loops.len());
-        let access = Access { buffer: to.buffer, offset: 0, strides, len: to.layout.size() * parts };
         let dtype = body.emit.dtype(value);
-        let target = body.access(access, dtype, Role::InOut);
+        let target = body.anywhere(to, place, Part { of: parts, number: 0 }, dtype, Role::InOut);
         (body, Nest::Scatter { op, target, index, mask, value })
     }
 
     /// Updates that are combined with what stands at their positions, where the result goes on into a map at its own points: one step, which can do both
     /// part by part of the result. False if that is not possible, and nothing has been done.
-    fn combine_onwards(&mut self, anchor: u32, op: ScatterOp, space: &Shape, wide: &Aval, group: &Group) -> bool {
-        let graph = self.graph;
-        let v = graph.equations[anchor as usize].outputs[0];
+    fn combine_onwards(&mut self, anchor: u32, op: ScatterOp, space: &Shape, half: bool, group: &Group) -> bool {
+        let v = self.graph.equations[anchor as usize].outputs[0];
+        let aval = self.aval(v);
         let stores = group.stores.as_slice();
-        if stores == [v] || wide.size() == 0 || shape::size(space) == 0 {
+        if stores == [v] || aval.size() == 0 || shape::size(space) == 0 {
             return false;
         }
-        let result = self.fresh(wide);
-        let Some(epilogue) = self.epilogue(v, None, &result, wide.dtype, stores) else { return false };
-        let target = self.input_into(anchor, &result, wide.dtype);
-        let (updates, nest) = self.updates(anchor, op, space, &result, wide.dtype, 0);
+        let result = Held::Aside(v, if half { DType::F32 } else { aval.dtype });
+        let place = self.fresh_for(result);
+        let Some(epilogue) = self.epilogue(v, None, (result, &place), stores) else {
+            self.buffers.pop();
+            return false;
+        };
+        let (mut target, target_nest) = self.input_into(anchor, (result, &place));
+        let (mut updates, nest) = self.updates(anchor, op, space, (result, &place), 0);
         // Until here nothing that the group stores has a place: what it needs of that it has computed.
-        let (epilogue, stores) = self.end_epilogue(epilogue, stores);
-        let (updates, _) = finish(&updates, nest, false);
-        let [target, last] = finish_together([(&target.0, target.1), (&epilogue, Nest::Map { stores })]);
+        let (mut epilogue, nest_stores) = self.end_epilogue(epilogue, stores);
+        let (update, ending) = finish(&updates, nest, false);
+        let maps = finish_together([(&target, target_nest), (&epilogue, Nest::Map { stores: nest_stores })]);
+        let [(first, of_first), (last, of_last)] = maps;
+        self.note([(&mut target, &first, &of_first), (&mut epilogue, &last, &of_last)]);
+        self.note([(&mut updates, &update, &ending)]);
+        if let Some([_, last, updates]) = self.passes.as_deref_mut() {
+            std::mem::swap(last, updates);
+        }
+        self.recipe_of(Held::Var(v), stores, None, true);
         self.spare = Some(epilogue);
-        let launches = [target, updates, last];
-        self.work.push(Work::Scatter(Box::new(Scattered { result: result.buffer, launches })));
+        let launches = [first, update, last];
+        self.work.push(Work::Scatter(Box::new(Scattered { result: place.buffer, launches })));
         true
     }
 
     /// A copy of the target, then a strided map over the part that is updated.
     pub(super) fn update(&mut self, anchor: u32, op: ScatterOp, group: &Group) -> Result<()> {
-        if self.update_onwards(anchor, op, group) {
-            return Ok(());
-        }
         let graph = self.graph;
         let equation = &graph.equations[anchor as usize];
         let v = equation.outputs[0];
-        let aval = self.aval(v);
-        let place = self.fresh(aval);
-        self.copy_input(anchor, &place, aval.dtype);
-        let part = self.input_aval(anchor, 1).shape;
-        let layout = equation.prim.layout(&place.layout, &part, &[]).ok_or_else(|| {
-            Error::internal(equation.prim.name(), "an update states where its part lies in a row-contiguous target")
-        })?;
-        let target = Place { buffer: place.buffer, layout };
+        if self.launch_again(Held::Var(v), &group.stores) {
+            return self.maps(group);
+        }
+        if self.update_onwards(anchor, op, group) {
+            return Ok(());
+        }
+        let (to, place) = (Held::Var(v), self.fresh_for(Held::Var(v)));
+        let (body, nest) = self.input_into(anchor, (to, &place));
+        self.launch(body, nest);
         let mut body = self.body();
-        let at = body.begin(&fixed(&part), &[]);
-        let update = body.operand(graph, &mut self.places, anchor, 1, &at);
+        let points = body.extents(graph, equation.inputs[1]);
+        let point = body.begin(&points, &[]);
+        let update = body.operand(graph, &mut self.places, anchor, 1, &point);
+        let at = body.with(graph, &mut self.places, anchor, |cx| equation.prim.part_at(cx, &point));
         let mut stores = Vec::new();
         match op {
-            ScatterOp::Assign => store_lane(&mut body, None, &target, update, &at, &mut stores),
-            _ => combine_lane(&mut body, &target, op, update, &at, &mut stores),
+            ScatterOp::Assign => store_lane(&mut body, Some(to), &place, update, &at, &mut stores),
+            _ => combine_lane(&mut body, (to, &place), op, update, &at, &mut stores),
         }
         self.launch(body, Nest::Map { stores });
+        self.recipe(Held::Var(v), &group.stores);
         self.places.set(v, place);
         self.maps(group)
     }
 }
 
 /// Stores what stands at an index combined with an update.
-fn combine_lane(body: &mut Body, place: &Place, op: ScatterOp, update: Lane, at: &[Ix], stores: &mut Vec<Store>) {
+fn combine_lane(
+    body: &mut Body,
+    (to, place): (Held, &Place),
+    op: ScatterOp,
+    update: Lane,
+    at: &[Ix],
+    stores: &mut Vec<Store>,
+) {
     let binary = op.binary().expect("what is assigned is stored as it is");
     match update {
         Lane::Real(x) => {
             let dtype = body.emit.dtype(x);
-            let operand = body.walked(None, place, at, Part::WHOLE, dtype, Role::InOut);
+            let operand = body.walked(Some(to), place, at, Part::WHOLE, dtype, Role::InOut);
             let old = body.emit.push(Inst::Load(operand));
             let e = &mut body.emit;
             let value = match (dtype, binary) {
@@ -255,7 +285,7 @@ fn combine_lane(body: &mut Body, place: &Place, op: ScatterOp, update: Lane, at:
             stores.push(Store { operand, value });
         }
         Lane::Complex(re, im) => {
-            let operands = Part::COMPLEX.map(|part| body.walked(None, place, at, part, DType::F32, Role::InOut));
+            let operands = Part::COMPLEX.map(|part| body.walked(Some(to), place, at, part, DType::F32, Role::InOut));
             let [a, b] = operands.map(|o| body.emit.push(Inst::Load(o)));
             let e = &mut body.emit;
             let (re, im) = match binary {
@@ -271,11 +301,11 @@ fn combine_lane(body: &mut Body, place: &Place, op: ScatterOp, update: Lane, at:
 }
 
 /// Whether a position lies within `extents`; `None` if it is affine, hence inside by construction.
-fn inside(body: &mut Body, at: &[Ix], extents: &[usize]) -> Option<Value> {
+fn inside(body: &mut Body, at: &[Ix], extents: &[Number]) -> Option<Value> {
     let mut mask: Option<Value> = None;
     for (ix, &n) in at.iter().zip(extents) {
         let Ix::Computed(v) = *ix else { continue };
-        let (zero, n) = (body.emit.i64(0), body.number(DType::I64, Number::fixed(n as isize)));
+        let (zero, n) = (body.emit.i64(0), body.number(DType::I64, n));
         let low = body.emit.binary(BinaryOp::Ge, v, zero);
         let high = body.emit.lt(v, n);
         let both = body.emit.and(low, high);
@@ -289,19 +319,6 @@ pub(super) type Written = SmallVec<[(Var, Lane, Index); 4]>;
 
 pub(super) fn are_affine(written: &Written) -> bool {
     written.iter().all(|(_, _, at)| at.iter().all(|ix| matches!(ix, Ix::Affine { .. })))
-}
-
-/// The index in an array of shape `of` of a point of the part that an update names.
-fn of_part(prim: &Prim, of: &Shape, part: &Shape, point: &[Ix]) -> Option<Index> {
-    let along = |axis: usize| {
-        let mut layout = Layout { strides: SmallVec::from_elem(0, of.len()), ..Layout::row(of.clone()) };
-        layout.strides[axis] = 1;
-        let Layout { offset, strides, .. } = prim.layout(&layout, part, &[])?;
-        let Ix::Affine { terms, .. } = &point[axis] else { return None };
-        let scaled = |t: &Term| Term { factor: Number::fixed(t.factor.value * strides[axis]), ..*t };
-        Some(Ix::Affine { constant: Number::fixed(offset), terms: small(terms.iter().map(scaled)) })
-    };
-    (0..of.len()).map(along).collect()
 }
 
 /// Those of the variables that a group stores which depend on `v`, itself among them.

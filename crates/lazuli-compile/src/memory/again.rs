@@ -156,10 +156,9 @@ impl Arrangement {
     pub fn equal_sizes(&self) -> impl Iterator<Item = (BufferId, BufferId)> {
         self.equal.iter().copied()
     }
-    /// Arrays that have to be walked alike, and how: of each the step, the binding and the operand.
-    pub fn walked_alike(&self) -> impl Iterator<Item = ([[usize; 3]; 2], Alike)> {
-        let place = |id: ArrayId| [id.step as usize, id.binding as usize, id.operand as usize];
-        self.alike.iter().map(move |&(arrays, how)| (arrays.map(place), how))
+    /// Arrays that have to be walked alike, and how.
+    pub fn walked_alike(&self) -> &[Term] {
+        &self.alike
     }
 }
 

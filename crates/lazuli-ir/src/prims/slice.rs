@@ -421,7 +421,12 @@ impl Primitive for SliceUpdate {
     fn lowering(&self, _: &[&Aval], _: &[&Aval]) -> Lowering {
         Lowering::Update { op: self.op }
     }
-    fn layout(&self, input: &Layout, _: &[usize], _: &[&Aval]) -> Option<Layout> {
-        Some(slice_layout(&self.bounds, input))
+    fn part_at(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Index {
+        let along = |(axis, (bound, ix)): (usize, (&Bound, &Ix))| {
+            let n = cx.extent(Place::Input(0, axis));
+            let start = cx.compute(Operation::Start(*bound), n, Number::ZERO);
+            cx.affine(ix, Number::fixed(bound.step), start)
+        };
+        self.bounds.iter().zip(at).enumerate().map(along).collect()
     }
 }

@@ -4,19 +4,19 @@
 //! decisions come out as they did, other extents lead to the same steps, and a plan for them is a copy of the first with other numbers; what has the same ones is shared with it. No graph is
 //! bound for that, and nothing lowered.
 //!
-//! Absent: steps other than launches that have a recipe and products of matrices. Programs with such steps are lowered, by recipes.
+//! Absent: sorts, calls of the host and choices. Programs with such steps are lowered, by recipes.
 
 mod link;
 
 use super::is_row;
 use crate::fuse::Schedule;
 use crate::lower::numbers::{Leaf, Lie, Numbers, Source, Values};
-use crate::lower::places::BufferId;
+use crate::lower::places::{BufferId, Held};
 use crate::memory::Arrangement;
 use crate::pattern::Pattern;
 use crate::pipeline::{OutputInfo, OutputSource};
 use lazuli_ir::{Aval, Prim, Shape, ShapeId, Var, small};
-use lazuli_kernel::{Arg, Binding, DType, Layout, LibraryCall, Plan, Scalar, Slot, Step};
+use lazuli_kernel::{Arg, Binding, DType, Layout, LibraryCall, Pass, Plan, Scalar, Scatter, Slot, Step};
 pub(crate) use link::Linked;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -24,10 +24,14 @@ use std::sync::Arc;
 /// Where the numbers of an entry of the work come from.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum WorkSource {
-    /// The recipe of the launch that stores this variable first.
-    Launch(Var),
+    /// This launch of the recipe for that.
+    Launch(Held, u32),
+    /// All three of it.
+    Scatter(Held),
     /// Where factors lie. `result` is computed, or its transpose; the recipe of an epilogue.
     Matmul { factors: [Var; 2], result: Var, turned: Option<Var>, epilogue: Option<Var> },
+    /// They are the same for all extents.
+    Fixed,
     /// Of others that is not known.
     Other,
 }
@@ -136,6 +140,7 @@ enum StepFormula {
     Launch(Vec<BindingFormula>),
     Call(CallFormula),
     Product(CallFormula, BindingFormula),
+    Scatter([BindingFormula; 3]),
 }
 
 /// What a kernel runs on.
@@ -242,6 +247,16 @@ impl Now<'_> {
                     false => Arc::new(self.binding(formula, binding)),
                 },
             },
+            (StepFormula::Scatter(formulas), Step::Scatter(was)) => {
+                let Scatter { target, updates, epilogue } = &**was;
+                let pass = |formula: &BindingFormula, was: &Pass| Pass {
+                    kernel: was.kernel.clone(),
+                    binding: self.binding(formula, &was.binding),
+                };
+                let [first, second, last] = formulas;
+                let (target, updates) = (pass(first, target), pass(second, updates));
+                Step::Scatter(Box::new(Scatter { target, updates, epilogue: pass(last, epilogue) }))
+            }
             _ => unreachable!("formulas are those of the plan's steps"),
         }
     }

@@ -1,26 +1,28 @@
-//! What is noted of a kernel while it is written first, and the [`Recipe`] that comes of it.
+//! What is noted of a kernel while it is written first, and the [`Pass`] of a recipe that comes of it.
 
-use super::{Array, Recipe};
+use super::{Array, Pass};
 use crate::fuse::same_points;
 use crate::lower::body::{Body, Part};
 use crate::lower::finish::{Axes, Ending, Launch};
 use crate::lower::numbers::{Lie, Numbers, Source, Visit};
+use crate::lower::places::Held;
 use lazuli_ir::number::row_strides;
 use lazuli_ir::{Extents, Graph, Ix, Number, Operation, Prim, Relation, Var, small};
-use lazuli_kernel::{DType, Kernel, Layout, Role};
+use lazuli_kernel::{Binding, DType, Kernel, Layout, Role};
 use smallvec::{SmallVec, smallvec};
+use std::sync::Arc;
 
-/// How an operand is walked: a part of a variable's elements in memory.
+/// How an operand is walked: a part of an array's elements in memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::lower) struct Walk {
-    of: Var,
+    of: Held,
     part: Part,
     by: Steps,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Steps {
-    /// Along these axes of the variable and of the loop by these factors, from these positions.
+    /// Along these axes of the array and of the loop by these factors, from these positions.
     Strides { terms: SmallVec<[(u32, u32, Source); 4]>, from: SmallVec<[(u32, Source); 1]> },
     /// Anywhere, at computed positions.
     Anywhere,
@@ -28,7 +30,7 @@ enum Steps {
 
 impl Walk {
     /// The walk of an affine index.
-    pub fn new(of: Var, at: &[Ix], part: Part) -> Walk {
+    pub fn new(of: Held, at: &[Ix], part: Part) -> Walk {
         let (mut terms, mut from) = (SmallVec::new(), SmallVec::new());
         for (i, ix) in at.iter().enumerate() {
             let Ix::Affine { constant, terms: of_axis } = ix else {
@@ -42,12 +44,12 @@ impl Walk {
         Walk { of, part, by: Steps::Strides { terms, from } }
     }
 
-    pub fn anywhere(of: Var, part: Part) -> Walk {
+    pub fn anywhere(of: Held, part: Part) -> Walk {
         Walk { of, part, by: Steps::Anywhere }
     }
 }
 
-/// How a variable lies in memory.
+/// How an array lies in memory.
 pub(in crate::lower) struct Lies {
     pub offset: Number,
     /// How far the first element lies behind the lowest.
@@ -127,10 +129,11 @@ impl Notes {
         }
     }
 
-    /// A variable that is read, or written, lies like this.
-    pub fn lies(&mut self, v: Var, layout: &Layout, role: Role) -> Lies {
-        let numbers = &mut self.numbers;
-        if role == Role::In && !is_row(layout) {
+    /// An array that is read, or written, lies like this.
+    pub fn lies(&mut self, of: Held, layout: &Layout, role: Role) -> Lies {
+        let (numbers, v) = (&mut self.numbers, of.var());
+        let read = if let Held::Var(v) = of { Some(v).filter(|_| role == Role::In) } else { None };
+        if read.is_some() && !is_row(layout) {
             return Lies {
                 offset: numbers.lie(v, Lie::Offset, layout),
                 first: numbers.lie(v, Lie::First, layout),
@@ -138,7 +141,7 @@ impl Notes {
                 strides: small((0..layout.rank()).map(|axis| numbers.lie(v, Lie::Stride(axis as u32), layout))),
             };
         }
-        if role == Role::In && !self.rows.contains(&v) {
+        if let Some(v) = read.filter(|v| !self.rows.contains(v)) {
             self.rows.push(v);
         }
         let extents: Extents = small(layout.shape.iter().enumerate().map(|(axis, n)| numbers.extent(v, axis, *n)));
@@ -147,7 +150,7 @@ impl Notes {
         Lies { offset: Number::ZERO, first: Number::ZERO, reach, strides }
     }
 
-    /// The operand that is a variable, which lies like this, walked in this way.
+    /// The operand that is an array, which lies like this, walked in this way.
     fn walked(&mut self, walk: &Walk, layout: &Layout, role: Role) -> Walked {
         let lies = self.lies(walk.of, layout, role);
         let (parts, number) = (Number::fixed(walk.part.of), Number::fixed(walk.part.number));
@@ -172,73 +175,32 @@ impl Notes {
         }
         Walked { offset, strides, len: Number::ZERO }
     }
-
-    /// Notes what decided over the axes of a kernel with these operands. None if that can't be said by numbers.
-    fn decide_axes(&mut self, all: &[Walked], ending: &Ending, kernel: &Kernel) -> Option<()> {
-        let (Ending { live, kept, ordered, axes: Axes { groups, kept: kept_groups } }, loops) = (ending, &self.loops);
-        let numbers = &mut self.numbers;
-        let mut last = None;
-        let places = groups.iter().flat_map(|group| group.iter().enumerate());
-        for (i, (in_group, &axis)) in places.enumerate() {
-            let Some(outer) = last.replace(axis) else { continue };
-            if let (false, true, Some(output)) = (*ordered, i < *kept, all.last()) {
-                let [a, b] = [axis, outer].map(|axis| output.strides[axis as usize]);
-                for stride in [a, b] {
-                    numbers.decided(Relation::Less, stride, Number::ZERO);
-                    if stride.value < 0 {
-                        return None;
-                    }
-                }
-                let (a, b) = if axis < outer { (a, b) } else { (b, a) };
-                numbers.decided(Relation::Less, a, b);
-            }
-            if i == *kept || live.axes.contains(&axis) || live.axes.contains(&outer) {
-                continue;
-            }
-            let strides = |w: &Walked, numbers: &mut Numbers| {
-                let [outer, inner] = [outer, axis].map(|axis| w.strides[axis as usize]);
-                (outer, numbers.compute(Operation::Product, inner, loops[axis as usize]))
-            };
-            let pairs: SmallVec<[_; 8]> = small(all.iter().map(|w| strides(w, numbers)));
-            match in_group > 0 {
-                true => pairs.into_iter().for_each(|(a, b)| numbers.decided(Relation::Equal, a, b)),
-                false => numbers.differ(pairs)?,
-            }
-        }
-        // Whether vectors are loaded, and along which axis, goes by which strides are 0 and 1.
-        let mut told = |group: usize, w: &Walked| {
-            let stride = w.strides[*groups[group].last().expect("no group is empty") as usize];
-            [Number::ZERO, Number::ONE].into_iter().for_each(|n| numbers.decided(Relation::Equal, stride, n));
-        };
-        if *kept_groups > 0 && *kept_groups < groups.len() {
-            for (w, _) in all.iter().zip(live.strided()).filter(|(_, strided)| *strided) {
-                told(kept_groups - 1, w);
-                told(groups.len() - 1, w);
-            }
-        }
-        if !groups.is_empty() {
-            all.iter().for_each(|w| told(kernel.vector_axis as usize, w));
-        }
-        Some(())
-    }
 }
 
-impl Recipe {
-    /// Of a body that stores these variables and ended in this launch. `lies` says how variables lie that are read or stored.
-    pub(in crate::lower) fn new(
-        stores: &[Var],
+/// A pass in the making: what was noted of its body, and what that ended in.
+struct Draft<'a> {
+    notes: Notes,
+    of: SmallVec<[Held; 8]>,
+    all: SmallVec<[Walked; 8]>,
+    kernel: &'a Arc<Kernel>,
+    binding: &'a Binding,
+    ending: &'a Ending,
+}
+
+impl<'a> Draft<'a> {
+    /// `lies` says how arrays lie that are read or written.
+    fn new(
         body: &mut Body,
-        launch: &Launch,
-        ending: &Ending,
-        given: Option<Var>,
-        lies: &mut dyn FnMut(Var, Role) -> Option<Layout>,
-    ) -> Option<Recipe> {
+        launch: &'a Launch,
+        ending: &'a Ending,
+        lies: &mut dyn FnMut(Held, Role) -> Option<Layout>,
+    ) -> Option<Draft<'a>> {
         let mut notes = std::mem::take(body.notes.as_mut()?);
         if notes.is_mixed {
             return None;
         }
-        let (Launch { kernel, bindings }, axes) = (launch, &ending.axes);
-        let mut of: SmallVec<[Var; 8]> = SmallVec::new();
+        let (kernel, binding) = (&launch.kernel, &launch.bindings[0]);
+        let mut of: SmallVec<[Held; 8]> = SmallVec::new();
         let mut all: SmallVec<[Walked; 8]> = SmallVec::new();
         for i in (0..body.args.len()).filter(|i| ending.live.operands[*i].is_some()) {
             let role = kernel.operands[all.len()].role;
@@ -254,16 +216,62 @@ impl Recipe {
             all.push(first);
         }
         // Operands of one buffer are not to become one.
-        let args = &bindings[0].args;
         for (i, k) in (0..all.len()).flat_map(|i| (0..i).map(move |k| (i, k))) {
             let [a, b] = [i, k].map(|n| &kernel.operands[n]);
-            if a.dtype == b.dtype && a.role == b.role && args[i].slot == args[k].slot {
+            if a.dtype == b.dtype && a.role == b.role && binding.args[i].slot == binding.args[k].slot {
                 notes.numbers.differ(all[i].pairs(&all[k]))?;
             }
         }
-        notes.decide_axes(&all, ending, kernel)?;
+        Some(Draft { notes, of, all, kernel, binding, ending })
+    }
+
+    /// What decides whether these axes of the loop, neighbours in the kernel, are walked as one: pairs of numbers, all of which are equal if so.
+    fn as_one(&mut self, outer: u32, inner: u32) -> SmallVec<[(Number, Number); 8]> {
+        let Notes { numbers, loops, .. } = &mut self.notes;
+        let mut strides = |w: &Walked| {
+            let [outer_stride, stride] = [outer, inner].map(|axis| w.strides[axis as usize]);
+            (outer_stride, numbers.compute(Operation::Product, stride, loops[inner as usize]))
+        };
+        small(self.all.iter().map(&mut strides))
+    }
+
+    /// Notes that the axes of what is written are in the order of its strides, as far as these neighbours go.
+    fn decide_order(&mut self, outer: u32, inner: u32) {
+        let (Some(output), numbers) = (self.all.last(), &mut self.notes.numbers) else { return };
+        let [a, b] = [inner, outer].map(|axis| {
+            let stride = output.strides[axis as usize];
+            numbers.decided(Relation::Less, stride, Number::ZERO);
+            match stride.value < 0 {
+                true => numbers.compute(Operation::Product, stride, Number::fixed(-1)),
+                false => stride,
+            }
+        });
+        let (a, b) = if inner < outer { (a, b) } else { (b, a) };
+        numbers.decided(Relation::Less, a, b);
+    }
+
+    /// Notes what decides whether vectors are loaded, and along which axis: which strides are 0 and 1.
+    fn decide_vectors(&mut self) {
+        let (Ending { live, axes: Axes { groups, kept }, .. }, numbers) = (self.ending, &mut self.notes.numbers);
+        let mut told = |group: usize, w: &Walked| {
+            let stride = w.strides[*groups[group].last().expect("no group is empty") as usize];
+            [Number::ZERO, Number::ONE].into_iter().for_each(|n| numbers.decided(Relation::Equal, stride, n));
+        };
+        if *kept > 0 && *kept < groups.len() {
+            for (w, _) in self.all.iter().zip(live.strided()).filter(|(_, strided)| *strided) {
+                told(kept - 1, w);
+                told(groups.len() - 1, w);
+            }
+        }
+        if !groups.is_empty() {
+            self.all.iter().for_each(|w| told(self.kernel.vector_axis as usize, w));
+        }
+    }
+
+    fn finish(self) -> Pass {
+        let Draft { notes, of, all, kernel, binding, ending: Ending { live, axes, .. } } = self;
         let Notes { mut numbers, params, loops, rows, computed, .. } = notes;
-        let array = |(of, w): (&Var, &Walked)| Array {
+        let array = |(of, w): (&Held, &Walked)| Array {
             of: *of,
             offset: w.offset.into(),
             strides: small(axes.steps(&w.strides).map(Source::from)),
@@ -276,27 +284,62 @@ impl Recipe {
             extents.fold(first, |size, n| numbers.compute(Operation::Product, size, n)).into()
         }));
         numbers.end();
-        let used =
-            |&(param, dtype, source): &(u32, DType, Source)| Some((ending.live.params[param as usize]?, dtype, source));
+        let used = |&(param, dtype, source): &(u32, DType, Source)| Some((live.params[param as usize]?, dtype, source));
         let mut by_number: SmallVec<[_; 2]> = params.iter().filter_map(used).collect();
         numbers.keep(&mut |f: &mut Visit| {
             arrays.iter_mut().for_each(|array| array.sources(f));
             extents.iter_mut().for_each(&mut *f);
             by_number.iter_mut().for_each(|(_, _, source)| f(source));
         });
-        let (kernel, params) = (kernel.clone(), bindings[0].params.clone());
-        Some(Recipe {
-            stores: stores.into(),
-            given,
-            kernel,
-            rows,
-            computed,
-            numbers,
-            extents,
-            arrays,
-            params,
-            by_number,
-        })
+        let (kernel, params) = (kernel.clone(), binding.params.clone());
+        Pass { kernel, rows, computed, numbers, extents, arrays, params, by_number }
+    }
+}
+
+/// Notes what decided over the axes of kernels that have them in common. None if that can't be said by numbers.
+fn decide_axes(drafts: &mut [Draft]) -> Option<()> {
+    let &Ending { ref counted, kept, ordered, keep_last, ref axes, .. } = drafts[0].ending;
+    let rank = axes.groups.iter().map(|group| group.len()).sum::<usize>();
+    let mut last = None;
+    let places = axes.groups.iter().flat_map(|group| group.iter().enumerate());
+    for (i, (in_group, &axis)) in places.enumerate() {
+        let Some(outer) = last.replace(axis) else { continue };
+        if !ordered && i < kept {
+            drafts.iter_mut().for_each(|draft| draft.decide_order(outer, axis));
+        }
+        let is_apart = i == kept || keep_last && i + 1 == rank;
+        if is_apart || counted.contains(&axis) || counted.contains(&outer) {
+            continue;
+        }
+        if in_group == 0 {
+            let differs = |draft: &mut Draft| {
+                let pairs = draft.as_one(outer, axis);
+                draft.notes.numbers.differ(pairs)
+            };
+            drafts.iter_mut().find_map(differs)?;
+            continue;
+        }
+        for draft in &mut *drafts {
+            let pairs = draft.as_one(outer, axis);
+            pairs.into_iter().for_each(|(a, b)| draft.notes.numbers.decided(Relation::Equal, a, b));
+        }
+    }
+    drafts.iter_mut().for_each(Draft::decide_vectors);
+    Some(())
+}
+
+impl Pass {
+    /// Of bodies that ended in these launches, of which the loop axes are the same ones. `lies` says how arrays lie that are read or written.
+    pub(in crate::lower) fn noted<const N: usize>(
+        ended: [(&mut Body, &Launch, &Ending); N],
+        lies: &mut dyn FnMut(Held, Role) -> Option<Layout>,
+    ) -> Option<SmallVec<[Pass; 1]>> {
+        let mut drafts: SmallVec<[Draft; 2]> = SmallVec::new();
+        for (body, launch, ending) in ended {
+            drafts.push(Draft::new(body, launch, ending, lies)?);
+        }
+        decide_axes(&mut drafts)?;
+        Some(drafts.into_iter().map(Draft::finish).collect())
     }
 }
 

@@ -3,7 +3,7 @@
 use super::Body;
 use crate::lower::again::{Lies, Walk};
 use crate::lower::numbers::Lie;
-use crate::lower::places::{BufferId, Place};
+use crate::lower::places::{BufferId, Held, Place};
 use lazuli_ir::pointwise::Terms;
 use lazuli_ir::{Extents, Index, Ix, Lane, Number, Operation, Relation, Term, Var};
 use lazuli_kernel::{Arg, BinaryOp, DType, Inner, Inst, Layout, Operand, Role, Strides, Value, small};
@@ -48,8 +48,8 @@ impl Access {
 }
 
 impl Body {
-    /// Loads an array that lies in memory: a variable, if it is one's place.
-    pub fn load(&mut self, v: Option<Var>, place: &Place, dtype: DType, at: &[Ix], mask: Option<Value>) -> Lane {
+    /// Loads an array that lies in memory.
+    pub fn load(&mut self, of: Held, place: &Place, dtype: DType, at: &[Ix], mask: Option<Value>) -> Lane {
         // Of an array without elements none is wanted: there is no point at all, or a mask does not hold at it.
         if place.layout.size() == 0 {
             return self.zero(dtype);
@@ -57,20 +57,20 @@ impl Body {
         let affine = mask.is_none() && at.iter().all(|ix| matches!(ix, Ix::Affine { .. }));
         match (affine, dtype) {
             (true, DType::C64) => {
-                let [re, im] = Part::COMPLEX.map(|part| self.walked(v, place, at, part, DType::F32, Role::In));
+                let [re, im] = Part::COMPLEX.map(|part| self.walked(Some(of), place, at, part, DType::F32, Role::In));
                 let re = self.emit.push(Inst::Load(re));
                 Lane::Complex(re, self.emit.push(Inst::Load(im)))
             }
             (true, _) => {
-                let operand = self.walked(v, place, at, Part::WHOLE, dtype, Role::In);
+                let operand = self.walked(Some(of), place, at, Part::WHOLE, dtype, Role::In);
                 Lane::Real(self.emit.push(Inst::Load(operand)))
             }
-            (false, _) => self.load_at(v, place, dtype, at, mask),
+            (false, _) => self.load_at(of, place, dtype, at, mask),
         }
     }
 
     /// Offset and strides over the loop axes of an affine index of an array; `parts` elements in memory make one of its elements.
-    pub fn affine_access(&self, layout: &Layout, at: &[Ix], parts: isize) -> (isize, Strides) {
+    fn affine_access(&self, layout: &Layout, at: &[Ix], parts: isize) -> (isize, Strides) {
         let mut offset = layout.offset * parts;
         let mut strides: Strides = SmallVec::from_elem(0, self.loops.len());
         for (ix, &stride) in at.iter().zip(&layout.strides) {
@@ -83,20 +83,33 @@ impl Body {
         (offset, strides)
     }
 
-    /// The operand that is a part of what lies in a place, at an affine index: of a variable, if it is one's place.
-    pub fn walked(&mut self, v: Option<Var>, place: &Place, at: &[Ix], part: Part, dtype: DType, role: Role) -> u32 {
+    /// The operand that is a part of what lies in a place, at an affine index. None is a number that the program states.
+    pub fn walked(&mut self, of: Option<Held>, place: &Place, at: &[Ix], part: Part, dtype: DType, role: Role) -> u32 {
         let (offset, strides) = self.affine_access(&place.layout, at, part.of);
         let known = self.args.len();
         let access = Access { buffer: place.buffer, offset: offset + part.number, strides, len: 0 };
         let operand = self.access(access, dtype, role);
-        if let (Some(notes), Some(v)) = (&mut self.notes, v) {
-            notes.operand(operand, operand as usize == known, Walk::new(v, at, part));
+        if let (Some(notes), Some(of)) = (&mut self.notes, of) {
+            notes.operand(operand, operand as usize == known, Walk::new(of, at, part));
+        }
+        operand
+    }
+
+    /// The operand that is a part of what lies in a place, at computed positions.
+    pub fn anywhere(&mut self, of: Held, place: &Place, part: Part, dtype: DType, role: Role) -> u32 {
+        let strides = SmallVec::from_elem(0, self.loops.len());
+        let mut access = Access { buffer: place.buffer, offset: 0, strides, len: 0 };
+        access.reach(&place.layout, part);
+        let known = self.args.len();
+        let operand = self.access(access, dtype, role);
+        if let Some(notes) = &mut self.notes {
+            notes.operand(operand, operand as usize == known, Walk::anywhere(of, part));
         }
         operand
     }
 
     /// The operand with this role that is this access: an equal one if there is one.
-    pub fn access(&mut self, access: Access, dtype: DType, role: Role) -> u32 {
+    fn access(&mut self, access: Access, dtype: DType, role: Role) -> u32 {
         let operands = &self.emit.operands;
         let same = |i: &usize| self.args[*i] == access && operands[*i].dtype == dtype && operands[*i].role == role;
         if let Some(i) = (0..self.args.len()).rev().find(same) {
@@ -107,22 +120,15 @@ impl Body {
     }
 
     /// Loads at a computed position, counted from the lowest element of the array.
-    fn load_at(&mut self, v: Option<Var>, place: &Place, dtype: DType, at: &[Ix], mask: Option<Value>) -> Lane {
+    fn load_at(&mut self, of: Held, place: &Place, dtype: DType, at: &[Ix], mask: Option<Value>) -> Lane {
         let layout = &place.layout;
-        let at = self.all_clamped(v, &layout.shape, at, mask.is_some());
-        let (strides, first) = self.strides(v, layout);
+        let at = self.all_clamped(of.var(), &layout.shape, at, mask.is_some());
+        let (strides, first) = self.strides(of, layout);
         let parts = if dtype.is_complex() { 2 } else { 1 };
         let first = self.compute(Operation::Product, first, Number::fixed(parts));
         let position = self.linear(&at, &strides, parts, first);
         let at = |body: &mut Body, part: Part, dtype| {
-            let strides = SmallVec::from_elem(0, body.loops.len());
-            let mut access = Access { buffer: place.buffer, offset: 0, strides, len: 0 };
-            access.reach(layout, part);
-            let known = body.args.len();
-            let operand = body.access(access, dtype, Role::In);
-            if let (Some(notes), Some(v)) = (&mut body.notes, v) {
-                notes.operand(operand, operand as usize == known, Walk::anywhere(v, part));
-            }
+            let operand = body.anywhere(of, place, part, dtype, Role::In);
             body.emit.push(Inst::LoadAt { operand, index: position, mask })
         };
         match dtype {
@@ -134,22 +140,22 @@ impl Body {
         }
     }
 
-    /// The extent of an axis of an array: of a variable, if it is one's.
-    pub fn extent_of(&mut self, v: Option<Var>, axis: usize, value: usize) -> Number {
-        match (&mut self.notes, v) {
-            (Some(notes), Some(v)) => notes.numbers.extent(v, axis, value),
-            _ => Number::fixed(value as isize),
+    /// The extent of an axis of a variable.
+    pub fn extent_of(&mut self, v: Var, axis: usize, value: usize) -> Number {
+        match &mut self.notes {
+            Some(notes) => notes.numbers.extent(v, axis, value),
+            None => Number::fixed(value as isize),
         }
     }
 
     /// The strides of an array, and how far its first element lies behind the lowest.
-    fn strides(&mut self, v: Option<Var>, layout: &Layout) -> (Extents, Number) {
-        match (&mut self.notes, v) {
-            (Some(notes), Some(v)) => {
-                let Lies { strides, first, .. } = notes.lies(v, layout, Role::In);
+    fn strides(&mut self, of: Held, layout: &Layout) -> (Extents, Number) {
+        match &mut self.notes {
+            Some(notes) => {
+                let Lies { strides, first, .. } = notes.lies(of, layout, Role::In);
                 (strides, first)
             }
-            _ => (
+            None => (
                 small(layout.strides.iter().map(|&stride| Number::fixed(stride))),
                 Number::fixed(Lie::First.of(layout)),
             ),
@@ -200,12 +206,12 @@ impl Body {
         if let Some(found) = self.within.get(&key) {
             return found.clone();
         }
-        let within = self.all_clamped(Some(v), shape, at, masked);
+        let within = self.all_clamped(v, shape, at, masked);
         self.within.insert(key, within.clone());
         within
     }
 
-    fn all_clamped(&mut self, v: Option<Var>, shape: &[usize], at: &[Ix], masked: bool) -> Index {
+    fn all_clamped(&mut self, v: Var, shape: &[usize], at: &[Ix], masked: bool) -> Index {
         let mut clamped = Index::new();
         for (axis, (ix, &n)) in at.iter().zip(shape).enumerate() {
             let n = self.extent_of(v, axis, n);

@@ -4,11 +4,11 @@ use super::{
     ArgFormula, BindingFormula, By, CallFormula, Classes, Formulas, OfPattern, Place, StepFormula, View, WorkSource,
 };
 use crate::beside::Joined;
-use crate::lower::again::{Array, Recipe, Recipes, is_row};
+use crate::lower::again::{Array, Pass, Recipes, is_row};
 use crate::lower::numbers::{Decision, Lie, Numbers, OfVar, Source, Step, Visit};
-use crate::lower::places::{BufferId, CHAIN};
+use crate::lower::places::{BufferId, CHAIN, Held};
 use crate::lower::{Launch, Program, Work};
-use crate::memory::{Alike, Arrangement};
+use crate::memory::{Alike, Arrangement, ArrayId};
 use crate::pattern::Pattern;
 use lazuli_ir::number::row_strides;
 use lazuli_ir::{Atom, Equation, Extents, Graph, Number, Operation, Prim, Relation, Shape, ShapeId, Var, small};
@@ -71,7 +71,7 @@ impl<'a> Linked<'a> {
         };
         for (n, (&v, layout)) in graph.inputs.iter().zip(inputs).enumerate() {
             let (place, size) = match is_row(layout) {
-                true => (linked.row(v)?, linked.nbytes(v)?),
+                true => (linked.row(v)?, linked.nbytes(Held::Var(v))?),
                 false => (Place::Input(n as u32), Number::fixed(program.buffers[n] as isize)),
             };
             linked.places.insert(v, place);
@@ -110,8 +110,8 @@ impl<'a> Linked<'a> {
         let (_, class) = self.pattern.classes(self.shape(v)? as usize);
         Some(self.class(class))
     }
-    fn nbytes(&mut self, v: Var) -> Option<Number> {
-        let (size, itemsize) = (self.size(v)?, self.graph.avals[v.0 as usize].dtype.itemsize());
+    fn nbytes(&mut self, of: Held) -> Option<Number> {
+        let (size, itemsize) = (self.size(of.var())?, of.dtype(self.graph).itemsize());
         Some(self.numbers.compute(Operation::Product, size, Number::fixed(itemsize as isize)))
     }
 
@@ -191,40 +191,71 @@ impl<'a> Linked<'a> {
 
     fn step(&mut self, work: &Work, source: WorkSource) -> Option<StepFormula> {
         match (work, source) {
-            (Work::Launch(launch), WorkSource::Launch(first)) => {
-                let recipe = self.recipes.launches.get(&first)?;
-                let binding = self.binding(recipe, launch, None)?;
-                for (v, _) in written(recipe) {
-                    let place = self.row(v)?;
-                    self.places.insert(v, place);
+            (Work::Launch(launch), WorkSource::Launch(of, n)) => {
+                let recipe = self.recipes.launches.get(&of)?;
+                let binding = self.binding(recipe.passes.get(n as usize)?, launch, None)?;
+                if n as usize + 1 == recipe.passes.len() {
+                    self.set_written(&recipe.passes)?;
                 }
                 Some(StepFormula::Launch(vec![binding]))
+            }
+            (Work::Launch(launch), WorkSource::Fixed) => self.fixed(launch),
+            (Work::Scatter(scattered), WorkSource::Scatter(of)) => {
+                let passes = &self.recipes.launches.get(&of)?.passes;
+                let [first, second, last] = &passes[..] else { return None };
+                let ([target, updates, map], result) = (&scattered.launches, Some(scattered.result));
+                let (first, second) = (self.binding(first, target, result)?, self.binding(second, updates, result)?);
+                let formulas = [first, second, self.binding(last, map, result)?];
+                self.set_written(passes)?;
+                Some(StepFormula::Scatter(formulas))
             }
             (Work::Call { call, epilogue }, WorkSource::Matmul { factors, result, turned, epilogue: by }) => {
                 let LibraryCall::Matmul { c, .. } = &**call else { return None };
                 let whole = turned.unwrap_or(result);
                 let product = BufferId::of(c);
-                self.sizes[product.0 as usize] = Some(self.nbytes(whole)?);
+                self.sizes[product.0 as usize] = Some(self.nbytes(Held::Var(whole))?);
                 let formula = self.product(call, factors, result, turned, epilogue.is_some())?;
                 let Some(launch) = epilogue else {
                     self.set_product(result, turned)?;
                     return Some(StepFormula::Call(formula));
                 };
-                let recipe = self.recipes.launches.get(&by?)?;
-                let binding = self.binding(recipe, launch, Some(product))?;
-                for (v, _) in written(recipe) {
-                    match v == whole {
+                let [pass] = &self.recipes.launches.get(&Held::Var(by?))?.passes[..] else { return None };
+                let binding = self.binding(pass, launch, Some(product))?;
+                for (held, _) in written(pass) {
+                    match held.var() == whole {
                         true => self.set_product(result, turned)?,
-                        false => {
-                            let place = self.row(v)?;
-                            self.places.insert(v, place);
-                        }
+                        false => self.set_row(held.var())?,
                     }
                 }
                 Some(StepFormula::Product(formula, binding))
             }
             _ => None,
         }
+    }
+    /// A number that the program states, in memory.
+    fn fixed(&mut self, launch: &Launch) -> Option<StepFormula> {
+        let [bound] = &launch.bindings[..] else { return None };
+        let [arg] = &bound.args[..] else { return None };
+        let buffer = BufferId::of(arg);
+        let size = launch.kernel.operands[0].dtype.itemsize();
+        let args = vec![ArgFormula::of_number(buffer)];
+        self.sizes[buffer.0 as usize] = Some(Number::fixed(size as isize));
+        let (extents, params) = (SmallVec::new(), SmallVec::new());
+        Some(StepFormula::Launch(vec![BindingFormula { extents, args, params, by: Classes::default() }]))
+    }
+    fn set_row(&mut self, v: Var) -> Option<()> {
+        let place = self.row(v)?;
+        self.places.insert(v, place);
+        Some(())
+    }
+    /// Variables that launches have written lie row by row.
+    fn set_written(&mut self, passes: &[Pass]) -> Option<()> {
+        for (held, _) in passes.iter().flat_map(written) {
+            if let Held::Var(v) = held {
+                self.set_row(v)?;
+            }
+        }
+        Some(())
     }
     /// A product lies row by row, or its transpose does.
     fn set_product(&mut self, v: Var, turned: Option<Var>) -> Option<()> {
@@ -234,10 +265,10 @@ impl<'a> Linked<'a> {
         Some(())
     }
 
-    /// The binding of a launch by its recipe. It may read a result that the step hands on.
-    fn binding(&mut self, recipe: &Recipe, launch: &Launch, result: Option<BufferId>) -> Option<BindingFormula> {
+    /// The binding of a launch by what was noted of it. It may touch a result that the step hands on.
+    fn binding(&mut self, recipe: &Pass, launch: &Launch, result: Option<BufferId>) -> Option<BindingFormula> {
         let [bound] = &launch.bindings[..] else { return None };
-        for &v in recipe.rows.iter().filter(|v| Some(**v) != recipe.given) {
+        for &v in &recipe.rows {
             match self.place(v)? {
                 Place::Row(_) => {}
                 Place::Input(_) => return None,
@@ -279,8 +310,8 @@ impl<'a> Linked<'a> {
             let strides = small(strides.iter().map(|s| now(*s)));
             args.push(ArgFormula { buffer, offset: now(*offset), strides, len: now(*len) });
         }
-        for (v, operand) in written(recipe) {
-            self.sizes[BufferId::of(&bound.args[operand]).0 as usize] = Some(self.nbytes(v)?);
+        for (held, operand) in written(recipe) {
+            self.sizes[BufferId::of(&bound.args[operand]).0 as usize] = Some(self.nbytes(held)?);
         }
         Some(BindingFormula {
             extents: small(recipe.extents.iter().map(|n| now(*n))),
@@ -345,17 +376,9 @@ impl<'a> Linked<'a> {
         for (a, b) in memory.equal_sizes() {
             self.numbers.decided(Relation::Equal, sizes[a.0 as usize], sizes[b.0 as usize]);
         }
-        for (arrays, how) in memory.walked_alike() {
-            if how != Alike::Same {
-                return None;
-            }
-            let [a, b] = arrays.map(|[step, binding, operand]| steps.get(step)?.binding(binding)?.args.get(operand));
-            let (a, b) = (a?, b?);
-            let pairs = a.strides.iter().zip(&b.strides).chain([(&a.offset, &b.offset), (&a.len, &b.len)]);
-            for (a, b) in pairs {
-                let [a, b] = [a, b].map(|source| self.numbers.number(*source));
-                self.numbers.decided(Relation::Equal, a, b);
-            }
+        for &(arrays, how) in memory.walked_alike() {
+            let [a, b] = arrays.map(|id| steps.get(id.step as usize)?.array(id));
+            walked_alike(&mut self.numbers, a?, b?, how);
         }
         let now: Vec<usize> = sizes.iter().map(|size| size.value as usize).collect();
         let mut formulas = Formulas {
@@ -376,10 +399,29 @@ impl<'a> Linked<'a> {
     }
 }
 
-/// The variables that a launch writes, and as which operand.
-fn written(recipe: &Recipe) -> impl Iterator<Item = (Var, usize)> {
-    let operands = recipe.arrays.iter().zip(&recipe.kernel.operands).enumerate();
+/// What a launch writes, and as which operand.
+fn written(pass: &Pass) -> impl Iterator<Item = (Held, usize)> {
+    let operands = pass.arrays.iter().zip(&pass.kernel.operands).enumerate();
     operands.filter(|(_, (_, operand))| operand.role != Role::In).map(|(n, (array, _))| (array.of, n))
+}
+
+/// Decides that two arrays are walked alike, neither at computed positions.
+fn walked_alike(numbers: &mut Numbers<OfPattern>, a: &ArgFormula, b: &ArgFormula, how: Alike) {
+    for (a, b) in a.strides.iter().zip(&b.strides).chain([(&a.len, &b.len)]) {
+        let (a, b) = (numbers.number(*a), numbers.number(*b));
+        numbers.decided(Relation::Equal, a, b);
+    }
+    let [from, to] = [a, b].map(|array| numbers.number(array.offset));
+    let apart = Number::fixed(to.value - from.value);
+    let moved = numbers.compute(Operation::Sum, from, apart);
+    numbers.decided(Relation::Equal, moved, to);
+    if how == Alike::Parts {
+        for stride in &a.strides {
+            let stride = numbers.number(*stride);
+            let rest = numbers.compute(Operation::Remainder, stride, Number::fixed(2));
+            numbers.decided(Relation::Equal, rest, Number::ZERO);
+        }
+    }
 }
 
 /// A stack of matrices in memory.
@@ -410,6 +452,11 @@ impl Matrices {
 }
 
 impl ArgFormula {
+    /// A single number in a buffer of its own.
+    fn of_number(buffer: BufferId) -> ArgFormula {
+        let zero = Source::Fixed(0);
+        ArgFormula { buffer: Some(buffer), offset: zero, strides: SmallVec::new(), len: zero }
+    }
     fn sources(&mut self, f: &mut Visit) {
         [&mut self.offset, &mut self.len].into_iter().chain(&mut self.strides).for_each(f);
     }
@@ -437,12 +484,15 @@ impl CallFormula {
 }
 
 impl StepFormula {
-    fn binding(&self, binding: usize) -> Option<&BindingFormula> {
-        match self {
-            StepFormula::Launch(bindings) => bindings.get(binding),
-            StepFormula::Product(_, of) => Some(of).filter(|_| binding == 0),
-            StepFormula::Call(_) => None,
-        }
+    /// An array of one of its launches.
+    fn array(&self, id: ArrayId) -> Option<&ArgFormula> {
+        let bindings = match self {
+            StepFormula::Launch(bindings) => &bindings[..],
+            StepFormula::Product(_, of) => std::slice::from_ref(of),
+            StepFormula::Scatter(of) => std::slice::from_ref(of.get(id.launch as usize)?),
+            StepFormula::Call(_) => &[],
+        };
+        bindings.get(id.binding as usize)?.args.get(id.operand as usize)
     }
     /// Its sources, and what notes which classes those go by.
     fn parts(&mut self, part: &mut Part) {
@@ -453,6 +503,7 @@ impl StepFormula {
                 call.part(part);
                 binding.part(part);
             }
+            StepFormula::Scatter(bindings) => bindings.iter_mut().for_each(|binding| binding.part(part)),
         }
     }
 }

@@ -1,0 +1,95 @@
+//! From the third shape of a pattern on plans follow by formulas: those with steps of every kind, from a table.
+
+use lazuli_compile::testing::{kind, outline};
+use lazuli_compile::{Options, compile_first, compile_like, plan_like};
+use lazuli_ir::Graph;
+use lazuli_kernel::Layout;
+
+const FUSED: Options = Options { simplify: false, fuse: true };
+
+/// From the third shape on a plan follows by formulas, whatever its steps are.
+#[test]
+fn every_kind_of_step() {
+    for (kind_of_step, text) in [
+        ("scan", "(a: f32[N,6]) {\n  b: f32[N,6] = cumsum[axis=0,reverse=false,exclusive=false] a\n  return b\n}"),
+        (
+            "scan",
+            "(a: f16[3,N,6]) {\n  b: f16[3,N,6] = exp a\n  c: f16[3,N,6] = cumsum[axis=1,reverse=true,exclusive=true] b\n  d: f16[3,N,6] = negative c\n  return c d\n}",
+        ),
+        (
+            "scan",
+            "(a: c64[N,6]) {\n  b: c64[6,N] = transpose[axes=(1,0)] a\n  c: c64[6,N] = cumsum[axis=1,reverse=false,exclusive=false] b\n  return c\n}",
+        ),
+        (
+            "scatter",
+            "(a: f32[N,6], i: i32[4], u: f32[4,1,6]) {\n  b: f32[N,6] = scatter[axes=(0),op=assign] a i u\n  return b\n}",
+        ),
+        (
+            "scatter",
+            "(a: f32[N,6], i: i32[4], u: f32[4,1,6]) {\n  b: f32[N,6] = scatter[axes=(0),op=add] a i u\n  return b\n}",
+        ),
+        (
+            "scatter",
+            "(a: f16[N,6], i: i32[4], u: f16[4,1,6]) {\n  b: f16[N,6] = scatter[axes=(0),op=add] a i u\n  return b\n}",
+        ),
+        (
+            "scatter",
+            "(a: c64[N,6], i: i32[4], u: c64[4,1,6]) {\n  b: c64[N,6] = scatter[axes=(0),op=add] a i u\n  return b\n}",
+        ),
+        (
+            "scatter",
+            "(a: i32[N,6], i: i32[4], u: i32[4,1,6]) {\n  b: i32[N,6] = scatter[axes=(0),op=max] a i u\n  return b\n}",
+        ),
+        (
+            "scatter",
+            "(a: f32[N,6], i: i32[5], u: f32[5,1,6]) {\n  b: f32[N,6] = scatter[axes=(0),op=assign] a i u\n  c: f32[N,6] = exp b\n  return c\n}",
+        ),
+        (
+            "scatter",
+            "(a: f32[N,6], i: i32[3,6], u: f32[3,6]) {\n  b: f32[N,6] = put_along_axis[axis=0,op=add] a i u\n  return b\n}",
+        ),
+        (
+            "scatter and map",
+            "(a: f32[N,2048], i: i32[5], u: f32[5,1,2048]) {\n  b: f32[N,2048] = scatter[axes=(0),op=add] a i u\n  c: f32[N,2048] = exp b\n  return c\n}",
+        ),
+        (
+            "scatter and map",
+            "(a: f16[N,2048], d: f16[N,2048], i: i32[5], u: f16[5,1,2048]) {\n  b: f16[N,2048] = scatter[axes=(0),op=max] a i u\n  c: f16[N,2048] = multiply b d\n  return c b\n}",
+        ),
+        (
+            "map or reduction",
+            "(a: f32[N,8], u: f32[N,3]) {\n  b: f32[N,8] = slice_update[bounds=(:,1:4),op=assign] a u\n  return b\n}",
+        ),
+        (
+            "map or reduction",
+            "(a: c64[N,8], u: c64[N,3]) {\n  b: c64[N,8] = slice_update[bounds=(:,6:0:-2),op=add] a u\n  return b\n}",
+        ),
+        (
+            "map or reduction",
+            "(a: f32[N,8], u: f32[N,8]) {\n  b: f32[N,8] = slice_update[bounds=(::-1,:),op=assign] a u\n  c: f32[N,8] = exp b\n  return b c\n}",
+        ),
+    ] {
+        let graph = |n: usize| -> Graph {
+            let text = format!("graph v1 {}", text.replace('N', &n.to_string()));
+            text.parse().unwrap_or_else(|e| panic!("{e}\n{text}"))
+        };
+        let rows = |graph: &Graph| graph.input_avals().into_iter().map(|a| Layout::row(a.shape)).collect::<Vec<_>>();
+        let (first, second, third) = (graph(33), graph(35), graph(41));
+        let (outline, ids) = outline(&first).expect("it has no bodies");
+        let (_, template) = compile_first(&first, &rows(&first), &FUSED).unwrap();
+        let templates = [template.expect("what is fused gives a template")];
+        let compile_like = |graph: &Graph| {
+            let shapes = outline.shapes(graph.arguments().iter().map(|&v| &graph.shape_of(v)[..])).unwrap();
+            let by_formulas = plan_like(&templates, (&ids, &shapes), &rows(graph));
+            let like = compile_like(&templates, graph, Some((&ids, &shapes)), &rows(graph), &FUSED).unwrap();
+            (by_formulas, like.unwrap_or_else(|| panic!("{kind_of_step} is of another pattern")))
+        };
+        assert!(compile_like(&second).0.is_none());
+        let (by_formulas, like) = compile_like(&third);
+        let (plan, outputs) =
+            by_formulas.unwrap_or_else(|| panic!("{kind_of_step} does not follow by formulas\n{third}"));
+        assert_eq!(plan.to_string(), like.plan.to_string(), "{kind_of_step}");
+        assert_eq!(outputs, like.outputs, "{kind_of_step}");
+        assert!(plan.steps.iter().any(|step| kind(step) == kind_of_step), "no {kind_of_step} in {plan}");
+    }
+}
