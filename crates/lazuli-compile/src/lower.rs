@@ -17,7 +17,7 @@ mod write;
 
 use crate::fuse::Group;
 use crate::pipeline::{Compiled, Options};
-pub(crate) use again::{Formulas, Linked, Recall, Recipes, WorkSource};
+pub(crate) use again::{Formulas, Linked, Recall, Recipes, WorkSource, is_row};
 use again::{Notes, Pass, Recipe, Written};
 use body::{Body, Part};
 pub(crate) use finish::Launch;

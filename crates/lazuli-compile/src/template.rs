@@ -6,7 +6,7 @@
 
 use crate::beside::{Joined, arrange, beside};
 use crate::fuse::Schedule;
-use crate::lower::{Formulas, Linked, Program, Recall, Recipes, Work, lower};
+use crate::lower::{Formulas, Linked, Program, Recall, Recipes, Work, is_row, lower};
 use crate::memory::{self, Arrangement};
 use crate::pattern::Pattern;
 use crate::pipeline::{Compiled, Options, OutputInfo, placed};
@@ -153,7 +153,6 @@ fn shapes(graph: &Graph) -> impl ExactSizeIterator<Item = &[usize]> + Clone {
 
 /// Whether two inputs lie in the same way: row by row, or in the very same one.
 fn lies_alike(a: &Layout, b: &Layout) -> bool {
-    let is_row = |layout: &Layout| *layout == Layout::row(layout.shape.clone());
     a == b || is_row(a) && is_row(b)
 }
 

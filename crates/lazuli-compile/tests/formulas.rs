@@ -68,6 +68,23 @@ fn every_kind_of_step() {
             "map or reduction",
             "(a: f32[N,8], u: f32[N,8]) {\n  b: f32[N,8] = slice_update[bounds=(::-1,:),op=assign] a u\n  c: f32[N,8] = exp b\n  return b c\n}",
         ),
+        (
+            "sort",
+            "(a: f32[N,6]) {\n  b: f32[6,N] = transpose[axes=(1,0)] a\n  c: f32[6,N] = sort[axis=1] b\n  return c b\n}",
+        ),
+        ("sort", "(a: f16[N,6,3]) {\n  b: f16[N,6,3] = exp a\n  c: u32[N,6,3] = argsort[axis=0] b\n  return c\n}"),
+        (
+            "host",
+            "(a: f32[N,6]) {\n  b: f32[6,N] = transpose[axes=(1,0)] a\n  debug_print[format=\"{0}\",batch=0] b\n  c: f32[N,6] = exp a\n  return c\n}",
+        ),
+        (
+            "host",
+            "(a: f32[N,6]) {\n  b: f32[3,6] = slice[bounds=(-3:,:)] a\n  debug_print[format=\"{0} {1}\",batch=0] b 1.0:f32\n  c: f32[3,6] = exp b\n  return c 2.0:f32\n}",
+        ),
+        (
+            "product",
+            "(a: f32[N,6], w: f32[6,6]) {\n  b: f32[6,N] = transpose[axes=(1,0)] a\n  c: f32[6,6] = matmul b a\n  d: f32[N,6] = matmul a w\n  e: f32[6,N] = transpose[axes=(1,0)] d\n  return c e\n}",
+        ),
     ] {
         let graph = |n: usize| -> Graph {
             let text = format!("graph v1 {}", text.replace('N', &n.to_string()));

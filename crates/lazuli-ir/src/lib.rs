@@ -41,7 +41,7 @@ pub use graph::{Atom, Effect, Equation, Graph, Meta, Var};
 pub use inline::Inlined;
 pub use lazuli_kernel::{DType, Error, ErrorKind, Kind, Result, Scalar, Shape, shape, small};
 pub use location::Location;
-pub use number::{Extents, Number, Operation, Relation};
+pub use number::{Arithmetic, Extents, Number, Operation, Relation, Strided};
 pub use outline::{Outline, OutlineBuilder, ShapeId};
 pub use pointwise::{Index, Ix, Lane, Pointwise, Term};
 pub use prim::{Lowering, Prim, Primitive, Tangents, TransposeCx, VmapOut};

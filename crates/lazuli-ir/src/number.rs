@@ -4,9 +4,10 @@
 //! [`Operation`]s and looked at through [`Relation`]s alone, which the [lowering context](crate::Pointwise) sees.
 
 use crate::prims::Bound;
-use lazuli_kernel::{DType, Scalar, small};
+use lazuli_kernel::{DType, Layout, Scalar, small};
 use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
+use std::ops::Range;
 
 /// A number, and its origin. Numbers of one value are equal, whatever their origins.
 #[derive(Debug, Clone, Copy)]
@@ -62,16 +63,6 @@ impl Hash for Number {
 /// Numbers that depend on no extent.
 pub fn fixed(numbers: &[usize]) -> Extents {
     small(numbers.iter().map(|&n| Number::fixed(n as isize)))
-}
-
-/// Strides of a row-contiguous array of these extents.
-pub fn row_strides(extents: &[Number], mut compute: impl FnMut(Operation, Number, Number) -> Number) -> Extents {
-    let mut strides: Extents = SmallVec::from_elem(Number::ONE, extents.len());
-    for i in (1..extents.len()).rev() {
-        let step = compute(Operation::AtLeastOne, extents[i], Number::ZERO);
-        strides[i - 1] = compute(Operation::Product, strides[i], step);
-    }
-    strides
 }
 
 /// What makes a number of two others. The last three take the first alone.
@@ -146,5 +137,116 @@ impl Relation {
             Relation::Equal => a == b,
             Relation::Less => a < b,
         }
+    }
+}
+
+/// Arithmetic on numbers, and decisions by them. By itself it is on their values alone; who keeps origins notes both.
+pub trait Arithmetic {
+    /// A number of two others.
+    fn compute(&mut self, operation: Operation, a: Number, b: Number) -> Number {
+        Number::fixed(operation.apply(a.value, b.value))
+    }
+    /// Whether this holds of two numbers: a decision, on which what is written may depend.
+    fn holds(&mut self, relation: Relation, a: Number, b: Number) -> bool {
+        relation.holds(a.value, b.value)
+    }
+    fn sum(&mut self, a: Number, b: Number) -> Number {
+        self.compute(Operation::Sum, a, b)
+    }
+    fn product(&mut self, a: Number, b: Number) -> Number {
+        self.compute(Operation::Product, a, b)
+    }
+    fn negative(&mut self, a: Number) -> Number {
+        self.compute(Operation::Product, a, Number::fixed(-1))
+    }
+    fn equal(&mut self, a: Number, b: Number) -> bool {
+        self.holds(Relation::Equal, a, b)
+    }
+    /// Strides of a row-contiguous array.
+    fn row_strides(&mut self, extents: &[Number]) -> Extents {
+        let mut strides: Extents = SmallVec::from_elem(Number::ONE, extents.len());
+        for i in (1..extents.len()).rev() {
+            let step = self.compute(Operation::AtLeastOne, extents[i], Number::ZERO);
+            strides[i - 1] = self.product(strides[i], step);
+        }
+        strides
+    }
+    /// The smallest runs of axes of two shapes of one size, which is not 0, that have as many elements in one as in the other.
+    fn runs(&mut self, from: &[Number], to: &[Number]) -> SmallVec<[(Range<usize>, Range<usize>); 4]> {
+        let mut runs = SmallVec::new();
+        let (mut i, mut j) = (0, 0);
+        while i < from.len() && j < to.len() {
+            let (first, start) = (i, j);
+            let (mut m, mut n) = (from[i], to[j]);
+            (i, j) = (i + 1, j + 1);
+            while !self.equal(m, n) {
+                if self.holds(Relation::Less, m, n) {
+                    m = self.product(m, from[i]);
+                    i += 1;
+                } else {
+                    n = self.product(n, to[j]);
+                    j += 1;
+                }
+            }
+            runs.push((first..i, start..j));
+        }
+        runs
+    }
+}
+
+/// Arithmetic on values.
+#[derive(Debug)]
+pub struct Values;
+
+impl Arithmetic for Values {}
+
+/// Where the elements of an array lie in its buffer: a [`Layout`] as numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Strided {
+    pub extents: Extents,
+    pub strides: Extents,
+    /// Of the element with all indices 0.
+    pub offset: Number,
+}
+
+impl Strided {
+    /// Row by row, from the start of the buffer on.
+    pub fn row(cx: &mut dyn Arithmetic, extents: Extents) -> Self {
+        Self { strides: cx.row_strides(&extents), extents, offset: Number::ZERO }
+    }
+    /// Like this, whatever other extents are.
+    pub fn fixed(layout: &Layout) -> Self {
+        let strides = small(layout.strides.iter().map(|&stride| Number::fixed(stride)));
+        Self { extents: fixed(&layout.shape), strides, offset: Number::fixed(layout.offset) }
+    }
+    /// How it lies here.
+    pub fn layout(&self) -> Layout {
+        let shape = small(self.extents.iter().map(|n| n.value as usize));
+        Layout { shape, strides: small(self.strides.iter().map(|n| n.value)), offset: self.offset.value }
+    }
+    /// The lowest element and the highest, where there are any.
+    pub fn span(&self, cx: &mut dyn Arithmetic) -> Option<(Number, Number)> {
+        let (mut low, mut high) = (self.offset, self.offset);
+        for (&n, &stride) in self.extents.iter().zip(&self.strides) {
+            if cx.equal(n, Number::ZERO) {
+                return None;
+            }
+            let last = cx.sum(n, Number::fixed(-1));
+            let reach = cx.product(last, stride);
+            match cx.holds(Relation::Less, reach, Number::ZERO) {
+                true => low = cx.sum(low, reach),
+                false => high = cx.sum(high, reach),
+            }
+        }
+        Some((low, high))
+    }
+    /// Whether the elements follow one another in row-major order (axes of extent 1 may have any stride).
+    pub fn is_row_contiguous(&self, cx: &mut dyn Arithmetic) -> bool {
+        if self.extents.iter().any(|n| cx.equal(*n, Number::ZERO)) {
+            return true;
+        }
+        let steps = cx.row_strides(&self.extents);
+        let mut axes = self.extents.iter().zip(self.strides.iter().zip(steps));
+        axes.all(|(&n, (&stride, step))| cx.equal(n, Number::ONE) || cx.equal(stride, step))
     }
 }

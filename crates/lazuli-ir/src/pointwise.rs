@@ -5,7 +5,7 @@
 //! loaded from memory or computed on the spot (fused) is the compiler's choice, hidden behind [`Pointwise::input`].
 
 use crate::extents::Place;
-use crate::number::{self, Extents, Number, Operation, Relation};
+use crate::number::{Arithmetic, Extents, Number};
 use lazuli_kernel::{BinaryOp, DType, Emit, Value, small};
 use smallvec::{SmallVec, smallvec};
 
@@ -112,7 +112,7 @@ pub type Index = SmallVec<[Ix; 4]>;
 ///
 /// A lowering may hold for other extents. It goes by ranks, dtypes and parameters of the primitive as it likes, and by which extents are 0, 1 and equal to one another. All else that it makes of
 /// extents it makes of [`Number`]s, which it asks for by [`extent`](Self::extent), and what it decides by them it decides by [`holds`](Self::holds).
-pub trait Pointwise {
+pub trait Pointwise: Arithmetic {
     /// The value of input `k` at an index of that input (as many entries as it has axes).
     fn input(&mut self, k: usize, at: &[Ix]) -> Lane;
     /// The value of input `k` where `mask` (bool) holds; zero elsewhere, where nothing is read. For positions that may lie outside.
@@ -140,14 +140,6 @@ pub trait Pointwise {
             Place::Output(axis) => self.output_shape()[axis],
         } as isize)
     }
-    /// A number of two others.
-    fn compute(&mut self, operation: Operation, a: Number, b: Number) -> Number {
-        Number::fixed(operation.apply(a.value, b.value))
-    }
-    /// Whether this holds of two numbers: a decision, on which what is written may depend.
-    fn holds(&mut self, relation: Relation, a: Number, b: Number) -> bool {
-        relation.holds(a.value, b.value)
-    }
     /// The extents of input `k`.
     fn input_extents(&mut self, k: usize) -> Extents {
         (0..self.input_shape(k).len()).map(|axis| self.extent(Place::Input(k, axis))).collect()
@@ -155,22 +147,6 @@ pub trait Pointwise {
     /// The extents of the output that is asked for.
     fn output_extents(&mut self) -> Extents {
         (0..self.output_shape().len()).map(|axis| self.extent(Place::Output(axis))).collect()
-    }
-    fn sum(&mut self, a: Number, b: Number) -> Number {
-        self.compute(Operation::Sum, a, b)
-    }
-    fn product(&mut self, a: Number, b: Number) -> Number {
-        self.compute(Operation::Product, a, b)
-    }
-    fn negative(&mut self, a: Number) -> Number {
-        self.compute(Operation::Product, a, Number::fixed(-1))
-    }
-    fn equal(&mut self, a: Number, b: Number) -> bool {
-        self.holds(Relation::Equal, a, b)
-    }
-    /// Strides of a row-contiguous array.
-    fn row_strides(&mut self, extents: &[Number]) -> Extents {
-        number::row_strides(extents, |operation, a, b| self.compute(operation, a, b))
     }
     /// `a + b`, affine if both are.
     fn offset(&mut self, a: &Ix, b: &Ix) -> Ix {
@@ -260,23 +236,10 @@ pub trait Pointwise {
         if from.contains(&Number::ZERO) {
             return index;
         }
-        let (mut i, mut j) = (0, 0);
-        while i < from.len() && j < to.len() {
-            let (first, start) = (i, j);
-            let (mut m, mut n) = (from[i], to[j]);
-            (i, j) = (i + 1, j + 1);
-            while !self.equal(m, n) {
-                if self.holds(Relation::Less, m, n) {
-                    m = self.product(m, from[i]);
-                    i += 1;
-                } else {
-                    n = self.product(n, to[j]);
-                    j += 1;
-                }
-            }
-            let block = self.join(&at[first..i], &from[first..i]);
-            let digits = if j - start == 1 { smallvec![block] } else { self.split(&block, &to[start..j]) };
-            for (slot, digit) in index[start..j].iter_mut().zip(digits) {
+        for (of, into) in self.runs(from, to) {
+            let block = self.join(&at[of.clone()], &from[of]);
+            let digits = if into.len() == 1 { smallvec![block] } else { self.split(&block, &to[into.clone()]) };
+            for (slot, digit) in index[into].iter_mut().zip(digits) {
                 *slot = digit;
             }
         }

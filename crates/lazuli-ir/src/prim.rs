@@ -5,10 +5,11 @@ use crate::builder::Builder;
 use crate::elementwise::{Binary, Ternary, Unary};
 use crate::extents::{Place, Relations};
 use crate::graph::{Atom, Effect, Graph, Var};
+use crate::number::{Arithmetic, Extents, Number, Strided};
 use crate::param::Params;
 use crate::pointwise::{Index, Ix, Lane, Pointwise};
 use crate::prims::*;
-use lazuli_kernel::{Combine, Error, HostCall, Layout, Result, ScanOp, ScatterOp, Shape};
+use lazuli_kernel::{Combine, Error, HostCall, Result, ScanOp, ScatterOp, Shape};
 use smallvec::SmallVec;
 use std::fmt;
 use std::sync::Arc;
@@ -239,9 +240,9 @@ pub trait Primitive: Clone + fmt::Debug + Eq + std::hash::Hash {
         unreachable!("{} is not lowered to a scatter", self.name())
     }
 
-    /// For views: where the output's elements lie in memory if the input's lie as `input` says, given the shape operands; `None` if that can't be said by strides (a
-    /// copy is needed).
-    fn layout(&self, _input: &Layout, _output: &[usize], _shapes: &[&Aval]) -> Option<Layout> {
+    /// For views: where the output's elements lie in memory if the input's lie as `input` says, given the extents of the output and of the shape operands; `None` if that can't be said
+    /// by strides (a copy is needed).
+    fn strided(&self, _: &mut dyn Arithmetic, _input: &Strided, _output: &[Number], _: &[Extents]) -> Option<Strided> {
         None
     }
 
@@ -329,8 +330,14 @@ macro_rules! prims {
             pub fn scatter(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> ScatterPoint {
                 match self { $(Prim::$name(p) => p.scatter(cx, at)),* }
             }
-            pub fn layout(&self, input: &Layout, output: &[usize], shapes: &[&Aval]) -> Option<Layout> {
-                match self { $(Prim::$name(p) => p.layout(input, output, shapes)),* }
+            pub fn strided(
+                &self,
+                cx: &mut dyn Arithmetic,
+                input: &Strided,
+                output: &[Number],
+                shapes: &[Extents],
+            ) -> Option<Strided> {
+                match self { $(Prim::$name(p) => p.strided(cx, input, output, shapes)),* }
             }
             pub fn host_call(&self) -> Arc<dyn HostCall> { match self { $(Prim::$name(p) => p.host_call()),* } }
             pub fn effect(&self) -> Effect { match self { $(Prim::$name(p) => p.effect()),* } }

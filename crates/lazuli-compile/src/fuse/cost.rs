@@ -1,7 +1,7 @@
 //! What an equation costs to compute at one point: the instructions that it emits.
 
 use lazuli_ir::prims::Cast;
-use lazuli_ir::{Atom, Binary, Equation, Graph, Index, Ix, Lane, Number, Pointwise, Prim, Ternary, Unary};
+use lazuli_ir::{Arithmetic, Atom, Binary, Equation, Graph, Index, Ix, Lane, Number, Pointwise, Prim, Ternary, Unary};
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::{DType, Emit, Inst, Value};
 use std::cell::RefCell;
@@ -55,6 +55,8 @@ struct Probe<'a> {
     e: &'a Equation,
     emit: Emit,
 }
+
+impl Arithmetic for Probe<'_> {}
 
 impl Pointwise for Probe<'_> {
     fn input(&mut self, k: usize, _: &[Ix]) -> Lane {

@@ -19,7 +19,7 @@ pub(crate) use formulas::{Formulas, Linked, WorkSource};
 use lazuli_ir::{Graph, Var, small};
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::{Binding, DType, Kernel, Layout, Role, Scalar, Shape};
-use notes::is_row;
+pub(crate) use notes::is_row;
 pub(super) use notes::{Lies, Notes, Walk};
 use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;

@@ -16,8 +16,9 @@ use super::again::Notes;
 use super::places::{Held, Places};
 pub(super) use access::{Access, Part};
 pub(super) use context::Context;
+use lazuli_ir::number::Values;
 use lazuli_ir::pointwise::Terms;
-use lazuli_ir::{Atom, Extents, Graph, Index, Ix, Lane, Number, Operation, Pointwise, Relation, Term, Var, number};
+use lazuli_ir::{Arithmetic, Atom, Extents, Graph, Index, Ix, Lane, Number, Operation, Pointwise, Relation, Term, Var};
 use lazuli_kernel::hash::{Map, WordHasher};
 use lazuli_kernel::{DType, Emit, Inst, Scalar, Shape, Value};
 use smallvec::{SmallVec, smallvec};
@@ -112,6 +113,21 @@ impl Tape {
     }
 }
 
+impl Arithmetic for Body {
+    fn compute(&mut self, operation: Operation, a: Number, b: Number) -> Number {
+        match &mut self.notes {
+            Some(notes) => notes.numbers.compute(operation, a, b),
+            None => Values.compute(operation, a, b),
+        }
+    }
+    fn holds(&mut self, relation: Relation, a: Number, b: Number) -> bool {
+        match &mut self.notes {
+            Some(notes) => notes.numbers.holds(relation, a, b),
+            None => Values.holds(relation, a, b),
+        }
+    }
+}
+
 impl Body {
     /// An empty one, with room for what most need.
     pub fn with_room() -> Self {
@@ -179,11 +195,6 @@ impl Body {
         factors
     }
 
-    /// Strides of a row-contiguous array.
-    pub fn row_strides(&mut self, extents: &[Number]) -> Extents {
-        number::row_strides(extents, |operation, a, b| self.compute(operation, a, b))
-    }
-
     /// Splits the factor that `boundary`, a number of elements counted from the end, falls into, if it divides it.
     fn split_at(&mut self, factors: &mut [Extents], boundary: Number) {
         let mut inner = Number::ONE;
@@ -214,20 +225,6 @@ impl Body {
     pub fn extents(&mut self, graph: &Graph, atom: Atom) -> Extents {
         let Atom::Var(v) = atom else { return Extents::new() };
         (0..graph.shape_of(v).len()).map(|axis| self.extent(graph, v, axis)).collect()
-    }
-
-    pub fn compute(&mut self, operation: Operation, a: Number, b: Number) -> Number {
-        match &mut self.notes {
-            Some(notes) => notes.numbers.compute(operation, a, b),
-            None => Number::fixed(operation.apply(a.value, b.value)),
-        }
-    }
-
-    pub fn holds(&mut self, relation: Relation, a: Number, b: Number) -> bool {
-        if let Some(notes) = &mut self.notes {
-            notes.numbers.decided(relation, a, b);
-        }
-        relation.holds(a.value, b.value)
     }
 
     /// A parameter that is a number.

@@ -3,7 +3,7 @@
 //! While a body is written every [`Number`] that is made of extents and strides is noted as a [`Step`] of arithmetic on others, and every decision by such a number with how it came out. For other
 //! extents the steps are gone through again; where all decisions come out as they did, the same body would be written.
 
-use lazuli_ir::{Ix, Number, Operation, Relation, Var};
+use lazuli_ir::{Arithmetic, Ix, Number, Operation, Relation, Var};
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::{Layout, small};
 use smallvec::SmallVec;
@@ -112,6 +112,16 @@ impl Values {
     }
 }
 
+impl<L: Leaf> Arithmetic for Numbers<L> {
+    fn compute(&mut self, operation: Operation, a: Number, b: Number) -> Number {
+        self.computed(operation, a, b)
+    }
+    fn holds(&mut self, relation: Relation, a: Number, b: Number) -> bool {
+        self.decided(relation, a, b);
+        relation.holds(a.value, b.value)
+    }
+}
+
 impl Numbers {
     /// An extent. One that is 0 or 1 is so in every binding of the pattern, and those that are equal are so in every one.
     pub fn extent(&mut self, v: Var, axis: usize, value: usize) -> Number {
@@ -141,7 +151,8 @@ impl<L: Leaf> Numbers<L> {
         });
         Number { value, origin: n + 1 }
     }
-    pub fn compute(&mut self, operation: Operation, a: Number, b: Number) -> Number {
+    /// A number of two others.
+    fn computed(&mut self, operation: Operation, a: Number, b: Number) -> Number {
         match operation.at_once(a, b) {
             Some(number) => number,
             None if operation == Operation::AtLeastOne && self.is_many(a.into()) => a,
@@ -149,9 +160,9 @@ impl<L: Leaf> Numbers<L> {
         }
     }
     /// A number, and another one so many times.
-    pub fn sum(&mut self, a: Number, b: Number, times: Number) -> Number {
-        let product = self.compute(Operation::Product, b, times);
-        self.compute(Operation::Sum, a, product)
+    pub fn add(&mut self, a: Number, b: Number, times: Number) -> Number {
+        let product = self.product(b, times);
+        self.sum(a, product)
     }
     /// The number that comes from there.
     pub fn number(&self, source: Source) -> Number {

@@ -45,7 +45,10 @@ impl Lowerer<'_> {
         };
         let has_epilogue = epilogue.is_some();
         if aval.size() > 0 {
-            let [a, b, c] = [&a, &b, &product].map(|place| stretched(place, &batch));
+            let [a, b, c] = [&a, &b, &product].map(|Place { buffer, layout }| {
+                let strides = stretched(&layout.strides, |axis| layout.shape[axis] == 1, batch.len(), 0);
+                Arg { slot: buffer.slot(), offset: layout.offset.max(0) as usize, strides, len: 0 }
+            });
             let call = Box::new(LibraryCall::Matmul { dtype: aval.dtype, batch, m, n, k, a, b, c });
             let source = match equation.inputs[..] {
                 [Atom::Var(a), Atom::Var(b)] => WorkSource::Matmul {
@@ -155,7 +158,7 @@ impl Lowerer<'_> {
             let offset = place.layout.offset.max(0) as usize;
             args.push((aval, Arg { slot: place.buffer.slot(), offset, strides: Strides::from_slice(&[1]), len: 0 }));
         }
-        self.work.push(Work::Host { call: equation.prim.host_call(), args });
+        self.push_from(Work::Host { call: equation.prim.host_call(), args }, WorkSource::Host(anchor));
         Ok(())
     }
 
@@ -246,7 +249,11 @@ impl Lowerer<'_> {
             let rows = (0..aval.rank()).filter(|&a| a != axis).map(|a| aval.shape[a]).collect();
             let (input, output) = (axis_last(&from), axis_last(&place));
             let call = Box::new(LibraryCall::Sort { dtype, rows, n: aval.shape[axis], indices, input, output });
-            self.work.push(Work::Call { call, epilogue: None });
+            let source = match equation.inputs[0] {
+                Atom::Var(of) => WorkSource::Sort { of, result: v, axis: axis as u32 },
+                Atom::Lit(_) => WorkSource::Other,
+            };
+            self.push_from(Work::Call { call, epilogue: None }, source);
         }
         self.places.set(v, place);
         Ok(())
@@ -291,19 +298,26 @@ fn matrix(place: &Place) -> [usize; 2] {
 /// The same numbers as their transposes.
 fn transposed(place: &Place) -> Place {
     let mut place = place.clone();
-    let rank = place.layout.rank();
-    place.layout.shape.swap(rank - 2, rank - 1);
-    place.layout.strides.swap(rank - 2, rank - 1);
+    swap_last(&mut place.layout.shape);
+    swap_last(&mut place.layout.strides);
     place
 }
 
-/// A stack of matrices seen with the batch axes of the product.
-fn stretched(place: &Place, batch: &[usize]) -> Arg {
-    let layout = &place.layout;
-    let own = layout.rank() - 2;
-    let skip = batch.len() - own;
-    let stride = |i| if i < skip || layout.shape[i - skip] == 1 { 0 } else { layout.strides[i - skip] };
-    let mut strides: Strides = small((0..batch.len()).map(stride));
-    strides.extend_from_slice(&layout.strides[own..]);
-    Arg { slot: place.buffer.slot(), offset: layout.offset.max(0) as usize, strides, len: 0 }
+/// Of the axes of stacked matrices those of transposed ones.
+pub(super) fn swap_last<T>(axes: &mut [T]) {
+    let rank = axes.len();
+    axes.swap(rank - 2, rank - 1);
+}
+
+/// The strides of a stack of matrices, seen with the batch axes of a product: so many. Along those that it has not, or where it is one matrix, it stands still.
+pub(super) fn stretched<T: Copy>(
+    strides: &[T],
+    is_one: impl Fn(usize) -> bool,
+    batch: usize,
+    still: T,
+) -> SmallVec<[T; 4]> {
+    let (own, matrix) = strides.split_at(strides.len() - 2);
+    let skip = batch - own.len();
+    let along = own.iter().enumerate().map(|(axis, &stride)| if is_one(axis) { still } else { stride });
+    small(std::iter::repeat_n(still, skip).chain(along).chain(matrix.iter().copied()))
 }

@@ -1,6 +1,7 @@
 //! Where variables lie in memory.
 
-use lazuli_ir::{Atom, Aval, Graph, Var, shape, small};
+use lazuli_ir::number::{Values, fixed};
+use lazuli_ir::{Atom, Extents, Graph, Strided, Var, shape, small};
 use lazuli_kernel::{Arg, DType, Layout, Slot};
 use std::sync::Arc;
 
@@ -123,9 +124,10 @@ impl Places {
         for (view, equation) in chain.into_iter().rev() {
             let place = self.known(source).expect("found by the loop, or set by the last round");
             let e = &graph.equations[equation as usize];
-            let shapes: smallvec::SmallVec<[&Aval; 2]> = small(e.shapes.iter().map(|&v| &graph.avals[v.0 as usize]));
-            let Some(layout) = e.prim.layout(&place.layout, graph.shape_of(view), &shapes) else { return };
-            let place = Place { buffer: place.buffer, layout };
+            let shapes: smallvec::SmallVec<[Extents; 2]> = small(e.shapes.iter().map(|&v| fixed(graph.shape_of(v))));
+            let (of, extents) = (Strided::fixed(&place.layout), fixed(graph.shape_of(view)));
+            let Some(seen) = e.prim.strided(&mut Values, &of, &extents, &shapes) else { return };
+            let place = Place { buffer: place.buffer, layout: seen.layout() };
             self.set(view, place);
             source = view;
         }

@@ -4,7 +4,7 @@ use super::body::{Body, Part};
 use super::finish::{finish, finish_together};
 use super::{Group, Held, Lowerer, Place, Scattered, Var, Work, store_lane};
 use lazuli_ir::prim::ScatterPoint;
-use lazuli_ir::{Atom, Error, Extents, Graph, Index, Ix, Lane, Number, Result, Shape};
+use lazuli_ir::{Arithmetic, Atom, Error, Extents, Graph, Index, Ix, Lane, Number, Result, Shape};
 use lazuli_kernel::{BinaryOp, DType, Inst, Nest, Role, ScatterOp, Store, Value, shape};
 use smallvec::{SmallVec, smallvec};
 

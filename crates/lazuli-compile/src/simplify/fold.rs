@@ -1,6 +1,6 @@
 //! Ops on literals alone, computed now: the straight line that a kernel would run, on the scalar operations of `lazuli-kernel`.
 
-use lazuli_ir::{Atom, DType, Equation, Ix, Lane, Number, Pointwise, Scalar};
+use lazuli_ir::{Arithmetic, Atom, DType, Equation, Ix, Lane, Number, Pointwise, Scalar};
 use lazuli_kernel::{Emit, Inst, Value, scalar_ops};
 
 /// The value of an elementwise equation whose operands are all literals.
@@ -34,6 +34,8 @@ struct Line<'a> {
     e: &'a Equation,
     emit: Emit,
 }
+
+impl Arithmetic for Line<'_> {}
 
 impl Pointwise for Line<'_> {
     fn input(&mut self, k: usize, _: &[Ix]) -> Lane {

@@ -2,7 +2,7 @@
 
 use super::{Binary, Row, Ternary, Unary};
 use crate::aval::Aval;
-use crate::number::Number;
+use crate::number::{Arithmetic, Number};
 use crate::pointwise::{Ix, Lane, Pointwise};
 use crate::prim::{Prim, Primitive};
 use lazuli_kernel::scalar_ops::{INTERESTING, eval};
@@ -17,6 +17,8 @@ struct Point<'a> {
     emit: Emit,
     inputs: &'a [Scalar],
 }
+
+impl Arithmetic for Point<'_> {}
 
 impl Pointwise for Point<'_> {
     fn input(&mut self, k: usize, _: &[Ix]) -> Lane {

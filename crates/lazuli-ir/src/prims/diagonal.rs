@@ -4,13 +4,13 @@ use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
 use crate::extents::{Place, Relations, kept, known, stated};
 use crate::graph::Atom;
-use crate::number::{Number, Operation};
+use crate::number::{Arithmetic, Extents, Number, Operation, Strided};
 use crate::param::fields;
 use crate::pointwise::{Index, Ix, Lane, Pointwise};
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::view::view_rules;
 use crate::prims::{Bound, cotangent};
-use lazuli_kernel::{Error, Layout, Result, Shape, shape};
+use lazuli_kernel::{Error, Result, Shape, shape};
 use smallvec::{SmallVec, smallvec};
 
 /// The elements (i, i + `offset`) of the last two axes, as the last axis of the output.
@@ -90,13 +90,18 @@ impl Primitive for Diagonal {
         }
         cx.input(0, &index)
     }
-    fn layout(&self, input: &Layout, output: &[usize], _: &[&Aval]) -> Option<Layout> {
+    fn strided(&self, cx: &mut dyn Arithmetic, input: &Strided, output: &[Number], _: &[Extents]) -> Option<Strided> {
         let [batch @ .., n, m] = &input.strides[..] else { return None };
-        let mut strides = SmallVec::from_slice(batch);
-        strides.push(n + m);
-        let [row, column] = begin(self.offset).map(|first| first as isize);
-        let skipped = if shape::size(output) == 0 { 0 } else { row * n + column * m };
-        Some(Layout { shape: Shape::from_slice(output), strides, offset: input.offset + skipped })
+        let mut strides = Extents::from_slice(batch);
+        strides.push(cx.sum(*n, *m));
+        let mut offset = input.offset;
+        if !output.iter().any(|n| cx.equal(*n, Number::ZERO)) {
+            for (first, stride) in begin(self.offset).into_iter().zip([*n, *m]) {
+                let skipped = cx.product(stride, Number::fixed(first as isize));
+                offset = cx.sum(offset, skipped);
+            }
+        }
+        Some(Strided { extents: output.into(), strides, offset })
     }
 }
 

@@ -4,13 +4,13 @@ use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
 use crate::extents::{Place, Relations};
 use crate::graph::Atom;
-use crate::number::{Extents, Number, Operation};
+use crate::number::{Arithmetic, Extents, Number, Operation, Strided};
 use crate::param::fields;
 use crate::pointwise::{Index, Ix, Lane, Pointwise};
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::view::view_rules;
 use crate::prims::{Concatenate, Pad, check_axis, cotangent, zeros};
-use lazuli_kernel::{Error, Layout, Result, shape};
+use lazuli_kernel::{Error, Result};
 use smallvec::{SmallVec, smallvec};
 
 /// Part number `index` of `count` that an axis is cut into: of equal ones, or, if `extents` are stated (of each part one), of these.
@@ -34,6 +34,25 @@ impl Part {
                 (before, self.extents[self.index].resolve(shapes))
             }
         }
+    }
+}
+
+impl Part {
+    /// The extents that are stated of the parts before, where those of shape operands are these.
+    fn before(&self, mut extent: impl FnMut(usize, usize) -> Number) -> Extents {
+        let mut extent = |dim: &Dim| match *dim {
+            Dim::Of { operand, axis } => extent(operand as usize, axis as usize),
+            Dim::Known(n) | Dim::Open(n) => Number::fixed(n as isize),
+        };
+        self.extents.iter().take(self.index).map(&mut extent).collect()
+    }
+    /// Where it begins on an axis of extent `n`.
+    fn start(&self, cx: &mut dyn Arithmetic, n: Number, before: &[Number]) -> Number {
+        if self.extents.is_empty() {
+            let extent = cx.compute(Operation::Quotient, n, Number::fixed(self.count as isize));
+            return cx.product(extent, Number::fixed(self.index as isize));
+        }
+        before.iter().fold(Number::ZERO, |start, extent| cx.sum(start, *extent))
     }
 }
 
@@ -144,29 +163,26 @@ impl Primitive for Part {
         Ok(smallvec![b.equation(part, cx.inputs, cx.shapes)?[0].into()])
     }
     fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
-        let mut start = Number::ZERO;
-        if self.extents.is_empty() {
-            let n = cx.extent(Place::Input(0, self.axis));
-            let extent = cx.compute(Operation::Quotient, n, Number::fixed(self.count as isize));
-            start = cx.product(extent, Number::fixed(self.index as isize));
-        }
-        for dim in self.extents.iter().take(self.index) {
-            let extent = match *dim {
-                Dim::Of { operand, axis } => cx.extent(Place::Shape(operand as usize, axis as usize)),
-                Dim::Known(n) | Dim::Open(n) => Number::fixed(n as isize),
-            };
-            start = cx.sum(start, extent);
-        }
+        let n = cx.extent(Place::Input(0, self.axis));
+        let before = self.before(|operand, axis| cx.extent(Place::Shape(operand, axis)));
+        let start = self.start(cx, n, &before);
         let mut index: Index = at.into();
         index[self.axis] = cx.affine(&at[self.axis], Number::ONE, start);
         cx.input(0, &index)
     }
-    fn layout(&self, input: &Layout, output: &[usize], shapes: &[&Aval]) -> Option<Layout> {
-        let mut out = input.clone();
-        let (start, extent) = self.resolve(input.shape[self.axis], shapes);
-        out.shape[self.axis] = extent;
-        if shape::size(output) > 0 {
-            out.offset += start as isize * input.strides[self.axis];
+    fn strided(
+        &self,
+        cx: &mut dyn Arithmetic,
+        input: &Strided,
+        output: &[Number],
+        shapes: &[Extents],
+    ) -> Option<Strided> {
+        let mut out = Strided { extents: output.into(), ..input.clone() };
+        if !output.iter().any(|n| cx.equal(*n, Number::ZERO)) {
+            let before = self.before(|operand, axis| shapes[operand][axis]);
+            let start = self.start(cx, input.extents[self.axis], &before);
+            let skipped = cx.product(start, input.strides[self.axis]);
+            out.offset = cx.sum(out.offset, skipped);
         }
         Some(out)
     }

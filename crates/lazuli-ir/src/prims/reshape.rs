@@ -4,13 +4,13 @@ use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
 use crate::extents::{Place, Relations, known, stated};
 use crate::graph::Atom;
-use crate::number::{Extents, Number, Operation};
+use crate::number::{Arithmetic, Extents, Number, Operation, Strided};
 use crate::param::fields;
 use crate::pointwise::{Ix, Lane, Pointwise};
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::view::view_rules;
 use crate::prims::{check_axis, cotangent};
-use lazuli_kernel::{Error, Layout, Result, Shape, Strides, shape};
+use lazuli_kernel::{Error, Result, Shape, shape};
 use smallvec::{SmallVec, smallvec};
 
 /// The same elements in row-major order with extents `shape`, of which the one at axis `infer` is what the number of elements leaves
@@ -121,8 +121,8 @@ impl Primitive for Reshape {
     fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
         regroup(cx, at)
     }
-    fn layout(&self, input: &Layout, output: &[usize], _: &[&Aval]) -> Option<Layout> {
-        regroup_layout(input, output)
+    fn strided(&self, cx: &mut dyn Arithmetic, input: &Strided, output: &[Number], _: &[Extents]) -> Option<Strided> {
+        regrouped_strides(cx, input, output)
     }
 }
 
@@ -181,8 +181,8 @@ impl Primitive for Flatten {
     fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
         regroup(cx, at)
     }
-    fn layout(&self, input: &Layout, output: &[usize], _: &[&Aval]) -> Option<Layout> {
-        regroup_layout(input, output)
+    fn strided(&self, cx: &mut dyn Arithmetic, input: &Strided, output: &[Number], _: &[Extents]) -> Option<Strided> {
+        regrouped_strides(cx, input, output)
     }
 }
 
@@ -242,8 +242,8 @@ impl Primitive for Unflatten {
     fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
         regroup(cx, at)
     }
-    fn layout(&self, input: &Layout, output: &[usize], _: &[&Aval]) -> Option<Layout> {
-        regroup_layout(input, output)
+    fn strided(&self, cx: &mut dyn Arithmetic, input: &Strided, output: &[Number], _: &[Extents]) -> Option<Strided> {
+        regrouped_strides(cx, input, output)
     }
 }
 
@@ -264,42 +264,31 @@ fn regroup(cx: &mut dyn Pointwise, at: &[Ix]) -> Lane {
 }
 
 /// Strides of the regrouped axes, where each run of input axes that is regrouped lies evenly in memory.
-fn regroup_layout(input: &Layout, output: &[usize]) -> Option<Layout> {
-    let done = |strides: Strides| Some(Layout { shape: Shape::from_slice(output), strides, offset: input.offset });
-    if input.size() == 0 {
-        return done(shape::row_strides(output));
+fn regrouped_strides(cx: &mut dyn Arithmetic, input: &Strided, output: &[Number]) -> Option<Strided> {
+    if input.extents.iter().any(|n| cx.equal(*n, Number::ZERO)) {
+        let strides = cx.row_strides(output);
+        return Some(Strided { extents: output.into(), strides, offset: input.offset });
     }
-    let mut strides: Strides = SmallVec::from_elem(0, output.len());
-    let (mut i, mut j) = (0, 0);
-    while i < input.rank() && j < output.len() {
-        let (first, start) = (i, j);
-        let (mut m, mut n) = (input.shape[i], output[j]);
-        (i, j) = (i + 1, j + 1);
-        while m != n {
-            if m < n {
-                m *= input.shape[i];
-                i += 1;
-            } else {
-                n *= output[j];
-                j += 1;
-            }
-        }
+    let mut strides: Extents = SmallVec::from_elem(Number::ZERO, output.len());
+    for (from, to) in cx.runs(&input.extents, output) {
         // The stride of the run's last axis, if each of the others steps over exactly what lies within it.
-        let mut step: Option<isize> = None;
-        let mut unit = 0;
-        for axis in (first..i).rev().filter(|&axis| input.shape[axis] != 1) {
-            let stride = input.strides[axis];
+        let (mut unit, mut step): (_, Option<Number>) = (Number::ZERO, None);
+        for axis in from.rev() {
+            let (n, stride) = (input.extents[axis], input.strides[axis]);
+            if cx.equal(n, Number::ONE) {
+                continue;
+            }
             match step {
                 None => unit = stride,
-                Some(step) if step == stride => {}
+                Some(step) if cx.equal(step, stride) => {}
                 Some(_) => return None,
             }
-            step = Some(stride * input.shape[axis] as isize);
+            step = Some(cx.product(stride, n));
         }
-        for axis in (start..j).rev() {
+        for axis in to.rev() {
             strides[axis] = unit;
-            unit *= output[axis] as isize;
+            unit = cx.product(unit, output[axis]);
         }
     }
-    done(strides)
+    Some(Strided { extents: output.into(), strides, offset: input.offset })
 }

@@ -5,14 +5,14 @@ use crate::builder::Builder;
 use crate::elementwise::Binary;
 use crate::extents::{Place, Relations, kept, known, stated};
 use crate::graph::Atom;
-use crate::number::{Number, Operation};
+use crate::number::{Arithmetic, Extents, Number, Operation, Strided};
 use crate::param::{Param, fields};
 use crate::pointwise::{Index, Ix, Lane, Pointwise, and, select};
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::view::view_rules;
 use crate::prims::write::combined;
 use crate::prims::{check_alike, cotangent, tangent_or_zeros, zeros};
-use lazuli_kernel::{BinaryOp, DType, Error, Layout, Result, ScatterOp, Shape, Value, shape};
+use lazuli_kernel::{BinaryOp, DType, Error, Result, ScatterOp, Shape, Value, shape};
 use smallvec::{SmallVec, smallvec};
 
 /// `start:stop:step` along one axis, as in Python: negative positions count from the end, positions past an end are moved to it,
@@ -113,20 +113,6 @@ fn is_part(extents: &mut dyn Relations, k: usize, bounds: &[Bound], whole: &[Num
         let count = if bound.is_whole() { n } else { extents.of(Operation::Count(*bound), n) };
         extents.is(Place::Input(k, axis), count);
     }
-}
-
-fn slice_layout(bounds: &[Bound], input: &Layout) -> Layout {
-    let mut out = input.clone();
-    for (i, bound) in bounds.iter().enumerate() {
-        let (start, count) = bound.resolve(input.shape[i]);
-        out.offset += start as isize * input.strides[i];
-        out.strides[i] = input.strides[i] * bound.step;
-        out.shape[i] = count;
-    }
-    if out.size() == 0 {
-        out.offset = input.offset;
-    }
-    out
 }
 
 fn batched<B: FromIterator<Bound>>(bounds: &[Bound]) -> B {
@@ -245,8 +231,18 @@ impl Primitive for Slice {
         }
         cx.input(0, &index)
     }
-    fn layout(&self, input: &Layout, _: &[usize], _: &[&Aval]) -> Option<Layout> {
-        Some(slice_layout(&self.bounds, input))
+    fn strided(&self, cx: &mut dyn Arithmetic, input: &Strided, output: &[Number], _: &[Extents]) -> Option<Strided> {
+        let mut out = Strided { extents: output.into(), ..input.clone() };
+        let is_empty = output.iter().any(|n| cx.equal(*n, Number::ZERO));
+        for (axis, bound) in self.bounds.iter().enumerate() {
+            if !is_empty {
+                let start = cx.compute(Operation::Start(*bound), input.extents[axis], Number::ZERO);
+                let skipped = cx.product(start, input.strides[axis]);
+                out.offset = cx.sum(out.offset, skipped);
+            }
+            out.strides[axis] = cx.product(input.strides[axis], Number::fixed(bound.step));
+        }
+        Some(out)
     }
 }
 

@@ -4,11 +4,12 @@ use crate::aval::{Aval, Dim, show_axes};
 use crate::builder::Builder;
 use crate::extents::{Place, Relations, kept, known, stated, stretched};
 use crate::graph::Atom;
+use crate::number::{Arithmetic, Extents, Number, Strided};
 use crate::param::fields;
 use crate::pointwise::{Ix, Lane, Pointwise, aligned};
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::unbroadcast;
-use lazuli_kernel::{Error, Layout, Result, Shape, shape, small};
+use lazuli_kernel::{Error, Result, Shape, shape, small};
 use smallvec::{SmallVec, smallvec};
 
 /// Rules of a view: linear in its one operand, lowered to the index map.
@@ -81,9 +82,9 @@ impl Primitive for Transpose {
         let index: SmallVec<[Ix; 4]> = self.inverse().axes.iter().map(|&i| at[i].clone()).collect();
         cx.input(0, &index)
     }
-    fn layout(&self, input: &Layout, output: &[usize], _: &[&Aval]) -> Option<Layout> {
+    fn strided(&self, _: &mut dyn Arithmetic, input: &Strided, output: &[Number], _: &[Extents]) -> Option<Strided> {
         let strides = small(self.axes.iter().map(|&i| input.strides[i]));
-        Some(Layout { shape: Shape::from_slice(output), strides, offset: input.offset })
+        Some(Strided { extents: output.into(), strides, offset: input.offset })
     }
 }
 
@@ -142,14 +143,13 @@ impl Primitive for Broadcast {
         let index = aligned(cx.input_shape(0), at);
         cx.input(0, &index)
     }
-    fn layout(&self, input: &Layout, output: &[usize], _: &[&Aval]) -> Option<Layout> {
-        let skip = output.len() - input.rank();
-        let stride = |i| if i < skip || input.shape[i - skip] == 1 { 0 } else { input.strides[i - skip] };
-        Some(Layout {
-            shape: Shape::from_slice(output),
-            strides: small((0..output.len()).map(stride)),
-            offset: input.offset,
-        })
+    fn strided(&self, cx: &mut dyn Arithmetic, input: &Strided, output: &[Number], _: &[Extents]) -> Option<Strided> {
+        let mut strides: Extents = SmallVec::from_elem(Number::ZERO, output.len() - input.extents.len());
+        strides.extend(input.extents.iter().zip(&input.strides).map(|(&n, &stride)| match cx.equal(n, Number::ONE) {
+            true => Number::ZERO,
+            false => stride,
+        }));
+        Some(Strided { extents: output.into(), strides, offset: input.offset })
     }
 }
 
@@ -200,12 +200,10 @@ impl Primitive for ExpandDims {
             at.iter().enumerate().filter(|(i, _)| !self.axes.contains(i)).map(|(_, ix)| ix.clone()).collect();
         cx.input(0, &index)
     }
-    fn layout(&self, input: &Layout, output: &[usize], _: &[&Aval]) -> Option<Layout> {
+    fn strided(&self, _: &mut dyn Arithmetic, input: &Strided, output: &[Number], _: &[Extents]) -> Option<Strided> {
         let mut strides = input.strides.clone();
-        for &axis in &self.axes {
-            strides.insert(axis, 0);
-        }
-        Some(Layout { shape: Shape::from_slice(output), strides, offset: input.offset })
+        self.axes.iter().for_each(|&axis| strides.insert(axis, Number::ZERO));
+        Some(Strided { extents: output.into(), strides, offset: input.offset })
     }
 }
 
@@ -246,9 +244,9 @@ impl Primitive for Squeeze {
         }
         cx.input(0, &index)
     }
-    fn layout(&self, input: &Layout, output: &[usize], _: &[&Aval]) -> Option<Layout> {
-        let kept = (0..input.rank()).filter(|i| !self.axes.contains(i)).map(|i| input.strides[i]);
-        Some(Layout { shape: Shape::from_slice(output), strides: small(kept), offset: input.offset })
+    fn strided(&self, _: &mut dyn Arithmetic, input: &Strided, output: &[Number], _: &[Extents]) -> Option<Strided> {
+        let kept = input.strides.iter().enumerate().filter(|(i, _)| !self.axes.contains(i)).map(|(_, stride)| *stride);
+        Some(Strided { extents: output.into(), strides: kept.collect(), offset: input.offset })
     }
 }
 

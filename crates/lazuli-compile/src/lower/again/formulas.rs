@@ -4,19 +4,19 @@
 //! decisions come out as they did, other extents lead to the same steps, and a plan for them is a copy of the first with other numbers; what has the same ones is shared with it. No graph is
 //! bound for that, and nothing lowered.
 //!
-//! Absent: sorts, calls of the host and choices. Programs with such steps are lowered, by recipes.
+//! Absent: choices. Programs with such steps are lowered, by recipes.
 
 mod link;
 
 use super::is_row;
 use crate::fuse::Schedule;
-use crate::lower::numbers::{Leaf, Lie, Numbers, Source, Values};
+use crate::lower::numbers::{Leaf, Numbers, Source, Values};
 use crate::lower::places::{BufferId, Held};
 use crate::memory::Arrangement;
 use crate::pattern::Pattern;
 use crate::pipeline::{OutputInfo, OutputSource};
-use lazuli_ir::{Aval, Prim, Shape, ShapeId, Var, small};
-use lazuli_kernel::{Arg, Binding, DType, Layout, LibraryCall, Pass, Plan, Scalar, Scatter, Slot, Step};
+use lazuli_ir::{Shape, ShapeId, Var, small};
+use lazuli_kernel::{Arg, Binding, DType, HostArg, Layout, LibraryCall, Pass, Plan, Scalar, Scatter, Slot, Step};
 pub(crate) use link::Linked;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -32,6 +32,10 @@ pub(crate) enum WorkSource {
     Matmul { factors: [Var; 2], result: Var, turned: Option<Var>, epilogue: Option<Var> },
     /// They are the same for all extents.
     Fixed,
+    /// How a variable lies, and along which axis it is sorted.
+    Sort { of: Var, result: Var, axis: u32 },
+    /// Where the inputs of this equation lie.
+    Host(u32),
     /// Of others that is not known.
     Other,
 }
@@ -44,78 +48,23 @@ pub(crate) struct Formulas {
     pattern: Pattern,
     /// How inputs have to lie; None for row by row.
     inputs: Vec<Option<Layout>>,
-    views: Vec<View>,
-    /// Those that have to lie row by row.
-    rows: Vec<u32>,
-    numbers: Numbers<OfPattern>,
+    numbers: Numbers<Class>,
     /// Of each buffer, in bytes.
     sizes: Vec<Source>,
     steps: Vec<StepFormula>,
-    outputs: Vec<(OutputSource, Place)>,
+    outputs: Vec<OutputFormula>,
     /// For the numbers of the pattern.
     plan: Plan,
     slots: Vec<Slot>,
 }
 
-/// Numbers that others are computed from.
+/// The number of a class of the pattern, from which others are computed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum OfPattern {
-    /// That of a class of the pattern.
-    Class(u32),
-    /// Of a view.
-    Lie(u32, Lie),
-}
+struct Class(u32);
 
-impl Leaf for OfPattern {
+impl Leaf for Class {
     fn is_extent(self) -> bool {
-        matches!(self, OfPattern::Class(_))
-    }
-}
-
-/// How a variable lies in memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Place {
-    /// Row by row, in this shape.
-    Row(u32),
-    /// As an input that does not lie row by row.
-    Input(u32),
-    View(u32),
-}
-
-/// An array in memory seen in another way.
-#[derive(Debug)]
-struct View {
-    of: Place,
-    by: By,
-    shape: u32,
-    /// Whether strides can say it.
-    lies: bool,
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum By {
-    /// An equation, with arrays of these shapes as its shape operands.
-    Equation(Prim, SmallVec<[(DType, u32); 2]>),
-    /// Transposing its matrices.
-    Turning,
-}
-
-impl By {
-    /// How an array that lies like this lies, seen in this shape.
-    fn seen(&self, of: &Layout, shape: &Shape, shape_of: impl Fn(u32) -> Shape) -> Option<Layout> {
-        match self {
-            By::Equation(prim, shapes) => {
-                let avals = shapes.iter().map(|&(dtype, shape)| Aval { dtype, shape: shape_of(shape) });
-                let avals: SmallVec<[Aval; 2]> = avals.collect();
-                prim.layout(of, shape, &small::<[&Aval; 2]>(avals.iter()))
-            }
-            By::Turning => {
-                let (mut layout, rank) = (of.clone(), of.rank());
-                layout.shape.swap(rank - 2, rank - 1);
-                layout.strides.swap(rank - 2, rank - 1);
-                Some(layout)
-            }
-        }
+        true
     }
 }
 
@@ -140,11 +89,12 @@ enum StepFormula {
     Launch(Vec<BindingFormula>),
     Call(CallFormula),
     Product(CallFormula, BindingFormula),
-    Scatter([BindingFormula; 3]),
+    Scatter(Box<[BindingFormula; 3]>),
+    Host(Vec<HostFormula>),
 }
 
 /// What a kernel runs on.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct BindingFormula {
     extents: SmallVec<[Source; 4]>,
     args: Vec<ArgFormula>,
@@ -162,14 +112,32 @@ struct ArgFormula {
     len: Source,
 }
 
-/// A product of matrices.
-#[derive(Debug)]
+/// A call of a library routine.
+#[derive(Debug, Default)]
 struct CallFormula {
-    dtype: DType,
-    batch: SmallVec<[Source; 4]>,
-    sizes: [Source; 3],
-    args: [ArgFormula; 3],
+    /// Of a product the batch, rows, columns, and what is summed; of a sort the rows, and what is sorted.
+    sizes: SmallVec<[Source; 5]>,
+    args: SmallVec<[ArgFormula; 3]>,
     by: Classes,
+}
+
+/// An array that the host is given.
+#[derive(Debug)]
+struct HostFormula {
+    buffer: BufferId,
+    offset: Source,
+    /// None for a number that the program states.
+    shape: Option<u32>,
+}
+
+/// Where an output of the graph lies.
+#[derive(Debug)]
+struct OutputFormula {
+    source: OutputSource,
+    /// None for a number that the program states.
+    shape: Option<u32>,
+    strides: SmallVec<[Source; 4]>,
+    offset: Source,
 }
 
 /// The numbers of a plan, and where its buffers are.
@@ -177,7 +145,18 @@ struct Now<'a> {
     values: Values,
     slots: &'a [Slot],
     was: &'a [Slot],
+    shapes: Shapes<'a>,
     changed: Classes,
+}
+
+/// The shapes of a pattern, among those of an outline.
+#[derive(Clone, Copy)]
+struct Shapes<'a>(&'a [ShapeId], &'a [Shape]);
+
+impl Shapes<'_> {
+    fn of(self, shape: u32) -> Shape {
+        Shape::from_slice(self.0[shape as usize].of(self.1))
+    }
 }
 
 impl Now<'_> {
@@ -214,11 +193,31 @@ impl Now<'_> {
         Binding { extents, args: formula.args.iter().map(|arg| self.arg(arg)).collect(), params }
     }
 
-    fn call(&self, formula: &CallFormula) -> LibraryCall {
-        let [m, n, k] = formula.sizes.map(|size| self.count(size));
-        let [a, b, c] = formula.args.each_ref().map(|arg| self.arg(arg));
-        let batch = small(formula.batch.iter().map(|n| self.count(*n)));
-        LibraryCall::Matmul { dtype: formula.dtype, batch, m, n, k, a, b, c }
+    /// A call, which was that one.
+    fn call(&self, formula: &CallFormula, was: &LibraryCall) -> LibraryCall {
+        let sizes: SmallVec<[usize; 5]> = small(formula.sizes.iter().map(|n| self.count(*n)));
+        let mut args = formula.args.iter().map(|arg| self.arg(arg));
+        let mut next = || args.next().expect("an array of the call");
+        match (was, &sizes[..]) {
+            (&LibraryCall::Matmul { dtype, .. }, &[ref batch @ .., m, n, k]) => {
+                let batch = Shape::from_slice(batch);
+                LibraryCall::Matmul { dtype, batch, m, n, k, a: next(), b: next(), c: next() }
+            }
+            (&LibraryCall::Sort { dtype, indices, .. }, &[ref rows @ .., n]) => {
+                let rows = Shape::from_slice(rows);
+                LibraryCall::Sort { dtype, rows, n, indices, input: next(), output: next() }
+            }
+            _ => unreachable!("formulas are those of the plan's calls"),
+        }
+    }
+
+    fn output(&self, formula: &OutputFormula) -> OutputInfo {
+        let shape = formula.shape.map_or(Shape::new(), |shape| self.shapes.of(shape));
+        let strides = small(formula.strides.iter().map(|stride| self.values.get(*stride)));
+        OutputInfo {
+            source: formula.source,
+            layout: Layout { shape, strides, offset: self.values.get(formula.offset) },
+        }
     }
 
     /// A step, which was that one.
@@ -234,12 +233,12 @@ impl Now<'_> {
             }
             (StepFormula::Call(formula), Step::Call(call)) => match self.is_same(formula.by, &formula.args) {
                 true => Step::Call(call.clone()),
-                false => Step::Call(Box::new(self.call(formula))),
+                false => Step::Call(Box::new(self.call(formula, call))),
             },
             (StepFormula::Product(of_call, formula), Step::Product { call, kernel, binding }) => Step::Product {
                 call: match self.is_same(of_call.by, &of_call.args) {
                     true => call.clone(),
-                    false => Box::new(self.call(of_call)),
+                    false => Box::new(self.call(of_call, call)),
                 },
                 kernel: kernel.clone(),
                 binding: match self.is_same(formula.by, &formula.args) {
@@ -253,9 +252,18 @@ impl Now<'_> {
                     kernel: was.kernel.clone(),
                     binding: self.binding(formula, &was.binding),
                 };
-                let [first, second, last] = formulas;
+                let [first, second, last] = &**formulas;
                 let (target, updates) = (pass(first, target), pass(second, updates));
                 Step::Scatter(Box::new(Scatter { target, updates, epilogue: pass(last, epilogue) }))
+            }
+            (StepFormula::Host(formulas), Step::Host { call, args }) => {
+                let arg = |(formula, was): (&HostFormula, &HostArg)| HostArg {
+                    slot: self.slots[formula.buffer.0 as usize],
+                    offset: self.count(formula.offset),
+                    dtype: was.dtype,
+                    shape: formula.shape.map_or(Shape::new(), |shape| self.shapes.of(shape)),
+                };
+                Step::Host { call: call.clone(), args: formulas.iter().zip(args).map(arg).collect() }
             }
             _ => unreachable!("formulas are those of the plan's steps"),
         }
@@ -282,15 +290,10 @@ impl Formulas {
                 changed = changed.with(Classes::of(class));
             }
         }
-        let views = self.views(all, inputs)?;
-        let lie = |view: u32, lie: Lie| views[view as usize].as_ref().map(|layout| lie.of(layout));
-        let values = self.numbers.values(|number| match number {
-            OfPattern::Class(class) => Some(numbers[class as usize] as isize),
-            OfPattern::Lie(view, number) => lie(view, number),
-        })?;
+        let values = self.numbers.values(|Class(class)| Some(numbers[class as usize] as isize))?;
         let sizes: Vec<usize> = self.sizes.iter().map(|size| values.get(*size) as usize).collect();
         let (slots, arena) = memory.placed(&sizes);
-        let now = Now { values, slots: &slots, was: &self.slots, changed };
+        let now = Now { values, slots: &slots, was: &self.slots, shapes: Shapes(&self.shapes, all), changed };
         let plan = Plan {
             inputs: memory.inputs(&sizes),
             outputs: memory.outputs(&sizes),
@@ -298,37 +301,6 @@ impl Formulas {
             steps: self.steps.iter().zip(&self.plan.steps).map(|(formula, was)| now.step(formula, was)).collect(),
             donations: self.plan.donations.clone(),
         };
-        let output = |&(source, place): &(OutputSource, Place)| {
-            let layout = match place {
-                Place::Row(shape) => Layout::row(self.shape(all, shape).clone()),
-                Place::Input(n) => inputs[n as usize].clone(),
-                Place::View(view) => views[view as usize].clone()?,
-            };
-            Some(OutputInfo { source, layout })
-        };
-        Some((plan, self.outputs.iter().map(output).collect::<Option<_>>()?))
-    }
-
-    fn shape<'a>(&self, all: &'a [Shape], shape: u32) -> &'a Shape {
-        self.shapes[shape as usize].of(all)
-    }
-
-    /// How views lie; None if one does not as it did.
-    fn views(&self, all: &[Shape], inputs: &[Layout]) -> Option<Vec<Option<Layout>>> {
-        let mut views: Vec<Option<Layout>> = Vec::with_capacity(self.views.len());
-        for view in &self.views {
-            let (shape, shape_of) = (self.shape(all, view.shape), |n: u32| self.shape(all, n).clone());
-            let seen = |of: &Layout| view.by.seen(of, shape, shape_of);
-            let layout = match view.of {
-                Place::Row(of) => seen(&Layout::row(shape_of(of))),
-                Place::Input(n) => seen(&inputs[n as usize]),
-                Place::View(of) => seen(views[of as usize].as_ref()?),
-            };
-            if layout.is_some() != view.lies {
-                return None;
-            }
-            views.push(layout);
-        }
-        self.rows.iter().all(|&view| views[view as usize].as_ref().is_some_and(is_row)).then_some(views)
+        Some((plan, self.outputs.iter().map(|output| now.output(output)).collect()))
     }
 }

@@ -6,8 +6,7 @@ use crate::lower::body::{Body, Part};
 use crate::lower::finish::{Axes, Ending, Launch};
 use crate::lower::numbers::{Lie, Numbers, Source, Visit};
 use crate::lower::places::Held;
-use lazuli_ir::number::row_strides;
-use lazuli_ir::{Extents, Graph, Ix, Number, Operation, Prim, Relation, Var, small};
+use lazuli_ir::{Arithmetic, Extents, Graph, Ix, Number, Operation, Prim, Relation, Var, small};
 use lazuli_kernel::{Binding, DType, Kernel, Layout, Role};
 use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
@@ -145,7 +144,7 @@ impl Notes {
             self.rows.push(v);
         }
         let extents: Extents = small(layout.shape.iter().enumerate().map(|(axis, n)| numbers.extent(v, axis, *n)));
-        let strides = row_strides(&extents, |operation, a, b| numbers.compute(operation, a, b));
+        let strides = numbers.row_strides(&extents);
         let reach = extents.iter().rev().fold(Number::ONE, |size, n| numbers.compute(Operation::Product, size, *n));
         Lies { offset: Number::ZERO, first: Number::ZERO, reach, strides }
     }
@@ -158,20 +157,20 @@ impl Notes {
         let numbers = &mut self.numbers;
         let mut strides = Extents::from_elem(Number::ZERO, loops);
         let Steps::Strides { terms, from } = &walk.by else {
-            let low = numbers.sum(lies.offset, lies.first, Number::fixed(-1));
-            let len = numbers.sum(Number::fixed(-walk.part.number), lies.reach, parts);
-            return Walked { offset: numbers.sum(number, low, parts), strides, len };
+            let low = numbers.add(lies.offset, lies.first, Number::fixed(-1));
+            let len = numbers.add(Number::fixed(-walk.part.number), lies.reach, parts);
+            return Walked { offset: numbers.add(number, low, parts), strides, len };
         };
-        let steps: Extents = small(lies.strides.iter().map(|stride| numbers.sum(Number::ZERO, *stride, parts)));
-        let mut offset = numbers.sum(number, lies.offset, parts);
+        let steps: Extents = small(lies.strides.iter().map(|stride| numbers.add(Number::ZERO, *stride, parts)));
+        let mut offset = numbers.add(number, lies.offset, parts);
         for (axis, constant) in from {
             let constant = numbers.number(*constant);
-            offset = numbers.sum(offset, steps[*axis as usize], constant);
+            offset = numbers.add(offset, steps[*axis as usize], constant);
         }
         for (axis, along, factor) in terms {
             let factor = numbers.number(*factor);
             let stride = &mut strides[*along as usize];
-            *stride = numbers.sum(*stride, steps[*axis as usize], factor);
+            *stride = numbers.add(*stride, steps[*axis as usize], factor);
         }
         Walked { offset, strides, len: Number::ZERO }
     }
@@ -344,7 +343,7 @@ impl Pass {
 }
 
 /// Whether an array lies as one that is written: row by row, from the start of its buffer on.
-pub(super) fn is_row(layout: &Layout) -> bool {
+pub(crate) fn is_row(layout: &Layout) -> bool {
     let mut step = 1;
     let mut is_next = |(&n, &stride): (&usize, &isize)| {
         let is_next = stride == step;

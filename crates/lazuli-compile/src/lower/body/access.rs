@@ -5,7 +5,7 @@ use crate::lower::again::{Lies, Walk};
 use crate::lower::numbers::Lie;
 use crate::lower::places::{BufferId, Held, Place};
 use lazuli_ir::pointwise::Terms;
-use lazuli_ir::{Extents, Index, Ix, Lane, Number, Operation, Relation, Term, Var};
+use lazuli_ir::{Arithmetic, Extents, Index, Ix, Lane, Number, Operation, Relation, Term, Var};
 use lazuli_kernel::{Arg, BinaryOp, DType, Inner, Inst, Layout, Operand, Role, Strides, Value, small};
 use smallvec::SmallVec;
 

@@ -3,7 +3,7 @@
 use super::Body;
 use crate::lower::places::Places;
 use lazuli_ir::pointwise::Terms;
-use lazuli_ir::{Atom, Graph, Index, Ix, Lane, Number, Operation, Place, Pointwise, Relation, Term};
+use lazuli_ir::{Arithmetic, Atom, Graph, Index, Ix, Lane, Number, Operation, Place, Pointwise, Relation, Term};
 use lazuli_kernel::{BinaryOp, DType, Emit, Scalar, Value, small};
 use smallvec::SmallVec;
 
@@ -82,6 +82,15 @@ impl Context<'_> {
     }
 }
 
+impl Arithmetic for Context<'_> {
+    fn compute(&mut self, operation: Operation, a: Number, b: Number) -> Number {
+        self.body.compute(operation, a, b)
+    }
+    fn holds(&mut self, relation: Relation, a: Number, b: Number) -> bool {
+        self.body.holds(relation, a, b)
+    }
+}
+
 impl Pointwise for Context<'_> {
     fn input(&mut self, k: usize, at: &[Ix]) -> Lane {
         self.operand(k, at, None)
@@ -130,12 +139,6 @@ impl Pointwise for Context<'_> {
             Place::Output(axis) => (e.outputs[0], axis),
         };
         self.body.extent(self.graph, v, axis)
-    }
-    fn compute(&mut self, operation: Operation, a: Number, b: Number) -> Number {
-        self.body.compute(operation, a, b)
-    }
-    fn holds(&mut self, relation: Relation, a: Number, b: Number) -> bool {
-        self.body.holds(relation, a, b)
     }
     fn split(&mut self, at: &Ix, extents: &[Number]) -> Index {
         if let Ix::Affine { constant, terms } = at
