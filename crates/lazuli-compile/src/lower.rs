@@ -140,7 +140,7 @@ struct Lowerer<'a> {
     written: Written,
     recall: Recall<'a>,
     /// What was noted of launches that are in no recipe yet; None if something could not be.
-    passes: Option<SmallVec<[Pass; 1]>>,
+    passes: Option<Vec<Pass>>,
     sources: Vec<WorkSource>,
 }
 
@@ -165,7 +165,7 @@ impl<'a> Lowerer<'a> {
             spare: None,
             written: Written::new(),
             recall,
-            passes: Some(SmallVec::new()),
+            passes: Some(Vec::new()),
             sources: Vec::new(),
         };
         for (&v, layout) in graph.inputs.iter().zip(inputs) {
@@ -234,12 +234,26 @@ impl<'a> Lowerer<'a> {
     fn group(&mut self, group: &Group) -> Result<()> {
         let anchor = group.anchors.first().copied();
         let is_launch = |e: u32| matches!(self.graph.equations[e as usize].prim, Prim::Reduce(_) | Prim::ArgReduce(_));
-        if anchor.is_none_or(is_launch) && self.launch_again(Held::Var(group.stores[0]), &group.stores) {
+        let mut again = |&first: &Var| self.launch_again(Held::Var(first), &group.stores);
+        if anchor.is_none_or(is_launch) && group.stores.first().is_some_and(&mut again) {
             return Ok(());
         }
         let Some(anchor) = anchor else { return self.maps(group) };
-        let equation = &self.graph.equations[anchor as usize];
         let result = match self.lowering(anchor) {
+            Lowering::Branch => self.branch(anchor),
+            lowering => self.anchored(anchor, lowering, group),
+        };
+        let equation = &self.graph.equations[anchor as usize];
+        result.map_err(|e| match equation.meta.location.place() {
+            Some((file, line)) => e.at(format!("{file}:{line}")),
+            None => e,
+        })
+    }
+
+    /// A group by its anchor, which is no choice: choices within choices recurse, and what is large stays off their stack.
+    #[inline(never)]
+    fn anchored(&mut self, anchor: u32, lowering: Lowering, group: &Group) -> Result<()> {
+        match lowering {
             Lowering::Reduce { .. } => self.reduce(group),
             Lowering::Scan { op, axis, reverse, exclusive } => self.scan(anchor, op, axis, reverse, exclusive),
             Lowering::Scatter { op, space, .. } => self.scatter(anchor, op, &space, group),
@@ -247,16 +261,11 @@ impl<'a> Lowerer<'a> {
             Lowering::Library(Library::Matmul) => self.matmul(anchor, group),
             Lowering::Library(Library::Sort { axis, indices }) => self.sort(anchor, axis, indices),
             Lowering::Host => self.host(anchor),
-            Lowering::Branch => self.branch(anchor),
-            Lowering::Pointwise | Lowering::Call => Err(Error::internal(
-                equation.prim.name(),
+            Lowering::Branch | Lowering::Pointwise | Lowering::Call => Err(Error::internal(
+                self.graph.equations[anchor as usize].prim.name(),
                 "is no anchor of a group: pointwise equations are pulled, calls inlined before",
             )),
-        };
-        result.map_err(|e| match equation.meta.location.place() {
-            Some((file, line)) => e.at(format!("{file}:{line}")),
-            None => e,
-        })
+        }
     }
 
     fn lowering(&self, equation: u32) -> Lowering {
@@ -281,6 +290,7 @@ impl<'a> Lowerer<'a> {
     }
 
     /// A kernel over the space of the first of these variables that computes and stores all of them. What is in memory already, as a view or whole, stays there.
+    #[inline(never)]
     fn map(&mut self, stores: &[Var], splits: &[Var]) -> Result<()> {
         let graph = self.graph;
         let stores: SmallVec<[Var; 4]> = small(stores.iter().copied().filter(|&v| self.places.of(graph, v).is_none()));
@@ -349,6 +359,7 @@ impl<'a> Lowerer<'a> {
     }
 
     /// Notes launches that have their loop axes in common, if that is wanted.
+    #[inline(never)]
     fn note<const N: usize>(&mut self, ended: [(&mut Body, &Launch, &Ending); N]) {
         let (Recall::Note(_), graph, places) = (&self.recall, self.graph, &mut self.places) else { return };
         let mut lies = |of: Held, role| match (of, role) {
@@ -369,7 +380,7 @@ impl<'a> Lowerer<'a> {
 
     /// The same; `given` lies in a place that only these launches know, and they may be one scatter and the map that follows.
     fn recipe_of(&mut self, of: Held, stores: &[Var], given: Option<Held>, is_scatter: bool) {
-        let passes = self.passes.replace(SmallVec::new());
+        let passes = self.passes.replace(Vec::new());
         if let (Recall::Note(recipes), Some(passes)) = (&mut self.recall, passes.filter(|passes| !passes.is_empty())) {
             recipes.launches.insert(of, Recipe { stores: stores.into(), given, passes, is_scatter });
         }

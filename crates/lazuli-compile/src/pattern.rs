@@ -63,6 +63,8 @@ impl Pattern {
             return None;
         }
         const NONE: usize = usize::MAX;
+        let magnitude = |n: usize| if n < 2 { n as u32 } else { 2 + n.ilog2() };
+        let is_alike = |class: usize, n: usize| class >= self.extents || magnitude(n) == magnitude(self.numbers[class]);
         let mut now = ClassNumbers::from_elem(NONE, self.numbers.len());
         let mut firsts: SmallVec<[&[usize]; 32]> = SmallVec::new();
         let (mut rest, mut at) = (all.clone(), 0);
@@ -71,11 +73,12 @@ impl Pattern {
             let shape = rest.nth(first - at).filter(|shape| shape.len() == rank)?;
             at = first + 1;
             for n in shape.iter().copied().chain([shape.iter().product()]) {
-                let known = &mut now[different.next()?];
-                if *known == NONE {
-                    *known = n;
-                } else if *known != n {
-                    return None;
+                let class = different.next()?;
+                match &mut now[class] {
+                    // Most shapes that do not fit are told by their magnitudes.
+                    known if *known == NONE && is_alike(class, n) => *known = n,
+                    known if *known == n => {}
+                    _ => return None,
                 }
             }
             firsts.push(shape);
@@ -85,11 +88,6 @@ impl Pattern {
             shape.len() == first.len() && shape.iter().zip(first).all(|(a, b)| a == b)
         };
         if !all.zip(&self.shapes).all(|(shape, number)| is_shape(shape, firsts[*number as usize])) {
-            return None;
-        }
-        let magnitude = |n: usize| if n < 2 { n as u32 } else { 2 + n.ilog2() };
-        let alike = |(old, now): (&usize, &usize)| magnitude(*now) == magnitude(*old);
-        if !self.numbers.iter().zip(&now).take(self.extents).all(alike) {
             return None;
         }
         // Numbers of two classes are two numbers.

@@ -98,7 +98,7 @@ pub fn compile_like(
     let mut program = template.lowered(&graph, inputs, options)?;
     let linked = match (outlined, &graph) {
         (Some(outlined), &Cow::Borrowed(plain)) if template.formulas.get().is_none() => {
-            Linked::new(plain, outlined, inputs, &template.recipes, &program)
+            Linked::new(plain, outlined, inputs, &template.schedule, &template.recipes, &program)
         }
         _ => None,
     };
@@ -118,8 +118,16 @@ pub fn compile_like(
 pub fn plan_like(templates: &[Template], outlined: Outlined, inputs: &[Layout]) -> Option<(Plan, Vec<OutputInfo>)> {
     templates.iter().rev().find_map(|template| {
         let formulas = template.formulas.get()?.as_ref()?;
-        formulas.plan(outlined, inputs, &template.schedule, &template.memory)
+        formulas.plan(outlined, inputs, &template.memory)
     })
+}
+
+/// A plan was made ready that was compiled by these templates: if it is the one that formulas were linked for, they take its kernels over, which are those that the backend has.
+pub fn made_ready(templates: &mut [Template], plan: &Plan) {
+    let mut formulas = templates.iter_mut().rev().filter_map(|template| template.formulas.get_mut()?.as_mut());
+    if let Some(formulas) = formulas.find(|formulas| !formulas.is_ready) {
+        formulas.made_ready(plan);
+    }
 }
 
 impl Template {

@@ -1,9 +1,10 @@
 //! From the third shape of a pattern on plans follow by formulas: those with steps of every kind, from a table.
 
 use lazuli_compile::testing::{kind, outline};
-use lazuli_compile::{Options, compile_first, compile_like, plan_like};
+use lazuli_compile::{Options, compile_first, compile_like, made_ready, plan_like};
 use lazuli_ir::Graph;
-use lazuli_kernel::Layout;
+use lazuli_kernel::{Kernel, Layout};
+use std::sync::Arc;
 
 const FUSED: Options = Options { simplify: false, fuse: true };
 
@@ -109,4 +110,37 @@ fn every_kind_of_step() {
         assert_eq!(outputs, like.outputs, "{kind_of_step}");
         assert!(plan.steps.iter().any(|step| kind(step) == kind_of_step), "no {kind_of_step} in {plan}");
     }
+}
+
+/// When a plan was made ready, further ones have the kernels that the backend has.
+#[test]
+fn kernels_are_those_that_were_made_ready() {
+    let graph = |n: usize| -> Graph {
+        let text = "graph v1 (a: f32[N,6], i: i32[5], u: f32[5,1,6]) {\n  b: f32[N,6] = exp a\n  \
+                    c: f32[N,6] = scatter[axes=(0),op=add] b i u\n  return c\n}";
+        text.replace('N', &n.to_string()).parse().unwrap()
+    };
+    let rows = |graph: &Graph| graph.input_avals().into_iter().map(|a| Layout::row(a.shape)).collect::<Vec<_>>();
+    let (first, second, third) = (graph(33), graph(35), graph(41));
+    let (outline, ids) = outline(&first).expect("it has no bodies");
+    let shapes = |graph: &Graph| outline.shapes(graph.arguments().iter().map(|&v| &graph.shape_of(v)[..])).unwrap();
+    let (_, template) = compile_first(&first, &rows(&first), &FUSED).unwrap();
+    let mut templates = [template.expect("what is fused gives a template")];
+    let like = compile_like(&templates, &second, Some((&ids, &shapes(&second))), &rows(&second), &FUSED).unwrap();
+    let mut ready = like.expect("it is of the same pattern").plan;
+    let mut own: Vec<Arc<Kernel>> = Vec::new();
+    let copy = &mut |kernel: &Arc<Kernel>| {
+        own.push(Arc::new(Kernel::clone(kernel)));
+        Ok(own[own.len() - 1].clone())
+    };
+    ready.share_kernels(copy).unwrap();
+    made_ready(&mut templates, &ready);
+    let (mut plan, _) = plan_like(&templates, (&ids, &shapes(&third)), &rows(&third)).expect("it follows by formulas");
+    let mut own = own.iter();
+    plan.share_kernels(&mut |kernel| {
+        assert!(Arc::ptr_eq(kernel, own.next().unwrap()));
+        Ok(kernel.clone())
+    })
+    .unwrap();
+    assert!(own.next().is_none());
 }

@@ -482,6 +482,7 @@ impl Program {
         let (plan, outputs) = self.planned(arguments.iter().map(|v| &v.layout.shape[..]), &layouts)?;
         let like = bindings().latest().or_else(|| self.first.get().cloned());
         let ready = Arc::new(Ready::new(plan, outputs, layouts, like.as_deref())?);
+        self.templates.made_ready(ready.plan());
         if log::wants(Topic::Kernels) {
             let arguments = self.simplified.arguments().iter().zip(&ready.layouts);
             let aval = |(&v, l): (&Var, &Layout)| Aval { shape: l.shape.clone(), ..self.simplified.aval(v.into()) };

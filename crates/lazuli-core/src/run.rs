@@ -47,6 +47,9 @@ impl Ready {
     pub fn fits(&self, arguments: &[&Value]) -> bool {
         arguments.iter().zip(&self.layouts).all(|(v, layout)| v.layout == *layout)
     }
+    pub fn plan(&self) -> &Plan {
+        self.executable.plan()
+    }
     /// How many steps it has.
     pub fn steps(&self) -> usize {
         self.executable.plan().steps.len()

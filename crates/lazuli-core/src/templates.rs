@@ -1,6 +1,8 @@
 //! What compilations of a shapeless program leave for later ones, of other shapes.
 
-use lazuli_compile::{Compiled, Options, Outlined, OutputInfo, Template, compile_first, compile_like, plan_like};
+use lazuli_compile::{
+    Compiled, Options, Outlined, OutputInfo, Template, compile_first, compile_like, made_ready, plan_like,
+};
 use lazuli_ir::{Graph, Result};
 use lazuli_kernel::{Layout, Plan};
 use std::sync::{Mutex, MutexGuard};
@@ -20,6 +22,11 @@ impl Templates {
     /// The plan for some extents, if it follows from an earlier one by formulas, and where outputs lie.
     pub fn plan(&self, outlined: Outlined, layouts: &[Layout]) -> Option<(Plan, Vec<OutputInfo>)> {
         plan_like(&self.known(), outlined, layouts)
+    }
+
+    /// A plan of the program was made ready.
+    pub fn made_ready(&self, plan: &Plan) {
+        made_ready(&mut self.known(), plan);
     }
 
     /// Compiles the program's graph for some extents, of which this is known: as an earlier one, if there is one that it can follow.

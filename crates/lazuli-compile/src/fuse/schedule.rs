@@ -27,14 +27,17 @@ pub(crate) struct Schedule {
 
 impl Schedule {
     /// Whether loops can be split where they are to be split, for other extents than those that it was made for: variables of these shapes.
-    pub fn can_split<'a>(&self, shape_of: impl Fn(Var) -> &'a [usize]) -> bool {
-        let nests = |group: &Group| {
-            let Some(&first) = group.splits.first() else { return true };
-            let size = |v: Var| shape_of(v).iter().product::<usize>();
-            let alike = group.stores.iter().chain(&group.splits).filter(|&&v| size(v) == size(first));
-            nested(alike.flat_map(|&v| boundaries(shape_of(v)))).is_some()
-        };
-        self.groups.iter().all(nests)
+    pub fn can_split<'a>(&self, shape_of: impl Fn(Var) -> &'a [usize] + Copy) -> bool {
+        self.split(shape_of).all(|alike| nested(alike.into_iter().flat_map(|v| boundaries(shape_of(v)))).is_some())
+    }
+    /// Of each group whose loops are to be split the variables where the axes of which end, if they have these shapes.
+    pub fn split<'a>(&self, shape_of: impl Fn(Var) -> &'a [usize] + Copy) -> impl Iterator<Item = SmallVec<[Var; 4]>> {
+        let size = move |v: Var| shape_of(v).iter().product::<usize>();
+        self.groups.iter().filter_map(move |group| {
+            let &first = group.splits.first()?;
+            let all = group.stores.iter().chain(&group.splits).copied();
+            Some(all.filter(|&v| size(v) == size(first)).collect())
+        })
     }
 }
 

@@ -50,7 +50,7 @@ pub(crate) struct Recipe {
     pub(super) stores: SmallVec<[Var; 2]>,
     /// What lies in a place that only these launches know.
     pub(super) given: Option<Held>,
-    pub(super) passes: SmallVec<[Pass; 1]>,
+    pub(super) passes: Vec<Pass>,
     /// Whether they are one step, a scatter and the map that follows.
     pub(super) is_scatter: bool,
 }
@@ -147,6 +147,7 @@ impl Arrays<'_, '_> {
 impl<'a> Lowerer<'a> {
     /// The launches of a group that stores these variables, by the recipe of this: if there is one, and it leads to the same kernels here. What they store and where is left in `written`.
     /// `given` lies in a place that only these launches know.
+    #[inline(never)]
     pub(super) fn follow(
         &mut self,
         of: Held,

@@ -156,6 +156,7 @@ impl<L: Leaf> Numbers<L> {
         match operation.at_once(a, b) {
             Some(number) => number,
             None if operation == Operation::AtLeastOne && self.is_many(a.into()) => a,
+            None if operation == Operation::Remainder && self.is_multiple(a.into(), b.into()) => Number::ZERO,
             None => self.step(Step::Compute(operation, a.into(), b.into()), operation.apply(a.value, b.value)),
         }
     }
@@ -182,6 +183,15 @@ impl<L: Leaf> Numbers<L> {
                 Step::Compute(..) => false,
             },
         }
+    }
+
+    /// Whether a number is another one so many times, in every binding of the pattern.
+    fn is_multiple(&self, a: Source, b: Source) -> bool {
+        let is_product = |n| match self.steps[n as usize].0 {
+            Step::Compute(Operation::Product, p, q) => self.is_multiple(p, b) || self.is_multiple(q, b),
+            _ => false,
+        };
+        a == b || b == Source::Fixed(1) || matches!(a, Source::Step(n) if is_product(n))
     }
 
     /// Whether the same holds of two numbers in every binding of the pattern.

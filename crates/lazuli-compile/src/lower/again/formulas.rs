@@ -9,14 +9,15 @@
 mod link;
 
 use super::is_row;
-use crate::fuse::Schedule;
 use crate::lower::numbers::{Leaf, Numbers, Source, Values};
 use crate::lower::places::{BufferId, Held};
 use crate::memory::Arrangement;
 use crate::pattern::Pattern;
 use crate::pipeline::{OutputInfo, OutputSource};
 use lazuli_ir::{Shape, ShapeId, Var, small};
-use lazuli_kernel::{Arg, Binding, DType, HostArg, Layout, LibraryCall, Pass, Plan, Scalar, Scatter, Slot, Step};
+use lazuli_kernel::{
+    Arg, Binding, DType, HostArg, Kernel, Layout, LibraryCall, Pass, Plan, Scalar, Scatter, Slot, Step,
+};
 pub(crate) use link::Linked;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -56,6 +57,8 @@ pub(crate) struct Formulas {
     /// For the numbers of the pattern.
     plan: Plan,
     slots: Vec<Slot>,
+    /// Whether the kernels of the plan are those that a backend has.
+    pub is_ready: bool,
 }
 
 /// The number of a class of the pattern, from which others are computed.
@@ -138,6 +141,16 @@ struct OutputFormula {
     shape: Option<u32>,
     strides: SmallVec<[Source; 4]>,
     offset: Source,
+}
+
+/// The kernels of a step, as [`Plan::share_kernels`] has them.
+fn kernels(step: &Step) -> SmallVec<[&Arc<Kernel>; 3]> {
+    match step {
+        Step::Launch { kernel, .. } | Step::Product { kernel, .. } => small([kernel]),
+        Step::Scatter(scatter) => small(scatter.passes().map(|pass| &pass.kernel)),
+        Step::Branch(branch) => branch.plans.iter().flat_map(|plan| &plan.steps).flat_map(kernels).collect(),
+        Step::Call(_) | Step::Copy { .. } | Step::Host { .. } => SmallVec::new(),
+    }
 }
 
 /// The numbers of a plan, and where its buffers are.
@@ -271,17 +284,25 @@ impl Now<'_> {
 }
 
 impl Formulas {
+    /// The plan was made ready: where its kernels are equal to those there, it has those from now on.
+    pub fn made_ready(&mut self, plan: &Plan) {
+        let mut ready = plan.steps.iter().flat_map(kernels);
+        let taken =
+            self.plan.share_kernels(&mut |own| Ok(ready.next().filter(|kernel| *kernel == own).unwrap_or(own).clone()));
+        debug_assert!(taken.is_ok(), "nothing fails");
+        self.is_ready = true;
+    }
+
     /// The plan for these shapes of an outline, of which variables have those of `ids`, and inputs that lie like this; None if it is not for formulas to say.
     pub fn plan(
         &self,
-        (ids, all): (&[ShapeId], &[Shape]),
+        (_, all): (&[ShapeId], &[Shape]),
         inputs: &[Layout],
-        schedule: &Schedule,
         memory: &Arrangement,
     ) -> Option<(Plan, Vec<OutputInfo>)> {
         let numbers = self.pattern.fits(self.shapes.iter().map(|id| &id.of(all)[..]))?;
         let lies = |(layout, own): (&Layout, &Option<Layout>)| own.as_ref().map_or(is_row(layout), |own| own == layout);
-        if !inputs.iter().zip(&self.inputs).all(lies) || !schedule.can_split(|v| &ids[v.0 as usize].of(all)[..]) {
+        if !inputs.iter().zip(&self.inputs).all(lies) {
             return None;
         }
         let mut changed = Classes::default();

@@ -332,8 +332,8 @@ impl Pass {
     pub(in crate::lower) fn noted<const N: usize>(
         ended: [(&mut Body, &Launch, &Ending); N],
         lies: &mut dyn FnMut(Held, Role) -> Option<Layout>,
-    ) -> Option<SmallVec<[Pass; 1]>> {
-        let mut drafts: SmallVec<[Draft; 2]> = SmallVec::new();
+    ) -> Option<Vec<Pass>> {
+        let mut drafts: Vec<Draft> = Vec::with_capacity(N);
         for (body, launch, ending) in ended {
             drafts.push(Draft::new(body, launch, ending, lies)?);
         }

@@ -7,6 +7,7 @@ use super::{
     ArgFormula, BindingFormula, CallFormula, Class, Formulas, HostFormula, OutputFormula, StepFormula, WorkSource,
 };
 use crate::beside::Joined;
+use crate::fuse::Schedule;
 use crate::lower::again::{Array, Pass, Recipes, is_row};
 use crate::lower::numbers::{Decision, Numbers, OfVar, Source, Step};
 use crate::lower::outside::{stretched, swap_last};
@@ -47,6 +48,7 @@ impl<'a> Linked<'a> {
         graph: &'a Graph,
         of: (&'a [ShapeId], &'a [Shape]),
         inputs: &'a [Layout],
+        schedule: &Schedule,
         recipes: &'a Recipes,
         program: &Program,
     ) -> Option<Self> {
@@ -84,6 +86,7 @@ impl<'a> Linked<'a> {
             linked.places.insert(v, place);
             linked.sizes[n] = Some(size);
         }
+        linked.split(schedule)?;
         for (work, source) in program.work.iter().zip(&program.sources) {
             let step = linked.step(work, *source)?;
             linked.work.push(step);
@@ -96,6 +99,30 @@ impl<'a> Linked<'a> {
             linked.outputs.push(output);
         }
         Some(linked)
+    }
+
+    /// Decides that loops can be split where they are to be split ([`Schedule::can_split`]): each boundary is a multiple of the one before.
+    fn split(&mut self, schedule: &Schedule) -> Option<()> {
+        let graph = self.graph;
+        for alike in schedule.split(|v| &graph.shape_of(v)[..]) {
+            let mut ends: SmallVec<[Number; 8]> = SmallVec::new();
+            for v in alike {
+                let mut end = Number::ONE;
+                for n in self.extents(v)?.into_iter().rev() {
+                    ends.push(end);
+                    end = self.numbers.product(end, n);
+                }
+                ends.push(end);
+            }
+            ends.sort_by_key(|end| end.value);
+            for pair in ends.windows(2) {
+                let rest = self.numbers.compute(Operation::Remainder, pair[1], pair[0]);
+                if !self.numbers.equal(rest, Number::ZERO) {
+                    return None;
+                }
+            }
+        }
+        Some(())
     }
 
     fn step(&mut self, work: &Work, source: WorkSource) -> Option<StepFormula> {
@@ -323,6 +350,7 @@ impl<'a> Linked<'a> {
             outputs: memory.sources().iter().copied().zip(self.outputs).map(output).collect(),
             plan,
             slots: memory.placed(&now).0,
+            is_ready: false,
         };
         formulas.end();
         Some(formulas)
