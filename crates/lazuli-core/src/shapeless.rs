@@ -23,7 +23,7 @@ use crate::trace::{self, Cut, Trace};
 use crate::transform::{Transform, Transformed};
 use lazuli_ir::param::Params;
 use lazuli_ir::prims::{Call, GraphRule};
-use lazuli_ir::{AnyShapes, Aval, Error, Graph, Location, Result};
+use lazuli_ir::{AnyShapes, Aval, Error, Fixed, Graph, Location, Measure, Result};
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::cmp::Ordering;
@@ -86,6 +86,16 @@ pub(crate) struct Test<A> {
     /// What it came to.
     pub outcome: bool,
     pub location: Location,
+}
+
+impl<A> Test<A> {
+    /// Whether it may come to something else for other extents, of which the same are 0 and 1.
+    fn may_differ(&self) -> bool {
+        !matches!(
+            (&self.left, &self.right),
+            (Side::Extent(..), Side::Number(..=1)) | (Side::Number(..=1), Side::Extent(..))
+        )
+    }
 }
 
 /// What was read of extents during a trace.
@@ -304,9 +314,10 @@ pub(crate) fn made_for_any_shapes(
         return None;
     }
     let mut fixed = Vec::new();
-    for side in tests.into_iter().flat_map(|test| [test.left, test.right]) {
+    for side in tests.into_iter().filter(Test::may_differ).flat_map(|test| [test.left, test.right]) {
         if let Side::Extent(a, axis) = side {
-            let place = (operands.iter().position(|operand| operand.id() == a.id())?, axis);
+            let input = operands.iter().position(|operand| operand.id() == a.id())?;
+            let place = Fixed { input, axis, by: Measure::Number };
             if !fixed.contains(&place) {
                 fixed.push(place);
             }

@@ -8,7 +8,7 @@ use crate::shapeless::{self, is_symbolic};
 use crate::trace::{self, Cut, Trace};
 use lazuli_ir::param::{Param, Params, join};
 use lazuli_ir::prims::{GraphRule, ReduceOp, Source};
-use lazuli_ir::{AnyShapes, Aval, Error, Graph, Result, Scalar, Shape, shape};
+use lazuli_ir::{AnyShapes, Aval, Error, Fixed, Graph, Result, Scalar, Shape, shape};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -304,7 +304,10 @@ impl Transform {
             }
         };
         let sources = self.sources(graph);
-        made.fixed.extend(point.fixed.into_iter().map(|(k, axis)| sources[k].place(axis)));
+        made.fixed.extend(point.fixed.into_iter().map(|fixed| {
+            let (input, axis) = sources[fixed.input].place(fixed.axis);
+            Fixed { input, axis, ..fixed }
+        }));
         Ok(made)
     }
 

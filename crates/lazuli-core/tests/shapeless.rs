@@ -443,6 +443,53 @@ fn derivatives_are_bound_to_other_shapes() {
         &[&[2, 6, 4], &[5, 6, 7], &[2, 9, 3]],
         &[&[1, 6, 4], &[4, 2, 3], &[2, 6, 1]],
     );
+    check("median", |x| ops::median(x, Some(&[1]), false).unwrap(), &[&[2, 6], &[5, 6], &[2, 9]], &[&[2, 1], &[2, 0]]);
+    check(
+        "median",
+        |x| grad(|x: &Array| ops::median(x, Some(&[1]), false).unwrap().exp().sum(()))(x),
+        &[&[2, 6], &[5, 6], &[2, 9]],
+        &[&[1, 6], &[2, 1]],
+    );
+    // They are written out for extents of as many doublings. Of what is moved on by 4 one element is left of 5.
+    check(
+        "recurrences",
+        |x| {
+            let scan = |op, x: &Array, reverse| ops::cumulative(op, x, Some(1), reverse, !reverse).unwrap();
+            let both = |x: &Array| scan(ScanOp::Prod, x, false) + scan(ScanOp::LogAddExp, x, true).exp();
+            grad(|x: &Array| (both(x) * grad(|x: &Array| both(x).sum(()))(x)).sum(()))(x)
+        },
+        &[&[2, 6], &[5, 6], &[2, 7], &[3, 8]],
+        &[&[2, 9], &[2, 4], &[2, 5], &[1, 6]],
+    );
+    // Which of several stays is found by their numbers.
+    check(
+        "assignments",
+        |x| {
+            let row = ops::argmax(x, Some(0), true).unwrap();
+            let rows = ops::argmin(x, Some(0), false).unwrap();
+            let columns = ops::astype(&x.abs(), DType::I32).unwrap();
+            grad(|x: &Array| {
+                let y = ops::put_along_axis(x, &row, &x.mean(0).expand_dims([0]), Some(0), ScatterOp::Assign).unwrap();
+                let y = ops::put_along_axis(&y, &columns, &x.sin(), Some(1), ScatterOp::Assign).unwrap();
+                ops::update(&y, &[Item::Array(rows.clone())], &x.sum(0), ScatterOp::Assign).unwrap().exp().sum(())
+            })(x)
+        },
+        &[&[2, 6], &[5, 6], &[2, 9]],
+        &[&[1, 6]],
+    );
+    check(
+        "a branch of extents that no operand has",
+        |x| {
+            let first = |x: &Array| {
+                let twice = ops::concatenate(&[x.sin(), x.clone()], 0).unwrap().exp();
+                (&twice * twice.flatten(0..=1).cos().sum(())).sum(())
+            };
+            let second = |x: &Array| x.t().exp().sin().sum(());
+            grad(|x: &Array| cond(&x.max(()).greater(0.0f32), first, second, x) * x.sum(()))(x)
+        },
+        &[&[2, 3], &[4, 5], &[3, 3]],
+        &[&[1, 3], &[4, 1]],
+    );
     check(
         "stretched",
         |x| {

@@ -2,7 +2,7 @@
 
 use crate::aval::{Aval, Dim};
 use crate::elementwise::{Binary, Ternary, Unary};
-use crate::extents::{AnyShapes, Extents, check_closed, undecided};
+use crate::extents::{AnyShapes, Extents, Fixed, check_closed, undecided};
 use crate::graph::{Atom, Equation, Graph, Meta, Var};
 use crate::prim::Prim;
 use crate::prims::*;
@@ -74,13 +74,14 @@ impl Builder {
             extents.state((out, index), (of, axis));
         }
     }
-    /// Says that what is built goes by the extents of these operands as numbers, as far as the primitive does that.
+    /// Says that what is built goes by the extents of these operands, as far as the primitive does that.
     pub fn goes_by_extents(&mut self, prim: &Prim, operands: &[Atom]) {
         let Some(extents) = &mut self.extents else { return };
         let avals: SmallVec<[&Aval; 3]> = small(operands.iter().map(|a| self.graph.aval_of(a)));
         for (k, v) in operands.iter().enumerate().filter_map(|(k, a)| Some((k, a.var()?))) {
-            let matters = |axis: &usize| avals[k].shape[*axis] > 1 && prim.goes_by_extent(&avals, k, *axis);
-            (0..avals[k].rank()).filter(matters).for_each(|axis| extents.fix(v, axis));
+            for axis in (0..avals[k].rank()).filter(|&axis| avals[k].shape[axis] > 1) {
+                prim.goes_by_extent(&avals, k, axis).into_iter().for_each(|by| extents.fix(v, axis, by));
+            }
         }
     }
     pub fn input(&mut self, aval: Aval) -> Var {
@@ -235,8 +236,8 @@ impl Builder {
         if let (Some(extents), Some(within)) = (&mut around.extents, &mut self.extents) {
             within.close(&mut self.graph);
             within.fix_stated(&mut self.graph);
-            for (k, axis) in within.take_fixed(&self.graph, there)? {
-                here[k].var().into_iter().for_each(|v| extents.fix(v, axis));
+            for Fixed { input, axis, by } in within.take_fixed(&self.graph, there)? {
+                here[input].var().into_iter().for_each(|v| extents.fix(v, axis, by));
             }
         }
         Ok(self.graph)

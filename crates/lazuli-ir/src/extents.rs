@@ -6,7 +6,7 @@
 //! transposed and taken out among them, and from what an engine knows to be [alike](crate::Builder::alike), a tangent and its primal, or [of one extent](crate::Builder::same_extent), batches.
 //!
 //! What is found so holds for all shapes for which the rules take the same way. They may go by ranks and by which extents are 0 and 1, so those must be as they were; a rule that
-//! goes by another number says so ([`Primitive::goes_by_extent`](crate::Primitive::goes_by_extent)), and the extent is [fixed](AnyShapes::fixed).
+//! goes by more of an extent says [by what](Measure) ([`Primitive::goes_by_extent`](crate::Primitive::goes_by_extent)), and that is [fixed](AnyShapes::fixed).
 
 mod compare;
 mod define;
@@ -17,16 +17,43 @@ use crate::elementwise::Binary;
 use crate::graph::{Atom, Effect, Equation, Graph, Var};
 use crate::prim::Prim;
 use crate::prims::{Derivative, NumberOfElements, Reshape};
+use define::define_by_other;
 use lazuli_kernel::{Error, Result, small};
 pub use relations::Relations;
 use smallvec::SmallVec;
 use std::collections::{HashMap, HashSet};
 
-/// A graph that holds for other shapes too, if of all its variables the same extents are 0 and 1, and these extents of inputs (number and axis) are as they were.
+/// A graph that holds for other shapes too, if of all its variables the same extents are 0 and 1, and these extents of inputs are as they were.
 #[derive(Debug)]
 pub struct AnyShapes {
     pub graph: Graph,
-    pub fixed: Vec<(usize, usize)>,
+    pub fixed: Vec<Fixed>,
+}
+
+/// An extent of an input that must be as it was, by a measure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fixed {
+    pub input: usize,
+    pub axis: usize,
+    pub by: Measure,
+}
+
+/// What something goes by of an extent, beside whether it is 0 or 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Measure {
+    Number,
+    /// How often 1 is doubled until it is no less.
+    Doublings,
+}
+
+impl Measure {
+    /// Whether two extents are the same by it.
+    pub fn is_same(self, a: usize, b: usize) -> bool {
+        match self {
+            Measure::Number => a == b,
+            Measure::Doublings => a.next_power_of_two() == b.next_power_of_two(),
+        }
+    }
 }
 
 /// An extent of an equation: of an axis of an operand, of a shape operand, of the output.
@@ -167,7 +194,7 @@ pub(crate) struct Extents {
     /// How many of the equations have been looked at.
     learned: usize,
     same: Vec<[(Var, usize); 2]>,
-    fixed: Vec<(Var, usize)>,
+    fixed: Vec<(Var, usize, Measure)>,
     /// Of what equations state of extents that are none of their outputs', by output and number, what they are those of.
     stated: Stated,
 }
@@ -185,8 +212,8 @@ impl Extents {
     pub fn same(&mut self, a: (Var, usize), b: (Var, usize)) {
         self.same.push([a, b]);
     }
-    pub fn fix(&mut self, v: Var, axis: usize) {
-        self.fixed.push((v, axis));
+    pub fn fix(&mut self, v: Var, axis: usize, by: Measure) {
+        self.fixed.push((v, axis, by));
     }
     pub fn state(&mut self, what: (Var, usize), of: (Var, usize)) {
         self.stated.insert(what, of);
@@ -215,8 +242,8 @@ impl Extents {
         for e in graph.equations.iter_mut().filter(|e| has_open_dims(&e.prim)) {
             let Some(&out) = e.outputs.first() else { continue };
             let settled = e.prim.map_dims(&mut |i, dim| match (dim, stated.get(&(out, i))) {
-                (Dim::Open(n), Some(&of)) => {
-                    fixed.push(of);
+                (Dim::Open(n), Some(&(v, axis))) => {
+                    fixed.push((v, axis, Measure::Number));
                     Dim::Known(n)
                 }
                 _ => dim,
@@ -225,12 +252,13 @@ impl Extents {
         }
     }
     /// Fixes what is still open, and states it as the number that it is; within bodies it stays open. [What is fixed](Self::take_fixed) altogether.
-    pub fn settle(&mut self, graph: &mut Graph, of: &[Atom]) -> Result<Vec<(usize, usize)>> {
+    pub fn settle(&mut self, graph: &mut Graph, of: &[Atom]) -> Result<Vec<Fixed>> {
         for e in graph.equations.iter().filter(|e| has_open_dims(&e.prim)) {
             let Some(&out) = e.outputs.first() else { continue };
             let rank = graph.shape_of(out).len();
             let open = e.prim.dims().iter().enumerate().filter(|(_, dim)| matches!(dim, Dim::Open(_)));
-            self.fixed.extend(open.map(|(i, _)| stated_at(&self.stated, &e.prim, (out, rank), i)));
+            let stated = open.map(|(i, _)| stated_at(&self.stated, &e.prim, (out, rank), i));
+            self.fixed.extend(stated.map(|(v, axis)| (v, axis, Measure::Number)));
         }
         // While they are open they follow from no number.
         let fixed = self.take_fixed(graph, of)?;
@@ -242,36 +270,47 @@ impl Extents {
         }
         Ok(fixed)
     }
-    /// The extents that are fixed, as those of these variables (their number, and the axis) that they follow from; an error if one follows from others too.
-    pub fn take_fixed(&mut self, graph: &Graph, of: &[Atom]) -> Result<Vec<(usize, usize)>> {
+    /// The extents that are fixed, as those of these variables that they follow from; an error if one follows from others too.
+    pub fn take_fixed(&mut self, graph: &Graph, of: &[Atom]) -> Result<Vec<Fixed>> {
         let given = self.classes_of(graph, of);
         let mut todo = std::mem::take(&mut self.fixed);
         let (mut out, mut seen) = (Vec::new(), HashSet::new());
         let mut derived = None;
-        while let Some((v, axis)) = todo.pop() {
+        while let Some((v, axis, by)) = todo.pop() {
             let root = self.classes.find(self.nodes.of(v, axis));
-            if !seen.insert(root) {
+            if !seen.insert((root, by)) {
                 continue;
             }
             match given.get(&root) {
-                Some(&place) => out.push(place),
+                Some(&(input, axis)) => out.push(Fixed { input, axis, by }),
+                // What it follows from is the same by a measure only where it is the same number.
                 None => {
-                    let from = derived.get_or_insert_with(|| self.derived(graph)).get(&root).ok_or_else(|| {
-                        undecided("a rule goes by an extent that does not follow from those of inputs in a known way")
-                    })?;
-                    todo.extend(from.iter().copied());
+                    let from =
+                        derived.get_or_insert_with(|| self.derived(graph, &given)).get(&root).ok_or_else(|| {
+                            undecided(
+                                "a rule goes by an extent that does not follow from those of inputs in a known way",
+                            )
+                        })?;
+                    todo.extend(from.iter().map(|&(v, axis)| (v, axis, Measure::Number)));
                 }
             }
         }
         Ok(out)
     }
-    /// Of classes of extents what they follow from, where that is known.
-    fn derived(&mut self, graph: &Graph) -> HashMap<u32, SmallVec<[(Var, usize); 2]>> {
+    /// Of classes of extents what they follow from, where that is known and follows from those that are given: of what is padded and cut again each follows from the other.
+    fn derived(
+        &mut self,
+        graph: &Graph,
+        given: &HashMap<u32, (usize, usize)>,
+    ) -> HashMap<u32, SmallVec<[(Var, usize); 2]>> {
         let mut derived = HashMap::new();
         for e in graph.equations.iter().filter(|e| e.outputs.len() == 1) {
             for axis in 0..graph.shape_of(e.outputs[0]).len() {
-                if let Some(from) = followed(graph, e, axis) {
-                    derived.entry(self.classes.find(self.nodes.of(e.outputs[0], axis))).or_insert(from);
+                let Some(from) = followed(graph, e, axis) else { continue };
+                let mut root = |(v, axis): (Var, usize)| self.classes.find(self.nodes.of(v, axis));
+                let is_known = |root: u32| given.contains_key(&root) || derived.contains_key(&root);
+                if from.iter().all(|&place| is_known(root(place))) {
+                    derived.entry(root((e.outputs[0], axis))).or_insert(from);
                 }
             }
         }
@@ -306,9 +345,9 @@ impl Extents {
                 names[out.0 as usize] = from.into();
                 for axis in (0..graph.shape_of(from).len()).filter(|&axis| graph.shape_of(from)[axis] > 1) {
                     if !extents.are_same((from, axis), (out, axis)) {
-                        fixed.push((from, axis));
+                        fixed.push((from, axis, Measure::Number));
                         let Prim::Reshape(Reshape { shape, .. }) = &e.prim else { unreachable!("it was looked at") };
-                        fixed.extend(matches!(shape[axis], Dim::Of { .. }).then_some((out, axis)));
+                        fixed.extend(matches!(shape[axis], Dim::Of { .. }).then_some((out, axis, Measure::Number)));
                     }
                 }
                 return false;
@@ -410,8 +449,11 @@ fn has_open_dims(prim: &Prim) -> bool {
     prim.dims().iter().any(|d| matches!(d, Dim::Open(_)))
 }
 
+fn is_open(prim: &Prim) -> bool {
+    has_open_dims(prim) || prim.bodies().iter().any(|body| has_open(body))
+}
+
 fn has_open(graph: &Graph) -> bool {
-    let is_open = |prim: &Prim| has_open_dims(prim) || prim.bodies().iter().any(|body| has_open(body));
     graph.equations.iter().any(|e| is_open(&e.prim))
 }
 
@@ -518,6 +560,10 @@ fn close(classes: &mut Classes, nodes: &Nodes, stated: &Stated, graph: &mut Grap
                         let others: Vec<Var> = others.map(|v| body.fresh(graph.avals[v.0 as usize].clone())).collect();
                         body.inputs.extend(if j == k { std::mem::take(&mut own) } else { others });
                     }
+                }
+                if let ([first, second], [of_first, of_second]) = (&mut bodies[..], &inner[..]) {
+                    define_by_other(classes, (first, of_first), (second, of_second));
+                    define_by_other(classes, (second, of_second), (first, of_first));
                 }
                 inputs.extend(more.into_iter().flatten().map(Atom::Var));
                 *prim = prim.with_bodies(bodies);

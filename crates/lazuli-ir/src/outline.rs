@@ -13,6 +13,7 @@ mod arithmetic;
 mod builder;
 
 use crate::aval::{Aval, is_addressable};
+use crate::extents::Measure;
 use crate::graph::Graph;
 use arithmetic::Arithmetic;
 pub use builder::OutlineBuilder;
@@ -62,8 +63,8 @@ pub struct Outline {
     arithmetic: Arithmetic,
     /// Numbers that must be 0, 1 or neither, as they were.
     alike: Vec<u32>,
-    /// Numbers that must be what they were.
-    fixed: Vec<u32>,
+    /// Numbers that must be as they were, by a measure.
+    fixed: Vec<(u32, Measure)>,
     shapes: Vec<Numbers>,
     /// Shapes that must be equal, or differ, as they did.
     compared: Vec<(ShapeId, ShapeId, bool)>,
@@ -92,8 +93,8 @@ impl Outline {
         }
         let pair = |n: &u32| (was[*n as usize], now[*n as usize]);
         let is_alike = |(was, now): (isize, isize)| was == now || was > 1 && now > 1;
-        let is_fixed = |(was, now): (isize, isize)| was == now;
-        if !self.fixed.iter().map(pair).all(is_fixed) || !self.alike.iter().map(pair).all(is_alike) {
+        let is_fixed = |(n, by): &(u32, Measure)| by.is_same(was[*n as usize] as usize, now[*n as usize] as usize);
+        if !self.fixed.iter().all(is_fixed) || !self.alike.iter().map(pair).all(is_alike) {
             return None;
         }
         let mut shapes: Vec<Shape> = Vec::with_capacity(self.shapes.len());

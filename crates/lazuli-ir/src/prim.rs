@@ -3,7 +3,7 @@
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
 use crate::elementwise::{Binary, Ternary, Unary};
-use crate::extents::{Place, Relations};
+use crate::extents::{Measure, Place, Relations};
 use crate::graph::{Atom, Effect, Graph, Var};
 use crate::number::{Arithmetic, Extents, Number, Strided};
 use crate::param::Params;
@@ -217,10 +217,10 @@ pub trait Primitive: Clone + fmt::Debug + Eq + std::hash::Hash {
         None
     }
 
-    /// Whether the rules of its derivative go by the extent of this axis of an operand as a number. All may go by its rank, and by which extents are 0 and 1; what they state
+    /// What the rules of its derivative go by of the extent of this axis of an operand. All may go by its rank, and by which extents are 0 and 1; what they state
     /// as a parameter of an equation goes through [`Builder::extent`].
-    fn goes_by_extent(&self, _inputs: &[&Aval], _operand: usize, _axis: usize) -> bool {
-        true
+    fn goes_by_extent(&self, _inputs: &[&Aval], _operand: usize, _axis: usize) -> Option<Measure> {
+        Some(Measure::Number)
     }
 
     /// The equation over a whole batch. Not called if no input is batched. It may go by ranks, and by which extents are 0 and 1; others it states as a derivative does.
@@ -312,7 +312,7 @@ macro_rules! prims {
             pub fn extent_follows_from(&self, inputs: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
                 match self { $(Prim::$name(p) => p.extent_follows_from(inputs, axis)),* }
             }
-            pub fn goes_by_extent(&self, inputs: &[&Aval], operand: usize, axis: usize) -> bool {
+            pub fn goes_by_extent(&self, inputs: &[&Aval], operand: usize, axis: usize) -> Option<Measure> {
                 match self { $(Prim::$name(p) => p.goes_by_extent(inputs, operand, axis)),* }
             }
             pub fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {

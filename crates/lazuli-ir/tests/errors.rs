@@ -178,6 +178,10 @@ const REFUSED: &[(&str, &str)] = &[
         "[number_of_elements] axis 1 is out of bounds for an array with 1 dimensions",
     ),
     (
+        "number_of_elements[axes=(0,1),dtype=u8,literal=true] | f32[16,16]",
+        "[number_of_elements] 256 elements are more than uint8 has numbers for: count them in a wider dtype",
+    ),
+    (
         "number_of_elements[axes=(1),dtype=i32,literal=false]",
         "[number_of_elements] counts in a shape operand, and there is none",
     ),

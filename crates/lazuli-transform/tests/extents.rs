@@ -1,7 +1,7 @@
 //! Transformations for any shapes: a graph that is made at some shapes and bound to others is the one that is made at those.
 
 use lazuli_ir::testing::samples;
-use lazuli_ir::{AnyShapes, Aval, Graph, Prim, Result, Shape};
+use lazuli_ir::{AnyShapes, Aval, Fixed, Graph, Prim, Result, Shape};
 use lazuli_transform::{jvp, jvp_for_any_shapes, unbatch, vjp, vjp_for_any_shapes, vmap, vmap_for_any_shapes};
 use std::collections::BTreeSet;
 
@@ -71,7 +71,7 @@ fn bind(
         let Ok(here) = source.rebind(&points) else { continue };
         let operands = operands(&here, inputs.clone());
         let given = made.graph.input_avals();
-        let is_fixed = |&(k, axis): &(usize, usize)| given[k].shape[axis] == operands[k][axis];
+        let is_fixed = |f: &Fixed| f.by.is_same(given[f.input].shape[f.axis], operands[f.input][f.axis]);
         let lasts = source.rebound_avals(points.iter().map(|s| &s[..]), true).unwrap().is_some()
             && made.fixed.iter().all(is_fixed)
             && made.graph.rebound_avals(operands.iter().map(|s| &s[..]), true).is_ok_and(|avals| avals.is_some());

@@ -2,11 +2,9 @@
 
 use super::by_shape::ByShape;
 use super::shape::{axes, axis, expand_dims, flatten, reshape, squeeze, transpose};
-use super::{apply, astype, binary, promoted, record, slice_axis, unary};
+use super::{apply, astype, binary, promoted, record, select, take_along_axis, unary};
 use crate::array::Array;
-use lazuli_ir::prims::{
-    ArgOp, ArgReduce, ArgSort, Bound, Cumulative, Matmul, NumberOfElements, Reduce, ReduceOp, Sort,
-};
+use lazuli_ir::prims::{ArgOp, ArgReduce, ArgSort, Cumulative, Matmul, NumberOfElements, Reduce, ReduceOp, Sort};
 use lazuli_ir::{Binary, DType, Error, Kind, Result, Unary};
 use lazuli_kernel::ScanOp;
 
@@ -206,11 +204,22 @@ pub fn median(a: &Array, over: Option<&[isize]>, keepdims: bool) -> Result<Array
     if keepdims { expand_dims(&out, &axes) } else { Ok(out) }
 }
 
-/// The median of each row along the last axis.
+/// The median of each row along the last axis. An odd number of elements has one in the middle, which is taken as it is: a mean of it with itself might overflow.
 pub(crate) fn middle(a: &Array) -> Result<Array> {
-    let n = a.extent(a.ndim() - 1);
-    let middle = if n == 0 { Bound::range(0, 0) } else { Bound::range((n - 1) / 2, n / 2 + 1) };
-    mean(&slice_axis(&sort(a, Some(-1))?, -1, middle)?, Some(&[-1]), false)
+    let (sorted, last) = (sort(a, Some(-1))?, Some(&[-1][..]));
+    if a.dim(-1) == 0 {
+        return mean(&sorted, last, false);
+    }
+    let n = count(a, last, DType::I64)?;
+    let at = |position: Array| {
+        let position = reshape(&position, vec![1; a.ndim()])?;
+        inexact(&squeeze(&take_along_axis(&sorted, &position, Some(-1))?, last)?)
+    };
+    let below = at(binary(Binary::FloorDivide, binary(Binary::Sub, &n, 1i64)?, 2i64)?)?;
+    let above = at(binary(Binary::FloorDivide, &n, 2i64)?)?;
+    let is_odd = binary(Binary::Eq, binary(Binary::Remainder, &n, 2i64)?, 1i64)?;
+    let between = binary(Binary::Div, binary(Binary::Add, &below, above)?, 2.0)?;
+    select(is_odd, below, between)
 }
 
 /// The permutation (uint32) that sorts along an axis; stable.

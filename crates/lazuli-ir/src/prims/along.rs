@@ -4,7 +4,7 @@
 
 use crate::aval::Aval;
 use crate::builder::Builder;
-use crate::extents::{Place, kept, stretched};
+use crate::extents::{Measure, Place, kept, stretched};
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::pointwise::{Index, Ix, Lane, Pointwise, aligned, select};
@@ -106,8 +106,8 @@ impl Primitive for GatherAxis {
             });
         }
     }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
-        false
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
+        None
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let inputs = cx.align(b)?;
@@ -169,9 +169,8 @@ impl Primitive for ScatterAxis {
             same(Place::Input(1, self.axis), Place::Input(2, self.axis));
         }
     }
-    /// Which of several assignments stays is found by their numbers.
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
-        self.op == ScatterOp::Assign
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
+        None
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let mut inputs = cx.align(b)?;

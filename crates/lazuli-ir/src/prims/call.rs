@@ -2,7 +2,7 @@
 
 use crate::aval::Aval;
 use crate::builder::Builder;
-use crate::extents::{AnyShapes, alike};
+use crate::extents::{AnyShapes, Fixed, alike};
 use crate::graph::{Atom, Effect, Graph};
 use crate::param::{Param, Params};
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
@@ -100,8 +100,8 @@ pub type ReadRule = dyn Fn(&str, &Params, Option<Graph>) -> Option<Arc<dyn Graph
 #[derive(Debug, Clone)]
 pub struct Rule {
     pub make: Arc<dyn GraphRule>,
-    /// Of a body that holds for other shapes: the extents of inputs (number and axis) that must be what they were.
-    pub fixed: Option<Arc<[(usize, usize)]>>,
+    /// Of a body that holds for other shapes: the extents of inputs that must be as they were.
+    pub fixed: Option<Arc<[Fixed]>>,
 }
 
 impl PartialEq for Rule {
@@ -230,7 +230,7 @@ impl Call {
     fn lasts(&self, inputs: &[&Aval]) -> Result<Option<Rebound<'_>>> {
         let Some(Rule { make, fixed: Some(fixed) }) = &self.rule else { return Ok(None) };
         let own = |k: usize| self.graph.shape_of(self.graph.inputs[k]);
-        let is_fixed = |&(k, axis): &(usize, usize)| own(k)[axis] == inputs[k].shape[axis];
+        let is_fixed = |f: &Fixed| f.by.is_same(own(f.input)[f.axis], inputs[f.input].shape[f.axis]);
         if !(0..inputs.len()).all(|k| alike(own(k), &inputs[k].shape)) || !fixed.iter().all(is_fixed) {
             return Ok(None);
         }

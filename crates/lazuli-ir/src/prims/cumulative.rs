@@ -3,12 +3,12 @@
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
 use crate::elementwise::{Binary, Unary};
-use crate::extents::{Place, kept};
+use crate::extents::{Measure, Place, kept};
 use crate::graph::{Atom, Var};
 use crate::param::fields;
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
 use crate::prims::{Bound, Broadcast, GatherAxis, Iota, NumberOfElements, Pad, Slice, check_axis, cotangent};
-use lazuli_kernel::{DType, Error, Result, Scalar, ScanOp, Shape};
+use lazuli_kernel::{DType, Error, Result, Scalar, ScanOp};
 use smallvec::{SmallVec, smallvec};
 
 /// Element i of the result combines the elements 0..=i of the input along `axis` (i.. if `reverse`), without element i if `exclusive`: the
@@ -87,9 +87,9 @@ impl Primitive for Cumulative {
     fn same_extents(&self, inputs: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
         kept(0, 0..inputs[0].rank(), same);
     }
-    /// A recurrence is written out for the extent that it has.
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, axis: usize) -> bool {
-        matches!(self.op, ScanOp::Prod | ScanOp::LogAddExp) && axis == self.axis
+    /// A recurrence is written out for extents that take as many doublings.
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, axis: usize) -> Option<Measure> {
+        (matches!(self.op, ScanOp::Prod | ScanOp::LogAddExp) && axis == self.axis).then_some(Measure::Doublings)
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         Ok(smallvec![b.op(Cumulative { axis: self.axis + 1, ..self.clone() }, cx.inputs)?])
@@ -123,24 +123,26 @@ impl Cumulative {
     }
 
     /// dᵢ = aᵢ dᵢ₋₁ + cᵢ along the axis, linear in c, in ⌈log₂ n⌉ doublings (W. D. Hillis and G. L. Steele, "Data parallel algorithms", CACM 29, 1986); for an exclusive
-    /// scan dᵢ₋₁. The number of doublings is that of the traced extent, so that extent is written down: others are refused.
+    /// scan dᵢ₋₁. The number of doublings is that of the extent: unless others of more or fewer doublings are told apart, it is written down, so that they are refused.
     fn recurrence(&self, b: &mut Builder, a: Atom, c: Atom) -> Result<Atom> {
-        let shape: Shape = b.shape(c).into();
-        let mut known: SmallVec<[Dim; 4]> = b.extents(&shape);
-        known[self.axis] = Dim::Known(shape[self.axis]);
-        let (mut a, mut d) = (a, b.op(Broadcast { shape: known }, &[c])?);
+        let n = b.shape(c)[self.axis];
+        let (mut a, mut d) = (a, c);
+        if !b.is_for_any_shapes() {
+            let shape = b.shape(c).iter().map(|&n| Dim::Known(n)).collect();
+            d = b.op(Broadcast { shape }, &[c])?;
+        }
         let mut by = 1;
-        while by < shape[self.axis] {
+        while by < n {
             let earlier = self.shift(b, d, by)?;
             let carried = b.mul(a, earlier)?;
             d = b.add(d, carried)?;
             by *= 2;
-            if by < shape[self.axis] {
+            if by < n {
                 let earlier = self.shift(b, a, by / 2)?;
                 a = b.mul(a, earlier)?;
             }
         }
-        if self.exclusive && shape[self.axis] > 0 { self.shift(b, d, 1) } else { Ok(d) }
+        if self.exclusive && n > 0 { self.shift(b, d, 1) } else { Ok(d) }
     }
 
     /// The tangent at the last element, in the direction of the scan, that set the extremum.

@@ -5,7 +5,7 @@
 
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
-use crate::extents::{Place, Relations, kept, stated, stretched};
+use crate::extents::{Measure, Place, Relations, kept, stated, stretched};
 use crate::graph::Atom;
 use crate::number::Number;
 use crate::param::fields;
@@ -113,8 +113,8 @@ impl Primitive for Gather {
         let window = extents.stated(&self.slice_sizes, positions);
         fits(extents, &window);
     }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
-        false
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
+        None
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let indexed = cx.batched[1..].contains(&true);
@@ -261,9 +261,8 @@ impl Primitive for Scatter {
         let window = extents.axes(last, all - rank..all);
         fits(extents, &window);
     }
-    /// Which of several assignments stays is found by their numbers.
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
-        self.op == ScatterOp::Assign
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
+        None
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let last = cx.inputs.len() - 1;

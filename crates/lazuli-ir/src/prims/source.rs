@@ -2,14 +2,14 @@
 
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
-use crate::extents::{Place, Relations, stated};
+use crate::extents::{Measure, Place, Relations, stated};
 use crate::graph::Atom;
-use crate::number::Number;
+use crate::number::{Extents, Number};
 use crate::param::fields;
 use crate::pointwise::{Ix, Lane, Pointwise};
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents};
 use crate::prims::check_axis;
-use lazuli_kernel::{DType, Error, Result, Scalar, Shape};
+use lazuli_kernel::{DType, Error, Kind, Result, Scalar, Shape};
 use smallvec::{SmallVec, smallvec};
 
 /// 0, 1, 2, … along `axis`, repeated along the others. Any dtype but bool and complex64.
@@ -45,8 +45,8 @@ impl Primitive for Iota {
     fn relate(&self, extents: &mut dyn Relations, _: &[&Aval]) {
         extents.stated(&self.shape, 0);
     }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
-        false
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
+        None
     }
     fn lowering(&self, _: &[&Aval], _: &[&Aval]) -> Lowering {
         Lowering::Pointwise
@@ -74,6 +74,11 @@ impl NumberOfElements {
         let n: usize = self.axes.iter().map(|&axis| shape[axis]).product();
         Scalar::from_i64(self.dtype, n as i64)
     }
+    /// The largest number that its dtype has, if there may be more elements.
+    fn most(&self) -> Option<usize> {
+        let bits = 8 * self.dtype.itemsize() - usize::from(self.dtype.kind() == Kind::Signed);
+        (self.dtype.is_integer() && bits < 48).then(|| (1 << bits) - 1)
+    }
 }
 
 impl Primitive for NumberOfElements {
@@ -88,13 +93,26 @@ impl Primitive for NumberOfElements {
         for &axis in &self.axes {
             check_axis("number_of_elements", axis, of)?;
         }
+        let n: usize = self.axes.iter().map(|&axis| of.shape[axis]).product();
+        if self.most().is_some_and(|most| n > most) {
+            let message =
+                format!("{n} elements are more than {} has numbers for: count them in a wider dtype", self.dtype);
+            return Err(Error::value("number_of_elements", message));
+        }
         Ok(smallvec![Aval::scalar(self.dtype)])
     }
     fn jvp(&self, _: &mut Builder, _: Primals, _: &[Option<Atom>]) -> Result<Tangents> {
         Ok(smallvec![None])
     }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> bool {
-        false
+    fn relate(&self, extents: &mut dyn Relations, _: &[&Aval]) {
+        if let Some(most) = self.most() {
+            let counted: Extents = self.axes.iter().map(|&axis| extents.extent(Place::Shape(0, axis))).collect();
+            let n = extents.product(&counted);
+            extents.at_most(n, Number::fixed(most as isize));
+        }
+    }
+    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
+        None
     }
     fn lowering(&self, _: &[&Aval], _: &[&Aval]) -> Lowering {
         Lowering::Pointwise

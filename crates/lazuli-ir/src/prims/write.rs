@@ -8,7 +8,9 @@ use crate::graph::Atom;
 use crate::number::Number;
 use crate::pointwise::{Index, Ix, Lane, Pointwise, aligned};
 use crate::prim::{Primals, Tangents, TransposeCx};
-use crate::prims::{Iota, broadcast_to, cotangent, reshape, tangent_or_zeros, unbroadcast, zeros};
+use crate::prims::{
+    Flatten, Iota, NumberOfElements, broadcast_to, cotangent, reshape, tangent_or_zeros, unbroadcast, zeros,
+};
 use lazuli_kernel::{BinaryOp, DType, Emit, Error, ErrorKind, Result, Scalar, ScatterOp, Shape, Value, shape};
 use smallvec::smallvec;
 
@@ -87,6 +89,7 @@ impl Writes<'_> {
                 ScatterOp::Add => ct,
                 ScatterOp::Assign => {
                     let nothing = zeros(b, cx.avals[last].dtype, &cx.avals[last].shape)?;
+                    cx.operands.get(last).into_iter().for_each(|&updates| b.alike(nothing, updates));
                     (self.put)(b, op, ct, nothing)?
                 }
                 ScatterOp::Mul => {
@@ -102,7 +105,7 @@ impl Writes<'_> {
             let there = (self.take)(b, ct)?;
             let there = match op {
                 ScatterOp::Assign => {
-                    let stays = self.stays(b, &cx.avals[0].shape)?;
+                    let stays = self.stays(b, cx)?;
                     let zero = b.like(ct, 0.0);
                     b.select(stays, there, zero)?
                 }
@@ -114,16 +117,37 @@ impl Writes<'_> {
     }
 
     /// Which updates of an assignment are not overwritten by a later one: each writes its number (from 1), and reads what stands there in the end.
-    fn stays(&self, b: &mut Builder, target: &[usize]) -> Result<Atom> {
+    fn stays(&self, b: &mut Builder, cx: TransposeCx) -> Result<Atom> {
         let n = shape::size(&self.space);
         let dtype = if n < u32::MAX as usize { DType::U32 } else { DType::U64 };
-        let numbers = b.op(Iota { dtype, shape: smallvec![Dim::Known(n)], axis: 0 }, &[])?;
-        let numbers = b.add(numbers, Atom::Lit(Scalar::one(dtype)))?;
-        let numbers = reshape(b, numbers, &self.space)?;
-        let blank = zeros(b, dtype, target)?;
+        let numbers = self.numbers(b, dtype)?;
+        let blank = zeros(b, dtype, &cx.avals[0].shape)?;
+        cx.operands.first().into_iter().for_each(|&target| b.alike(blank, target));
         let written = (self.put)(b, ScatterOp::Assign, blank, numbers)?;
         let there = (self.take)(b, written)?;
         b.binary(Binary::Eq, there, numbers)
+    }
+
+    /// The numbers of the updates, from the last to the first.
+    fn numbers(&self, b: &mut Builder, dtype: DType) -> Result<Atom> {
+        let n = shape::size(&self.space);
+        if !b.is_for_any_shapes() {
+            let before = b.op(Iota { dtype, shape: smallvec![Dim::Known(n)], axis: 0 }, &[])?;
+            let numbers = b.sub(Scalar::from_i64(dtype, n as i64).into(), before)?;
+            return reshape(b, numbers, &self.space);
+        }
+        // Of other extents it is their count that says whether the dtype has enough numbers.
+        let points = zeros(b, dtype, &self.space)?;
+        let row = b.op(Flatten { start: 0, end: self.space.len().saturating_sub(1) }, &[points])?;
+        let row = [row.var().expect("an equation defines it")];
+        let count = NumberOfElements { axes: smallvec![0], dtype, literal: true };
+        let count = b.equation(count, &[], &row)?[0];
+        let shape = smallvec![Dim::Of { operand: 0, axis: 0 }];
+        let before = b.equation(Iota { dtype, shape, axis: 0 }, &[], &row)?[0];
+        let numbers = b.sub(count.into(), before.into())?;
+        let numbers = reshape(b, numbers, &self.space)?;
+        b.alike(points, numbers);
+        Ok(numbers)
     }
 }
 
