@@ -3,6 +3,7 @@
 
 use crate::array::Array;
 use crate::cache::Change;
+use crate::edition::Edition;
 use crate::shapeless::{Facts, Relation, Side, Test, read_rule};
 use crate::trace::{self, Effects};
 use lazuli_ir::{Aval, Equation, Error, ErrorKind, Graph, Location, OutlineBuilder, Prim, Result, Shape, ShapeId};
@@ -131,23 +132,23 @@ struct Failing<'a> {
 #[derive(Debug)]
 pub(crate) struct Bound {
     pub outputs: SmallVec<[Aval; 1]>,
-    /// Whether something in the traced graph was made anew for these shapes.
-    pub is_remade: bool,
+    /// Whose graphs hold for these shapes; `None` if something was made for them alone.
+    pub edition: Option<Arc<Edition>>,
     made: Mutex<Option<Made>>,
 }
 
 /// What was made when shapes were bound.
 #[derive(Debug)]
 pub(crate) enum Made {
-    /// The traced graph for these shapes, as something in it is made anew.
+    /// The traced graph for these shapes alone.
     Graph(Graph),
-    /// All shapes of the program's outline.
+    /// All shapes of the edition's outline.
     Shapes(Vec<Shape>),
 }
 
 impl Bound {
-    pub fn new(outputs: SmallVec<[Aval; 1]>, made: Option<Made>) -> Bound {
-        Bound { outputs, is_remade: matches!(made, Some(Made::Graph(_))), made: Mutex::new(made) }
+    pub fn new(outputs: SmallVec<[Aval; 1]>, edition: Option<Arc<Edition>>, made: Option<Made>) -> Bound {
+        Bound { outputs, edition, made: Mutex::new(made) }
     }
     /// What was made, for the first run: nobody has taken it before.
     pub fn take(&self) -> Option<Made> {
@@ -261,10 +262,16 @@ impl Guards {
         alike.find(|(key, _)| is_key_of(key, shapes.clone())).map(|(_, bound)| bound.clone())
     }
 
-    /// The shapes of the arrays that tests speak of, in the outline of the program.
-    pub fn outline(&self, b: &mut OutlineBuilder) -> Result<Vec<ShapeId>> {
-        let ids = b.graph(&self.graph, self.constants.iter())?;
-        Ok(self.graph.outputs.iter().map(|a| b.of(a, &ids)).collect())
+    /// The shapes of the arrays that tests speak of, in the outline of an edition for arguments of these shapes.
+    pub fn outline<'a>(
+        &'a self,
+        b: &mut OutlineBuilder,
+        arguments: impl Iterator<Item = &'a Shape>,
+    ) -> Result<Vec<ShapeId>> {
+        let shapes: Vec<Shape> = arguments.chain(&self.constants).cloned().collect();
+        let graph = self.graph.renew(&shapes)?;
+        let ids = b.graph(&graph, self.constants.iter())?;
+        Ok(graph.outputs.iter().map(|a| b.of(a, &ids)).collect())
     }
 
     /// Whether every test comes out as it did at the trace.

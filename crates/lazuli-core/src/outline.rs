@@ -1,7 +1,7 @@
 //! The shapes of all graphs of a shapeless program for new arguments, in one go where nothing is made anew for them ([`lazuli_ir::Outline`]).
 
 use crate::array::Array;
-use crate::guards::{Bound, Guards, Made};
+use crate::guards::Guards;
 use lazuli_ir::{Aval, DType, Graph, OutlineBuilder, Result, Shape, ShapeId};
 use lazuli_kernel::small;
 use smallvec::SmallVec;
@@ -26,7 +26,7 @@ impl Outline {
         let constants = || constants.iter().map(|c| &c.aval().shape);
         let ids = b.graph(traced, constants())?;
         let outputs: Vec<_> = traced.outputs.iter().map(|a| (traced.aval_of(a).dtype, b.of(a, &ids))).collect();
-        let guarded = guards.outline(&mut b)?;
+        let guarded = guards.outline(&mut b, traced.arguments().iter().map(|&v| traced.shape_of(v)))?;
         let simplified = match simplified.equations.iter().all(|e| e.prim.bodies().is_empty()) {
             true => Some(b.graph(simplified, constants())?),
             false => None,
@@ -36,13 +36,12 @@ impl Outline {
         let outputs = outputs.into_iter().map(|(dtype, id): (DType, ShapeId)| (dtype, id.now(&ids))).collect();
         Ok(Outline { outline, outputs, guarded: now(guarded), simplified: simplified.map(now) })
     }
-    /// The binding of these arguments; `None` if that is for the graphs to say.
-    pub fn bind(&self, arguments: &[Array], guards: &Guards) -> Option<Bound> {
+    /// The avals of the program's outputs for these arguments, and all shapes; `None` if that is for the graphs to say.
+    pub fn bind(&self, arguments: &[Array], guards: &Guards) -> Option<(SmallVec<[Aval; 1]>, Vec<Shape>)> {
         let shapes = self.outline.shapes(arguments.iter().map(|a| &a.aval().shape[..]))?;
         guards.check_tests(&|k, axis| self.guarded[k].of(&shapes)[axis]).ok()?;
         let aval = |&(dtype, id): &(DType, ShapeId)| Aval { dtype, shape: Shape::from_slice(id.of(&shapes)) };
-        let outputs: SmallVec<[Aval; 1]> = small(self.outputs.iter().map(aval));
-        Some(Bound::new(outputs, Some(Made::Shapes(shapes))))
+        Some((small(self.outputs.iter().map(aval)), shapes))
     }
     /// Which shapes those of the simplified graph's variables are; `None` if it has bodies.
     pub fn simplified(&self) -> Option<&[ShapeId]> {

@@ -6,18 +6,17 @@ use crate::array::{Array, Op, Value};
 use crate::backend;
 use crate::bindings::Bindings;
 use crate::cache::Change;
+use crate::edition::{Edition, Editions};
 use crate::eval;
 use crate::explain::Call;
 use crate::guards::{self, Bound, Guards, Made};
 use crate::log::{self, Topic};
-use crate::outline::Outline;
 use crate::progress;
 use crate::run::Ready;
 use crate::shapeless::Facts;
-use crate::templates::Templates;
 use crate::trace::{self, Effects, Trace};
 use lazuli_compile::dot::{self, Names};
-use lazuli_compile::{Compiled, Options, Outlined, OutputInfo};
+use lazuli_compile::{Compiled, Options, OutputInfo};
 use lazuli_explain::Times;
 use lazuli_ir::{Atom, Aval, Effect, Error, Graph, Result, Shape, Var};
 use lazuli_kernel::{Layout, Plan};
@@ -34,10 +33,10 @@ pub type Arrays = SmallVec<[Array; 2]>;
 #[derive(Debug)]
 pub struct Program {
     name: String,
-    /// As traced: what transformations of the compiled function see.
-    traced: Graph,
-    /// What runs.
-    simplified: Graph,
+    /// The graphs of the shapes of the trace.
+    own: Arc<Edition>,
+    /// Of a shapeless program: those of shapes for which something is made anew.
+    others: Editions,
     constants: Vec<Array>,
     options: Options,
     times: Times,
@@ -50,10 +49,6 @@ pub struct Program {
     bindings: Mutex<Bindings>,
     /// Of a shapeless program: the shapes that it holds for.
     guards: Option<Guards>,
-    /// And the shapes of its graphs, once it is called with others than it was traced for; `None` if some can't be told.
-    outline: OnceLock<Option<Outline>>,
-    /// Of a shapeless program: what was compiled for some shapes and helps for others.
-    templates: Templates,
     /// Whether rules have made bodies of calls in it.
     has_rules: bool,
 }
@@ -168,23 +163,21 @@ impl Program {
 
     /// A program of the same traced graph, perhaps with other outputs, that runs by other stages. It holds for the shapes that it is called with.
     pub(crate) fn with(&self, outputs: Option<Vec<Atom>>, options: Options) -> Result<Program> {
-        let mut traced = self.traced.clone();
+        let mut traced = self.own.traced.clone();
         traced.outputs = outputs.unwrap_or(traced.outputs);
         let simplified = simplified(&traced, options);
         Ok(Program {
             name: self.name.clone(),
             outputs: traced.output_avals().into(),
             effect: traced.effect(),
-            traced,
-            simplified,
+            own: Arc::new(Edition::new(traced, simplified)),
+            others: Editions::default(),
             constants: self.constants.clone(),
             options,
             times: self.times,
             first: OnceLock::new(),
             bindings: Mutex::default(),
             guards: None,
-            outline: OnceLock::new(),
-            templates: Templates::default(),
             has_rules: self.has_rules,
         })
     }
@@ -237,24 +230,10 @@ impl Program {
         let simplified = simplified(&traced, options);
         let times = Times { simplify: begin.elapsed(), ..Times::default() };
         let (outputs, effect) = (traced.output_avals().into(), traced.effect());
-        let (first, bindings, templates) = (OnceLock::new(), Mutex::default(), Templates::default());
+        let (first, bindings, others) = (OnceLock::new(), Mutex::default(), Editions::default());
         let has_rules = traced.has_rules();
-        Program {
-            name,
-            traced,
-            simplified,
-            constants,
-            options,
-            times,
-            outputs,
-            effect,
-            first,
-            bindings,
-            guards,
-            outline: OnceLock::new(),
-            templates,
-            has_rules,
-        }
+        let own = Arc::new(Edition::new(traced, simplified));
+        Program { name, own, others, constants, options, times, outputs, effect, first, bindings, guards, has_rules }
     }
 
     /// The name of the function.
@@ -267,7 +246,7 @@ impl Program {
     }
     /// The rules of vectorisation that calls in it have: what transformations of the program may call.
     pub fn vmap_rules(&self) -> Vec<Arc<dyn crate::custom::Vmap>> {
-        crate::batch::rules(&self.traced)
+        crate::batch::rules(&self.own.traced)
     }
     /// Whether some constants have no value, because they belong to a trace around this one: such a program is of use within it alone.
     pub fn is_symbolic(&self) -> bool {
@@ -275,7 +254,7 @@ impl Program {
     }
     /// As traced.
     pub fn graph(&self) -> &Graph {
-        &self.traced
+        &self.own.traced
     }
     pub(crate) fn options(&self) -> Options {
         self.options
@@ -285,18 +264,18 @@ impl Program {
     }
     /// After simplification.
     pub fn simplified(&self) -> &Graph {
-        &self.simplified
+        &self.own.simplified
     }
     /// The program in Graphviz's DOT language: as traced, or (`fused`) as the kernels and library calls that it is compiled to.
     pub fn to_dot(&self, fused: bool) -> Result<String> {
         match fused {
-            false => Ok(dot::operations(&self.traced, Names::default())),
-            true => dot::kernels(&self.simplified, Names::default()),
+            false => Ok(dot::operations(&self.own.traced, Names::default())),
+            true => dot::kernels(&self.own.simplified, Names::default()),
         }
     }
     /// The traced graph with its shape rules run for these arguments.
     pub(crate) fn graph_for(&self, arguments: &[Array]) -> Result<Graph> {
-        rebound(&self.traced, arguments.iter().map(|a| &a.aval().shape[..]), &self.constants)
+        rebound(&self.own.traced, arguments.iter().map(|a| &a.aval().shape[..]), &self.constants)
     }
     /// What the function would have recorded for these arguments.
     pub(crate) fn recorded_for(&self, arguments: &[Array]) -> Result<Graph> {
@@ -309,13 +288,6 @@ impl Program {
         let made = known.as_ref().and_then(|bound| bound.take());
         (known, made)
     }
-    /// The shapes of the simplified graph's variables, if all shapes were made.
-    fn outlined<'a>(&'a self, made: Option<&'a Made>) -> Option<Outlined<'a>> {
-        match (made?, self.outline.get()?) {
-            (Made::Shapes(all), Some(outline)) => Some((outline.simplified()?, all)),
-            _ => None,
-        }
-    }
     /// The simplified graph for arguments of these shapes.
     pub(crate) fn bound<'a>(&'a self, shapes: impl Iterator<Item = &'a [usize]> + Clone) -> Result<BoundGraph> {
         let (known, made) = self.known(shapes.clone());
@@ -327,85 +299,87 @@ impl Program {
         known: Option<Arc<Bound>>,
         made: Option<Made>,
     ) -> Result<BoundGraph> {
-        if let Some((ids, all)) = self.outlined(made.as_ref()) {
-            let graph = self.simplified.outlined(ids, all);
-            debug_assert_eq!(rebound(&self.simplified, shapes, &self.constants).ok().as_ref(), Some(&graph));
-            return Ok(BoundGraph { graph, is_made: false, made });
-        }
         // Simplification holds for all extents, but not for all ranks, and not for bodies that are made anew.
-        let arguments = self.traced.arguments();
-        let same_rank = arguments.iter().zip(shapes.clone()).all(|(&v, s)| self.traced.shape_of(v).len() == s.len());
-        let holds = same_rank
-            && match known {
-                _ if self.guards.is_none() || !self.has_rules => true,
-                Some(bound) => !bound.is_remade,
-                None => self.rebound_avals(shapes.clone())?.is_some(),
-            };
-        if holds || self.guards.is_none() {
-            let graph = rebound(&self.simplified, shapes, &self.constants)?;
-            return Ok(BoundGraph { graph, is_made: false, made: None });
-        }
-        let graph = match made {
-            Some(Made::Graph(graph)) => graph,
-            _ => rebound(&self.traced, shapes, &self.constants)?,
+        let traced = &self.own.traced;
+        let same_rank =
+            traced.arguments().iter().zip(shapes.clone()).all(|(&v, s)| traced.shape_of(v).len() == s.len());
+        let own = || Some(self.own.clone());
+        let edition = match known {
+            _ if self.guards.is_none() => own(),
+            _ if !same_rank => None,
+            _ if !self.has_rules => own(),
+            Some(bound) => bound.edition.clone(),
+            None => self.own.rebound_avals(shapes.clone(), &self.constants)?.and_then(|_| own()),
         };
+        let Some(edition) = edition else {
+            let graph = match made {
+                Some(Made::Graph(graph)) => graph,
+                _ => rebound(traced, shapes, &self.constants)?,
+            };
+            return Ok(BoundGraph { graph: self.simplified_anew(&graph), edition: None, made: None });
+        };
+        if let Some((ids, all)) = edition.outlined(made.as_ref()) {
+            let graph = edition.simplified.outlined(ids, all);
+            debug_assert_eq!(rebound(&edition.simplified, shapes, &self.constants).ok().as_ref(), Some(&graph));
+            return Ok(BoundGraph { graph, edition: Some(edition), made });
+        }
+        let graph = rebound(&edition.simplified, shapes, &self.constants)?;
+        Ok(BoundGraph { graph, edition: Some(edition), made: None })
+    }
+    /// A traced graph of other shapes as it runs.
+    fn simplified_anew(&self, traced: &Graph) -> Graph {
         if self.options.simplify {
             count(&COUNTERS.simplifications);
         }
-        Ok(BoundGraph { graph: simplified(&graph, self.options), is_made: true, made: None })
+        simplified(traced, self.options)
     }
     /// What a graph that is bound is compiled to, for inputs that lie like this.
     pub(crate) fn compiled(&self, bound: &BoundGraph, layouts: &[Layout]) -> Result<Compiled> {
         let options = Options { simplify: false, ..self.options };
-        match self.guards.is_some() && !bound.is_made {
-            true => self.templates.compile(&bound.graph, self.outlined(bound.made.as_ref()), layouts, &options),
-            false => lazuli_compile::compile(&bound.graph, layouts, &options),
+        match &bound.edition {
+            Some(edition) if self.guards.is_some() => {
+                edition.templates.compile(&bound.graph, edition.outlined(bound.made.as_ref()), layouts, &options)
+            }
+            _ => lazuli_compile::compile(&bound.graph, layouts, &options),
         }
-    }
-    /// The avals of the traced graph's outputs for arguments of these shapes; `None` if something in it has to be made anew for them.
-    fn rebound_avals<'a>(&'a self, shapes: impl Iterator<Item = &'a [usize]>) -> Result<Option<SmallVec<[Aval; 1]>>> {
-        let constants = self.constants.iter().map(|c| &c.aval().shape[..]);
-        Ok(self.traced.rebound_avals(shapes.chain(constants), false)?.map(|now| now.output_avals()))
     }
 
     /// The binding of a shapeless program to arguments of new shapes.
     fn bind(&self, guards: &Guards, arguments: &[Array]) -> Result<Bound> {
-        if let Some(bound) = self.bind_outlined(guards, arguments) {
+        if let Some(bound) = self.own.bind(guards, arguments, &self.constants) {
+            return Ok(bound);
+        }
+        let others = self.others.known();
+        if let Some(bound) = others.iter().find_map(|edition| edition.bind(guards, arguments, &self.constants)) {
             return Ok(bound);
         }
         guards.check(arguments)?;
-        let inferred = self.rebound_avals(arguments.iter().map(|a| &a.aval().shape[..]));
-        if let Some(outputs) = inferred.map_err(|e| guards.fails(e))? {
-            return Ok(Bound::new(outputs, None));
+        let shapes = || arguments.iter().map(|a| &a.aval().shape[..]);
+        // An outline leaves the shapes of its own graphs to these.
+        for edition in std::iter::once(&self.own).chain(others.iter().filter(|edition| edition.fits(arguments))) {
+            let inferred = edition.rebound_avals(shapes(), &self.constants);
+            if let Some(outputs) = inferred.map_err(|e| guards.fails(e))? {
+                return Ok(Bound::new(outputs, Some(edition.clone()), None));
+            }
         }
-        let graph = self.graph_for(arguments).map_err(|e| guards.fails(e))?;
-        Ok(Bound::new(graph.output_avals().into(), Some(Made::Graph(graph))))
+        self.bind_anew(shapes()).map_err(|e| guards.fails(e))
     }
-    /// The same by the outline: of shapes that are admitted, and for which nothing is made anew.
-    fn bind_outlined(&self, guards: &Guards, arguments: &[Array]) -> Option<Bound> {
-        // For the shapes of the trace there need be none.
-        if self.outline.get().is_none() && self.fits(arguments) {
-            return None;
+    /// The binding to shapes for which something is made anew: in graphs that hold for other shapes too, if they can.
+    fn bind_anew<'a>(&self, shapes: impl Iterator<Item = &'a [usize]>) -> Result<Bound> {
+        let has_room = self.others.has_room();
+        let constants = self.constants.iter().map(|c| c.aval().shape.clone());
+        let shapes: Vec<Shape> = shapes.map(Shape::from).chain(constants).collect();
+        let traced = &self.own.traced;
+        let graph = if has_room { traced.renew(&shapes)? } else { traced.rebind(&shapes)? };
+        let outputs = graph.output_avals().into();
+        if !has_room || graph.is_remade() {
+            return Ok(Bound::new(outputs, None, Some(Made::Graph(graph))));
         }
-        let outline = || Outline::new(&self.traced, &self.simplified, &self.constants, guards).ok();
-        let bound = self.outline.get_or_init(outline).as_ref()?.bind(arguments, guards)?;
-        #[cfg(debug_assertions)]
-        {
-            guards.check(arguments).expect("what an outline admits");
-            let inferred = self.rebound_avals(arguments.iter().map(|a| &a.aval().shape[..]));
-            assert_eq!(inferred.expect("what an outline admits"), Some(bound.outputs.clone()), "{}", self.traced);
-        }
-        Some(bound)
+        let simplified = self.simplified_anew(&graph);
+        let edition = Arc::new(Edition::new(graph, simplified));
+        self.others.add(edition.clone());
+        Ok(Bound::new(outputs, Some(edition), None))
     }
-    /// Whether arguments have the shapes of the trace.
-    fn fits(&self, arguments: &[Array]) -> bool {
-        self.traced.arguments().iter().zip(arguments).all(|(&v, a)| {
-            let (own, shape) = (&self.traced.shape_of(v)[..], &a.aval().shape[..]);
-            // They are short: comparing them as one takes longer.
-            own.len() == shape.len() && own.iter().zip(shape).all(|(a, b)| a == b)
-        })
-    }
-
     pub(crate) fn guards(&self) -> Option<&Guards> {
         self.guards.as_ref()
     }
@@ -434,7 +408,11 @@ impl Program {
             let bound = guards.bind(arguments, || self.bind(guards, arguments))?;
             return Ok(copy_of(&bound.outputs));
         }
-        Ok(if self.fits(arguments) { copy_of(&self.outputs) } else { self.graph_for(arguments)?.output_avals().into() })
+        Ok(if self.own.fits(arguments) {
+            copy_of(&self.outputs)
+        } else {
+            self.graph_for(arguments)?.output_avals().into()
+        })
     }
 
     /// Calls the program: one lazy node with all its outputs. If it has effects, they happen now; within a trace, whenever that runs.
@@ -479,13 +457,15 @@ impl Program {
         for constant in &self.constants {
             layouts.push(constant.force()?.layout.clone());
         }
-        let (plan, outputs) = self.planned(arguments.iter().map(|v| &v.layout.shape[..]), &layouts)?;
+        let Planned { plan, outputs, edition } =
+            self.planned(arguments.iter().map(|v| &v.layout.shape[..]), &layouts)?;
         let like = bindings().latest().or_else(|| self.first.get().cloned());
         let ready = Arc::new(Ready::new(plan, outputs, layouts, like.as_deref())?);
-        self.templates.made_ready(ready.plan());
+        edition.iter().for_each(|edition| edition.templates.made_ready(ready.plan()));
         if log::wants(Topic::Kernels) {
-            let arguments = self.simplified.arguments().iter().zip(&ready.layouts);
-            let aval = |(&v, l): (&Var, &Layout)| Aval { shape: l.shape.clone(), ..self.simplified.aval(v.into()) };
+            let simplified = &self.own.simplified;
+            let arguments = simplified.arguments().iter().zip(&ready.layouts);
+            let aval = |(&v, l): (&Var, &Layout)| Aval { shape: l.shape.clone(), ..simplified.aval(v.into()) };
             log::kernels(&crate::explain::explain(self, &arguments.map(aval).collect::<Vec<_>>(), Call::default())?);
         }
         if self.first.set(ready.clone()).is_err() {
@@ -495,17 +475,16 @@ impl Program {
     }
 
     /// The plan for arguments of these shapes, and inputs that lie like this; where its outputs lie.
-    fn planned<'a>(
-        &'a self,
-        shapes: impl Iterator<Item = &'a [usize]> + Clone,
-        layouts: &[Layout],
-    ) -> Result<(Plan, Vec<OutputInfo>)> {
+    fn planned<'a>(&'a self, shapes: impl Iterator<Item = &'a [usize]> + Clone, layouts: &[Layout]) -> Result<Planned> {
         let (known, made) = self.known(shapes.clone());
-        let by_formulas = self.outlined(made.as_ref()).and_then(|outlined| self.templates.plan(outlined, layouts));
+        let edition = known.as_ref().and_then(|bound| bound.edition.clone());
+        let by_formulas = edition.as_ref().and_then(|edition| {
+            edition.outlined(made.as_ref()).and_then(|outlined| edition.templates.plan(outlined, layouts))
+        });
         if !cfg!(debug_assertions)
-            && let Some(planned) = by_formulas
+            && let Some((plan, outputs)) = by_formulas
         {
-            return Ok(planned);
+            return Ok(Planned { plan, outputs, edition });
         }
         let bound = self.bound_as(shapes, known, made)?;
         progress::stage("fusing and generating code for", bound.graph.equations.len());
@@ -513,15 +492,22 @@ impl Program {
         if let Some(formulas) = by_formulas {
             assert_eq!((formulas.0.to_string(), &formulas.1), (plan.to_string(), &outputs), "by formulas");
         }
-        Ok((plan, outputs))
+        Ok(Planned { plan, outputs, edition: bound.edition })
     }
+}
+
+/// A plan, where its outputs lie, and whose graph it is of, if not one that was made for these shapes alone.
+struct Planned {
+    plan: Plan,
+    outputs: Vec<OutputInfo>,
+    edition: Option<Arc<Edition>>,
 }
 
 /// The simplified graph of a program for arguments of some shapes.
 pub(crate) struct BoundGraph {
     pub graph: Graph,
-    /// Whether it was made for these shapes: otherwise it is the one that the program has, but for extents.
-    is_made: bool,
+    /// Whose graph it is, but for extents; `None` if it was made for these shapes alone.
+    edition: Option<Arc<Edition>>,
     made: Option<Made>,
 }
 

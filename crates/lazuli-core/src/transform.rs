@@ -292,7 +292,7 @@ impl Transform {
     /// The transformed graph as one for other shapes too, if there is one.
     fn for_any_shapes(&self, graph: &Graph, operands: &[&Aval]) -> Result<AnyShapes> {
         self.check(graph, operands)?;
-        let point = graph.rebind(&self.points(graph, operands))?.inline_rules_for_any_shapes()?;
+        let point = graph.renew(&self.points(graph, operands))?.inline_rules_for_any_shapes()?;
         let wrt: Vec<usize> = (0..self.operands().0).collect();
         let mut made = match self {
             Transform::Vjp { .. } => lazuli_transform::vjp_for_any_shapes(&point.graph, &wrt)?,
@@ -373,5 +373,14 @@ impl GraphRule for Transformed {
     }
     fn sources(&self) -> Vec<Source> {
         self.transform.sources(&self.graph)
+    }
+    fn renewed(&self, inputs: &[&Aval]) -> Result<Option<Arc<dyn GraphRule>>> {
+        let transform = self.transform.clone();
+        transform.check(&self.graph, inputs)?;
+        if let Transform::Vmap { in_axes, .. } = &transform {
+            unbatch(inputs, in_axes)?;
+        }
+        let graph = self.graph.renew(&transform.points(&self.graph, inputs))?;
+        Ok(Some(Arc::new(Transformed { transform, graph })))
     }
 }

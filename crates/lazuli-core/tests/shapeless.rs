@@ -503,6 +503,74 @@ fn derivatives_are_bound_to_other_shapes() {
     );
 }
 
+/// The derivative of an assignment to a part of an axis beside positions, which becomes positions by its number.
+fn with_a_number(x: &Array) -> Array {
+    let rows = ops::argmax(x, Some(1), false).unwrap();
+    let part = [Item::Array(rows), Item::Slice(Bound::range(1, 3))];
+    let assign = |x: &Array| ops::update(x, &part, &x.slice_axis(1, 0, 2), ScatterOp::Assign).unwrap();
+    grad(|x: &Array| assign(x).exp().sum(()))(x)
+}
+
+/// What is made anew for shapes of another kind is bound to more of that kind.
+#[test]
+fn what_is_made_anew_holds_for_more_shapes() {
+    type Derivative = fn(&Array) -> Array;
+    type Calls = &'static [(&'static [usize], u64)];
+    let cases: [(&str, Derivative, Calls); 5] = [
+        (
+            "more rows than one",
+            |x| grad(|x: &Array| (x.softmax(-1) * x.mean(0)).sum(()))(x),
+            &[(&[1, 3], 0), (&[4, 3], 1), (&[5, 3], 0), (&[7, 9], 0), (&[1, 5], 0), (&[4, 1], 1), (&[9, 1], 0)],
+        ),
+        (
+            "scans of other lengths",
+            |x| {
+                let scan = |x: &Array| ops::cumulative(ScanOp::Prod, x, Some(0), false, true).unwrap();
+                grad(|x: &Array| (grad(|x: &Array| scan(x).sum(()))(x) * scan(&x.sin())).sum(()))(x)
+            },
+            &[(&[4, 2], 0), (&[10, 2], 1), (&[16, 3], 0), (&[7, 2], 1), (&[11, 2], 0), (&[6, 5], 0), (&[5, 2], 1)],
+        ),
+        (
+            "within choices, calls and batches",
+            |x| {
+                let scan = |x: &Array| ops::cumulative(ScanOp::LogAddExp, x, Some(0), false, true).unwrap();
+                let again = |x: &Array| {
+                    let twice = |x: &[Array]| Ok(vec![scan(&x[0]) * ops::median(&x[0], Some(&[0]), true)?]);
+                    custom::checkpoint("f", std::slice::from_ref(x), twice).unwrap().remove(0)
+                };
+                let choice = |x: &Array| cond(&x.max(()).greater(0.0f32), again, |x: &Array| x.sin(), x);
+                vmap(move |x: &Array| grad(|x: &Array| choice(x).sum(()))(x))(&ops::stack(&[x.clone(), -x], 0).unwrap())
+            },
+            &[(&[4], 0), (&[10], 1), (&[16], 0), (&[11], 0)],
+        ),
+        (
+            "a number",
+            with_a_number,
+            &[(&[2, 6], 0), (&[5, 6], 0), (&[2, 7], 1), (&[5, 7], 0), (&[3, 6], 0), (&[3, 8], 1)],
+        ),
+        (
+            "a rule",
+            |x| ops::median(x, Some(&[1]), false).unwrap(),
+            &[(&[2, 1], 0), (&[3, 5], 1), (&[2, 6], 0), (&[4, 1], 0)],
+        ),
+    ];
+    for (name, f, calls) in cases {
+        let compiled = compile(move |x: &Array| f(x)).shapeless();
+        for (k, &(shape, expected)) in calls.iter().enumerate() {
+            let (x, before) = (values(shape, 0), compile_stats().simplifications);
+            assert_eq!(bits(&[compiled.try_call(&x).unwrap()]), bits(&[f(&x)]), "{name} at {shape:?}");
+            let made = compile_stats().simplifications - before;
+            assert!(k == 0 || made == expected, "{name} at {shape:?}: {made} made anew");
+        }
+    }
+    // Of what goes by numbers a few are kept.
+    let compiled = compile(|x: &Array| with_a_number(x)).shapeless();
+    for n in (4..40).chain(4..40) {
+        let x = values(&[3, n], 0);
+        assert_eq!(bits(&[compiled(&x)]), bits(&[with_a_number(&x)]), "{n}");
+    }
+}
+
 #[test]
 fn elementwise_functions_are_free_in_rank() {
     let f = compile(|x: &Array, y: &Array| (x + y).abs()).shapeless();

@@ -170,6 +170,11 @@ impl Graph {
         let is_ruled = |prim: &Prim| matches!(prim, Prim::Call(call) if call.rule.is_some());
         self.equations.iter().any(|e| is_ruled(&e.prim) || e.prim.bodies().iter().any(|g| g.has_rules()))
     }
+    /// Whether some of these are made anew for each binding of shapes.
+    pub fn is_remade(&self) -> bool {
+        let is_remade = |prim: &Prim| matches!(prim, Prim::Call(call) if call.is_remade());
+        self.equations.iter().any(|e| is_remade(&e.prim) || e.prim.bodies().iter().any(|g| g.is_remade()))
+    }
     /// What the rule of an equation's primitive says of its outputs.
     pub fn infer(&self, e: &Equation) -> Result<SmallVec<[Aval; 1]>> {
         infer(e, |a| self.aval_of(a))

@@ -9,6 +9,7 @@ use crate::number::{Arithmetic, Extents, Number, Strided};
 use crate::param::Params;
 use crate::pointwise::{Index, Ix, Lane, Pointwise};
 use crate::prims::*;
+use crate::rebind::Remake;
 use lazuli_kernel::{Combine, Error, HostCall, Result, ScanOp, ScatterOp, Shape};
 use smallvec::SmallVec;
 use std::fmt;
@@ -398,10 +399,14 @@ impl Prim {
 
     /// The same with bodies for inputs of these avals; `None` if it has none, or has these.
     pub fn rebind(&self, inputs: &[&Aval]) -> Result<Option<Prim>> {
+        self.bound(inputs, Remake::Once)
+    }
+    /// The same; `remake`: for which shapes rules make what they make anew.
+    pub(crate) fn bound(&self, inputs: &[&Aval], remake: Remake) -> Result<Option<Prim>> {
         let operands = self.operands(inputs);
         match self {
-            Prim::Call(call) if !call.fits(operands) => Ok(Some(call.rebind(operands)?.into())),
-            Prim::Cond(cond) if !cond.fits(operands) => Ok(Some(cond.rebind(operands)?.into())),
+            Prim::Call(call) if !call.fits(operands) => Ok(Some(call.bound(operands, remake)?.into())),
+            Prim::Cond(cond) if !cond.fits(operands) => Ok(Some(cond.bound(operands, remake)?.into())),
             _ => Ok(None),
         }
     }

@@ -10,9 +10,27 @@ use crate::prim::Prim;
 use lazuli_kernel::{Result, Shape, small};
 use smallvec::SmallVec;
 
+/// For which shapes rules make what they make anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Remake {
+    /// For those that are asked for.
+    Once,
+    /// For others too, if they can: as when the graph was recorded.
+    Lasting,
+}
+
 impl Graph {
     /// The same program for inputs of other shapes: every shape rule runs again that can come to another result.
     pub fn rebind(&self, inputs: &[Shape]) -> Result<Graph> {
+        self.bound(inputs, Remake::Once)
+    }
+
+    /// The same program as it would have been recorded for inputs of these shapes: what is made anew for them holds for others too, if it can.
+    pub fn renew(&self, inputs: &[Shape]) -> Result<Graph> {
+        self.bound(inputs, Remake::Lasting)
+    }
+
+    pub(crate) fn bound(&self, inputs: &[Shape], remake: Remake) -> Result<Graph> {
         let mut now = Rebound::new(self, inputs.iter().map(|s| &s[..]));
         let mut changed = Vec::new();
         for (i, e) in self.equations.iter().enumerate() {
@@ -22,7 +40,7 @@ impl Graph {
             // Bodies are bound to the avals of their operands.
             let prim = match e.prim.bodies() {
                 [] => None,
-                _ => e.prim.rebind(&now.operands(e))?,
+                _ => e.prim.bound(&now.operands(e), remake)?,
             };
             match prim {
                 Some(prim) => {

@@ -6,7 +6,7 @@ use crate::extents::{AnyShapes, Fixed, alike};
 use crate::graph::{Atom, Effect, Graph};
 use crate::param::{Param, Params};
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
-use crate::rebind::Rebound;
+use crate::rebind::{Rebound, Remake};
 use lazuli_kernel::{Error, Result, Shape};
 use smallvec::SmallVec;
 use std::any::Any;
@@ -65,6 +65,10 @@ pub trait GraphRule: fmt::Debug + Send + Sync {
     /// The body of [`graph`](Self::graph), up to what changes no value, as one that holds for other shapes as well; `None` if it is to be made anew for each.
     fn for_any_shapes(&self, _inputs: &[&Aval]) -> Option<AnyShapes> {
         None
+    }
+    /// The same rule for a graph that is [renewed](Graph::renew) for inputs of these avals, if it transforms one.
+    fn renewed(&self, _inputs: &[&Aval]) -> Result<Option<Arc<dyn GraphRule>>> {
+        Ok(None)
     }
     /// What the inputs of the graph that it transforms are, if it does. A body [for any shapes](Self::for_any_shapes) is what is made anew while of all variables of that graph, and of its
     /// own, the same extents are 0 and 1.
@@ -177,15 +181,28 @@ impl Call {
     }
     /// The same call for inputs of these avals: the body's shape rules run again, or its rule makes another; those of the derivative too.
     pub fn rebind(&self, inputs: &[&Aval]) -> Result<Call> {
+        self.bound(inputs, Remake::Once)
+    }
+    /// The same; `remake`: for which shapes rules make what they make anew.
+    pub(crate) fn bound(&self, inputs: &[&Aval], remake: Remake) -> Result<Call> {
         let shapes: Vec<Shape> = inputs.iter().map(|a| a.shape.clone()).collect();
-        let (graph, rule) = match &self.rule {
-            None => (self.graph.rebind(&shapes)?, None),
-            Some(rule) if self.lasts(inputs)?.is_some() => (self.graph.rebind(&shapes)?, Some(rule.clone())),
-            Some(rule) => (rule.make.graph(inputs)?, Some(Rule { make: rule.make.clone(), fixed: None })),
+        let (graph, rule) = match (&self.rule, remake) {
+            (None, _) => (self.graph.bound(&shapes, remake)?.into(), None),
+            (Some(rule), _) if self.lasts(inputs)?.is_some() => {
+                (self.graph.rebind(&shapes)?.into(), Some(rule.clone()))
+            }
+            (Some(Rule { make, .. }), Remake::Once) => {
+                (make.graph(inputs)?.into(), Some(Rule { make: make.clone(), fixed: None }))
+            }
+            (Some(Rule { make, .. }), Remake::Lasting) => {
+                let make = make.renewed(inputs)?.unwrap_or_else(|| make.clone());
+                let Call { graph, rule, .. } = Call::ruled(self.name.clone(), make, inputs)?;
+                (graph, rule)
+            }
         };
         let rebound = |rule: &Arc<Graph>, more: Vec<Aval>| {
             let shapes: Vec<Shape> = shapes.iter().cloned().chain(more.into_iter().map(|a| a.shape)).collect();
-            rule.rebind(&shapes).map(Arc::new)
+            rule.bound(&shapes, remake).map(Arc::new)
         };
         let derivative = match &self.derivative {
             Derivative::Custom { vjp, jvp } => {
@@ -199,7 +216,7 @@ impl Call {
             }
             other => other.clone(),
         };
-        Ok(Call { name: self.name.clone(), graph: graph.into(), rule, derivative, vmap: self.vmap.clone() })
+        Ok(Call { name: self.name.clone(), graph, rule, derivative, vmap: self.vmap.clone() })
     }
     /// The avals of the outputs for inputs of these avals, as [`Graph::rebound_avals`].
     pub fn rebound_avals(&self, inputs: &[&Aval], alike: bool) -> Result<Option<SmallVec<[Aval; 1]>>> {

@@ -5,6 +5,7 @@ use crate::builder::Builder;
 use crate::graph::{Atom, Effect, Graph};
 use crate::param::Params;
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
+use crate::rebind::Remake;
 use lazuli_kernel::{DType, Error, Result, Shape};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -28,8 +29,12 @@ impl Cond {
     }
     /// The same choice for inputs of these avals (those behind the predicate): the shape rules of both branches run again.
     pub fn rebind(&self, operands: &[&Aval]) -> Result<Cond> {
+        self.bound(operands, Remake::Once)
+    }
+    /// The same; `remake`: for which shapes rules make what they make anew.
+    pub(crate) fn bound(&self, operands: &[&Aval], remake: Remake) -> Result<Cond> {
         let shapes: Vec<Shape> = operands.iter().map(|a| a.shape.clone()).collect();
-        self.map_graphs(|g| g.rebind(&shapes))
+        self.map_graphs(|g| g.bound(&shapes, remake))
     }
     /// The avals of the outputs for inputs of these avals, the predicate first, as [`Graph::rebound_avals`].
     pub fn rebound_avals(&self, inputs: &[&Aval], alike: bool) -> Result<Option<SmallVec<[Aval; 1]>>> {
