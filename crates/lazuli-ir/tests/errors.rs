@@ -123,6 +123,10 @@ const REFUSED: &[(&str, &str)] = &[
         "[take_along_axis] indices must be integers, not float32: cast with astype first",
     ),
     (
+        "take_along_axis[axis=0] f32[0,3] i32[2,1]",
+        "[take_along_axis] axis 0 of shape (0, 3) has no elements to take for a result of shape (2, 3)",
+    ),
+    (
         "take_along_axis[axis=0] f32[4,3] i32[2,2]",
         "[take_along_axis] shapes (1, 3) and (2, 2) cannot be broadcast: axes are aligned at the last one, and there extents must be equal or 1",
     ),

@@ -15,6 +15,16 @@ use program::Program;
 
 /// Programs that have failed.
 const FOUND: &[&str] = &[
+    // Elements of an axis that has none, which is a part of one that has.
+    "0: f32[k,1,m]
+     3: u8[n,n]
+     17 = reshape[-1] 0
+     22 = reshape[#17.0,-1] 17
+     24 = slice[-2,-1,1,3] 22
+     51 = take_along_axis[0] 24 3
+     return 51
+     call 0,0,0 row,row
+     call 1,3,62 strided,row",
     // Cotangents of another dtype than the output.
     "0: f32[n,m]
      18 = vjp[2] 0 0 { 12 13

@@ -82,7 +82,15 @@ impl Primitive for GatherAxis {
         let (array, indices) = (inputs[0], inputs[1]);
         check(self.name(), self.axis, array, indices)?;
         let around = with_extent(&array.shape, self.axis, 1);
-        Ok(smallvec![Aval::new(array.dtype, shape::broadcast(self.name(), &around, &indices.shape)?)])
+        let out = shape::broadcast(self.name(), &around, &indices.shape)?;
+        if array.shape[self.axis] == 0 && shape::size(&out) > 0 {
+            let (from, to) = (shape::show(&array.shape), shape::show(&out));
+            return Err(Error::value(
+                self.name(),
+                format!("axis {} of shape {from} has no elements to take for a result of shape {to}", self.axis),
+            ));
+        }
+        Ok(smallvec![Aval::new(array.dtype, out)])
     }
     fn jvp(&self, b: &mut Builder, primals: Primals, tangents: &[Option<Atom>]) -> Result<Tangents> {
         let Some(t) = tangents[0] else { return Ok(smallvec![None]) };
