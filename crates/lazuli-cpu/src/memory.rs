@@ -1,8 +1,9 @@
 //! The allocator: buffers of 64-byte alignment, kept for re-use when they are dropped.
 //!
-//! Sizes are rounded up to classes, four to each doubling; from 2 MiB on a buffer is a mapping of its own, aligned to 2 MiB and
-//! advised to use huge pages, because touching fresh small pages costs as much as a kernel. Running out is an error of kind
-//! `Memory`, never an abort: a request beyond the machine's memory is refused before the system grants what it does not have.
+//! Sizes are rounded up to classes, four to each doubling. Touching fresh pages costs as much as a kernel, so few are touched: from 64 KiB
+//! on a buffer is a mapping of its own, and one that is kept grows to a larger size by the pages that it lacks, as where one function is
+//! called with longer and longer inputs; from 2 MiB on it is aligned to 2 MiB and advised to use huge pages. Running out is an error of
+//! kind `Memory`, never an abort: a request beyond the machine's memory is refused before the system grants what it does not have.
 
 use crate::exec::last_error;
 use lazuli_kernel::backend::Memory;
@@ -14,6 +15,8 @@ use std::sync::{Arc, LazyLock, Mutex};
 
 pub const ALIGN: usize = 64;
 const HUGE: usize = 2 << 20;
+/// Blocks of this size and more are mappings, smaller ones lie on the heap.
+const MAPPED: usize = 64 << 10;
 /// Blocks smaller than this are found without a search.
 const SMALL: usize = 2048;
 
@@ -162,10 +165,11 @@ impl Allocator {
         if let Some(block) = state.take(size) {
             return Ok(memory(block));
         }
+        let smaller = state.take_smaller(size);
         // What is kept and what is used together stay within the limit.
         let most = state.limit - state.stats.active - size;
         state.evict(most);
-        let block = match Block::map(size) {
+        let block = match smaller.and_then(|block| block.grow(size)).or_else(|| Block::map(size)) {
             Some(block) => block,
             None => {
                 state.evict(0);
@@ -220,22 +224,41 @@ impl State {
         self.stats.active += size;
         self.stats.peak = self.stats.peak.max(self.stats.active);
     }
-    /// A cached block of this size; of the large ones, one up to an eighth larger will do.
+    /// A cached block of this size; of the mappings, one a little larger will do.
     fn take(&mut self, size: usize) -> Option<Block> {
-        let block = if size < SMALL {
-            self.small[size / ALIGN].pop()?
-        } else {
-            let most = size + if size >= HUGE { size / 8 } else { 0 };
-            let (&found, blocks) = self.free.range_mut(size..=most).next()?;
-            let block = blocks.pop()?;
-            if blocks.is_empty() {
-                self.free.remove(&found);
+        let spare = match size {
+            ..MAPPED => 0,
+            MAPPED..HUGE => size / 4,
+            HUGE.. => size / 8,
+        };
+        let block = match size < SMALL {
+            true => self.small[size / ALIGN].pop()?,
+            false => {
+                let (&found, _) = self.free.range(size..=size + spare).next()?;
+                self.pop(found)?
             }
-            block
         };
         self.stats.cache -= block.size;
         self.grow(block.size);
         Some(block)
+    }
+    /// A cached mapping that is worth growing to this size: the largest of its kind that is smaller, unless more than half would be missing.
+    /// Taking it from a size that is asked for again costs nothing in the end: that then touches the pages which this one need not touch now.
+    fn take_smaller(&mut self, size: usize) -> Option<Block> {
+        let least = if size < HUGE { MAPPED } else { HUGE };
+        let (&found, _) = self.free.range(least.max(size / 2)..size.max(least)).next_back()?;
+        let block = self.pop(found)?;
+        self.stats.cache -= block.size;
+        Some(block)
+    }
+    /// The last one freed of this size, which has its place in `free`.
+    fn pop(&mut self, size: usize) -> Option<Block> {
+        let blocks = self.free.get_mut(&size)?;
+        let block = blocks.pop();
+        if blocks.is_empty() {
+            self.free.remove(&size);
+        }
+        block
     }
     /// Frees cached blocks, the largest first, until at most `limit` bytes are kept.
     fn evict(&mut self, limit: usize) {
@@ -266,44 +289,84 @@ impl Block {
     }
 
     fn map(size: usize) -> Option<Block> {
-        if size < HUGE {
+        if size < MAPPED {
             // SAFETY: the size is not 0. Zeroed, so that every byte a kernel could read is initialised.
             let start = unsafe { std::alloc::alloc_zeroed(Self::layout(size)) };
             return Some(Block { start: NonNull::new(start)?, size });
         }
-        // Mapped with room to spare, then trimmed to an aligned range.
-        let whole = size.checked_add(HUGE)?;
-        // SAFETY: a fresh anonymous mapping, placed by the system; the trimmed parts are its own first and last pages.
+        let block = Block { start: map_pages(size)?, size };
+        block.prepare(0);
+        Some(block)
+    }
+
+    /// This mapping, moved to where there is room for zeros after what it holds. It is given up if the system refuses.
+    fn grow(self, size: usize) -> Option<Block> {
+        let Some(start) = map_pages(size) else {
+            self.unmap();
+            return None;
+        };
+        // SAFETY: both ranges are mappings that nobody else knows of; the one is moved over the other, which it replaces.
+        let moved = unsafe {
+            let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
+            libc::mremap(self.start.as_ptr().cast(), self.size, size, flags, start.as_ptr())
+        };
+        if moved == libc::MAP_FAILED {
+            // The new range is left alone: whether it is still mapped is unknown.
+            self.unmap();
+            return None;
+        }
+        let block = Block { start, size };
+        block.prepare(self.size);
+        Some(block)
+    }
+
+    /// Has the pages of a mapping from `begin` on made as they are best used. Systems may refuse; then each is made when it is touched.
+    fn prepare(self, begin: usize) {
+        let advice = match self.size < HUGE {
+            // All at once, which costs less than one by one.
+            true => libc::MADV_POPULATE_WRITE,
+            false => libc::MADV_HUGEPAGE,
+        };
+        // SAFETY: the range lies in the mapping; neither advice changes what it holds.
         unsafe {
-            let protection = libc::PROT_READ | libc::PROT_WRITE;
-            let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
-            let mapping = libc::mmap(std::ptr::null_mut(), whole, protection, flags, -1, 0);
-            if mapping == libc::MAP_FAILED {
-                return None;
-            }
-            let mapping = mapping.cast::<u8>();
-            let before = mapping.align_offset(HUGE);
-            let start = mapping.add(before);
-            if before > 0 {
-                libc::munmap(mapping.cast(), before);
-            }
-            if HUGE > before {
-                libc::munmap(start.add(size).cast(), HUGE - before);
-            }
-            libc::madvise(start.cast(), size, libc::MADV_HUGEPAGE);
-            Some(Block { start: NonNull::new(start)?, size })
+            libc::madvise(self.start.as_ptr().add(begin).cast(), self.size - begin, advice);
         }
     }
 
     fn unmap(self) {
-        // SAFETY: the block came from `map` with this size, and its owner gives it up here.
+        // SAFETY: the block came from `map` or `grow` with this size, and its owner gives it up here.
         unsafe {
-            if self.size < HUGE {
-                std::alloc::dealloc(self.start.as_ptr(), Self::layout(self.size));
-            } else {
-                libc::munmap(self.start.as_ptr().cast(), self.size);
+            match self.size < MAPPED {
+                true => std::alloc::dealloc(self.start.as_ptr(), Self::layout(self.size)),
+                false => _ = libc::munmap(self.start.as_ptr().cast(), self.size),
             }
         }
+    }
+}
+
+/// Fresh pages, which hold zeros and take memory once they are touched; from `HUGE` on at an address that huge pages can have.
+fn map_pages(size: usize) -> Option<NonNull<u8>> {
+    // To be aligned they are mapped with room to spare, which is then trimmed.
+    let spare = if size < HUGE { 0 } else { HUGE };
+    let whole = size.checked_add(spare)?;
+    // SAFETY: a fresh anonymous mapping, placed by the system; the trimmed parts are its own first and last pages.
+    unsafe {
+        let protection = libc::PROT_READ | libc::PROT_WRITE;
+        let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+        let mapping = libc::mmap(std::ptr::null_mut(), whole, protection, flags, -1, 0);
+        if mapping == libc::MAP_FAILED {
+            return None;
+        }
+        let mapping = mapping.cast::<u8>();
+        let before = if spare > 0 { mapping.align_offset(HUGE) } else { 0 };
+        let start = mapping.add(before);
+        if before > 0 {
+            libc::munmap(mapping.cast(), before);
+        }
+        if spare > before {
+            libc::munmap(start.add(size).cast(), spare - before);
+        }
+        NonNull::new(start)
     }
 }
 
@@ -342,6 +405,51 @@ mod tests {
             assert_eq!(allocator.stats().cache, 0);
         }
         assert!(allocator.stats().peak >= 10 << 20);
+    }
+
+    #[test]
+    fn mappings_that_are_kept_are_used_for_other_sizes() {
+        // Kibibytes freed, kibibytes asked for, and whether the one is made of the other.
+        let cases = [
+            ("grows", 64, 65, true),
+            ("grows", 100, 150, true),
+            ("grows", 1000, 1700, true),
+            ("grows", 2 << 10, 3 << 10, true),
+            ("grows", 9 << 10, 20 << 10, true),
+            ("is a little larger", 80, 64, true),
+            ("is a little larger", 18 << 10, 16 << 10, true),
+            ("lacks more than half", 70, 200, false),
+            ("lacks more than half", 4 << 10, 10 << 10, false),
+            ("is much larger", 200, 90, false),
+            ("is much larger", 16 << 10, 8 << 10, false),
+            ("has small pages", 1500, 2 << 10, false),
+            ("lies on the heap", 50, 64, false),
+        ];
+        for (why, freed, asked, expected) in cases {
+            let allocator = allocator();
+            let memory = allocator.allocate(freed << 10).unwrap();
+            // SAFETY: the memory is this test's, and as long as that.
+            unsafe { memory.pointer().write_bytes(0xa5, freed << 10) };
+            drop(memory);
+            let kept = allocator.stats().cache;
+
+            let memory = allocator.allocate(asked << 10).unwrap();
+            // SAFETY: as above; all of it is initialised.
+            let bytes = unsafe { std::slice::from_raw_parts(memory.pointer(), asked << 10) };
+            let both = freed.min(asked) << 10;
+            let case = format!("{freed} KiB for {asked} KiB: {why}");
+            assert_eq!(bytes[..both].iter().all(|&b| b == 0xa5), expected, "{case}");
+            assert!(bytes[both..].iter().all(|&b| b == 0), "{case}");
+            let stats = allocator.stats();
+            let (size, cache) = match (expected, asked > freed) {
+                (true, false) => (kept, 0),
+                (_, _) => (class(asked << 10), if expected { 0 } else { kept }),
+            };
+            assert_eq!((stats.active, stats.cache), (size, cache), "{case}");
+            drop(memory);
+            allocator.clear_cache();
+            assert_eq!(allocator.stats().cache, 0, "{case}");
+        }
     }
 
     #[test]
