@@ -142,7 +142,7 @@ impl Assignment {
         self.outputs.iter().map(|b| sizes[b.0 as usize]).collect()
     }
     /// The plan of a program whose buffers are there.
-    pub fn plan(self, program: Program) -> (Plan, Vec<OutputInfo>) {
+    pub fn plan(self, program: Program) -> (Plan, Arc<[OutputInfo]>) {
         let Program { buffers, work, outputs, .. } = program;
         let infos = self.sources.iter().copied().zip(outputs);
         let infos = infos.map(|(source, place)| OutputInfo { source, layout: place.layout }).collect();

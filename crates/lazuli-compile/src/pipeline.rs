@@ -47,7 +47,7 @@ pub struct OutputInfo {
 pub struct Compiled {
     pub plan: Plan,
     /// One for each output of the graph.
-    pub outputs: Vec<OutputInfo>,
+    pub outputs: Arc<[OutputInfo]>,
     pub report: Report,
 }
 

@@ -108,14 +108,14 @@ pub fn compile_like(
     let assignment = followed.unwrap_or_else(|| memory::assign(&program, graph.inputs.len()).0);
     let compiled = placed(program, assignment, graph, template.schedule.clone());
     if outlined.is_some() && is_alike {
-        let finish = |linked: Linked| linked.finish(&template.joined, &template.memory, compiled.plan.clone());
+        let finish = |linked: Linked| linked.finish(&template.joined, &template.memory, &compiled);
         template.formulas.get_or_init(|| linked.and_then(finish));
     }
     Ok(Some(compiled))
 }
 
 /// A plan for a graph whose variables have these shapes, and where its outputs lie: the one that [`compile_like`] would make, by formulas. None if there are none for these extents.
-pub fn plan_like(templates: &[Template], outlined: Outlined, inputs: &[Layout]) -> Option<(Plan, Vec<OutputInfo>)> {
+pub fn plan_like(templates: &[Template], outlined: Outlined, inputs: &[Layout]) -> Option<(Plan, Arc<[OutputInfo]>)> {
     templates.iter().rev().find_map(|template| {
         let formulas = template.formulas.get()?.as_ref()?;
         formulas.plan(outlined, inputs, &template.memory)

@@ -499,7 +499,7 @@ impl Program {
 /// A plan, where its outputs lie, and whose graph it is of, if not one that was made for these shapes alone.
 struct Planned {
     plan: Plan,
-    outputs: Vec<OutputInfo>,
+    outputs: Arc<[OutputInfo]>,
     edition: Option<Arc<Edition>>,
 }
 

@@ -27,14 +27,14 @@ pub(crate) struct Ready {
     /// How the inputs lie.
     pub layouts: Vec<Layout>,
     executable: Arc<dyn Executable>,
-    outputs: Vec<OutputInfo>,
+    outputs: Arc<[OutputInfo]>,
     /// Whether these are the plan's outputs, one after the other.
     is_in_order: bool,
 }
 
 impl Ready {
     /// `like`: the same graph for other inputs, made ready before.
-    pub fn new(plan: Plan, outputs: Vec<OutputInfo>, layouts: Vec<Layout>, like: Option<&Ready>) -> Result<Ready> {
+    pub fn new(plan: Plan, outputs: Arc<[OutputInfo]>, layouts: Vec<Layout>, like: Option<&Ready>) -> Result<Ready> {
         let executable = match like {
             None => backend::default().prepare(plan)?,
             Some(like) => backend::default().prepare_like(plan, &like.executable)?,
@@ -340,7 +340,7 @@ fn execute(ready: &Ready, inputs: &[&Value], donate: &[bool], mode: Mode) -> Res
             layout: info.layout.clone(),
             event: run.event.clone(),
         };
-        return Ok(run.outputs.into_iter().zip(&ready.outputs).map(value).collect());
+        return Ok(run.outputs.into_iter().zip(&*ready.outputs).map(value).collect());
     }
     let value = |o: &OutputInfo| match o.source {
         OutputSource::Input(i) => Value { layout: o.layout.clone(), ..inputs[i].clone() },

@@ -5,7 +5,7 @@ use lazuli_compile::{
 };
 use lazuli_ir::{Graph, Result};
 use lazuli_kernel::{Layout, Plan};
-use std::sync::{Mutex, MutexGuard};
+use std::sync::{Arc, Mutex, MutexGuard};
 
 /// How many are kept: each is of extents of one order of magnitude, of which programs meet few.
 const MOST: usize = 64;
@@ -20,7 +20,7 @@ impl Templates {
     }
 
     /// The plan for some extents, if it follows from an earlier one by formulas, and where outputs lie.
-    pub fn plan(&self, outlined: Outlined, layouts: &[Layout]) -> Option<(Plan, Vec<OutputInfo>)> {
+    pub fn plan(&self, outlined: Outlined, layouts: &[Layout]) -> Option<(Plan, Arc<[OutputInfo]>)> {
         plan_like(&self.known(), outlined, layouts)
     }
 

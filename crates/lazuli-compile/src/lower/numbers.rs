@@ -16,6 +16,17 @@ pub(crate) enum Source {
     Step(u32),
 }
 
+impl Source {
+    /// Its value, given those of the steps.
+    #[inline]
+    pub fn value(self, steps: &[isize]) -> isize {
+        match self {
+            Source::Fixed(value) => value,
+            Source::Step(step) => steps[step as usize],
+        }
+    }
+}
+
 impl From<Number> for Source {
     fn from(n: Number) -> Self {
         if n.is_fixed() { Source::Fixed(n.value) } else { Source::Step(n.origin - 1) }
@@ -105,10 +116,10 @@ pub(crate) struct Values(SmallVec<[isize; 16]>);
 
 impl Values {
     pub fn get(&self, source: Source) -> isize {
-        match source {
-            Source::Fixed(value) => value,
-            Source::Step(step) => self.0[step as usize],
-        }
+        source.value(&self.0)
+    }
+    pub fn all(&self) -> &[isize] {
+        &self.0
     }
 }
 

@@ -9,14 +9,14 @@
 mod link;
 
 use super::is_row;
-use crate::lower::numbers::{Leaf, Numbers, Source, Values};
+use crate::lower::numbers::{Leaf, Numbers, Source};
 use crate::lower::places::{BufferId, Held};
 use crate::memory::Arrangement;
 use crate::pattern::Pattern;
 use crate::pipeline::{OutputInfo, OutputSource};
 use lazuli_ir::{Shape, ShapeId, Var, small};
 use lazuli_kernel::{
-    Arg, Binding, DType, HostArg, Kernel, Layout, LibraryCall, Pass, Plan, Scalar, Scatter, Slot, Step,
+    Arg, Binding, DType, HostArg, Kernel, Layout, LibraryCall, Pass, Plan, Scalar, Scatter, Slot, Step, Strides,
 };
 pub(crate) use link::Linked;
 use smallvec::SmallVec;
@@ -54,9 +54,12 @@ pub(crate) struct Formulas {
     sizes: Vec<Source>,
     steps: Vec<StepFormula>,
     outputs: Vec<OutputFormula>,
-    /// For the numbers of the pattern.
+    /// Which numbers all of these go by.
+    outputs_by: Classes,
+    /// For the numbers of the pattern: the plan, where its buffers are, and its outputs.
     plan: Plan,
     slots: Vec<Slot>,
+    infos: Arc<[OutputInfo]>,
     /// Whether the kernels of the plan are those that a backend has.
     pub is_ready: bool,
 }
@@ -129,16 +132,14 @@ struct CallFormula {
 struct HostFormula {
     buffer: BufferId,
     offset: Source,
-    /// None for a number that the program states.
-    shape: Option<u32>,
+    shape: SmallVec<[Source; 4]>,
 }
 
 /// Where an output of the graph lies.
 #[derive(Debug)]
 struct OutputFormula {
     source: OutputSource,
-    /// None for a number that the program states.
-    shape: Option<u32>,
+    shape: SmallVec<[Source; 4]>,
     strides: SmallVec<[Source; 4]>,
     offset: Source,
 }
@@ -155,82 +156,94 @@ fn kernels(step: &Step) -> SmallVec<[&Arc<Kernel>; 3]> {
 
 /// The numbers of a plan, and where its buffers are.
 struct Now<'a> {
-    values: Values,
+    values: &'a [isize],
     slots: &'a [Slot],
     was: &'a [Slot],
-    shapes: Shapes<'a>,
     changed: Classes,
 }
 
-/// The shapes of a pattern, among those of an outline.
-#[derive(Clone, Copy)]
-struct Shapes<'a>(&'a [ShapeId], &'a [Shape]);
-
-impl Shapes<'_> {
-    fn of(self, shape: u32) -> Shape {
-        Shape::from_slice(self.0[shape as usize].of(self.1))
+/// A number for each axis. There are few, which are written in place.
+#[inline]
+fn axes<T: Copy + Default>(sources: &[Source], number: impl Fn(Source) -> T) -> SmallVec<[T; 4]> {
+    let mut few = [T::default(); 4];
+    if sources.len() > few.len() {
+        return sources.iter().map(|source| number(*source)).collect();
     }
+    for (now, source) in few.iter_mut().zip(sources) {
+        *now = number(*source);
+    }
+    SmallVec::from_buf_and_len(few, sources.len())
 }
 
 impl Now<'_> {
     fn count(&self, source: Source) -> usize {
-        self.values.get(source).max(0) as usize
+        source.value(self.values).max(0) as usize
     }
-    fn slot(&self, arg: &ArgFormula) -> Slot {
-        arg.buffer.map_or(Slot::Result, |b| self.slots[b.0 as usize])
+    fn shape(&self, extents: &[Source]) -> Shape {
+        axes(extents, |extent| self.count(extent))
+    }
+    fn strides(&self, strides: &[Source]) -> Strides {
+        axes(strides, |stride| stride.value(self.values))
+    }
+
+    fn arg(&self, arg: &ArgFormula) -> Arg {
+        Arg {
+            slot: arg.buffer.map_or(Slot::Result, |b| self.slots[b.0 as usize]),
+            offset: self.count(arg.offset),
+            strides: self.strides(&arg.strides),
+            len: self.count(arg.len),
+        }
     }
     fn is_moved(&self, arg: &ArgFormula) -> bool {
         arg.buffer.is_some_and(|b| self.slots[b.0 as usize] != self.was[b.0 as usize])
     }
-    fn arg(&self, arg: &ArgFormula) -> Arg {
-        let strides = small(arg.strides.iter().map(|s| self.values.get(*s)));
-        Arg { slot: self.slot(arg), offset: self.count(arg.offset), strides, len: self.count(arg.len) }
-    }
-
     /// Whether what goes by these classes, on these arrays, is what it was.
     fn is_same(&self, by: Classes, args: &[ArgFormula]) -> bool {
         !by.meets(self.changed) && !args.iter().any(|arg| self.is_moved(arg))
     }
+
     /// A binding, which was that one.
     fn binding(&self, formula: &BindingFormula, was: &Binding) -> Binding {
         let mut params = was.params.clone();
-        if !formula.by.meets(self.changed) {
-            let moved = |(arg, was): (&ArgFormula, &Arg)| Arg { slot: self.slot(arg), ..was.clone() };
-            let args = formula.args.iter().zip(&was.args).map(moved).collect();
-            return Binding { extents: was.extents.clone(), args, params };
-        }
         for &(param, dtype, source) in &formula.params {
-            params[param as usize] = Scalar::from_i64(dtype, self.values.get(source) as i64);
+            params[param as usize] = Scalar::from_i64(dtype, source.value(self.values) as i64);
         }
-        let extents = small(formula.extents.iter().map(|n| self.count(*n)));
-        Binding { extents, args: formula.args.iter().map(|arg| self.arg(arg)).collect(), params }
+        let args = formula.args.iter().map(|arg| self.arg(arg)).collect();
+        Binding { extents: self.shape(&formula.extents), args, params }
     }
 
     /// A call, which was that one.
     fn call(&self, formula: &CallFormula, was: &LibraryCall) -> LibraryCall {
-        let sizes: SmallVec<[usize; 5]> = small(formula.sizes.iter().map(|n| self.count(*n)));
-        let mut args = formula.args.iter().map(|arg| self.arg(arg));
-        let mut next = || args.next().expect("an array of the call");
-        match (was, &sizes[..]) {
-            (&LibraryCall::Matmul { dtype, .. }, &[ref batch @ .., m, n, k]) => {
-                let batch = Shape::from_slice(batch);
-                LibraryCall::Matmul { dtype, batch, m, n, k, a: next(), b: next(), c: next() }
-            }
-            (&LibraryCall::Sort { dtype, indices, .. }, &[ref rows @ .., n]) => {
-                let rows = Shape::from_slice(rows);
-                LibraryCall::Sort { dtype, rows, n, indices, input: next(), output: next() }
-            }
+        match (was, &formula.sizes[..], &formula.args[..]) {
+            (&LibraryCall::Matmul { dtype, .. }, [batch @ .., m, n, k], [a, b, c]) => LibraryCall::Matmul {
+                dtype,
+                batch: self.shape(batch),
+                m: self.count(*m),
+                n: self.count(*n),
+                k: self.count(*k),
+                a: self.arg(a),
+                b: self.arg(b),
+                c: self.arg(c),
+            },
+            (&LibraryCall::Sort { dtype, indices, .. }, [rows @ .., n], [input, output]) => LibraryCall::Sort {
+                dtype,
+                rows: self.shape(rows),
+                n: self.count(*n),
+                indices,
+                input: self.arg(input),
+                output: self.arg(output),
+            },
             _ => unreachable!("formulas are those of the plan's calls"),
         }
     }
 
     fn output(&self, formula: &OutputFormula) -> OutputInfo {
-        let shape = formula.shape.map_or(Shape::new(), |shape| self.shapes.of(shape));
-        let strides = small(formula.strides.iter().map(|stride| self.values.get(*stride)));
-        OutputInfo {
-            source: formula.source,
-            layout: Layout { shape, strides, offset: self.values.get(formula.offset) },
-        }
+        let layout = Layout {
+            shape: self.shape(&formula.shape),
+            strides: self.strides(&formula.strides),
+            offset: formula.offset.value(self.values),
+        };
+        OutputInfo { source: formula.source, layout }
     }
 
     /// A step, which was that one.
@@ -274,7 +287,7 @@ impl Now<'_> {
                     slot: self.slots[formula.buffer.0 as usize],
                     offset: self.count(formula.offset),
                     dtype: was.dtype,
-                    shape: formula.shape.map_or(Shape::new(), |shape| self.shapes.of(shape)),
+                    shape: self.shape(&formula.shape),
                 };
                 Step::Host { call: call.clone(), args: formulas.iter().zip(args).map(arg).collect() }
             }
@@ -299,7 +312,7 @@ impl Formulas {
         (_, all): (&[ShapeId], &[Shape]),
         inputs: &[Layout],
         memory: &Arrangement,
-    ) -> Option<(Plan, Vec<OutputInfo>)> {
+    ) -> Option<(Plan, Arc<[OutputInfo]>)> {
         let numbers = self.pattern.fits(self.shapes.iter().map(|id| &id.of(all)[..]))?;
         let lies = |(layout, own): (&Layout, &Option<Layout>)| own.as_ref().map_or(is_row(layout), |own| own == layout);
         if !inputs.iter().zip(&self.inputs).all(lies) {
@@ -314,7 +327,7 @@ impl Formulas {
         let values = self.numbers.values(|Class(class)| Some(numbers[class as usize] as isize))?;
         let sizes: Vec<usize> = self.sizes.iter().map(|size| values.get(*size) as usize).collect();
         let (slots, arena) = memory.placed(&sizes);
-        let now = Now { values, slots: &slots, was: &self.slots, shapes: Shapes(&self.shapes, all), changed };
+        let now = Now { values: values.all(), slots: &slots, was: &self.slots, changed };
         let plan = Plan {
             inputs: memory.inputs(&sizes),
             outputs: memory.outputs(&sizes),
@@ -322,6 +335,10 @@ impl Formulas {
             steps: self.steps.iter().zip(&self.plan.steps).map(|(formula, was)| now.step(formula, was)).collect(),
             donations: self.plan.donations.clone(),
         };
-        Some((plan, self.outputs.iter().map(|output| now.output(output)).collect()))
+        let infos = match self.outputs_by.meets(changed) {
+            true => self.outputs.iter().map(|output| now.output(output)).collect(),
+            false => self.infos.clone(),
+        };
+        Some((plan, infos))
     }
 }

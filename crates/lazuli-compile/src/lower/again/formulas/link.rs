@@ -4,7 +4,8 @@ mod parts;
 mod places;
 
 use super::{
-    ArgFormula, BindingFormula, CallFormula, Class, Formulas, HostFormula, OutputFormula, StepFormula, WorkSource,
+    ArgFormula, BindingFormula, CallFormula, Class, Classes, Formulas, HostFormula, OutputFormula, StepFormula,
+    WorkSource,
 };
 use crate::beside::Joined;
 use crate::fuse::Schedule;
@@ -15,9 +16,10 @@ use crate::lower::places::{BufferId, Held};
 use crate::lower::{Launch, Program, Work};
 use crate::memory::{Alike, Arrangement};
 use crate::pattern::Pattern;
+use crate::pipeline::Compiled;
 use lazuli_ir::{Arithmetic, Atom, Graph, Number, Operation, Relation, Shape, ShapeId, Strided, Var, small};
 use lazuli_kernel::hash::Map;
-use lazuli_kernel::{Arg, Layout, LibraryCall, Plan, Role};
+use lazuli_kernel::{Arg, Layout, LibraryCall, Role};
 use smallvec::SmallVec;
 
 /// A program whose numbers are formulas, before steps are put side by side.
@@ -33,8 +35,13 @@ pub(crate) struct Linked<'a> {
     places: Map<Var, Strided>,
     sizes: Vec<Option<Number>>,
     work: Vec<StepFormula>,
-    /// The shape of each, but for a number that the program states, and how it lies.
-    outputs: Vec<(Option<u32>, Strided)>,
+    /// How each lies.
+    outputs: Vec<Strided>,
+}
+
+/// Where these numbers come from.
+fn sources(numbers: &[Number]) -> SmallVec<[Source; 4]> {
+    small(numbers.iter().map(|n| Source::from(*n)))
 }
 
 /// A number that a program states, in memory.
@@ -93,8 +100,8 @@ impl<'a> Linked<'a> {
         }
         for atom in &graph.outputs {
             let output = match *atom {
-                Atom::Var(v) => (Some(linked.shape(v)?), linked.place(v)?),
-                Atom::Lit(_) => (None, scalar()),
+                Atom::Var(v) => linked.place(v)?,
+                Atom::Lit(_) => scalar(),
             };
             linked.outputs.push(output);
         }
@@ -306,14 +313,16 @@ impl<'a> Linked<'a> {
     /// What the host is given: a variable where it lies, or a copy.
     fn host_argument(&mut self, arg: &Arg, atom: Atom) -> Option<HostFormula> {
         let buffer = BufferId::of(arg);
-        let Atom::Var(v) = atom else { return Some(HostFormula { buffer, offset: Source::Fixed(0), shape: None }) };
-        let place = self.place(v)?;
+        let place = match atom {
+            Atom::Var(v) => self.place(v)?,
+            Atom::Lit(_) => scalar(),
+        };
         let offset = if place.is_row_contiguous(&mut self.numbers) { place.offset } else { Number::ZERO };
-        Some(HostFormula { buffer, offset: offset.into(), shape: Some(self.shape(v)?) })
+        Some(HostFormula { buffer, offset: offset.into(), shape: sources(&place.extents) })
     }
 
     /// The formulas of the plan that it became when launches were put side by side, and memory was assigned. None if something decides over memory that no formula says.
-    pub fn finish(mut self, joined: &Joined, memory: &Arrangement, plan: Plan) -> Option<Formulas> {
+    pub fn finish(mut self, joined: &Joined, memory: &Arrangement, compiled: &Compiled) -> Option<Formulas> {
         let mut work: Vec<Option<StepFormula>> = self.work.drain(..).map(Some).collect();
         let mut steps: Vec<StepFormula> = Vec::with_capacity(joined.len());
         for parts in joined {
@@ -336,9 +345,11 @@ impl<'a> Linked<'a> {
             walked_alike(&mut self.numbers, a?, b?, how);
         }
         let now: Vec<usize> = sizes.iter().map(|size| size.value as usize).collect();
-        let output = |(source, (shape, Strided { strides, offset, .. }))| {
-            let strides = small(strides.iter().map(|s| Source::from(*s)));
-            OutputFormula { source, shape, strides, offset: Source::from(offset) }
+        let output = |(source, Strided { extents, strides, offset })| OutputFormula {
+            source,
+            shape: sources(&extents),
+            strides: sources(&strides),
+            offset: offset.into(),
         };
         let mut formulas = Formulas {
             shapes: self.shapes,
@@ -348,8 +359,10 @@ impl<'a> Linked<'a> {
             sizes: sizes.into_iter().map(Source::from).collect(),
             steps,
             outputs: memory.sources().iter().copied().zip(self.outputs).map(output).collect(),
-            plan,
+            outputs_by: Classes::default(),
+            plan: compiled.plan.clone(),
             slots: memory.placed(&now).0,
+            infos: compiled.outputs.clone(),
             is_ready: false,
         };
         formulas.end();

@@ -1,17 +1,20 @@
 //! The parts of a step: the sources that each has, and the classes of the pattern that it goes by.
 
-use crate::lower::again::formulas::{ArgFormula, BindingFormula, CallFormula, Class, Classes, Formulas, StepFormula};
+use super::sources;
+use crate::lower::again::formulas::{
+    ArgFormula, BindingFormula, CallFormula, Class, Classes, Formulas, HostFormula, OutputFormula, StepFormula,
+};
 use crate::lower::numbers::{Source, Step, Visit};
 use crate::lower::places::BufferId;
 use crate::memory::ArrayId;
 use lazuli_ir::{Extents, Number};
-use lazuli_kernel::{Arg, small};
+use lazuli_kernel::Arg;
 
 impl ArgFormula {
     /// An array of a library call.
     pub(super) fn of(arg: &Arg, offset: Number, strides: Extents) -> ArgFormula {
-        let strides = small(strides.iter().map(|stride| Source::from(*stride)));
-        ArgFormula { buffer: Some(BufferId::of(arg)), offset: offset.into(), strides, len: Source::Fixed(0) }
+        let (buffer, strides) = (Some(BufferId::of(arg)), sources(&strides));
+        ArgFormula { buffer, offset: offset.into(), strides, len: Source::Fixed(0) }
     }
     fn sources(&mut self, f: &mut Visit) {
         [&mut self.offset, &mut self.len].into_iter().chain(&mut self.strides).for_each(f);
@@ -39,6 +42,18 @@ impl CallFormula {
     }
 }
 
+impl HostFormula {
+    fn sources(&mut self, f: &mut Visit) {
+        self.shape.iter_mut().chain([&mut self.offset]).for_each(f);
+    }
+}
+
+impl OutputFormula {
+    fn sources(&mut self, f: &mut Visit) {
+        self.shape.iter_mut().chain(&mut self.strides).chain([&mut self.offset]).for_each(f);
+    }
+}
+
 impl StepFormula {
     /// An array of one of its launches.
     pub(super) fn array(&self, id: ArrayId) -> Option<&ArgFormula> {
@@ -61,7 +76,7 @@ impl StepFormula {
             }
             StepFormula::Scatter(bindings) => bindings.iter_mut().for_each(|binding| binding.part(part)),
             StepFormula::Host(args) => {
-                part(&mut |f| args.iter_mut().for_each(|arg| f(&mut arg.offset)));
+                part(&mut |f| args.iter_mut().for_each(|arg| arg.sources(f)));
             }
         }
     }
@@ -73,13 +88,11 @@ type Part<'a> = dyn FnMut(&mut dyn FnMut(&mut Visit)) -> Classes + 'a;
 impl Formulas {
     /// Leaves the numbers that are needed, and notes which classes each part of a step goes by.
     pub(super) fn end(&mut self) {
-        let Formulas { numbers, steps, sizes, outputs, .. } = self;
+        let Formulas { numbers, steps, sizes, outputs, outputs_by, .. } = self;
         numbers.end();
         numbers.keep(&mut |f: &mut Visit| {
             sizes.iter_mut().for_each(&mut *f);
-            for output in outputs.iter_mut() {
-                output.strides.iter_mut().chain([&mut output.offset]).for_each(&mut *f);
-            }
+            outputs.iter_mut().for_each(|output| output.sources(f));
             let mut visit = |sources: &mut dyn FnMut(&mut Visit)| {
                 sources(f);
                 Classes::default()
@@ -98,16 +111,16 @@ impl Formulas {
             };
             of_numbers.push(classes);
         }
-        for step in steps {
-            step.parts(&mut |sources| {
-                let mut by = Classes::default();
-                sources(&mut |source: &mut Source| {
-                    if let Source::Step(n) = source {
-                        by = by.with(of_numbers[*n as usize]);
-                    }
-                });
-                by
+        let mut by = |sources: &mut dyn FnMut(&mut Visit)| {
+            let mut by = Classes::default();
+            sources(&mut |source: &mut Source| {
+                if let Source::Step(n) = source {
+                    by = by.with(of_numbers[*n as usize]);
+                }
             });
-        }
+            by
+        };
+        steps.iter_mut().for_each(|step| step.parts(&mut by));
+        *outputs_by = by(&mut |f| outputs.iter_mut().for_each(|output| output.sources(f)));
     }
 }
