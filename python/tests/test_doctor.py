@@ -89,3 +89,11 @@ def test_values_that_mean_nothing_are_complained_of(name):
         environment = {name: set_to, "PATH": "", "PYTHONPATH": ":".join(sys.path)}
         done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, env=environment)
         assert (done.returncode, done.stderr) == (0, said)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
+def test_a_reader_that_goes_away_ends_it_quietly():
+    done = subprocess.Popen([sys.executable, "-m", "lazuli", "doctor"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    done.stdout.close()
+    assert done.stderr.read() == ""
+    assert done.wait() == 141
