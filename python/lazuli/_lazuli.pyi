@@ -2862,7 +2862,7 @@ def set_compile_mode(mode: str) -> None:
 
 def set_memory_limit(limit: int) -> array:
     """Limits the memory that arrays may take, in bytes; returns the old limit. What would need more raises ``MemoryError``, and leaves arrays as
-    they were.
+    they were; state that a compiled function updates is what it was before the call.
 
     Example:
         >>> import lazuli.core as mx

@@ -6,10 +6,14 @@ import signal
 import subprocess
 import sys
 import threading
+from contextlib import contextmanager
 
 import lazuli.core as mx
+import lazuli.nn as nn
+import lazuli.optimizers as optim
 import numpy as np
 import pytest
+from lazuli.utils import tree_flatten
 
 N = 1 << 18
 
@@ -93,28 +97,191 @@ def test_running_out_of_memory_changes_nothing():
     assert (np.array(y) == 512).all() and (np.array(x) == 1).all()
 
 
-def test_running_out_of_memory_leaves_donated_state_as_it_was():
-    state = {"w": mx.full((N,), 3.0), "m": mx.full((N,), 5.0)}
+@contextmanager
+def little_memory(nbytes=100):
+    old = mx.set_memory_limit(mx.get_active_memory() + nbytes)
+    try:
+        yield
+    finally:
+        mx.set_memory_limit(old)
+
+
+def large(x):
+    """What takes memory of its own."""
+    return x.reshape(512, -1).T @ x.reshape(512, -1)
+
+
+@pytest.mark.parametrize("read", [np.array, np.asarray, memoryview, lambda x: x.tolist(), lambda x: np.stack([x, x])])
+def test_whoever_reads_state_is_told_once_that_memory_ran_out(read):
+    state = {"w": mx.full((N,), 3.0)}
     mx.eval(state)
 
     def step(x):
-        state["m"] = state["m"] + x
-        state["w"] = state["w"] * 2
-        return x.reshape(512, -1).T @ x.reshape(512, -1)
+        state["w"] = state["w"] * 2 + large(x)[0, 0]
+
+    x = mx.ones((N,))
+    mx.eval(x)
+    mx.compile(step, inputs=state, outputs=state)(x)
+    with little_memory(), pytest.raises(MemoryError, match="'step'"):
+        read(state["w"])
+    assert (np.array(state["w"]) == 3).all()
+
+
+def replaced(state, x):
+    state["m"] = state["m"] + x
+    state["w"] = state["w"] * 2
+
+
+def updated_in_place(state, x):
+    state["m"] += x
+    state["w"][:] = state["w"] * 2
+
+
+def both_and_a_constant(state, x):
+    state["m"], state["rate"] = state["m"] + x, 0.5
+    state["w"] += state["w"]
+
+
+@pytest.mark.parametrize("evaluate", [mx.eval, mx.async_eval])
+@pytest.mark.parametrize("update", [replaced, updated_in_place, both_and_a_constant])
+def test_running_out_of_memory_leaves_donated_state_as_it_was(update, evaluate):
+    state = {"w": mx.full((N,), 3.0), "m": mx.full((N,), 5.0), "rate": 0.5}
+    mx.eval(state)
+
+    def step(x):
+        update(state, x)
+        return large(x)
 
     step = mx.compile(step, inputs=state, outputs=state)
     x = mx.ones((N,))
     mx.eval(x)
     result = step(x)
-    old = mx.set_memory_limit(mx.get_active_memory() + 100)
-    try:
-        for _ in range(2):
-            with pytest.raises(MemoryError, match="limit"):
-                mx.eval(result, state)
-    finally:
-        mx.set_memory_limit(old)
+    with little_memory():
+        with pytest.raises(MemoryError, match="the call of 'step' needs .* limit .* state that it updates is as it was"):
+            evaluate(result, state)
+        # The call is over, and the state can be read, whether there will be memory or not.
+        assert (np.array(state["w"]) == 3).all() and (np.array(state["m"]) == 5).all()
+    with pytest.raises(MemoryError, match="the call of 'step'"):
+        mx.eval(result)
+    result = step(x)
     assert (np.array(result) == 512).all()
     assert (np.array(state["w"]) == 6).all() and (np.array(state["m"]) == 6).all()
+
+
+def test_calls_after_one_that_ran_out_of_memory_go_on_from_the_state_before_it():
+    state = {"w": mx.full((N,), 3.0)}
+    mx.eval(state)
+
+    def step(x):
+        state["w"] = state["w"] * 2
+        return large(x).sum() + state["w"][0]
+
+    step = mx.compile(step, inputs=state, outputs=state)
+    small, much = mx.ones((512,)), mx.ones((4 * N,))
+    mx.eval(small, much)
+    results = [step(small), step(much), step(small)]
+    # Enough for the state, not for the product.
+    with little_memory(6 * N):
+        with pytest.raises(MemoryError, match="'step'"):
+            mx.eval(results, state)
+        assert (np.array(state["w"]) == 12).all()
+    assert results[0].item() == 512 + 6 and results[2].item() == 512 + 12
+    with pytest.raises(MemoryError, match="'step'"):
+        results[1].item()
+
+
+def grown(state, x):
+    state["w"] = state["w"] * 2
+    state["m"] = x
+
+
+def swapped(state, x):
+    state["w"], state["v"] = state["v"] * 2, state["w"]
+
+
+def joined(state, x):
+    state["w"] = mx.concatenate([state["w"], state["v"]])
+
+
+def counted(state, x):
+    state["w"] = state["w"] * 2
+    state["count"] += 1
+
+
+@pytest.mark.parametrize("update", [grown, swapped, joined, counted])
+def test_a_call_that_changes_more_than_arrays_runs_out_of_memory_before_the_state_is_touched(update):
+    def begin():
+        return {"w": mx.full((N,), 3.0), "v": mx.full((N,), 4.0), "count": 0}
+
+    def step(x):
+        update(state, x)
+        return large(x)
+
+    state, plain = begin(), begin()
+    x = mx.ones((N,))
+    mx.eval(state, x)
+    step = mx.compile(step, inputs=state, outputs=state)
+    objects = dict(state)
+    with little_memory(), pytest.raises(MemoryError, match="'step'"):
+        step(x)
+    assert state.keys() == objects.keys() and all(state[k] is objects[k] for k in objects)
+    assert (np.array(step(x)) == 512).all()
+    update(plain, x)
+    assert state.keys() == plain.keys()
+    assert all((np.array(state[k]) == np.array(plain[k])).all() for k in plain)
+
+
+def test_arguments_that_are_updated_in_place_are_as_they_were_when_memory_runs_out():
+    @mx.compile
+    def step(x, y):
+        x += 1
+        return large(y)
+
+    x, y = mx.zeros((N,)), mx.ones((N,))
+    mx.eval(x, y)
+    result = step(x, y)
+    with little_memory(), pytest.raises(MemoryError, match="'step'"):
+        mx.eval(result)
+    assert (np.array(x) == 0).all()
+
+
+def test_a_batch_that_is_too_large_costs_no_training():
+    mx.random.seed(0)
+    model = nn.Sequential(nn.Linear(8, 64), nn.ReLU(), nn.Linear(64, 1))
+    optimizer = optim.Adam(1e-2)
+    state = [model.state, optimizer.state, mx.random.state]
+
+    def loss(x):
+        return ((model(x) - x.sum(axis=1, keepdims=True)) ** 2).mean()
+
+    def step(x):
+        value, gradients = nn.value_and_grad(model, loss)(x)
+        optimizer.update(model, gradients)
+        return value
+
+    step = mx.compile(step, inputs=state, outputs=state)
+    small, much = mx.random.normal((32, 8)), mx.random.normal((1 << 14, 8))
+    mx.eval(model.parameters(), small, much)
+
+    def values():
+        return {k: np.array(v) for k, v in tree_flatten([model.parameters(), optimizer.state])}
+
+    def too_much():
+        before = values()
+        with little_memory(1 << 20), pytest.raises(MemoryError, match="'step'"):
+            mx.eval(step(much), state)
+        after = values()
+        assert before.keys() == after.keys()
+        assert all(np.array_equal(before[k], after[k]) for k in before)
+
+    # The first step, which makes the optimizer's moments, and a later one.
+    too_much()
+    losses = []
+    for _ in range(3):
+        losses.append(step(small).item())
+        mx.eval(state)
+    too_much()
+    assert step(small).item() < losses[0]
 
 
 def test_threads_evaluate_shared_arrays():

@@ -295,7 +295,10 @@ impl Array {
     pub fn describe(&self) -> String {
         let at = |place: Location| if place == Location::UNKNOWN { String::new() } else { format!(" at {place}") };
         let value = match &*self.node.state() {
-            State::Done { .. } => "evaluated".to_owned(),
+            State::Done { .. } => match self.value().and_then(|v| v.event.poll()) {
+                Some(Err(error)) => format!("without a value, as its computation failed: {error}"),
+                _ => "evaluated".to_owned(),
+            },
             State::Running(..) => "being evaluated".to_owned(),
             State::Hole(hole) => hole.describe(),
             State::Pending(record) => {

@@ -16,6 +16,7 @@ use crate::shapeless::{self, Scope};
 use crate::switch::{self, CompileMode};
 use crate::trace::{self, Trace};
 use crate::tree::{self, LeafMut, Tree};
+use crate::updates::Updates;
 use crate::{random, verify};
 use key::{Call, Given, Token, blurred, skeleton};
 use lazuli_ir::{ErrorKind, Location, Result, Scalar};
@@ -396,6 +397,12 @@ fn trace<S: Tree + Clone, O: Output>(
     let facts = scope.map(Scope::end);
     let (time, drew) = (trace.elapsed(), trace.drew());
     let effects = &trace.end();
+    // The arrays of state of one structure follow one another as its placeholders do.
+    let state = state.filter(|s| before.as_ref() != Some(&skeleton(s)));
+    let updates = match &state {
+        None => Updates::of_arrays((0..call.state).map(|i| (i, i))),
+        Some(_) => Updates::More,
+    };
     // A clone of the state that the function captured is a constant by the user's will; an argument is not.
     let arguments = &call.arrays[call.state..];
     let path = |i: usize| format!("array {i} of the arguments");
@@ -408,6 +415,7 @@ fn trace<S: Tree + Clone, O: Output>(
         path: &path,
         facts,
         time,
+        updates,
     };
     let program = Program::from_trace(recorded, mode.options()).map_err(|e| e.at(shared.place.to_string()))?;
     if drew {
@@ -418,7 +426,6 @@ fn trace<S: Tree + Clone, O: Output>(
     }
     // What is kept need not keep the recorded graph alive.
     let nothing = Array::scalar(Scalar::bool(false));
-    let state = state.filter(|s| before.as_ref() != Some(&skeleton(s)));
     let state = state.map(|s| Box::new(tree::map(&s, |_| nothing.clone())) as _);
     let output = Box::new(tree::map(&output, |_| nothing.clone()));
     Ok(Entry { program: Arc::new(program), output, state })

@@ -28,8 +28,17 @@ pub fn eval(arrays: &[Array]) -> Result<()> {
 
 /// Runs a node for its effects, which happen before this returns. A front end's lock is given up meanwhile.
 pub(crate) fn happen(node: &Array) -> Result<()> {
+    start_alone(node, Mode::Wait)
+}
+
+/// Starts a node: its memory is there when this returns. A front end's lock is given up meanwhile.
+pub(crate) fn started(node: &Array) -> Result<()> {
+    start_alone(node, Mode::Background)
+}
+
+fn start_alone(node: &Array, mode: Mode) -> Result<()> {
     let mut result = Ok(());
-    let mut run = || result = start(std::slice::from_ref(node), Mode::Wait);
+    let mut run = || result = start(std::slice::from_ref(node), mode);
     match WAITER.get() {
         Some(waiter) => waiter(&mut run),
         None => run(),

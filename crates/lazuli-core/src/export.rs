@@ -12,6 +12,7 @@ use crate::guards::Guards;
 use crate::program::{Program, Recorded};
 use crate::shapeless::{Scope, read_rule};
 use crate::trace::Trace;
+use crate::updates::Updates;
 use lazuli_compile::Options;
 use lazuli_ir::{Aval, Error, Graph, Result};
 use std::fmt;
@@ -80,6 +81,7 @@ impl Traced {
             path: &path,
             facts,
             time,
+            updates: Updates::Nothing,
         };
         let program = Program::from_trace(recorded, Options::COMPILE)?;
         let keywords = named.into_iter().map(|(name, _)| name.clone()).collect();

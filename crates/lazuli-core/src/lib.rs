@@ -50,6 +50,7 @@ mod templates;
 pub mod trace;
 pub mod transform;
 pub mod tree;
+mod updates;
 pub mod verify;
 
 pub use array::Array;
@@ -77,3 +78,4 @@ pub use switch::{
     enable_compile, set_compile_mode,
 };
 pub use tree::Tree;
+pub use updates::Updates;

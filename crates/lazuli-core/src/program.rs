@@ -15,6 +15,7 @@ use crate::progress;
 use crate::run::Ready;
 use crate::shapeless::Facts;
 use crate::trace::{self, Effects, Trace};
+use crate::updates::Updates;
 use lazuli_compile::dot::{self, Names};
 use lazuli_compile::{Compiled, Options, OutputInfo};
 use lazuli_explain::Times;
@@ -51,6 +52,8 @@ pub struct Program {
     guards: Option<Guards>,
     /// Whether rules have made bodies of calls in it.
     has_rules: bool,
+    /// What its calls do to state.
+    updates: Updates,
 }
 
 /// What the trace of a function recorded.
@@ -71,6 +74,8 @@ pub struct Recorded<'a> {
     pub facts: Option<Facts>,
     /// How long the trace took.
     pub time: Duration,
+    /// What its calls do to state that the caller keeps.
+    pub updates: Updates,
 }
 
 impl std::fmt::Debug for Recorded<'_> {
@@ -157,7 +162,8 @@ impl Program {
         let effects = &trace.end();
         let path = |i: usize| format!("input {i}");
         let (inputs, outputs) = (&holes[..], &outputs[..]);
-        let recorded = Recorded { name, inputs, outputs, arguments: &[], effects, path: &path, facts: None, time };
+        let (arguments, facts, updates) = (&[][..], None, Updates::Nothing);
+        let recorded = Recorded { name, inputs, outputs, arguments, effects, path: &path, facts, time, updates };
         Program::from_trace(recorded, options)
     }
 
@@ -179,6 +185,7 @@ impl Program {
             bindings: Mutex::default(),
             guards: None,
             has_rules: self.has_rules,
+            updates: Updates::Nothing,
         })
     }
 
@@ -188,7 +195,7 @@ impl Program {
     /// If the function reached one of the arguments other than through its arguments: directly, or as an input of a pending array. It
     /// would be a constant there. And if a constant cannot be computed.
     pub fn from_trace(recorded: Recorded<'_>, options: Options) -> Result<Program> {
-        let Recorded { name, inputs, outputs, arguments, effects, path, facts, time } = recorded;
+        let Recorded { name, inputs, outputs, arguments, effects, path, facts, time, updates } = recorded;
         count(&COUNTERS.traces);
         let _compiling = progress::begin(&name);
         let cut = trace::cut(inputs, outputs, effects)?;
@@ -212,6 +219,9 @@ impl Program {
         eval::eval(&known)?;
         let mut program = Program::of_graph(name, cut.graph, cut.constants, options, guards);
         program.times.trace = time;
+        // Only other shapes could change that.
+        let is_final = program.guards.is_none() && updates.are_final(inputs, &program.outputs);
+        program.updates = if is_final { Updates::More } else { updates };
         Ok(program)
     }
     /// The program of a graph and the arrays of its constants.
@@ -233,7 +243,22 @@ impl Program {
         let (first, bindings, others) = (OnceLock::new(), Mutex::default(), Editions::default());
         let has_rules = traced.has_rules();
         let own = Arc::new(Edition::new(traced, simplified));
-        Program { name, own, others, constants, options, times, outputs, effect, first, bindings, guards, has_rules }
+        let updates = Updates::Nothing;
+        Program {
+            name,
+            own,
+            others,
+            constants,
+            options,
+            times,
+            outputs,
+            effect,
+            first,
+            bindings,
+            guards,
+            has_rules,
+            updates,
+        }
     }
 
     /// The name of the function.
@@ -255,6 +280,9 @@ impl Program {
     /// As traced.
     pub fn graph(&self) -> &Graph {
         &self.own.traced
+    }
+    pub(crate) fn updates(&self) -> &Updates {
+        &self.updates
     }
     pub(crate) fn options(&self) -> Options {
         self.options
@@ -415,7 +443,8 @@ impl Program {
         })
     }
 
-    /// Calls the program: one lazy node with all its outputs. If it has effects, they happen now; within a trace, whenever that runs.
+    /// Calls the program: one lazy node with all its outputs. If it has effects, they happen now; within a trace, whenever that runs. Where it does to
+    /// state what could not be put back if memory ran out later, it is started now.
     pub fn call(self: &Arc<Self>, arguments: impl Into<Arrays>) -> Result<Arrays> {
         let arguments = arguments.into();
         let avals = self.output_avals(&arguments)?;
@@ -431,11 +460,25 @@ impl Program {
             return Ok(trace::replay(&graph, &inputs)?.into());
         }
         let n = avals.len() as u32;
+        let starts = self.starts(&arguments, &avals);
         let out = Array::pending(Op::Program(self.clone()), arguments, SmallVec::new(), avals, trace::meta());
         if self.effect == Effect::Ordered {
             trace::perform(&out)?;
+        } else if starts && !out.is_traced() {
+            eval::started(&out)?;
         }
         Ok(if n == 1 { smallvec![out] } else { (0..n).map(|k| out.sibling(k)).collect() })
+    }
+
+    /// Whether a call has to be started before the state is touched that it updates.
+    #[inline]
+    fn starts(&self, arguments: &[Array], outputs: &[Aval]) -> bool {
+        let is_final = match &self.updates {
+            Updates::Nothing => false,
+            Updates::Arrays(_) => self.guards.is_some() && self.updates.are_final(arguments, outputs),
+            Updates::More => true,
+        };
+        is_final && !trace::is_tracing() && !trace::is_silent()
     }
 
     /// The plan for arguments that lie like these; the values of the constants are its last inputs.

@@ -9,8 +9,9 @@ use crate::backend;
 use crate::eval::{Claimed, Task};
 use crate::interrupt;
 use crate::program::Program;
+use crate::updates::{self, Updates};
 use lazuli_compile::{Compiled, Options, OutputInfo, OutputSource};
-use lazuli_ir::{Atom, Aval, Equation, Error, Graph, Result, Var};
+use lazuli_ir::{Atom, Aval, Equation, Error, ErrorKind, Graph, Result, Var};
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::{Buffer, Event, Executable, Layout, Mode, Plan, Stream};
 use smallvec::SmallVec;
@@ -54,6 +55,10 @@ impl Ready {
     pub fn steps(&self) -> usize {
         self.executable.plan().steps.len()
     }
+    /// The bytes that a run takes besides its inputs, if it overwrites none.
+    pub fn memory(&self) -> usize {
+        self.plan().outputs.iter().sum::<usize>() + self.executable.workspace()
+    }
     /// Whether the plan can overwrite anything that is given up.
     fn takes(&self) -> bool {
         !self.executable.plan().donations.is_empty()
@@ -87,8 +92,22 @@ fn missing() -> Error {
     Error::internal("eval", "an input was not run before its use")
 }
 
-/// Runs the call of a compiled function: a node that is claimed and its record.
+/// Runs the call of a compiled function: a node that is claimed and its record. If there is no memory for it, state that it has updated is put back.
 pub(crate) fn run_program(node: &Node, record: &Arc<Record>, program: &Program, mode: Mode) -> Result<()> {
+    let result = call_values(node, record, program, mode);
+    let (values, result) = match result {
+        Ok(values) => (Some(values), Ok(())),
+        Err(e) if e.kind() == ErrorKind::Memory && !node.traced => {
+            (program.updates().undone(node, &record.inputs, &e), Err(e))
+        }
+        Err(e) => (None, Err(e)),
+    };
+    values.into_iter().for_each(|values| node.finish(values));
+    result
+}
+
+/// What the call of a compiled function gives.
+fn call_values(node: &Node, record: &Arc<Record>, program: &Program, mode: Mode) -> Result<SmallVec<[Value; 1]>> {
     let inputs = &record.inputs;
     let mut values: SmallVec<[&Value; 8]> = SmallVec::with_capacity(inputs.len() + program.constants().len());
     for input in inputs {
@@ -112,8 +131,10 @@ pub(crate) fn run_program(node: &Node, record: &Arc<Record>, program: &Program, 
     for constant in program.constants() {
         values.push(constant.force()?);
     }
-    node.finish(execute(&ready, &values, &donate, mode)?);
-    Ok(())
+    execute(&ready, &values, &donate, mode).map_err(|e| {
+        let updates = if node.traced { &Updates::Nothing } else { program.updates() };
+        updates::explain(e, &format!("the call of '{}'", program.name()), &ready, updates)
+    })
 }
 
 /// Whether the record of a claimed node goes with it: no trace can reach it, and nobody is reading it.
@@ -150,11 +171,26 @@ fn run_equations(tasks: &[Task], mode: Mode) -> Result<()> {
     let ready = ready(graph, layouts)?;
     let donate = if ready.takes() { donations(tasks, &leaves) } else { SmallVec::new() };
     let values: SmallVec<[&Value; 8]> = leaves.iter().map(|l| l.value).collect();
-    let mut values = execute(&ready, &values, &donate, mode)?.into_iter();
+    let values = execute(&ready, &values, &donate, mode);
+    let mut values = values.map_err(|e| updates::explain(e, &names(tasks), &ready, &Updates::Nothing))?.into_iter();
     for (task, _) in tasks.iter().zip(&held).filter(|(_, held)| **held) {
         task.node.finish(values.by_ref().take(task.node.avals.len()).collect());
     }
     Ok(())
+}
+
+/// What some tasks are, for messages: the last ones are nearest to what was asked for.
+fn names(tasks: &[Task]) -> String {
+    let name = |task: &Task| match &task.record.op {
+        Op::Prim(prim) => Some(format!("{} to {}", prim.name(), task.node.avals.first()?)),
+        _ => None,
+    };
+    let mut last = tasks.iter().rev().filter_map(name);
+    let text = last.next().unwrap_or_default();
+    match last.count() {
+        0 => text,
+        n => format!("{text}, with {n} operations before it,"),
+    }
 }
 
 /// An input of a graph that is being built, and the array it is the value of.
@@ -207,7 +243,7 @@ impl<'a> Recorder<'a> {
             }
             Op::Prim(prim) => {
                 // Extents need no data: an empty buffer stands in for what has not been run.
-                let stand_in = |a: &Array| (Leaf { value: empty(), array: None }, Layout::row(a.shape()));
+                let stand_in = |a: &Array| (Leaf { value: Value::empty(), array: None }, Layout::row(a.shape()));
                 let shapes = task.record.shapes.iter().map(|a| {
                     let (leaf, layout) = stand_in(a);
                     self.leaf(a.aval(), leaf, layout)
@@ -230,13 +266,15 @@ impl<'a> Recorder<'a> {
     }
 }
 
-/// The value of an argument whose data is not read.
-fn empty() -> &'static Value {
-    static EMPTY: OnceLock<Value> = OnceLock::new();
-    EMPTY.get_or_init(|| {
-        let buffer = backend::default().upload(&[]).expect("an empty buffer takes no memory");
-        Value { buffer, layout: Layout::row(&[0][..]), event: Event::done() }
-    })
+impl Value {
+    /// That of an argument whose data is not read.
+    pub(crate) fn empty() -> &'static Value {
+        static EMPTY: OnceLock<Value> = OnceLock::new();
+        EMPTY.get_or_init(|| {
+            let buffer = backend::default().upload(&[]).expect("an empty buffer takes no memory");
+            Value { buffer, layout: Layout::row(&[0][..]), event: Event::done() }
+        })
+    }
 }
 
 /// What ran before, by the graph; for each, by the layouts of its inputs.

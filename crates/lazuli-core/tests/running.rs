@@ -217,16 +217,33 @@ fn background_work_runs_in_order() {
     }
 }
 
+/// Evaluates with this much more memory than is in use.
+fn within(bytes: usize, evaluate: impl FnOnce() -> Result<(), Error>) -> Result<(), Error> {
+    let before = backend::default().memory().active;
+    let old = backend::default().set_memory_limit(before + bytes);
+    let result = evaluate();
+    backend::default().set_memory_limit(old);
+    result
+}
+
+// Not elementwise, so that it takes memory of its own: for what it computes, or to work in (the second factor in panels, and rows to sort).
+fn square(x: &Array) -> Array {
+    x.reshape([SIDE, SIDE]).matmul(&x.reshape([SIDE, SIDE]))
+}
+fn thin(x: &Array) -> Array {
+    x.index(..2 * SIDE as i32).reshape([2, SIDE]).matmul(&x.reshape([SIDE, SIDE]).transpose([1, 0]))
+}
+fn sorted(x: &Array) -> Array {
+    x.sort(0).index(..2)
+}
+
+type Evaluate = fn(&[Array]) -> Result<(), Error>;
+
 #[test]
 fn running_out_of_memory_leaves_the_state_as_it_was() {
     let _alone = alone();
-    // Not elementwise, so that it takes memory of its own: for what it computes, or to work in (the second factor in panels, and rows to sort).
-    let square = |x: &Array| x.reshape([SIDE, SIDE]).matmul(&x.reshape([SIDE, SIDE]));
-    let thin =
-        |x: &Array| x.index(..2 * SIDE as i32).reshape([2, SIDE]).matmul(&x.reshape([SIDE, SIDE]).transpose([1, 0]));
-    let sorted = |x: &Array| x.sort(0).index(..2);
     let all: [fn(&Array) -> Array; 3] = [square, thin, sorted];
-    for f in all {
+    for (f, evaluate) in all.into_iter().flat_map(|f| [(f, eval as Evaluate), (f, async_eval)]) {
         let step = compile(move |(w, m): &mut (Array, Array), x: &Array| {
             *m = &*m + x;
             *w = &*w * 2.0f32;
@@ -236,17 +253,81 @@ fn running_out_of_memory_leaves_the_state_as_it_was() {
         let mut state = (filled(3.0), filled(5.0));
         let result = step(&mut state, &x);
         let before = backend::default().memory().active;
-        let old = backend::default().set_memory_limit(before + BYTES / 2);
-        let all = [result, state.0.clone(), state.1.clone()];
-        drop(state);
-        let error = eval(&all).unwrap_err();
+        let [w, m] = [&state.0, &state.1].map(Array::clone);
+        let error = within(BYTES / 2, || evaluate(&[result.clone(), w, m])).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Memory, "{error}");
+        for part in [
+            "the call of '",
+            "bytes besides its inputs",
+            "cannot allocate",
+            "state that it updates is as it was",
+            "set_memory_limit",
+        ] {
+            assert!(error.message().contains(part), "{error}");
+        }
         assert_eq!(backend::default().memory().active, before);
-        let error = async_eval(&all).unwrap_err();
+        // The call is over, whatever memory there is now. Its results have no values, the state has those of before.
+        assert!(is(&state.0, 3.0) && is(&state.1, 5.0));
+        assert_eq!(run(&result).unwrap_err().kind(), ErrorKind::Memory);
+        assert!(result.describe().contains("failed"), "{}", result.describe());
+        let again = step(&mut state, &x);
+        eval(&[again.clone(), state.0.clone(), state.1.clone()]).unwrap();
+        assert!(is(&state.0, 6.0) && is(&state.1, 6.0) && again.equal(f(&x)).all(()).item::<bool>());
+    }
+}
+
+#[test]
+fn calls_after_one_that_ran_out_of_memory_go_on_from_the_state_before_it() {
+    let _alone = alone();
+    let step = compile(|w: &mut Array, x: &Array| {
+        *w = &*w * 2.0f32;
+        x.matmul(x).sum(()) + w.sum(())
+    });
+    let [large, small] = [SIDE as usize, 2].map(|n| Array::from_slice(&vec![1.0f32; n * n], &[n, n]));
+    let mut w = filled(3.0);
+    step(&mut w, &small);
+    let lost = step(&mut w, &large);
+    let kept = step(&mut w, &small);
+    // The first call overwrites what it is given; the second has no room for the product.
+    let error = within(BYTES / 2, || eval(&[lost.clone(), kept.clone(), w.clone()])).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Memory, "{error}");
+    assert!(is(&w, 12.0) && run(&lost).is_err());
+    assert_eq!(kept.item::<f32>(), 8.0 + 12.0 * N as f32);
+}
+
+#[test]
+fn a_call_that_changes_more_of_the_state_than_its_values_is_started_before_the_state_is_touched() {
+    let _alone = alone();
+    let x = filled(1.0);
+    // What it grows by, and an array whose shape changes.
+    let push = compile(|state: &mut Vec<Array>, x: &Array| state.push(square(x)));
+    let join = compile(|state: &mut Vec<Array>, x: &Array| {
+        state[0] = lazuli_core::concatenate(&[state[0].clone(), x.clone()], 0)
+    });
+    for step in [&push, &join] {
+        let mut state = vec![filled(3.0)];
+        let error = within(BYTES / 2, || step.try_call(&mut state, &x)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Memory, "{error}");
-        backend::default().set_memory_limit(old);
-        eval(&all).unwrap();
-        assert!(is(&all[1], 6.0) && is(&all[2], 6.0) && all[0].equal(f(&x)).all(()).item::<bool>());
+        assert!(state.len() == 1 && is(&state[0], 3.0));
+        step(&mut state, &x);
+        assert!(state.len() + state[0].size() / N == 3);
+    }
+    // Unless nothing is to run.
+    let counted = compile_stats().plans;
+    drop(compile(|state: &mut Vec<Array>, x: &Array| state.push(x + 7.0f32)).explain(&vec![], &x));
+    assert_eq!(compile_stats().plans, counted);
+}
+
+#[test]
+fn what_keeps_no_state_can_be_asked_again_when_memory_has_run_out() {
+    let _alone = alone();
+    let x = filled(1.0);
+    for (y, what) in [(square(&x), "matmul"), (compile(square)(&x), "the call of '")] {
+        for _ in 0..2 {
+            let error = within(BYTES / 2, || run(&y)).unwrap_err();
+            assert!(error.kind() == ErrorKind::Memory && error.message().contains(what), "{error}");
+        }
+        assert!(is(&y.reshape([N as isize]), SIDE as f32));
     }
 }
 

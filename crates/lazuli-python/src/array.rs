@@ -526,6 +526,9 @@ impl PyArray {
         dtype: Option<&Bound<'py, PyAny>>,
         copy: Option<bool>,
     ) -> PyResult<Bound<'py, PyAny>> {
+        if let Some(error) = crate::buffer::untold(self) {
+            return Err(error);
+        }
         let a = self.get();
         let converts = a.dtype() == DType::BF16;
         if converts && copy == Some(false) {

@@ -7,6 +7,7 @@ use lazuli_core::{Array, DType};
 use pyo3::exceptions::{PyBufferError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
+use std::cell::Cell;
 use std::ffi::{CString, c_int, c_void};
 
 /// A copy of what an object's buffer holds; `None` if it has none.
@@ -173,10 +174,13 @@ unsafe fn export(slf: Bound<'_, PyArray>, view: *mut ffi::Py_buffer, flags: c_in
         DType::C64 => "Zf",
     };
     let item = array.dtype().itemsize() as isize;
+    let address = std::ptr::from_ref(slf.get()) as usize;
+    UNTOLD.set(None);
     let contiguous = crate::errors::read_detached(slf.py(), "numpy or a buffer", || {
         lazuli_core::eval(std::slice::from_ref(&array))?;
         array.contiguous()
-    })?;
+    })
+    .inspect_err(|e| UNTOLD.set(Some((address, e.clone_ref(slf.py())))))?;
     let lent = run(|| contiguous.lend())?;
     let layout = lent.layout.clone();
     let pointer = lent.address as *mut u8;
@@ -215,6 +219,17 @@ unsafe fn export(slf: Bound<'_, PyArray>, view: *mut ffi::Py_buffer, flags: c_in
         (*view).obj = slf.into_ptr();
     }
     Ok(())
+}
+
+thread_local! {
+    /// Why the latest buffer was refused, and of which array.
+    static UNTOLD: Cell<Option<(usize, PyErr)>> = const { Cell::new(None) };
+}
+
+/// Why a buffer of this array was refused just now, if it was. NumPy drops such an error and asks in another way: it is told then, as a call that runs
+/// out of memory fails once and is over.
+pub fn untold(array: &PyArray) -> Option<PyErr> {
+    UNTOLD.take().filter(|(address, _)| *address == std::ptr::from_ref(array) as usize).map(|(_, error)| error)
 }
 
 /// Frees what [`export`] allocated.

@@ -68,7 +68,7 @@ fn set_cache_limit(limit: usize) -> usize {
     backend::default().set_cache_limit(limit)
 }
 /// Limits the memory that arrays may take, in bytes; returns the old limit. What would need more raises ``MemoryError``, and leaves arrays as
-/// they were.
+/// they were; state that a compiled function updates is what it was before the call.
 ///
 /// Example:
 ///     >>> import lazuli.core as mx

@@ -211,6 +211,15 @@ impl Captured {
     pub fn moved(&self, standing: &Standing<'_>) -> Vec<Py<PyAny>> {
         self.moved.iter().map(|&k| standing.edited[k].clone().unbind()).collect()
     }
+    /// Whether all it does is to put arrays in the places of others, or to update them.
+    pub fn is_array_for_array(&self, outputs: &Outputs) -> bool {
+        let known = outputs.replaced.len() + outputs.repeated;
+        self.edits.is_empty() && self.dropped.is_empty() && self.root.puts() == Some(known)
+    }
+    /// Whether it gives an object of a registered class new contents, of which nobody knows what stood where before.
+    pub fn makes_objects_anew(&self) -> bool {
+        self.root.makes_objects_anew() || self.edits.iter().any(|(_, edit)| edit.makes_objects_anew())
+    }
     /// Does it to a tree, with these arrays.
     pub fn apply(&self, tree: &Bound<'_, PyAny>, standing: &Standing<'_>, arrays: &mut Results<'_>) -> PyResult<()> {
         self.root.apply(tree, arrays)?;
@@ -257,6 +266,17 @@ impl Edit {
         outputs: &mut Outputs,
     ) -> PyResult<Edit> {
         let edit = Edit::of_contents(v, before, saved, outputs)?;
+        if let (Edit::Put(_), Some(before)) = (&edit, before) {
+            match before.cast::<PyArray>() {
+                Ok(array) if v.is_instance_of::<PyArray>() => {
+                    outputs.replaced.push((outputs.places.len() - 1, array.clone().unbind()));
+                }
+                Err(_) if tree::is_number_or_text(v) && before.get_type().is(v.get_type()) && before.eq(v)? => {
+                    outputs.repeated += 1;
+                }
+                _ => {}
+            }
+        }
         let is_container = v.is_instance_of::<PyDict>() || v.is_instance_of::<PyList>();
         if !is_container || !before.is_some_and(|b| b.is(v)) {
             return Ok(edit);
@@ -341,6 +361,7 @@ impl Edit {
         if !frames::is_updated(array.get()) {
             return Edit::Nothing;
         }
+        outputs.replaced.push((outputs.places.len(), array.clone().unbind()));
         outputs.push(array);
         Edit::Update
     }
@@ -382,6 +403,29 @@ impl Edit {
 
     fn is_put(&self) -> bool {
         matches!(self, Edit::Put(_))
+    }
+
+    fn makes_objects_anew(&self) -> bool {
+        match self {
+            Edit::Become(_) => true,
+            Edit::Items(items) => items.iter().any(Edit::makes_objects_anew),
+            Edit::Entries { edits, .. } => edits.iter().any(|(_, edit)| edit.makes_objects_anew()),
+            Edit::Set(edit, _) => edit.makes_objects_anew(),
+            Edit::Nothing | Edit::Update | Edit::Put(_) | Edit::Refill(_) => false,
+        }
+    }
+
+    /// In how many places it puts something or updates an array; `None` if it does more than that.
+    fn puts(&self) -> Option<usize> {
+        match self {
+            Edit::Nothing => Some(0),
+            Edit::Update | Edit::Put(_) => Some(1),
+            Edit::Items(items) => items.iter().map(Edit::puts).sum(),
+            Edit::Entries { edits, gone, order: None } if gone.is_empty() => {
+                edits.iter().map(|(_, edit)| edit.puts()).sum()
+            }
+            Edit::Refill(_) | Edit::Entries { .. } | Edit::Become(_) | Edit::Set(..) => None,
+        }
     }
 
     /// Does it to a tree that it [fits](Self::fits), with these arrays.

@@ -63,6 +63,10 @@ pub struct Outputs {
     pub origins: Origins,
     /// The containers that were moved.
     pub moved: Vec<Py<PyAny>>,
+    /// The places of arrays that stand in captured trees where an array stood before, and that one: the same, if it is updated in place.
+    pub replaced: Vec<(usize, Py<PyArray>)>,
+    /// How many numbers and texts are put where the same stood before.
+    pub repeated: usize,
     /// The containers that were taken apart, to be made anew once each, and their numbers by address.
     made: Vec<Py<PyAny>>,
     numbers: HashMap<usize, usize>,

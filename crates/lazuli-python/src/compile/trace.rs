@@ -20,11 +20,11 @@ use crate::tree;
 use lazuli_core::cache::Change;
 use lazuli_core::program::Recorded;
 use lazuli_core::trace::{self, Trace};
-use lazuli_core::{Array, CompileMode, Program, log, shapeless};
+use lazuli_core::{Array, CompileMode, Program, Updates, log, shapeless};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyList, PyTuple};
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 impl Compiled {
@@ -94,6 +94,11 @@ impl Compiled {
             captured.add_dropped(&mut outputs, &|object| call.objects.iter().any(|o| o.is(object)));
         }
         refuse_updates_of_copies(&name, &given, &outputs, &new_args, new_kwargs.as_ref())?;
+        let updates = match &captured {
+            Some(captured) if captured.makes_objects_anew() => Updates::Nothing,
+            Some(captured) if !captured.is_array_for_array(&outputs) => Updates::More,
+            _ => updates(py, call, &outputs, &sources, &updated),
+        };
         let outputs = outputs.arrays;
         refuse_updates_of_others(&name, call, &updated, py)?;
         let replaced = watched.reached.replaced(py)?;
@@ -124,6 +129,7 @@ impl Compiled {
             path: &path,
             facts,
             time,
+            updates,
         };
         let program = run(|| Program::from_trace(recorded, mode.options()))?;
         if drew {
@@ -156,6 +162,38 @@ impl Compiled {
         }
         Ok(entry)
     }
+}
+
+/// Which outputs take the places of which of the call's arrays.
+fn updates(py: Python<'_>, call: &Call, outputs: &Outputs, sources: &[Source], updated: &[usize]) -> Updates {
+    // Where the array of each place is among the outputs.
+    let mut arrays = 0;
+    let mut numbers = Vec::with_capacity(sources.len());
+    for source in sources {
+        numbers.push(arrays);
+        arrays += usize::from(!matches!(source, Source::Moved(_) | Source::Made(_)));
+    }
+    let in_place = sources.iter().zip(&numbers).filter_map(|(source, &number)| match source {
+        Source::Updated(place) => Some((number, *place)),
+        _ => None,
+    });
+    let mut pairs: Vec<(usize, usize)> = in_place.collect();
+    let mut taken: HashSet<usize> = pairs.iter().map(|(output, _)| *output).collect();
+    for (place, before) in &outputs.replaced {
+        // Another object than a new one is no output, which could become what stood there before.
+        let number = match sources[*place] {
+            Source::New => numbers[*place],
+            Source::Output(first) => numbers[first],
+            Source::Updated(place) if call.objects[place].is(before) => continue,
+            _ => return Updates::More,
+        };
+        match call.objects.place(before.bind(py)) {
+            Some(before) if taken.insert(number) => pairs.push((number, before)),
+            _ => return Updates::More,
+        }
+    }
+    pairs.extend(updated.iter().enumerate().map(|(k, &place)| (arrays + k, place)));
+    Updates::of_arrays(pairs)
 }
 
 /// Refuses a captured object of a registered class that gives other arrays each time it is taken apart: those that the function reads are none of them.
