@@ -7,6 +7,7 @@
 //! comment on each unsafe block), as long as each crate asks for it; that each crate asks is checked here.
 
 mod promises;
+mod public;
 mod rules;
 mod tree;
 

@@ -1,6 +1,7 @@
 //! The rules, and the tables of what they allow.
 
 use super::promises::promises_are_tested;
+use super::public::public_names_are_listed;
 use super::tree::{Tree, code_only, dependencies, front_page, has_word};
 
 type Rule = fn(&Tree) -> Vec<String>;
@@ -15,6 +16,7 @@ pub const RULES: &[(&str, Rule)] = &[
     ("words", no_words_of_one_machine_or_day),
     ("length", files_are_short),
     ("promises", promises_are_tested),
+    ("public", public_names_are_listed),
 ];
 
 /// Where `unsafe` may be written, and for what.
