@@ -1,6 +1,6 @@
 //! Which steps, of one plan or of two, are made ready in the same way.
 //!
-//! What is ready of a step follows from its kernels, which are shared, and from its numbers: extents, strides, parameters. Where its arrays lie it looks up in the plan when it runs.
+//! What is ready of a step follows from its kernels, which are shared, and from its numbers: extents, strides, parameters. Where its arrays lie is kept [apart](crate::places).
 
 use crate::known::Known;
 use lazuli_kernel::{Arg, Binding, LibraryCall, Pass, Shape, Slot, Step, small};

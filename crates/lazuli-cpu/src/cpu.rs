@@ -5,8 +5,9 @@ use crate::isa::Isa;
 use crate::kernels::Kernels;
 use crate::known::Known;
 use crate::memory::{ALIGN, Allocator, CpuMemory};
+use crate::places::Slots;
 use crate::pool::Pool;
-use crate::steps::{Places, Steps};
+use crate::steps::Steps;
 use crate::stream::Streams;
 use lazuli_kernel::{
     Backend, Buffer, Error, Event, Executable, Features, Interpreter, MemoryStats, Mode, Plan, Result, Run, Stream,
@@ -206,17 +207,18 @@ fn address(buffer: &Buffer) -> Result<usize> {
 
 impl Interpreted {
     /// Through buffers of the interpreter's own.
-    fn run(&self, places: &Places) -> Result<()> {
+    fn run(&self, slots: &Slots) -> Result<()> {
         let plan = self.executable.plan();
         let upload = |(&at, &nbytes): (&usize, &usize)| {
             // SAFETY: an input, which is at least as large as the plan says and, while this plan runs, not written by others.
             self.interpreter.upload(unsafe { std::slice::from_raw_parts(at as *const u8, nbytes) })
         };
-        let inputs = places.inputs.iter().zip(&plan.inputs).map(upload).collect::<Result<Vec<_>>>()?;
+        let (inputs, outputs) = slots.inputs_and_outputs().split_at(plan.inputs.len());
+        let inputs = inputs.iter().zip(&plan.inputs).map(upload).collect::<Result<Vec<_>>>()?;
         let inputs: Vec<&Buffer> = inputs.iter().collect();
         let run = self.interpreter.enqueue(Stream(0), &self.executable, &inputs, &[], &[], Mode::Wait)?;
         run.event.wait()?;
-        for ((from, &at), &nbytes) in run.outputs.iter().zip(&places.outputs).zip(&plan.outputs) {
+        for ((from, &at), &nbytes) in run.outputs.iter().zip(outputs).zip(&plan.outputs) {
             // SAFETY: an output of this run, of the size that the plan says, which nobody else uses yet.
             let to = unsafe { std::slice::from_raw_parts_mut(at as *mut u8, nbytes) };
             self.interpreter.download(from, 0, to)?;
@@ -246,10 +248,10 @@ impl<'a> Ours<'a> {
             Ours::Interpreted(_) => 0,
         }
     }
-    fn run(&self, places: &Places, pool: &Pool) -> Result<()> {
+    fn run(&self, slots: &Slots, pool: &Pool) -> Result<()> {
         match self {
-            Ours::Prepared(prepared) => prepared.steps.run(&prepared.plan, places, pool),
-            Ours::Interpreted(interpreted) => interpreted.run(places),
+            Ours::Prepared(prepared) => prepared.steps.run(slots, pool),
+            Ours::Interpreted(interpreted) => interpreted.run(slots),
         }
     }
 }
@@ -290,15 +292,12 @@ impl Backend for Cpu {
             nbytes => Some(self.allocator.allocate(nbytes)?),
         };
         let memory_at = memory.as_ref().map_or(ALIGN, |m| m.pointer() as usize);
-        let mut places = Places { inputs: SmallVec::new(), outputs: SmallVec::new(), memory: memory_at };
-        for buffer in inputs {
-            places.inputs.push(address(buffer)?);
-        }
-        for buffer in &outputs {
-            places.outputs.push(address(buffer)?);
+        let mut slots = Slots::new(memory_at);
+        for buffer in inputs.iter().copied().chain(&outputs) {
+            slots.push(address(buffer)?);
         }
         if mode == Mode::Wait
-            && let Some(result) = self.streams.run_now(after, || ours.run(&places, &self.pool))
+            && let Some(result) = self.streams.run_now(after, || ours.run(&slots, &self.pool))
         {
             let event = result.map_or_else(Event::failed, |()| Event::done());
             return Ok(Run { outputs, event });
@@ -306,7 +305,7 @@ impl Backend for Cpu {
         let held: (Vec<Buffer>, SmallVec<[Buffer; 2]>) = (inputs.iter().copied().cloned().collect(), outputs.clone());
         let (executable, pool) = (executable.clone(), self.pool.clone());
         let work = Box::new(move || {
-            let result = Ours::of(&*executable)?.run(&places, &pool);
+            let result = Ours::of(&*executable)?.run(&slots, &pool);
             drop((memory, held));
             result
         });

@@ -22,6 +22,7 @@ mod known;
 mod library;
 mod memory;
 mod nest;
+mod places;
 mod pool;
 mod steps;
 mod stream;

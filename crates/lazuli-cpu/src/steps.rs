@@ -6,21 +6,25 @@ use crate::known::Known;
 use crate::library::Call;
 use crate::memory::ALIGN;
 use crate::nest::{Context, Launches, Onwards, cost_per_point};
+use crate::places::{Places, Slots};
 use crate::pool::Pool;
 use crate::stream;
 use crate::tile::Words;
 use lazuli_kernel::hash::Map;
-use lazuli_kernel::{Binding, Error, HostArg, HostArray, LibraryCall, Pass, Plan, Result, Slot, Step, host};
+use lazuli_kernel::{
+    Binding, DType, Error, HostArray, HostCall, LibraryCall, Pass, Plan, Result, Shape, Step, host, shape,
+};
 use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// The steps of a plan made ready. What they run on they look up in the plan.
+/// The steps of a plan made ready. They run without it.
 pub struct Steps {
     /// Numbers of the launches, see [`tile`](crate::tile).
     words: Box<[isize]>,
     steps: Vec<ReadyStep>,
+    places: Places,
     /// Where in the memory of a run the steps work: behind what lies between steps, and so many bytes.
     pub workspace: Range<usize>,
     pub cost: Duration,
@@ -30,22 +34,21 @@ enum ReadyStep {
     Launch(Launches),
     Call(Call),
     Scatter(Box<Onwards>),
+    /// Of so many bytes.
+    Copy(usize),
+    Host(Box<Host>),
     /// The plans that a choice is between.
     Branch(Box<[Steps; 2]>),
-    /// All is in the plan.
-    Plain,
     /// One of these, which is none of others.
     Shared(Arc<Steps>, usize),
     /// That of an earlier step of the plan, which is of its own.
     Again(usize),
 }
 
-/// Where the slots of a run lie.
-pub struct Places {
-    pub inputs: SmallVec<[usize; 8]>,
-    pub outputs: SmallVec<[usize; 4]>,
-    /// Of the memory of the run.
-    pub memory: usize,
+/// A call of the host, and the arrays that it is given.
+struct Host {
+    call: Arc<dyn HostCall>,
+    arrays: Vec<(DType, Shape)>,
 }
 
 impl ReadyStep {
@@ -74,7 +77,11 @@ impl ReadyStep {
                 let [a, b] = branch.plans.each_ref().map(|plan| Steps::new(kernels, plan, None, known, threads));
                 ReadyStep::Branch(Box::new([a?, b?]))
             }
-            Step::Copy { .. } | Step::Host { .. } => ReadyStep::Plain,
+            Step::Copy { nbytes, .. } => ReadyStep::Copy(*nbytes),
+            Step::Host { call, args } => {
+                let arrays = args.iter().map(|arg| (arg.dtype, arg.shape.clone())).collect();
+                ReadyStep::Host(Box::new(Host { call: call.clone(), arrays }))
+            }
         })
     }
 
@@ -101,7 +108,7 @@ impl ReadyStep {
             ReadyStep::Call(call) => call.need().on(threads),
             ReadyStep::Scatter(scatter) => scatter.need().on(threads),
             ReadyStep::Branch(plans) => memory(plans),
-            ReadyStep::Plain | ReadyStep::Again(_) => 0,
+            ReadyStep::Copy(_) | ReadyStep::Host(_) | ReadyStep::Again(_) => 0,
             ReadyStep::Shared(steps, n) => steps.steps[*n].need(threads),
         }
     }
@@ -141,7 +148,8 @@ impl Steps {
         }
         let start = plan.arena.next_multiple_of(ALIGN);
         let (workspace, cost) = (start..start.saturating_add(need), Duration::from_nanos(picoseconds as u64 / 1000));
-        Ok(Self { words: words.into_boxed_slice(), steps, workspace, cost })
+        let places = Places::new(plan, like.map(|(_, steps)| &steps.places));
+        Ok(Self { words: words.into_boxed_slice(), steps, places, workspace, cost })
     }
 
     /// A step, for another plan.
@@ -163,66 +171,36 @@ impl Steps {
     }
 
     /// An error is that of a call of the host; nothing else can fail.
-    pub fn run(&self, plan: &Plan, places: &Places, pool: &Pool) -> Result<()> {
-        let address = |slot: Slot| match slot {
-            Slot::Input(n) => places.inputs[n as usize],
-            Slot::Output(n) => places.outputs[n as usize],
-            Slot::Temp { offset, .. } => places.memory + offset,
-            Slot::Result => unreachable!("its step has memory for it"),
-        };
+    pub fn run(&self, slots: &Slots, pool: &Pool) -> Result<()> {
+        let addresses = self.places.addresses(slots);
         let Range { start, end } = self.workspace;
         // SAFETY: memory of this run that is nobody else's.
-        let mut cx = unsafe { Context::new(pool, places.memory + start, end - start) };
+        let mut cx = unsafe { Context::new(pool, slots.memory() + start, end - start) };
         let stop = stream::stop_flag();
-        for ((ready, words), step) in self.all().zip(&plan.steps) {
+        for ((ready, words), bases) in self.all().zip(self.places.by_step(&addresses)) {
             stream::stop_here(&stop);
             // SAFETY: `prepare` verified the plan: every access of every step is within its slot, no point of a step gets in the way of another,
             // and donated inputs are not read after they are overwritten. `enqueue` checked that the inputs are as large as the plan
             // says, and allocated the outputs and the run's own memory, which nobody else knows yet (a donated buffer was given up
             // by its only user). Steps run one after another, and whoever called `enqueue` holds the buffers until they are done.
             unsafe {
-                match (ready, step) {
-                    (ReadyStep::Launch(launches), Step::Launch { bindings, .. }) => {
-                        launches.run(bindings, words, &address, &mut cx.step())
+                match ready {
+                    ReadyStep::Launch(launches) => launches.run(words, bases, &mut cx.step()),
+                    ReadyStep::Call(call) => call.run(words, bases, &mut cx.step()),
+                    ReadyStep::Scatter(scatter) => scatter.run(words, bases, &mut cx.step()),
+                    &ReadyStep::Copy(nbytes) => {
+                        std::ptr::copy(bases[0] as *const u8, bases[1] as *mut u8, nbytes);
                     }
-                    (ReadyStep::Call(ready), Step::Call(call)) => {
-                        ready.run(call, None, words, &address, &mut cx.step())
-                    }
-                    (ReadyStep::Call(ready), Step::Product { call, binding, .. }) => {
-                        ready.run(call, Some(binding), words, &address, &mut cx.step())
-                    }
-                    (ReadyStep::Scatter(ready), Step::Scatter(scatter)) => {
-                        ready.run(scatter, words, &address, &mut cx.step())
-                    }
-                    (ReadyStep::Plain, Step::Copy { from, to, nbytes }) => {
-                        let (from, to) = (address(*from) as *const u8, address(*to) as *mut u8);
-                        std::ptr::copy(from, to, *nbytes);
-                    }
-                    (ReadyStep::Branch(plans), Step::Branch(branch)) => {
-                        let predicate = (address(branch.predicate.slot) + branch.predicate.offset) as *const u8;
-                        let chosen = usize::from(*predicate == 0);
+                    ReadyStep::Host(host) => host.run(bases)?,
+                    ReadyStep::Branch(plans) => {
+                        let chosen = usize::from(*(bases[0] as *const u8) == 0);
                         let mut cx = cx.step();
                         let mut memory = cx.room().take_bytes(memory(plans));
-                        let places = Places {
-                            inputs: branch.inputs.iter().map(|&slot| address(slot)).collect(),
-                            outputs: branch.outputs.iter().map(|&slot| address(slot)).collect(),
-                            memory: memory.address(),
-                        };
-                        plans[chosen].run(&branch.plans[chosen], &places, pool)?;
+                        let mut slots = Slots::new(memory.address());
+                        bases[1..].iter().for_each(|&at| slots.push(at));
+                        plans[chosen].run(&slots, pool)?;
                     }
-                    (ReadyStep::Plain, Step::Host { call, args }) => {
-                        let array = |a: &'_ HostArg| {
-                            let range = a.bytes();
-                            if range.is_empty() {
-                                return &[][..];
-                            }
-                            std::slice::from_raw_parts((address(a.slot) + range.start) as *const u8, range.len())
-                        };
-                        let arrays =
-                            args.iter().map(|a| HostArray { dtype: a.dtype, shape: &a.shape, bytes: array(a) });
-                        host::perform(&**call, &arrays.collect::<SmallVec<[HostArray<'_>; 4]>>())?;
-                    }
-                    _ => unreachable!("steps are made ready in their order"),
+                    ReadyStep::Shared(..) | ReadyStep::Again(_) => unreachable!("they are looked up"),
                 }
             }
         }
@@ -238,7 +216,7 @@ impl Steps {
                 ReadyStep::Launch(launch) => launch.functions(),
                 ReadyStep::Call(call) => call.functions(),
                 ReadyStep::Scatter(scatter) => scatter.functions(),
-                ReadyStep::Plain | ReadyStep::Shared(..) | ReadyStep::Again(_) => vec![],
+                ReadyStep::Copy(_) | ReadyStep::Host(_) | ReadyStep::Shared(..) | ReadyStep::Again(_) => vec![],
                 ReadyStep::Branch(plans) => return plans.iter().flat_map(|p| p.disassemble().concat()).collect(),
             };
             let section = |f: &Arc<Function>| {
@@ -248,6 +226,24 @@ impl Steps {
             functions.iter().map(section).collect()
         };
         self.all().map(code).collect()
+    }
+}
+
+impl Host {
+    /// # Safety
+    ///
+    /// At these addresses are arrays as it takes them, which nobody writes meanwhile.
+    unsafe fn run(&self, bases: &[usize]) -> Result<()> {
+        let mut arrays = SmallVec::<[HostArray<'_>; 4]>::new();
+        for (&(dtype, ref shape), &at) in self.arrays.iter().zip(bases) {
+            let bytes = match shape::size(shape) * dtype.itemsize() {
+                0 => &[],
+                // SAFETY: the caller's.
+                n => unsafe { std::slice::from_raw_parts(at as *const u8, n) },
+            };
+            arrays.push(HostArray { dtype, shape, bytes });
+        }
+        host::perform(&*self.call, &arrays)
     }
 }
 
@@ -272,11 +268,16 @@ fn cost_of_call(call: &LibraryCall) -> usize {
 fn most_words(step: &Step) -> usize {
     // A block has four words for each operand, and a few besides; arrays of a nest's own are few.
     let of = |b: &Binding| (b.args.len() + 3) * (b.extents.len() + 4) + b.params.len();
+    let of_call = |call: &LibraryCall| match call {
+        LibraryCall::Matmul { batch, .. } => 4 * (batch.len() + 3),
+        LibraryCall::Sort { .. } => 0,
+    };
     match step {
         Step::Launch { bindings, .. } => bindings.iter().map(of).sum(),
-        Step::Product { binding, .. } => of(binding),
+        Step::Call(call) => of_call(call),
+        Step::Product { call, binding, .. } => of_call(call) + of(binding),
         Step::Scatter(scatter) => scatter.passes().iter().map(|pass| 2 * of(&pass.binding)).sum(),
-        Step::Call(_) | Step::Copy { .. } | Step::Host { .. } | Step::Branch(_) => 0,
+        Step::Copy { .. } | Step::Host { .. } | Step::Branch(_) => 0,
     }
 }
 

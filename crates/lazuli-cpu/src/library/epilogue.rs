@@ -6,9 +6,9 @@
 use super::matmul::Matmul;
 use crate::kernels::{Function, Kernels};
 use crate::known::Known;
-use crate::nest::{Bound, Context, Launch, Need, Room, bases};
+use crate::nest::{Bound, Context, HandedOn, Launch, Need, Room};
 use crate::tile::{Bases, Part, Tile, Words};
-use lazuli_kernel::{Arg, Binding, LibraryCall, Nest, Result, Slot, small};
+use lazuli_kernel::{Binding, LibraryCall, Nest, Result};
 use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::Arc;
@@ -18,31 +18,10 @@ pub struct Fused {
     product: Matmul,
     known: Arc<Known>,
     epilogue: Launch,
-    /// Whether it is finished block by block.
-    in_blocks: bool,
-}
-
-/// How the epilogue runs over blocks.
-struct Blocks {
-    /// The loop axis of each batch axis, if it is longer than 1.
-    batch: SmallVec<[Option<usize>; 4]>,
-    rows: Option<usize>,
-    columns: usize,
-    /// Operands that are the product, or its parts.
-    operands: SmallVec<[usize; 2]>,
-}
-
-impl Blocks {
-    /// Of the epilogue of a call; none if the result has a single column.
-    fn of(call: &LibraryCall, args: &[Arg]) -> Option<Self> {
-        let LibraryCall::Matmul { batch, m, n, .. } = call else { return None };
-        let mut axes = 0..;
-        let mut axis = |extent: usize| (extent != 1).then(|| axes.next()).flatten();
-        let batch = small(batch.iter().map(|&n| axis(n)));
-        let (rows, columns) = (axis(*m), axis(*n)?);
-        let operands = small((0..args.len()).filter(|&o| args[o].slot == Slot::Result));
-        Some(Self { batch, rows, columns, operands })
-    }
+    /// Operands of the epilogue that are the product, or its parts.
+    handed_on: HandedOn,
+    /// Bytes of the product, unless it is finished block by block.
+    whole: Option<usize>,
 }
 
 impl Fused {
@@ -58,11 +37,12 @@ impl Fused {
         let mut product = Matmul::new(kernels, call, threads, words)?;
         let kernel = known.kernel();
         let has_points = matches!(kernel.nest, Nest::Map { .. }) && !binding.extents.contains(&0);
-        // Vectors run along columns.
-        let fits = Blocks::of(call, &binding.args).is_some_and(|blocks| blocks.columns == kernel.vector_axis as usize);
+        // Vectors run along columns, which are the last of the axes that are longer than 1.
+        let fits = matches!(call, LibraryCall::Matmul { n, .. } if *n != 1) && kernel.vector_axis + 1 == kernel.rank;
         let in_blocks = has_points && fits && product.go_on(call);
         let epilogue = Launch::new(&Bound::new(kernels, &known, binding), threads, in_blocks, words)?;
-        Ok(Self { product, known, epilogue, in_blocks })
+        let whole = (!in_blocks).then(|| call.result_bytes());
+        Ok(Self { product, known, epilogue, handed_on: HandedOn::of(&binding.args), whole })
     }
 
     pub fn functions(&self) -> Vec<Arc<Function>> {
@@ -70,78 +50,82 @@ impl Fused {
     }
 
     /// The memory that it works in on at most so many threads.
-    pub fn need(&self, call: &LibraryCall, threads: usize) -> Need {
-        let need = self.product.need(call, threads);
-        let result = if self.in_blocks { 0 } else { Room::measure(|room| room.take_bytes(call.result_bytes())) };
+    pub fn need(&self, words: &[isize], threads: usize) -> Need {
+        let need = self.product.need(words, threads);
+        let result = self.whole.map_or(0, |nbytes| Room::measure(|room| room.take_bytes(nbytes)));
         Need { shared: need.shared.saturating_add(result), ..need }
     }
 
+    /// Runs it on the product's arguments and the epilogue's, at these addresses.
+    ///
     /// # Safety
     ///
     /// As for [`Matmul::run`] and `Launch::run`.
-    pub unsafe fn run(
-        &self,
-        call: &LibraryCall,
-        binding: &Binding,
-        words: &[isize],
-        address: &dyn Fn(Slot) -> usize,
-        each: usize,
-        cx: &mut Context<'_>,
-    ) {
-        let Self { product, known, epilogue, in_blocks } = self;
-        let of_result = |at: usize| move |slot| if slot == Slot::Result { at } else { address(slot) };
-        if *in_blocks && let (Some(blocks), Some(tile)) = (Blocks::of(call, &binding.args), epilogue.tile(known, words))
-        {
+    pub unsafe fn run(&self, words: &[isize], bases: &[usize], each: usize, cx: &mut Context<'_>) {
+        let Self { product, known, epilogue, handed_on, whole } = self;
+        let (&[a, b, c], bases) = bases.split_first_chunk().expect("a product has three arguments");
+        let Some(nbytes) = *whole else {
+            let tile = epilogue.tile(known, words).expect("it was made for parts");
             // The product's own operands begin at the offset of their part.
-            let bases = bases(known.kernel(), &binding.args, &of_result(0));
-            let finish = Finish { rows: tile.rows(bases.len()), blocks, tile, bases };
+            let finish = Finish { rows: tile.rows(bases.len()), handed_on: handed_on.numbers(), tile, bases };
             // SAFETY: passed on.
-            return unsafe { product.run(call, words, &of_result(0), Some(&finish), each, cx) };
-        }
-        let result = cx.room().take_bytes(call.result_bytes()).address();
+            return unsafe { product.run(words, [a, b, c], Some(&finish), each, cx) };
+        };
+        let result = cx.room().take_bytes(nbytes).address();
         // SAFETY: passed on; the result has memory of its size, which is ours alone.
         unsafe {
-            product.run(call, words, &of_result(result), None, each, cx);
-            epilogue.run(known, words, &bases(known.kernel(), &binding.args, &of_result(result)), cx);
+            product.run(words, [a, b, c.wrapping_add(result)], None, each, cx);
+            epilogue.run(known, words, &handed_on.bases(bases, result), cx);
         }
     }
 }
 
 /// An epilogue in a run.
 pub struct Finish<'a> {
-    blocks: Blocks,
     tile: Tile<'a>,
     /// Of the tile's operands.
     rows: &'a [isize],
-    bases: Bases,
+    bases: &'a [usize],
+    /// Operands that are the product, or its parts.
+    handed_on: &'a [usize],
 }
 
 impl Finish<'_> {
-    /// Finishes a block of one matrix of the result, the one at `at` of the batch, that lies at `from` with `pitch` bytes from row to row.
+    /// Finishes a block of one matrix of the result, the one at `at` of the batch, that lies at `from` with `pitch` bytes from row to row. The axes of the tile are those of the batch, of rows
+    /// and of columns that are longer than 1.
     ///
     /// # Safety
     ///
     /// The block can be read there, and nobody else finishes a part of it; otherwise as for `Launch::run`.
-    pub unsafe fn run(&self, at: &[usize], rows: Range<usize>, columns: Range<usize>, from: usize, pitch: usize) {
-        let Blocks { batch, rows: row_axis, columns: column_axis, operands } = &self.blocks;
+    pub unsafe fn run(
+        &self,
+        batch: &[usize],
+        at: &[usize],
+        rows: Range<usize>,
+        columns: Range<usize>,
+        from: usize,
+        pitch: usize,
+    ) {
         let rank = self.tile.rank();
         let mut part = Part { start: SmallVec::from_elem(0, rank), count: SmallVec::from_elem(1, rank) };
-        for (axis, &i) in batch.iter().zip(at) {
-            if let Some(axis) = axis {
-                part.start[*axis] = i;
-            }
+        let mut axis = 0;
+        for (_, &i) in batch.iter().zip(at).filter(|(n, _)| **n != 1) {
+            part.start[axis] = i;
+            axis += 1;
         }
-        if let Some(axis) = *row_axis {
+        let column_axis = rank - 1;
+        let row_axis = (axis < column_axis).then_some(axis);
+        if let Some(axis) = row_axis {
             (part.start[axis], part.count[axis]) = (rows.start, rows.len());
         }
-        (part.start[*column_axis], part.count[*column_axis]) = (columns.start, columns.len());
+        (part.start[column_axis], part.count[column_axis]) = (columns.start, columns.len());
         let mut all: SmallVec<[isize; 64]> = SmallVec::from_slice(self.rows);
-        let mut bases = self.bases.clone();
-        for &o in operands {
+        let mut bases = Bases::from_slice(self.bases);
+        for &o in self.handed_on {
             let own = &mut all[o * (rank + 1)..][..rank];
-            own[..*column_axis].fill(0);
-            let mut before = columns.start as isize * own[*column_axis];
-            if let Some(axis) = *row_axis {
+            own[..column_axis].fill(0);
+            let mut before = columns.start as isize * own[column_axis];
+            if let Some(axis) = row_axis {
                 own[axis] = pitch as isize;
                 before += (rows.start * pitch) as isize;
             }

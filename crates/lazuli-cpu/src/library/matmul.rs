@@ -15,12 +15,12 @@ use crate::exec::Entry;
 use crate::kernels::{Function, Kernels};
 use crate::known::Known;
 use crate::memory::ALIGN;
-use crate::nest::{Bound, Context, Launch, Need, Room, Scratch, bases};
+use crate::nest::{Bound, Context, Launch, Need, Room, Scratch};
 use crate::tile::Words;
 use half::{bf16, f16};
 use lazuli_kernel::{
     Accumulator, Arg, BinaryOp, Combine, DType, Emit, Error, Inner, Inst, Kernel, LibraryCall, MATMUL_BLOCK, Nest,
-    Operand, Result, Role, Shape, Slot, Store, small,
+    Operand, Result, Role, Shape, Store, small,
 };
 use panels::{Cut, Panels, Tiles};
 use smallvec::SmallVec;
@@ -71,9 +71,14 @@ pub enum Matmul {
     Matrix(Ready),
 }
 
-/// What a product of matrices needs besides its call.
+/// A product of matrices made ready.
 #[derive(Debug, Clone, Copy)]
 pub struct Ready {
+    dtype: DType,
+    /// Where its numbers begin: m, n and k, the extents of the batch, then the strides of a, of b and of c in elements.
+    at: usize,
+    /// Axes of the batch.
+    batch: usize,
     tiles: Tiles,
     /// Elements of a vector.
     lanes: usize,
@@ -83,10 +88,9 @@ pub struct Ready {
     loops: [[Entry; 2]; 2],
 }
 
-/// A product as called.
+/// A product and its numbers.
 struct Product<'a> {
-    dtype: DType,
-    batch: &'a [usize],
+    batch: Shape,
     m: usize,
     n: usize,
     k: usize,
@@ -110,7 +114,10 @@ impl Matmul {
         let of_height = |rows: usize| kernels.product(double, rows.max(1));
         let loops = [of_height(tiles.height)?, of_height(tiles.height - 1)?];
         let lanes = kernels.isa.lanes() / (1 + double as usize);
-        Ok(Matmul::Matrix(Ready { tiles, lanes, goes_on: false, loops }))
+        let at = words.len();
+        words.extend([m, n, k].iter().chain(batch).map(|&n| n as isize));
+        [a, b, c].into_iter().for_each(|arg| words.extend_from_slice(&arg.strides));
+        Ok(Matmul::Matrix(Ready { dtype, at, batch: batch.len(), tiles, lanes, goes_on: false, loops }))
     }
 
     pub fn functions(&self) -> Vec<Arc<Function>> {
@@ -129,44 +136,51 @@ impl Matmul {
         true
     }
 
-    /// Runs it; `each` is what it [needs](Self::need) for a task. Blocks of the result go on into `finish`, if that was [agreed](Self::go_on).
+    /// Runs it on a, b and c at these addresses; `each` is what it [needs](Self::need) for a task. Blocks of the result go on into `finish`, if that was [agreed](Self::go_on).
     ///
     /// # Safety
     ///
-    /// It was made of this call; otherwise as for `Launch::run`.
+    /// As for `Launch::run`.
     pub unsafe fn run(
         &self,
-        call: &LibraryCall,
         words: &[isize],
-        address: &dyn Fn(Slot) -> usize,
+        bases: [usize; 3],
         finish: Option<&Finish<'_>>,
         each: usize,
         cx: &mut Context<'_>,
     ) {
         match self {
-            Matmul::Vector(known, launch) => {
-                let LibraryCall::Matmul { a, b, c, .. } = call else { unreachable!("a product was made of it") };
-                let bases = bases(known.kernel(), [a, b, c], address);
-                // SAFETY: passed on.
-                unsafe { launch.run(known, words, &bases, cx) }
-            }
+            // SAFETY: passed on.
+            Matmul::Vector(known, launch) => unsafe { launch.run(known, words, &bases, cx) },
             Matmul::Matrix(ready) => {
-                let product = Product::of(call, ready);
+                let product = ready.product(words);
                 // SAFETY: passed on.
-                with_number!(product.dtype, T => unsafe { product.run::<T>(address, finish, each, cx) })
+                with_number!(ready.dtype, T => unsafe { product.run::<T>(bases, finish, each, cx) })
             }
         }
     }
 
     /// The memory that it works in on at most so many threads.
-    pub fn need(&self, call: &LibraryCall, threads: usize) -> Need {
+    pub fn need(&self, words: &[isize], threads: usize) -> Need {
         match self {
             Matmul::Vector(_, launch) => launch.need(threads),
             Matmul::Matrix(ready) => {
-                let product = Product::of(call, ready);
-                with_number!(product.dtype, T => product.need::<T>(threads))
+                let product = ready.product(words);
+                with_number!(ready.dtype, T => product.need::<T>(threads))
             }
         }
+    }
+}
+
+impl Ready {
+    fn product<'a>(&'a self, words: &'a [isize]) -> Product<'a> {
+        let ([m, n, k], rest) = words[self.at..].split_first_chunk().expect("its numbers are there");
+        let (batch, strides) = rest.split_at(self.batch);
+        let axes = self.batch + 2;
+        let view = |n: usize| View { strides: &strides[n * axes..][..axes], itemsize: self.dtype.itemsize() };
+        let batch = small(batch.iter().map(|&n| n as usize));
+        let [m, n, k] = [m, n, k].map(|&n| n as usize);
+        Product { batch, m, n, k, a: view(0), b: view(1), c: view(2), ready: self }
     }
 }
 
@@ -244,30 +258,18 @@ impl VectorProduct {
     }
 }
 
-impl<'a> Product<'a> {
-    fn of(call: &'a LibraryCall, ready: &'a Ready) -> Self {
-        let &LibraryCall::Matmul { dtype, ref batch, m, n, k, ref a, ref b, ref c } = call else {
-            unreachable!("a product was made of it")
-        };
-        let view = |arg: &'a Arg| View::new(arg, dtype);
-        Self { dtype, batch, m, n, k, a: view(a), b: view(b), c: view(c), ready }
-    }
-
-    unsafe fn run<T: Number>(
-        &self,
-        address: &dyn Fn(Slot) -> usize,
-        finish: Option<&Finish<'_>>,
-        each: usize,
-        cx: &mut Context<'_>,
-    ) {
+impl Product<'_> {
+    /// # Safety
+    ///
+    /// As for [`Matmul::run`].
+    unsafe fn run<T: Number>(&self, bases: [usize; 3], finish: Option<&Finish<'_>>, each: usize, cx: &mut Context<'_>) {
         let matrices: usize = self.batch.iter().product();
         if matrices * self.m * self.n == 0 {
             return;
         }
-        let bases = [&self.a, &self.b, &self.c].map(|v| address(v.slot));
         if self.k == 0 {
             for matrix in 0..matrices {
-                let c = self.c.at(bases[2], &indices(self.batch, matrix)) as *mut u8;
+                let c = self.c.at(bases[2], &indices(&self.batch, matrix)) as *mut u8;
                 // SAFETY: the verifier proved that this matrix of c lies within its slot, in one piece.
                 unsafe { c.write_bytes(0, self.m * self.n * size_of::<T>()) };
             }
@@ -420,7 +422,7 @@ impl<'a> Product<'a> {
         memory: usize,
     ) {
         let size = size_of::<T::Wide>();
-        let at = indices(self.batch, matrix);
+        let at = indices(&self.batch, matrix);
         let ([a_row, a_column], [b_row, _]) = (self.strides(&self.a), self.strides(&self.b));
         let (from_a, from_b) = (self.a.at(bases[0], &at), self.b.at(bases[1], &at));
         let c = self.c.at(bases[3], &at);
@@ -515,11 +517,13 @@ impl<'a> Product<'a> {
                         None => {
                             put::<T>(sums, g.width, columns.len(), rows, c, top * b.columns + columns.start, b.columns)
                         }
-                        Some(finish) if T::SAME => finish.run(&at, top..bottom, of_elements, sums, g.width * size),
+                        Some(finish) if T::SAME => {
+                            finish.run(&self.batch, &at, top..bottom, of_elements, sums, g.width * size)
+                        }
                         Some(finish) => {
                             put::<T>(sums, g.width, columns.len(), rows, elements, 0, columns.len());
                             let pitch = of_elements.len() * size_of::<T>();
-                            finish.run(&at, top..bottom, of_elements, elements, pitch);
+                            finish.run(&self.batch, &at, top..bottom, of_elements, elements, pitch);
                         }
                     }
                 }

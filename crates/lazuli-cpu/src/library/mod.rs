@@ -11,7 +11,7 @@ use crate::kernels::{Function, Kernels};
 use crate::known::Known;
 use crate::nest::{Context, Need};
 use crate::tile::Words;
-use lazuli_kernel::{Arg, Binding, DType, LibraryCall, Result, Shape, Slot};
+use lazuli_kernel::{Binding, LibraryCall, Result, Shape};
 use std::sync::Arc;
 
 /// A library call made ready.
@@ -23,7 +23,7 @@ pub struct Call {
 enum Work {
     Matmul(matmul::Matmul),
     Fused(epilogue::Fused),
-    Sort,
+    Sort(Box<sort::Sort>),
 }
 
 impl Call {
@@ -32,10 +32,14 @@ impl Call {
         let (work, need) = match call {
             LibraryCall::Matmul { .. } => {
                 let matmul = matmul::Matmul::new(kernels, call, threads, words)?;
-                let need = matmul.need(call, threads);
+                let need = matmul.need(words, threads);
                 (Work::Matmul(matmul), need)
             }
-            LibraryCall::Sort { .. } => (Work::Sort, sort::Sort::of(call).need(threads)),
+            LibraryCall::Sort { .. } => {
+                let sort = sort::Sort::new(call);
+                let need = sort.need(threads);
+                (Work::Sort(Box::new(sort)), need)
+            }
         };
         Ok(Self { work, need })
     }
@@ -50,33 +54,23 @@ impl Call {
         words: &mut Words,
     ) -> Result<Self> {
         let fused = epilogue::Fused::new(kernels, call, known, binding, threads, words)?;
-        let need = fused.need(call, threads);
+        let need = fused.need(words, threads);
         Ok(Self { work: Work::Fused(fused), need })
     }
 
-    /// Runs it, which was made of this call. `epilogue`: what its epilogue runs on, if it has one. `address` gives that of a slot.
+    /// Runs it on the arguments of the call and of its epilogue, if it has one, at these addresses.
     ///
     /// # Safety
     ///
     /// As for `Launch::run`.
-    pub unsafe fn run(
-        &self,
-        call: &LibraryCall,
-        epilogue: Option<&Binding>,
-        words: &[isize],
-        address: &dyn Fn(Slot) -> usize,
-        cx: &mut Context<'_>,
-    ) {
+    pub unsafe fn run(&self, words: &[isize], bases: &[usize], cx: &mut Context<'_>) {
         let each = self.need.each;
         // SAFETY: passed on.
         unsafe {
             match &self.work {
-                Work::Matmul(matmul) => matmul.run(call, words, address, None, each, cx),
-                Work::Fused(fused) => {
-                    let binding = epilogue.expect("its step has an epilogue");
-                    fused.run(call, binding, words, address, each, cx)
-                }
-                Work::Sort => sort::Sort::of(call).run(address, each, cx),
+                Work::Matmul(matmul) => matmul.run(words, own(bases), None, each, cx),
+                Work::Fused(fused) => fused.run(words, bases, each, cx),
+                Work::Sort(sort) => sort.run(own(bases), each, cx),
             }
         }
     }
@@ -90,29 +84,28 @@ impl Call {
         match &self.work {
             Work::Matmul(matmul) => matmul.functions(),
             Work::Fused(fused) => fused.functions(),
-            Work::Sort => vec![],
+            Work::Sort(_) => vec![],
         }
     }
 }
 
-/// A strided array of a call: byte offset in its slot, strides in elements.
+/// The addresses of a call's own arguments, of which there are so many.
+fn own<const N: usize>(bases: &[usize]) -> [usize; N] {
+    bases.try_into().expect("each argument has an address")
+}
+
+/// A strided array of a call, strides in elements.
 #[derive(Debug, Clone, Copy)]
 struct View<'a> {
-    slot: Slot,
-    offset: usize,
     strides: &'a [isize],
     itemsize: usize,
 }
 
-impl<'a> View<'a> {
-    fn new(arg: &'a Arg, dtype: DType) -> Self {
-        let itemsize = dtype.itemsize();
-        Self { slot: arg.slot, offset: arg.offset * itemsize, strides: &arg.strides, itemsize }
-    }
+impl View<'_> {
     /// Address of the element at these indices of the first axes, the others 0.
     fn at(&self, base: usize, indices: &[usize]) -> usize {
         let elements: isize = indices.iter().zip(self.strides).map(|(&i, &s)| i as isize * s).sum();
-        base.wrapping_add(self.offset).wrapping_add_signed(elements * self.itemsize as isize)
+        base.wrapping_add_signed(elements * self.itemsize as isize)
     }
 }
 

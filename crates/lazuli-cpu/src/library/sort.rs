@@ -7,43 +7,51 @@ use super::{View, indices};
 use crate::nest::fold::{Element, with_type};
 use crate::nest::{Context, Need, Room, Scratch};
 use half::{bf16, f16};
-use lazuli_kernel::{DType, LibraryCall, Slot};
+use lazuli_kernel::{DType, LibraryCall, Shape, Strides};
 
 #[derive(Debug)]
-pub struct Sort<'a> {
+pub struct Sort {
     dtype: DType,
-    rows: &'a [usize],
+    rows: Shape,
     n: usize,
     positions: bool,
-    input: View<'a>,
-    output: View<'a>,
+    /// Of the input and of the output, in elements.
+    strides: [Strides; 2],
 }
 
-impl<'a> Sort<'a> {
-    pub fn of(call: &'a LibraryCall) -> Self {
-        let &LibraryCall::Sort { dtype, ref rows, n, indices: positions, ref input, ref output } = call else {
+impl Sort {
+    pub fn new(call: &LibraryCall) -> Self {
+        let LibraryCall::Sort { dtype, rows, n, indices, input, output } = call else {
             unreachable!("the caller has a sort")
         };
-        let to = if positions { DType::U32 } else { dtype };
-        let (input, output) = (View::new(input, dtype), View::new(output, to));
-        Self { dtype, rows, n, positions, input, output }
+        let strides = [input.strides.clone(), output.strides.clone()];
+        Self { dtype: *dtype, rows: rows.clone(), n: *n, positions: *indices, strides }
     }
 
+    /// The input, and the output.
+    fn views(&self) -> [View<'_>; 2] {
+        let [input, output] = &self.strides;
+        let to = if self.positions { DType::U32 } else { self.dtype };
+        [(input, self.dtype), (output, to)].map(|(strides, dtype)| View { strides, itemsize: dtype.itemsize() })
+    }
+
+    /// Runs it from one address to the other.
+    ///
     /// # Safety
     ///
     /// As for `Launch::run`.
-    pub unsafe fn run(&self, address: &dyn Fn(Slot) -> usize, each: usize, cx: &mut Context<'_>) {
+    pub unsafe fn run(&self, [from, to]: [usize; 2], each: usize, cx: &mut Context<'_>) {
         let rows: usize = self.rows.iter().product();
         if rows * self.n == 0 {
             return;
         }
-        let (from, to) = (address(self.input.slot), address(self.output.slot));
+        let [input, output] = self.views();
         cx.share(self.tasks(cx.threads()), rows, each, &|rows, room| {
             let mut memory = self.memory(room);
             for row in rows {
-                let at = indices(self.rows, row);
+                let at = indices(&self.rows, row);
                 // SAFETY: passed on; each row is one task's.
-                unsafe { self.row(self.input.at(from, &at), self.output.at(to, &at), &mut memory) };
+                unsafe { self.row(input.at(from, &at), output.at(to, &at), &mut memory) };
             }
         });
     }
@@ -69,7 +77,7 @@ impl<'a> Sort<'a> {
     /// As for [`run`](Self::run): rows of the input and of the output at these addresses.
     unsafe fn row(&self, from: usize, to: usize, [values, keys]: &mut [Scratch<'_>; 2]) {
         let step = |view: &View<'_>| view.strides[self.rows.len()] * view.itemsize as isize;
-        let (read_step, write_step) = (step(&self.input), step(&self.output));
+        let [read_step, write_step] = self.views().each_ref().map(step);
         with_type!(self.dtype, T => {
             // Read whole before anything is written: the output may be the input's memory.
             let values = values.bytes_mut(0, self.n * size_of::<T>()).of_mut::<T>();

@@ -22,7 +22,8 @@ pub use together::Launches;
 use crate::kernels::{Function, Kernels};
 use crate::known::{Known, MapKernel};
 use crate::tile::{Bases, Tile, Words, write_numbers};
-use lazuli_kernel::{Arg, Binding, Kernel, Nest, Result, Scalar, Slot, Strides, Value};
+use lazuli_kernel::{Arg, Binding, Kernel, Nest, Result, Scalar, Slot, Strides, Value, small};
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 /// A launch made ready: functions generated, numbers written. What is known of its kernel, the words of the plan and the launch's arguments are there when it runs.
@@ -110,13 +111,22 @@ impl Launch {
     }
 }
 
-/// The addresses of a launch's arguments. `address` gives that of a slot.
-pub fn bases<'a>(kernel: &Kernel, args: impl IntoIterator<Item = &'a Arg>, address: &dyn Fn(Slot) -> usize) -> Bases {
-    let mut bases = Bases::with_capacity(kernel.operands.len());
-    for (arg, declared) in args.into_iter().zip(&kernel.operands) {
-        bases.push(address(arg.slot).wrapping_add(arg.offset * declared.dtype.itemsize()));
+/// The arguments of a launch that are what its step hands on to its epilogue.
+pub struct HandedOn(SmallVec<[usize; 2]>);
+
+impl HandedOn {
+    pub fn of(args: &[Arg]) -> Self {
+        Self(small((0..args.len()).filter(|&n| args[n].slot == Slot::Result)))
     }
-    bases
+    pub fn numbers(&self) -> &[usize] {
+        &self.0
+    }
+    /// The addresses of the launch's arguments, where that lies here.
+    pub fn bases(&self, bases: &[usize], at: usize) -> Bases {
+        let mut bases = Bases::from_slice(bases);
+        self.0.iter().for_each(|&n| bases[n] = bases[n].wrapping_add(at));
+        bases
+    }
 }
 
 /// A launch on its way to being made ready.

@@ -4,11 +4,11 @@
 //! a large map is cut into parts. A large reduction, scan or scatter divides itself and has a region of its own.
 
 use super::map::cut;
-use super::{Bound, Context, Launch, PARALLEL, Room, bases, cost_per_point};
+use super::{Bound, Context, Launch, PARALLEL, Room, cost_per_point};
 use crate::kernels::{Function, Kernels};
 use crate::known::Known;
-use crate::tile::{Bases, Part, Words};
-use lazuli_kernel::{Binding, Kernel, Nest, Result, Slot};
+use crate::tile::{Part, Words};
+use lazuli_kernel::{Binding, Kernel, Nest, Result};
 use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::Arc;
@@ -81,45 +81,39 @@ impl Launches {
         self.launches.first().map_or_else(Vec::new, |launch| launch.functions(&self.known))
     }
 
-    /// Runs them on the bindings that they were made of. `address` gives the address of a slot.
+    /// Runs them on arguments at these addresses, those of one binding behind those of the other.
     ///
     /// # Safety
     ///
     /// As for [`Launch::run`].
-    pub unsafe fn run(
-        &self,
-        bindings: &[Binding],
-        words: &[isize],
-        address: &dyn Fn(Slot) -> usize,
-        cx: &mut Context<'_>,
-    ) {
+    pub unsafe fn run(&self, words: &[isize], bases: &[usize], cx: &mut Context<'_>) {
         let (known, launches) = (&*self.known, &self.launches);
-        let bases_of = |n: usize| bases(known.kernel(), &bindings[n].args, address);
+        let operands = known.kernel().operands.len();
+        let bases_of = |n: usize| &bases[n * operands..][..operands];
         let Some(shares) = &self.shares else {
             for (n, launch) in launches.iter().enumerate() {
                 // SAFETY: passed on.
-                unsafe { launch.run(known, words, &bases_of(n), &mut cx.step()) };
+                unsafe { launch.run(known, words, bases_of(n), &mut cx.step()) };
             }
             return;
         };
         let Shares { alone, others, tasks, each } = &**shares;
         for &n in alone {
             // SAFETY: passed on.
-            unsafe { launches[n].run(known, words, &bases_of(n), &mut cx.step()) };
+            unsafe { launches[n].run(known, words, bases_of(n), &mut cx.step()) };
         }
-        let bases: Vec<Bases> = others.iter().map(|&n| bases_of(n)).collect();
         cx.run_in_rooms(tasks.len(), *each, &|k, room: Room<'_>| match &tasks[k] {
             Task::Whole(range) => {
                 let mut cx = Context::alone(room);
                 for k in range.clone() {
                     // SAFETY: bindings are independent, and each is in one task.
-                    unsafe { launches[others[k]].run(known, words, &bases[k], &mut cx.step()) };
+                    unsafe { launches[others[k]].run(known, words, bases_of(others[k]), &mut cx.step()) };
                 }
             }
             Task::Part(k, part) => {
                 let tile = launches[others[*k]].tile(known, words).expect("only maps made for parts are cut");
                 // SAFETY: the parts of a map are disjoint boxes of a launch, and points of a map are independent.
-                unsafe { tile.run(&bases[*k], part) };
+                unsafe { tile.run(bases_of(others[*k]), part) };
             }
         });
     }

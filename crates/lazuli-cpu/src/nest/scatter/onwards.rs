@@ -5,12 +5,12 @@
 //! meets its updates in their order.
 
 use super::super::map::{Map, streams};
-use super::super::{Bound, Context, Need, PARALLEL, Room, Scratch, bases, boxes, cost_per_point};
+use super::super::{Bound, Context, HandedOn, Need, PARALLEL, Room, Scratch, boxes, cost_per_point};
 use super::{Located, Scatter, Share, Update};
 use crate::kernels::{Function, Kernels};
 use crate::known::Known;
-use crate::tile::{Bases, Tile, Words};
-use lazuli_kernel::{Arg, DType, Inst, Nest, Result, Role, Slot, Store};
+use crate::tile::{Tile, Words};
+use lazuli_kernel::{DType, Inst, Nest, Result, Role, Store};
 use std::sync::Arc;
 
 /// Elements of a block, about: it should stay in the first-level cache beside what else the map goes through.
@@ -23,6 +23,8 @@ pub struct Onwards {
     target: Map,
     updates: Scatter,
     epilogue: Map,
+    /// Arguments of the two maps that are the target.
+    handed_on: [HandedOn; 2],
     /// The argument that the target is as it lies, row by row.
     direct: Option<usize>,
     dtype: DType,
@@ -56,6 +58,7 @@ impl Onwards {
             direct: direct(&target),
             updates: Scatter::new(&updates, Update { op, target: updated, index, mask, value }, words)?,
             epilogue: Map::in_parts(&epilogue, streams(&epilogue), words)?,
+            handed_on: [&target, &epilogue].map(|launch| HandedOn::of(launch.args)),
             dtype,
             len,
             tasks: 1,
@@ -148,27 +151,21 @@ impl Onwards {
         }
     }
 
-    /// Runs it, on the arguments of the passes that it was made of. `address` gives that of a slot.
+    /// Runs it on arguments at these addresses, those of one pass behind those of the other.
     ///
     /// # Safety
     ///
     /// As for `Launch::run`, of the three launches one after another.
-    pub unsafe fn run(
-        &self,
-        passes: &lazuli_kernel::Scatter,
-        words: &[isize],
-        address: &dyn Fn(Slot) -> usize,
-        cx: &mut Context<'_>,
-    ) {
-        let address = |slot| if slot == Slot::Result { 0 } else { address(slot) };
-        let args = passes.passes().map(|pass| &pass.binding.args[..]);
-        let of_pass = |n: usize| bases(self.known[n].kernel(), args[n], &address);
-        let [target, updates, epilogue] = [0, 1, 2].map(of_pass);
+    pub unsafe fn run(&self, words: &[isize], bases: &[usize], cx: &mut Context<'_>) {
+        let operands = |n: usize| self.known[n].kernel().operands.len();
+        let (target, bases) = bases.split_at(operands(0));
+        let (updates, epilogue) = bases.split_at(operands(1));
+        let [of_target, of_epilogue] = &self.handed_on;
         let tile = |map: &Map, n: usize| map.tile(&self.known[n].map, words).expect("it was made for parts");
         let [first_map, last_map] = [(&self.target, 0), (&self.epilogue, 2)].map(|(map, n)| tile(map, n));
         let mut located = self.updates.located(cx.room());
         // SAFETY: passed on; nothing is written to the result yet.
-        unsafe { self.updates.locate(words, &updates, &mut located, cx) };
+        unsafe { self.updates.locate(words, updates, &mut located, cx) };
         let mut lists = self.lists(cx.room());
         self.list(&located, &mut lists);
         let list_of = |block: usize| {
@@ -176,7 +173,7 @@ impl Onwards {
             let begin = if block == 0 { 0 } else { ends[block - 1] as usize };
             lists[0].bytes(8 * begin, 8 * (ends[block] as usize - begin)).of::<u64>()
         };
-        let written = last_map.kernel().operands.iter().zip(&epilogue).filter(|(o, _)| o.role != Role::In);
+        let written = last_map.kernel().operands.iter().zip(epilogue).filter(|(o, _)| o.role != Role::In);
         let overwrites = written.map(|(_, base)| base).any(|base| target.contains(base));
         // By way of the caches, where what is stored may lie there, as the target was read from it.
         let last = if overwrites { last_map.through_caches() } else { last_map };
@@ -189,29 +186,23 @@ impl Onwards {
                 let is_updated = list.is_none_or(|list| !list.is_empty());
                 if let (Some(direct), false) = (self.direct, is_updated) {
                     // SAFETY: as below; the target is read where it lies.
-                    unsafe { run_part(&last, &with_result(&epilogue, args[2], target[direct]), first, count) };
+                    unsafe { run_part(&last, &of_epilogue.bases(epilogue, target[direct]), first, count) };
                     continue;
                 }
                 // Where the result would begin for this block to lie where it does.
                 let at = own.address().wrapping_sub(first * self.dtype.itemsize());
                 // SAFETY: points of a launch, whose accesses the verifier proved; the block is this task's.
-                unsafe { run_part(&first_map, &with_result(&target, args[0], at), first, count) };
+                unsafe { run_part(&first_map, &of_target.bases(target, at), first, count) };
                 if is_updated {
                     let share = Share { target: at, range: first..first + count, located: &located, list };
                     // SAFETY: as above; what updates read no pass writes.
-                    unsafe { self.updates.apply(words, &updates, &share, &mut buffer) };
+                    unsafe { self.updates.apply(words, updates, &share, &mut buffer) };
                 }
                 // SAFETY: as above; blocks are parts of a map, whose points are independent, and what it writes is read at the same points only.
-                unsafe { run_part(&last, &with_result(&epilogue, args[2], at), first, count) };
+                unsafe { run_part(&last, &of_epilogue.bases(epilogue, at), first, count) };
             }
         });
     }
-}
-
-/// Addresses of arguments, where the result is at this one.
-fn with_result(bases: &Bases, args: &[Arg], at: usize) -> Bases {
-    let address = |(&base, arg): (&usize, &Arg)| if arg.slot == Slot::Result { at } else { base };
-    bases.iter().zip(args).map(address).collect()
 }
 
 /// Runs a tile at the points of these numbers, in row-major order.

@@ -1,0 +1,144 @@
+//! Where the arguments of steps lie.
+//!
+//! What is made ready of a step says nothing of that, so that steps share it whose arrays lie elsewhere. It stands here for all steps of a plan in their order: of each argument the number
+//! of its slot, which most often is the same for all shapes of a program, and an offset. A run looks all of them up at once.
+
+use lazuli_kernel::{Arg, Binding, DType, Kernel, LibraryCall, Plan, Slot, Step};
+use smallvec::SmallVec;
+use std::sync::Arc;
+
+/// Addresses of the slots of a run: of its own memory, of the result that a step hands on to its epilogue, and of inputs and outputs.
+pub struct Slots(SmallVec<[usize; 16]>);
+
+/// Slots before the inputs.
+const OWN: usize = 2;
+
+impl Slots {
+    /// Those of a run with memory at this address, before its inputs and outputs. A result lies where its step says.
+    pub fn new(memory: usize) -> Self {
+        Self(SmallVec::from_slice(&[memory, 0]))
+    }
+    /// The next input; or output, when all inputs are there.
+    pub fn push(&mut self, address: usize) {
+        self.0.push(address);
+    }
+    pub fn memory(&self) -> usize {
+        self.0[0]
+    }
+    pub fn inputs_and_outputs(&self) -> &[usize] {
+        &self.0[OWN..]
+    }
+}
+
+/// Addresses of all arguments of a plan.
+pub type Addresses = SmallVec<[usize; 64]>;
+
+pub struct Places {
+    numbers: Arc<Numbers>,
+    /// Bytes from the start of each argument's slot.
+    offsets: Box<[usize]>,
+}
+
+#[derive(PartialEq)]
+struct Numbers {
+    /// Of the slot of each argument.
+    slots: Vec<u32>,
+    /// How many arguments each step has.
+    counts: Vec<u32>,
+}
+
+impl Places {
+    /// Those of a plan. Numbers that another plan has too are shared.
+    pub fn new(plan: &Plan, like: Option<&Places>) -> Self {
+        let (arguments, steps) = like.map_or((0, 0), |like| (like.offsets.len(), like.numbers.counts.len()));
+        let mut list = List {
+            outputs: OWN + plan.inputs.len(),
+            slots: Vec::with_capacity(arguments),
+            offsets: Vec::with_capacity(arguments),
+        };
+        let mut counts = Vec::with_capacity(steps);
+        for step in &plan.steps {
+            let before = list.slots.len();
+            list.push_all(step);
+            counts.push((list.slots.len() - before) as u32);
+        }
+        let numbers = Numbers { slots: list.slots, counts };
+        let shared = like.map(|like| &like.numbers).filter(|of| ***of == numbers).cloned();
+        Self { numbers: shared.unwrap_or_else(|| Arc::new(numbers)), offsets: list.offsets.into_boxed_slice() }
+    }
+
+    /// Where the arguments lie in a run.
+    pub fn addresses(&self, Slots(slots): &Slots) -> Addresses {
+        let of = |(&slot, &offset): (&u32, &usize)| slots[slot as usize].wrapping_add(offset);
+        self.numbers.slots.iter().zip(&self.offsets).map(of).collect()
+    }
+
+    /// The addresses of the arguments of each step.
+    pub fn by_step<'a>(&self, addresses: &'a [usize]) -> impl Iterator<Item = &'a [usize]> {
+        let mut rest = addresses;
+        self.numbers.counts.iter().map(move |&count| rest.split_off(..count as usize).expect("each has its address"))
+    }
+}
+
+/// Places on their way.
+struct List {
+    /// Number of the first output's slot.
+    outputs: usize,
+    slots: Vec<u32>,
+    offsets: Vec<usize>,
+}
+
+impl List {
+    /// So many bytes into a slot.
+    #[inline(always)]
+    fn push(&mut self, slot: Slot, offset: usize) {
+        let (number, start) = match slot {
+            Slot::Temp { offset, .. } => (0, offset),
+            Slot::Result => (1, 0),
+            Slot::Input(n) => (OWN + n as usize, 0),
+            Slot::Output(n) => (self.outputs + n as usize, 0),
+        };
+        self.slots.push(number as u32);
+        self.offsets.push(start.wrapping_add(offset));
+    }
+
+    #[inline(always)]
+    fn push_arg(&mut self, arg: &Arg, dtype: DType) {
+        self.push(arg.slot, arg.offset.wrapping_mul(dtype.itemsize()));
+    }
+
+    fn push_binding(&mut self, kernel: &Kernel, binding: &Binding) {
+        binding.args.iter().zip(&kernel.operands).for_each(|(arg, operand)| self.push_arg(arg, operand.dtype));
+    }
+
+    fn push_call(&mut self, call: &LibraryCall) {
+        match call {
+            LibraryCall::Matmul { dtype, a, b, c, .. } => [a, b, c].iter().for_each(|arg| self.push_arg(arg, *dtype)),
+            LibraryCall::Sort { dtype, indices, input, output, .. } => {
+                self.push_arg(input, *dtype);
+                self.push_arg(output, if *indices { DType::U32 } else { *dtype });
+            }
+        }
+    }
+
+    /// All arguments of a step.
+    fn push_all(&mut self, step: &Step) {
+        match step {
+            Step::Launch { kernel, bindings } => bindings.iter().for_each(|b| self.push_binding(kernel, b)),
+            Step::Call(call) => self.push_call(call),
+            Step::Product { call, kernel, binding } => {
+                self.push_call(call);
+                self.push_binding(kernel, binding);
+            }
+            Step::Scatter(scatter) => {
+                scatter.passes().iter().for_each(|pass| self.push_binding(&pass.kernel, &pass.binding))
+            }
+            Step::Copy { from, to, .. } => [from, to].iter().for_each(|&&slot| self.push(slot, 0)),
+            Step::Branch(branch) => {
+                self.push(branch.predicate.slot, branch.predicate.offset);
+                branch.inputs.iter().chain(&branch.outputs).for_each(|&slot| self.push(slot, 0));
+            }
+            Step::Host { args, .. } => args.iter().for_each(|arg| self.push(arg.slot, arg.bytes().start)),
+        }
+    }
+}
