@@ -694,3 +694,19 @@ fn state_is_shapeless_too() {
     }
     assert_eq!(step.traces(), 1);
 }
+
+/// A batch of two extents is refused for other shapes as it is for the first, whether the function uses both or not.
+#[test]
+fn batches_are_of_one_extent() {
+    let both = |x: &Vec<Array>| vmap(|x: &Array, y: &Array| x.sum(()) * y.t())(&x[0], &x[1]);
+    let one = |x: &Vec<Array>| vmap(|_: &Array, y: &Array| y.maximum(y).t())(&x[0], &x[1]);
+    let given = |m: usize, n: usize| vec![values(&[m, 4], 0), values(&[n, 2], 1)];
+    for compiled in [compile(both).shapeless(), compile(one).shapeless()] {
+        for n in [3, 5, 2, 7] {
+            compiled.try_call(&given(n, n)).expect("batches of one extent");
+            let error = compiled.try_call(&given(n + 1, n)).expect_err("batches of two extents");
+            assert!(error.message().contains("mapped axes must have one extent"), "{error}");
+        }
+        assert_eq!(compiled.traces(), 1);
+    }
+}

@@ -380,7 +380,14 @@ impl OutlineBuilder {
         if let Some(prims::Rule { make, fixed: Some(fixed) }) = &call.rule {
             if let Some(source) = make.source() {
                 let point = |s: prims::Source| self.shape(s.of(&self.shapes[operands[s.operand].index()]));
-                let given: Vec<ShapeId> = make.sources().into_iter().map(point).collect();
+                let sources = make.sources();
+                let given: Vec<ShapeId> = sources.iter().copied().map(point).collect();
+                let OutlineBuilder { shapes, classes, .. } = self;
+                // All batches are of one extent.
+                let mut batches = sources.iter().filter_map(|s| Some(shapes[operands[s.operand].index()][s.batch?]));
+                if let Some(first) = batches.next() {
+                    batches.for_each(|n| classes.unite(first, n));
+                }
                 self.walk(source, &given, true)?;
             }
             let OutlineBuilder { shapes, fixed: all, .. } = self;

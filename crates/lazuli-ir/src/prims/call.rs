@@ -266,6 +266,11 @@ impl Call {
     fn source_lasts(&self, rule: &dyn GraphRule, inputs: &[&Aval]) -> Result<bool> {
         let Some(source) = rule.source() else { return Ok(true) };
         let sources = rule.sources();
+        // A batch of several extents is refused.
+        let mut batches = sources.iter().filter_map(|s| Some(inputs[s.operand].shape[s.batch?]));
+        if batches.next().is_some_and(|first| batches.any(|n| n != first)) {
+            return Ok(false);
+        }
         let was: Vec<Shape> = sources.iter().map(|s| s.of(self.graph.shape_of(self.graph.inputs[s.operand]))).collect();
         let now: Vec<Shape> = sources.iter().map(|s| s.of(&inputs[s.operand].shape)).collect();
         let now = || now.iter().map(|shape| &shape[..]);
