@@ -2,68 +2,40 @@
 
 mod epilogue;
 
-use super::access::{Accesses, Axes, Donated, Fault, IndexMap, Place, Space, is_far};
-use super::kept::{Beside, Was, keeps_whole};
+use super::access::{Accesses, Fault, IndexMap, Place, Space};
+use super::noted::{Arithmetic, Notes, Operation, Plain, Proof};
 use super::uses::{At, Use, Uses};
+use super::words::Words;
 use crate::backend::Buffer;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ir::{Inner, Kernel};
 use crate::plan::{Arg, Binding, Branch, LibraryCall, Plan, Slot, Step};
-use crate::shape;
+use crate::shape::{self, Shape};
 use smallvec::SmallVec;
-use std::ops::Deref;
+use std::cell::RefCell;
 use std::sync::Arc;
 
 impl Plan {
     /// Checks the kernels of the plan, and proves that its steps stay within their slots and do not get in their own way.
     pub fn verify(&self) -> Result<()> {
-        self.prove(None, &uses_of).map(drop)
+        self.verify_by(&uses_of)
     }
 
-    /// Proves it, all but what a plan that was verified has in common with it. The slots that its donations speak of.
-    pub(super) fn prove(&self, like: Option<&Verified>, uses: &UsesOf) -> Result<Arc<Donated>> {
-        if let Some(like) = like.filter(|like| self.donates_as(like))
-            && self.prove_steps(Some(&like.plan), &mut Accesses::new(&like.donated), uses)?
-        {
-            return Ok(like.donated.clone());
-        }
-        let donated = Arc::new(Donated::of(self.inputs.len(), self.outputs.len(), &self.donations));
-        let mut accesses = Accesses::new(&donated);
-        self.prove_steps(None, &mut accesses, uses)?;
-        self.verify_donations(&accesses)?;
-        Ok(donated)
+    /// The same for kernels that are known.
+    pub(super) fn verify_by(&self, uses: &UsesOf) -> Result<()> {
+        Prover::new(self, Plain(&Words::of(self).numbers), uses).prove().map(drop)
     }
 
-    /// Proves what steps touch, all but what another plan touches too. False if that is not enough, as what may be donated depends on all of it.
-    fn prove_steps<'a>(&'a self, like: Option<&'a Plan>, accesses: &mut Accesses<'a>, uses: &UsesOf) -> Result<bool> {
-        for (i, step) in self.steps.iter().enumerate() {
-            let was = like.and_then(|like| Some((like, like.steps.get(i)?)));
-            accesses.begin_step(i);
-            let mut proof = self.step_accesses(step, was, uses, accesses);
-            if accesses.mixes() {
-                accesses.begin_step_again();
-                proof = self.step_accesses(step, None, uses, accesses);
-            }
-            if let Err(e) = proof.and_then(|()| check_conflicts(accesses)) {
-                return Err(Error::internal("verify", format!("step {i} of a plan: {}\n{step}", e.message())));
-            }
-            if like.is_some() && accesses.has_donated() {
-                return Ok(false);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Whether it may donate just what another plan may, of the same sizes.
-    fn donates_as(&self, Verified { plan: like, donated }: &Verified) -> bool {
-        let changes = |sizes: [&[usize]; 2], is_donated: &dyn Fn(usize) -> bool| {
-            let [now, was] = sizes;
-            now.len() != was.len() || (0..now.len()).any(|n| now[n] != was[n] && is_donated(n))
+    /// The same, beside a plan of the same structure; and what the proof is, which is one about other plans too.
+    pub(super) fn prove_noting(&self, words: Words, was: &Words, uses: &UsesOf) -> Result<Proof> {
+        let kernels = RefCell::new(Vec::new());
+        let keep = |kernel: &Arc<Kernel>| {
+            kernels.borrow_mut().push(kernel.clone());
+            uses(kernel)
         };
-        (Arc::ptr_eq(&self.donations, &like.donations) || self.donations == like.donations)
-            && !changes([&self.inputs, &like.inputs], &|n| donated.has_input(n))
-            && !changes([&self.outputs, &like.outputs], &|n| donated.has_output(n))
+        let notes = Prover::new(self, Notes::new(&words.numbers, &was.numbers), &keep).prove()?;
+        Ok(notes.finish(words.structure, kernels.take(), self.donations.clone()))
     }
 
     /// Checks buffers for a run: one for each input, each of the size that the plan was proved with.
@@ -81,18 +53,137 @@ impl Plan {
             }
         }
     }
+}
+
+/// How a kernel touches its operands.
+pub(super) type UsesOf<'u> = dyn Fn(&Arc<Kernel>) -> Result<Arc<Uses>> + 'u;
+
+/// That of a kernel that is verified for it.
+pub(super) fn uses_of(kernel: &Arc<Kernel>) -> Result<Arc<Uses>> {
+    kernel.verify()?;
+    Ok(Arc::new(Uses::of(kernel)))
+}
+
+fn wrong<T>(message: impl Into<String>) -> Result<T> {
+    Err(Error::internal("verify", message))
+}
+
+/// Where a piece of the arena begins, and its size; of no use for other slots.
+type Piece<N> = [N; 2];
+
+/// Numbers of one axis each.
+type Numbers<N> = SmallVec<[N; 4]>;
+
+/// An argument, and its numbers.
+struct Lie<'a, N> {
+    arg: &'a Arg,
+    piece: Piece<N>,
+    offset: N,
+    len: N,
+    strides: Numbers<N>,
+}
+
+/// A binding, and its numbers.
+struct Bound<'a, N> {
+    binding: &'a Binding,
+    extents: Numbers<N>,
+    args: SmallVec<[Lie<'a, N>; 8]>,
+}
+
+/// A product of matrices, and its numbers.
+struct Product<'a, N> {
+    dtype: DType,
+    batch: Numbers<N>,
+    /// m, n, k.
+    sizes: [N; 3],
+    /// a, b, c.
+    args: [Lie<'a, N>; 3],
+}
+
+/// Goes through a plan: its structure as it stands there, its numbers one after another as its [`Words`] have them.
+struct Prover<'a, A: Arithmetic> {
+    plan: &'a Plan,
+    uses: &'a UsesOf<'a>,
+    cx: A,
+    /// Where the next number is.
+    at: usize,
+    accesses: Accesses<A::N>,
+}
+
+impl<'a, A: Arithmetic> Prover<'a, A> {
+    fn new(plan: &'a Plan, cx: A, uses: &'a UsesOf<'a>) -> Self {
+        let accesses = Accesses::new(plan.inputs.len(), plan.outputs.len(), &plan.donations);
+        Self { plan, uses, cx, at: plan.inputs.len() + plan.outputs.len() + 1, accesses }
+    }
+
+    /// The arithmetic that it took.
+    fn prove(mut self) -> Result<A> {
+        for (i, step) in self.plan.steps.iter().enumerate() {
+            self.accesses.begin_step(i);
+            let proof = self.step(step).and_then(|()| match self.accesses.conflict(&mut self.cx) {
+                false => Ok(()),
+                // A write and any other access of one step are disjoint, or (within a binding) a read of each point's own element.
+                true => wrong(
+                    "a store may hit what another point of the step reads or writes: index maps of overlapping arguments must be equal",
+                ),
+            });
+            if let Err(e) = proof {
+                return wrong(format!("step {i} of a plan: {}\n{step}", e.message()));
+            }
+        }
+        self.donations()?;
+        Ok(self.cx)
+    }
+
+    /// The next number.
+    #[inline]
+    fn next(&mut self) -> A::N {
+        self.at += 1;
+        self.cx.number(self.at - 1)
+    }
+    #[inline]
+    fn numbers(&mut self, n: usize) -> Numbers<A::N> {
+        let mut numbers = Numbers::with_capacity(n);
+        (0..n).for_each(|_| numbers.push(self.next()));
+        numbers
+    }
+    #[inline]
+    fn piece(&mut self, slot: Slot) -> Piece<A::N> {
+        match slot {
+            Slot::Temp { .. } => [self.next(), self.next()],
+            _ => [A::fixed(0); 2],
+        }
+    }
+    #[inline]
+    fn arg(&mut self, arg: &'a Arg) -> Lie<'a, A::N> {
+        let (piece, offset, len) = (self.piece(arg.slot), self.next(), self.next());
+        Lie { arg, piece, offset, len, strides: self.numbers(arg.strides.len()) }
+    }
+    fn binding(&mut self, binding: &'a Binding) -> Bound<'a, A::N> {
+        let extents = self.numbers(binding.extents.len());
+        let mut args = SmallVec::with_capacity(binding.args.len());
+        binding.args.iter().for_each(|arg| args.push(self.arg(arg)));
+        Bound { binding, extents, args }
+    }
+
+    fn input(&mut self, n: u32) -> Option<A::N> {
+        ((n as usize) < self.plan.inputs.len()).then(|| self.cx.number(n as usize))
+    }
+    fn output(&mut self, n: u32) -> Option<A::N> {
+        ((n as usize) < self.plan.outputs.len()).then(|| self.cx.number(self.plan.inputs.len() + n as usize))
+    }
 
     /// Where a slot lies; `None` if it is none, or the caller's while it is to be written.
     #[inline]
-    fn locate(&self, slot: Slot, writes: bool) -> Option<Place> {
-        // No memory has more.
-        let byte = |n: usize| i64::try_from(n).unwrap_or(i64::MAX);
+    fn locate(&mut self, slot: Slot, [offset, nbytes]: Piece<A::N>, writes: bool) -> Option<Place<A::N>> {
         match slot {
-            Slot::Input(n) if !writes => Some((Space::Input(n), 0, byte(*self.inputs.get(n as usize)?))),
-            Slot::Output(n) => Some((Space::Output(n), 0, byte(*self.outputs.get(n as usize)?))),
-            Slot::Temp { offset, nbytes } if offset % 64 == 0 => {
-                let end = offset.checked_add(nbytes).filter(|&end| end <= self.arena)?;
-                Some((Space::Arena, byte(offset), byte(end)))
+            Slot::Input(n) if !writes => Some((Space::Input(n), A::fixed(0), self.input(n)?)),
+            Slot::Output(n) => Some((Space::Output(n), A::fixed(0), self.output(n)?)),
+            Slot::Temp { .. } => {
+                let arena = self.cx.number(self.plan.inputs.len() + self.plan.outputs.len());
+                let rest = self.cx.compute(Operation::Remainder, offset, A::fixed(64))?;
+                let end = self.cx.sum(offset, nbytes)?;
+                (self.cx.is(rest, 0) && !self.cx.less(arena, end)).then_some((Space::Arena, offset, end))
             }
             _ => None,
         }
@@ -100,8 +191,8 @@ impl Plan {
 
     /// Where a slot lies that may be written, if it is to be.
     #[inline]
-    fn place(&self, slot: Slot, writes: bool) -> Result<Place> {
-        match self.locate(slot, writes) {
+    fn place(&mut self, slot: Slot, piece: Piece<A::N>, writes: bool) -> Result<Place<A::N>> {
+        match self.locate(slot, piece, writes) {
             Some(place) => Ok(place),
             None => Err(self.unlocated(slot, writes)),
         }
@@ -115,86 +206,82 @@ impl Plan {
             Slot::Input(_) | Slot::Output(_) => format!("there is no slot {slot}"),
             Slot::Result => "only a step with an epilogue has a result to hand on".into(),
             Slot::Temp { .. } => {
-                format!("{slot} is not aligned to 64 bytes, or beyond the arena of {}", self.arena)
+                format!("{slot} is not aligned to 64 bytes, or beyond the arena of {}", self.plan.arena)
             }
         };
         Error::internal("verify", message)
     }
 
     /// Adds all that a step touches, each proved to be within its slot.
-    fn step_accesses<'a>(
-        &self,
-        step: &'a Step,
-        was: Was<'a, Step>,
-        uses: &UsesOf,
-        out: &mut Accesses<'a>,
-    ) -> Result<()> {
+    fn step(&mut self, step: &'a Step) -> Result<()> {
         match step {
             Step::Launch { kernel, bindings } => {
-                let uses = uses(kernel)?;
-                let was = match was {
-                    Some((plan, Step::Launch { kernel: of, bindings })) if of == kernel => Some((plan, bindings)),
-                    _ => None,
-                };
+                let uses = (self.uses)(kernel)?;
                 for (number, binding) in bindings.iter().enumerate() {
-                    out.begin_binding(number);
-                    let was = was.and_then(|(plan, bindings)| Some((plan, bindings.get(number)?)));
-                    self.binding_accesses(kernel, &uses, binding, was, false, out)?;
+                    self.accesses.begin_binding(number);
+                    let bound = self.binding(binding);
+                    self.launch(kernel, &uses, &bound, false)?;
                 }
+                Ok(())
             }
-            Step::Product { call, kernel, binding } => {
-                let was = match was {
-                    Some((plan, Step::Product { call, kernel: of, binding })) if of == kernel => {
-                        Some((plan, (&**call, &**binding)))
-                    }
-                    _ => None,
-                };
-                self.product_accesses(call, kernel, &*uses(kernel)?, binding, was, out)?;
-            }
-            Step::Scatter(scatter) => {
-                let [target, updates, epilogue] = scatter.passes().map(|pass| uses(&pass.kernel));
-                let was = match was {
-                    Some((plan, Step::Scatter(was))) => Some((plan, &**was)),
-                    _ => None,
-                };
-                self.scatter_accesses(scatter, [&*target?, &*updates?, &*epilogue?], was, out)?;
-            }
-            Step::Call(call) => {
-                let was = match was {
-                    Some((plan, Step::Call(was))) => Some((plan, &**was)),
-                    _ => None,
-                };
-                self.call_accesses(call, was, out)?;
-            }
+            Step::Product { call, kernel, binding } => self.product(call, kernel, binding),
+            Step::Scatter(scatter) => self.scatter(scatter),
+            Step::Call(call) => self.call(call),
             Step::Copy { from, to, nbytes } => {
-                self.row(*from, 0, DType::U8, *nbytes, false, out)?;
-                self.row(*to, 0, DType::U8, *nbytes, true, out)?;
+                let pieces = [self.piece(*from), self.piece(*to)];
+                let n = self.next();
+                for (slot, piece, writes) in [(*from, pieces[0], false), (*to, pieces[1], true)] {
+                    let row = Row { slot, piece, offset: A::fixed(0), dtype: DType::U8, shown: [0, *nbytes] };
+                    self.row(row, n, writes)?;
+                }
+                Ok(())
             }
             Step::Branch(branch) => {
-                branch.plans.iter().try_for_each(|plan| plan.prove(None, uses).map(drop))?;
-                self.branch_accesses(branch, out)?;
+                branch.plans.iter().try_for_each(|plan| plan.verify_by(self.uses))?;
+                self.branch(branch)
             }
             Step::Host { args, .. } => {
                 for a in args {
-                    self.row(a.slot, a.offset, a.dtype, shape::size(&a.shape), false, out)?;
+                    let (piece, offset) = (self.piece(a.slot), self.next());
+                    let mut n = Some(A::fixed(1));
+                    for _ in 0..a.shape.len() {
+                        let extent = self.next();
+                        n = n.and_then(|n| self.cx.product(n, extent));
+                    }
+                    let Some(n) = n else { return wrong(format!("{} is too large", shape::show(&a.shape))) };
+                    let shown = [a.offset, shape::size(&a.shape)];
+                    self.row(Row { slot: a.slot, piece, offset, dtype: a.dtype, shown }, n, false)?;
                 }
+                Ok(())
             }
         }
-        Ok(())
+    }
+
+    /// Whether there is no point.
+    fn is_empty(&mut self, extents: &[A::N]) -> bool {
+        extents.iter().any(|&n| self.cx.is(n, 0))
+    }
+
+    /// The size of a space of these extents, as if none were 0; None if it is more than memory has.
+    fn size(&mut self, extents: &[A::N], itemsize: usize) -> Option<A::N> {
+        let mut size = A::fixed(itemsize as i64);
+        for &n in extents {
+            if !self.cx.is(n, 0) {
+                size = self.cx.product(size, n)?;
+            }
+        }
+        Some(size)
     }
 
     /// Adds all that a kernel touches but, in a step that hands on a result, that.
-    fn binding_accesses<'a>(
-        &self,
+    fn launch(
+        &mut self,
         kernel: &Kernel,
         uses: &Uses,
-        binding: &'a Binding,
-        was: Was<'a, Binding>,
+        Bound { binding, extents, args }: &Bound<'a, A::N>,
         hands_on: bool,
-        out: &mut Accesses<'a>,
     ) -> Result<()> {
-        let Binding { extents, args, params } = binding;
-        let wrong = |message: String| Err(Error::internal("verify", message));
+        let Binding { extents: shown, params, .. } = binding;
         let rank = kernel.rank as usize;
         if extents.len() != rank || args.len() != kernel.operands.len() {
             let (e, a) = (extents.len(), args.len());
@@ -203,296 +290,252 @@ impl Plan {
         if !params.iter().map(|p| p.dtype).eq(kernel.params.iter().copied()) {
             return wrong(format!("parameters {params:?} for a kernel that declares {:?}", kernel.params));
         }
-        let total = extents.iter().try_fold(1usize, |n, &e| n.checked_mul(e.max(1)));
-        if total.is_none_or(|n| n > isize::MAX as usize) {
-            return wrong(format!("extents {} overflow", shape::show(extents)));
+        if self.size(extents, 1).is_none() {
+            return wrong(format!("extents {} overflow", shape::show(shown)));
         }
-        if let Some((i, arg)) = args.iter().enumerate().find(|(_, arg)| arg.strides.len() != rank) {
-            return wrong(format!("argument {i} has {} strides for {rank} axes", arg.strides.len()));
+        if let Some((i, lie)) = args.iter().enumerate().find(|(_, lie)| lie.strides.len() != rank) {
+            return wrong(format!("argument {i} has {} strides for {rank} axes", lie.strides.len()));
         }
-        let all = Axes::of(extents);
-        let reduced = kernel.reduced() as usize;
-        let kept = if reduced == 0 { all } else { Axes::of(&extents[..rank - reduced]) };
+        let kept = rank - kernel.reduced() as usize;
+        let has_rows = !self.is_empty(&extents[..kept]);
+        let has_points = has_rows && !self.is_empty(&extents[kept..]);
         let vector = kernel.vector_axis as usize;
-        let is_vector = extents.get(vector).is_some_and(|&n| n > 1);
-        let beside = Beside::new(self, kernel, binding, was);
+        let is_vector = extents.get(vector).is_some_and(|&n| self.cx.is_many(n));
         for Use { operand: i, itemsize, inner, at, writes } in uses.iter() {
-            let arg = &args[i as usize];
-            if hands_on && arg.slot == Slot::Result {
+            let lie = &args[i as usize];
+            let slot = lie.arg.slot;
+            if hands_on && slot == Slot::Result {
                 continue;
             }
-            if let Some(beside) = &beside
-                && beside.keeps(i as usize, at, writes)
-            {
-                out.keep(arg.slot);
-                continue;
-            }
+            let dtype = kernel.operands[i as usize].dtype;
             if at == At::Computed {
-                self.computed(arg, kernel.operands[i as usize].dtype, writes, out)?;
+                self.computed(lie, dtype, writes)?;
                 continue;
             }
-            let strides = &arg.strides[..];
+            let strides = &lie.strides[..];
             let fits = !is_vector
                 || match inner {
                     Inner::Strided => true,
-                    Inner::Unit => strides[vector] == 1,
-                    Inner::Broadcast => strides[vector] == 0,
+                    Inner::Unit => self.cx.is(strides[vector], 1),
+                    Inner::Broadcast => self.cx.is(strides[vector], 0),
                 };
             if !fits {
                 return wrong(format!("argument {i} is not {inner} along the vector axis"));
             }
-            let axes = if at == At::All { &all } else { &kept };
-            let (strides, others) = strides.split_at(axes.rank());
-            let moves = |(&n, &s): (&usize, &isize)| n > 1 && s != 0;
-            if extents[axes.rank()..].iter().zip(others).any(moves) {
+            let (walked, has_any) = if at == At::All { (rank, has_points) } else { (kept, has_rows) };
+            if (walked..rank).any(|axis| self.cx.is_many(extents[axis]) && !self.cx.is(strides[axis], 0)) {
                 return wrong(format!("argument {i} moves along a reduced axis"));
             }
-            let place = self.place(arg.slot, writes)?;
-            if axes.is_empty() {
+            let place = self.place(slot, lie.piece, writes)?;
+            if !has_any {
                 continue;
             }
-            let map = IndexMap { axes: *axes, strides, itemsize: i64::from(itemsize), pointwise: at != At::Later };
-            if let Err(fault) = out.add(&map, &place, arg.offset, writes) {
-                return Err(describe(fault, arg, kernel.operands[i as usize].dtype, axes, place));
+            let mut axes = SmallVec::with_capacity(walked);
+            (0..walked).for_each(|axis| axes.push((extents[axis], strides[axis])));
+            let map = IndexMap { axes, itemsize: i64::from(itemsize), pointwise: at != At::Later };
+            if let Err(fault) = self.accesses.add(&mut self.cx, map, place, lie.offset, writes) {
+                return Err(describe::<A>(fault, lie.arg, dtype, &shown[..walked], place));
             }
         }
         Ok(())
     }
 
-    fn branch_accesses<'a>(&self, branch: &'a Branch, out: &mut Accesses<'a>) -> Result<()> {
+    fn branch(&mut self, branch: &'a Branch) -> Result<()> {
         let Branch { predicate, plans, inputs, outputs } = branch;
-        let wrong = |message: String| Err(Error::internal("verify", message));
-        self.strided(predicate, DType::Bool, &Axes::of(&[]), false, None, out)?;
         for plan in plans {
             if plan.inputs.len() != inputs.len() || plan.outputs.len() != outputs.len() || !plan.donations.is_empty() {
-                return wrong("a branch of other numbers of inputs or outputs, or that donates".into());
+                return wrong("a branch of other numbers of inputs or outputs, or that donates");
             }
-            for (&slot, &need) in inputs.iter().zip(&plan.inputs) {
-                self.row(slot, 0, DType::U8, need, false, out)?;
+        }
+        let lie = self.arg(predicate);
+        self.strided(&lie, DType::Bool, &[], &[], false)?;
+        let mut pieces: SmallVec<[Piece<A::N>; 8]> = SmallVec::new();
+        inputs.iter().chain(outputs).for_each(|slot| pieces.push(self.piece(*slot)));
+        for plan in plans {
+            for (n, (&slot, &need)) in inputs.iter().zip(&plan.inputs).enumerate() {
+                let nbytes = self.next();
+                let (piece, offset) = (pieces[n], A::fixed(0));
+                self.row(Row { slot, piece, offset, dtype: DType::U8, shown: [0, need] }, nbytes, false)?;
             }
+            self.at += plan.outputs.len();
         }
         for (n, &slot) in outputs.iter().enumerate() {
             let [a, b] = plans.each_ref().map(|plan| plan.outputs[n]);
             if a != b {
                 return wrong(format!("output {n} of the branches has {a} and {b} bytes"));
             }
-            self.row(slot, 0, DType::U8, a, true, out)?;
+            let nbytes = self.cx.number(self.at - outputs.len() + n);
+            let (piece, offset) = (pieces[inputs.len() + n], A::fixed(0));
+            self.row(Row { slot, piece, offset, dtype: DType::U8, shown: [0, a] }, nbytes, true)?;
         }
         Ok(())
     }
 
-    fn call_accesses<'a>(
-        &self,
-        call: &'a LibraryCall,
-        was: Was<'a, LibraryCall>,
-        out: &mut Accesses<'a>,
-    ) -> Result<()> {
-        let wrong = |message: &str| Err(Error::internal("verify", message));
+    /// The numbers of a product of matrices; None if it is none.
+    fn matmul(&mut self, call: &'a LibraryCall) -> Option<Product<'a, A::N>> {
+        let LibraryCall::Matmul { dtype, batch, a, b, c, .. } = call else { return None };
+        let batch = self.numbers(batch.len());
+        let sizes = std::array::from_fn(|_| self.next());
+        Some(Product { dtype: *dtype, batch, sizes, args: [a, b, c].map(|arg| self.arg(arg)) })
+    }
+
+    fn call(&mut self, call: &'a LibraryCall) -> Result<()> {
         match call {
-            LibraryCall::Matmul { dtype, batch, m, n, k, a, b, c } => {
-                if !dtype.is_inexact() {
+            LibraryCall::Matmul { batch, m, n, .. } => {
+                let Some(product) = self.matmul(call) else { return wrong("only matrices have a product") };
+                if !product.dtype.is_inexact() {
                     return wrong("matmul is for floats and complex numbers");
                 }
-                let inner = c.strides.get(batch.len()..).unwrap_or(&[]);
-                if inner.len() != 2 || *n > 1 && inner[1] != 1 || *m > 1 && *n > 0 && inner[0] != *n as isize {
+                let [rows, columns, _] = product.sizes;
+                let c = &product.args[2];
+                let lies_well = match c.strides.get(product.batch.len()..) {
+                    Some(&[row, column]) => {
+                        (!self.cx.is_many(columns) || self.cx.is(column, 1))
+                            && (!self.cx.is_many(rows) || self.cx.is(columns, 0) || self.cx.equal(row, columns))
+                    }
+                    _ => false,
+                };
+                if !lies_well {
                     return wrong("the matrices of c are not row-contiguous");
                 }
-                let (was, of_c) = match was {
-                    Some((plan, LibraryCall::Matmul { dtype: of, batch, m, n, k, a, b, c })) if of == dtype => (
-                        Some((plan, Factors { batch, sizes: [*m, *n, *k], args: [a, b] })),
-                        Some((plan, c, Axes::then_matrix(batch, [*m, *n]))),
-                    ),
-                    _ => (None, None),
-                };
-                self.strided(c, *dtype, &Axes::then_matrix(batch, [*m, *n]), true, of_c, out)?;
-                self.factors(*dtype, &Factors { batch, sizes: [*m, *n, *k], args: [a, b] }, was, out)
+                let shown: Shape = batch.iter().copied().chain([*m, *n]).collect();
+                self.strided(c, product.dtype, &with(&product.batch, &[rows, columns]), &shown, true)?;
+                self.factors(call, &product)
             }
             LibraryCall::Sort { dtype, rows, n, indices, input, output } => {
-                if *indices && u32::try_from(*n).is_err() {
+                let mut extents = self.numbers(rows.len());
+                let (sorted, input, output) = (self.next(), self.arg(input), self.arg(output));
+                if *indices && self.cx.less(A::fixed(u32::MAX.into()), sorted) {
                     return wrong("positions in a row do not fit in uint32");
                 }
+                extents.push(sorted);
                 let to = if *indices { DType::U32 } else { *dtype };
-                let axes = Axes::then_row(rows, *n);
-                self.strided(input, *dtype, &axes, false, None, out)?;
-                self.strided(output, to, &axes, true, None, out)
+                let shown: Shape = rows.iter().copied().chain([*n]).collect();
+                self.strided(&input, *dtype, &extents, &shown, false)?;
+                self.strided(&output, to, &extents, &shown, true)
             }
         }
     }
 
     /// Adds what a product reads.
-    fn factors<'a>(
-        &self,
-        dtype: DType,
-        factors: &Factors<'a>,
-        was: Option<(&'a Plan, Factors<'a>)>,
-        out: &mut Accesses<'a>,
-    ) -> Result<()> {
-        let was = was.as_ref();
-        for n in 0..2 {
-            let was = was.map(|(plan, was)| (*plan, was.args[n], was.axes(n)));
-            self.strided(factors.args[n], dtype, &factors.axes(n), false, was, out)?;
+    fn factors(&mut self, call: &LibraryCall, product: &Product<'a, A::N>) -> Result<()> {
+        let LibraryCall::Matmul { batch, m, n, k, .. } = call else { return wrong("only matrices have a product") };
+        let [rows, columns, summed] = product.sizes;
+        let factors = [([rows, summed], [*m, *k]), ([summed, columns], [*k, *n])];
+        for (lie, (matrix, shown)) in product.args.iter().zip(factors) {
+            let shown: Shape = batch.iter().copied().chain(shown).collect();
+            self.strided(lie, product.dtype, &with(&product.batch, &matrix), &shown, false)?;
         }
         Ok(())
     }
 
-    /// Adds the access through `arg` at every point of some axes, in any order, within its slot; nothing if there is no point. Strides beyond those of the axes are not looked at.
-    fn strided<'a>(
-        &self,
-        arg: &'a Arg,
+    /// Adds the access through an argument at every point of some axes, in any order, within its slot; nothing if there is no point. Strides beyond those of the axes are not looked at.
+    fn strided(
+        &mut self,
+        lie: &Lie<'a, A::N>,
         dtype: DType,
-        axes: &Axes<'a>,
+        extents: &[A::N],
+        shown: &[usize],
         writes: bool,
-        was: Option<(&Plan, &Arg, Axes)>,
-        out: &mut Accesses<'a>,
     ) -> Result<()> {
-        if keeps_whole(self, arg, axes, writes, was) {
-            out.keep(arg.slot);
+        let place = self.place(lie.arg.slot, lie.piece, writes)?;
+        let Some(strides) = lie.strides.get(..extents.len()) else {
+            return wrong(format!("{} has no stride for each of {} axes", lie.arg, extents.len()));
+        };
+        if self.is_empty(extents) {
             return Ok(());
         }
-        let place = self.place(arg.slot, writes)?;
-        let Some(strides) = arg.strides.get(..axes.rank()) else {
-            let message = format!("{arg} has no stride for each of {} axes", axes.rank());
-            return Err(Error::internal("verify", message));
-        };
-        let added = add_whole(place, arg.offset, dtype, (axes, strides), writes, out);
-        added.map_err(|fault| describe(fault, arg, dtype, axes, place))
+        let axes = extents.iter().copied().zip(strides.iter().copied()).collect();
+        let map = IndexMap { axes, itemsize: dtype.itemsize() as i64, pointwise: false };
+        let added = self.accesses.add(&mut self.cx, map, place, lie.offset, writes);
+        added.map_err(|fault| describe::<A>(fault, lie.arg, dtype, shown, place))
     }
 
     /// The same for so many elements of a slot from one on, side by side.
-    fn row(&self, slot: Slot, offset: usize, dtype: DType, n: usize, writes: bool, out: &mut Accesses) -> Result<()> {
-        let (place, axes) = (self.place(slot, writes)?, Axes::row(n));
-        add_whole(place, offset, dtype, (&axes, &[1]), writes, out).map_err(|fault| {
-            let arg = Arg { slot, offset, strides: SmallVec::from_slice(&[1]), len: 0 };
-            describe(fault, &arg, dtype, &axes, place)
+    fn row(&mut self, row: Row<A::N>, n: A::N, writes: bool) -> Result<()> {
+        let Row { slot, piece, offset, dtype, shown: [first, shown] } = row;
+        let place = self.place(slot, piece, writes)?;
+        self.add_row(place, offset, dtype, n, writes).map_err(|fault| {
+            let arg = Arg { slot, offset: first, strides: SmallVec::from_slice(&[1]), len: 0 };
+            describe::<A>(fault, &arg, dtype, &[shown], place)
         })
     }
 
     /// Adds the access at computed positions `0..arg.len`, within its slot; nothing if there is no position.
-    fn computed(&self, arg: &Arg, dtype: DType, writes: bool, out: &mut Accesses) -> Result<()> {
-        let (place, axes) = (self.place(arg.slot, writes)?, Axes::row(arg.len));
-        add_whole(place, arg.offset, dtype, (&axes, &[1]), writes, out).map_err(|_| {
-            let (last, nbytes) = ((arg.offset as i128 + arg.len as i128) * dtype.itemsize() as i128, place.2 - place.1);
-            Error::internal("verify", format!("{arg} reaches byte {last} of {nbytes}"))
+    fn computed(&mut self, lie: &Lie<'a, A::N>, dtype: DType, writes: bool) -> Result<()> {
+        let place = self.place(lie.arg.slot, lie.piece, writes)?;
+        self.add_row(place, lie.offset, dtype, lie.len, writes).map_err(|_| {
+            let Arg { offset, len, .. } = lie.arg;
+            let last = (*offset as i128 + *len as i128) * dtype.itemsize() as i128;
+            let nbytes = A::shown(place.2) - A::shown(place.1);
+            Error::internal("verify", format!("{} reaches byte {last} of {nbytes}", lie.arg))
         })
     }
 
+    fn add_row(&mut self, place: Place<A::N>, offset: A::N, dtype: DType, n: A::N, writes: bool) -> Result<(), Fault> {
+        if self.cx.is(n, 0) {
+            return Ok(());
+        }
+        let axes = SmallVec::from_iter([(n, A::fixed(1))]);
+        let map = IndexMap { axes, itemsize: dtype.itemsize() as i64, pointwise: false };
+        self.accesses.add(&mut self.cx, map, place, offset, writes)
+    }
+
     /// Proves that outputs may take over inputs, by what all steps touch.
-    fn verify_donations(&self, accesses: &Accesses) -> Result<()> {
-        for &(output, input) in &*self.donations {
-            let sizes = self.outputs.get(output as usize).zip(self.inputs.get(input as usize));
-            let hindrance = match sizes {
-                None => Some("there is no such slot"),
-                Some((to, from)) if to != from => Some("their sizes differ"),
-                Some(_) => accesses.hindrance(output as usize, input as usize),
+    fn donations(&mut self) -> Result<()> {
+        for &(output, input) in &*self.plan.donations {
+            let hindrance = match (self.output(output), self.input(input)) {
+                (Some(to), Some(from)) if self.cx.equal(to, from) => {
+                    self.accesses.hindrance(&mut self.cx, output as usize, input as usize)
+                }
+                (Some(_), Some(_)) => Some("their sizes differ"),
+                _ => Some("there is no such slot"),
             };
             if let Some(why) = hindrance {
-                let message = format!("output{output} cannot take the memory of input{input}: {why}\n{self}");
-                return Err(Error::internal("verify", message));
+                let plan = self.plan;
+                return wrong(format!("output{output} cannot take the memory of input{input}: {why}\n{plan}"));
             }
         }
         Ok(())
     }
 }
 
-/// A plan that was verified, and stays as it is.
-#[derive(Debug)]
-pub struct Verified {
-    plan: Plan,
-    donated: Arc<Donated>,
-}
-
-impl Verified {
-    /// Verifies a plan for a backend that knows some kernels already: `uses` gives those of a kernel that is well-formed, by [`Kernel::verify`], or an error. What it has in common
-    /// with a plan that was verified, step by step, is not proved again. The verdict is that of [`Plan::verify`].
-    ///
-    /// # Errors
-    /// Of kind [`Internal`](crate::ErrorKind::Internal): a broken invariant, with the step at fault.
-    pub fn new(plan: Plan, like: Option<&Verified>, uses: &UsesOf) -> Result<Verified> {
-        let donated = plan.prove(like, uses)?;
-        Ok(Verified { plan, donated })
-    }
-}
-
-impl Deref for Verified {
-    type Target = Plan;
-    fn deref(&self) -> &Plan {
-        &self.plan
-    }
-}
-
-/// How a kernel touches its operands.
-type UsesOf<'u> = dyn Fn(&Arc<Kernel>) -> Result<Arc<Uses>> + 'u;
-
-/// That of a kernel that is verified for it.
-pub(super) fn uses_of(kernel: &Arc<Kernel>) -> Result<Arc<Uses>> {
-    kernel.verify()?;
-    Ok(Arc::new(Uses::of(kernel)))
-}
-
-/// What a product of matrices reads.
-struct Factors<'a> {
-    batch: &'a [usize],
-    /// Of the product: m, n, k.
-    sizes: [usize; 3],
-    args: [&'a Arg; 2],
-}
-
-impl<'a> Factors<'a> {
-    /// Those of a factor.
-    fn axes(&self, number: usize) -> Axes<'a> {
-        let [m, n, k] = self.sizes;
-        Axes::then_matrix(self.batch, [[m, k], [k, n]][number])
-    }
-}
-
-/// Adds an access that is not of points, if it touches anything.
-fn add_whole<'a>(
-    place: Place,
-    offset: usize,
+/// Elements side by side.
+struct Row<N> {
+    slot: Slot,
+    piece: Piece<N>,
+    offset: N,
     dtype: DType,
-    (axes, strides): (&Axes<'a>, &'a [isize]),
-    writes: bool,
-    out: &mut Accesses<'a>,
-) -> Result<(), Fault> {
-    if axes.is_empty() {
-        return Ok(());
-    }
-    let map = IndexMap { axes: *axes, strides, itemsize: dtype.itemsize() as i64, pointwise: false };
-    out.add(&map, &place, offset, writes)
+    /// The offset, and how many there are, for people.
+    shown: [usize; 2],
+}
+
+fn with<N: Copy>(outer: &[N], inner: &[N]) -> Numbers<N> {
+    outer.iter().chain(inner).copied().collect()
 }
 
 /// What is wrong with the access through an argument that lies there.
 #[cold]
-fn describe(fault: Fault, arg: &Arg, dtype: DType, axes: &Axes, (_, start, end): Place) -> Error {
-    let extents: Vec<usize> = axes.extents().collect();
-    let shown = shape::show(&extents);
+fn describe<A: Arithmetic>(
+    fault: Fault,
+    arg: &Arg,
+    dtype: DType,
+    extents: &[usize],
+    (_, start, end): Place<A::N>,
+) -> Error {
+    let shown = shape::show(extents);
     let message = match fault {
         Fault::Twice => format!("two points of {shown} store to one element of {arg}"),
         Fault::Beyond => {
-            let axes = || extents.iter().copied().zip(arg.strides.iter().copied());
             let itemsize = dtype.itemsize() as i128;
             let base = arg.offset as i128 * itemsize;
             let (mut low, mut high) = (base, base + itemsize);
-            for (n, s) in axes() {
-                let reach = (n as i128 - 1) * s as i128 * itemsize;
-                if reach < 0 { low += reach } else { high += reach }
+            for (&n, &s) in extents.iter().zip(&arg.strides) {
+                let reach = (n as i128 - 1).saturating_mul(s as i128).saturating_mul(itemsize);
+                if reach < 0 { low = low.saturating_add(reach) } else { high = high.saturating_add(reach) }
             }
-            match axes().any(|(n, s)| is_far(n, s)) {
-                true => format!("{arg} over {shown}: too far"),
-                false => format!("{arg} over {shown} touches bytes {low}..{high} of {}", end - start),
-            }
+            format!("{arg} over {shown} touches bytes {low}..{high} of {}", A::shown(end) - A::shown(start))
         }
     };
     Error::internal("verify", message)
-}
-
-/// A write and any other access of one step are disjoint, or (within a binding) a read of each point's own element.
-fn check_conflicts(accesses: &Accesses) -> Result<()> {
-    match accesses.conflict() {
-        false => Ok(()),
-        true => {
-            let why = "a store may hit what another point of the step reads or writes: index maps of overlapping arguments must be equal";
-            Err(Error::internal("verify", why))
-        }
-    }
 }
