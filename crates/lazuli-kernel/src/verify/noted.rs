@@ -161,12 +161,17 @@ struct Decision {
     holds: bool,
 }
 
+/// The number of no node.
+const NONE: u32 = u32::MAX;
+
 /// Arithmetic that is noted.
 pub(super) struct Notes<'w> {
     numbers: &'w [i64],
     /// The first place of the number at each: those that two plans have alike are taken for one.
     firsts: Vec<u32>,
     is_used: Vec<bool>,
+    /// The node of the number at each place, if there is one yet.
+    at_places: Vec<u32>,
     nodes: Vec<Node>,
     known: Map<Node, u32>,
     decisions: Set<Decision>,
@@ -178,8 +183,9 @@ impl<'w> Notes<'w> {
         let mut first_of: Map<(i64, i64), u32> = Map::default();
         let places = now.iter().zip(was).zip(0..);
         let firsts = places.map(|((&now, &was), place)| *first_of.entry((now, was)).or_insert(place)).collect();
-        let is_used = vec![false; now.len()];
-        Notes { numbers: now, firsts, is_used, nodes: vec![], known: Map::default(), decisions: Set::default() }
+        let (is_used, at_places) = (vec![false; now.len()], vec![NONE; now.len()]);
+        let (nodes, known, decisions) = (vec![], Map::default(), Set::default());
+        Notes { numbers: now, firsts, is_used, at_places, nodes, known, decisions }
     }
 
     fn node(&mut self, node: Node) -> u32 {
@@ -194,7 +200,12 @@ impl<'w> Notes<'w> {
             From::Fixed => self.node(Node::Fixed(n.value)),
             From::Place(place) => {
                 self.is_used[place as usize] = true;
-                self.node(Node::Place(self.firsts[place as usize]))
+                let first = self.firsts[place as usize];
+                if self.at_places[first as usize] == NONE {
+                    self.nodes.push(Node::Place(first));
+                    self.at_places[first as usize] = self.nodes.len() as u32 - 1;
+                }
+                self.at_places[first as usize]
             }
             From::Node(node) => node,
         }
