@@ -5,7 +5,6 @@ from the same random numbers, so that the losses may be compared step by step. W
 `out/`.
 """
 
-import random
 import struct
 import sys
 import time
@@ -78,12 +77,11 @@ def train(name, compiled, x, y):
     if compiled:
         step = mx.compile(step, inputs=state, outputs=state)
     losses, seconds = [], []
-    order, shuffle = list(range(y.size)), random.Random(0).shuffle
-    steps = EPOCHS * (len(order) // BATCH)
+    steps = EPOCHS * (y.size // BATCH)
     for _ in range(EPOCHS):
-        shuffle(order)
-        for start in range(0, len(order) - BATCH + 1, BATCH):
-            batch = mx.array(order[start : start + BATCH])
+        order = mx.random.permutation(y.size)
+        for start in range(0, y.size - BATCH + 1, BATCH):
+            batch = order[start : start + BATCH]
             batch_x, batch_y = x[batch], y[batch]
             mx.eval(batch_x, batch_y)
             began = time.perf_counter()

@@ -23,6 +23,9 @@ pub fn run() -> Result {
     for language in LANGUAGES {
         series.extend(losses(language, &read(&out.join(format!("digits-{language}.tsv")))?)?);
     }
+    // Two curves of each language, in one order.
+    let (rust, python) = series.split_at(series.len() / 2);
+    let agree = rust.iter().map(|s| &s.points).eq(python.iter().map(|s| &s.points));
     let loss = out.join("digits-loss.png");
     log_lines("Training on handwritten digits", "epoch", "cross-entropy, mean of the epoch's steps", &series)
         .save(&loss)?;
@@ -31,6 +34,7 @@ pub fn run() -> Result {
     let step = out.join("digits-step.png");
     graph::draw(&[("A training step, before fusion", &before), ("The same step, after fusion", &after)])?
         .save(&step)?;
+    println!("  Rust and Python: {}", if agree { "the same losses" } else { "OTHER LOSSES" });
     println!("  losses:          {}\n  a step's graph:  {}", loss.display(), step.display());
     Ok(())
 }

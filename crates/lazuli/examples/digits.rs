@@ -1,7 +1,7 @@
 //! Trains a classifier of handwritten digits twice, op by op and compiled, and compares the two.
 //!
 //! Run by `cargo xtask demo`, or by itself: `cargo run --release --package lazuli --example digits`. Each run trains the same network
-//! on the same batches, so that the losses may be compared step by step. Writes them to `out/`.
+//! on the same batches from the same random numbers, so that the losses may be compared step by step. Writes them to `out/`.
 
 use lazuli::nn::optimizers::{Optimizer, Sgd};
 use lazuli::nn::{Linear, Module, activations::gelu, losses::cross_entropy};
@@ -54,9 +54,8 @@ struct Digits {
 }
 
 impl Digits {
-    fn rows(&self, indices: &[i32]) -> Digits {
-        let indices = array(indices);
-        Digits { x: self.x.take(&indices, 0), y: self.y.take(&indices, 0) }
+    fn rows(&self, indices: &Array) -> Digits {
+        Digits { x: self.x.take(indices, 0), y: self.y.take(indices, 0) }
     }
 }
 
@@ -71,18 +70,18 @@ struct Run {
 fn train(name: &'static str, step: &dyn Fn(&mut State, &Array, &Array) -> Array, data: &Digits) -> Run {
     let n = data.y.size() as i32;
     // A fifth is held out, the rest is for training.
-    let held_out = data.rows(&(0..n).filter(|i| i % 5 == 0).collect::<Vec<_>>());
-    let mut order: Vec<i32> = (0..n).filter(|i| i % 5 != 0).collect();
+    let (held_out, training): (Vec<i32>, Vec<i32>) = (0..n).partition(|i| i % 5 == 0);
+    let [held_out, training] = [held_out, training].map(|indices| data.rows(&array(&indices)));
     random::seed(0);
     let model = Classifier { hidden: Linear::new(64, 128), out: Linear::new(128, 10) };
     let mut state = (model, Sgd::new(0.3).momentum(0.9));
     eval(&state);
     let (mut losses, mut times) = (Vec::new(), Vec::new());
-    let mut shuffle = Shuffle(0x9e37_79b9_7f4a_7c15);
+    let size = training.y.size();
     for _ in 0..EPOCHS {
-        shuffle.shuffle(&mut order);
-        for indices in order.chunks_exact(BATCH) {
-            let batch = data.rows(indices);
+        let order = random::permutation(size);
+        for start in (0..=size - BATCH).step_by(BATCH) {
+            let batch = training.rows(&order.index(start..start + BATCH));
             eval(&(batch.x.clone(), batch.y.clone()));
             let began = Instant::now();
             let loss = step(&mut state, &batch.x, &batch.y);
@@ -94,20 +93,6 @@ fn train(name: &'static str, step: &dyn Fn(&mut State, &Array, &Array) -> Array,
     let guesses = state.0.forward(&held_out.x).argmax(-1);
     let right = guesses.astype(DType::I32).equal(&held_out.y).astype(DType::F32);
     Run { name, losses, times, accuracy: right.mean(()).item() }
-}
-
-/// Marsaglia's xorshift (Journal of Statistical Software 8, 14, 2003): an order of the batches that is the same in each run.
-struct Shuffle(u64);
-
-impl Shuffle {
-    fn shuffle(&mut self, order: &mut [i32]) {
-        for i in (1..order.len()).rev() {
-            self.0 ^= self.0 << 13;
-            self.0 ^= self.0 >> 7;
-            self.0 ^= self.0 << 17;
-            order.swap(i, (self.0 % (i as u64 + 1)) as usize);
-        }
-    }
 }
 
 fn milliseconds(time: Duration) -> f64 {
