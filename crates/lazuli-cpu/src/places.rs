@@ -114,9 +114,9 @@ impl List {
     fn push_call(&mut self, call: &LibraryCall) {
         match call {
             LibraryCall::Matmul { dtype, a, b, c, .. } => [a, b, c].iter().for_each(|arg| self.push_arg(arg, *dtype)),
-            LibraryCall::Sort { dtype, indices, input, output, .. } => {
+            LibraryCall::Sort { dtype, input, output, .. } => {
                 self.push_arg(input, *dtype);
-                self.push_arg(output, if *indices { DType::U32 } else { *dtype });
+                self.push_arg(output, call.result_dtype());
             }
         }
     }

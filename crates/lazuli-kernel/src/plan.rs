@@ -167,17 +167,20 @@ pub enum LibraryCall {
 }
 
 impl LibraryCall {
+    /// Of the elements of the result.
+    pub fn result_dtype(&self) -> DType {
+        match self {
+            LibraryCall::Sort { indices: true, .. } => DType::U32,
+            LibraryCall::Matmul { dtype, .. } | LibraryCall::Sort { dtype, .. } => *dtype,
+        }
+    }
     /// Size in bytes of the result, row-contiguous.
     pub fn result_bytes(&self) -> usize {
-        match self {
-            LibraryCall::Matmul { dtype, batch, m, n, .. } => {
-                batch.iter().product::<usize>() * m * n * dtype.itemsize()
-            }
-            LibraryCall::Sort { dtype, rows, n, indices, .. } => {
-                let written = if *indices { DType::U32 } else { *dtype };
-                rows.iter().product::<usize>() * n * written.itemsize()
-            }
-        }
+        let elements = match self {
+            LibraryCall::Matmul { batch, m, n, .. } => batch.iter().product::<usize>() * m * n,
+            LibraryCall::Sort { rows, n, .. } => rows.iter().product::<usize>() * n,
+        };
+        elements * self.result_dtype().itemsize()
     }
 }
 

@@ -178,12 +178,10 @@ fn dtype_of(plan: &Plan, slot: Slot) -> DType {
             let mut operands = binding.args.iter().zip(&kernel.operands);
             operands.find(|(arg, _)| arg.slot == slot).map(|(_, operand)| operand.dtype)
         }
-        Step::Call(call) => match &**call {
-            LibraryCall::Matmul { dtype, c, .. } => (c.slot == slot).then_some(*dtype),
-            LibraryCall::Sort { dtype, indices, output, .. } => {
-                (output.slot == slot).then_some(if *indices { DType::U32 } else { *dtype })
-            }
-        },
+        Step::Call(call) => {
+            let (LibraryCall::Matmul { c: result, .. } | LibraryCall::Sort { output: result, .. }) = &**call;
+            (result.slot == slot).then(|| call.result_dtype())
+        }
         Step::Copy { .. } | Step::Host { .. } | Step::Branch(_) => None,
     });
     let copied = || {

@@ -59,11 +59,7 @@ impl<N: Copy> IndexMap<N> {
         if steps_over(cx, &long)? {
             return Some(true);
         }
-        long.sort_by(|(_, a), (_, b)| match cx.less(*a, *b) {
-            true => std::cmp::Ordering::Less,
-            false if cx.equal(*a, *b) => std::cmp::Ordering::Equal,
-            false => std::cmp::Ordering::Greater,
-        });
+        long.sort_by(|(_, a), (_, b)| cx.compare(*a, *b));
         steps_over(cx, &long)
     }
 
@@ -348,11 +344,7 @@ impl<N: Copy> Accesses<N> {
         let mut writes: Vec<u32> = self.crowd.iter().copied().filter(|&number| at(number).writes).collect();
         writes.sort_by(|&a, &b| {
             let (a, b) = (at(a), at(b));
-            a.space.cmp(&b.space).then_with(|| match cx.less(a.span.0, b.span.0) {
-                true => std::cmp::Ordering::Less,
-                false if cx.equal(a.span.0, b.span.0) => std::cmp::Ordering::Equal,
-                false => std::cmp::Ordering::Greater,
-            })
+            a.space.cmp(&b.space).then_with(|| cx.compare(a.span.0, b.span.0))
         });
         let mut ends: Vec<N> = Vec::with_capacity(writes.len());
         for (n, &write) in writes.iter().enumerate() {

@@ -6,6 +6,7 @@
 use super::words::Words;
 use crate::hash::{Map, Set};
 use crate::ir::Kernel;
+use std::cmp::Ordering;
 use std::sync::Arc;
 
 /// What makes a number of two others.
@@ -91,6 +92,13 @@ pub(super) trait Arithmetic {
     #[inline]
     fn is(&mut self, a: Self::N, value: i64) -> bool {
         self.equal(a, Self::fixed(value))
+    }
+    fn compare(&mut self, a: Self::N, b: Self::N) -> Ordering {
+        match self.less(a, b) {
+            true => Ordering::Less,
+            false if self.equal(a, b) => Ordering::Equal,
+            false => Ordering::Greater,
+        }
     }
     /// Whether it is more than 1.
     #[inline]

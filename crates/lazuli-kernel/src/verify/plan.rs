@@ -19,12 +19,12 @@ use std::sync::Arc;
 impl Plan {
     /// Checks the kernels of the plan, and proves that its steps stay within their slots and do not get in their own way.
     pub fn verify(&self) -> Result<()> {
-        self.verify_by(&uses_of)
+        self.prove(&Words::of(self), &uses_of)
     }
 
-    /// The same for kernels that are known.
-    pub(super) fn verify_by(&self, uses: &UsesOf) -> Result<()> {
-        Prover::new(self, Plain(&Words::of(self).numbers), uses).prove().map(drop)
+    /// The same of a plan of these words, for kernels that are known.
+    pub(super) fn prove(&self, words: &Words, uses: &UsesOf) -> Result<()> {
+        Prover::new(self, Plain(&words.numbers), uses).prove().map(drop)
     }
 
     /// The same, beside a plan of the same structure; and what the proof is, which is one about other plans too.
@@ -237,17 +237,14 @@ impl<'a, A: Arithmetic> Prover<'a, A> {
                 Ok(())
             }
             Step::Branch(branch) => {
-                branch.plans.iter().try_for_each(|plan| plan.verify_by(self.uses))?;
+                branch.plans.iter().try_for_each(|plan| plan.prove(&Words::of(plan), self.uses))?;
                 self.branch(branch)
             }
             Step::Host { args, .. } => {
                 for a in args {
                     let (piece, offset) = (self.piece(a.slot), self.next());
-                    let mut n = Some(A::fixed(1));
-                    for _ in 0..a.shape.len() {
-                        let extent = self.next();
-                        n = n.and_then(|n| self.cx.product(n, extent));
-                    }
+                    let extents = self.numbers(a.shape.len());
+                    let n = self.points(&extents);
                     let Some(n) = n else { return wrong(format!("{} is too large", shape::show(&a.shape))) };
                     let shown = [a.offset, shape::size(&a.shape)];
                     self.row(Row { slot: a.slot, piece, offset, dtype: a.dtype, shown }, n, false)?;
@@ -260,6 +257,11 @@ impl<'a, A: Arithmetic> Prover<'a, A> {
     /// Whether there is no point.
     fn is_empty(&mut self, extents: &[A::N]) -> bool {
         extents.iter().any(|&n| self.cx.is(n, 0))
+    }
+
+    /// The points of a space of these extents; None if they are more than memory has.
+    fn points(&mut self, extents: &[A::N]) -> Option<A::N> {
+        extents.iter().try_fold(A::fixed(1), |points, &n| self.cx.product(points, n))
     }
 
     /// The size of a space of these extents, as if none were 0; None if it is more than memory has.
@@ -409,7 +411,7 @@ impl<'a, A: Arithmetic> Prover<'a, A> {
                     return wrong("positions in a row do not fit in uint32");
                 }
                 extents.push(sorted);
-                let to = if *indices { DType::U32 } else { *dtype };
+                let to = call.result_dtype();
                 let shown: Shape = rows.iter().copied().chain([*n]).collect();
                 self.strided(&input, *dtype, &extents, &shown, false)?;
                 self.strided(&output, to, &extents, &shown, true)

@@ -22,7 +22,7 @@ struct Proofs(Mutex<Known>);
 #[derive(Debug, Default)]
 struct Known {
     /// The one that held last is the last.
-    proofs: Vec<Arc<Proof>>,
+    proofs: Vec<Proof>,
     /// How many were noted since one held.
     in_vain: usize,
     /// Room for the words of a plan, and for what is computed of them.
@@ -59,7 +59,7 @@ impl Proofs {
         if known.proofs.len() == MOST {
             known.proofs.remove(0);
         }
-        known.proofs.push(Arc::new(proof));
+        known.proofs.push(proof);
         known.in_vain += 1;
     }
 }
@@ -72,7 +72,7 @@ impl Verified {
     /// Of kind [`Internal`](crate::ErrorKind::Internal): a broken invariant, with the step at fault.
     pub fn new(plan: Plan, like: Option<&Verified>, uses: &UsesOf) -> Result<Verified> {
         let Some(like) = like else {
-            plan.verify_by(uses)?;
+            plan.prove(&Words::of(&plan), uses)?;
             return Ok(Verified { plan, proofs: Arc::default() });
         };
         let proofs = like.proofs.clone();
@@ -80,7 +80,7 @@ impl Verified {
         let was = (proofs.are_wanted() && !words.has_choices).then(|| Words::of(&like.plan));
         match was.filter(|was| was.structure == words.structure) {
             Some(was) => proofs.add(plan.prove_noting(words, &was, uses)?),
-            None => plan.verify_by(uses)?,
+            None => plan.prove(&words, uses)?,
         }
         Ok(Verified { plan, proofs })
     }

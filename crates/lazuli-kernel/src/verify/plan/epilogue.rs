@@ -95,10 +95,7 @@ impl<'a, A: Arithmetic> Prover<'a, A> {
             return wrong("the target of a scatter goes to its result, each point to its own");
         }
         let to = &of_updates.args[updated as usize];
-        let mut points = Some(A::fixed(1));
-        for &n in extents {
-            points = points.and_then(|points| self.cx.product(points, n));
-        }
+        let points = self.points(extents);
         let is_whole =
             self.cx.is(to.offset, 0) && points.is_some_and(|points| self.cx.equal(to.len, points)) && is_result(to);
         if !is_whole || others(updates, updated) {
