@@ -22,4 +22,4 @@ mod vectors;
 pub use pipeline::{Compiled, Options, OutputInfo, OutputSource, compile, compile_first, compile_watched};
 pub use report::{Fused, FusedKind, Report};
 pub use simplify::{rule_names, simplify};
-pub use template::{Outlined, Template, compile_like, made_ready, plan_like};
+pub use template::{Outlined, Template, compile_like, plan_like};

@@ -134,12 +134,12 @@ pub(crate) fn assign(program: &Program, inputs: usize) -> (Assignment, Terms) {
 
 impl Assignment {
     /// What each of the plan's inputs has to have, where buffers have these sizes.
-    fn inputs(&self, sizes: &[usize]) -> Vec<usize> {
-        self.needed.iter().zip(sizes).map(|(&needed, n)| if needed { *n } else { 0 }).collect()
+    fn inputs(&self, sizes: &[usize]) -> impl Iterator<Item = usize> {
+        self.needed.iter().zip(sizes).map(|(&needed, n)| if needed { *n } else { 0 })
     }
     /// What each of its outputs has.
-    fn outputs(&self, sizes: &[usize]) -> Vec<usize> {
-        self.outputs.iter().map(|b| sizes[b.0 as usize]).collect()
+    fn outputs(&self, sizes: &[usize]) -> impl Iterator<Item = usize> {
+        self.outputs.iter().map(|b| sizes[b.0 as usize])
     }
     /// The plan of a program whose buffers are there.
     pub fn plan(self, program: Program) -> (Plan, Arc<[OutputInfo]>) {
@@ -150,8 +150,8 @@ impl Assignment {
         let mut steps = Vec::with_capacity(work.len());
         steps.extend(work.into_iter().map(|w| step(w, &self.slots)));
         let plan = Plan {
-            inputs: self.inputs(&buffers),
-            outputs: self.outputs(&buffers),
+            inputs: self.inputs(&buffers).collect(),
+            outputs: self.outputs(&buffers).collect(),
             arena: self.arena,
             steps,
             donations: self.donations,

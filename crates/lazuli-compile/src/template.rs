@@ -114,20 +114,17 @@ pub fn compile_like(
     Ok(Some(compiled))
 }
 
-/// A plan for a graph whose variables have these shapes, and where its outputs lie: the one that [`compile_like`] would make, by formulas. None if there are none for these extents.
-pub fn plan_like(templates: &[Template], outlined: Outlined, inputs: &[Layout]) -> Option<(Plan, Arc<[OutputInfo]>)> {
-    templates.iter().rev().find_map(|template| {
-        let formulas = template.formulas.get()?.as_ref()?;
-        formulas.plan(outlined, inputs, &template.memory)
+/// A plan for a graph whose variables have these shapes, and where its outputs lie: the one that [`compile_like`] would make, by formulas. None if there are none for these extents. Its kernels
+/// may be replaced by equal ones, which later plans have then.
+pub fn plan_like<'a>(
+    templates: &'a mut [Template],
+    outlined: Outlined,
+    inputs: &[Layout],
+) -> Option<(&'a mut Plan, &'a Arc<[OutputInfo]>)> {
+    templates.iter_mut().rev().find_map(|Template { formulas, memory, .. }| {
+        let formulas = formulas.get_mut()?.as_mut()?;
+        formulas.plan(outlined, inputs, memory)
     })
-}
-
-/// A plan was made ready that was compiled by these templates: if it is the one that formulas were linked for, they take its kernels over, which are those that the backend has.
-pub fn made_ready(templates: &mut [Template], plan: &Plan) {
-    let mut formulas = templates.iter_mut().rev().filter_map(|template| template.formulas.get_mut()?.as_mut());
-    if let Some(formulas) = formulas.find(|formulas| !formulas.is_ready) {
-        formulas.made_ready(plan);
-    }
 }
 
 impl Template {

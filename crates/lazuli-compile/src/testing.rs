@@ -120,9 +120,9 @@ pub fn run_compiled(graph: &Graph, inputs: &[Host], compiled: Compiled) -> Resul
     Ok(results)
 }
 
-fn run_once(graph: &Graph, inputs: &[Host], compiled: Compiled, donate: bool) -> Result<Vec<Host>> {
+fn run_once(graph: &Graph, inputs: &[Host], mut compiled: Compiled, donate: bool) -> Result<Vec<Host>> {
     let backend = Interpreter::default();
-    let executable = backend.prepare(compiled.plan)?;
+    let executable = backend.prepare(&mut compiled.plan)?;
     let buffers = inputs.iter().map(|h| backend.upload(&h.bytes)).collect::<Result<Vec<_>>>()?;
     let donate = vec![donate; buffers.len()];
     let run = backend.enqueue(Stream(0), &executable, &buffers.iter().collect::<Vec<_>>(), &donate, &[], Mode::Wait)?;

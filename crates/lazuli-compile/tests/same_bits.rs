@@ -83,7 +83,7 @@ fn follow(what: &str, graph: &Graph, rng: &mut Rng) {
     let of_its_magnitude = (1 << old.ilog2())..(2 << old.ilog2());
     let rows = |graph: &Graph| graph.input_avals().into_iter().map(|a| Layout::row(a.shape)).collect::<Vec<_>>();
     let (first, template) = compile_first(graph, &rows(graph), &FUSED).unwrap();
-    let templates = [template.expect("what is fused gives a template")];
+    let mut templates = [template.expect("what is fused gives a template")];
     let outline = outline(graph);
     for new in of_its_magnitude.filter(|n| !wide.contains(n)).take(3) {
         let shape = |a: &Aval| a.shape.iter().map(|&n| if n == old { new } else { n }).collect();
@@ -94,7 +94,8 @@ fn follow(what: &str, graph: &Graph, rng: &mut Rng) {
         let inputs = random_inputs(&other, rng, true);
         let scrambled = inputs.iter().map(|h| h.scrambled(rng)).unzip();
         for (inputs, layouts) in [(inputs, rows(&other)), scrambled] {
-            let formulas = outlined.and_then(|outlined| plan_like(&templates, outlined, &layouts));
+            let formulas = outlined.and_then(|outlined| plan_like(&mut templates, outlined, &layouts));
+            let formulas = formulas.map(|(plan, outputs)| (plan.clone(), outputs.clone()));
             let Some(like) = compile_like(&templates, &other, outlined, &layouts, &FUSED).unwrap() else { continue };
             if let Some((plan, outputs)) = formulas {
                 assert_eq!(plan.to_string(), like.plan.to_string(), "{what}: {old} becomes {new}\n{graph}");

@@ -5,7 +5,7 @@ use crate::run::Ready;
 use lazuli_kernel::hash::{Map, WordHasher};
 use smallvec::SmallVec;
 use std::hash::{Hash, Hasher};
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 
 /// Steps that the plans of a program have together at most: a few kilobytes each.
 const STEPS: usize = if cfg!(test) { 256 } else { 1 << 14 };
@@ -19,7 +19,6 @@ pub(crate) struct Bindings {
     count: usize,
     steps: usize,
     clock: u64,
-    latest: Weak<Ready>,
 }
 
 #[derive(Debug)]
@@ -43,11 +42,6 @@ impl Bindings {
         Some(known.ready.clone())
     }
 
-    /// The plan that was added last, if it is still there.
-    pub fn latest(&self) -> Option<Arc<Ready>> {
-        self.latest.upgrade()
-    }
-
     /// Adds the plan for arguments that lie like these.
     pub fn add(&mut self, arguments: &[&Value], ready: Arc<Ready>) {
         if self.steps + ready.steps() > STEPS && self.count >= LEAST {
@@ -56,7 +50,6 @@ impl Bindings {
         self.clock += 1;
         self.count += 1;
         self.steps += ready.steps();
-        self.latest = Arc::downgrade(&ready);
         self.plans.entry(hash_of(arguments)).or_default().push(Known { ready, used: self.clock });
     }
 

@@ -39,9 +39,9 @@ pub fn explain(program: &Program, arguments: &[Aval], call: Call) -> Result<Expl
     let bound = program.bound(arguments.iter().map(|a| &a.shape[..]))?;
     let layouts: Vec<Layout> = shapes.into_iter().map(Layout::row).collect();
     let begin = Instant::now();
-    let compiled = program.compiled(&bound, &layouts)?;
+    let mut compiled = program.compiled(&bound, &layouts)?;
     let lowered = Instant::now();
-    let executable = backend::default().prepare(compiled.plan.clone())?;
+    let executable = backend::default().prepare(&mut compiled.plan)?;
     let times = Times { lower: lowered - begin, generate: lowered.elapsed(), ..program.times() };
     let name = |(i, c): (usize, &Array)| {
         let known = call.constants.get(i).filter(|name| !name.is_empty());

@@ -17,10 +17,10 @@ use crate::shapeless::Facts;
 use crate::trace::{self, Effects, Trace};
 use crate::updates::Updates;
 use lazuli_compile::dot::{self, Names};
-use lazuli_compile::{Compiled, Options, OutputInfo};
+use lazuli_compile::{Compiled, Options};
 use lazuli_explain::Times;
 use lazuli_ir::{Atom, Aval, Effect, Error, Graph, Result, Shape, Var};
-use lazuli_kernel::{Layout, Plan};
+use lazuli_kernel::Layout;
 use smallvec::{SmallVec, smallvec};
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -500,11 +500,7 @@ impl Program {
         for constant in &self.constants {
             layouts.push(constant.force()?.layout.clone());
         }
-        let Planned { plan, outputs, edition } =
-            self.planned(arguments.iter().map(|v| &v.layout.shape[..]), &layouts)?;
-        let like = bindings().latest().or_else(|| self.first.get().cloned());
-        let ready = Arc::new(Ready::new(plan, outputs, layouts, like.as_deref())?);
-        edition.iter().for_each(|edition| edition.templates.made_ready(ready.plan()));
+        let ready = Arc::new(self.made_ready(arguments.iter().map(|v| &v.layout.shape[..]), layouts)?);
         if log::wants(Topic::Kernels) {
             let simplified = &self.own.simplified;
             let arguments = simplified.arguments().iter().zip(&ready.layouts);
@@ -517,33 +513,39 @@ impl Program {
         Ok(Cow::Owned(ready))
     }
 
-    /// The plan for arguments of these shapes, and inputs that lie like this; where its outputs lie.
-    fn planned<'a>(&'a self, shapes: impl Iterator<Item = &'a [usize]> + Clone, layouts: &[Layout]) -> Result<Planned> {
+    /// What runs for arguments of these shapes, and inputs that lie like this.
+    fn made_ready<'a>(
+        &'a self,
+        shapes: impl Iterator<Item = &'a [usize]> + Clone,
+        layouts: Vec<Layout>,
+    ) -> Result<Ready> {
+        let like = self.first.get().map(|ready| &**ready);
         let (known, made) = self.known(shapes.clone());
         let edition = known.as_ref().and_then(|bound| bound.edition.clone());
-        let by_formulas = edition.as_ref().and_then(|edition| {
-            edition.outlined(made.as_ref()).and_then(|outlined| edition.templates.plan(outlined, layouts))
-        });
+        let by_formulas = |made: Option<&Made>, expected: Option<&Compiled>| {
+            let edition = edition.as_ref()?;
+            edition.templates.with_plan(edition.outlined(made)?, &layouts, |plan, outputs| {
+                if let Some(Compiled { plan: other, outputs: of, .. }) = expected {
+                    assert_eq!((plan.to_string(), outputs), (other.to_string(), of), "by formulas");
+                }
+                Ready::new(plan, outputs, layouts.clone(), like)
+            })
+        };
         if !cfg!(debug_assertions)
-            && let Some((plan, outputs)) = by_formulas
+            && let Some(ready) = by_formulas(made.as_ref(), None)
         {
-            return Ok(Planned { plan, outputs, edition });
+            return ready;
         }
         let bound = self.bound_as(shapes, known, made)?;
         progress::stage("fusing and generating code for", bound.graph.equations.len());
-        let Compiled { plan, outputs, .. } = self.compiled(&bound, layouts)?;
-        if let Some(formulas) = by_formulas {
-            assert_eq!((formulas.0.to_string(), &formulas.1), (plan.to_string(), &outputs), "by formulas");
+        let mut compiled = self.compiled(&bound, &layouts)?;
+        if cfg!(debug_assertions)
+            && let Some(ready) = by_formulas(bound.made.as_ref(), Some(&compiled))
+        {
+            return ready;
         }
-        Ok(Planned { plan, outputs, edition: bound.edition })
+        Ready::new(&mut compiled.plan, &compiled.outputs, layouts, like)
     }
-}
-
-/// A plan, where its outputs lie, and whose graph it is of, if not one that was made for these shapes alone.
-struct Planned {
-    plan: Plan,
-    outputs: Arc<[OutputInfo]>,
-    edition: Option<Arc<Edition>>,
 }
 
 /// The simplified graph of a program for arguments of some shapes.

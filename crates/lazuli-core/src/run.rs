@@ -35,33 +35,35 @@ pub(crate) struct Ready {
 
 impl Ready {
     /// `like`: the same graph for other inputs, made ready before.
-    pub fn new(plan: Plan, outputs: Arc<[OutputInfo]>, layouts: Vec<Layout>, like: Option<&Ready>) -> Result<Ready> {
+    pub fn new(
+        plan: &mut Plan,
+        outputs: &Arc<[OutputInfo]>,
+        layouts: Vec<Layout>,
+        like: Option<&Ready>,
+    ) -> Result<Ready> {
         let executable = match like {
             None => backend::default().prepare(plan)?,
             Some(like) => backend::default().prepare_like(plan, &like.executable)?,
         };
         let is_output = |(n, info): (usize, &OutputInfo)| info.source == OutputSource::Output(n);
         let is_in_order = outputs.iter().enumerate().all(is_output);
-        Ok(Ready { layouts, executable, outputs, is_in_order })
+        Ok(Ready { layouts, executable, outputs: outputs.clone(), is_in_order })
     }
     /// Whether the plan is for arguments that lie like these. A constant lies as it does.
     pub fn fits(&self, arguments: &[&Value]) -> bool {
         arguments.iter().zip(&self.layouts).all(|(v, layout)| v.layout == *layout)
     }
-    pub fn plan(&self) -> &Plan {
-        self.executable.plan()
-    }
     /// How many steps it has.
     pub fn steps(&self) -> usize {
-        self.executable.plan().steps.len()
+        self.executable.signature().steps
     }
     /// The bytes that a run takes besides its inputs, if it overwrites none.
     pub fn memory(&self) -> usize {
-        self.plan().outputs.iter().sum::<usize>() + self.executable.workspace()
+        self.executable.signature().outputs.iter().sum::<usize>() + self.executable.workspace()
     }
     /// Whether the plan can overwrite anything that is given up.
     fn takes(&self) -> bool {
-        !self.executable.plan().donations.is_empty()
+        !self.executable.signature().donations.is_empty()
     }
 }
 
@@ -290,8 +292,8 @@ const REMEMBERED_LAYOUTS: usize = 16;
 fn ready(graph: Graph, layouts: Vec<Layout>) -> Result<Arc<Ready>> {
     static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
     let make = |graph: &Graph, layouts: Vec<Layout>| {
-        let Compiled { plan, outputs, .. } = lazuli_compile::compile(graph, &layouts, &Options::EVAL)?;
-        Ok(Arc::new(Ready::new(plan, outputs, layouts, None)?))
+        let Compiled { mut plan, outputs, .. } = lazuli_compile::compile(graph, &layouts, &Options::EVAL)?;
+        Ok(Arc::new(Ready::new(&mut plan, &outputs, layouts, None)?))
     };
     if graph.equations.len() > REMEMBERED_EQUATIONS {
         return make(&graph, layouts);
@@ -356,7 +358,7 @@ fn execute(ready: &Ready, inputs: &[&Value], donate: &[bool], mode: Mode) -> Res
             None => after.push(value.event.clone()),
         }
     }
-    let has_effects = ready.executable.plan().has_effects();
+    let has_effects = ready.executable.signature().has_effects;
     let watched = mode == Mode::Wait && interrupt::is_watched() && ready.executable.cost() > LONG;
     let how = if watched { Mode::Background } else { mode };
     let run = backend::default().enqueue(Stream::default(), &ready.executable, &buffers, donate, &after, how)?;

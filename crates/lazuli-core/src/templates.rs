@@ -1,8 +1,6 @@
 //! What compilations of a shapeless program leave for later ones, of other shapes.
 
-use lazuli_compile::{
-    Compiled, Options, Outlined, OutputInfo, Template, compile_first, compile_like, made_ready, plan_like,
-};
+use lazuli_compile::{Compiled, Options, Outlined, OutputInfo, Template, compile_first, compile_like, plan_like};
 use lazuli_ir::{Graph, Result};
 use lazuli_kernel::{Layout, Plan};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,14 +17,15 @@ impl Templates {
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// The plan for some extents, if it follows from an earlier one by formulas, and where outputs lie.
-    pub fn plan(&self, outlined: Outlined, layouts: &[Layout]) -> Option<(Plan, Arc<[OutputInfo]>)> {
-        plan_like(&self.known(), outlined, layouts)
-    }
-
-    /// A plan of the program was made ready.
-    pub fn made_ready(&self, plan: &Plan) {
-        made_ready(&mut self.known(), plan);
+    /// What is made of the plan for some extents, and where its outputs lie, if it follows from an earlier one by formulas.
+    pub fn with_plan<T>(
+        &self,
+        outlined: Outlined,
+        layouts: &[Layout],
+        make: impl FnOnce(&mut Plan, &Arc<[OutputInfo]>) -> T,
+    ) -> Option<T> {
+        let mut known = self.known();
+        plan_like(&mut known, outlined, layouts).map(|(plan, outputs)| make(plan, outputs))
     }
 
     /// Compiles the program's graph for some extents, of which this is known: as an earlier one, if there is one that it can follow.

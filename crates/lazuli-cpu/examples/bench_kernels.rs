@@ -80,14 +80,14 @@ fn time(cpu: &Cpu, name: &str, step: Step, inputs: &[usize], output: usize) -> f
     if std::env::args().nth(1).is_some_and(|wanted| !name.contains(&wanted)) {
         return f64::NAN;
     }
-    let plan = Plan {
+    let mut plan = Plan {
         inputs: inputs.iter().map(|n| 4 * n).collect(),
         outputs: vec![4 * output],
         steps: vec![step],
         ..Plan::default()
     };
     let begin = Instant::now();
-    let executable = cpu.prepare(plan).unwrap();
+    let executable = cpu.prepare(&mut plan).unwrap();
     let prepared = begin.elapsed();
     let buffers: Vec<Buffer> = inputs.iter().map(|&n| cpu.upload(&1.25f32.to_le_bytes().repeat(n)).unwrap()).collect();
     let donate = vec![false; inputs.len()];

@@ -1,4 +1,4 @@
-//! Which steps, of one plan or of two, are made ready in the same way.
+//! Which steps are made ready in the same way.
 //!
 //! What is ready of a step follows from its kernels, which are shared, and from its numbers: extents, strides, parameters. Where its arrays lie is kept [apart](crate::places).
 
@@ -26,7 +26,12 @@ fn sizes(call: &LibraryCall) -> Shape {
     }
 }
 
-/// Whether what is ready of a step of another plan, or of another step, is what would be made of this one.
+/// Whether what is ready of a step is of use for others: of the rest there is little, or there are steps within.
+pub fn may_be_shared(step: &Step) -> bool {
+    matches!(step, Step::Launch { .. } | Step::Call(_) | Step::Product { .. } | Step::Scatter(_))
+}
+
+/// Whether what is ready of another step is what would be made of this one.
 pub fn is_ready(step: &Step, was: &Step) -> bool {
     match (step, was) {
         (Step::Launch { kernel, bindings }, Step::Launch { kernel: of, bindings: was }) => {

@@ -10,13 +10,13 @@ use crate::pool::Pool;
 use crate::steps::Steps;
 use crate::stream::Streams;
 use lazuli_kernel::{
-    Backend, Buffer, Error, Event, Executable, Features, Interpreter, MemoryStats, Mode, Plan, Result, Run, Stream,
-    Verified,
+    Backend, Buffer, Error, Event, Executable, Features, Interpreter, MemoryStats, Mode, Plan, Result, Run, Signature,
+    Stream, Verifier,
 };
 use smallvec::SmallVec;
 use std::any::Any;
 use std::cell::Cell;
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
 /// The CPU backend.
@@ -29,7 +29,7 @@ use std::time::Duration;
 /// // out[i] = −in[i] for four numbers.
 /// let kernel = "kernel rank 1 vector 0 (in f32 unit, out f32 unit) { %0 = load 0 %1 = neg %0 map { store 1 <- %1 } }";
 /// let arg = |slot| Arg { slot, offset: 0, strides: [1].into_iter().collect(), len: 0 };
-/// let plan = Plan {
+/// let mut plan = Plan {
 ///     inputs: vec![16],
 ///     outputs: vec![16],
 ///     steps: vec![Step::launch(
@@ -43,7 +43,7 @@ use std::time::Duration;
 ///     ..Plan::default()
 /// };
 /// let cpu = Cpu::new();
-/// let executable = cpu.prepare(plan)?;
+/// let executable = cpu.prepare(&mut plan)?;
 /// let input: Vec<u8> = [1f32, 2.0, 3.0, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect();
 /// let run = cpu.enqueue(Stream(0), &executable, &[&cpu.upload(&input)?], &[false], &[], Mode::Wait)?;
 /// run.event.wait()?;
@@ -94,33 +94,32 @@ impl Cpu {
         Self { kernels: Kernels::new(isa), pool: Arc::new(pool), allocator: Allocator::of_process(), streams }
     }
 
-    /// Makes a plan ready; what it has in common with another one is taken over from there.
-    fn make(&self, mut plan: Plan, like: Option<&Prepared>) -> Result<Arc<dyn Executable>> {
-        if self.kernels.isa == Isa::Interpreter {
-            let interpreter = Interpreter::default();
-            let executable = interpreter.prepare(plan)?;
-            return Ok(Arc::new(Interpreted { interpreter, executable }));
-        }
-        let mut known: Vec<Arc<Known>> = Vec::with_capacity(like.map_or(16, |like| like.known.len()));
+    /// Makes a plan ready; what it has in common with others that were is taken over from there.
+    fn make(&self, plan: &mut Plan, series: Arc<Mutex<Series>>) -> Result<Arc<dyn Executable>> {
+        let mut locked = series.lock().unwrap_or_else(|e| e.into_inner());
+        let Series { known, verifier, latest } = &mut *locked;
+        let mut n = 0;
         plan.share_kernels(&mut |kernel| {
-            let one = match like.and_then(|like| like.known.get(known.len())) {
-                Some(one) if Arc::ptr_eq(one.kernel(), kernel) => one.clone(),
-                _ => self.kernels.known(kernel)?,
-            };
-            let shared = one.kernel().clone();
-            known.push(one);
-            Ok(shared)
+            if known.get(n).is_none_or(|one| !Arc::ptr_eq(one.kernel(), kernel)) {
+                known.truncate(n);
+                known.push(self.kernels.known(kernel)?);
+            }
+            n += 1;
+            Ok(known[n - 1].kernel().clone())
         })?;
+        known.truncate(n);
+        // It stays away if the plan cannot be made ready.
+        let like = latest.take();
         let next = Cell::new(0);
-        let plan = Verified::new(plan, like.map(|like| &like.plan), &|kernel| match known
-            .get(next.replace(next.get() + 1))
-        {
+        verifier.verify(plan, &|kernel| match known.get(next.replace(next.get() + 1)) {
             Some(one) if Arc::ptr_eq(one.kernel(), kernel) => Ok(one.uses.clone()),
             _ => Ok(self.kernels.known(kernel)?.uses.clone()),
         })?;
-        let was = like.map(|like| (&*like.plan, &like.steps));
-        let steps = Arc::new(Steps::new(&self.kernels, &plan, was, &mut known.iter(), self.pool.threads())?);
-        Ok(Arc::new(Prepared { plan, known: known.into_boxed_slice(), steps, pool: self.pool.clone() }))
+        let was = like.as_ref().map(|steps| (&*verifier, steps));
+        let steps = Arc::new(Steps::new(&self.kernels, plan, was, &mut known.iter(), self.pool.threads())?);
+        *latest = Some(steps.clone());
+        drop(locked);
+        Ok(Arc::new(Prepared { signature: Signature::of(plan), steps, series, pool: self.pool.clone() }))
     }
 
     fn allocate(&self, nbytes: usize) -> Result<Buffer> {
@@ -128,16 +127,21 @@ impl Cpu {
     }
 
     /// Memory for each output, an input's that was given up and that the plan has a use for or fresh; and whether any was given up.
-    fn outputs(&self, plan: &Plan, inputs: &[&Buffer], donate: &[bool]) -> Result<(SmallVec<[Buffer; 2]>, bool)> {
+    fn outputs(
+        &self,
+        signature: &Signature,
+        inputs: &[&Buffer],
+        donate: &[bool],
+    ) -> Result<(SmallVec<[Buffer; 2]>, bool)> {
         if !donate.contains(&true) {
-            let mut fresh = SmallVec::with_capacity(plan.outputs.len());
-            for &nbytes in &plan.outputs {
+            let mut fresh = SmallVec::with_capacity(signature.outputs.len());
+            for &nbytes in &signature.outputs {
                 fresh.push(self.allocate(nbytes)?);
             }
             return Ok((fresh, false));
         }
-        let taken = plan.taken(inputs, donate);
-        let memory = taken.iter().zip(&plan.outputs).map(|(taken, &nbytes)| match taken {
+        let taken = signature.taken(inputs, donate);
+        let memory = taken.iter().zip(&signature.outputs).map(|(taken, &nbytes)| match taken {
             Some(input) => Ok(inputs[*input as usize].clone()),
             None => self.allocate(nbytes),
         });
@@ -145,12 +149,21 @@ impl Cpu {
     }
 }
 
-/// A verified plan with its steps made ready.
+/// What plans that are made ready one after another, such as those of one program for several shapes, have in common.
+#[derive(Default)]
+struct Series {
+    /// What is known of each kernel of a step, in the order in which the last plan has them.
+    known: Vec<Arc<Known>>,
+    verifier: Verifier,
+    /// The steps of the plan that was verified last.
+    latest: Option<Arc<Steps>>,
+}
+
+/// The steps of a plan that was verified, made ready.
 struct Prepared {
-    plan: Verified,
-    /// What is known of each kernel of a step, in the order in which the plan has them.
-    known: Box<[Arc<Known>]>,
+    signature: Signature,
     steps: Arc<Steps>,
+    series: Arc<Mutex<Series>>,
     /// Of the backend that made it.
     pool: Arc<Pool>,
 }
@@ -164,13 +177,13 @@ struct Interpreted {
 
 impl std::fmt::Debug for Prepared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Prepared({})", *self.plan)
+        write!(f, "Prepared({:?})", self.signature)
     }
 }
 
 impl Executable for Prepared {
-    fn plan(&self) -> &Plan {
-        &self.plan
+    fn signature(&self) -> &Signature {
+        &self.signature
     }
     fn cost(&self) -> Duration {
         self.steps.cost
@@ -187,8 +200,11 @@ impl Executable for Prepared {
 }
 
 impl Executable for Interpreted {
-    fn plan(&self) -> &Plan {
-        self.executable.plan()
+    fn signature(&self) -> &Signature {
+        self.executable.signature()
+    }
+    fn workspace(&self) -> usize {
+        self.executable.workspace()
     }
     fn disassemble(&self) -> Vec<Vec<String>> {
         self.executable.disassemble()
@@ -208,17 +224,17 @@ fn address(buffer: &Buffer) -> Result<usize> {
 impl Interpreted {
     /// Through buffers of the interpreter's own.
     fn run(&self, slots: &Slots) -> Result<()> {
-        let plan = self.executable.plan();
+        let signature = self.executable.signature();
         let upload = |(&at, &nbytes): (&usize, &usize)| {
             // SAFETY: an input, which is at least as large as the plan says and, while this plan runs, not written by others.
             self.interpreter.upload(unsafe { std::slice::from_raw_parts(at as *const u8, nbytes) })
         };
-        let (inputs, outputs) = slots.inputs_and_outputs().split_at(plan.inputs.len());
-        let inputs = inputs.iter().zip(&plan.inputs).map(upload).collect::<Result<Vec<_>>>()?;
+        let (inputs, outputs) = slots.inputs_and_outputs().split_at(signature.inputs.len());
+        let inputs = inputs.iter().zip(&signature.inputs).map(upload).collect::<Result<Vec<_>>>()?;
         let inputs: Vec<&Buffer> = inputs.iter().collect();
         let run = self.interpreter.enqueue(Stream(0), &self.executable, &inputs, &[], &[], Mode::Wait)?;
         run.event.wait()?;
-        for ((from, &at), &nbytes) in run.outputs.iter().zip(outputs).zip(&plan.outputs) {
+        for ((from, &at), &nbytes) in run.outputs.iter().zip(outputs).zip(&signature.outputs) {
             // SAFETY: an output of this run, of the size that the plan says, which nobody else uses yet.
             let to = unsafe { std::slice::from_raw_parts_mut(at as *mut u8, nbytes) };
             self.interpreter.download(from, 0, to)?;
@@ -266,12 +282,20 @@ impl Backend for Cpu {
         }
     }
 
-    fn prepare(&self, plan: Plan) -> Result<Arc<dyn Executable>> {
-        self.make(plan, None)
+    fn prepare(&self, plan: &mut Plan) -> Result<Arc<dyn Executable>> {
+        if self.kernels.isa == Isa::Interpreter {
+            let interpreter = Interpreter::default();
+            let executable = interpreter.prepare(plan)?;
+            return Ok(Arc::new(Interpreted { interpreter, executable }));
+        }
+        self.make(plan, Arc::default())
     }
 
-    fn prepare_like(&self, plan: Plan, like: &Arc<dyn Executable>) -> Result<Arc<dyn Executable>> {
-        self.make(plan, like.as_any().downcast_ref().filter(|like: &&Prepared| Arc::ptr_eq(&like.pool, &self.pool)))
+    fn prepare_like(&self, plan: &mut Plan, like: &Arc<dyn Executable>) -> Result<Arc<dyn Executable>> {
+        match like.as_any().downcast_ref() {
+            Some(Prepared { series, pool, .. }) if Arc::ptr_eq(pool, &self.pool) => self.make(plan, series.clone()),
+            _ => self.prepare(plan),
+        }
     }
 
     fn enqueue(
@@ -284,9 +308,9 @@ impl Backend for Cpu {
         mode: Mode,
     ) -> Result<Run> {
         let ours = Ours::of(&**executable)?;
-        let plan = executable.plan();
-        plan.verify_inputs(inputs)?;
-        let (outputs, taken) = self.outputs(plan, inputs, donate)?;
+        let signature = executable.signature();
+        signature.verify_inputs(inputs)?;
+        let (outputs, taken) = self.outputs(signature, inputs, donate)?;
         let memory = match ours.memory() {
             0 => None,
             nbytes => Some(self.allocator.allocate(nbytes)?),

@@ -12,7 +12,7 @@ use crate::stream;
 use crate::tile::Words;
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::{
-    Binding, DType, Error, HostArray, HostCall, LibraryCall, Pass, Plan, Result, Shape, Step, host, shape,
+    Binding, DType, Error, HostArray, HostCall, LibraryCall, Pass, Plan, Result, Shape, Step, Verifier, host, shape,
 };
 use smallvec::SmallVec;
 use std::ops::Range;
@@ -115,11 +115,12 @@ impl ReadyStep {
 }
 
 impl Steps {
-    /// Makes the steps of a verified plan ready, each once that is alike in it or in another plan. `known`: what is known of the kernels that are left.
+    /// Makes the steps of a verified plan ready, each once that is alike in it or in the plan that was verified before it, whose steps are `like`. `known`: what is known of the kernels that
+    /// are left.
     pub fn new(
         kernels: &Kernels,
         plan: &Plan,
-        like: Option<(&Plan, &Arc<Steps>)>,
+        like: Option<(&Verifier, &Arc<Steps>)>,
         known: &mut std::slice::Iter<Arc<Known>>,
         threads: usize,
     ) -> Result<Self> {
@@ -129,7 +130,7 @@ impl Steps {
         let (mut need, mut picoseconds) = (0, 0usize);
         let mut firsts = Map::default();
         for (i, step) in plan.steps.iter().enumerate() {
-            let in_like = || like.filter(|(plan, _)| plan.steps.get(i).is_some_and(|was| alike::is_ready(step, was)));
+            let in_like = || like.filter(|(verifier, _)| alike::may_be_shared(step) && verifier.is_as_before(i));
             let earlier = match like {
                 Some((_, of)) => of.steps.get(i).and_then(ReadyStep::again),
                 None => alike::key(step).and_then(|key| Some(*firsts.entry(key).or_insert(i)).filter(|&n| n < i)),
@@ -314,13 +315,31 @@ mod tests {
 
     static KERNELS: LazyLock<Kernels> = LazyLock::new(|| Kernels::new(Isa::detect()));
 
-    fn ready(plan: &Plan, like: Option<(&Plan, &Arc<Steps>)>) -> Arc<Steps> {
-        let known = plan.steps.iter().map(|step| match step {
-            Step::Launch { kernel, .. } => KERNELS.known(kernel),
-            _ => unreachable!("the cases are launches"),
-        });
-        let known = known.collect::<Result<Vec<_>>>().unwrap();
-        Arc::new(Steps::new(&KERNELS, plan, like, &mut known.iter(), 2).unwrap())
+    /// The steps of plans that are made ready one after another.
+    #[derive(Default)]
+    struct Series {
+        verifier: Verifier,
+        latest: Option<Arc<Steps>>,
+    }
+
+    impl Series {
+        fn next(&mut self, plan: &Plan) -> Arc<Steps> {
+            let known = plan.steps.iter().map(|step| match step {
+                Step::Launch { kernel, .. } => KERNELS.known(kernel),
+                _ => unreachable!("the cases are launches"),
+            });
+            let known = known.collect::<Result<Vec<_>>>().unwrap();
+            self.verifier.verify(plan, &|kernel| Ok(KERNELS.known(kernel)?.uses.clone())).unwrap();
+            let like = self.latest.as_ref().map(|steps| (&self.verifier, steps));
+            let steps = Arc::new(Steps::new(&KERNELS, plan, like, &mut known.iter(), 2).unwrap());
+            self.latest = Some(steps.clone());
+            steps
+        }
+        /// The steps of the last of these.
+        fn last(plans: &[&Plan]) -> Arc<Steps> {
+            let mut series = Series::default();
+            plans.iter().map(|plan| series.next(plan)).last().unwrap()
+        }
     }
 
     /// How steps are there: made, again, or shared.
@@ -347,17 +366,16 @@ mod tests {
             _ => unreachable!("a launch"),
         };
         halve(&mut other.steps[1]);
-        let (first, mixed) = (ready(&plan, None), ready(&other, None));
-        assert_eq!(show(&first), "made, again 0, again 0");
-        assert_eq!(show(&mixed), "made, made, again 0");
-        // Beside another plan what is alike there is looked at, and may differ.
-        assert_eq!(show(&ready(&other, Some((&plan, &first)))), "shared 0, made, shared 0");
+        let shown = |plans: &[&Plan]| show(&Series::last(plans));
+        assert_eq!(shown(&[&plan]), "made, again 0, again 0");
+        assert_eq!(shown(&[&other]), "made, made, again 0");
+        // After another plan what is alike there is looked at, and may differ.
+        assert_eq!(shown(&[&plan, &other]), "shared 0, made, shared 0");
         let mut halves = plan.clone();
         halves.steps.iter_mut().for_each(halve);
-        let second = ready(&halves, Some((&plan, &first)));
-        assert_eq!(show(&second), "made, again 0, again 0");
-        assert_eq!(show(&ready(&halves, Some((&halves, &second)))), "shared 0, shared 0, shared 0");
+        assert_eq!(shown(&[&plan, &halves]), "made, again 0, again 0");
+        assert_eq!(shown(&[&plan, &halves, &halves]), "shared 0, shared 0, shared 0");
         halves.steps[0] = step;
-        assert_eq!(show(&ready(&halves, Some((&plan, &first)))), "shared 0, made, made");
+        assert_eq!(shown(&[&plan, &halves]), "shared 0, made, made");
     }
 }

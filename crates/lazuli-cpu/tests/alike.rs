@@ -14,7 +14,7 @@ fn run(cpu: &Cpu, executable: &Arc<dyn Executable>, inputs: &[Vec<u8>]) -> Vec<V
         let mut bytes = vec![0; nbytes];
         cpu.download(buffer, 0, &mut bytes).map(|()| bytes)
     };
-    run.outputs.iter().zip(&executable.plan().outputs).map(download).collect::<Result<_>>().unwrap()
+    run.outputs.iter().zip(&executable.signature().outputs).map(download).collect::<Result<_>>().unwrap()
 }
 
 /// Any step that computes.
@@ -70,7 +70,7 @@ fn what_is_shared_runs_as_what_is_made() {
     let mut compared = 0;
     for seed in 0..600 {
         let Case { plan, inputs } = case(seed);
-        let first = cpu.prepare(plan.clone()).unwrap();
+        let first = cpu.prepare(&mut plan.clone()).unwrap();
         // The first again, and then each beside the one before: what is shared is handed on.
         let (mut plan, mut like) = (plan, first.clone());
         for n in 0..4 {
@@ -78,7 +78,7 @@ fn what_is_shared_runs_as_what_is_made() {
             if n > 0 && !plan.steps.is_empty() {
                 change(&mut plan, &mut rng);
             }
-            let (alone, beside) = (cpu.prepare(plan.clone()), cpu.prepare_like(plan.clone(), &like));
+            let (alone, beside) = (cpu.prepare(&mut plan.clone()), cpu.prepare_like(&mut plan.clone(), &like));
             let (alone, beside) = match (alone, beside) {
                 (Ok(alone), Ok(beside)) => (alone, beside),
                 (alone, beside) => {
@@ -143,9 +143,9 @@ fn what_is_done_again_runs_as_what_is_made() {
     let Ok(cpu) = Cpu::with_isa_and_threads(Isa::Avx2, 2) else { return };
     for seed in 0..600 {
         let Case { plan, inputs } = case(seed);
-        let (once, doubled) = (cpu.prepare(plan.clone()).unwrap(), twice(&plan));
-        let first = cpu.prepare(doubled.clone()).unwrap();
-        let second = cpu.prepare_like(doubled, &first).unwrap();
+        let (once, doubled) = (cpu.prepare(&mut plan.clone()).unwrap(), twice(&plan));
+        let first = cpu.prepare(&mut doubled.clone()).unwrap();
+        let second = cpu.prepare_like(&mut doubled.clone(), &first).unwrap();
         let (outputs, code) = (run(&cpu, &once, &inputs), once.disassemble());
         for executable in [first, second] {
             assert_eq!(executable.disassemble(), [&code[..], &code].concat(), "seed {seed}: {plan}");
@@ -158,12 +158,12 @@ fn what_is_done_again_runs_as_what_is_made() {
 #[test]
 fn backends_do_not_share() {
     let case = random_case(1, NestKind::Map, &DTYPES);
-    let other = Cpu::with_isa_and_threads(Isa::Interpreter, 1).unwrap().prepare(case.plan.clone()).unwrap();
+    let other = Cpu::with_isa_and_threads(Isa::Interpreter, 1).unwrap().prepare(&mut case.plan.clone()).unwrap();
     for isa in [Isa::Avx2, Isa::Avx512, Isa::Interpreter] {
         let [Ok(a), Ok(b)] = [1, 2].map(|threads| Cpu::with_isa_and_threads(isa, threads)) else { continue };
-        let alone = a.prepare(case.plan.clone()).unwrap();
-        for like in [&other, &b.prepare(case.plan.clone()).unwrap()] {
-            let beside = a.prepare_like(case.plan.clone(), like).unwrap();
+        let alone = a.prepare(&mut case.plan.clone()).unwrap();
+        for like in [&other, &b.prepare(&mut case.plan.clone()).unwrap()] {
+            let beside = a.prepare_like(&mut case.plan.clone(), like).unwrap();
             assert_eq!(beside.disassemble(), alone.disassemble());
             assert!(run(&a, &beside, &case.inputs) == run(&a, &alone, &case.inputs));
         }

@@ -276,7 +276,7 @@ fn bindings_run_side_by_side() {
 fn kernels_are_generated_once() {
     let Ok(cpu) = Cpu::with_isa(Isa::Avx2) else { return };
     for n in [8, 9, 1000] {
-        let plan = Plan {
+        let mut plan = Plan {
             inputs: vec![4 * n],
             outputs: vec![4 * n],
             steps: vec![Step::launch(
@@ -289,7 +289,7 @@ fn kernels_are_generated_once() {
             )],
             ..Plan::default()
         };
-        let executable = cpu.prepare(plan).unwrap();
+        let executable = cpu.prepare(&mut plan).unwrap();
         assert!(executable.disassemble()[0][0].contains("vmulps"));
     }
     assert_eq!(cpu.kernels_generated(), 1);

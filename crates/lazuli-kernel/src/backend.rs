@@ -4,7 +4,7 @@
 //! finished when [`Backend::enqueue`] returns.
 
 use crate::error::{Error, Result};
-use crate::plan::Plan;
+use crate::plan::{Plan, Signature};
 use smallvec::SmallVec;
 use std::any::Any;
 use std::fmt::Debug;
@@ -69,15 +69,13 @@ impl Debug for Buffer {
 
 /// A plan made ready by a backend: kernels generated, memory laid out. Cheap to run many times, from any thread.
 pub trait Executable: Any + Send + Sync + Debug {
-    fn plan(&self) -> &Plan;
+    fn signature(&self) -> &Signature;
     /// About how long a run takes.
     fn cost(&self) -> Duration {
         Duration::ZERO
     }
     /// Bytes that a run allocates besides its outputs: for what lies between its steps, and for what these work in.
-    fn workspace(&self) -> usize {
-        self.plan().arena
-    }
+    fn workspace(&self) -> usize;
     /// What runs, for people: of each step of the plan, the code of its functions (machine code, or the kernels of the interpreter).
     fn disassemble(&self) -> Vec<Vec<String>>;
     fn as_any(&self) -> &dyn Any;
@@ -191,12 +189,12 @@ pub trait Backend: Send + Sync + Debug {
     fn features(&self) -> Features;
 
     /// Generates what the plan needs. Kernels are verified and cached by structure: preparing a plan whose kernels are known
-    /// generates no code.
-    fn prepare(&self, plan: Plan) -> Result<Arc<dyn Executable>>;
+    /// generates no code. What runs does not need the plan any more; kernels that the backend has already take the place of equal ones in it.
+    fn prepare(&self, plan: &mut Plan) -> Result<Arc<dyn Executable>>;
 
     /// The same, for a plan that is much like one that was prepared, such as that of the same program for other shapes: what they have in common may be taken over
     /// from there.
-    fn prepare_like(&self, plan: Plan, like: &Arc<dyn Executable>) -> Result<Arc<dyn Executable>> {
+    fn prepare_like(&self, plan: &mut Plan, like: &Arc<dyn Executable>) -> Result<Arc<dyn Executable>> {
         let _ = like;
         self.prepare(plan)
     }

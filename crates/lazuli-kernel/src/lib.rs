@@ -37,8 +37,8 @@ pub use ir::{
     Accumulator, BinaryOp, Combine, Emit, Inner, Inst, Kernel, Nest, Operand, Role, ScanOp, ScatterOp, Store, UnaryOp,
     Value,
 };
-pub use plan::{Arg, Binding, Branch, HostArg, LibraryCall, MATMUL_BLOCK, Pass, Plan, Scatter, Slot, Step};
+pub use plan::{Arg, Binding, Branch, HostArg, LibraryCall, MATMUL_BLOCK, Pass, Plan, Scatter, Signature, Slot, Step};
 pub use scalar::Scalar;
 pub use shape::{Layout, Shape, Strides};
 pub use small::small;
-pub use verify::{Uses, Verified};
+pub use verify::{Uses, Verifier};

@@ -195,7 +195,7 @@ pub struct Plan {
     pub arena: usize,
     pub steps: Vec<Step>,
     /// Pairs (output, input) where the output may take over the input's memory if the caller gives it up. In a run each input is taken over once
-    /// at most, and each output takes over the first it can ([`Plan::taken`]). Sizes agree and each
+    /// at most, and each output takes over the first it can ([`Signature::taken`]). Sizes agree and each
     /// step that writes the output is a launch, or an epilogue, that reads the input only in the binding and at the point that writes, and no later step reads
     /// the input.
     pub donations: Arc<[(u32, u32)]>,
@@ -226,6 +226,33 @@ impl Plan {
             }
         }
         Ok(())
+    }
+}
+
+/// What those have to know of a plan that was made ready who run it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Signature {
+    /// Size in bytes of every input, the least that the caller must give.
+    pub inputs: Vec<usize>,
+    /// Size in bytes of every output.
+    pub outputs: Vec<usize>,
+    /// Those of the plan.
+    pub donations: Arc<[(u32, u32)]>,
+    /// How many steps it has.
+    pub steps: usize,
+    /// Whether it has effects beyond its outputs.
+    pub has_effects: bool,
+}
+
+impl Signature {
+    pub fn of(plan: &Plan) -> Self {
+        Self {
+            inputs: plan.inputs.clone(),
+            outputs: plan.outputs.clone(),
+            donations: plan.donations.clone(),
+            steps: plan.steps.len(),
+            has_effects: plan.has_effects(),
+        }
     }
 
     /// For each output the input whose memory it takes over in a run: one that was given up, that the plan has a use for, and that shares its

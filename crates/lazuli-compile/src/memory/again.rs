@@ -119,14 +119,18 @@ impl Arrangement {
 
     /// The assignment for buffers of these sizes.
     fn restacked(&self, sizes: &[usize]) -> Assignment {
-        let (slots, arena) = self.placed(sizes);
-        let Assignment { outputs, sources, needed, donations, .. } = self.assignment.clone();
-        Assignment { slots, arena, outputs, sources, needed, donations }
+        let mut assignment = self.assignment.clone();
+        assignment.arena = self.place(sizes, &mut assignment.slots);
+        assignment
     }
 
-    /// Where buffers of these sizes are, and the size of the arena.
-    pub fn placed(&self, sizes: &[usize]) -> (Vec<Slot>, usize) {
-        let (mut slots, mut arena) = (self.assignment.slots.clone(), 0);
+    /// Where buffers are, in the arena for some sizes.
+    pub fn slots(&self) -> &[Slot] {
+        &self.assignment.slots
+    }
+    /// Places those in the arena for these sizes; how large it is.
+    pub fn place(&self, sizes: &[usize], slots: &mut [Slot]) -> usize {
+        let mut arena = 0;
         let mut ends: SmallVec<[usize; 32]> = SmallVec::with_capacity(self.stack.len());
         for Stacked { buffers, on } in &self.stack {
             let nbytes = sizes[buffers[0].0 as usize];
@@ -138,13 +142,13 @@ impl Arrangement {
             arena = arena.max(end);
             ends.push(end);
         }
-        (slots, arena)
+        arena
     }
     /// Of the plan's inputs and outputs what each has, where buffers have these sizes.
-    pub fn inputs(&self, sizes: &[usize]) -> Vec<usize> {
+    pub fn inputs(&self, sizes: &[usize]) -> impl Iterator<Item = usize> {
         self.assignment.inputs(sizes)
     }
-    pub fn outputs(&self, sizes: &[usize]) -> Vec<usize> {
+    pub fn outputs(&self, sizes: &[usize]) -> impl Iterator<Item = usize> {
         self.assignment.outputs(sizes)
     }
     /// Where outputs of the graph are.

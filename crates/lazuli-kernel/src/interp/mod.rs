@@ -16,7 +16,7 @@ mod total;
 use crate::backend::{Backend, Buffer, Event, Executable, Features, MemoryStats, Mode, Run, Stream};
 use crate::error::{Error, Result};
 use crate::host::{self, HostArray};
-use crate::plan::{Binding, Branch, HostArg, Pass, Plan, Step};
+use crate::plan::{Binding, Branch, HostArg, Pass, Plan, Signature, Step};
 use memory::{Bytes, Slots, Tally};
 use smallvec::SmallVec;
 use std::any::Any;
@@ -31,7 +31,7 @@ use std::sync::Arc;
 /// // out[i] = −in[i] for four numbers.
 /// let kernel = "kernel rank 1 vector 0 (in f32 unit, out f32 unit) { %0 = load 0 %1 = neg %0 map { store 1 <- %1 } }";
 /// let arg = |slot| Arg { slot, offset: 0, strides: [1].into_iter().collect(), len: 0 };
-/// let plan = Plan {
+/// let mut plan = Plan {
 ///     inputs: vec![16],
 ///     outputs: vec![16],
 ///     steps: vec![Step::launch(
@@ -45,7 +45,7 @@ use std::sync::Arc;
 ///     ..Plan::default()
 /// };
 /// let backend = Interpreter::default();
-/// let executable = backend.prepare(plan)?;
+/// let executable = backend.prepare(&mut plan)?;
 /// let input: Vec<u8> = [1f32, 2.0, 3.0, 4.0].iter().flat_map(|v| v.to_le_bytes()).collect();
 /// let run = backend.enqueue(Stream(0), &executable, &[&backend.upload(&input)?], &[false], &[], Mode::Wait)?;
 /// run.event.wait()?;
@@ -61,11 +61,17 @@ pub struct Interpreter {
 
 /// A verified plan.
 #[derive(Debug)]
-struct Prepared(Plan);
+struct Prepared {
+    plan: Plan,
+    signature: Signature,
+}
 
 impl Executable for Prepared {
-    fn plan(&self) -> &Plan {
-        &self.0
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+    fn workspace(&self) -> usize {
+        self.plan.arena
     }
     /// The kernels as text: there is no code below them.
     fn disassemble(&self) -> Vec<Vec<String>> {
@@ -77,7 +83,7 @@ impl Executable for Prepared {
                 _ => vec![],
             }
         }
-        self.0.steps.iter().map(kernels).collect()
+        self.plan.steps.iter().map(kernels).collect()
     }
     fn as_any(&self) -> &dyn Any {
         self
@@ -90,9 +96,9 @@ impl Interpreter {
     }
 
     /// Memory for each output: an input's that was given up and that the plan has a use for, or fresh.
-    fn outputs(&self, plan: &Plan, inputs: &[&Buffer], donate: &[bool]) -> Result<SmallVec<[Buffer; 2]>> {
-        let taken = plan.taken(inputs, donate);
-        let memory = taken.iter().zip(&plan.outputs).map(|(taken, &nbytes)| match taken {
+    fn outputs(&self, signature: &Signature, inputs: &[&Buffer], donate: &[bool]) -> Result<SmallVec<[Buffer; 2]>> {
+        let taken = signature.taken(inputs, donate);
+        let memory = taken.iter().zip(&signature.outputs).map(|(taken, &nbytes)| match taken {
             Some(input) => Ok(inputs[*input as usize].clone()),
             None => self.allocate(nbytes),
         });
@@ -162,9 +168,9 @@ impl Backend for Interpreter {
         Features { name, architecture, threads: 1, host_memory: false }
     }
 
-    fn prepare(&self, plan: Plan) -> Result<Arc<dyn Executable>> {
+    fn prepare(&self, plan: &mut Plan) -> Result<Arc<dyn Executable>> {
         plan.verify()?;
-        Ok(Arc::new(Prepared(plan)))
+        Ok(Arc::new(Prepared { plan: plan.clone(), signature: Signature::of(plan) }))
     }
 
     fn enqueue(
@@ -176,12 +182,12 @@ impl Backend for Interpreter {
         after: &[Event],
         _: Mode,
     ) -> Result<Run> {
-        let Some(Prepared(plan)) = executable.as_any().downcast_ref() else {
+        let Some(Prepared { plan, signature }) = executable.as_any().downcast_ref() else {
             return Err(Error::internal("enqueue", "the executable is of another backend"));
         };
-        plan.verify_inputs(inputs)?;
+        signature.verify_inputs(inputs)?;
         after.iter().try_for_each(Event::wait)?;
-        let outputs = self.outputs(plan, inputs, donate)?;
+        let outputs = self.outputs(signature, inputs, donate)?;
         let arena = self.allocate(plan.arena)?;
         let mut slots = Slots::lock(inputs, &outputs, &arena)?;
         let result = plan.steps.iter().try_for_each(|step| run_step(step, &mut slots, &self.tally));

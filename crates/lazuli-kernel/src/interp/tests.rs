@@ -310,8 +310,9 @@ fn memory_is_counted_and_donated() {
     let args = vec![arg(Slot::Input(0), 0, &[1], 0), arg(Slot::Output(0), 0, &[1], 0)];
     let kernel: Arc<crate::Kernel> = Arc::new(kernel.parse().unwrap());
     let launch = Step::launch(kernel.clone(), Binding { extents: [4].into_iter().collect(), args, params: vec![] });
-    let plan = Plan { inputs: vec![16], outputs: vec![16], steps: vec![launch], donations: [(0, 0)].into(), arena: 64 };
-    let executable = backend.prepare(plan).unwrap();
+    let donations = [(0, 0)].into();
+    let mut plan = Plan { inputs: vec![16], outputs: vec![16], steps: vec![launch], donations, arena: 64 };
+    let executable = backend.prepare(&mut plan).unwrap();
     assert_eq!(executable.disassemble(), [[kernel.to_string()]]);
     let x = backend.upload(&bytes(F32, &[1., 2., 3., 4.])).unwrap();
     assert_eq!(backend.memory(), MemoryStats { active: 16, peak: 16, cache: 0 });

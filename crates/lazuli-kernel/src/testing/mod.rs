@@ -142,7 +142,7 @@ pub fn check_backends(judge: &dyn Backend, other: &dyn Backend, plan: &Plan, inp
 pub fn run(backend: &dyn Backend, plan: &Plan, inputs: &[Vec<u8>]) -> Result<Vec<Vec<u8>>, String> {
     let name = backend.features().name;
     let failed = |e| format!("{name}: {e}\n{plan}");
-    let executable = backend.prepare(plan.clone()).map_err(failed)?;
+    let executable = backend.prepare(&mut plan.clone()).map_err(failed)?;
     let buffers = inputs.iter().map(|bytes| backend.upload(bytes)).collect::<Result<Vec<_>, _>>().map_err(failed)?;
     let donate = vec![true; inputs.len()];
     let run = backend

@@ -64,7 +64,7 @@ fn random_calls_and_scatters_are_valid() {
 struct Crooked(Interpreter);
 
 impl Backend for Crooked {
-    fn prepare(&self, mut plan: Plan) -> crate::Result<Arc<dyn Executable>> {
+    fn prepare(&self, plan: &mut Plan) -> crate::Result<Arc<dyn Executable>> {
         for step in &mut plan.steps {
             if let Step::Launch { kernel, .. } = step {
                 for inst in &mut Arc::make_mut(kernel).body {

@@ -3,10 +3,10 @@
 //! [`Kernel::verify`] checks the invariants stated in [`crate::ir`]. [`Plan::verify`] proves, with every shape known, that no step
 //! touches a byte outside its slots, that no store hits a place that another point of the same step reads or writes, and
 //! that donated inputs are not read after they are overwritten. A backend that has verified a plan, and at each run the sizes
-//! of the buffers it is given ([`Plan::verify_inputs`]), may run its kernels without a check of its own.
+//! of the buffers it is given ([`Signature::verify_inputs`]), may run its kernels without a check of its own.
 //!
 //! A plan for other shapes has the structure of one that was verified: the proof is noted as arithmetic on the numbers of that plan and comparisons of them, and holds of each plan of whose numbers they come out
-//! alike ([`Verified`]).
+//! alike ([`Verifier`]).
 //!
 //! The proofs are sufficient conditions on affine index maps, in integer arithmetic that does not overflow unseen. They accept
 //! every layout that views of a row-contiguous array can have. A broken invariant is a fault of Lazuli, hence
@@ -19,8 +19,8 @@ mod plan;
 #[cfg(test)]
 mod tests;
 mod uses;
-mod verified;
+mod verifier;
 mod words;
 
 pub use uses::Uses;
-pub use verified::Verified;
+pub use verifier::Verifier;

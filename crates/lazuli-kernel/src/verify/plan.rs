@@ -5,12 +5,12 @@ mod epilogue;
 use super::access::{Accesses, Fault, IndexMap, Place, Space};
 use super::noted::{Arithmetic, Notes, Operation, Plain, Proof};
 use super::uses::{At, Use, Uses};
-use super::words::Words;
+use super::words::{Ends, Words};
 use crate::backend::Buffer;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ir::{Inner, Kernel};
-use crate::plan::{Arg, Binding, Branch, LibraryCall, Plan, Slot, Step};
+use crate::plan::{Arg, Binding, Branch, LibraryCall, Plan, Signature, Slot, Step};
 use crate::shape::{self, Shape};
 use smallvec::SmallVec;
 use std::cell::RefCell;
@@ -24,20 +24,22 @@ impl Plan {
 
     /// The same of a plan of these words, for kernels that are known.
     pub(super) fn prove(&self, words: &Words, uses: &UsesOf) -> Result<()> {
-        Prover::new(self, Plain(&words.numbers), uses).prove().map(drop)
+        Prover::new(self, &words.ends, Plain(&words.numbers), uses).prove().map(drop)
     }
 
     /// The same, beside a plan of the same structure; and what the proof is, which is one about other plans too.
-    pub(super) fn prove_noting(&self, words: Words, was: &Words, uses: &UsesOf) -> Result<Proof> {
+    pub(super) fn prove_noting(&self, words: &Words, was: &Words, uses: &UsesOf) -> Result<Proof> {
         let kernels = RefCell::new(Vec::new());
         let keep = |kernel: &Arc<Kernel>| {
             kernels.borrow_mut().push(kernel.clone());
             uses(kernel)
         };
-        let notes = Prover::new(self, Notes::new(&words.numbers, &was.numbers), &keep).prove()?;
-        Ok(notes.finish(words.structure, kernels.take(), self.donations.clone()))
+        let notes = Prover::new(self, &words.ends, Notes::new(&words.numbers, &was.numbers), &keep).prove()?;
+        Ok(notes.finish(words.structure.clone(), kernels.take(), self.donations.clone()))
     }
+}
 
+impl Signature {
     /// Checks buffers for a run: one for each input, each of the size that the plan was proved with.
     pub fn verify_inputs(&self, inputs: &[&Buffer]) -> Result<()> {
         if inputs.len() != self.inputs.len() {
@@ -105,21 +107,25 @@ struct Prover<'a, A: Arithmetic> {
     plan: &'a Plan,
     uses: &'a UsesOf<'a>,
     cx: A,
-    /// Where the next number is.
+    /// Where the numbers of each step end.
+    ends: &'a [Ends],
+    /// Where the next number is, and the next one that says where an array lies.
     at: usize,
+    place_at: usize,
     accesses: Accesses<A::N>,
 }
 
 impl<'a, A: Arithmetic> Prover<'a, A> {
-    fn new(plan: &'a Plan, cx: A, uses: &'a UsesOf<'a>) -> Self {
+    fn new(plan: &'a Plan, ends: &'a [Ends], cx: A, uses: &'a UsesOf<'a>) -> Self {
         let accesses = Accesses::new(plan.inputs.len(), plan.outputs.len(), &plan.donations);
-        Self { plan, uses, cx, at: plan.inputs.len() + plan.outputs.len() + 1, accesses }
+        Self { plan, uses, cx, ends, at: 0, place_at: 0, accesses }
     }
 
     /// The arithmetic that it took.
     fn prove(mut self) -> Result<A> {
         for (i, step) in self.plan.steps.iter().enumerate() {
             self.accesses.begin_step(i);
+            (self.at, self.place_at) = (self.ends[i].numbers as usize, self.ends[i + 1].forms as usize);
             let proof = self.step(step).and_then(|()| match self.accesses.conflict(&mut self.cx) {
                 false => Ok(()),
                 // A write and any other access of one step are disjoint, or (within a binding) a read of each point's own element.
@@ -141,6 +147,12 @@ impl<'a, A: Arithmetic> Prover<'a, A> {
         self.at += 1;
         self.cx.number(self.at - 1)
     }
+    /// The next one that says where an array lies.
+    #[inline]
+    fn next_place(&mut self) -> A::N {
+        self.place_at += 1;
+        self.cx.number(self.place_at - 1)
+    }
     #[inline]
     fn numbers(&mut self, n: usize) -> Numbers<A::N> {
         let mut numbers = Numbers::with_capacity(n);
@@ -150,13 +162,13 @@ impl<'a, A: Arithmetic> Prover<'a, A> {
     #[inline]
     fn piece(&mut self, slot: Slot) -> Piece<A::N> {
         match slot {
-            Slot::Temp { .. } => [self.next(), self.next()],
+            Slot::Temp { .. } => [self.next_place(), self.next_place()],
             _ => [A::fixed(0); 2],
         }
     }
     #[inline]
     fn arg(&mut self, arg: &'a Arg) -> Lie<'a, A::N> {
-        let (piece, offset, len) = (self.piece(arg.slot), self.next(), self.next());
+        let (piece, offset, len) = (self.piece(arg.slot), self.next_place(), self.next());
         Lie { arg, piece, offset, len, strides: self.numbers(arg.strides.len()) }
     }
     fn binding(&mut self, binding: &'a Binding) -> Bound<'a, A::N> {
@@ -242,7 +254,7 @@ impl<'a, A: Arithmetic> Prover<'a, A> {
             }
             Step::Host { args, .. } => {
                 for a in args {
-                    let (piece, offset) = (self.piece(a.slot), self.next());
+                    let (piece, offset) = (self.piece(a.slot), self.next_place());
                     let extents = self.numbers(a.shape.len());
                     let n = self.points(&extents);
                     let Some(n) = n else { return wrong(format!("{} is too large", shape::show(&a.shape))) };

@@ -1,17 +1,35 @@
 //! A plan as words: its structure, by which a proof goes its way, and its numbers, which it looks at through [`Arithmetic`](super::noted::Arithmetic).
 //!
-//! Numbers stand in the order in which a proof reads them: sizes of inputs and outputs and of the arena, then step by step what [`Words`] adds for each. Plans of one structure have the same places for them.
+//! Numbers stand in the order in which a proof reads them: sizes of inputs and outputs and of the arena, then step by step what [`Words`] adds for each: first all else, then where its arrays
+//! lie. Plans of one structure have the same places for them.
 
 use crate::ir::Kernel;
 use crate::plan::{Arg, Binding, LibraryCall, Plan, Slot, Step};
 use std::sync::Arc;
 
+/// A plan as words.
 #[derive(Debug, Default)]
 pub(super) struct Words {
     pub structure: Vec<u64>,
     pub numbers: Vec<i64>,
+    /// Parameters of kernels: no proof looks at them.
+    params: Vec<u64>,
+    /// Where the words of each step end, behind where the first begins.
+    pub ends: Vec<Ends>,
+    /// Where the arrays of the step lie that is on its way.
+    places: Vec<i64>,
     /// Whether there are plans within, whose words these are not.
     pub has_choices: bool,
+}
+
+/// Where words of a step end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Ends {
+    structure: u32,
+    params: u32,
+    /// Those numbers that say not where arrays lie, but all else.
+    pub forms: u32,
+    pub numbers: u32,
 }
 
 /// A size as a number: none is larger than memory, and that has no more.
@@ -42,12 +60,38 @@ impl Words {
     pub fn write(&mut self, plan: &Plan) {
         self.structure.clear();
         self.numbers.clear();
+        self.params.clear();
+        self.ends.clear();
         self.has_choices = false;
         self.structure.extend_from_slice(&[plan.inputs.len(), plan.outputs.len(), plan.steps.len()].map(|n| n as u64));
         self.sizes(&plan.inputs);
         self.sizes(&plan.outputs);
         self.numbers.push(number(plan.arena));
-        plan.steps.iter().for_each(|step| self.step(step));
+        self.end_step();
+        for step in &plan.steps {
+            self.step(step);
+            self.end_step();
+        }
+    }
+    fn end_step(&mut self) {
+        let forms = self.numbers.len();
+        self.numbers.append(&mut self.places);
+        let ends = [self.structure.len(), self.params.len(), forms, self.numbers.len()];
+        let [structure, params, forms, numbers] = ends.map(|n| n as u32);
+        self.ends.push(Ends { structure, params, forms, numbers });
+    }
+
+    /// Whether this step is the same one in another plan, but for where its arrays lie. Of a choice nothing is said of the plans within.
+    pub fn is_alike(&self, was: &Words, n: usize) -> bool {
+        let (Some(&[begin, end]), Some(&[was_begin, was_end])) = (self.ends.get(n..n + 2), was.ends.get(n..n + 2))
+        else {
+            return false;
+        };
+        let range = |begin: u32, end: u32| begin as usize..end as usize;
+        self.structure[range(begin.structure, end.structure)]
+            == was.structure[range(was_begin.structure, was_end.structure)]
+            && self.numbers[range(begin.numbers, end.forms)] == was.numbers[range(was_begin.numbers, was_end.forms)]
+            && self.params[range(begin.params, end.params)] == was.params[range(was_begin.params, was_end.params)]
     }
 
     #[inline]
@@ -62,14 +106,15 @@ impl Words {
     #[inline]
     fn piece(&mut self, slot: Slot) {
         if let Slot::Temp { offset, nbytes } = slot {
-            self.numbers.extend_from_slice(&[number(offset), number(nbytes)]);
+            self.places.extend_from_slice(&[number(offset), number(nbytes)]);
         }
     }
     #[inline]
     fn arg(&mut self, Arg { slot, offset, strides, len }: &Arg) {
         self.structure.push((strides.len() as u64) << 34 | kind(*slot));
         self.piece(*slot);
-        self.numbers.extend_from_slice(&[number(*offset), number(*len)]);
+        self.places.push(number(*offset));
+        self.numbers.push(number(*len));
         for &stride in strides {
             self.numbers.push(stride as i64);
         }
@@ -81,6 +126,7 @@ impl Words {
     fn binding(&mut self, Binding { extents, args, params }: &Binding) {
         self.structure.extend_from_slice(&[extents.len(), args.len(), params.len()].map(|n| n as u64));
         self.structure.extend(params.iter().map(|param| param.dtype as u64));
+        self.params.extend(params.iter().map(|param| param.bits));
         self.sizes(extents);
         args.iter().for_each(|arg| self.arg(arg));
     }
@@ -136,7 +182,7 @@ impl Words {
                 for arg in args {
                     self.structure.extend_from_slice(&[arg.dtype as u64, arg.shape.len() as u64]);
                     self.slot(arg.slot);
-                    self.numbers.push(number(arg.offset));
+                    self.places.push(number(arg.offset));
                     self.sizes(&arg.shape);
                 }
             }

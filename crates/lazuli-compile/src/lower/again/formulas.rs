@@ -1,8 +1,8 @@
 //! A plan for any extents of a [pattern](crate::pattern): all its numbers as arithmetic on those of the pattern.
 //!
 //! When a program was lowered by recipes once, these are [linked](link): how each variable lies follows from extents, so do the numbers of its launches, and the sizes of buffers. Where all
-//! decisions come out as they did, other extents lead to the same steps, and a plan for them is a copy of the first with other numbers; what has the same ones is shared with it. No graph is
-//! bound for that, and nothing lowered.
+//! decisions come out as they did, other extents lead to the same steps, and the plan for them is the one that is there with other numbers in it. No graph is bound for that, and nothing
+//! lowered.
 //!
 //! Absent: choices. Programs with such steps are lowered, by recipes.
 
@@ -12,12 +12,10 @@ use super::is_row;
 use crate::lower::numbers::{Leaf, Numbers, Source};
 use crate::lower::places::{BufferId, Held};
 use crate::memory::Arrangement;
-use crate::pattern::Pattern;
+use crate::pattern::{ClassNumbers, Pattern};
 use crate::pipeline::{OutputInfo, OutputSource};
 use lazuli_ir::{Shape, ShapeId, Var, small};
-use lazuli_kernel::{
-    Arg, Binding, DType, HostArg, Kernel, Layout, LibraryCall, Pass, Plan, Scalar, Scatter, Slot, Step, Strides,
-};
+use lazuli_kernel::{Arg, Binding, DType, Layout, LibraryCall, Plan, Scalar, Scatter, Slot, Step};
 pub(crate) use link::Linked;
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -56,12 +54,12 @@ pub(crate) struct Formulas {
     outputs: Vec<OutputFormula>,
     /// Which numbers all of these go by.
     outputs_by: Classes,
-    /// For the numbers of the pattern: the plan, where its buffers are, and its outputs.
+    /// For the numbers of the pattern that are the last ones: the plan, where its buffers are, and its outputs.
     plan: Plan,
     slots: Vec<Slot>,
     infos: Arc<[OutputInfo]>,
-    /// Whether the kernels of the plan are those that a backend has.
-    pub is_ready: bool,
+    /// None if it was for others that all was written.
+    last: Option<ClassNumbers>,
 }
 
 /// The number of a class of the pattern, from which others are computed.
@@ -144,152 +142,98 @@ struct OutputFormula {
     offset: Source,
 }
 
-/// The kernels of a step, as [`Plan::share_kernels`] has them.
-fn kernels(step: &Step) -> SmallVec<[&Arc<Kernel>; 3]> {
-    match step {
-        Step::Launch { kernel, .. } | Step::Product { kernel, .. } => small([kernel]),
-        Step::Scatter(scatter) => small(scatter.passes().map(|pass| &pass.kernel)),
-        Step::Branch(branch) => branch.plans.iter().flat_map(|plan| &plan.steps).flat_map(kernels).collect(),
-        Step::Call(_) | Step::Copy { .. } | Step::Host { .. } => SmallVec::new(),
-    }
-}
-
-/// The numbers of a plan, and where its buffers are.
+/// The numbers of a plan, where its buffers are, and which classes have other numbers than the plan was written for.
 struct Now<'a> {
     values: &'a [isize],
     slots: &'a [Slot],
-    was: &'a [Slot],
     changed: Classes,
 }
 
-/// A number for each axis. There are few, which are written in place.
-#[inline]
-fn axes<T: Copy + Default>(sources: &[Source], number: impl Fn(Source) -> T) -> SmallVec<[T; 4]> {
-    let mut few = [T::default(); 4];
-    if sources.len() > few.len() {
-        return sources.iter().map(|source| number(*source)).collect();
-    }
-    for (now, source) in few.iter_mut().zip(sources) {
-        *now = number(*source);
-    }
-    SmallVec::from_buf_and_len(few, sources.len())
-}
-
 impl Now<'_> {
+    fn has_changed(&self, by: Classes) -> bool {
+        by.meets(self.changed)
+    }
+    #[inline]
     fn count(&self, source: Source) -> usize {
         source.value(self.values).max(0) as usize
     }
-    fn shape(&self, extents: &[Source]) -> Shape {
-        axes(extents, |extent| self.count(extent))
+    #[inline]
+    fn counts(&self, sources: &[Source], counts: &mut [usize]) {
+        counts.iter_mut().zip(sources).for_each(|(n, source)| *n = self.count(*source));
     }
-    fn strides(&self, strides: &[Source]) -> Strides {
-        axes(strides, |stride| stride.value(self.values))
-    }
-
-    fn arg(&self, arg: &ArgFormula) -> Arg {
-        Arg {
-            slot: arg.buffer.map_or(Slot::Result, |b| self.slots[b.0 as usize]),
-            offset: self.count(arg.offset),
-            strides: self.strides(&arg.strides),
-            len: self.count(arg.len),
-        }
-    }
-    fn is_moved(&self, arg: &ArgFormula) -> bool {
-        arg.buffer.is_some_and(|b| self.slots[b.0 as usize] != self.was[b.0 as usize])
-    }
-    /// Whether what goes by these classes, on these arrays, is what it was.
-    fn is_same(&self, by: Classes, args: &[ArgFormula]) -> bool {
-        !by.meets(self.changed) && !args.iter().any(|arg| self.is_moved(arg))
+    #[inline]
+    fn strides(&self, sources: &[Source], strides: &mut [isize]) {
+        strides.iter_mut().zip(sources).for_each(|(stride, source)| *stride = source.value(self.values));
     }
 
-    /// A binding, which was that one.
-    fn binding(&self, formula: &BindingFormula, was: &Binding) -> Binding {
-        let mut params = was.params.clone();
-        for &(param, dtype, source) in &formula.params {
-            params[param as usize] = Scalar::from_i64(dtype, source.value(self.values) as i64);
+    #[inline]
+    fn arg(&self, formula: &ArgFormula, arg: &mut Arg, has_changed: bool) {
+        if let Some(buffer) = formula.buffer {
+            arg.slot = self.slots[buffer.0 as usize];
         }
-        let args = formula.args.iter().map(|arg| self.arg(arg)).collect();
-        Binding { extents: self.shape(&formula.extents), args, params }
+        if has_changed {
+            arg.offset = self.count(formula.offset);
+            arg.len = self.count(formula.len);
+            self.strides(&formula.strides, &mut arg.strides);
+        }
     }
 
-    /// A call, which was that one.
-    fn call(&self, formula: &CallFormula, was: &LibraryCall) -> LibraryCall {
-        match (was, &formula.sizes[..], &formula.args[..]) {
-            (&LibraryCall::Matmul { dtype, .. }, [batch @ .., m, n, k], [a, b, c]) => LibraryCall::Matmul {
-                dtype,
-                batch: self.shape(batch),
-                m: self.count(*m),
-                n: self.count(*n),
-                k: self.count(*k),
-                a: self.arg(a),
-                b: self.arg(b),
-                c: self.arg(c),
-            },
-            (&LibraryCall::Sort { dtype, indices, .. }, [rows @ .., n], [input, output]) => LibraryCall::Sort {
-                dtype,
-                rows: self.shape(rows),
-                n: self.count(*n),
-                indices,
-                input: self.arg(input),
-                output: self.arg(output),
-            },
-            _ => unreachable!("formulas are those of the plan's calls"),
+    fn binding(&self, formula: &BindingFormula, binding: &mut Binding) {
+        let has_changed = self.has_changed(formula.by);
+        let args = formula.args.iter().zip(&mut binding.args);
+        args.for_each(|(formula, arg)| self.arg(formula, arg, has_changed));
+        if has_changed {
+            self.counts(&formula.extents, &mut binding.extents);
+            for &(param, dtype, source) in &formula.params {
+                binding.params[param as usize] = Scalar::from_i64(dtype, source.value(self.values) as i64);
+            }
         }
+    }
+
+    fn call(&self, formula: &CallFormula, call: &mut LibraryCall) {
+        let (few, count, args): (_, SmallVec<[&mut usize; 3]>, SmallVec<[&mut Arg; 3]>) = match call {
+            LibraryCall::Matmul { batch, m, n, k, a, b, c, .. } => (batch, small([m, n, k]), small([a, b, c])),
+            LibraryCall::Sort { rows, n, input, output, .. } => (rows, small([n]), small([input, output])),
+        };
+        let has_changed = self.has_changed(formula.by);
+        let formulas = formula.args.iter().zip(args);
+        formulas.for_each(|(formula, arg)| self.arg(formula, arg, has_changed));
+        let sizes = few.iter_mut().chain(count).zip(&formula.sizes);
+        sizes.for_each(|(n, source)| *n = self.count(*source));
     }
 
     fn output(&self, formula: &OutputFormula) -> OutputInfo {
+        let number = |source: &Source| source.value(self.values);
         let layout = Layout {
-            shape: self.shape(&formula.shape),
-            strides: self.strides(&formula.strides),
-            offset: formula.offset.value(self.values),
+            shape: formula.shape.iter().map(|extent| self.count(*extent)).collect(),
+            strides: formula.strides.iter().map(number).collect(),
+            offset: number(&formula.offset),
         };
         OutputInfo { source: formula.source, layout }
     }
 
-    /// A step, which was that one.
-    fn step(&self, formula: &StepFormula, was: &Step) -> Step {
-        match (formula, was) {
-            (StepFormula::Launch(formulas), Step::Launch { kernel, bindings }) => {
-                let all = formulas.iter().zip(bindings.iter());
-                let bindings = match formulas.iter().all(|formula| self.is_same(formula.by, &formula.args)) {
-                    true => bindings.clone(),
-                    false => all.map(|(formula, was)| self.binding(formula, was)).collect(),
-                };
-                Step::Launch { kernel: kernel.clone(), bindings }
+    fn step(&self, formula: &StepFormula, step: &mut Step) {
+        match (formula, step) {
+            (StepFormula::Launch(formulas), Step::Launch { bindings, .. }) => {
+                let bindings = formulas.iter().zip(Arc::make_mut(bindings));
+                bindings.for_each(|(formula, binding)| self.binding(formula, binding));
             }
-            (StepFormula::Call(formula), Step::Call(call)) => match self.is_same(formula.by, &formula.args) {
-                true => Step::Call(call.clone()),
-                false => Step::Call(Box::new(self.call(formula, call))),
-            },
-            (StepFormula::Product(of_call, formula), Step::Product { call, kernel, binding }) => Step::Product {
-                call: match self.is_same(of_call.by, &of_call.args) {
-                    true => call.clone(),
-                    false => Box::new(self.call(of_call, call)),
-                },
-                kernel: kernel.clone(),
-                binding: match self.is_same(formula.by, &formula.args) {
-                    true => binding.clone(),
-                    false => Arc::new(self.binding(formula, binding)),
-                },
-            },
-            (StepFormula::Scatter(formulas), Step::Scatter(was)) => {
-                let Scatter { target, updates, epilogue } = &**was;
-                let pass = |formula: &BindingFormula, was: &Pass| Pass {
-                    kernel: was.kernel.clone(),
-                    binding: self.binding(formula, &was.binding),
-                };
-                let [first, second, last] = &**formulas;
-                let (target, updates) = (pass(first, target), pass(second, updates));
-                Step::Scatter(Box::new(Scatter { target, updates, epilogue: pass(last, epilogue) }))
+            (StepFormula::Call(formula), Step::Call(call)) => self.call(formula, call),
+            (StepFormula::Product(of_call, formula), Step::Product { call, binding, .. }) => {
+                self.call(of_call, call);
+                self.binding(formula, Arc::make_mut(binding));
             }
-            (StepFormula::Host(formulas), Step::Host { call, args }) => {
-                let arg = |(formula, was): (&HostFormula, &HostArg)| HostArg {
-                    slot: self.slots[formula.buffer.0 as usize],
-                    offset: self.count(formula.offset),
-                    dtype: was.dtype,
-                    shape: self.shape(&formula.shape),
-                };
-                Step::Host { call: call.clone(), args: formulas.iter().zip(args).map(arg).collect() }
+            (StepFormula::Scatter(formulas), Step::Scatter(scatter)) => {
+                let Scatter { target, updates, epilogue } = &mut **scatter;
+                let passes = formulas.iter().zip([target, updates, epilogue]);
+                passes.for_each(|(formula, pass)| self.binding(formula, &mut pass.binding));
+            }
+            (StepFormula::Host(formulas), Step::Host { args, .. }) => {
+                for (formula, arg) in formulas.iter().zip(args) {
+                    arg.slot = self.slots[formula.buffer.0 as usize];
+                    arg.offset = self.count(formula.offset);
+                    self.counts(&formula.shape, &mut arg.shape);
+                }
             }
             _ => unreachable!("formulas are those of the plan's steps"),
         }
@@ -297,48 +241,36 @@ impl Now<'_> {
 }
 
 impl Formulas {
-    /// The plan was made ready: where its kernels are equal to those there, it has those from now on.
-    pub fn made_ready(&mut self, plan: &Plan) {
-        let mut ready = plan.steps.iter().flat_map(kernels);
-        let taken =
-            self.plan.share_kernels(&mut |own| Ok(ready.next().filter(|kernel| *kernel == own).unwrap_or(own).clone()));
-        debug_assert!(taken.is_ok(), "nothing fails");
-        self.is_ready = true;
-    }
-
-    /// The plan for these shapes of an outline, of which variables have those of `ids`, and inputs that lie like this; None if it is not for formulas to say.
+    /// The plan for these shapes of an outline, and where its outputs lie, for inputs that lie like this; None if it is not for formulas to say.
     pub fn plan(
-        &self,
+        &mut self,
         (_, all): (&[ShapeId], &[Shape]),
         inputs: &[Layout],
         memory: &Arrangement,
-    ) -> Option<(Plan, Arc<[OutputInfo]>)> {
+    ) -> Option<(&mut Plan, &Arc<[OutputInfo]>)> {
         let numbers = self.pattern.fits(self.shapes.iter().map(|id| &id.of(all)[..]))?;
         let lies = |(layout, own): (&Layout, &Option<Layout>)| own.as_ref().map_or(is_row(layout), |own| own == layout);
         if !inputs.iter().zip(&self.inputs).all(lies) {
             return None;
         }
-        let mut changed = Classes::default();
-        for (class, (was, now)) in (0..).zip(self.pattern.numbers().iter().zip(&numbers)) {
-            if was != now {
-                changed = changed.with(Classes::of(class));
-            }
-        }
         let values = self.numbers.values(|Class(class)| Some(numbers[class as usize] as isize))?;
-        let sizes: Vec<usize> = self.sizes.iter().map(|size| values.get(*size) as usize).collect();
-        let (slots, arena) = memory.placed(&sizes);
-        let now = Now { values: values.all(), slots: &slots, was: &self.slots, changed };
-        let plan = Plan {
-            inputs: memory.inputs(&sizes),
-            outputs: memory.outputs(&sizes),
-            arena,
-            steps: self.steps.iter().zip(&self.plan.steps).map(|(formula, was)| now.step(formula, was)).collect(),
-            donations: self.plan.donations.clone(),
-        };
-        let infos = match self.outputs_by.meets(changed) {
-            true => self.outputs.iter().map(|output| now.output(output)).collect(),
-            false => self.infos.clone(),
-        };
-        Some((plan, infos))
+        let was = self.last.as_deref().unwrap_or(self.pattern.numbers());
+        let mut changed = Classes::default();
+        for (class, _) in (0..).zip(was.iter().zip(&numbers)).filter(|(_, (was, now))| was != now) {
+            changed = changed.with(Classes::of(class));
+        }
+        let sizes: SmallVec<[usize; 64]> = self.sizes.iter().map(|size| values.get(*size) as usize).collect();
+        let arena = memory.place(&sizes, &mut self.slots);
+        let now = Now { values: values.all(), slots: &self.slots, changed };
+        let plan = &mut self.plan;
+        plan.arena = arena;
+        plan.inputs.iter_mut().zip(memory.inputs(&sizes)).for_each(|(nbytes, now)| *nbytes = now);
+        plan.outputs.iter_mut().zip(memory.outputs(&sizes)).for_each(|(nbytes, now)| *nbytes = now);
+        self.steps.iter().zip(&mut plan.steps).for_each(|(formula, step)| now.step(formula, step));
+        if now.has_changed(self.outputs_by) {
+            self.infos = self.outputs.iter().map(|output| now.output(output)).collect();
+        }
+        self.last = Some(numbers);
+        Some((plan, &self.infos))
     }
 }

@@ -344,7 +344,6 @@ impl<'a> Linked<'a> {
             let [a, b] = arrays.map(|id| steps.get(id.step as usize)?.array(id));
             walked_alike(&mut self.numbers, a?, b?, how);
         }
-        let now: Vec<usize> = sizes.iter().map(|size| size.value as usize).collect();
         let output = |(source, Strided { extents, strides, offset })| OutputFormula {
             source,
             shape: sources(&extents),
@@ -361,9 +360,9 @@ impl<'a> Linked<'a> {
             outputs: memory.sources().iter().copied().zip(self.outputs).map(output).collect(),
             outputs_by: Classes::default(),
             plan: compiled.plan.clone(),
-            slots: memory.placed(&now).0,
+            slots: memory.slots().to_vec(),
             infos: compiled.outputs.clone(),
-            is_ready: false,
+            last: None,
         };
         formulas.end();
         Some(formulas)

@@ -1,7 +1,7 @@
 //! Plans beside others that were verified, and verdicts that must not depend on that.
 
 use super::super::plan::uses_of;
-use super::Verified;
+use super::Verifier;
 use crate::error::Result;
 use crate::ir::Kernel;
 use crate::plan::{Arg, Binding, LibraryCall, Plan, Slot, Step};
@@ -17,16 +17,14 @@ fn verdict(result: Result<()>) -> String {
 /// The verdict on a plan beside others that were verified one beside the other, which is that on it by itself; and whether it took the short road: no kernel was asked for.
 #[track_caller]
 fn beside(plan: &Plan, others: &[&Plan]) -> (String, bool) {
-    let mut like = None;
-    for other in others {
-        like = Some(Verified::new((*other).clone(), like.as_ref(), &uses_of).unwrap());
-    }
+    let mut verifier = Verifier::default();
+    others.iter().for_each(|other| verifier.verify(other, &uses_of).unwrap());
     let is_asked = Cell::new(false);
     let uses = |kernel: &Arc<Kernel>| {
         is_asked.set(true);
         uses_of(kernel)
     };
-    let (alone, got) = (verdict(plan.verify()), verdict(Verified::new(plan.clone(), like.as_ref(), &uses).map(drop)));
+    let (alone, got) = (verdict(plan.verify()), verdict(verifier.verify(plan, &uses)));
     assert_eq!(got, alone, "{plan}beside\n{}", others[0]);
     (got, !is_asked.get())
 }
@@ -221,6 +219,45 @@ fn single_faults_are_found() {
             let (got, _) = beside(&plan, &was.map(training).each_ref());
             assert!(got == *want || *want != "ok" && got.contains(want), "fault {number}: {want:?}, not {got}");
         }
+    }
+}
+
+#[test]
+fn steps_are_as_before_but_for_where_arrays_lie() {
+    use Slot::{Input, Temp};
+    type Change<'a> = &'a dyn Fn(&mut Plan);
+    let changes: &[(&[usize], Change)] = &[
+        (&[], &|_| ()),
+        (&[], &|p| of(p, 1, 0).args[1].offset = 0),
+        (&[], &|p| {
+            p.arena += 64;
+            of(p, 1, 0).args[2].slot = Temp { offset: 384, nbytes: 4 * ROW * 20 };
+            of(p, 2, 0).args[0].slot = Temp { offset: 384, nbytes: 4 * ROW * 20 };
+        }),
+        (&[1], &|p| of(p, 1, 0).args[1].slot = Input(3)),
+        (&[1], &|p| of(p, 1, 0).args[1].len = 1),
+        (&[2], &|p| of(p, 2, 0).extents[1] = 19),
+        (&[3], &|p| of(p, 3, 1).extents[0] = 5),
+        (&[3], &|p| {
+            let Step::Launch { bindings, .. } = &mut p.steps[3] else { unreachable!("a launch") };
+            *bindings = bindings[..1].into();
+        }),
+        (&[0], &|p| {
+            if let LibraryCall::Matmul { m, .. } = call(p) {
+                *m -= 1;
+            }
+        }),
+        (&[2, 3], &|p| p.steps.swap(2, 3)),
+        (&[3], &|p| p.steps.truncate(3)),
+    ];
+    for (number, (changed, change)) in changes.iter().enumerate() {
+        let (was, mut plan) = (Plan { donations: [].into(), ..training(20) }, training(20));
+        plan.donations = was.donations.clone();
+        change(&mut plan);
+        let mut verifier = Verifier::default();
+        [&was, &plan].into_iter().for_each(|plan| verifier.verify(plan, &uses_of).unwrap());
+        let other: Vec<usize> = (0..4).filter(|&step| !verifier.is_as_before(step)).collect();
+        assert_eq!(other, *changed, "change {number}");
     }
 }
 
