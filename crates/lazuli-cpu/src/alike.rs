@@ -3,13 +3,20 @@
 //! What is ready of a step follows from its kernels, which are shared, and from its numbers: extents, strides, parameters. Where its arrays lie is kept [apart](crate::places).
 
 use crate::known::Known;
+use lazuli_kernel::hash::Map;
 use lazuli_kernel::{Arg, Binding, LibraryCall, Pass, Shape, Slot, Step, small};
 use std::sync::Arc;
 
-/// What steps have in common that are made ready in the same way, if they may be.
-pub type Key = (usize, Shape);
+/// Of each step the first one that it may be alike; itself, if there is none before it.
+pub fn firsts(steps: &[Step]) -> Arc<[u32]> {
+    let mut firsts = Map::default();
+    (0..).zip(steps).map(|(i, step)| key(step).map_or(i, |key| *firsts.entry(key).or_insert(i))).collect()
+}
 
-pub fn key(step: &Step) -> Option<Key> {
+/// What steps have in common that are made ready in the same way, if they may be.
+type Key = (usize, Shape);
+
+fn key(step: &Step) -> Option<Key> {
     let (kernel, numbers) = match step {
         Step::Launch { kernel, bindings } => (Some(kernel), bindings.first()?.extents.clone()),
         Step::Product { call, kernel, .. } => (Some(kernel), sizes(call)),

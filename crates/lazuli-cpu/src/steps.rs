@@ -10,9 +10,8 @@ use crate::places::{Places, Slots};
 use crate::pool::Pool;
 use crate::stream;
 use crate::tile::Words;
-use lazuli_kernel::hash::Map;
 use lazuli_kernel::{
-    Binding, DType, Error, HostArray, HostCall, LibraryCall, Pass, Plan, Result, Shape, Step, Verifier, host, shape,
+    DType, Error, HostArray, HostCall, LibraryCall, Pass, Plan, Result, Shape, Step, Verifier, host, shape,
 };
 use smallvec::SmallVec;
 use std::ops::Range;
@@ -21,13 +20,21 @@ use std::time::Duration;
 
 /// The steps of a plan made ready. They run without it.
 pub struct Steps {
-    /// Numbers of the launches, see [`tile`](crate::tile).
-    words: Box<[isize]>,
-    steps: Vec<ReadyStep>,
+    /// Those that are alike are one.
+    steps: Box<[Arc<Made>]>,
+    /// Of each step the earlier one that it may be alike, as far as kernels and sizes tell; else itself.
+    firsts: Arc<[u32]>,
     places: Places,
     /// Where in the memory of a run the steps work: behind what lies between steps, and so many bytes.
     pub workspace: Range<usize>,
     pub cost: Duration,
+}
+
+/// A step made ready: of one plan, or of several.
+struct Made {
+    step: ReadyStep,
+    /// Numbers of its launches, see [`tile`](crate::tile).
+    words: Box<[isize]>,
 }
 
 enum ReadyStep {
@@ -39,10 +46,6 @@ enum ReadyStep {
     Host(Box<Host>),
     /// The plans that a choice is between.
     Branch(Box<[Steps; 2]>),
-    /// One of these, which is none of others.
-    Shared(Arc<Steps>, usize),
-    /// That of an earlier step of the plan, which is of its own.
-    Again(usize),
 }
 
 /// A call of the host, and the arrays that it is given.
@@ -85,31 +88,14 @@ impl ReadyStep {
         })
     }
 
-    /// The earlier step that it is.
-    fn again(&self) -> Option<usize> {
-        match self {
-            ReadyStep::Again(n) => Some(*n),
-            _ => None,
-        }
-    }
-
-    /// This one, of that number, for a later step of its plan.
-    fn once_more(&self, number: usize) -> ReadyStep {
-        match self {
-            ReadyStep::Shared(of, n) => ReadyStep::Shared(of.clone(), *n),
-            _ => ReadyStep::Again(number),
-        }
-    }
-
-    /// Bytes that it works in on so many threads; none where that is said elsewhere in the plan.
+    /// Bytes that it works in on so many threads.
     fn need(&self, threads: usize) -> usize {
         match self {
             ReadyStep::Launch(launches) => launches.need(threads),
             ReadyStep::Call(call) => call.need().on(threads),
             ReadyStep::Scatter(scatter) => scatter.need().on(threads),
             ReadyStep::Branch(plans) => memory(plans),
-            ReadyStep::Copy(_) | ReadyStep::Host(_) | ReadyStep::Again(_) => 0,
-            ReadyStep::Shared(steps, n) => steps.steps[*n].need(threads),
+            ReadyStep::Copy(_) | ReadyStep::Host(_) => 0,
         }
     }
 }
@@ -124,51 +110,36 @@ impl Steps {
         known: &mut std::slice::Iter<Arc<Known>>,
         threads: usize,
     ) -> Result<Self> {
-        let most = || plan.steps.iter().map(most_words).sum();
-        let mut words = Words::with_capacity(like.map_or_else(most, |(_, steps)| steps.words.len()));
-        let mut steps: Vec<ReadyStep> = Vec::with_capacity(plan.steps.len());
+        let firsts = match like {
+            Some((_, of)) if of.steps.len() == plan.steps.len() => of.firsts.clone(),
+            _ => alike::firsts(&plan.steps),
+        };
+        let mut words = Words::new();
+        let mut steps: Vec<Arc<Made>> = Vec::with_capacity(plan.steps.len());
         let (mut need, mut picoseconds) = (0, 0usize);
-        let mut firsts = Map::default();
         for (i, step) in plan.steps.iter().enumerate() {
-            let in_like = || like.filter(|(verifier, _)| alike::may_be_shared(step) && verifier.is_as_before(i));
-            let earlier = match like {
-                Some((_, of)) => of.steps.get(i).and_then(ReadyStep::again),
-                None => alike::key(step).and_then(|key| Some(*firsts.entry(key).or_insert(i)).filter(|&n| n < i)),
-            };
-            let again = || earlier.filter(|&n| alike::is_ready(step, &plan.steps[n])).map(|n| steps[n].once_more(n));
-            let ready = match in_like().map(|(_, of)| of.share(i)).or_else(again) {
-                Some(ready) => {
+            let before = like.filter(|(verifier, _)| alike::may_be_shared(step) && verifier.is_as_before(i));
+            let first = firsts[i] as usize;
+            let again = || (first < i && alike::is_ready(step, &plan.steps[first])).then(|| &steps[first]);
+            let made = match before.map(|(_, of)| &of.steps[i]).or_else(again) {
+                Some(made) => {
                     alike::skip(step, known);
-                    ready
+                    made.clone()
                 }
-                None => ReadyStep::new(kernels, step, known, threads, &mut words)?,
+                None => {
+                    words.clear();
+                    let step = ReadyStep::new(kernels, step, known, threads, &mut words)?;
+                    Arc::new(Made { step, words: words[..].into() })
+                }
             };
-            need = need.max(ready.need(threads));
+            need = need.max(made.step.need(threads));
             picoseconds = picoseconds.saturating_add(cost(step));
-            steps.push(ready);
+            steps.push(made);
         }
         let start = plan.arena.next_multiple_of(ALIGN);
         let (workspace, cost) = (start..start.saturating_add(need), Duration::from_nanos(picoseconds as u64 / 1000));
         let places = Places::new(plan, like.map(|(_, steps)| &steps.places));
-        Ok(Self { words: words.into_boxed_slice(), steps, places, workspace, cost })
-    }
-
-    /// A step, for another plan.
-    fn share(self: &Arc<Self>, n: usize) -> ReadyStep {
-        match &self.steps[n] {
-            ReadyStep::Shared(steps, n) => ReadyStep::Shared(steps.clone(), *n),
-            ReadyStep::Again(n) => ReadyStep::Shared(self.clone(), *n),
-            _ => ReadyStep::Shared(self.clone(), n),
-        }
-    }
-
-    /// Each step, and the words that it was made with.
-    fn all(&self) -> impl Iterator<Item = (&ReadyStep, &[isize])> {
-        self.steps.iter().map(|step| match step {
-            ReadyStep::Shared(of, n) => (&of.steps[*n], &of.words[..]),
-            ReadyStep::Again(n) => (&self.steps[*n], &self.words[..]),
-            own => (own, &self.words[..]),
-        })
+        Ok(Self { steps: steps.into_boxed_slice(), firsts, places, workspace, cost })
     }
 
     /// An error is that of a call of the host; nothing else can fail.
@@ -178,14 +149,15 @@ impl Steps {
         // SAFETY: memory of this run that is nobody else's.
         let mut cx = unsafe { Context::new(pool, slots.memory() + start, end - start) };
         let stop = stream::stop_flag();
-        for ((ready, words), bases) in self.all().zip(self.places.by_step(&addresses)) {
+        for (made, bases) in self.steps.iter().zip(self.places.by_step(&addresses)) {
             stream::stop_here(&stop);
+            let words = &made.words[..];
             // SAFETY: `prepare` verified the plan: every access of every step is within its slot, no point of a step gets in the way of another,
             // and donated inputs are not read after they are overwritten. `enqueue` checked that the inputs are as large as the plan
             // says, and allocated the outputs and the run's own memory, which nobody else knows yet (a donated buffer was given up
             // by its only user). Steps run one after another, and whoever called `enqueue` holds the buffers until they are done.
             unsafe {
-                match ready {
+                match &made.step {
                     ReadyStep::Launch(launches) => launches.run(words, bases, &mut cx.step()),
                     ReadyStep::Call(call) => call.run(words, bases, &mut cx.step()),
                     ReadyStep::Scatter(scatter) => scatter.run(words, bases, &mut cx.step()),
@@ -201,7 +173,6 @@ impl Steps {
                         bases[1..].iter().for_each(|&at| slots.push(at));
                         plans[chosen].run(&slots, pool)?;
                     }
-                    ReadyStep::Shared(..) | ReadyStep::Again(_) => unreachable!("they are looked up"),
                 }
             }
         }
@@ -212,12 +183,12 @@ impl Steps {
 impl Steps {
     /// The code of the functions of each step.
     pub fn disassemble(&self) -> Vec<Vec<String>> {
-        let code = |(step, _): (&ReadyStep, &[isize])| {
-            let functions = match step {
+        let code = |made: &Arc<Made>| {
+            let functions = match &made.step {
                 ReadyStep::Launch(launch) => launch.functions(),
                 ReadyStep::Call(call) => call.functions(),
                 ReadyStep::Scatter(scatter) => scatter.functions(),
-                ReadyStep::Copy(_) | ReadyStep::Host(_) | ReadyStep::Shared(..) | ReadyStep::Again(_) => vec![],
+                ReadyStep::Copy(_) | ReadyStep::Host(_) => vec![],
                 ReadyStep::Branch(plans) => return plans.iter().flat_map(|p| p.disassemble().concat()).collect(),
             };
             let section = |f: &Arc<Function>| {
@@ -226,7 +197,7 @@ impl Steps {
             };
             functions.iter().map(section).collect()
         };
-        self.all().map(code).collect()
+        self.steps.iter().map(code).collect()
     }
 }
 
@@ -262,23 +233,6 @@ fn cost_of_call(call: &LibraryCall) -> usize {
     match call {
         LibraryCall::Matmul { batch, m, n, k, .. } => product(&[30, product(batch), *m, *n, *k]),
         LibraryCall::Sort { rows, n, .. } => product(&[5000, product(rows), *n]),
-    }
-}
-
-/// About how many words a step takes, at most.
-fn most_words(step: &Step) -> usize {
-    // A block has four words for each operand, and a few besides; arrays of a nest's own are few.
-    let of = |b: &Binding| (b.args.len() + 3) * (b.extents.len() + 4) + b.params.len();
-    let of_call = |call: &LibraryCall| match call {
-        LibraryCall::Matmul { batch, .. } => 4 * (batch.len() + 3),
-        LibraryCall::Sort { .. } => 0,
-    };
-    match step {
-        Step::Launch { bindings, .. } => bindings.iter().map(of).sum(),
-        Step::Call(call) => of_call(call),
-        Step::Product { call, binding, .. } => of_call(call) + of(binding),
-        Step::Scatter(scatter) => scatter.passes().iter().map(|pass| 2 * of(&pass.binding)).sum(),
-        Step::Copy { .. } | Step::Host { .. } | Step::Branch(_) => 0,
     }
 }
 
@@ -323,7 +277,8 @@ mod tests {
     }
 
     impl Series {
-        fn next(&mut self, plan: &Plan) -> Arc<Steps> {
+        /// How the steps of a plan are there: made, the same as an earlier one, or shared with the plan before.
+        fn next(&mut self, plan: &Plan) -> String {
             let known = plan.steps.iter().map(|step| match step {
                 Step::Launch { kernel, .. } => KERNELS.known(kernel),
                 _ => unreachable!("the cases are launches"),
@@ -332,24 +287,14 @@ mod tests {
             self.verifier.verify(plan, &|kernel| Ok(KERNELS.known(kernel)?.uses.clone())).unwrap();
             let like = self.latest.as_ref().map(|steps| (&self.verifier, steps));
             let steps = Arc::new(Steps::new(&KERNELS, plan, like, &mut known.iter(), 2).unwrap());
-            self.latest = Some(steps.clone());
-            steps
+            let before = self.latest.replace(steps.clone());
+            let find = |among: &[Arc<Made>], made: &Arc<Made>| among.iter().position(|other| Arc::ptr_eq(other, made));
+            let one = |(i, made): (usize, &Arc<Made>)| match before.as_ref().and_then(|of| find(&of.steps, made)) {
+                Some(n) => format!("shared {n}"),
+                None => find(&steps.steps[..i], made).map_or("made".into(), |n| format!("again {n}")),
+            };
+            steps.steps.iter().enumerate().map(one).collect::<Vec<_>>().join(", ")
         }
-        /// The steps of the last of these.
-        fn last(plans: &[&Plan]) -> Arc<Steps> {
-            let mut series = Series::default();
-            plans.iter().map(|plan| series.next(plan)).last().unwrap()
-        }
-    }
-
-    /// How steps are there: made, again, or shared.
-    fn show(steps: &Steps) -> String {
-        let one = |step: &ReadyStep| match step {
-            ReadyStep::Again(n) => format!("again {n}"),
-            ReadyStep::Shared(_, n) => format!("shared {n}"),
-            _ => "made".into(),
-        };
-        steps.steps.iter().map(one).collect::<Vec<_>>().join(", ")
     }
 
     #[test]
@@ -366,7 +311,10 @@ mod tests {
             _ => unreachable!("a launch"),
         };
         halve(&mut other.steps[1]);
-        let shown = |plans: &[&Plan]| show(&Series::last(plans));
+        let shown = |plans: &[&Plan]| {
+            let mut series = Series::default();
+            plans.iter().map(|plan| series.next(plan)).last().unwrap()
+        };
         assert_eq!(shown(&[&plan]), "made, again 0, again 0");
         assert_eq!(shown(&[&other]), "made, made, again 0");
         // After another plan what is alike there is looked at, and may differ.
