@@ -7,7 +7,6 @@ use crate::outline::Outline;
 use crate::templates::Templates;
 use lazuli_compile::Outlined;
 use lazuli_ir::{Aval, Graph, Result};
-use smallvec::SmallVec;
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// A graph as traced and as it runs, and what is known of other shapes for which it holds.
@@ -39,9 +38,12 @@ impl Edition {
         &'a self,
         shapes: impl Iterator<Item = &'a [usize]>,
         constants: &'a [Array],
-    ) -> Result<Option<SmallVec<[Aval; 1]>>> {
+    ) -> Result<Option<Arc<[Aval]>>> {
         let constants = constants.iter().map(|c| &c.aval().shape[..]);
-        Ok(self.traced.rebound_avals(shapes.chain(constants), false)?.map(|now| now.output_avals()))
+        Ok(self
+            .traced
+            .rebound_avals(shapes.chain(constants), false)?
+            .map(|now| now.output_avals().into_iter().collect()))
     }
     /// The binding to these arguments by the outline: of shapes that are admitted, and for which nothing is made anew.
     pub fn bind(self: &Arc<Self>, guards: &Guards, arguments: &[Array], constants: &[Array]) -> Option<Bound> {

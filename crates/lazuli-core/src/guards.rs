@@ -131,7 +131,7 @@ struct Failing<'a> {
 /// A binding of shapes for which all tests hold.
 #[derive(Debug)]
 pub(crate) struct Bound {
-    pub outputs: SmallVec<[Aval; 1]>,
+    pub outputs: Arc<[Aval]>,
     /// Whose graphs hold for these shapes; `None` if something was made for them alone.
     pub edition: Option<Arc<Edition>>,
     made: Mutex<Option<Made>>,
@@ -147,7 +147,7 @@ pub(crate) enum Made {
 }
 
 impl Bound {
-    pub fn new(outputs: SmallVec<[Aval; 1]>, edition: Option<Arc<Edition>>, made: Option<Made>) -> Bound {
+    pub fn new(outputs: Arc<[Aval]>, edition: Option<Arc<Edition>>, made: Option<Made>) -> Bound {
         Bound { outputs, edition, made: Mutex::new(made) }
     }
     /// What was made, for the first run: nobody has taken it before.

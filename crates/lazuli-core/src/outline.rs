@@ -2,16 +2,16 @@
 
 use crate::array::Array;
 use crate::guards::Guards;
-use lazuli_ir::{Aval, DType, Graph, OutlineBuilder, Result, Shape, ShapeId};
-use lazuli_kernel::small;
-use smallvec::SmallVec;
+use lazuli_ir::{Aval, Graph, OutlineBuilder, Result, Shape, ShapeId};
+use std::sync::Arc;
 
 /// An outline of a program, and which of its shapes are those of what.
 #[derive(Debug)]
 pub(crate) struct Outline {
     outline: lazuli_ir::Outline,
-    /// Of the program's outputs.
-    outputs: Vec<(DType, ShapeId)>,
+    /// Of the program's outputs: as traced, and the shapes that they have for others.
+    traced: Arc<[Aval]>,
+    outputs: Vec<ShapeId>,
     /// Of the arrays that guards speak of.
     guarded: Vec<ShapeId>,
     /// Of the variables of the simplified graph, unless that has bodies, which are bound too.
@@ -25,7 +25,7 @@ impl Outline {
         let mut b = OutlineBuilder::new(traced.arguments().iter().map(|&v| traced.shape_of(v)));
         let constants = || constants.iter().map(|c| &c.aval().shape);
         let ids = b.graph(traced, constants())?;
-        let outputs: Vec<_> = traced.outputs.iter().map(|a| (traced.aval_of(a).dtype, b.of(a, &ids))).collect();
+        let outputs = traced.outputs.iter().map(|a| b.of(a, &ids)).collect();
         let guarded = guards.outline(&mut b, traced.arguments().iter().map(|&v| traced.shape_of(v)))?;
         let simplified = match simplified.equations.iter().all(|e| e.prim.bodies().is_empty()) {
             true => Some(b.graph(simplified, constants())?),
@@ -33,15 +33,19 @@ impl Outline {
         };
         let (outline, ids) = b.finish()?;
         let now = |all: Vec<ShapeId>| all.into_iter().map(|id| id.now(&ids)).collect();
-        let outputs = outputs.into_iter().map(|(dtype, id): (DType, ShapeId)| (dtype, id.now(&ids))).collect();
-        Ok(Outline { outline, outputs, guarded: now(guarded), simplified: simplified.map(now) })
+        let traced = traced.output_avals().into();
+        Ok(Outline { outline, traced, outputs: now(outputs), guarded: now(guarded), simplified: simplified.map(now) })
     }
     /// The avals of the program's outputs for these arguments, and all shapes; `None` if that is for the graphs to say.
-    pub fn bind(&self, arguments: &[Array], guards: &Guards) -> Option<(SmallVec<[Aval; 1]>, Vec<Shape>)> {
+    pub fn bind(&self, arguments: &[Array], guards: &Guards) -> Option<(Arc<[Aval]>, Vec<Shape>)> {
         let shapes = self.outline.shapes(arguments.iter().map(|a| &a.aval().shape[..]))?;
         guards.check_tests(&|k, axis| self.guarded[k].of(&shapes)[axis]).ok()?;
-        let aval = |&(dtype, id): &(DType, ShapeId)| Aval { dtype, shape: Shape::from_slice(id.of(&shapes)) };
-        Some((small(self.outputs.iter().map(aval)), shapes))
+        let outputs = || self.traced.iter().zip(self.outputs.iter().map(|id| id.of(&shapes)));
+        let outputs = match outputs().all(|(traced, shape)| traced.shape == *shape) {
+            true => self.traced.clone(),
+            false => outputs().map(|(traced, shape)| Aval { shape: Shape::from_slice(shape), ..*traced }).collect(),
+        };
+        Some((outputs, shapes))
     }
     /// Which shapes those of the simplified graph's variables are; `None` if it has bodies.
     pub fn simplified(&self) -> Option<&[ShapeId]> {

@@ -399,7 +399,7 @@ impl Program {
         let shapes: Vec<Shape> = shapes.map(Shape::from).chain(constants).collect();
         let traced = &self.own.traced;
         let graph = if has_room { traced.renew(&shapes)? } else { traced.rebind(&shapes)? };
-        let outputs = graph.output_avals().into();
+        let outputs = graph.output_avals().into_iter().collect();
         if !has_room || graph.is_remade() {
             return Ok(Bound::new(outputs, None, Some(Made::Graph(graph))));
         }
@@ -500,10 +500,10 @@ impl Program {
         for constant in &self.constants {
             layouts.push(constant.force()?.layout.clone());
         }
-        let ready = Arc::new(self.made_ready(arguments.iter().map(|v| &v.layout.shape[..]), layouts)?);
+        let ready = Arc::new(self.made_ready(arguments.iter().map(|v| &v.layout.shape[..]), &layouts)?);
         if log::wants(Topic::Kernels) {
             let simplified = &self.own.simplified;
-            let arguments = simplified.arguments().iter().zip(&ready.layouts);
+            let arguments = simplified.arguments().iter().zip(&layouts);
             let aval = |(&v, l): (&Var, &Layout)| Aval { shape: l.shape.clone(), ..simplified.aval(v.into()) };
             log::kernels(&crate::explain::explain(self, &arguments.map(aval).collect::<Vec<_>>(), Call::default())?);
         }
@@ -517,18 +517,18 @@ impl Program {
     fn made_ready<'a>(
         &'a self,
         shapes: impl Iterator<Item = &'a [usize]> + Clone,
-        layouts: Vec<Layout>,
+        layouts: &[Layout],
     ) -> Result<Ready> {
         let like = self.first.get().map(|ready| &**ready);
         let (known, made) = self.known(shapes.clone());
         let edition = known.as_ref().and_then(|bound| bound.edition.clone());
         let by_formulas = |made: Option<&Made>, expected: Option<&Compiled>| {
             let edition = edition.as_ref()?;
-            edition.templates.with_plan(edition.outlined(made)?, &layouts, |plan, outputs| {
+            edition.templates.with_plan(edition.outlined(made)?, layouts, |plan, outputs| {
                 if let Some(Compiled { plan: other, outputs: of, .. }) = expected {
                     assert_eq!((plan.to_string(), outputs), (other.to_string(), of), "by formulas");
                 }
-                Ready::new(plan, outputs, layouts.clone(), like)
+                Ready::new(plan, outputs, layouts, like)
             })
         };
         if !cfg!(debug_assertions)
@@ -538,7 +538,7 @@ impl Program {
         }
         let bound = self.bound_as(shapes, known, made)?;
         progress::stage("fusing and generating code for", bound.graph.equations.len());
-        let mut compiled = self.compiled(&bound, &layouts)?;
+        let mut compiled = self.compiled(&bound, layouts)?;
         if cfg!(debug_assertions)
             && let Some(ready) = by_formulas(bound.made.as_ref(), Some(&compiled))
         {

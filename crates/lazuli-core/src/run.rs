@@ -25,12 +25,33 @@ const LONG: Duration = Duration::from_millis(20);
 /// A graph made ready for inputs that lie in memory in one way.
 #[derive(Debug)]
 pub(crate) struct Ready {
-    /// How the inputs lie.
-    pub layouts: Vec<Layout>,
+    pub layouts: Layouts,
     executable: Arc<dyn Executable>,
     outputs: Arc<[OutputInfo]>,
     /// Whether these are the plan's outputs, one after the other.
     is_in_order: bool,
+}
+
+/// How inputs lie in memory: as those of what was made ready first of a program, but for some.
+#[derive(Debug)]
+pub(crate) struct Layouts {
+    first: Arc<[Layout]>,
+    other: Box<[(u32, Layout)]>,
+}
+
+impl Layouts {
+    fn new(layouts: &[Layout], like: Option<&Layouts>) -> Layouts {
+        let Some(Layouts { first, .. }) = like.filter(|like| like.first.len() == layouts.len()) else {
+            return Layouts { first: layouts.into(), other: [].into() };
+        };
+        let other = (0..).zip(layouts).zip(&**first).filter(|((_, layout), first)| layout != first);
+        Layouts { first: first.clone(), other: other.map(|((n, layout), _)| (n, layout.clone())).collect() }
+    }
+    pub fn iter(&self) -> impl Iterator<Item = &Layout> {
+        let mut other = self.other.iter().peekable();
+        let layouts = (0..).zip(&*self.first);
+        layouts.map(move |(n, first)| other.next_if(|(of, _)| *of == n).map_or(first, |(_, layout)| layout))
+    }
 }
 
 impl Ready {
@@ -38,7 +59,7 @@ impl Ready {
     pub fn new(
         plan: &mut Plan,
         outputs: &Arc<[OutputInfo]>,
-        layouts: Vec<Layout>,
+        layouts: &[Layout],
         like: Option<&Ready>,
     ) -> Result<Ready> {
         let executable = match like {
@@ -47,11 +68,12 @@ impl Ready {
         };
         let is_output = |(n, info): (usize, &OutputInfo)| info.source == OutputSource::Output(n);
         let is_in_order = outputs.iter().enumerate().all(is_output);
+        let layouts = Layouts::new(layouts, like.map(|like| &like.layouts));
         Ok(Ready { layouts, executable, outputs: outputs.clone(), is_in_order })
     }
     /// Whether the plan is for arguments that lie like these. A constant lies as it does.
     pub fn fits(&self, arguments: &[&Value]) -> bool {
-        arguments.iter().zip(&self.layouts).all(|(v, layout)| v.layout == *layout)
+        arguments.iter().zip(self.layouts.iter()).all(|(v, layout)| v.layout == *layout)
     }
     /// How many steps it has.
     pub fn steps(&self) -> usize {
@@ -291,22 +313,22 @@ const REMEMBERED_LAYOUTS: usize = 16;
 /// The graph made ready, from memory if the same one ran before: programs evaluate the same few operations again and again.
 fn ready(graph: Graph, layouts: Vec<Layout>) -> Result<Arc<Ready>> {
     static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
-    let make = |graph: &Graph, layouts: Vec<Layout>| {
+    let make = |graph: &Graph| {
         let Compiled { mut plan, outputs, .. } = lazuli_compile::compile(graph, &layouts, &Options::EVAL)?;
-        Ok(Arc::new(Ready::new(&mut plan, &outputs, layouts, None)?))
+        Ok(Arc::new(Ready::new(&mut plan, &outputs, &layouts, None)?))
     };
     if graph.equations.len() > REMEMBERED_EQUATIONS {
-        return make(&graph, layouts);
+        return make(&graph);
     }
     let known = || KNOWN.lock().unwrap_or_else(|e| e.into_inner());
     let found = known()
         .get_or_insert_default()
         .get(&graph)
-        .and_then(|all| all.iter().find(|ready| ready.layouts == layouts).cloned());
+        .and_then(|all| all.iter().find(|ready| ready.layouts.iter().eq(&layouts)).cloned());
     if let Some(ready) = found {
         return Ok(ready);
     }
-    let ready = make(&graph, layouts)?;
+    let ready = make(&graph)?;
     let mut known = known();
     let known = known.get_or_insert_default();
     if known.len() >= REMEMBERED_GRAPHS {
