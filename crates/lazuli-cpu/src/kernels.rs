@@ -31,7 +31,7 @@ pub struct Kernels {
     memory: ExecutableMemory,
     functions: Mutex<Functions>,
     /// The innermost loops of matrix products: of f32 and of f64, by rows of the tile, for one and for two vectors.
-    products: [[OnceLock<[Entry; 2]>; product::MOST_ROWS]; 2],
+    products: [[OnceLock<&'static [Entry; 2]>; product::MOST_ROWS]; 2],
     /// Kernels of plans.
     known: Table,
     /// Those of products with a vector, which are few.
@@ -96,7 +96,7 @@ impl Kernels {
     }
 
     /// The innermost loops of matrix products over tiles of so many rows, of one and of two vectors; not counted as kernels.
-    pub fn product(&self, double: bool, rows: usize) -> Result<[Entry; 2]> {
+    pub fn product(&self, double: bool, rows: usize) -> Result<&'static [Entry; 2]> {
         let place = &self.products[usize::from(double)][rows - 1];
         if let Some(&found) = place.get() {
             return Ok(found);
@@ -104,7 +104,7 @@ impl Kernels {
         let install =
             |vectors| self.memory.install(&product::generate(product::Shape { double, rows, vectors }, self.isa)?);
         let both = [install(1)?, install(2)?];
-        Ok(*place.get_or_init(|| both.map(Code::leak)))
+        Ok(place.get_or_init(|| Box::leak(Box::new(both.map(Code::leak)))))
     }
 
     /// What is known of a kernel of a plan, which is verified if it is new.

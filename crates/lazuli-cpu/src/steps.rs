@@ -91,8 +91,8 @@ impl ReadyStep {
     /// Bytes that it works in on so many threads.
     fn need(&self, threads: usize) -> usize {
         match self {
-            ReadyStep::Launch(launches) => launches.need(threads),
-            ReadyStep::Call(call) => call.need().on(threads),
+            ReadyStep::Launch(launches) => launches.need(),
+            ReadyStep::Call(call) => call.need(),
             ReadyStep::Scatter(scatter) => scatter.need().on(threads),
             ReadyStep::Branch(plans) => memory(plans),
             ReadyStep::Copy(_) | ReadyStep::Host(_) => 0,

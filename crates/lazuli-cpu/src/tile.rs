@@ -9,7 +9,7 @@
 use crate::codegen::block::{Layout, N, OPERAND_WORDS, ROW_AXIS, ROWS};
 use crate::kernels::Function;
 use crate::known::MapKernel;
-use lazuli_kernel::{Arg, Inner, Kernel, Role, Scalar, small};
+use lazuli_kernel::{Arg, Inner, Kernel, Operand, Role, Scalar, small};
 use smallvec::SmallVec;
 
 /// The numbers of the launches of a plan.
@@ -124,24 +124,25 @@ impl Whole {
     ) -> Option<usize> {
         let (kernel, layout) = (&function.kernel, function.layout);
         let vector_axis = kernel.vector_axis as usize;
-        let walked = (0..extents.len()).filter(|&a| a != vector_axis && extents[a] > 1).count();
-        let (at, end) = (words.len(), words.len() + layout.words());
         let step = |arg: &Arg, axis: usize, itemsize: isize| arg.strides.get(axis).map_or(0, |s| s * itemsize);
+        let walked = (0..extents.len()).filter(|&a| a != vector_axis && extents[a] > 1).count();
+        let is_scattered = || {
+            let along = |(arg, declared): (&Arg, &Operand)| step(arg, vector_axis, declared.dtype.itemsize() as isize);
+            args.iter().zip(&kernel.operands).map(along).any(|step| step.unsigned_abs() >= LINE)
+        };
+        if walked > 1 || walked == 1 && extents[vector_axis] > SCATTERED && is_scattered() {
+            return None;
+        }
+        let (at, end) = (words.len(), words.len() + layout.words());
         words.resize(end, 0);
         let block = &mut words[at..];
         let row_axis = head(block, vector_axis, extents);
-        let mut scattered = false;
         for (o, (arg, declared)) in (0..).zip(args.iter().zip(&kernel.operands)) {
             let itemsize = declared.dtype.itemsize() as isize;
-            let along = step(arg, vector_axis, itemsize);
             let own = &mut block[layout.operand_word(o)..][..4];
-            (own[1], own[2]) = (row_axis.map_or(0, |axis| step(arg, axis, itemsize)), along);
+            own[1] = row_axis.map_or(0, |axis| step(arg, axis, itemsize));
+            own[2] = step(arg, vector_axis, itemsize);
             own[3] = arg.len as isize;
-            scattered |= along.unsigned_abs() >= LINE;
-        }
-        if walked > 1 || walked == 1 && scattered && extents[vector_axis] > SCATTERED {
-            words.truncate(at);
-            return None;
         }
         block[layout.extent_word(0)..].iter_mut().zip(extents).for_each(|(word, &n)| *word = n as isize);
         block[layout.param_word(0)..].iter_mut().zip(params).for_each(|(word, p)| *word = p.bits as isize);

@@ -8,7 +8,7 @@ use crate::kernels::{Function, Kernels};
 use crate::known::Known;
 use crate::nest::{Bound, Context, HandedOn, Launch, Need, Room};
 use crate::tile::{Bases, Part, Tile, Words};
-use lazuli_kernel::{Binding, LibraryCall, Nest, Result};
+use lazuli_kernel::{Binding, LibraryCall, Result};
 use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::Arc;
@@ -25,7 +25,7 @@ pub struct Fused {
 }
 
 impl Fused {
-    /// For at most so many threads.
+    /// For at most so many threads, and the memory that it works in on these.
     pub fn new(
         kernels: &Kernels,
         call: &LibraryCall,
@@ -33,27 +33,23 @@ impl Fused {
         binding: &Binding,
         threads: usize,
         words: &mut Words,
-    ) -> Result<Self> {
-        let mut product = Matmul::new(kernels, call, threads, words)?;
+    ) -> Result<(Self, Need)> {
         let kernel = known.kernel();
-        let has_points = matches!(kernel.nest, Nest::Map { .. }) && !binding.extents.contains(&0);
+        let has_points = !binding.extents.contains(&0);
         // Vectors run along columns, which are the last of the axes that are longer than 1.
         let fits = matches!(call, LibraryCall::Matmul { n, .. } if *n != 1) && kernel.vector_axis + 1 == kernel.rank;
-        let in_blocks = has_points && fits && product.go_on(call);
-        let epilogue = Launch::new(&Bound::new(kernels, &known, binding), threads, in_blocks, words)?;
+        let (product, mut need) = Matmul::new(kernels, call, has_points && fits, threads, words)?;
+        let in_blocks = product.goes_on();
+        // It is a map, which needs no memory.
+        let (epilogue, _) = Launch::new(&Bound::new(kernels, &known, binding), threads, in_blocks, words)?;
         let whole = (!in_blocks).then(|| call.result_bytes());
-        Ok(Self { product, known, epilogue, handed_on: HandedOn::of(&binding.args), whole })
+        let result = whole.map_or(0, |nbytes| Room::measure(|room| room.take_bytes(nbytes)));
+        need.shared = need.shared.saturating_add(result);
+        Ok((Self { product, known, epilogue, handed_on: HandedOn::of(&binding.args), whole }, need))
     }
 
     pub fn functions(&self) -> Vec<Arc<Function>> {
         self.product.functions().into_iter().chain(self.epilogue.functions(&self.known)).collect()
-    }
-
-    /// The memory that it works in on at most so many threads.
-    pub fn need(&self, words: &[isize], threads: usize) -> Need {
-        let need = self.product.need(words, threads);
-        let result = self.whole.map_or(0, |nbytes| Room::measure(|room| room.take_bytes(nbytes)));
-        Need { shared: need.shared.saturating_add(result), ..need }
     }
 
     /// Runs it on the product's arguments and the epilogue's, at these addresses.
@@ -61,7 +57,7 @@ impl Fused {
     /// # Safety
     ///
     /// As for [`Matmul::run`] and `Launch::run`.
-    pub unsafe fn run(&self, words: &[isize], bases: &[usize], each: usize, cx: &mut Context<'_>) {
+    pub unsafe fn run(&self, words: &[isize], bases: &[usize], cx: &mut Context<'_>) {
         let Self { product, known, epilogue, handed_on, whole } = self;
         let (&[a, b, c], bases) = bases.split_first_chunk().expect("a product has three arguments");
         let Some(nbytes) = *whole else {
@@ -69,12 +65,12 @@ impl Fused {
             // The product's own operands begin at the offset of their part.
             let finish = Finish { rows: tile.rows(bases.len()), handed_on: handed_on.numbers(), tile, bases };
             // SAFETY: passed on.
-            return unsafe { product.run(words, [a, b, c], Some(&finish), each, cx) };
+            return unsafe { product.run(words, [a, b, c], Some(&finish), cx) };
         };
         let result = cx.room().take_bytes(nbytes).address();
         // SAFETY: passed on; the result has memory of its size, which is ours alone.
         unsafe {
-            product.run(words, [a, b, c.wrapping_add(result)], None, each, cx);
+            product.run(words, [a, b, c.wrapping_add(result)], None, cx);
             epilogue.run(known, words, &handed_on.bases(bases, result), cx);
         }
     }

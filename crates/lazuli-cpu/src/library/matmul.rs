@@ -67,33 +67,36 @@ macro_rules! with_number {
 
 pub enum Matmul {
     /// With a vector, or over nothing.
-    Vector(Arc<Known>, Launch),
+    Vector(Box<(Arc<Known>, Launch)>),
     Matrix(Ready),
 }
 
 /// A product of matrices made ready.
 #[derive(Debug, Clone, Copy)]
 pub struct Ready {
-    dtype: DType,
-    /// Where its numbers begin: m, n and k, the extents of the batch, then the strides of a, of b and of c in elements.
+    /// Where its numbers begin: m, n and k, the tiles, bytes that a task works in, the extents of the batch, then the strides of a, of b and of c in elements.
     at: usize,
+    /// Loops over tall and over short tiles, of one and of two vectors.
+    loops: [&'static [Entry; 2]; 2],
     /// Axes of the batch.
-    batch: usize,
-    tiles: Tiles,
+    batch: u32,
     /// Elements of a vector.
-    lanes: usize,
+    lanes: u16,
+    dtype: DType,
     /// Whether blocks of the result go on into an epilogue.
     goes_on: bool,
-    /// Loops over tall and over short tiles, of one and of two vectors.
-    loops: [[Entry; 2]; 2],
 }
+
+/// Numbers before those of the batch.
+const FIRST: usize = 7;
 
 /// A product and its numbers.
 struct Product<'a> {
-    batch: Shape,
+    batch: &'a [usize],
     m: usize,
     n: usize,
     k: usize,
+    tiles: Tiles,
     a: View<'a>,
     b: View<'a>,
     c: View<'a>,
@@ -101,86 +104,85 @@ struct Product<'a> {
 }
 
 impl Matmul {
-    pub fn new(kernels: &Kernels, call: &LibraryCall, threads: usize, words: &mut Words) -> Result<Self> {
+    /// For at most so many threads, and the memory that it works in on these. `into_epilogue`: blocks of the result go on into an epilogue, if it is computed in blocks,
+    /// which sums over nothing are not.
+    pub fn new(
+        kernels: &Kernels,
+        call: &LibraryCall,
+        into_epilogue: bool,
+        threads: usize,
+        words: &mut Words,
+    ) -> Result<(Self, Need)> {
         let &LibraryCall::Matmul { dtype, ref batch, m, n, k, ref a, ref b, ref c } = call else {
             return Err(Error::internal("prepare", "not a matrix product"));
         };
         if dtype != DType::C64 && (m == 1 || n == 1 || k == 0) {
-            let (known, launch) = reduction(kernels, dtype, batch, [m, n, k], [a, b, c], threads, words)?;
-            return Ok(Matmul::Vector(known, launch));
+            let (vector, need) = reduction(kernels, dtype, batch, [m, n, k], [a, b, c], threads, words)?;
+            return Ok((Matmul::Vector(Box::new(vector)), need));
         }
         let tiles = Tiles::of(m.max(1), max_rows(kernels.isa));
         let double = dtype == DType::F64;
         let of_height = |rows: usize| kernels.product(double, rows.max(1));
-        let loops = [of_height(tiles.height)?, of_height(tiles.height - 1)?];
-        let lanes = kernels.isa.lanes() / (1 + double as usize);
-        let at = words.len();
-        words.extend([m, n, k].iter().chain(batch).map(|&n| n as isize));
-        [a, b, c].into_iter().for_each(|arg| words.extend_from_slice(&arg.strides));
-        Ok(Matmul::Matrix(Ready { dtype, at, batch: batch.len(), tiles, lanes, goes_on: false, loops }))
+        let ready = Ready {
+            at: words.len(),
+            loops: [of_height(tiles.height)?, of_height(tiles.height - 1)?],
+            batch: batch.len() as u32,
+            lanes: (kernels.isa.lanes() / (1 + double as usize)) as u16,
+            dtype,
+            goes_on: into_epilogue && k > 0,
+        };
+        let [a, b, c] = [a, b, c].map(|arg| ready.view(&arg.strides));
+        let product = Product { batch, m, n, k, tiles, a, b, c, ready: &ready };
+        let need = with_number!(dtype, T => product.need::<T>(threads));
+        let first: [usize; FIRST] = [m, n, k, tiles.number, tiles.height, tiles.tall, need.each];
+        words.extend_from_slice(&first.map(|n| n as isize));
+        words.extend(batch.iter().map(|&n| n as isize));
+        [a, b, c].into_iter().for_each(|view| words.extend_from_slice(view.strides));
+        Ok((Matmul::Matrix(ready), need))
     }
 
     pub fn functions(&self) -> Vec<Arc<Function>> {
         match self {
-            Matmul::Vector(known, launch) => launch.functions(known),
+            Matmul::Vector(vector) => vector.1.functions(&vector.0),
             Matmul::Matrix(_) => vec![],
         }
     }
 
-    /// Lets blocks of the result go on into an epilogue, if it is computed in blocks, which sums over nothing are not.
-    pub fn go_on(&mut self, call: &LibraryCall) -> bool {
-        match (self, call) {
-            (Matmul::Matrix(ready), LibraryCall::Matmul { k: 1.., .. }) => ready.goes_on = true,
-            _ => return false,
-        }
-        true
+    /// Whether blocks of the result go on into an epilogue.
+    pub fn goes_on(&self) -> bool {
+        matches!(self, Matmul::Matrix(Ready { goes_on: true, .. }))
     }
 
-    /// Runs it on a, b and c at these addresses; `each` is what it [needs](Self::need) for a task. Blocks of the result go on into `finish`, if that was [agreed](Self::go_on).
+    /// Runs it on a, b and c at these addresses. Blocks of the result go on into `finish`, if they [do so](Self::goes_on).
     ///
     /// # Safety
     ///
     /// As for `Launch::run`.
-    pub unsafe fn run(
-        &self,
-        words: &[isize],
-        bases: [usize; 3],
-        finish: Option<&Finish<'_>>,
-        each: usize,
-        cx: &mut Context<'_>,
-    ) {
+    pub unsafe fn run(&self, words: &[isize], bases: [usize; 3], finish: Option<&Finish<'_>>, cx: &mut Context<'_>) {
         match self {
-            // SAFETY: passed on.
-            Matmul::Vector(known, launch) => unsafe { launch.run(known, words, &bases, cx) },
+            Matmul::Vector(vector) => {
+                let (known, launch) = &**vector;
+                // SAFETY: passed on.
+                unsafe { launch.run(known, words, &bases, cx) }
+            }
             Matmul::Matrix(ready) => {
-                let product = ready.product(words);
+                let (first, rest) = words[ready.at..].split_first_chunk::<FIRST>().expect("its numbers are there");
+                let [m, n, k, number, height, tall, each] = first.map(|n| n as usize);
+                let (batch, strides) = rest.split_at(ready.batch as usize);
+                let batch: Shape = small(batch.iter().map(|&n| n as usize));
+                let view = |n: usize| ready.view(&strides[n * (batch.len() + 2)..][..batch.len() + 2]);
+                let (a, b, c) = (view(0), view(1), view(2));
+                let product = Product { batch: &batch, m, n, k, tiles: Tiles { number, height, tall }, a, b, c, ready };
                 // SAFETY: passed on.
                 with_number!(ready.dtype, T => unsafe { product.run::<T>(bases, finish, each, cx) })
-            }
-        }
-    }
-
-    /// The memory that it works in on at most so many threads.
-    pub fn need(&self, words: &[isize], threads: usize) -> Need {
-        match self {
-            Matmul::Vector(_, launch) => launch.need(threads),
-            Matmul::Matrix(ready) => {
-                let product = ready.product(words);
-                with_number!(ready.dtype, T => product.need::<T>(threads))
             }
         }
     }
 }
 
 impl Ready {
-    fn product<'a>(&'a self, words: &'a [isize]) -> Product<'a> {
-        let ([m, n, k], rest) = words[self.at..].split_first_chunk().expect("its numbers are there");
-        let (batch, strides) = rest.split_at(self.batch);
-        let axes = self.batch + 2;
-        let view = |n: usize| View { strides: &strides[n * axes..][..axes], itemsize: self.dtype.itemsize() };
-        let batch = small(batch.iter().map(|&n| n as usize));
-        let [m, n, k] = [m, n, k].map(|&n| n as usize);
-        Product { batch, m, n, k, a: view(0), b: view(1), c: view(2), ready: self }
+    fn view<'a>(&self, strides: &'a [isize]) -> View<'a> {
+        View { strides, itemsize: self.dtype.itemsize() }
     }
 }
 
@@ -193,7 +195,7 @@ fn reduction(
     [a, b, c]: [&Arg; 3],
     threads: usize,
     words: &mut Words,
-) -> Result<(Arc<Known>, Launch)> {
+) -> Result<((Arc<Known>, Launch), Need)> {
     let outer = batch.len();
     let extents: Shape = small(batch.iter().copied().chain([m, n, k]));
     let moved = |arg: &Arg, axes: [Option<usize>; 3]| {
@@ -214,8 +216,8 @@ fn reduction(
     let form = VectorProduct { dtype, rank: outer as u32 + 3, vector_axis: vector_axis as u32, inner };
     let known = kernels.vector_product(form)?;
     let bound = Bound { kernels, known: &known, kernel: known.kernel(), extents: &extents, args: &args, params: &[] };
-    let launch = Launch::new(&bound, threads, false, words)?;
-    Ok((known, launch))
+    let (launch, need) = Launch::new(&bound, threads, false, words)?;
+    Ok(((known, launch), need))
 }
 
 /// What the kernel of a product with a vector depends on: axes with those of the batch, and the strides of a, b and c along the axis of vectors.
@@ -269,7 +271,7 @@ impl Product<'_> {
         }
         if self.k == 0 {
             for matrix in 0..matrices {
-                let c = self.c.at(bases[2], &indices(&self.batch, matrix)) as *mut u8;
+                let c = self.c.at(bases[2], &indices(self.batch, matrix)) as *mut u8;
                 // SAFETY: the verifier proved that this matrix of c lies within its slot, in one piece.
                 unsafe { c.write_bytes(0, self.m * self.n * size_of::<T>()) };
             }
@@ -309,21 +311,21 @@ impl Product<'_> {
         let flops = [self.m, b.columns, b.depth, matrices].iter().fold(2usize, |n, &f| n.saturating_mul(f));
         let tasks = (flops / TASK).clamp(1, 4 * threads);
         let parts = tasks.div_ceil(matrices);
-        let (tiles, panels) = (self.ready.tiles.number, b.number);
+        let (tiles, panels) = (self.tiles.number, b.number);
         let down = tiles.div_ceil(MOST_TILES).max(parts.min(tiles.div_ceil(2)));
         Cut { down, across: panels.div_ceil(MOST_PANELS).max(parts.div_ceil(down).min(panels)), tasks }
     }
 
     /// The tiles and panels of a part of each matrix.
     fn part_of(&self, b: &Panels, Cut { down, across, .. }: Cut, part: usize) -> (Range<usize>, Range<usize>) {
-        (share(self.ready.tiles.number, part / across, down), share(b.number, part % across, across))
+        (share(self.tiles.number, part / across, down), share(b.number, part % across, across))
     }
 
     /// Bytes that a part of so many rows needs for a, packed, for sums apart from c, and for elements that they become on their way into an epilogue.
     fn part_memory<T: Number>(&self, b: &Panels, rows: usize, panels: &Range<usize>) -> [usize; 3] {
         let packed = if self.packs_a::<T>(panels) { rows * b.pitch() } else { 0 };
         let (mut apart, mut widest) = (0, 0);
-        for group in &b.groups::<T>(panels, rows) {
+        for group in b.groups::<T>(panels, rows) {
             apart = apart.max(group.place + rows * group.width);
             widest = widest.max(b.columns_of(&group.panels).len() / T::PARTS);
         }
@@ -336,7 +338,7 @@ impl Product<'_> {
     fn task_memory<T: Number>(&self, b: &Panels, Cut { down, across, .. }: Cut) -> usize {
         let (mut most, mut seen) = (0, SmallVec::<[usize; 8]>::new());
         for row in 0..down {
-            let rows = self.ready.tiles.rows(&share(self.ready.tiles.number, row, down));
+            let rows = self.tiles.rows(&share(self.tiles.number, row, down));
             // Parts of as many rows need as much.
             if seen.contains(&rows) {
                 continue;
@@ -361,20 +363,18 @@ impl Product<'_> {
         [view.strides[axes], view.strides[axes + 1]]
     }
 
-    fn panels<T: Number>(&self) -> Panels {
-        let (columns, depth, lanes) = (T::PARTS * self.n, T::PARTS * self.k, self.ready.lanes);
-        // Axes of the batch that b is broadcast along share their matrices.
-        let extents = small(self.batch.iter().zip(self.b.strides).map(|(&n, &s)| if s == 0 { 1 } else { n }));
+    fn panels<T: Number>(&self) -> Panels<'_> {
+        let (columns, depth, lanes) = (T::PARTS * self.n, T::PARTS * self.k, self.ready.lanes as usize);
         let [_, column] = self.strides(&self.b);
-        let lies_well = T::PARTS == 1 && T::SAME && column == 1 && self.ready.tiles.number <= FEW_TILES;
+        let lies_well = T::PARTS == 1 && T::SAME && column == 1 && self.tiles.number <= FEW_TILES;
         let first = if lies_well { columns / (2 * lanes) } else { 0 };
-        Panels { columns, depth, lanes, number: columns.div_ceil(2 * lanes), first, extents, go_on: self.ready.goes_on }
+        let (number, go_on) = (columns.div_ceil(2 * lanes), self.ready.goes_on);
+        Panels { columns, depth, lanes, number, first, batch: self.batch, strides: self.b.strides, go_on }
     }
 
     /// Memory for the panels that are packed, of all matrices.
     fn packed<'m, T: Number>(&self, b: &Panels, room: &mut Room<'m>) -> Scratch<'m> {
-        let matrices: usize = b.extents.iter().product();
-        room.take_bytes(b.size().saturating_mul(matrices).saturating_mul(size_of::<T::Wide>()))
+        room.take_bytes(b.size().saturating_mul(b.matrices()).saturating_mul(size_of::<T::Wide>()))
     }
 
     /// Packs what is to be packed of b.
@@ -383,7 +383,7 @@ impl Product<'_> {
     ///
     /// `base` is that of b, and at `to` is memory for its packed panels.
     unsafe fn pack_b<T: Number>(&self, base: usize, b: &Panels, to: usize, cx: &mut Context<'_>) {
-        let matrices: usize = b.extents.iter().product();
+        let (extents, matrices): (Shape, usize) = (small(b.extents()), b.matrices());
         let [row, column] = self.strides(&self.b);
         let (panels, blocks) = (b.number - b.first, b.depth.div_ceil(MATMUL_BLOCK));
         let tasks = (matrices * b.size() / (1 << 14)).clamp(1, 4 * cx.threads());
@@ -394,7 +394,7 @@ impl Product<'_> {
                 let (across, left) = (b.vectors(panel) * b.lanes, panel * 2 * b.lanes);
                 let down = MATMUL_BLOCK.min(b.depth - block);
                 let place = matrix * b.size() + b.place(panel) + block * across;
-                let from = self.b.at(base, &indices(&b.extents, matrix));
+                let from = self.b.at(base, &indices(&extents, matrix));
                 let from = pack::Matrix { address: from, row, column };
                 // SAFETY: rows and columns of b; the block's own place in the packed numbers.
                 unsafe {
@@ -422,12 +422,12 @@ impl Product<'_> {
         memory: usize,
     ) {
         let size = size_of::<T::Wide>();
-        let at = indices(&self.batch, matrix);
+        let at = indices(self.batch, matrix);
         let ([a_row, a_column], [b_row, _]) = (self.strides(&self.a), self.strides(&self.b));
         let (from_a, from_b) = (self.a.at(bases[0], &at), self.b.at(bases[1], &at));
         let c = self.c.at(bases[3], &at);
         let packed = bases[2] + b.matrix(&at) * b.size() * size;
-        let (top, rows) = (self.ready.tiles.first_row(tiles.start), self.ready.tiles.rows(&tiles));
+        let (top, rows) = (self.tiles.first_row(tiles.start), self.tiles.rows(&tiles));
         let bottom = top + rows;
 
         let (packs_a, by_steps, pitch) = (self.packs_a::<T>(&panels), a_row == 1 && T::PARTS == 1, b.pitch());
@@ -446,8 +446,8 @@ impl Product<'_> {
                     if !by_steps {
                         pack::rows::<T>(from, top, block, k, pitch, to);
                     } else {
-                        for (height, tiles) in self.ready.tiles.by_height(&tiles) {
-                            for row in tiles.clone().map(|tile| self.ready.tiles.first_row(tile)) {
+                        for (height, tiles) in self.tiles.by_height(&tiles) {
+                            for row in tiles.clone().map(|tile| self.tiles.first_row(tile)) {
                                 let place = (row - top) * k;
                                 pack::steps::<T>(from, row..row + height, block, &mut to[place..place + height * k]);
                             }
@@ -456,7 +456,7 @@ impl Product<'_> {
                 }
             }
             let is_last = block + k == b.depth;
-            let mut groups = groups.iter().peekable();
+            let mut groups = groups.clone().peekable();
             for panel in panels.clone() {
                 let (vectors, left) = (b.vectors(panel), panel * 2 * b.lanes);
                 let width = vectors * b.lanes;
@@ -465,17 +465,17 @@ impl Product<'_> {
                 } else {
                     (offset::<T::Wide>(from_b, block as isize * b_row + left as isize), b_row as usize)
                 };
-                let group = groups.next_if(|g| g.panels.end == panel + 1).or(groups.peek().copied());
+                let group = groups.next_if(|g| g.panels.end == panel + 1).or_else(|| groups.peek().cloned());
                 let group = group.filter(|g| g.panels.contains(&panel));
-                let (to_c, c_row) = match group {
+                let (to_c, c_row) = match &group {
                     Some(g) => (aside + (g.place + left - b.columns_of(&g.panels).start) * size, g.width),
                     None => (c + (top * b.columns + left) * size, b.columns),
                 };
-                for (short, (height, tiles)) in self.ready.tiles.by_height(&tiles).into_iter().enumerate() {
+                for (short, (height, tiles)) in self.tiles.by_height(&tiles).into_iter().enumerate() {
                     if tiles.is_empty() {
                         continue;
                     }
-                    let down = self.ready.tiles.first_row(tiles.start) - top;
+                    let down = self.tiles.first_row(tiles.start) - top;
                     let (a, a_row, a_step, a_tile) = if packs_a && by_steps {
                         (packed_a + down * k * size, 1, height as isize, (height * k) as isize)
                     } else if packs_a {
@@ -501,7 +501,7 @@ impl Product<'_> {
                         c_tile: (height * c_row) as isize * bytes,
                         add: (block > 0) as usize,
                         // The next panel of b, divided over the tiles of this one.
-                        ahead: from_b + (b.depth + down / self.ready.tiles.height * k / tiles_here) * width * size,
+                        ahead: from_b + (b.depth + down / self.tiles.height * k / tiles_here) * width * size,
                         ahead_step: (width * size).div_ceil(tiles_here),
                     };
                     // SAFETY: the function reads `height` rows of a per tile and k rows of one or two vectors of b, and writes as many
@@ -518,12 +518,12 @@ impl Product<'_> {
                             put::<T>(sums, g.width, columns.len(), rows, c, top * b.columns + columns.start, b.columns)
                         }
                         Some(finish) if T::SAME => {
-                            finish.run(&self.batch, &at, top..bottom, of_elements, sums, g.width * size)
+                            finish.run(self.batch, &at, top..bottom, of_elements, sums, g.width * size)
                         }
                         Some(finish) => {
                             put::<T>(sums, g.width, columns.len(), rows, elements, 0, columns.len());
                             let pitch = of_elements.len() * size_of::<T>();
-                            finish.run(&self.batch, &at, top..bottom, of_elements, elements, pitch);
+                            finish.run(self.batch, &at, top..bottom, of_elements, elements, pitch);
                         }
                     }
                 }

@@ -9,7 +9,7 @@ pub use matmul::VectorProduct;
 
 use crate::kernels::{Function, Kernels};
 use crate::known::Known;
-use crate::nest::{Context, Need};
+use crate::nest::Context;
 use crate::tile::Words;
 use lazuli_kernel::{Binding, LibraryCall, Result, Shape};
 use std::sync::Arc;
@@ -17,12 +17,13 @@ use std::sync::Arc;
 /// A library call made ready.
 pub struct Call {
     work: Work,
-    need: Need,
+    /// Bytes that it works in.
+    need: usize,
 }
 
 enum Work {
     Matmul(matmul::Matmul),
-    Fused(epilogue::Fused),
+    Fused(Box<epilogue::Fused>),
     Sort(Box<sort::Sort>),
 }
 
@@ -31,8 +32,7 @@ impl Call {
     pub fn new(kernels: &Kernels, call: &LibraryCall, threads: usize, words: &mut Words) -> Result<Self> {
         let (work, need) = match call {
             LibraryCall::Matmul { .. } => {
-                let matmul = matmul::Matmul::new(kernels, call, threads, words)?;
-                let need = matmul.need(words, threads);
+                let (matmul, need) = matmul::Matmul::new(kernels, call, false, threads, words)?;
                 (Work::Matmul(matmul), need)
             }
             LibraryCall::Sort { .. } => {
@@ -41,7 +41,7 @@ impl Call {
                 (Work::Sort(Box::new(sort)), need)
             }
         };
-        Ok(Self { work, need })
+        Ok(Self { work, need: need.on(threads) })
     }
 
     /// A product with its epilogue.
@@ -53,9 +53,8 @@ impl Call {
         threads: usize,
         words: &mut Words,
     ) -> Result<Self> {
-        let fused = epilogue::Fused::new(kernels, call, known, binding, threads, words)?;
-        let need = fused.need(words, threads);
-        Ok(Self { work: Work::Fused(fused), need })
+        let (fused, need) = epilogue::Fused::new(kernels, call, known, binding, threads, words)?;
+        Ok(Self { work: Work::Fused(Box::new(fused)), need: need.on(threads) })
     }
 
     /// Runs it on the arguments of the call and of its epilogue, if it has one, at these addresses.
@@ -64,19 +63,18 @@ impl Call {
     ///
     /// As for `Launch::run`.
     pub unsafe fn run(&self, words: &[isize], bases: &[usize], cx: &mut Context<'_>) {
-        let each = self.need.each;
         // SAFETY: passed on.
         unsafe {
             match &self.work {
-                Work::Matmul(matmul) => matmul.run(words, own(bases), None, each, cx),
-                Work::Fused(fused) => fused.run(words, bases, each, cx),
-                Work::Sort(sort) => sort.run(own(bases), each, cx),
+                Work::Matmul(matmul) => matmul.run(words, own(bases), None, cx),
+                Work::Fused(fused) => fused.run(words, bases, cx),
+                Work::Sort(sort) => sort.run(own(bases), cx),
             }
         }
     }
 
-    /// The memory that it works in.
-    pub fn need(&self) -> Need {
+    /// Bytes that it works in, on so many threads as it was made for.
+    pub fn need(&self) -> usize {
         self.need
     }
 

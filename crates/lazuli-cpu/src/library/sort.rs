@@ -40,13 +40,14 @@ impl Sort {
     /// # Safety
     ///
     /// As for `Launch::run`.
-    pub unsafe fn run(&self, [from, to]: [usize; 2], each: usize, cx: &mut Context<'_>) {
+    pub unsafe fn run(&self, [from, to]: [usize; 2], cx: &mut Context<'_>) {
         let rows: usize = self.rows.iter().product();
         if rows * self.n == 0 {
             return;
         }
         let [input, output] = self.views();
-        cx.share(self.tasks(cx.threads()), rows, each, &|rows, room| {
+        let Need { each, tasks, .. } = self.need(cx.threads());
+        cx.share(tasks, rows, each, &|rows, room| {
             let mut memory = self.memory(room);
             for row in rows {
                 let at = indices(&self.rows, row);

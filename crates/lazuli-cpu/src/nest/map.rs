@@ -27,14 +27,14 @@ enum How {
 impl Map {
     pub fn new(launch: &Bound<'_>, words: &mut Words) -> Result<Self> {
         let Bound { kernels, known, extents, args, params, .. } = *launch;
-        let function = known.map.function(kernels, false)?;
+        let (function, streams) = (known.map.function(kernels, false)?, streams(launch));
         if is_small(launch)
-            && !streams(launch)
+            && !streams
             && let Some(at) = Whole::write(words, function, extents, args, params)
         {
             return Ok(Self { at, how: How::Whole });
         }
-        Self::in_parts(launch, streams(launch), words)
+        Self::in_parts(launch, streams, words)
     }
 
     /// One that runs in parts that others choose. `streams`: past the caches, where that can be.

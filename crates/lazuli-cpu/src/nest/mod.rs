@@ -31,42 +31,46 @@ pub enum Launch {
     /// No point at all.
     Nothing,
     Map(map::Map),
-    Reduce(Box<reduce::Reduce>),
-    Rows(Box<rows::Rows>),
+    Reduce(reduce::Reduce),
+    Rows(rows::Rows),
     Scan(Box<scan::Scan>),
     Scatter(Box<scatter::Scatter>),
 }
 
 impl Launch {
-    /// For at most so many threads. `in_parts`: if it is a map, it will run in parts that others choose.
-    pub fn new(launch: &Bound<'_>, threads: usize, in_parts: bool, words: &mut Words) -> Result<Self> {
+    /// For at most so many threads, and the memory that it works in on these. `in_parts`: if it is a map, it will run in parts that others choose.
+    pub fn new(launch: &Bound<'_>, threads: usize, in_parts: bool, words: &mut Words) -> Result<(Self, Need)> {
         let kernel = launch.kernel;
         let kept = launch.extents.len() - kernel.reduced() as usize;
         Ok(match &kernel.nest {
-            _ if launch.extents[..kept].contains(&0) => Launch::Nothing,
-            Nest::Map { .. } if in_parts => Launch::Map(map::Map::in_parts(launch, map::streams(launch), words)?),
-            Nest::Map { .. } => Launch::Map(map::Map::new(launch, words)?),
-            Nest::Reduce { .. } => Launch::Reduce(Box::new(reduce::Reduce::new(launch, threads, words)?)),
-            Nest::Rows { .. } => Launch::Rows(Box::new(rows::Rows::new(launch, threads, words)?)),
+            _ if launch.extents[..kept].contains(&0) => (Launch::Nothing, Need::default()),
+            Nest::Map { .. } => {
+                let map = match in_parts {
+                    true => map::Map::in_parts(launch, map::streams(launch), words)?,
+                    false => map::Map::new(launch, words)?,
+                };
+                (Launch::Map(map), Need::default())
+            }
+            Nest::Reduce { .. } => {
+                let (reduce, need) = reduce::Reduce::new(launch, threads, words)?;
+                (Launch::Reduce(reduce), need)
+            }
+            Nest::Rows { .. } => {
+                let (rows, need) = rows::Rows::new(launch, threads, words)?;
+                (Launch::Rows(rows), need)
+            }
             Nest::Scan { op, reverse, exclusive, value, store } => {
-                Launch::Scan(Box::new(scan::Scan::new(launch, *op, *reverse, *exclusive, *value, *store, words)?))
+                let scan = scan::Scan::new(launch, *op, *reverse, *exclusive, *value, *store, words)?;
+                let need = scan.need(threads);
+                (Launch::Scan(Box::new(scan)), need)
             }
             &Nest::Scatter { op, target, index, mask, value } => {
                 let update = scatter::Update { op, target, index, mask, value };
-                Launch::Scatter(Box::new(scatter::Scatter::new(launch, update, words)?))
+                let scatter = scatter::Scatter::new(launch, update, words)?;
+                let need = scatter.need(threads);
+                (Launch::Scatter(Box::new(scatter)), need)
             }
         })
-    }
-
-    /// The memory that it works in, on at most so many threads.
-    pub fn need(&self, threads: usize) -> Need {
-        match self {
-            Launch::Nothing | Launch::Map(_) => Need::default(),
-            Launch::Reduce(reduce) => reduce.need(),
-            Launch::Rows(rows) => rows.need(),
-            Launch::Scan(scan) => scan.need(threads),
-            Launch::Scatter(scatter) => scatter.need(threads),
-        }
     }
 
     /// Runs it on arguments at these addresses.
@@ -171,6 +175,25 @@ impl<'a> Bound<'a> {
 /// Writes the row of a buffer with these strides in elements.
 fn fill_row(row: &mut [isize], strides: &[isize], itemsize: usize) {
     row.iter_mut().zip(strides).for_each(|(own, s)| *own = s * itemsize as isize);
+}
+
+/// The same where the buffer is dense over these extents.
+fn fill_dense(row: &mut [isize], extents: &[usize], itemsize: usize) {
+    let mut step = itemsize as isize;
+    for (own, &n) in row.iter_mut().zip(extents).rev() {
+        *own = step;
+        step *= n.max(1) as isize;
+    }
+}
+
+/// Whether strides in elements are those of an array that is dense over these extents.
+fn is_dense(extents: &[usize], strides: &[isize]) -> bool {
+    let mut step = 1;
+    extents.iter().zip(strides).rev().all(|(&n, &stride)| {
+        let fits = n == 1 || stride == step;
+        step *= n.max(1) as isize;
+        fits
+    })
 }
 
 /// Row-major strides, in elements, of the axes `from..` of a space.

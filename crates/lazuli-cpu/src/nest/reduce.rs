@@ -10,10 +10,10 @@ mod walk;
 
 use super::fold::{BLOCK, How, PARTIALS};
 use super::map::run_parallel;
-use super::{Bound, Context, Need, PARALLEL, Pieces, Room, Scratch, cost_per_point, fill_row, row_strides};
+use super::{Bound, Context, Need, PARALLEL, Room, Scratch, cost_per_point, fill_dense, fill_row, is_dense};
 use crate::known::{Known, MapKernel};
 use crate::tile::{Bases, Part, Tile, Words};
-use lazuli_kernel::{DType, Inner, Inst, Kernel, Nest, Operand, Result, Role, Shape, Store, Value, shape, small};
+use lazuli_kernel::{DType, Inner, Inst, Kernel, Nest, Operand, Result, Role, Shape, Store, Value, small};
 use results::{From, Results, Shared, State};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -35,7 +35,8 @@ pub struct Reduction {
     across: bool,
     /// Of one point, in picoseconds.
     cost: usize,
-    /// Number of kept axes.
+    /// Number of axes, and of the kept ones among them.
+    rank: usize,
     kept: usize,
     /// The launch's operands, which come before buffers and results.
     operands: usize,
@@ -49,16 +50,20 @@ pub struct Lie {
     in_place: bool,
 }
 
+/// A reduction made ready.
 pub struct Reduce {
     made: Arc<Reduction>,
-    /// Where the numbers begin: of the launch's operands and of the epilogue's results. Those of the buffers follow for each run of rows.
+    /// Where the numbers begin: of the launch's operands and of the epilogue's results. Those of the buffers follow for each run of rows. Before them stands how many bytes
+    /// a task works in.
     at: usize,
-    extents: Shape,
-    need: Need,
 }
 
-/// How much there is to reduce.
-struct Size {
+/// A reduction and its extents.
+struct Run<'a> {
+    made: &'a Reduction,
+    at: usize,
+    extents: &'a [usize],
+    /// Results of each accumulator.
     points: usize,
     /// Elements of each.
     n: usize,
@@ -92,6 +97,7 @@ impl Reduction {
             epilogue: MapKernel::new(epilogue_map(kernel, kept, lies, &states, epilogue, stores)),
             across: (kernel.vector_axis as usize) < kept,
             cost: cost_per_point(kernel),
+            rank: kernel.rank as usize,
             kept,
             operands: kernel.operands.len(),
             accumulators: states,
@@ -100,28 +106,22 @@ impl Reduction {
 }
 
 impl Reduce {
-    /// For at most so many threads.
-    pub fn new(launch: &Bound<'_>, threads: usize, words: &mut Words) -> Result<Self> {
+    /// For at most so many threads, and the memory that it works in on these.
+    pub fn new(launch: &Bound<'_>, threads: usize, words: &mut Words) -> Result<(Self, Need)> {
         let Bound { kernels, known, extents, .. } = *launch;
         let made = known.reductions.get(lies(launch), |lies| Reduction::new(known, lies));
         if let Some(body) = &made.body {
             body.function(kernels, false)?;
         }
         made.epilogue.function(kernels, false)?;
+        let need = Run::new(&made, 0, extents).need(threads);
+        words.push(need.each as isize);
         let results = &made.epilogue.kernel.operands[made.operands..];
         let (at, rows) = launch.write(words, results.len());
-        let strides = shape::row_strides(&extents[..made.kept]);
         for (result, row) in results.iter().zip(rows.chunks_exact_mut(extents.len() + 1)) {
-            fill_row(row, &strides, result.dtype.itemsize());
+            fill_dense(&mut row[..made.kept], &extents[..made.kept], result.dtype.itemsize());
         }
-        let mut reduce = Self { made, at, extents: Shape::from_slice(extents), need: Need::default() };
-        let shared = Room::measure(|room| reduce.results(room));
-        let each = match reduce.made.across {
-            true => Room::measure(|room| reduce.column_memory(room)),
-            false => Room::measure(|room| reduce.row_memory(room)),
-        };
-        reduce.need = Need { shared, each, tasks: reduce.tasks(threads).1 };
-        Ok(reduce)
+        Ok((Self { made, at }, need))
     }
 
     /// The maps that run.
@@ -129,19 +129,47 @@ impl Reduce {
         self.made.body.as_deref().into_iter().chain([&self.made.epilogue])
     }
 
-    /// The memory that it works in.
-    pub fn need(&self) -> Need {
-        self.need
-    }
-
     /// # Safety
     ///
     /// As for [`Launch::run`](super::Launch::run).
     pub unsafe fn run(&self, words: &[isize], bases: &[usize], cx: &mut Context<'_>) {
-        let Reduction { epilogue, across, kept, accumulators, .. } = &*self.made;
+        let extents: Shape = small(words[self.at..][..self.made.rank].iter().map(|&n| n as usize));
+        let each = words[self.at - 1] as usize;
+        // SAFETY: passed on.
+        unsafe { Run::new(&self.made, self.at, &extents).all(words, bases, each, cx) }
+    }
+}
+
+impl<'a> Run<'a> {
+    fn new(made: &'a Reduction, at: usize, extents: &'a [usize]) -> Self {
+        let (kept, reduced) = extents.split_at(made.kept);
+        let n: usize = reduced.iter().product();
+        Self { made, at, extents, points: kept.iter().product(), n, blocks: n.div_ceil(BLOCK).max(1) }
+    }
+
+    /// The memory that it works in on at most so many threads.
+    fn need(&self, threads: usize) -> Need {
+        let shared = Room::measure(|room| self.results(room).for_each(drop));
+        let each = match self.made.across {
+            true => Room::measure(|room| {
+                self.column_buffers(room).for_each(drop);
+                self.partials(room).for_each(drop);
+            }),
+            false => Room::measure(|room| self.row_buffers(room).for_each(drop)),
+        };
+        Need { shared, each, tasks: self.tasks(threads).1 }
+    }
+
+    /// Reduces everything; a task works in `each` bytes.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Reduce::run`].
+    unsafe fn all(&self, words: &[isize], bases: &[usize], each: usize, cx: &mut Context<'_>) {
+        let Reduction { epilogue, across, kept, accumulators, .. } = self.made;
         let epilogue = Tile::new(epilogue, words, self.at, false);
-        let Size { points, n, blocks } = self.size();
-        let mut results = self.results(cx.room());
+        let &Run { points, n, blocks, .. } = self;
+        let mut results: SmallVec<[Results<'_>; 2]> = small(self.results(cx.room()));
         if n == 0 {
             for (state, result) in accumulators.iter().zip(&mut results) {
                 state.begin(result, 0, points);
@@ -151,8 +179,8 @@ impl Reduce {
             // SAFETY: passed on; the tasks below write disjoint ranges of the results.
             unsafe {
                 match across {
-                    true => self.columns(words, bases, &shared, cx),
-                    false => self.rows(words, bases, &shared, cx),
+                    true => self.columns(words, bases, &shared, each, cx),
+                    false => self.rows(words, bases, &shared, each, cx),
                 }
             }
             for (state, result) in accumulators.iter().zip(&mut results) {
@@ -167,24 +195,18 @@ impl Reduce {
             all.push(result.values.address());
             all.extend(result.positions.as_mut().map(Scratch::address));
         }
-        let mut part = Part::all(&self.extents);
+        let mut part = Part::all(self.extents);
         part.count[*kept..].fill(1);
         // SAFETY: the launch's own operands are valid by the caller's promise; the results hold an element for every kept point.
         unsafe { run_parallel(&epilogue, &all, &part, cx) };
     }
 
-    fn size(&self) -> Size {
-        let (kept, reduced) = self.extents.split_at(self.made.kept);
-        let n: usize = reduced.iter().product();
-        Size { points: kept.iter().product(), n, blocks: n.div_ceil(BLOCK).max(1) }
-    }
-
     /// Units of work, and how many tasks they make on so many threads.
     fn tasks(&self, threads: usize) -> (usize, usize) {
-        let Size { points, n, blocks } = self.size();
+        let &Run { points, n, blocks, .. } = self;
         let (units, each) = match self.made.across {
             true => (points / self.columns_of_all() * self.tiles() * blocks, BLOCK.min(n) * self.width()),
-            false => (points * blocks, n / blocks),
+            false => (points * blocks, if blocks == 1 { n } else { n / blocks }),
         };
         let tasks = match units.saturating_mul(each).saturating_mul(self.made.cost) {
             0..PARALLEL => 1,
@@ -193,28 +215,26 @@ impl Reduce {
         (units, tasks.min(units.max(1)))
     }
 
-    fn results<'m>(&self, room: &mut Room<'m>) -> SmallVec<[Results<'m>; 2]> {
-        let Size { points, blocks, .. } = self.size();
-        small(self.made.accumulators.iter().map(|state| Results::new(room, state, points.saturating_mul(blocks))))
+    fn results<'m>(&self, room: &mut Room<'m>) -> impl Iterator<Item = Results<'m>> {
+        let elements = self.points.saturating_mul(self.blocks);
+        self.made.accumulators.iter().map(move |state| Results::new(room, state, elements))
     }
 
-    fn buffers<'m>(&self, room: &mut Room<'m>, elements: usize) -> Pieces<'m> {
-        small(self.buffered().map(|s| room.take(elements, s.dtype)))
+    fn buffers<'m>(&self, room: &mut Room<'m>, elements: usize) -> impl Iterator<Item = Scratch<'m>> {
+        self.buffered().map(move |s| room.take(elements, s.dtype))
     }
 
     /// Short rows of neighbouring results that share a buffer.
     fn rows_together(&self) -> usize {
-        let Size { n, blocks, .. } = self.size();
         match self.extents[..self.made.kept].last() {
-            Some(&last) if blocks == 1 => (BLOCK / n.max(1)).clamp(1, last.max(1)),
+            Some(&last) if self.blocks == 1 => (BLOCK / self.n.max(1)).clamp(1, last.max(1)),
             _ => 1,
         }
     }
 
     /// Buffers of a task that takes rows.
-    fn row_memory<'m>(&self, room: &mut Room<'m>) -> Pieces<'m> {
-        let n = self.size().n;
-        self.buffers(room, BLOCK.max(n.min(BLOCK) * self.rows_together()))
+    fn row_buffers<'m>(&self, room: &mut Room<'m>) -> impl Iterator<Item = Scratch<'m>> {
+        self.buffers(room, BLOCK.max(self.n.min(BLOCK) * self.rows_together()))
     }
 
     /// Extent of the last kept axis.
@@ -237,20 +257,27 @@ impl Reduce {
         (ROWS_BYTES / (self.width() * largest)).clamp(1, PARTIALS)
     }
 
-    /// Buffers and partials of a task that takes columns.
-    fn column_memory<'m>(&self, room: &mut Room<'m>) -> [Pieces<'m>; 2] {
-        let width = self.width();
-        let buffers = self.buffers(room, self.height() * width);
-        [buffers, small(self.made.accumulators.iter().map(|state| room.take(PARTIALS * width, state.dtype)))]
+    /// Buffers of a task that takes columns.
+    fn column_buffers<'m>(&self, room: &mut Room<'m>) -> impl Iterator<Item = Scratch<'m>> {
+        self.buffers(room, self.height() * self.width())
+    }
+
+    /// And its partials.
+    fn partials<'m>(&self, room: &mut Room<'m>) -> impl Iterator<Item = Scratch<'m>> {
+        let elements = PARTIALS * self.width();
+        self.made.accumulators.iter().map(move |state| room.take(elements, state.dtype))
     }
 
     /// The accumulators that have a buffer, in the order of those.
-    fn buffered(&self) -> impl Iterator<Item = &State> {
+    fn buffered(&self) -> impl Iterator<Item = &'a State> {
         self.made.accumulators.iter().filter(|s| matches!(s.from, From::Buffer(_)))
     }
 
     /// The body, if there are buffers, and the rows of its operands; those of the buffers have these strides in elements.
-    fn body<'w>(&'w self, words: &'w [isize], strides: &[isize]) -> Option<(Tile<'w>, Vec<isize>)> {
+    fn body<'w>(&self, words: &'w [isize], strides: &[isize]) -> Option<(Tile<'w>, Vec<isize>)>
+    where
+        'a: 'w,
+    {
         let tile = Tile::new(self.made.body.as_ref()?, words, self.at, false);
         let width = strides.len() + 1;
         let mut rows = tile.rows(self.made.operands).to_vec();
@@ -277,13 +304,12 @@ fn lies(launch: &Bound<'_>) -> SmallVec<[Lie; 8]> {
     let Bound { kernel, extents, .. } = *launch;
     let kept = extents.len() - kernel.reduced() as usize;
     let across = (kernel.vector_axis as usize) < kept;
-    let dense = row_strides(extents, kept);
     small(launch.args.iter().zip(&kernel.operands).map(|(arg, declared)| {
         let strides = arg.strides.as_slice();
         // As a buffer would: contiguous along all reduced axes, or along the last kept one.
         let lies_well = match across {
             true => strides[kept - 1] == 1,
-            false => (0..dense.len()).all(|a| extents[kept + a] == 1 || strides[kept + a] == dense[a]),
+            false => is_dense(&extents[kept..], &strides[kept..]),
         };
         let class = match (kept, strides.get(kept.saturating_sub(1))) {
             (0, _) | (_, Some(1) | None) => Inner::Unit,

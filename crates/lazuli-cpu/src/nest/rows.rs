@@ -10,11 +10,11 @@ mod passes;
 use super::fold::{BLOCK, Bytes, Fold, How, PARTIALS};
 use super::map::is_much;
 use super::reduce::halve;
-use super::{Bound, Context, Need, PARALLEL, Pieces, Room, Scratch, fill_row, row_strides};
+use super::{Bound, Context, Need, PARALLEL, Pieces, Room, Scratch, fill_dense, is_dense};
 use crate::known::MapKernel;
 use crate::tile::{Bases, Part, Tile, Words};
-use lazuli_kernel::{Arg, DType, Inner, Nest, Result, Shape, Strides, small};
-use passes::{Fact, Map, Source, plan};
+use lazuli_kernel::{Arg, DType, Inner, Result, Shape, small};
+use passes::{Count, Fact, Map, Source, plan};
 pub use passes::{Facts, Passes};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -28,18 +28,25 @@ const LEAST_ACROSS: usize = 64;
 /// Elements of a row that is too short for vectors along it.
 const SHORT: usize = 16;
 
+/// Rows made ready.
 pub struct Rows {
     made: Arc<Passes>,
-    /// Where the numbers begin.
+    /// Where the numbers of the launch begin. Before them stand how many rows one go takes at most, and how many bytes a task works in.
     at: usize,
-    extents: Shape,
+    /// Whether what the last pass stores goes past the caches.
+    streams: bool,
+}
+
+/// Rows and their extents.
+struct Run<'a> {
+    made: &'a Passes,
+    at: usize,
+    extents: &'a [usize],
     /// Elements of a row.
     n: usize,
     /// Rows that one go takes at most, neighbours along the last kept axis.
     together: usize,
-    /// Whether what the last pass stores goes past the caches.
     streams: bool,
-    need: Need,
 }
 
 /// The class of a stride, `Unit` where there is none.
@@ -52,68 +59,64 @@ fn class(stride: Option<&isize>) -> Inner {
 }
 
 impl Rows {
-    /// For at most so many threads.
-    pub fn new(launch: &Bound<'_>, threads: usize, words: &mut Words) -> Result<Self> {
+    /// For at most so many threads, and the memory that they work in on these.
+    pub fn new(launch: &Bound<'_>, threads: usize, words: &mut Words) -> Result<(Self, Need)> {
         let Bound { kernels, known, kernel, extents, args, .. } = *launch;
-        let Nest::Rows { stores, .. } = &kernel.nest else { unreachable!("the caller has rows") };
         let kept = extents.len() - kernel.reduced() as usize;
         let n: usize = extents[kept..].iter().product();
         // Short rows side by side as well: their elements are gathered once, and then fill whole vectors.
         let is_short = n <= SHORT && kept > 0 && extents[kept - 1] >= LEAST_ACROSS;
         let across = is_short || (kernel.vector_axis as usize) < kept;
         let vector_axis = if across { kept - 1 } else { kernel.vector_axis as usize };
-        let dense = row_strides(extents, kept);
         // Bytes of the operands that move along a row.
         let mut moving = 0;
         let fact = |(o, d): (&Arg, &lazuli_kernel::Operand)| {
-            let (mut moves, mut stands, mut fits) = (false, true, true);
-            for ((&n, &stride), &dense) in extents[kept..].iter().zip(&o.strides[kept..]).zip(&dense) {
-                moves |= stride != 0;
-                stands &= n <= 1 || stride == 0;
-                fits &= n == 1 || stride == dense;
-            }
-            if moves {
+            let strides = o.strides.as_slice();
+            let (reduced, own) = (&extents[kept..], &strides[kept..]);
+            if own.iter().any(|&stride| stride != 0) {
                 moving += d.dtype.itemsize();
             }
             Fact {
-                stands,
+                stands: reduced.iter().zip(own).all(|(&n, &stride)| n <= 1 || stride == 0),
                 // A bool in memory may be any byte.
-                contiguous: !across && fits && d.dtype != DType::Bool,
-                along: class(o.strides.get(vector_axis)),
-                across: class(o.strides.get(kept.saturating_sub(1))),
+                contiguous: !across && d.dtype != DType::Bool && is_dense(reduced, own),
+                along: class(strides.get(vector_axis)),
+                across: class(strides.get(kept.saturating_sub(1))),
             }
         };
         let facts = Facts { vector_axis, operands: small(args.iter().zip(&kernel.operands).map(fact)) };
         let made = known.passes.get(facts, |facts| plan(kernel, facts));
-        let bytes = made.buffers.iter().fold(moving, |sum, d| sum + d.itemsize()).max(1);
+        let bytes = (moving + made.buffered).max(1);
         let (budget, least) = if across { (ACROSS_BYTES, LEAST_ACROSS) } else { (ROWS_BYTES, 1) };
         let last = if kept == 0 { 1 } else { extents[kept - 1] };
         let together = (budget / bytes.saturating_mul(n.max(1))).max(least).clamp(1, last.max(1));
 
-        let (at, rows) = launch.write(words, made.own.len());
-        let layout = Layout { extents, dense: &dense, across, together, n };
-        for (own, row) in made.own.iter().zip(rows.chunks_exact_mut(extents.len() + 1)) {
-            fill_row(row, &if own.of_points { layout.points() } else { layout.rows() }, own.itemsize);
-        }
         made.generate(kernels)?;
-        let written: usize = stores.iter().map(|s| kernel.operands[s.operand as usize].dtype.itemsize()).sum();
-        // Not what is in a buffer: that is read again at once.
-        let last = made.passes.last().filter(|pass| pass.buffered.is_empty()).and_then(|pass| pass.points.as_ref());
-        let streams = match last {
-            Some(map) if is_much(extents.iter().product(), written) => {
+        let streams = match made.streamable() {
+            Some((map, stored)) if is_much(extents.iter().product(), stored) => {
                 map.kernel.function(kernels, true).map(|_| true)?
             }
             _ => false,
         };
-        let extents = Shape::from_slice(extents);
-        let mut rows = Self { made, at, extents, n, together, streams, need: Need::default() };
-        let each = Room::measure(|room| {
-            rows.sizes().for_each(|(elements, dtype)| {
-                room.take(elements, dtype);
-            })
-        });
-        rows.need = Need { shared: 0, each, tasks: rows.tasks(threads) };
-        Ok(rows)
+        let run = Run { made: &made, at: 0, extents, n, together, streams };
+        let each = Room::measure(|room| run.pieces(room).for_each(drop));
+        let need = Need { shared: 0, each, tasks: run.tasks(threads) };
+        words.extend_from_slice(&[together, each].map(|n| n as isize));
+        let (at, rows) = launch.write(words, made.own.len());
+        for (own, row) in made.own.iter().zip(rows.chunks_exact_mut(extents.len() + 1)) {
+            let (neighbour, element) = match (own.of_points, across) {
+                (false, _) => (1, 0),
+                (true, false) => (n, 1),
+                (true, true) => (1, together),
+            };
+            if own.of_points {
+                fill_dense(&mut row[kept..extents.len()], &extents[kept..], element * own.itemsize);
+            }
+            if kept > 0 {
+                row[kept - 1] = (neighbour * own.itemsize) as isize;
+            }
+        }
+        Ok((Self { made, at, streams }, need))
     }
 
     /// The maps that run.
@@ -121,15 +124,26 @@ impl Rows {
         self.made.maps().map(|map| &map.kernel)
     }
 
-    /// The memory that it works in.
-    pub fn need(&self) -> Need {
-        self.need
-    }
-
     /// # Safety
     ///
     /// As for [`Launch::run`](super::Launch::run).
     pub unsafe fn run(&self, words: &[isize], bases: &[usize], cx: &mut Context<'_>) {
+        let &Self { ref made, at, streams } = self;
+        let extents: Shape = small(words[at..][..made.rank].iter().map(|&n| n as usize));
+        let [together, each] = [words[at - 2], words[at - 1]].map(|n| n as usize);
+        let n = extents[made.kept..].iter().product();
+        // SAFETY: passed on.
+        unsafe { Run { made, at, extents: &extents, n, together, streams }.all(words, bases, each, cx) }
+    }
+}
+
+impl Run<'_> {
+    /// Takes all rows through the passes; a task works in `each` bytes.
+    ///
+    /// # Safety
+    ///
+    /// As for [`Rows::run`].
+    unsafe fn all(&self, words: &[isize], bases: &[usize], each: usize, cx: &mut Context<'_>) {
         let Passes { kept, across, .. } = *self.made;
         let (last, outer) = self.last_and_outer();
         let (rows, tasks) = (last * outer, self.tasks(cx.threads()));
@@ -137,11 +151,11 @@ impl Rows {
         let least = if across { LEAST_ACROSS.min(self.together) } else { 1 };
         let together = if tasks > 1 { self.together.min(rows / tasks).max(least) } else { self.together };
         let goes = last.div_ceil(together);
-        cx.share(tasks, outer * goes, self.need.each, &|units, room| {
+        cx.share(tasks, outer * goes, each, &|units, room| {
             let mut memory = Memory::new(self, room);
             for unit in units {
                 let (point, start) = (unit / goes, unit % goes * together);
-                let mut part = Part::all(&self.extents);
+                let mut part = Part::all(self.extents);
                 let mut rest = point;
                 for axis in (0..kept.saturating_sub(1)).rev() {
                     (part.start[axis], part.count[axis]) = (rest % self.extents[axis], 1);
@@ -178,9 +192,9 @@ impl Rows {
     ///
     /// # Safety
     ///
-    /// As for [`run`](Self::run); nobody else works on these rows.
+    /// As for [`all`](Self::all); nobody else works on these rows.
     unsafe fn unit(&self, words: &[isize], bases: &[usize], part: &Part, count: usize, memory: &mut Memory<'_>) {
-        let Passes { passes, epilogue, kept, .. } = &*self.made;
+        let Passes { passes, epilogue, kept, .. } = self.made;
         let mut over_rows = part.clone();
         over_rows.count[*kept..].fill(1);
         // Rows without elements have nothing to compute at points, nor memory to load from.
@@ -315,7 +329,7 @@ impl Rows {
         part: &Part,
         memory: &mut Memory<'_>,
     ) {
-        let Passes { kept, across, buffers, scalars, accumulators, .. } = &*self.made;
+        let Passes { kept, across, buffers, scalars, accumulators, .. } = self.made;
         let start = if *kept > 0 { part.start[kept - 1] } else { 0 };
         let address = |&source: &Source| match source {
             Source::Launch(o) => bases[o as usize],
@@ -339,18 +353,19 @@ impl Rows {
         unsafe { tile.run(&all, part) };
     }
 
-    /// Elements of all that a task works in, in the order of [`Memory`].
-    fn sizes(&self) -> impl Iterator<Item = (usize, DType)> {
-        let (Passes { buffers, scalars, accumulators, across, .. }, together) = (&*self.made, self.together);
-        let blocks = self.n.div_ceil(BLOCK).max(1);
-        let results = accumulators.iter().flat_map(move |a| {
-            let positions = if matches!(a.how, How::Best(_)) { together } else { 0 };
-            [(together.saturating_mul(blocks), a.dtype), (positions, DType::I64)]
-        });
-        let largest = accumulators.iter().map(|a| a.dtype.itemsize()).max().unwrap_or(1);
-        let partials = across.then_some((PARTIALS * together * largest, DType::U8));
-        let buffers = buffers.iter().map(move |&d| (together.saturating_mul(self.n), d));
-        buffers.chain(scalars.iter().map(move |&d| (together, d))).chain(results).chain(partials)
+    /// All that a task works in, in the order of [`Memory`].
+    fn pieces<'m>(&self, room: &mut Room<'m>) -> impl Iterator<Item = Scratch<'m>> {
+        let &Run { made, n, together, .. } = self;
+        made.pieces.iter().map(move |piece| {
+            let elements = match piece.count {
+                Count::Nothing => 0,
+                Count::Points => together.saturating_mul(n),
+                Count::Rows => together,
+                Count::Blocks => together.saturating_mul(n.div_ceil(BLOCK).max(1)),
+                Count::Partials => PARTIALS * together,
+            };
+            room.take_bytes(elements.saturating_mul(piece.itemsize))
+        })
     }
 }
 
@@ -374,40 +389,6 @@ fn fold_blocks(fold: &dyn Fold, totals: &mut Scratch<'_>, blocks: usize, size: u
     }
 }
 
-/// How rows lie in buffers.
-struct Layout<'a> {
-    extents: &'a [usize],
-    /// Strides of the reduced axes where rows are dense.
-    dense: &'a [isize],
-    across: bool,
-    together: usize,
-    n: usize,
-}
-
-impl Layout<'_> {
-    fn kept(&self) -> usize {
-        self.extents.len() - self.dense.len()
-    }
-    /// Strides of what is there once per point, in elements.
-    fn points(&self) -> Strides {
-        let (mut strides, kept) = (self.rows(), self.kept());
-        let step = if self.across { self.together as isize } else { 1 };
-        strides[kept..].iter_mut().zip(self.dense).for_each(|(s, d)| *s = d * step);
-        if kept > 0 && !self.across {
-            strides[kept - 1] = self.n as isize;
-        }
-        strides
-    }
-    /// Of what is there once per row.
-    fn rows(&self) -> Strides {
-        let (mut strides, kept) = (Strides::from_elem(0, self.extents.len()), self.kept());
-        if kept > 0 {
-            strides[kept - 1] = 1;
-        }
-        strides
-    }
-}
-
 /// What one task works in.
 struct Memory<'m> {
     buffers: Pieces<'m>,
@@ -425,9 +406,9 @@ struct Results<'m> {
 }
 
 impl<'m> Memory<'m> {
-    fn new(rows: &Rows, room: &mut Room<'m>) -> Self {
-        let Passes { buffers, scalars, accumulators, across, .. } = &*rows.made;
-        let mut pieces = rows.sizes().map(|(elements, dtype)| room.take(elements, dtype));
+    fn new(rows: &Run<'_>, room: &mut Room<'m>) -> Self {
+        let Passes { buffers, scalars, accumulators, across, .. } = rows.made;
+        let mut pieces = rows.pieces(room);
         let mut take = || pieces.next().expect("there is a piece for each");
         Self {
             buffers: small(buffers.iter().map(|_| take())),

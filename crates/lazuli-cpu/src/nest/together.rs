@@ -4,22 +4,33 @@
 //! a large map is cut into parts. A large reduction, scan or scatter divides itself and has a region of its own.
 
 use super::map::cut;
-use super::{Bound, Context, Launch, PARALLEL, Room, cost_per_point};
+use super::{Bound, Context, Launch, Need, PARALLEL, Room, cost_per_point};
 use crate::kernels::{Function, Kernels};
 use crate::known::Known;
 use crate::tile::{Part, Words};
 use lazuli_kernel::{Binding, Kernel, Nest, Result};
-use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::Arc;
 
 /// The launches of one step.
 pub struct Launches {
     known: Arc<Known>,
-    /// One for each binding.
-    launches: SmallVec<[Launch; 1]>,
+    work: Work,
+    /// Bytes that it works in.
+    need: usize,
+}
+
+enum Work {
+    /// Of one binding.
+    One(Launch),
+    Many(Box<Many>),
+}
+
+/// Of several bindings.
+struct Many {
+    launches: Vec<Launch>,
     /// How the threads share them, if that pays; otherwise they run one after another.
-    shares: Option<Box<Shares>>,
+    shares: Option<Shares>,
 }
 
 struct Shares {
@@ -52,33 +63,42 @@ impl Launches {
         threads: usize,
         words: &mut Words,
     ) -> Result<Self> {
-        let mut launches = SmallVec::with_capacity(bindings.len());
+        if let [binding] = bindings {
+            let (launch, need) = Launch::new(&Bound::new(kernels, &known, binding), threads, false, words)?;
+            return Ok(Self { known, work: Work::One(launch), need: need.on(threads) });
+        }
         let kernel = &**known.kernel();
         let share = share(kernel, bindings, threads);
+        let (mut launches, mut needs) = (Vec::with_capacity(bindings.len()), Vec::with_capacity(bindings.len()));
         for binding in bindings {
             let in_parts = share.is_some_and(|share| cost(kernel, &binding.extents) > share);
-            launches.push(Launch::new(&Bound::new(kernels, &known, binding), threads, in_parts, words)?);
+            let (launch, need) = Launch::new(&Bound::new(kernels, &known, binding), threads, in_parts, words)?;
+            launches.push(launch);
+            needs.push(need);
         }
-        let shares = share.map(|share| Box::new(Shares::new(&known, &launches, bindings, share, words)));
-        Ok(Self { known, launches, shares })
-    }
-
-    /// Bytes that the step works in on so many threads.
-    pub fn need(&self, threads: usize) -> usize {
-        let most = |launches: &mut dyn Iterator<Item = &Launch>| {
-            launches.map(|launch| launch.need(threads).on(threads)).max().unwrap_or(0)
-        };
-        match self.shares.as_deref() {
-            None => most(&mut self.launches.iter()),
+        let shares = share.map(|share| Shares::new(&known, &launches, &needs, bindings, share, words));
+        let most = |needs: &mut dyn Iterator<Item = &Need>| needs.map(|need| need.on(threads)).max().unwrap_or(0);
+        let need = match &shares {
+            None => most(&mut needs.iter()),
             Some(Shares { alone, tasks, each, .. }) => {
-                let alone = most(&mut alone.iter().map(|&n| &self.launches[n]));
+                let alone = most(&mut alone.iter().map(|&n| &needs[n]));
                 alone.max(each * tasks.len().min(threads))
             }
-        }
+        };
+        Ok(Self { known, work: Work::Many(Box::new(Many { launches, shares })), need })
+    }
+
+    /// Bytes that the step works in, on so many threads as it was made for.
+    pub fn need(&self) -> usize {
+        self.need
     }
 
     pub fn functions(&self) -> Vec<Arc<Function>> {
-        self.launches.first().map_or_else(Vec::new, |launch| launch.functions(&self.known))
+        let first = match &self.work {
+            Work::One(launch) => Some(launch),
+            Work::Many(many) => many.launches.first(),
+        };
+        first.map_or_else(Vec::new, |launch| launch.functions(&self.known))
     }
 
     /// Runs them on arguments at these addresses, those of one binding behind those of the other.
@@ -87,17 +107,22 @@ impl Launches {
     ///
     /// As for [`Launch::run`].
     pub unsafe fn run(&self, words: &[isize], bases: &[usize], cx: &mut Context<'_>) {
-        let (known, launches) = (&*self.known, &self.launches);
+        let known = &*self.known;
+        let Many { launches, shares } = match &self.work {
+            // SAFETY: passed on.
+            Work::One(launch) => return unsafe { launch.run(known, words, bases, cx) },
+            Work::Many(many) => &**many,
+        };
         let operands = known.kernel().operands.len();
         let bases_of = |n: usize| &bases[n * operands..][..operands];
-        let Some(shares) = &self.shares else {
+        let Some(shares) = shares else {
             for (n, launch) in launches.iter().enumerate() {
                 // SAFETY: passed on.
                 unsafe { launch.run(known, words, bases_of(n), &mut cx.step()) };
             }
             return;
         };
-        let Shares { alone, others, tasks, each } = &**shares;
+        let Shares { alone, others, tasks, each } = shares;
         for &n in alone {
             // SAFETY: passed on.
             unsafe { launches[n].run(known, words, bases_of(n), &mut cx.step()) };
@@ -121,7 +146,7 @@ impl Launches {
 
 /// The cost from which on a launch is divided, if threads share these.
 fn share(kernel: &Kernel, bindings: &[Binding], threads: usize) -> Option<usize> {
-    if bindings.len() == 1 || threads == 1 {
+    if threads == 1 {
         return None;
     }
     let total = bindings.iter().map(|b| cost(kernel, &b.extents)).fold(0, usize::saturating_add);
@@ -130,7 +155,14 @@ fn share(kernel: &Kernel, bindings: &[Binding], threads: usize) -> Option<usize>
 }
 
 impl Shares {
-    fn new(known: &Known, launches: &[Launch], bindings: &[Binding], share: usize, words: &[isize]) -> Self {
+    fn new(
+        known: &Known,
+        launches: &[Launch],
+        needs: &[Need],
+        bindings: &[Binding],
+        share: usize,
+        words: &[isize],
+    ) -> Self {
         let kernel = known.kernel();
         let cost_of = |n: usize| cost(kernel, &bindings[n].extents);
         let is_map = matches!(kernel.nest, Nest::Map { .. });
@@ -155,7 +187,7 @@ impl Shares {
             }
         }
         tasks.extend((first < others.len()).then_some(Task::Whole(first..others.len())));
-        let each = others.iter().map(|&n| launches[n].need(1).on(1)).max().unwrap_or(0);
+        let each = others.iter().map(|&n| needs[n].on(1)).max().unwrap_or(0);
         Self { alone, others, tasks, each }
     }
 }

@@ -1,8 +1,7 @@
 //! How the matrices of a product are divided: rows of c into tiles, columns of b into panels.
 
 use crate::library::pack::Number;
-use lazuli_kernel::{MATMUL_BLOCK, Shape};
-use smallvec::SmallVec;
+use lazuli_kernel::MATMUL_BLOCK;
 use std::ops::Range;
 
 /// Bytes of sums that are finished at once: they should still be in the second-level cache, and rows of them long.
@@ -37,7 +36,7 @@ impl Tiles {
 }
 
 /// b in panels: all of them packed, or the last one only, and the others where they lie.
-pub(super) struct Panels {
+pub(super) struct Panels<'a> {
     /// Columns of c in real numbers.
     pub(super) columns: usize,
     /// Steps of k in real numbers.
@@ -47,13 +46,15 @@ pub(super) struct Panels {
     pub(super) number: usize,
     /// The first that is packed.
     pub(super) first: usize,
-    /// Of the batch, 1 where b is broadcast.
-    pub(super) extents: Shape,
+    /// Extents of the batch, and first among the strides of b those along it.
+    pub(super) batch: &'a [usize],
+    pub(super) strides: &'a [isize],
     /// Whether all panels of c go on into an epilogue.
     pub(super) go_on: bool,
 }
 
 /// Panels of c whose sums lie side by side in a buffer.
+#[derive(Clone)]
 pub(super) struct Group {
     pub(super) panels: Range<usize>,
     /// Numbers of a row.
@@ -70,7 +71,54 @@ pub(super) struct Cut {
     pub(super) tasks: usize,
 }
 
-impl Panels {
+/// The groups of some panels, see [`Panels::groups`].
+#[derive(Clone)]
+pub(super) struct Groups<'a> {
+    b: &'a Panels<'a>,
+    /// The panels that are left.
+    panels: Range<usize>,
+    /// Panels of a group.
+    together: usize,
+    rows: usize,
+    itemsize: usize,
+    place: usize,
+}
+
+impl Iterator for Groups<'_> {
+    type Item = Group;
+
+    fn next(&mut self) -> Option<Group> {
+        let (b, rows, Range { start, end: all }) = (self.b, self.rows, self.panels.clone());
+        if start >= all {
+            return None;
+        }
+        let (last, full) = (b.number - 1, 2 * b.lanes);
+        let is_hot = |width: usize| rows * width * self.itemsize <= HOT;
+        let mut end = all.min(start + self.together);
+        let mut width = (end - start) * full;
+        if end > last {
+            width -= full - b.vectors(last) * b.lanes;
+        } else if end == last && end < all && is_hot(width + b.vectors(last) * b.lanes) {
+            (end, width) = (end + 1, width + b.vectors(last) * b.lanes);
+        }
+        let group = Group { panels: start..end, width, place: self.place };
+        self.panels.start = end;
+        if b.depth > MATMUL_BLOCK {
+            self.place += rows * width;
+        }
+        Some(group)
+    }
+}
+
+impl Panels<'_> {
+    /// Extents of the batch of b: axes that it is broadcast along share their matrices.
+    pub(super) fn extents(&self) -> impl Iterator<Item = usize> {
+        self.batch.iter().zip(self.strides).map(|(&n, &stride)| if stride == 0 { 1 } else { n })
+    }
+    /// Matrices of b.
+    pub(super) fn matrices(&self) -> usize {
+        self.extents().product()
+    }
     /// Vectors of a panel, 1 or 2.
     pub(super) fn vectors(&self, panel: usize) -> usize {
         if self.columns - 2 * self.lanes * panel > self.lanes { 2 } else { 1 }
@@ -92,33 +140,17 @@ impl Panels {
     }
     /// Those of some panels that are computed apart, so many rows of them, as what has to be converted, is narrower than its vectors or goes on into an epilogue: neighbours together, as
     /// long as they are [`HOT`]. Where k is one block they are finished one after the other, and share a place.
-    pub(super) fn groups<T: Number>(&self, panels: &Range<usize>, rows: usize) -> SmallVec<[Group; 4]> {
-        let mut groups: SmallVec<[Group; 4]> = SmallVec::new();
-        let (last, full) = (self.number - 1, 2 * self.lanes);
-        let mut next = match self.go_on || !T::SAME {
+    pub(super) fn groups<T: Number>(&self, panels: &Range<usize>, rows: usize) -> Groups<'_> {
+        let last = self.number - 1;
+        let first = match self.go_on || !T::SAME {
             true => panels.start,
             // Only the last may be narrow.
             false if self.width(last) < self.vectors(last) * self.lanes => panels.start.max(last),
-            false => return groups,
+            false => panels.end,
         };
-        let hot = |width: usize| rows * width * size_of::<T::Wide>() <= HOT;
-        let together = (HOT / (rows * full * size_of::<T::Wide>()).max(1)).max(1);
-        let mut place = 0;
-        while next < panels.end {
-            let mut end = panels.end.min(next + together);
-            let mut width = (end - next) * full;
-            if end > last {
-                width -= full - self.vectors(last) * self.lanes;
-            } else if end == last && end < panels.end && hot(width + self.vectors(last) * self.lanes) {
-                (end, width) = (end + 1, width + self.vectors(last) * self.lanes);
-            }
-            groups.push(Group { panels: next..end, width, place });
-            next = end;
-            if self.depth > MATMUL_BLOCK {
-                place += rows * width;
-            }
-        }
-        groups
+        let itemsize = size_of::<T::Wide>();
+        let together = (HOT / (rows * 2 * self.lanes * itemsize).max(1)).max(1);
+        Groups { b: self, panels: first..panels.end, together, rows, itemsize, place: 0 }
     }
     /// The columns of c, in real numbers, that some panels have.
     pub(super) fn columns_of(&self, panels: &Range<usize>) -> Range<usize> {
@@ -130,7 +162,7 @@ impl Panels {
     }
     /// Which packed matrix belongs to this point of the batch.
     pub(super) fn matrix(&self, at: &[usize]) -> usize {
-        at.iter().zip(&self.extents).fold(0, |n, (&i, &extent)| n * extent + i.min(extent - 1))
+        at.iter().zip(self.extents()).fold(0, |n, (&i, extent)| n * extent + i.min(extent - 1))
     }
 }
 
@@ -165,10 +197,10 @@ mod tests {
         fn check<T: Number>(columns: usize, rows: usize, depth: usize, go_on: bool) {
             let lanes = 8;
             let number = columns.div_ceil(2 * lanes);
-            let b = Panels { columns, depth, lanes, number, first: 0, extents: Shape::new(), go_on };
+            let b = Panels { columns, depth, lanes, number, first: 0, batch: &[], strides: &[], go_on };
             for panels in [0..number, 0..number / 2, number / 2..number, number / 3..number - number / 3] {
                 let groups = b.groups::<T>(&panels, rows);
-                let groups: Vec<_> = groups.into_iter().map(|g| (g.panels, g.width, g.place)).collect();
+                let groups: Vec<_> = groups.map(|g| (g.panels, g.width, g.place)).collect();
                 assert_eq!(groups, one_by_one::<T>(&b, &panels, rows), "{columns} columns, {rows} rows, {panels:?}");
             }
         }

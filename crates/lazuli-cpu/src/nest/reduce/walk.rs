@@ -1,22 +1,30 @@
 //! The two ways through the points of a reduction: along rows, and down columns.
 
 use super::results::{From, Shared, halve};
-use super::{Reduce, Reduction, Size};
+use super::{Reduction, Run};
 use crate::nest::fold::{BLOCK, Bytes, How, PARTIALS};
-use crate::nest::{Context, boxes, row_strides};
+use crate::nest::{Context, Pieces, boxes, row_strides};
 use crate::tile::{Part, Tile};
+use lazuli_kernel::small;
 
-impl Reduce {
+impl Run<'_> {
     /// Vectors along the last reduced axis: units are blocks of one result, or results that fit in a block together.
     ///
     /// # Safety
     ///
-    /// As for [`run`](Self::run); the results have places for all blocks of all points.
-    pub(super) unsafe fn rows(&self, words: &[isize], bases: &[usize], results: &[Shared], cx: &mut Context<'_>) {
-        let (extents, Reduction { epilogue, accumulators, kept: axes, .. }) = (&self.extents, &*self.made);
+    /// As for [`all`](Self::all); the results have places for all blocks of all points.
+    pub(super) unsafe fn rows(
+        &self,
+        words: &[isize],
+        bases: &[usize],
+        results: &[Shared],
+        each: usize,
+        cx: &mut Context<'_>,
+    ) {
+        let &Run { made, extents, n, blocks, .. } = self;
+        let Reduction { epilogue, accumulators, kept: axes, .. } = made;
         let (axes, operands) = (*axes, Tile::new(epilogue, words, self.at, false));
         let (kept, reduced) = extents.split_at(axes);
-        let Size { points, n, blocks } = self.size();
         let mut layout = vec![0; extents.len()];
         layout[axes..].copy_from_slice(&row_strides(extents, axes));
         let run = self.rows_together();
@@ -26,8 +34,8 @@ impl Reduce {
         let body = self.body(words, &layout);
         let last = kept.last().copied().unwrap_or(1);
         let (units, tasks) = self.tasks(cx.threads());
-        cx.share(tasks, units, self.need.each, &|units, room| {
-            let mut buffers = self.row_memory(room);
+        cx.share(tasks, units, each, &|units, room| {
+            let mut buffers: Pieces<'_> = small(self.row_buffers(room));
             let mut unit = units.start;
             while unit < units.end {
                 let (point, block) = (unit / blocks, unit % blocks);
@@ -57,7 +65,7 @@ impl Reduce {
                 for (state, result) in accumulators.iter().zip(results) {
                     let size = state.dtype.itemsize();
                     // SAFETY: each unit is one task's, and each has places of its own.
-                    let (values, positions) = unsafe { result.range(block * points + point, together) };
+                    let (values, positions) = unsafe { result.range(block * self.points + point, together) };
                     match &state.from {
                         From::Buffer(b) => {
                             state.rows(values, positions, buffers[*b].bytes(0, together * count * size), count, first)
@@ -87,16 +95,24 @@ impl Reduce {
     /// # Safety
     ///
     /// As for [`rows`](Self::rows).
-    pub(super) unsafe fn columns(&self, words: &[isize], bases: &[usize], results: &[Shared], cx: &mut Context<'_>) {
-        let (extents, Reduction { epilogue, accumulators, kept: axes, .. }) = (&self.extents, &*self.made);
+    pub(super) unsafe fn columns(
+        &self,
+        words: &[isize],
+        bases: &[usize],
+        results: &[Shared],
+        each: usize,
+        cx: &mut Context<'_>,
+    ) {
+        let &Run { made, extents, points, n, blocks, .. } = self;
+        let Reduction { epilogue, accumulators, kept: axes, .. } = made;
         let (axes, operands) = (*axes, Tile::new(epilogue, words, self.at, false));
         let (kept, reduced) = extents.split_at(axes);
         let (axis, columns) = (axes - 1, self.columns_of_all());
-        let Size { points, n, blocks } = self.size();
         let (width, tiles, height) = (self.width(), self.tiles(), self.height());
         let (units, tasks) = self.tasks(cx.threads());
-        cx.share(tasks, units, self.need.each, &|units, room| {
-            let [mut buffers, mut partials] = self.column_memory(room);
+        cx.share(tasks, units, each, &|units, room| {
+            let mut buffers: Pieces<'_> = small(self.column_buffers(room));
+            let mut partials: Pieces<'_> = small(self.partials(room));
             for unit in units {
                 let (block, tile, point) = (unit % blocks, unit / blocks % tiles, unit / blocks / tiles);
                 let (left, first) = (tile * width, block * BLOCK);

@@ -69,6 +69,26 @@ pub struct State {
     pub array: u32,
 }
 
+/// A piece of what a task works in: so many elements, of so many bytes.
+#[derive(Debug)]
+pub struct Piece {
+    pub count: Count,
+    pub itemsize: usize,
+}
+
+#[derive(Debug)]
+pub enum Count {
+    Nothing,
+    /// One for each point of the rows that are taken together.
+    Points,
+    /// One for each of these rows.
+    Rows,
+    /// One for each block of these rows.
+    Blocks,
+    /// The partials of each of these rows.
+    Partials,
+}
+
 #[derive(Debug)]
 pub struct Passes {
     pub passes: Vec<Pass>,
@@ -80,7 +100,13 @@ pub struct Passes {
     pub accumulators: Vec<State>,
     /// Rows of numbers behind those of the launch's arguments.
     pub own: Vec<Own>,
-    /// Number of kept axes, and of parameters.
+    /// All that a task works in: for each buffer, for each scalar, values and positions for each accumulator, and partials where vectors run across.
+    pub pieces: Vec<Piece>,
+    /// Bytes of a point in all buffers, and of what is stored for it.
+    pub buffered: usize,
+    stored: usize,
+    /// Number of axes, of the kept ones among them, and of parameters.
+    pub rank: usize,
     pub kept: usize,
     pub params: usize,
     /// Whether vectors run along the last kept axis.
@@ -101,6 +127,12 @@ impl Passes {
             self.generated.get_or_init(|| ());
         }
         Ok(())
+    }
+
+    /// The map that stores what the passes give for points, if it may go past the caches, and the bytes of that at each. What is in a buffer may not: that is read again at once.
+    pub fn streamable(&self) -> Option<(&Map, usize)> {
+        let last = self.passes.last().filter(|pass| pass.buffered.is_empty())?;
+        Some((last.points.as_ref()?, self.stored))
     }
 
     /// All maps, in the order of [`Launch::functions`](crate::nest::Launch::functions).
@@ -184,21 +216,41 @@ pub fn plan(kernel: &Kernel, facts: &Facts) -> Passes {
         State { dtype, how: How::of(a.combine, dtype), elements, array: 0 }
     };
     let maps = passes.iter().filter_map(|p| p.points.as_ref()).map(|map| cost_per_point(&map.kernel.kernel));
+    let accumulators: Vec<State> = accumulators.iter().zip(&elements).map(state).collect();
+    let (cost, across) = (maps.sum::<usize>() + 200 * accumulators.len(), facts.vector_axis < planner.kept);
     let mut all = Passes {
-        cost: maps.sum::<usize>() + 200 * accumulators.len(),
-        accumulators: accumulators.iter().zip(&elements).map(state).collect(),
+        cost,
+        pieces: pieces(&buffers, &scalars, &accumulators, across),
+        buffered: buffers.iter().map(|d| d.itemsize()).sum(),
+        stored: stores.iter().map(|s| kernel.operands[s.operand as usize].dtype.itemsize()).sum(),
+        accumulators,
         passes,
         epilogue,
         buffers,
         scalars,
         own: Vec::new(),
+        rank: kernel.rank as usize,
         kept: planner.kept,
         params: kernel.params.len(),
-        across: facts.vector_axis < planner.kept,
+        across,
         generated: OnceLock::new(),
     };
     all.number_arrays(kernel.operands.len());
     all
+}
+
+/// What a task works in.
+fn pieces(buffers: &[DType], scalars: &[DType], accumulators: &[State], across: bool) -> Vec<Piece> {
+    let piece = |count, dtype: DType| Piece { count, itemsize: dtype.itemsize() };
+    let results = accumulators.iter().flat_map(|a| {
+        let positions = if matches!(a.how, How::Best(_)) { Count::Rows } else { Count::Nothing };
+        [piece(Count::Blocks, a.dtype), piece(positions, DType::I64)]
+    });
+    // Those of one accumulator after the other.
+    let largest = accumulators.iter().map(|a| a.dtype.itemsize()).max().unwrap_or(1);
+    let partials = across.then_some(Piece { count: Count::Partials, itemsize: largest });
+    let buffers = buffers.iter().map(|&d| piece(Count::Points, d));
+    buffers.chain(scalars.iter().map(|&d| piece(Count::Rows, d))).chain(results).chain(partials).collect()
 }
 
 impl Passes {
