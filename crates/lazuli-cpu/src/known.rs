@@ -86,20 +86,25 @@ impl Known {
 
     /// The map that writes these values of the body to buffers, as operands after the kernel's own.
     pub fn body_map(&self, values: &[Value]) -> Arc<MapKernel> {
-        self.bodies.get(values.into(), |values| {
-            let Kernel { rank, vector_axis, params, operands, body, .. } = &**self.kernel();
-            let buffer = |v: &Value| Operand { dtype: self.types[v.0 as usize], role: Role::Out, inner: Inner::Unit };
-            let stores = values.iter().zip(operands.len() as u32..);
-            let stores = stores.map(|(&value, operand)| Store { operand, value }).collect();
-            MapKernel::new(Kernel {
-                rank: *rank,
-                vector_axis: *vector_axis,
-                params: params.clone(),
-                operands: operands.iter().copied().chain(values.iter().map(buffer)).collect(),
-                body: body.clone(),
-                nest: Nest::Map { stores },
-            })
-        })
+        self.bodies.get(
+            |own| own[..] == *values,
+            || values.into(),
+            |values| {
+                let Kernel { rank, vector_axis, params, operands, body, .. } = &**self.kernel();
+                let buffer =
+                    |v: &Value| Operand { dtype: self.types[v.0 as usize], role: Role::Out, inner: Inner::Unit };
+                let stores = values.iter().zip(operands.len() as u32..);
+                let stores = stores.map(|(&value, operand)| Store { operand, value }).collect();
+                MapKernel::new(Kernel {
+                    rank: *rank,
+                    vector_axis: *vector_axis,
+                    params: params.clone(),
+                    operands: operands.iter().copied().chain(values.iter().map(buffer)).collect(),
+                    body: body.clone(),
+                    nest: Nest::Map { stores },
+                })
+            },
+        )
     }
 }
 
@@ -114,14 +119,12 @@ impl<K, V> Default for Derived<K, V> {
 }
 
 impl<K, V> Derived<K, V> {
-    /// That of this key. Callers that come at once may both make it.
-    pub fn get(&self, key: K, make: impl FnOnce(&K) -> V) -> Arc<V>
-    where
-        K: PartialEq,
-    {
-        if let Some((_, found)) = lock(&self.0).iter().find(|(own, _)| *own == key) {
+    /// That of the key that is the one. Callers that come at once may both make it.
+    pub fn get(&self, is: impl Fn(&K) -> bool, key: impl FnOnce() -> K, make: impl FnOnce(&K) -> V) -> Arc<V> {
+        if let Some((_, found)) = lock(&self.0).iter().find(|(own, _)| is(own)) {
             return found.clone();
         }
+        let key = key();
         let made = Arc::new(make(&key));
         let mut all = lock(&self.0);
         if all.len() >= DERIVED {

@@ -135,9 +135,15 @@ impl Matmul {
         let product = Product { batch, m, n, k, tiles, a, b, c, ready: &ready };
         let need = with_number!(dtype, T => product.need::<T>(threads));
         let first: [usize; FIRST] = [m, n, k, tiles.number, tiles.height, tiles.tall, need.each];
-        words.extend_from_slice(&first.map(|n| n as isize));
-        words.extend(batch.iter().map(|&n| n as isize));
-        [a, b, c].into_iter().for_each(|view| words.extend_from_slice(view.strides));
+        let axes = batch.len() + 2;
+        words.resize(ready.at + FIRST + batch.len() + 3 * axes, 0);
+        let (own, rest) = words[ready.at..].split_at_mut(FIRST);
+        own.copy_from_slice(&first.map(|n| n as isize));
+        let (own, rest) = rest.split_at_mut(batch.len());
+        own.iter_mut().zip(batch).for_each(|(word, &n)| *word = n as isize);
+        for (own, view) in rest.chunks_exact_mut(axes).zip([a, b, c]) {
+            own.iter_mut().zip(view.strides).for_each(|(word, &s)| *word = s);
+        }
         Ok((Matmul::Matrix(ready), need))
     }
 
@@ -265,7 +271,7 @@ impl Product<'_> {
     ///
     /// As for [`Matmul::run`].
     unsafe fn run<T: Number>(&self, bases: [usize; 3], finish: Option<&Finish<'_>>, each: usize, cx: &mut Context<'_>) {
-        let matrices: usize = self.batch.iter().product();
+        let matrices = self.matrices();
         if matrices * self.m * self.n == 0 {
             return;
         }
@@ -281,7 +287,7 @@ impl Product<'_> {
         let mut packed = self.packed::<T>(&b, cx.room());
         // SAFETY: passed on; the memory holds all panels that are packed.
         unsafe { self.pack_b::<T>(bases[1], &b, packed.address(), cx) };
-        let cut = self.cut(&b, cx.threads());
+        let cut = self.cut(&b, matrices, cx.threads());
         let bases = [bases[0], bases[1], packed.address(), bases[2]];
         cx.share(cut.tasks, matrices * cut.down * cut.across, each, &|units, room| {
             let mut memory = room.take_bytes(each);
@@ -296,18 +302,22 @@ impl Product<'_> {
 
     /// The memory that it works in on at most so many threads.
     fn need<T: Number>(&self, threads: usize) -> Need {
-        if self.batch.contains(&0) || self.m * self.n * self.k == 0 {
+        let matrices = self.matrices();
+        if [matrices, self.m, self.n, self.k].contains(&0) {
             return Need::default();
         }
         let b = self.panels::<T>();
-        let cut = self.cut(&b, threads);
+        let cut = self.cut(&b, matrices, threads);
         let shared = Room::measure(|room| self.packed::<T>(&b, room));
         Need { shared, each: self.task_memory::<T>(&b, cut), tasks: cut.tasks }
     }
 
-    /// How it is divided for so many threads.
-    fn cut(&self, b: &Panels, threads: usize) -> Cut {
-        let matrices: usize = self.batch.iter().product();
+    fn matrices(&self) -> usize {
+        self.batch.iter().product()
+    }
+
+    /// How so many matrices are divided for so many threads.
+    fn cut(&self, b: &Panels, matrices: usize, threads: usize) -> Cut {
         let flops = [self.m, b.columns, b.depth, matrices].iter().fold(2usize, |n, &f| n.saturating_mul(f));
         let tasks = (flops / TASK).clamp(1, 4 * threads);
         let parts = tasks.div_ceil(matrices);
@@ -336,6 +346,9 @@ impl Product<'_> {
 
     /// The same for the part that needs most.
     fn task_memory<T: Number>(&self, b: &Panels, Cut { down, across, .. }: Cut) -> usize {
+        if down * across == 1 {
+            return self.part_memory::<T>(b, self.m, &(0..b.number)).iter().sum();
+        }
         let (mut most, mut seen) = (0, SmallVec::<[usize; 8]>::new());
         for row in 0..down {
             let rows = self.tiles.rows(&share(self.tiles.number, row, down));

@@ -109,7 +109,8 @@ impl Reduce {
     /// For at most so many threads, and the memory that it works in on these.
     pub fn new(launch: &Bound<'_>, threads: usize, words: &mut Words) -> Result<(Self, Need)> {
         let Bound { kernels, known, extents, .. } = *launch;
-        let made = known.reductions.get(lies(launch), |lies| Reduction::new(known, lies));
+        let is = |own: &SmallVec<[Lie; 8]>| lies(launch).eq(own.iter().copied());
+        let made = known.reductions.get(is, || small(lies(launch)), |lies| Reduction::new(known, lies));
         if let Some(body) = &made.body {
             body.function(kernels, false)?;
         }
@@ -300,25 +301,24 @@ impl<'a> Run<'a> {
 }
 
 /// How the launch's operands lie.
-fn lies(launch: &Bound<'_>) -> SmallVec<[Lie; 8]> {
-    let Bound { kernel, extents, .. } = *launch;
+fn lies(launch: &Bound<'_>) -> impl Iterator<Item = Lie> {
+    let &Bound { kernel, extents, args, .. } = launch;
     let kept = extents.len() - kernel.reduced() as usize;
     let across = (kernel.vector_axis as usize) < kept;
-    small(launch.args.iter().zip(&kernel.operands).map(|(arg, declared)| {
-        let strides = arg.strides.as_slice();
+    args.iter().zip(&kernel.operands).map(move |(arg, declared)| {
+        let (along_kept, along_reduced) = arg.strides[..extents.len()].split_at(kept);
+        // Along the last kept axis; there is one result without any.
+        let stride = along_kept.last().copied().unwrap_or(1);
         // As a buffer would: contiguous along all reduced axes, or along the last kept one.
-        let lies_well = match across {
-            true => strides[kept - 1] == 1,
-            false => is_dense(&extents[kept..], &strides[kept..]),
-        };
-        let class = match (kept, strides.get(kept.saturating_sub(1))) {
-            (0, _) | (_, Some(1) | None) => Inner::Unit,
-            (_, Some(0)) if declared.role == Role::In => Inner::Broadcast,
+        let lies_well = if across { stride == 1 } else { is_dense(&extents[kept..], along_reduced) };
+        let class = match stride {
+            1 => Inner::Unit,
+            0 if declared.role == Role::In => Inner::Broadcast,
             _ => Inner::Strided,
         };
         // A bool in memory may be any byte.
         Lie { across: class, in_place: lies_well && declared.dtype != DType::Bool }
-    }))
+    })
 }
 
 /// The map that turns results into what is stored, for operands that lie so: an operand for each `Reduced` and `ReducedIndex` after the kernel's own.

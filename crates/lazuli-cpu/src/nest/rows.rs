@@ -13,7 +13,7 @@ use super::reduce::halve;
 use super::{Bound, Context, Need, PARALLEL, Pieces, Room, Scratch, fill_dense, is_dense};
 use crate::known::MapKernel;
 use crate::tile::{Bases, Part, Tile, Words};
-use lazuli_kernel::{Arg, DType, Inner, Result, Shape, small};
+use lazuli_kernel::{Arg, DType, Inner, Operand, Result, Shape, small};
 use passes::{Count, Fact, Map, Source, plan};
 pub use passes::{Facts, Passes};
 use smallvec::SmallVec;
@@ -68,25 +68,23 @@ impl Rows {
         let is_short = n <= SHORT && kept > 0 && extents[kept - 1] >= LEAST_ACROSS;
         let across = is_short || (kernel.vector_axis as usize) < kept;
         let vector_axis = if across { kept - 1 } else { kernel.vector_axis as usize };
-        // Bytes of the operands that move along a row.
-        let mut moving = 0;
-        let fact = |(o, d): (&Arg, &lazuli_kernel::Operand)| {
-            let strides = o.strides.as_slice();
+        let fact = |(arg, declared): (&Arg, &Operand)| {
+            let strides = &arg.strides[..extents.len()];
             let (reduced, own) = (&extents[kept..], &strides[kept..]);
-            if own.iter().any(|&stride| stride != 0) {
-                moving += d.dtype.itemsize();
-            }
             Fact {
+                moves: own.iter().any(|&stride| stride != 0),
                 stands: reduced.iter().zip(own).all(|(&n, &stride)| n <= 1 || stride == 0),
                 // A bool in memory may be any byte.
-                contiguous: !across && d.dtype != DType::Bool && is_dense(reduced, own),
+                contiguous: !across && declared.dtype != DType::Bool && is_dense(reduced, own),
                 along: class(strides.get(vector_axis)),
                 across: class(strides.get(kept.saturating_sub(1))),
             }
         };
-        let facts = Facts { vector_axis, operands: small(args.iter().zip(&kernel.operands).map(fact)) };
-        let made = known.passes.get(facts, |facts| plan(kernel, facts));
-        let bytes = (moving + made.buffered).max(1);
+        let facts = || args.iter().zip(&kernel.operands).map(fact);
+        let is = |own: &Facts| own.vector_axis == vector_axis && facts().eq(own.operands.iter().copied());
+        let key = || Facts { vector_axis, operands: facts().collect() };
+        let made = known.passes.get(is, key, |facts| plan(kernel, facts));
+        let bytes = made.bytes.max(1);
         let (budget, least) = if across { (ACROSS_BYTES, LEAST_ACROSS) } else { (ROWS_BYTES, 1) };
         let last = if kept == 0 { 1 } else { extents[kept - 1] };
         let together = (budget / bytes.saturating_mul(n.max(1))).max(least).clamp(1, last.max(1));
@@ -355,14 +353,15 @@ impl Run<'_> {
 
     /// All that a task works in, in the order of [`Memory`].
     fn pieces<'m>(&self, room: &mut Room<'m>) -> impl Iterator<Item = Scratch<'m>> {
-        let &Run { made, n, together, .. } = self;
-        made.pieces.iter().map(move |piece| {
+        let (points, blocks) = (self.together.saturating_mul(self.n), self.n.div_ceil(BLOCK).max(1));
+        let (rows, blocks, partials) = (self.together, self.together.saturating_mul(blocks), PARTIALS * self.together);
+        self.made.pieces.iter().map(move |piece| {
             let elements = match piece.count {
                 Count::Nothing => 0,
-                Count::Points => together.saturating_mul(n),
-                Count::Rows => together,
-                Count::Blocks => together.saturating_mul(n.div_ceil(BLOCK).max(1)),
-                Count::Partials => PARTIALS * together,
+                Count::Points => points,
+                Count::Rows => rows,
+                Count::Blocks => blocks,
+                Count::Partials => partials,
             };
             room.take_bytes(elements.saturating_mul(piece.itemsize))
         })

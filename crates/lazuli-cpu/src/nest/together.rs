@@ -9,6 +9,7 @@ use crate::kernels::{Function, Kernels};
 use crate::known::Known;
 use crate::tile::{Part, Words};
 use lazuli_kernel::{Binding, Kernel, Nest, Result};
+use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -69,7 +70,7 @@ impl Launches {
         }
         let kernel = &**known.kernel();
         let share = share(kernel, bindings, threads);
-        let (mut launches, mut needs) = (Vec::with_capacity(bindings.len()), Vec::with_capacity(bindings.len()));
+        let (mut launches, mut needs) = (Vec::with_capacity(bindings.len()), SmallVec::<[Need; 8]>::new());
         for binding in bindings {
             let in_parts = share.is_some_and(|share| cost(kernel, &binding.extents) > share);
             let (launch, need) = Launch::new(&Bound::new(kernels, &known, binding), threads, in_parts, words)?;

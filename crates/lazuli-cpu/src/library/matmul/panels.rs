@@ -149,7 +149,7 @@ impl Panels<'_> {
             false => panels.end,
         };
         let itemsize = size_of::<T::Wide>();
-        let together = (HOT / (rows * 2 * self.lanes * itemsize).max(1)).max(1);
+        let together = if first < panels.end { (HOT / (rows * 2 * self.lanes * itemsize).max(1)).max(1) } else { 1 };
         Groups { b: self, panels: first..panels.end, together, rows, itemsize, place: 0 }
     }
     /// The columns of c, in real numbers, that some panels have.

@@ -102,8 +102,8 @@ pub struct Passes {
     pub own: Vec<Own>,
     /// All that a task works in: for each buffer, for each scalar, values and positions for each accumulator, and partials where vectors run across.
     pub pieces: Vec<Piece>,
-    /// Bytes of a point in all buffers, and of what is stored for it.
-    pub buffered: usize,
+    /// Bytes of a point, in all buffers and in the operands that move along a row; and of what is stored for it.
+    pub bytes: usize,
     stored: usize,
     /// Number of axes, of the kept ones among them, and of parameters.
     pub rank: usize,
@@ -146,13 +146,15 @@ impl Passes {
 pub struct Facts {
     /// Vectors run along this axis.
     pub vector_axis: usize,
-    pub operands: SmallVec<[Fact; 8]>,
+    pub operands: Vec<Fact>,
 }
 
 /// How an operand of the launch lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fact {
-    /// It stands still along a row.
+    /// It has strides along a row that are not 0.
+    pub moves: bool,
+    /// It stands still along a row, as there is none along an axis of several elements.
     pub stands: bool,
     /// Rows of it may be combined as they lie in memory.
     pub contiguous: bool,
@@ -216,12 +218,14 @@ pub fn plan(kernel: &Kernel, facts: &Facts) -> Passes {
         State { dtype, how: How::of(a.combine, dtype), elements, array: 0 }
     };
     let maps = passes.iter().filter_map(|p| p.points.as_ref()).map(|map| cost_per_point(&map.kernel.kernel));
+    let moving = facts.operands.iter().zip(&kernel.operands).filter(|(fact, _)| fact.moves);
+    let moving = moving.map(|(_, declared)| declared.dtype.itemsize());
     let accumulators: Vec<State> = accumulators.iter().zip(&elements).map(state).collect();
     let (cost, across) = (maps.sum::<usize>() + 200 * accumulators.len(), facts.vector_axis < planner.kept);
     let mut all = Passes {
         cost,
         pieces: pieces(&buffers, &scalars, &accumulators, across),
-        buffered: buffers.iter().map(|d| d.itemsize()).sum(),
+        bytes: buffers.iter().map(|d| d.itemsize()).sum::<usize>() + moving.sum::<usize>(),
         stored: stores.iter().map(|s| kernel.operands[s.operand as usize].dtype.itemsize()).sum(),
         accumulators,
         passes,
