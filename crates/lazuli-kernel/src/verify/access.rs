@@ -29,6 +29,15 @@ pub(super) struct IndexMap<N> {
 /// A range of bytes: the first, and the one behind the last.
 type Span<N> = (N, N);
 
+/// Whether two ranges have a byte in common. Which of two that have none is the first one does not matter, so that it is not asked.
+#[inline]
+fn overlap<A: Arithmetic>(cx: &mut A, a: Span<A::N>, b: Span<A::N>) -> bool {
+    match (cx.greatest(a.0, b.0), cx.least(a.1, b.1)) {
+        (Some(first), Some(end)) => cx.less(first, end),
+        _ => true,
+    }
+}
+
 impl<N: Copy> IndexMap<N> {
     /// The bytes that are touched as a whole, if there is a point, counted from the byte where all indices are 0; None if they are more than memory has.
     #[inline]
@@ -135,8 +144,7 @@ impl<N: Copy> Access<N> {
     /// not lie apart, nor interleave as the parts of complex numbers do.
     #[inline]
     fn meets<A: Arithmetic<N = N>>(&self, cx: &mut A, other: &Self) -> bool {
-        cx.less(other.span.0, self.span.1)
-            && cx.less(self.span.0, other.span.1)
+        overlap(cx, self.span, other.span)
             && !(self.writes != other.writes && self.is_at_same_points(cx, other))
             && !self.interleaves(cx, other).unwrap_or(false)
     }

@@ -5,17 +5,20 @@
 //! that donated inputs are not read after they are overwritten. A backend that has verified a plan, and at each run the sizes
 //! of the buffers it is given ([`Signature::verify_inputs`]), may run its kernels without a check of its own.
 //!
-//! A plan for other shapes has the structure of one that was verified: the proof is noted as arithmetic on the numbers of that plan and comparisons of them, and holds of each plan of whose numbers they come out
-//! alike ([`Verifier`]).
+//! A plan for other shapes has the structure of one that was verified, and most numbers too. A proof is noted as arithmetic on the numbers that vary, and comparisons of them, and holds of each plan of whose numbers
+//! they come out alike ([`Verifier`]).
 //!
 //! The proofs are sufficient conditions on affine index maps, in integer arithmetic that does not overflow unseen. They accept
 //! every layout that views of a row-contiguous array can have. A broken invariant is a fault of Lazuli, hence
 //! [`ErrorKind::Internal`](crate::ErrorKind::Internal); the message shows the kernel, with the offending line marked.
 
 mod access;
+mod common;
 mod kernel;
 mod noted;
 mod plan;
+mod proof;
+mod proofs;
 #[cfg(test)]
 mod tests;
 mod uses;

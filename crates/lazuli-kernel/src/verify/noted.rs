@@ -1,19 +1,21 @@
 //! The arithmetic of proofs: on the numbers of one plan, or noted besides, so that the proof can be gone through for other plans.
 //!
 //! A proof looks at a plan's numbers through [`Arithmetic`] alone. So what it computes of them, and what it found when it compared them, is all that its outcome depends on: for other
-//! numbers of which the same holds it would take the same road, to the same end.
+//! numbers of which the same holds it would take the same road, to the same end. Numbers that are the same for all plans that it is to be about ([`Common`]) are fixed: nothing is noted of what is
+//! computed of them alone.
 
-use super::words::Words;
+use super::common::Common;
+use super::proof::{Comparison, Proof};
 use crate::hash::{Map, Set};
-use crate::ir::Kernel;
 use std::cmp::Ordering;
-use std::sync::Arc;
 
 /// What makes a number of two others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Operation {
     Sum,
     Product,
+    Least,
+    Greatest,
     /// The greatest number that divides both; 0 of two zeros.
     Divisor,
     /// Not negative.
@@ -21,12 +23,17 @@ pub(super) enum Operation {
 }
 
 impl Operation {
+    fn commutes(self) -> bool {
+        self != Operation::Remainder
+    }
     /// None beyond 64 bits: no memory has so much.
     #[inline]
-    fn apply(self, a: i64, b: i64) -> Option<i64> {
+    pub fn apply(self, a: i64, b: i64) -> Option<i64> {
         match self {
             Operation::Sum => a.checked_add(b),
             Operation::Product => a.checked_mul(b),
+            Operation::Least => Some(a.min(b)),
+            Operation::Greatest => Some(a.max(b)),
             Operation::Divisor => {
                 let (mut a, mut b) = (a, b);
                 while b != 0 {
@@ -40,7 +47,7 @@ impl Operation {
 }
 
 /// How two numbers are compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Relation {
     Equal,
     Less,
@@ -48,7 +55,7 @@ pub(super) enum Relation {
 
 impl Relation {
     #[inline]
-    fn holds(self, a: i64, b: i64) -> bool {
+    pub fn holds(self, a: i64, b: i64) -> bool {
         match self {
             Relation::Equal => a == b,
             Relation::Less => a < b,
@@ -80,6 +87,14 @@ pub(super) trait Arithmetic {
     #[inline]
     fn times(&mut self, a: Self::N, times: i64) -> Option<Self::N> {
         self.product(a, Self::fixed(times))
+    }
+    #[inline]
+    fn least(&mut self, a: Self::N, b: Self::N) -> Option<Self::N> {
+        self.compute(Operation::Least, a, b)
+    }
+    #[inline]
+    fn greatest(&mut self, a: Self::N, b: Self::N) -> Option<Self::N> {
+        self.compute(Operation::Greatest, a, b)
     }
     #[inline]
     fn less(&mut self, a: Self::N, b: Self::N) -> bool {
@@ -141,179 +156,108 @@ impl Arithmetic for Plain<'_> {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Noted {
     value: i64,
-    from: From,
-}
-
-#[derive(Debug, Clone, Copy)]
-enum From {
-    Fixed,
-    /// A number of the plan.
-    Place(u32),
-    Node(u32),
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-enum Node {
-    Fixed(i64),
-    /// The number of the plan at this place.
-    Place(u32),
-    Compute(Operation, u32, u32),
-}
-
-/// How a comparison came out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Decision {
-    relation: Relation,
-    a: u32,
-    b: u32,
-    holds: bool,
+    /// [`FIXED`] if it is the same for all plans.
+    node: u32,
 }
 
 /// The number of no node.
-const NONE: u32 = u32::MAX;
+const FIXED: u32 = Common::FIXED;
+
+impl Noted {
+    fn is_fixed(self) -> bool {
+        self.node == FIXED
+    }
+    fn is_always(self, value: i64) -> bool {
+        self.is_fixed() && self.value == value
+    }
+}
+
+/// What a number is made of, besides those of the plan that vary.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Node {
+    Fixed(i64),
+    Computed(Operation, u32, u32),
+}
 
 /// Arithmetic that is noted.
 pub(super) struct Notes<'w> {
     numbers: &'w [i64],
-    /// The first place of the number at each: those that two plans have alike are taken for one.
-    firsts: Vec<u32>,
-    is_used: Vec<bool>,
-    /// The node of the number at each place, if there is one yet.
-    at_places: Vec<u32>,
+    common: &'w Common,
+    /// Numbered from behind those of the numbers that vary.
     nodes: Vec<Node>,
     known: Map<Node, u32>,
-    decisions: Set<Decision>,
+    comparisons: Set<Comparison>,
+    /// Whether a number was beyond 64 bits. Of what followed from that nothing is noted.
+    was_beyond: bool,
 }
 
 impl<'w> Notes<'w> {
-    /// On the numbers of a plan, beside those of another one of the same structure.
-    pub fn new(now: &'w [i64], was: &[i64]) -> Self {
-        let mut first_of: Map<(i64, i64), u32> = Map::default();
-        let places = now.iter().zip(was).zip(0..);
-        let firsts = places.map(|((&now, &was), place)| *first_of.entry((now, was)).or_insert(place)).collect();
-        let (is_used, at_places) = (vec![false; now.len()], vec![NONE; now.len()]);
-        let (nodes, known, decisions) = (vec![], Map::default(), Set::default());
-        Notes { numbers: now, firsts, is_used, at_places, nodes, known, decisions }
+    /// On the numbers of a plan that have this in common with others of its structure.
+    pub fn new(numbers: &'w [i64], common: &'w Common) -> Self {
+        let (nodes, known, comparisons) = (vec![], Map::default(), Set::default());
+        Notes { numbers, common, nodes, known, comparisons, was_beyond: false }
     }
 
     fn node(&mut self, node: Node) -> u32 {
         *self.known.entry(node).or_insert_with(|| {
             self.nodes.push(node);
-            self.nodes.len() as u32 - 1
+            (self.common.varying() + self.nodes.len() - 1) as u32
         })
     }
-    /// The node of a number that something is made of or decided by.
+    /// The node of a number that something is made of or compared with.
     fn node_of(&mut self, n: Noted) -> u32 {
-        match n.from {
-            From::Fixed => self.node(Node::Fixed(n.value)),
-            From::Place(place) => {
-                self.is_used[place as usize] = true;
-                let first = self.firsts[place as usize];
-                if self.at_places[first as usize] == NONE {
-                    self.nodes.push(Node::Place(first));
-                    self.at_places[first as usize] = self.nodes.len() as u32 - 1;
-                }
-                self.at_places[first as usize]
-            }
-            From::Node(node) => node,
-        }
+        if n.is_fixed() { self.node(Node::Fixed(n.value)) } else { n.node }
     }
 
-    /// The proof that was noted, of plans of this structure.
-    pub fn finish(self, structure: Vec<u64>, kernels: Vec<Arc<Kernel>>, donations: Arc<[(u32, u32)]>) -> Proof {
-        let of = |(place, first): (usize, u32)| (place as u32, first);
-        let used = self.firsts.into_iter().enumerate().filter(|&(place, _)| self.is_used[place]).map(of);
-        Proof {
-            structure: structure.into_boxed_slice(),
-            _kernels: kernels,
-            donations,
-            same: used.filter(|(place, first)| place != first).collect(),
-            nodes: self.nodes.into_boxed_slice(),
-            decisions: self.decisions.into_iter().collect(),
-        }
+    /// The proof that was noted, if it is one about other plans too.
+    pub fn finish(self) -> Option<Proof> {
+        (!self.was_beyond).then(|| Proof::new(self.common.varying(), &self.nodes, self.comparisons))
     }
 }
 
 impl Arithmetic for Notes<'_> {
     type N = Noted;
+    #[inline]
     fn number(&mut self, at: usize) -> Noted {
-        Noted { value: self.numbers[at], from: From::Place(at as u32) }
+        Noted { value: self.numbers[at], node: self.common.class(at) }
     }
+    #[inline]
     fn fixed(value: i64) -> Noted {
-        Noted { value, from: From::Fixed }
+        Noted { value, node: FIXED }
     }
     fn compute(&mut self, operation: Operation, a: Noted, b: Noted) -> Option<Noted> {
-        let value = operation.apply(a.value, b.value)?;
-        let is = |n: Noted, value: i64| matches!(n.from, From::Fixed) && n.value == value;
+        let Some(value) = operation.apply(a.value, b.value) else {
+            self.was_beyond = true;
+            return None;
+        };
         Some(match operation {
-            _ if matches!((a.from, b.from), (From::Fixed, From::Fixed)) => Self::fixed(value),
-            Operation::Sum if is(a, 0) => b,
-            Operation::Sum if is(b, 0) => a,
-            Operation::Product if is(a, 1) => b,
-            Operation::Product if is(b, 1) => a,
-            Operation::Product if is(a, 0) || is(b, 0) => Self::fixed(0),
+            _ if a.is_fixed() && b.is_fixed() => Self::fixed(value),
+            Operation::Sum if a.is_always(0) => b,
+            Operation::Sum if b.is_always(0) => a,
+            Operation::Product if a.is_always(1) => b,
+            Operation::Product if b.is_always(1) => a,
+            Operation::Product if a.is_always(0) || b.is_always(0) => Self::fixed(0),
+            Operation::Least | Operation::Greatest if a.node == b.node => a,
             _ => {
-                let (a, b) = (self.node_of(a), self.node_of(b));
-                Noted { value, from: From::Node(self.node(Node::Compute(operation, a, b))) }
+                let (mut a, mut b) = (self.node_of(a), self.node_of(b));
+                if operation.commutes() && b < a {
+                    (a, b) = (b, a);
+                }
+                Noted { value, node: self.node(Node::Computed(operation, a, b)) }
             }
         })
     }
     fn holds(&mut self, relation: Relation, a: Noted, b: Noted) -> bool {
         let holds = relation.holds(a.value, b.value);
-        let (a, b) = match (a.from, b.from) {
-            (From::Fixed, From::Fixed) => return holds,
-            _ => (self.node_of(a), self.node_of(b)),
-        };
-        if a != b {
-            self.decisions.insert(Decision { relation, a, b, holds });
+        if !(a.is_fixed() && b.is_fixed()) {
+            let (a, b) = (self.node_of(a), self.node_of(b));
+            if a != b {
+                self.comparisons.insert(Comparison { relation, a, b, holds });
+            }
         }
         holds
     }
     fn shown(n: Noted) -> i64 {
         n.value
-    }
-}
-
-/// A proof about one plan, which is one about each plan of the same structure whose numbers compare alike.
-#[derive(Debug)]
-pub(super) struct Proof {
-    structure: Box<[u64]>,
-    /// Those that the structure names by their addresses, so that no others take these.
-    _kernels: Vec<Arc<Kernel>>,
-    donations: Arc<[(u32, u32)]>,
-    /// Places that have one number.
-    same: Box<[(u32, u32)]>,
-    nodes: Box<[Node]>,
-    decisions: Box<[Decision]>,
-}
-
-impl Proof {
-    /// Whether it is one about a plan of these words that may donate this. `values` is room for it to work in.
-    pub fn holds(&self, words: &Words, donations: &Arc<[(u32, u32)]>, values: &mut Vec<i64>) -> bool {
-        let Words { structure, numbers, .. } = words;
-        let donates_alike = || Arc::ptr_eq(&self.donations, donations) || self.donations == *donations;
-        if self.structure[..] != structure[..] || !donates_alike() {
-            return false;
-        }
-        // All of them, without a branch for each.
-        let differ = self.same.iter().fold(0, |d, &(a, b)| d | (numbers[a as usize] ^ numbers[b as usize]));
-        if differ != 0 {
-            return false;
-        }
-        values.clear();
-        values.reserve(self.nodes.len());
-        for node in &self.nodes {
-            let value = match *node {
-                Node::Fixed(value) => Some(value),
-                Node::Place(place) => Some(numbers[place as usize]),
-                Node::Compute(operation, a, b) => operation.apply(values[a as usize], values[b as usize]),
-            };
-            match value {
-                Some(value) => values.push(value),
-                None => return false,
-            }
-        }
-        let came_out = |d: &Decision| d.relation.holds(values[d.a as usize], values[d.b as usize]) == d.holds;
-        self.decisions.iter().all(came_out)
     }
 }

@@ -3,7 +3,9 @@
 mod epilogue;
 
 use super::access::{Accesses, Fault, IndexMap, Place, Space};
-use super::noted::{Arithmetic, Notes, Operation, Plain, Proof};
+use super::common::Common;
+use super::noted::{Arithmetic, Notes, Operation, Plain};
+use super::proof::Proof;
 use super::uses::{At, Use, Uses};
 use super::words::{Ends, Words};
 use crate::backend::Buffer;
@@ -13,7 +15,6 @@ use crate::ir::{Inner, Kernel};
 use crate::plan::{Arg, Binding, Branch, LibraryCall, Plan, Signature, Slot, Step};
 use crate::shape::{self, Shape};
 use smallvec::SmallVec;
-use std::cell::RefCell;
 use std::sync::Arc;
 
 impl Plan {
@@ -27,15 +28,9 @@ impl Plan {
         Prover::new(self, &words.ends, Plain(&words.numbers), uses).prove().map(drop)
     }
 
-    /// The same, beside a plan of the same structure; and what the proof is, which is one about other plans too.
-    pub(super) fn prove_noting(&self, words: &Words, was: &Words, uses: &UsesOf) -> Result<Proof> {
-        let kernels = RefCell::new(Vec::new());
-        let keep = |kernel: &Arc<Kernel>| {
-            kernels.borrow_mut().push(kernel.clone());
-            uses(kernel)
-        };
-        let notes = Prover::new(self, &words.ends, Notes::new(&words.numbers, &was.numbers), &keep).prove()?;
-        Ok(notes.finish(words.structure.clone(), kernels.take(), self.donations.clone()))
+    /// The same; and the proof, which is one about other plans too whose numbers have this in common.
+    pub(super) fn prove_noting(&self, words: &Words, common: &Common, uses: &UsesOf) -> Result<Option<Proof>> {
+        Ok(Prover::new(self, &words.ends, Notes::new(&words.numbers, common), uses).prove()?.finish())
     }
 }
 

@@ -141,11 +141,14 @@ fn copying(n: usize, from: Arg, to: Arg) -> Step {
     launch(text, &[n, 2], vec![from, to])
 }
 
-/// The verdict on a plan, by itself and beside each that was accepted before.
+/// The verdict on a plan, by itself, beside each that was accepted before, and after all.
 #[track_caller]
 fn verdict_on(plan: Plan) -> String {
     thread_local!(static ACCEPTED: RefCell<Vec<Plan>> = const { RefCell::new(Vec::new()) });
+    thread_local!(static AFTER_ALL: RefCell<Verifier> = RefCell::default());
     let got = verdict(plan.verify());
+    let after_all = AFTER_ALL.with_borrow_mut(|verifier| verdict(verifier.verify(&plan, &uses_of)));
+    assert_eq!(after_all, got, "{plan}");
     ACCEPTED.with_borrow_mut(|accepted| {
         for like in accepted.iter() {
             // After itself, so that its proof is noted.

@@ -1,0 +1,113 @@
+//! Proofs that can be gone through.
+
+use super::noted::{Node, Operation, Relation};
+
+/// How a comparison of two numbers came out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct Comparison {
+    pub relation: Relation,
+    pub holds: bool,
+    pub a: u32,
+    pub b: u32,
+}
+
+/// Two numbers, by where they stand among all: first those of the plan that vary, then constants, then what is computed of those before.
+type Pair = [u32; 2];
+
+/// A proof about one plan, which is one about each plan of the same structure, with the same fixed numbers, whose other numbers compare alike.
+#[derive(Debug)]
+pub(super) struct Proof {
+    constants: Box<[i64]>,
+    /// What is computed by one operation, run by run. None in a run is made of another in it.
+    runs: Box<[(Operation, Box<[Pair]>)]>,
+    comparisons: Box<[Compared]>,
+}
+
+/// What is compared by one relation, and came out alike.
+#[derive(Debug)]
+struct Compared {
+    relation: Relation,
+    holds: bool,
+    pairs: Box<[Pair]>,
+}
+
+impl Proof {
+    /// With so many numbers that vary.
+    pub fn new(varying: usize, nodes: &[Node], comparisons: impl IntoIterator<Item = Comparison>) -> Self {
+        // None for constants, which come first; else how long the longest way to it is, and how it is computed.
+        let mut keys: Vec<Option<(u32, Operation)>> = Vec::with_capacity(nodes.len());
+        for node in nodes {
+            let steps = |of: u32| match (of as usize).checked_sub(varying) {
+                Some(node) => keys[node].map_or(0, |(steps, _)| steps),
+                None => 0,
+            };
+            keys.push(match *node {
+                Node::Fixed(_) => None,
+                Node::Computed(operation, a, b) => Some((1 + steps(a).max(steps(b)), operation)),
+            });
+        }
+        let mut order: Vec<usize> = (0..nodes.len()).collect();
+        order.sort_by_key(|&node| keys[node]);
+        let mut places: Vec<u32> = (0..(varying + nodes.len()) as u32).collect();
+        (varying as u32..).zip(&order).for_each(|(place, &node)| places[varying + node] = place);
+        let pair = |a: u32, b: u32| [places[a as usize], places[b as usize]];
+
+        let (mut constants, mut runs) = (vec![], vec![]);
+        for run in order.chunk_by(|&a, &b| keys[a] == keys[b]) {
+            let mut pairs = Vec::with_capacity(run.len());
+            for &node in run {
+                match nodes[node] {
+                    Node::Fixed(value) => constants.push(value),
+                    Node::Computed(_, a, b) => pairs.push(pair(a, b)),
+                }
+            }
+            if let Some((_, operation)) = keys[run[0]] {
+                runs.push((operation, pairs.into_boxed_slice()));
+            }
+        }
+        let mut comparisons: Vec<Comparison> = comparisons.into_iter().collect();
+        comparisons.sort_unstable();
+        let alike = comparisons.chunk_by(|c, d| (c.relation, c.holds) == (d.relation, d.holds));
+        let compared = alike.map(|alike| {
+            let Comparison { relation, holds, .. } = alike[0];
+            Compared { relation, holds, pairs: alike.iter().map(|c| pair(c.a, c.b)).collect() }
+        });
+        Proof { constants: constants.into(), runs: runs.into(), comparisons: compared.collect() }
+    }
+
+    /// Whether it is one about a plan with these numbers that vary, and with fixed ones as they were. What is computed goes behind them.
+    pub fn holds(&self, values: &mut Vec<i64>) -> bool {
+        values.extend_from_slice(&self.constants);
+        self.runs.iter().all(|(operation, pairs)| match operation {
+            Operation::Sum => compute(pairs, values, i64::checked_add),
+            Operation::Product => compute(pairs, values, i64::checked_mul),
+            operation => compute(pairs, values, |a, b| operation.apply(a, b)),
+        }) && self.comparisons.iter().all(|Compared { relation, holds, pairs }| match (relation, holds) {
+            (Relation::Less, true) => all(pairs, values, |a, b| a < b),
+            (Relation::Less, false) => all(pairs, values, |a, b| a >= b),
+            (Relation::Equal, true) => all(pairs, values, |a, b| a == b),
+            (Relation::Equal, false) => all(pairs, values, |a, b| a != b),
+        })
+    }
+}
+
+/// Adds what is made of pairs of values, if all of it is within 64 bits.
+#[inline]
+fn compute(pairs: &[Pair], values: &mut Vec<i64>, of: impl Fn(i64, i64) -> Option<i64>) -> bool {
+    let before = values.len();
+    values.resize(before + pairs.len(), 0);
+    let (before, new) = values.split_at_mut(before);
+    new.iter_mut().zip(pairs).all(|(new, &[a, b])| match of(before[a as usize], before[b as usize]) {
+        Some(value) => {
+            *new = value;
+            true
+        }
+        None => false,
+    })
+}
+
+/// Whether this is true of all pairs of values. Without a branch for each.
+#[inline]
+fn all(pairs: &[Pair], values: &[i64], is_true: impl Fn(i64, i64) -> bool) -> bool {
+    pairs.iter().fold(true, |all, &[a, b]| all & is_true(values[a as usize], values[b as usize]))
+}
