@@ -131,19 +131,15 @@ impl Matmul {
             dtype,
             goes_on: into_epilogue && k > 0,
         };
-        let [a, b, c] = [a, b, c].map(|arg| ready.view(&arg.strides));
+        let (a, b, c) = (ready.view(&a.strides), ready.view(&b.strides), ready.view(&c.strides));
         let product = Product { batch, m, n, k, tiles, a, b, c, ready: &ready };
         let need = with_number!(dtype, T => product.need::<T>(threads));
         let first: [usize; FIRST] = [m, n, k, tiles.number, tiles.height, tiles.tall, need.each];
-        let axes = batch.len() + 2;
-        words.resize(ready.at + FIRST + batch.len() + 3 * axes, 0);
-        let (own, rest) = words[ready.at..].split_at_mut(FIRST);
-        own.copy_from_slice(&first.map(|n| n as isize));
-        let (own, rest) = rest.split_at_mut(batch.len());
-        own.iter_mut().zip(batch).for_each(|(word, &n)| *word = n as isize);
-        for (own, view) in rest.chunks_exact_mut(axes).zip([a, b, c]) {
-            own.iter_mut().zip(view.strides).for_each(|(word, &s)| *word = s);
-        }
+        words.extend_from_slice(&first.map(|n| n as isize));
+        words.extend(batch.iter().map(|&n| n as isize));
+        words.extend_from_slice(a.strides);
+        words.extend_from_slice(b.strides);
+        words.extend_from_slice(c.strides);
         Ok((Matmul::Matrix(ready), need))
     }
 
