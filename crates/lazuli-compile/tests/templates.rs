@@ -16,9 +16,9 @@ fn parse(inputs: &str, body: &str, [n, m]: [usize; 2]) -> Graph {
 
 fn kernels(compiled: &Compiled) -> Vec<Arc<Kernel>> {
     let mut kernels = Vec::new();
-    let mut note = |kernel: &Arc<Kernel>| {
+    let mut note = |kernel: &mut Arc<Kernel>| {
         kernels.push(kernel.clone());
-        Ok(kernel.clone())
+        Ok(())
     };
     compiled.plan.clone().share_kernels(&mut note).unwrap();
     kernels

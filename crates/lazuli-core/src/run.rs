@@ -25,7 +25,7 @@ const LONG: Duration = Duration::from_millis(20);
 /// A graph made ready for inputs that lie in memory in one way.
 #[derive(Debug)]
 pub(crate) struct Ready {
-    pub layouts: Layouts,
+    layouts: Layouts,
     executable: Arc<dyn Executable>,
     outputs: Arc<[OutputInfo]>,
     /// Whether these are the plan's outputs, one after the other.
@@ -34,7 +34,7 @@ pub(crate) struct Ready {
 
 /// How inputs lie in memory: as those of what was made ready first of a program, but for some.
 #[derive(Debug)]
-pub(crate) struct Layouts {
+struct Layouts {
     first: Arc<[Layout]>,
     other: Box<[(u32, Layout)]>,
 }
@@ -47,10 +47,16 @@ impl Layouts {
         let other = (0..).zip(layouts).zip(&**first).filter(|((_, layout), first)| layout != first);
         Layouts { first: first.clone(), other: other.map(|((n, layout), _)| (n, layout.clone())).collect() }
     }
-    pub fn iter(&self) -> impl Iterator<Item = &Layout> {
-        let mut other = self.other.iter().peekable();
-        let layouts = (0..).zip(&*self.first);
-        layouts.map(move |(n, first)| other.next_if(|(of, _)| *of == n).map_or(first, |(_, layout)| layout))
+    /// Whether they are these.
+    #[inline]
+    fn are<'a>(&self, layouts: impl ExactSizeIterator<Item = &'a Layout>) -> bool {
+        let mut other = self.other.iter();
+        let mut is_own = |(n, (layout, first)): (u32, (&Layout, &Layout))| {
+            layout == first || other.next().is_some_and(|(of, own)| *of == n && layout == own)
+        };
+        layouts.len() <= self.first.len()
+            && (0..).zip(layouts.zip(&*self.first)).all(&mut is_own)
+            && other.next().is_none()
     }
 }
 
@@ -73,7 +79,7 @@ impl Ready {
     }
     /// Whether the plan is for arguments that lie like these. A constant lies as it does.
     pub fn fits(&self, arguments: &[&Value]) -> bool {
-        arguments.iter().zip(self.layouts.iter()).all(|(v, layout)| v.layout == *layout)
+        self.layouts.are(arguments.iter().map(|v| &v.layout))
     }
     /// How many steps it has.
     pub fn steps(&self) -> usize {
@@ -324,7 +330,7 @@ fn ready(graph: Graph, layouts: Vec<Layout>) -> Result<Arc<Ready>> {
     let found = known()
         .get_or_insert_default()
         .get(&graph)
-        .and_then(|all| all.iter().find(|ready| ready.layouts.iter().eq(&layouts)).cloned());
+        .and_then(|all| all.iter().find(|ready| ready.layouts.are(layouts.iter())).cloned());
     if let Some(ready) = found {
         return Ok(ready);
     }

@@ -4,7 +4,7 @@
 
 use crate::known::Known;
 use lazuli_kernel::hash::Map;
-use lazuli_kernel::{Arg, Binding, LibraryCall, Pass, Shape, Slot, Step, small};
+use lazuli_kernel::{LibraryCall, Shape, Step, small};
 use std::sync::Arc;
 
 /// Of each step the first one that it may be alike; itself, if there is none before it.
@@ -38,31 +38,6 @@ pub fn may_be_shared(step: &Step) -> bool {
     matches!(step, Step::Launch { .. } | Step::Call(_) | Step::Product { .. } | Step::Scatter(_))
 }
 
-/// Whether what is ready of another step is what would be made of this one.
-pub fn is_ready(step: &Step, was: &Step) -> bool {
-    match (step, was) {
-        (Step::Launch { kernel, bindings }, Step::Launch { kernel: of, bindings: was }) => {
-            Arc::ptr_eq(kernel, of)
-                && (Arc::ptr_eq(bindings, was)
-                    || bindings.len() == was.len() && bindings.iter().zip(&**was).all(|(b, was)| same_binding(b, was)))
-        }
-        (Step::Call(call), Step::Call(was)) => same_call(call, was),
-        (Step::Product { call, kernel, binding }, Step::Product { call: was, kernel: of, binding: of_binding }) => {
-            Arc::ptr_eq(kernel, of)
-                && same_call(call, was)
-                && (Arc::ptr_eq(binding, of_binding) || same_binding(binding, of_binding))
-        }
-        (Step::Scatter(scatter), Step::Scatter(was)) => {
-            let same = |(pass, was): (&Pass, &Pass)| {
-                Arc::ptr_eq(&pass.kernel, &was.kernel) && same_binding(&pass.binding, &was.binding)
-            };
-            scatter.passes().into_iter().zip(was.passes()).all(same)
-        }
-        // There is little to make, or there are steps within.
-        _ => false,
-    }
-}
-
 /// Goes on behind the kernels of a step.
 pub fn skip(step: &Step, known: &mut std::slice::Iter<Arc<Known>>) {
     let kernels = match step {
@@ -71,30 +46,4 @@ pub fn skip(step: &Step, known: &mut std::slice::Iter<Arc<Known>>) {
         Step::Call(_) | Step::Copy { .. } | Step::Host { .. } | Step::Branch(_) => 0,
     };
     known.by_ref().take(kernels).for_each(drop);
-}
-
-fn same_binding(binding: &Binding, was: &Binding) -> bool {
-    binding.extents == was.extents
-        && binding.params == was.params
-        && binding.args.len() == was.args.len()
-        && binding.args.iter().zip(&was.args).all(|(arg, was)| same_arg(arg, was))
-}
-
-fn same_arg(arg: &Arg, was: &Arg) -> bool {
-    arg.len == was.len && arg.strides == was.strides && (arg.slot == Slot::Result) == (was.slot == Slot::Result)
-}
-
-fn same_call(call: &LibraryCall, was: &LibraryCall) -> bool {
-    let same = |args: &[(&Arg, &Arg)]| args.iter().all(|(arg, was)| same_arg(arg, was));
-    match (call, was) {
-        (
-            LibraryCall::Matmul { dtype, batch, m, n, k, a, b, c },
-            LibraryCall::Matmul { dtype: of, batch: was, m: m2, n: n2, k: k2, a: a2, b: b2, c: c2 },
-        ) => (dtype, batch, m, n, k) == (of, was, m2, n2, k2) && same(&[(a, a2), (b, b2), (c, c2)]),
-        (
-            LibraryCall::Sort { dtype, rows, n, indices, input, output },
-            LibraryCall::Sort { dtype: of, rows: was, n: n2, indices: i2, input: of_input, output: of_output },
-        ) => (dtype, rows, n, indices) == (of, was, n2, i2) && same(&[(input, of_input), (output, of_output)]),
-        _ => false,
-    }
 }

@@ -103,9 +103,10 @@ impl Cpu {
             if known.get(n).is_none_or(|one| !Arc::ptr_eq(one.kernel(), kernel)) {
                 known.truncate(n);
                 known.push(self.kernels.known(kernel)?);
+                *kernel = known[n].kernel().clone();
             }
             n += 1;
-            Ok(known[n - 1].kernel().clone())
+            Ok(())
         })?;
         known.truncate(n);
         // It stays away if the plan cannot be made ready.
@@ -115,8 +116,9 @@ impl Cpu {
             Some(one) if Arc::ptr_eq(one.kernel(), kernel) => Ok(one.uses.clone()),
             _ => Ok(self.kernels.known(kernel)?.uses.clone()),
         })?;
-        let was = like.as_ref().map(|steps| (&*verifier, steps));
-        let steps = Arc::new(Steps::new(&self.kernels, plan, was, &mut known.iter(), self.pool.threads())?);
+        let like = like.as_ref().map(|steps| (verifier.before(), steps));
+        let (words, threads) = (verifier.words(), self.pool.threads());
+        let steps = Arc::new(Steps::new(&self.kernels, plan, words, like, &mut known.iter(), threads)?);
         *latest = Some(steps.clone());
         drop(locked);
         Ok(Arc::new(Prepared { signature: Signature::of(plan), steps, series, pool: self.pool.clone() }))

@@ -3,7 +3,7 @@
 //! What is made ready of a step says nothing of that, so that steps share it whose arrays lie elsewhere. It stands here for all steps of a plan in their order: of each argument the number
 //! of its slot, which most often is the same for all shapes of a program, and an offset. A run looks all of them up at once.
 
-use lazuli_kernel::{Arg, Binding, DType, Kernel, LibraryCall, Plan, Slot, Step};
+use lazuli_kernel::{Binding, Kernel, LibraryCall, Plan, Slot, Step, Words};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -39,32 +39,28 @@ pub struct Places {
     offsets: Box<[usize]>,
 }
 
-#[derive(PartialEq)]
+/// What is the same for all plans of one structure.
 struct Numbers {
     /// Of the slot of each argument.
     slots: Vec<u32>,
+    /// Bytes of one of its elements.
+    itemsizes: Vec<u32>,
     /// How many arguments each step has.
     counts: Vec<u32>,
 }
 
 impl Places {
-    /// Those of a plan. Numbers that another plan has too are shared.
-    pub fn new(plan: &Plan, like: Option<&Places>) -> Self {
-        let (arguments, steps) = like.map_or((0, 0), |like| (like.offsets.len(), like.numbers.counts.len()));
-        let mut list = List {
-            outputs: OWN + plan.inputs.len(),
-            slots: Vec::with_capacity(arguments),
-            offsets: Vec::with_capacity(arguments),
+    /// Those of a plan of these words. Numbers are shared with a plan that has them too.
+    pub fn new(plan: &Plan, words: &Words, like: Option<(&Words, &Places)>) -> Self {
+        let numbers = match like {
+            Some((of, places)) if words.has_structure_of(of) => places.numbers.clone(),
+            _ => Arc::new(Numbers::of(plan)),
         };
-        let mut counts = Vec::with_capacity(steps);
-        for step in &plan.steps {
-            let before = list.slots.len();
-            list.push_all(step);
-            counts.push((list.slots.len() - before) as u32);
-        }
-        let numbers = Numbers { slots: list.slots, counts };
-        let shared = like.map(|like| &like.numbers).filter(|of| ***of == numbers).cloned();
-        Self { numbers: shared.unwrap_or_else(|| Arc::new(numbers)), offsets: list.offsets.into_boxed_slice() }
+        let offset =
+            |([piece, from], itemsize): ([usize; 2], &u32)| from.wrapping_mul(*itemsize as usize).wrapping_add(piece);
+        let mut offsets = Vec::with_capacity(numbers.itemsizes.len());
+        offsets.extend(words.places().zip(&numbers.itemsizes).map(offset));
+        Self { numbers, offsets: offsets.into_boxed_slice() }
     }
 
     /// Where the arguments lie in a run.
@@ -80,43 +76,53 @@ impl Places {
     }
 }
 
-/// Places on their way.
+impl Numbers {
+    fn of(plan: &Plan) -> Self {
+        let mut list = List { outputs: OWN + plan.inputs.len(), slots: vec![], itemsizes: vec![] };
+        let mut counts = Vec::with_capacity(plan.steps.len());
+        for step in &plan.steps {
+            let before = list.slots.len();
+            list.push_all(step);
+            counts.push((list.slots.len() - before) as u32);
+        }
+        Self { slots: list.slots, itemsizes: list.itemsizes, counts }
+    }
+}
+
+/// Arguments, in the order in which [`Words`] have them.
 struct List {
     /// Number of the first output's slot.
     outputs: usize,
     slots: Vec<u32>,
-    offsets: Vec<usize>,
+    itemsizes: Vec<u32>,
 }
 
 impl List {
-    /// So many bytes into a slot.
-    #[inline(always)]
-    fn push(&mut self, slot: Slot, offset: usize) {
-        let (number, start) = match slot {
-            Slot::Temp { offset, .. } => (0, offset),
-            Slot::Result => (1, 0),
-            Slot::Input(n) => (OWN + n as usize, 0),
-            Slot::Output(n) => (self.outputs + n as usize, 0),
+    /// Elements of so many bytes in a slot.
+    fn push(&mut self, slot: Slot, itemsize: usize) {
+        let number = match slot {
+            Slot::Temp { .. } => 0,
+            Slot::Result => 1,
+            Slot::Input(n) => OWN + n as usize,
+            Slot::Output(n) => self.outputs + n as usize,
         };
         self.slots.push(number as u32);
-        self.offsets.push(start.wrapping_add(offset));
-    }
-
-    #[inline(always)]
-    fn push_arg(&mut self, arg: &Arg, dtype: DType) {
-        self.push(arg.slot, arg.offset.wrapping_mul(dtype.itemsize()));
+        self.itemsizes.push(itemsize as u32);
     }
 
     fn push_binding(&mut self, kernel: &Kernel, binding: &Binding) {
-        binding.args.iter().zip(&kernel.operands).for_each(|(arg, operand)| self.push_arg(arg, operand.dtype));
+        let args = binding.args.iter().zip(&kernel.operands);
+        args.for_each(|(arg, operand)| self.push(arg.slot, operand.dtype.itemsize()));
     }
 
     fn push_call(&mut self, call: &LibraryCall) {
         match call {
-            LibraryCall::Matmul { dtype, a, b, c, .. } => [a, b, c].iter().for_each(|arg| self.push_arg(arg, *dtype)),
+            LibraryCall::Matmul { dtype, a, b, c, .. } => {
+                [a, b, c].iter().for_each(|arg| self.push(arg.slot, dtype.itemsize()));
+            }
             LibraryCall::Sort { dtype, input, output, .. } => {
-                self.push_arg(input, *dtype);
-                self.push_arg(output, call.result_dtype());
+                self.push(input.slot, dtype.itemsize());
+                self.push(output.slot, call.result_dtype().itemsize());
             }
         }
     }
@@ -133,12 +139,12 @@ impl List {
             Step::Scatter(scatter) => {
                 scatter.passes().iter().for_each(|pass| self.push_binding(&pass.kernel, &pass.binding))
             }
-            Step::Copy { from, to, .. } => [from, to].iter().for_each(|&&slot| self.push(slot, 0)),
+            Step::Copy { from, to, .. } => [from, to].iter().for_each(|&&slot| self.push(slot, 1)),
             Step::Branch(branch) => {
-                self.push(branch.predicate.slot, branch.predicate.offset);
-                branch.inputs.iter().chain(&branch.outputs).for_each(|&slot| self.push(slot, 0));
+                self.push(branch.predicate.slot, 1);
+                branch.inputs.iter().chain(&branch.outputs).for_each(|&slot| self.push(slot, 1));
             }
-            Step::Host { args, .. } => args.iter().for_each(|arg| self.push(arg.slot, arg.bytes().start)),
+            Step::Host { args, .. } => args.iter().for_each(|arg| self.push(arg.slot, arg.dtype.itemsize())),
         }
     }
 }

@@ -10,9 +10,8 @@ use crate::places::{Places, Slots};
 use crate::pool::Pool;
 use crate::stream;
 use crate::tile::Words;
-use lazuli_kernel::{
-    DType, Error, HostArray, HostCall, LibraryCall, Pass, Plan, Result, Shape, Step, Verifier, host, shape,
-};
+use lazuli_kernel::Words as PlanWords;
+use lazuli_kernel::{DType, Error, HostArray, HostCall, LibraryCall, Pass, Plan, Result, Shape, Step, host, shape};
 use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::Arc;
@@ -77,7 +76,8 @@ impl ReadyStep {
                 ReadyStep::Scatter(Box::new(Onwards::new(kernels, scatter, known, threads, words)?))
             }
             Step::Branch(branch) => {
-                let [a, b] = branch.plans.each_ref().map(|plan| Steps::new(kernels, plan, None, known, threads));
+                let [a, b] = (branch.plans.each_ref())
+                    .map(|plan| Steps::new(kernels, plan, &PlanWords::of(plan), None, known, threads));
                 ReadyStep::Branch(Box::new([a?, b?]))
             }
             Step::Copy { nbytes, .. } => ReadyStep::Copy(*nbytes),
@@ -101,27 +101,26 @@ impl ReadyStep {
 }
 
 impl Steps {
-    /// Makes the steps of a verified plan ready, each once that is alike in it or in the plan that was verified before it, whose steps are `like`. `known`: what is known of the kernels that
-    /// are left.
+    /// Makes the steps of a verified plan of these words ready, each once that is alike in it or in another plan. `known`: what is known of the kernels that are left.
     pub fn new(
         kernels: &Kernels,
         plan: &Plan,
-        like: Option<(&Verifier, &Arc<Steps>)>,
+        plan_words: &PlanWords,
+        like: Option<(&PlanWords, &Arc<Steps>)>,
         known: &mut std::slice::Iter<Arc<Known>>,
         threads: usize,
     ) -> Result<Self> {
-        let firsts = match like {
-            Some((_, of)) if of.steps.len() == plan.steps.len() => of.firsts.clone(),
-            _ => alike::firsts(&plan.steps),
-        };
+        let like = like.filter(|(of, _)| of.steps() == plan.steps.len());
+        let firsts = like.map_or_else(|| alike::firsts(&plan.steps), |(_, steps)| steps.firsts.clone());
         let mut words = Words::new();
         let mut steps: Vec<Arc<Made>> = Vec::with_capacity(plan.steps.len());
         let (mut need, mut picoseconds) = (0, 0usize);
         for (i, step) in plan.steps.iter().enumerate() {
-            let before = like.filter(|(verifier, _)| alike::may_be_shared(step) && verifier.is_as_before(i));
+            let is_alike = |of: &PlanWords, n| alike::may_be_shared(step) && plan_words.is_alike(i, of, n);
+            let before = like.filter(|(of, _)| is_alike(of, i)).map(|(_, steps)| &steps.steps[i]);
             let first = firsts[i] as usize;
-            let again = || (first < i && alike::is_ready(step, &plan.steps[first])).then(|| &steps[first]);
-            let made = match before.map(|(_, of)| &of.steps[i]).or_else(again) {
+            let again = || (first < i && is_alike(plan_words, first)).then(|| &steps[first]);
+            let made = match before.or_else(again) {
                 Some(made) => {
                     alike::skip(step, known);
                     made.clone()
@@ -138,7 +137,7 @@ impl Steps {
         }
         let start = plan.arena.next_multiple_of(ALIGN);
         let (workspace, cost) = (start..start.saturating_add(need), Duration::from_nanos(picoseconds as u64 / 1000));
-        let places = Places::new(plan, like.map(|(_, steps)| &steps.places));
+        let places = Places::new(plan, plan_words, like.map(|(of, steps)| (of, &steps.places)));
         Ok(Self { steps: steps.into_boxed_slice(), firsts, places, workspace, cost })
     }
 
@@ -264,6 +263,7 @@ fn cost(step: &Step) -> usize {
 mod tests {
     use super::*;
     use crate::isa::Isa;
+    use lazuli_kernel::Verifier;
     use lazuli_kernel::testing::{DTYPES, NestKind, random_case};
     use std::sync::LazyLock;
 
@@ -285,8 +285,9 @@ mod tests {
             });
             let known = known.collect::<Result<Vec<_>>>().unwrap();
             self.verifier.verify(plan, &|kernel| Ok(KERNELS.known(kernel)?.uses.clone())).unwrap();
-            let like = self.latest.as_ref().map(|steps| (&self.verifier, steps));
-            let steps = Arc::new(Steps::new(&KERNELS, plan, like, &mut known.iter(), 2).unwrap());
+            let like = self.latest.as_ref().map(|steps| (self.verifier.before(), steps));
+            let steps =
+                Arc::new(Steps::new(&KERNELS, plan, self.verifier.words(), like, &mut known.iter(), 2).unwrap());
             let before = self.latest.replace(steps.clone());
             let find = |among: &[Arc<Made>], made: &Arc<Made>| among.iter().position(|other| Arc::ptr_eq(other, made));
             let one = |(i, made): (usize, &Arc<Made>)| match before.as_ref().and_then(|of| find(&of.steps, made)) {

@@ -211,14 +211,14 @@ impl Plan {
         })
     }
 
-    /// Puts another kernel, equal to it, in place of each one: what a backend has of it already.
-    pub fn share_kernels(&mut self, share: &mut dyn FnMut(&Arc<Kernel>) -> Result<Arc<Kernel>>) -> Result<()> {
+    /// Shows each kernel, in the order of the steps: it may be replaced with an equal one, which a backend has already.
+    pub fn share_kernels(&mut self, share: &mut dyn FnMut(&mut Arc<Kernel>) -> Result<()>) -> Result<()> {
         for step in &mut self.steps {
             match step {
-                Step::Launch { kernel, .. } | Step::Product { kernel, .. } => *kernel = share(kernel)?,
+                Step::Launch { kernel, .. } | Step::Product { kernel, .. } => share(kernel)?,
                 Step::Scatter(scatter) => {
                     for Pass { kernel, .. } in scatter.passes_mut() {
-                        *kernel = share(kernel)?;
+                        share(kernel)?;
                     }
                 }
                 Step::Branch(branch) => branch.plans.iter_mut().try_for_each(|plan| plan.share_kernels(share))?,

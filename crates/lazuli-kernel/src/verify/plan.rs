@@ -7,7 +7,7 @@ use super::common::Common;
 use super::noted::{Arithmetic, Notes, Operation, Plain};
 use super::proof::Proof;
 use super::uses::{At, Use, Uses};
-use super::words::{Ends, Words};
+use super::words::{Ends, PLACE, Words};
 use crate::backend::Buffer;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -120,7 +120,7 @@ impl<'a, A: Arithmetic> Prover<'a, A> {
     fn prove(mut self) -> Result<A> {
         for (i, step) in self.plan.steps.iter().enumerate() {
             self.accesses.begin_step(i);
-            (self.at, self.place_at) = (self.ends[i].numbers as usize, self.ends[i + 1].forms as usize);
+            (self.at, self.place_at) = (self.ends[i].numbers as usize, self.ends[i + 1].form as usize);
             let proof = self.step(step).and_then(|()| match self.accesses.conflict(&mut self.cx) {
                 false => Ok(()),
                 // A write and any other access of one step are disjoint, or (within a binding) a read of each point's own element.
@@ -142,28 +142,30 @@ impl<'a, A: Arithmetic> Prover<'a, A> {
         self.at += 1;
         self.cx.number(self.at - 1)
     }
-    /// The next one that says where an array lies.
-    #[inline]
-    fn next_place(&mut self) -> A::N {
-        self.place_at += 1;
-        self.cx.number(self.place_at - 1)
-    }
     #[inline]
     fn numbers(&mut self, n: usize) -> Numbers<A::N> {
         let mut numbers = Numbers::with_capacity(n);
         (0..n).for_each(|_| numbers.push(self.next()));
         numbers
     }
+    /// Where the next array lies: the piece that its slot is, and an element.
+    #[inline]
+    fn lie(&mut self, slot: Slot) -> (Piece<A::N>, A::N) {
+        let at = self.place_at;
+        self.place_at += PLACE;
+        let piece = match slot {
+            Slot::Temp { .. } => [self.cx.number(at), self.cx.number(at + 1)],
+            _ => [A::fixed(0); 2],
+        };
+        (piece, self.cx.number(at + PLACE - 1))
+    }
     #[inline]
     fn piece(&mut self, slot: Slot) -> Piece<A::N> {
-        match slot {
-            Slot::Temp { .. } => [self.next_place(), self.next_place()],
-            _ => [A::fixed(0); 2],
-        }
+        self.lie(slot).0
     }
     #[inline]
     fn arg(&mut self, arg: &'a Arg) -> Lie<'a, A::N> {
-        let (piece, offset, len) = (self.piece(arg.slot), self.next_place(), self.next());
+        let ((piece, offset), len) = (self.lie(arg.slot), self.next());
         Lie { arg, piece, offset, len, strides: self.numbers(arg.strides.len()) }
     }
     fn binding(&mut self, binding: &'a Binding) -> Bound<'a, A::N> {
@@ -249,7 +251,7 @@ impl<'a, A: Arithmetic> Prover<'a, A> {
             }
             Step::Host { args, .. } => {
                 for a in args {
-                    let (piece, offset) = (self.piece(a.slot), self.next_place());
+                    let (piece, offset) = self.lie(a.slot);
                     let extents = self.numbers(a.shape.len());
                     let n = self.points(&extents);
                     let Some(n) = n else { return wrong(format!("{} is too large", shape::show(&a.shape))) };

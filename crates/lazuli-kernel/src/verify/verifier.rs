@@ -30,9 +30,13 @@ impl Verifier {
         Ok(())
     }
 
-    /// Whether this step of the plan that was verified last is the same one in the plan verified before it, but for where its arrays lie. Of a choice nothing is said of the plans within.
-    pub fn is_as_before(&self, step: usize) -> bool {
-        self.words.is_alike(&self.before, step)
+    /// The plan that was verified last.
+    pub fn words(&self) -> &Words {
+        &self.words
+    }
+    /// The plan that was verified before the last one, if none was refused between them.
+    pub fn before(&self) -> &Words {
+        &self.before
     }
 }
 

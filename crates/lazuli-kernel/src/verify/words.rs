@@ -1,36 +1,43 @@
 //! A plan as words: its structure, by which a proof goes its way, and its numbers, which it looks at through [`Arithmetic`](super::noted::Arithmetic).
 //!
-//! Numbers stand in the order in which a proof reads them: sizes of inputs and outputs and of the arena, then step by step what [`Words`] adds for each: first all else, then where its arrays
-//! lie. Plans of one structure have the same places for them.
+//! Numbers stand in the order in which a proof reads them: sizes of inputs and outputs and of the arena, then step by step what [`Words`] adds for each. Plans of one structure have the same places for them. Of each step
+//! first comes all that its *form* is, structure and numbers, then where its arrays lie.
 
 use crate::ir::Kernel;
 use crate::plan::{Arg, Binding, LibraryCall, Plan, Slot, Step};
+use std::ops::Range;
 use std::sync::Arc;
 
-/// A plan as words.
+/// A plan as words, to compare it and its steps with others.
 #[derive(Debug, Default)]
-pub(super) struct Words {
-    pub structure: Vec<u64>,
-    pub numbers: Vec<i64>,
+pub struct Words {
+    pub(super) structure: Vec<u64>,
+    pub(super) numbers: Vec<i64>,
     /// Parameters of kernels: no proof looks at them.
     params: Vec<u64>,
     /// Where the words of each step end, behind where the first begins.
-    pub ends: Vec<Ends>,
-    /// Where the arrays of the step lie that is on its way.
+    pub(super) ends: Vec<Ends>,
+    /// Of the step that is on its way: which slots its arrays are in, and where they lie there.
+    slots: Vec<u64>,
     places: Vec<i64>,
     /// Whether there are plans within, whose words these are not.
-    pub has_choices: bool,
+    pub(super) has_choices: bool,
 }
 
 /// Where words of a step end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Ends {
+    /// Of the structure: the form, and all.
+    structure_of_form: u32,
     structure: u32,
     params: u32,
-    /// Those numbers that say not where arrays lie, but all else.
-    pub forms: u32,
+    /// Of numbers: those of the form, and all.
+    pub form: u32,
     pub numbers: u32,
 }
+
+/// Where an array lies: which piece of the arena its slot is, if it is one (where that begins, and its size), and from which element of the slot on the array lies.
+pub(super) const PLACE: usize = 3;
 
 /// A size as a number: none is larger than memory, and that has no more.
 #[inline]
@@ -38,9 +45,9 @@ fn number(n: usize) -> i64 {
     n.min(i64::MAX as usize) as i64
 }
 
-/// The structure of a slot.
+/// A slot as a word.
 #[inline]
-fn kind(slot: Slot) -> u64 {
+fn word(slot: Slot) -> u64 {
     match slot {
         Slot::Input(n) => u64::from(n),
         Slot::Output(n) => 1 << 32 | u64::from(n),
@@ -49,7 +56,16 @@ fn kind(slot: Slot) -> u64 {
     }
 }
 
+/// Where the words of a step are.
+struct Parts {
+    form: Range<usize>,
+    params: Range<usize>,
+    numbers: Range<usize>,
+    places: Range<usize>,
+}
+
 impl Words {
+    /// Those of a plan.
     pub fn of(plan: &Plan) -> Self {
         let mut words = Words::default();
         words.write(plan);
@@ -57,7 +73,7 @@ impl Words {
     }
 
     /// Those of this plan in place of others. Not among them is what may be donated.
-    pub fn write(&mut self, plan: &Plan) {
+    pub(super) fn write(&mut self, plan: &Plan) {
         self.structure.clear();
         self.numbers.clear();
         self.params.clear();
@@ -74,46 +90,64 @@ impl Words {
         }
     }
     fn end_step(&mut self) {
-        let forms = self.numbers.len();
+        let [structure_of_form, form] = [self.structure.len(), self.numbers.len()].map(|n| n as u32);
+        self.structure.append(&mut self.slots);
         self.numbers.append(&mut self.places);
-        let ends = [self.structure.len(), self.params.len(), forms, self.numbers.len()];
-        let [structure, params, forms, numbers] = ends.map(|n| n as u32);
-        self.ends.push(Ends { structure, params, forms, numbers });
+        let [structure, params, numbers] =
+            [self.structure.len(), self.params.len(), self.numbers.len()].map(|n| n as u32);
+        self.ends.push(Ends { structure_of_form, structure, params, form, numbers });
     }
 
-    /// Whether this step is the same one in another plan, but for where its arrays lie. Of a choice nothing is said of the plans within.
-    pub fn is_alike(&self, was: &Words, n: usize) -> bool {
-        let (Some(&[begin, end]), Some(&[was_begin, was_end])) = (self.ends.get(n..n + 2), was.ends.get(n..n + 2))
-        else {
-            return false;
-        };
+    fn parts(&self, step: usize) -> Parts {
+        let (begin, end) = (self.ends[step], self.ends[step + 1]);
         let range = |begin: u32, end: u32| begin as usize..end as usize;
-        self.structure[range(begin.structure, end.structure)]
-            == was.structure[range(was_begin.structure, was_end.structure)]
-            && self.numbers[range(begin.numbers, end.forms)] == was.numbers[range(was_begin.numbers, was_end.forms)]
-            && self.params[range(begin.params, end.params)] == was.params[range(was_begin.params, was_end.params)]
+        Parts {
+            form: range(begin.structure, end.structure_of_form),
+            params: range(begin.params, end.params),
+            numbers: range(begin.numbers, end.form),
+            places: range(end.form, end.numbers),
+        }
+    }
+
+    /// How many steps there are.
+    pub fn steps(&self) -> usize {
+        self.ends.len().saturating_sub(1)
+    }
+
+    /// Whether these are the same steps with the same kernels as those of another plan, on arrays in the same slots.
+    pub fn has_structure_of(&self, other: &Words) -> bool {
+        self.structure == other.structure
+    }
+
+    /// Whether a step is of the same form as one of another plan, or of this one: the same kernels with the same numbers, wherever their arrays lie. Of a choice nothing is said of the plans within.
+    pub fn is_alike(&self, step: usize, of: &Words, other: usize) -> bool {
+        let (own, others) = (self.parts(step), of.parts(other));
+        self.structure[own.form] == of.structure[others.form]
+            && self.numbers[own.numbers] == of.numbers[others.numbers]
+            && self.params[own.params] == of.params[others.params]
+    }
+
+    /// Where all arrays lie, step by step: from which byte of the arena on the slot of each does, if it is in there, and from which of the slot's elements on the array does.
+    pub fn places(&self) -> impl Iterator<Item = [usize; 2]> {
+        let of_step = |step| self.numbers[self.parts(step).places].chunks_exact(PLACE);
+        (0..self.steps()).flat_map(of_step).map(|place| [place[0] as usize, place[PLACE - 1] as usize])
     }
 
     #[inline]
     fn sizes(&mut self, all: &[usize]) {
         self.numbers.extend(all.iter().map(|&n| number(n)));
     }
-    fn slot(&mut self, slot: Slot) {
-        self.structure.push(kind(slot));
-        self.piece(slot);
-    }
-    /// Where a piece of the arena is.
+    /// Where what begins at an element of a slot lies.
     #[inline]
-    fn piece(&mut self, slot: Slot) {
-        if let Slot::Temp { offset, nbytes } = slot {
-            self.places.extend_from_slice(&[number(offset), number(nbytes)]);
-        }
+    fn place(&mut self, slot: Slot, from: usize) {
+        let (offset, nbytes) = if let Slot::Temp { offset, nbytes } = slot { (offset, nbytes) } else { (0, 0) };
+        self.slots.push(word(slot));
+        self.places.extend_from_slice(&[number(offset), number(nbytes), number(from)]);
     }
     #[inline]
     fn arg(&mut self, Arg { slot, offset, strides, len }: &Arg) {
-        self.structure.push((strides.len() as u64) << 34 | kind(*slot));
-        self.piece(*slot);
-        self.places.push(number(*offset));
+        self.place(*slot, *offset);
+        self.structure.push((strides.len() as u64) << 1 | u64::from(*slot == Slot::Result));
         self.numbers.push(number(*len));
         for &stride in strides {
             self.numbers.push(stride as i64);
@@ -173,16 +207,14 @@ impl Words {
             }
             Step::Copy { from, to, nbytes } => {
                 self.structure.push(4);
-                self.slot(*from);
-                self.slot(*to);
+                [from, to].into_iter().for_each(|slot| self.place(*slot, 0));
                 self.numbers.push(number(*nbytes));
             }
             Step::Host { args, .. } => {
                 self.structure.extend_from_slice(&[5, args.len() as u64]);
                 for arg in args {
                     self.structure.extend_from_slice(&[arg.dtype as u64, arg.shape.len() as u64]);
-                    self.slot(arg.slot);
-                    self.places.push(number(arg.offset));
+                    self.place(arg.slot, arg.offset);
                     self.sizes(&arg.shape);
                 }
             }
@@ -190,7 +222,7 @@ impl Words {
                 self.has_choices = true;
                 self.structure.push(6);
                 self.arg(&branch.predicate);
-                branch.inputs.iter().chain(&branch.outputs).for_each(|slot| self.slot(*slot));
+                branch.inputs.iter().chain(&branch.outputs).for_each(|slot| self.place(*slot, 0));
                 branch.plans.iter().for_each(|plan| {
                     self.sizes(&plan.inputs);
                     self.sizes(&plan.outputs);

@@ -14,7 +14,7 @@ use crate::lower::places::{BufferId, Held};
 use crate::memory::Arrangement;
 use crate::pattern::{ClassNumbers, Pattern};
 use crate::pipeline::{OutputInfo, OutputSource};
-use lazuli_ir::{Shape, ShapeId, Var, small};
+use lazuli_ir::{Shape, ShapeId, Var};
 use lazuli_kernel::{Arg, Binding, DType, Layout, LibraryCall, Plan, Scalar, Scatter, Slot, Step};
 pub(crate) use link::Linked;
 use smallvec::SmallVec;
@@ -191,15 +191,31 @@ impl Now<'_> {
     }
 
     fn call(&self, formula: &CallFormula, call: &mut LibraryCall) {
-        let (few, count, args): (_, SmallVec<[&mut usize; 3]>, SmallVec<[&mut Arg; 3]>) = match call {
-            LibraryCall::Matmul { batch, m, n, k, a, b, c, .. } => (batch, small([m, n, k]), small([a, b, c])),
-            LibraryCall::Sort { rows, n, input, output, .. } => (rows, small([n]), small([input, output])),
-        };
         let has_changed = self.has_changed(formula.by);
-        let formulas = formula.args.iter().zip(args);
-        formulas.for_each(|(formula, arg)| self.arg(formula, arg, has_changed));
-        let sizes = few.iter_mut().chain(count).zip(&formula.sizes);
-        sizes.for_each(|(n, source)| *n = self.count(*source));
+        match (call, &formula.sizes[..], &formula.args[..]) {
+            (
+                LibraryCall::Matmul { batch, m, n, k, a, b, c, .. },
+                [of_batch @ .., of_m, of_n, of_k],
+                [of_a, of_b, of_c],
+            ) => {
+                self.arg(of_a, a, has_changed);
+                self.arg(of_b, b, has_changed);
+                self.arg(of_c, c, has_changed);
+                if has_changed {
+                    self.counts(of_batch, batch);
+                    (*m, *n, *k) = (self.count(*of_m), self.count(*of_n), self.count(*of_k));
+                }
+            }
+            (LibraryCall::Sort { rows, n, input, output, .. }, [of_rows @ .., of_n], [of_input, of_output]) => {
+                self.arg(of_input, input, has_changed);
+                self.arg(of_output, output, has_changed);
+                if has_changed {
+                    self.counts(of_rows, rows);
+                    *n = self.count(*of_n);
+                }
+            }
+            _ => unreachable!("formulas are those of the plan's calls"),
+        }
     }
 
     fn output(&self, formula: &OutputFormula) -> OutputInfo {
