@@ -154,9 +154,9 @@ impl Node {
     pub(crate) fn values(&self) -> Option<&[Value]> {
         self.values.get().map(|v| &v[..])
     }
-    /// Gives the node its results. What a trace can reach keeps its record.
+    /// Gives the node its results, which are made in place. What a trace can reach keeps its record.
     #[inline]
-    pub(crate) fn finish(&self, values: SmallVec<[Value; 1]>) {
+    pub(crate) fn finish(&self, values: impl FnOnce() -> SmallVec<[Value; 1]>) {
         let mut state = self.state();
         let (mut record, running) = match std::mem::replace(&mut *state, State::Done(None)) {
             State::Running(record, running) => (Some(record), Some(running)),
@@ -168,7 +168,7 @@ impl Node {
             *state = State::Done(record.take());
         }
         // Under the lock, so that whoever sees the state sees the values.
-        let _ = self.values.set(values);
+        self.values.get_or_init(values);
         drop(state);
         if let Some(running) = running {
             running.over();

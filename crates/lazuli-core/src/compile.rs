@@ -274,21 +274,25 @@ pub(crate) fn call<S: Tree + Clone, O: Output>(
     let given = Given { mode, state: state.as_deref().map(|s| s as &dyn Tree), arguments };
     let shapeless = shared.shapeless.load(Ordering::Relaxed);
     let newest = shared.cache.newest();
-    let alike = newest.as_ref().and_then(|kept| Some((given.read_as(&kept.key, shapeless != EXACT)?, &kept.entry)));
-    let alike = alike.filter(|(call, entry)| shapeless == EXACT || entry.program.admit(&call.arrays).is_ok());
+    let mut arrays = Arrays::new();
+    let alike = newest.as_ref().filter(|kept| {
+        given.is(&kept.key, shapeless != EXACT, &mut arrays)
+            && (shapeless == EXACT || kept.entry.program.admit(&arrays).is_ok())
+    });
     let found;
-    let (call, entry) = match alike {
-        Some(alike) => alike,
+    let entry = match alike {
+        Some(kept) => &kept.entry,
         None => {
             let call = given.read();
             found = find_or_trace(shared, mode, shapeless, state.as_deref(), &call, run)?;
-            (call, &found)
+            arrays = call.arrays;
+            &found
         }
     };
-    explain::note(&entry.program, &call.arrays, || (cause_of(&shared.cache.latest_changes()), shared.cache.len()));
+    explain::note(&entry.program, &arrays, || (cause_of(&shared.cache.latest_changes()), shared.cache.len()));
     let outputs = match verifies {
-        true => verified(&entry.program, state.as_deref(), &call, run)?,
-        false => entry.program.call(call.arrays)?,
+        true => verified(&entry.program, state.as_deref(), &arrays, run)?,
+        false => entry.program.call(arrays)?,
     };
     let mut outputs = outputs.into_iter();
     match (state, &entry.state) {
@@ -345,7 +349,7 @@ fn find_or_trace<S: Tree + Clone, O: Output>(
 fn verified<S: Tree + Clone, O: Output>(
     program: &Arc<Program>,
     state: Option<&S>,
-    call: &Call,
+    arrays: &[Array],
     run: &mut dyn FnMut(Option<&mut S>, Option<&mut Holes<'_>>) -> O,
 ) -> Result<Arrays> {
     let key = random::state();
@@ -359,7 +363,7 @@ fn verified<S: Tree + Clone, O: Output>(
         None => format!("array {i} of the state"),
         Some(i) => format!("array {i} of the result"),
     };
-    verify::verify(program, &call.arrays, &plain, &path)
+    verify::verify(program, arrays, &plain, &path)
 }
 
 fn insert(shared: &Shared, key: Vec<Token>, entry: Arc<Entry>, cause: Option<Change>) -> Arc<Entry> {

@@ -7,6 +7,7 @@ use crate::outline::Outline;
 use crate::templates::Templates;
 use lazuli_compile::Outlined;
 use lazuli_ir::{Aval, Graph, Result};
+use lazuli_kernel::shape::is_same;
 use std::sync::{Arc, Mutex, OnceLock};
 
 /// A graph as traced and as it runs, and what is known of other shapes for which it holds.
@@ -63,11 +64,7 @@ impl Edition {
     }
     /// Whether arguments have the shapes of the graph.
     pub fn fits(&self, arguments: &[Array]) -> bool {
-        self.traced.arguments().iter().zip(arguments).all(|(&v, a)| {
-            let (own, shape) = (&self.traced.shape_of(v)[..], &a.aval().shape[..]);
-            // They are short: comparing them as one takes longer.
-            own.len() == shape.len() && own.iter().zip(shape).all(|(a, b)| a == b)
-        })
+        self.traced.arguments().iter().zip(arguments).all(|(&v, a)| is_same(self.traced.shape_of(v), &a.aval().shape))
     }
 }
 

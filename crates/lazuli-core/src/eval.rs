@@ -7,7 +7,8 @@
 use crate::array::{Array, Hole, Node, Op, Record, State};
 use crate::backend;
 use crate::interrupt;
-use crate::run::{run, run_program};
+use crate::program::Program;
+use crate::run::{run, run_program, run_quick_program};
 use crate::trace::Read;
 use lazuli_ir::{Error, Result};
 use lazuli_kernel::{Mode, Stream};
@@ -24,6 +25,27 @@ use std::time::Duration;
 pub fn eval(arrays: &[Array]) -> Result<()> {
     start(arrays, Mode::Wait)?;
     arrays.iter().filter_map(Array::value).try_for_each(|value| interrupt::wait(&value.event))
+}
+
+/// Computes the arrays if that takes next to no time and waits for nobody, so that a front end can keep its lock; whether it did. If not, nothing has
+/// changed, or the work is under way: [`eval`] does what is left.
+///
+/// # Errors
+/// As [`eval`].
+pub fn try_eval(arrays: &[Array]) -> Result<bool> {
+    if let Some(array) = only_pending(arrays)
+        && let Some(alone) = Alone::claim(array)
+        && !alone.run_if_quick()?
+    {
+        return Ok(false);
+    }
+    for array in arrays {
+        match array.value().and_then(|value| value.event.poll()) {
+            Some(done) => done?,
+            None => return Ok(false),
+        }
+    }
+    Ok(true)
 }
 
 /// Runs a node for its effects, which happen before this returns. A front end's lock is given up meanwhile.
@@ -226,6 +248,13 @@ struct Alone<'a> {
     claim: Claim,
 }
 
+/// An array of the one node that all the arrays are of that have no values yet.
+fn only_pending(arrays: &[Array]) -> Option<&Array> {
+    let mut pending = arrays.iter().filter(|array| !array.is_evaluated());
+    let first = pending.next()?;
+    pending.all(|array| Arc::ptr_eq(&array.node, &first.node)).then_some(first)
+}
+
 impl<'a> Alone<'a> {
     /// Claims the node of an array, if it is a call of a compiled function that nobody runs and whose inputs are there.
     fn claim(array: &'a Array) -> Option<Self> {
@@ -239,9 +268,17 @@ impl<'a> Alone<'a> {
         let record = begin(&mut state, claim)?;
         Some(Alone { node, record, claim })
     }
+    fn program(&self) -> &Program {
+        match &self.record.op {
+            Op::Program(program) => program,
+            _ => unreachable!("nothing else is claimed by itself"),
+        }
+    }
     fn run(&self, mode: Mode) -> Result<()> {
-        let Op::Program(program) = &self.record.op else { unreachable!("nothing else is claimed by itself") };
-        run_program(self.node, &self.record, program, mode)
+        run_program(self.node, &self.record, self.program(), mode)
+    }
+    fn run_if_quick(&self) -> Result<bool> {
+        run_quick_program(self.node, &self.record, self.program())
     }
 }
 
@@ -252,8 +289,7 @@ impl Drop for Alone<'_> {
 }
 
 fn start(arrays: &[Array], mode: Mode) -> Result<()> {
-    if let [array] = arrays
-        && !array.is_evaluated()
+    if let Some(array) = only_pending(arrays)
         && let Some(alone) = Alone::claim(array)
     {
         return alone.run(mode);

@@ -61,7 +61,7 @@ pub use differentiate::{
 };
 pub use dim::{Dim, Extent, Extents};
 pub use element::Element;
-pub use eval::{async_eval, eval, synchronize};
+pub use eval::{async_eval, eval, synchronize, try_eval};
 pub use explain::explain;
 pub use function::{Function, Output};
 pub use indexing::{Ellipsis, NewAxis, step};

@@ -481,18 +481,29 @@ impl Program {
         is_final && !trace::is_tracing() && !trace::is_silent()
     }
 
+    /// The plan that was made ready first, if it is for arguments that lie like these and `accepts` it.
+    #[inline]
+    pub(crate) fn first_ready(
+        &self,
+        arguments: &[&Value],
+        accepts: impl FnOnce(&Ready) -> bool,
+    ) -> Option<&Arc<Ready>> {
+        let first = self.first.get().filter(|first| first.fits(arguments) && accepts(first))?;
+        count(&COUNTERS.hits);
+        Some(first)
+    }
+
     /// The plan for arguments that lie like these; the values of the constants are its last inputs.
     pub(crate) fn ready(&self, arguments: &[&Value]) -> Result<Cow<'_, Arc<Ready>>> {
+        if let Some(first) = self.first_ready(arguments, |_| true) {
+            return Ok(Cow::Borrowed(first));
+        }
         let bindings = || self.bindings.lock().unwrap_or_else(|e| e.into_inner());
-        if let Some(first) = self.first.get() {
-            if first.fits(arguments) {
-                count(&COUNTERS.hits);
-                return Ok(Cow::Borrowed(first));
-            }
-            if let Some(known) = bindings().find(arguments) {
-                count(&COUNTERS.hits);
-                return Ok(Cow::Owned(known));
-            }
+        if self.first.get().is_some()
+            && let Some(known) = bindings().find(arguments)
+        {
+            count(&COUNTERS.hits);
+            return Ok(Cow::Owned(known));
         }
         count(&COUNTERS.plans);
         let _compiling = progress::begin(&self.name);

@@ -13,7 +13,7 @@ use crate::updates::{self, Updates};
 use lazuli_compile::{Compiled, Options, OutputInfo, OutputSource};
 use lazuli_ir::{Atom, Aval, Equation, Error, ErrorKind, Graph, Result, Var};
 use lazuli_kernel::hash::Map;
-use lazuli_kernel::{Buffer, Event, Executable, Layout, Mode, Plan, Stream};
+use lazuli_kernel::{Buffer, Event, Executable, Layout, Mode, Plan, Run, Stream, small};
 use smallvec::SmallVec;
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -21,6 +21,9 @@ use std::time::Duration;
 
 /// A plan that takes longer is left to the stream's thread if the user may interrupt: the caller can then wait and ask.
 const LONG: Duration = Duration::from_millis(20);
+
+/// A plan that takes no longer is run under a front end's lock: to give that up and take it again, others may have it for much longer.
+const QUICK: Duration = Duration::from_micros(10);
 
 /// A graph made ready for inputs that lie in memory in one way.
 #[derive(Debug)]
@@ -30,6 +33,12 @@ pub(crate) struct Ready {
     outputs: Arc<[OutputInfo]>,
     /// Whether these are the plan's outputs, one after the other.
     is_in_order: bool,
+    /// Whether a run does more than give results.
+    has_effects: bool,
+    /// About how long a run takes, if that is known.
+    cost: Option<Duration>,
+    /// Whether the plan can overwrite anything that is given up.
+    takes: bool,
 }
 
 /// How inputs lie in memory: as those of what was made ready first of a program, but for some.
@@ -75,7 +84,9 @@ impl Ready {
         let is_output = |(n, info): (usize, &OutputInfo)| info.source == OutputSource::Output(n);
         let is_in_order = outputs.iter().enumerate().all(is_output);
         let layouts = Layouts::new(layouts, like.map(|like| &like.layouts));
-        Ok(Ready { layouts, executable, outputs: outputs.clone(), is_in_order })
+        let (cost, signature) = (executable.cost(), executable.signature());
+        let (has_effects, takes) = (signature.has_effects, !signature.donations.is_empty());
+        Ok(Ready { layouts, executable, outputs: outputs.clone(), is_in_order, has_effects, cost, takes })
     }
     /// Whether the plan is for arguments that lie like these. A constant lies as it does.
     pub fn fits(&self, arguments: &[&Value]) -> bool {
@@ -89,9 +100,29 @@ impl Ready {
     pub fn memory(&self) -> usize {
         self.executable.signature().outputs.iter().sum::<usize>() + self.executable.workspace()
     }
-    /// Whether the plan can overwrite anything that is given up.
-    fn takes(&self) -> bool {
-        !self.executable.signature().donations.is_empty()
+    /// Whether a run takes next to no time and waits for nobody, as effects may.
+    fn is_quick(&self) -> bool {
+        self.cost.is_some_and(|cost| cost <= QUICK) && !self.has_effects
+    }
+    /// The results of a run, which are taken out of it.
+    #[inline]
+    fn values(&self, run: &mut Run, inputs: &[&Value]) -> SmallVec<[Value; 1]> {
+        let mut values = SmallVec::with_capacity(self.outputs.len());
+        let Run { outputs, event } = run;
+        if self.is_in_order {
+            for (buffer, info) in outputs.drain(..).zip(&*self.outputs) {
+                values.push(Value { buffer, layout: info.layout.clone(), event: event.clone() });
+            }
+            return values;
+        }
+        for info in &*self.outputs {
+            let layout = info.layout.clone();
+            values.push(match info.source {
+                OutputSource::Input(i) => Value { layout, ..inputs[i].clone() },
+                OutputSource::Output(i) => Value { buffer: outputs[i].clone(), layout, event: event.clone() },
+            });
+        }
+        values
     }
 }
 
@@ -124,28 +155,58 @@ fn missing() -> Error {
 
 /// Runs the call of a compiled function: a node that is claimed and its record. If there is no memory for it, state that it has updated is put back.
 pub(crate) fn run_program(node: &Node, record: &Arc<Record>, program: &Program, mode: Mode) -> Result<()> {
-    let result = call_values(node, record, program, mode);
-    let (values, result) = match result {
-        Ok(values) => (Some(values), Ok(())),
-        Err(e) if e.kind() == ErrorKind::Memory && !node.traced => {
-            (program.updates().undone(node, &record.inputs, &e), Err(e))
-        }
-        Err(e) => (None, Err(e)),
+    let run = || {
+        let mut values = input_values(record, program)?;
+        let ready = program.ready(&values)?;
+        run_call(node, record, program, &ready, &mut values, mode)
     };
-    values.into_iter().for_each(|values| node.finish(values));
-    result
+    run().inspect_err(|e| undo(node, record, program, e))
 }
 
-/// What the call of a compiled function gives.
-fn call_values(node: &Node, record: &Arc<Record>, program: &Program, mode: Mode) -> Result<SmallVec<[Value; 1]>> {
-    let inputs = &record.inputs;
-    let mut values: SmallVec<[&Value; 8]> = SmallVec::with_capacity(inputs.len() + program.constants().len());
-    for input in inputs {
+/// The same, if the plan for it is there, takes next to no time and has no effects, which may wait for others; whether it was run.
+pub(crate) fn run_quick_program(node: &Node, record: &Arc<Record>, program: &Program) -> Result<bool> {
+    let run = || {
+        let mut values = input_values(record, program)?;
+        match program.first_ready(&values, |ready| ready.is_quick()) {
+            Some(ready) => run_call(node, record, program, ready, &mut values, Mode::Wait).map(|()| true),
+            None => Ok(false),
+        }
+    };
+    run().inspect_err(|e| undo(node, record, program, e))
+}
+
+/// Puts back state that a call has updated for which there is no memory.
+fn undo(node: &Node, record: &Record, program: &Program, error: &Error) {
+    if error.kind() == ErrorKind::Memory
+        && !node.traced
+        && let Some(values) = program.updates().undone(node, &record.inputs, error)
+    {
+        node.finish(|| values);
+    }
+}
+
+/// The values of a call's arguments, with room for those of the constants.
+#[inline]
+fn input_values<'a>(record: &'a Record, program: &Program) -> Result<Values<'a>> {
+    let mut values = Values::with_capacity(record.inputs.len() + program.constants().len());
+    for input in &record.inputs {
         values.push(input.value().ok_or_else(missing)?);
     }
-    let ready = program.ready(&values)?;
+    Ok(values)
+}
+
+/// Runs a call by its plan, on the values of its arguments.
+fn run_call<'a>(
+    node: &Node,
+    record: &'a Arc<Record>,
+    program: &'a Program,
+    ready: &Ready,
+    values: &mut Values<'a>,
+    mode: Mode,
+) -> Result<()> {
+    let inputs = &record.inputs;
     let mut donate: SmallVec<[bool; 8]> = SmallVec::new();
-    if ready.takes() && has_own_record(node, record) {
+    if ready.takes && has_own_record(node, record) {
         // Most arrays of one node, such as the state that a step gives, follow one another.
         let mut latest: Option<(&Arc<Node>, bool)> = None;
         for a in inputs {
@@ -161,11 +222,16 @@ fn call_values(node: &Node, record: &Arc<Record>, program: &Program, mode: Mode)
     for constant in program.constants() {
         values.push(constant.force()?);
     }
-    execute(&ready, &values, &donate, mode).map_err(|e| {
+    let values = &values[..];
+    let result = execute(ready, values, &donate, mode, |run| node.finish(|| ready.values(run, values)));
+    result.map_err(|e| {
         let updates = if node.traced { &Updates::Nothing } else { program.updates() };
-        updates::explain(e, &format!("the call of '{}'", program.name()), &ready, updates)
+        updates::explain(e, &format!("the call of '{}'", program.name()), ready, updates)
     })
 }
+
+/// Of the inputs of a plan.
+type Values<'a> = SmallVec<[&'a Value; 8]>;
 
 /// Whether the record of a claimed node goes with it: no trace can reach it, and nobody is reading it.
 fn has_own_record(node: &Node, record: &Arc<Record>) -> bool {
@@ -199,14 +265,16 @@ fn run_equations(tasks: &[Task], mode: Mode) -> Result<()> {
     }
     let Recorder { graph, leaves, layouts, .. } = recorder;
     let ready = ready(graph, layouts)?;
-    let donate = if ready.takes() { donations(tasks, &leaves) } else { SmallVec::new() };
-    let values: SmallVec<[&Value; 8]> = leaves.iter().map(|l| l.value).collect();
-    let values = execute(&ready, &values, &donate, mode);
-    let mut values = values.map_err(|e| updates::explain(e, &names(tasks), &ready, &Updates::Nothing))?.into_iter();
-    for (task, _) in tasks.iter().zip(&held).filter(|(_, held)| **held) {
-        task.node.finish(values.by_ref().take(task.node.avals.len()).collect());
-    }
-    Ok(())
+    let donate = if ready.takes { donations(tasks, &leaves) } else { SmallVec::new() };
+    let inputs: Values<'_> = small(leaves.iter().map(|l| l.value));
+    let finish = |run: &mut Run| {
+        let mut values = ready.values(run, &inputs).into_iter();
+        for (task, _) in tasks.iter().zip(&held).filter(|(_, held)| **held) {
+            task.node.finish(|| values.by_ref().take(task.node.avals.len()).collect());
+        }
+    };
+    let result = execute(&ready, &inputs, &donate, mode, finish);
+    result.map_err(|e| updates::explain(e, &names(tasks), &ready, &Updates::Nothing))
 }
 
 /// What some tasks are, for messages: the last ones are nearest to what was asked for.
@@ -375,8 +443,9 @@ fn donations(tasks: &[Task], leaves: &[Leaf]) -> SmallVec<[bool; 8]> {
     leaves.iter().map(|leaf| leaf.array.is_some_and(is_given_up)).collect()
 }
 
-/// Runs a plan on values; the results.
-fn execute(ready: &Ready, inputs: &[&Value], donate: &[bool], mode: Mode) -> Result<SmallVec<[Value; 1]>> {
+/// Runs a plan on values. `finish` is given what came of it, where it lies: to move that takes longer than a small kernel.
+#[inline]
+fn execute(ready: &Ready, inputs: &[&Value], donate: &[bool], mode: Mode, finish: impl FnOnce(&mut Run)) -> Result<()> {
     let mut buffers: SmallVec<[&Buffer; 8]> = SmallVec::with_capacity(inputs.len());
     let mut after: SmallVec<[Event; 2]> = SmallVec::new();
     for value in inputs {
@@ -386,35 +455,25 @@ fn execute(ready: &Ready, inputs: &[&Value], donate: &[bool], mode: Mode) -> Res
             None => after.push(value.event.clone()),
         }
     }
-    let has_effects = ready.executable.signature().has_effects;
-    let watched = mode == Mode::Wait && interrupt::is_watched() && ready.executable.cost() > LONG;
+    let watched = ready.cost.is_some_and(|cost| cost > LONG) && mode == Mode::Wait && interrupt::is_watched();
     let how = if watched { Mode::Background } else { mode };
-    let run = backend::default().enqueue(Stream::default(), &ready.executable, &buffers, donate, &after, how)?;
+    let mut run = backend::default().enqueue(Stream::default(), &ready.executable, &buffers, donate, &after, how);
+    let run = match &mut run {
+        Ok(run) => run,
+        Err(e) => return Err(e.clone()),
+    };
     // What overwrites its inputs is beyond recall: it is finished, and its results, or its error, are those of the arrays from here on.
     let is_final = donate.contains(&true);
     if watched && is_final {
         while run.event.wait_for(Duration::from_millis(50)).is_none() {
             let _ = interrupt::poll();
         }
-    } else if watched || has_effects {
+    } else if watched || ready.has_effects {
         // Effects have happened when this returns.
         interrupt::wait(&run.event).inspect_err(|_| run.event.cancel())?;
     } else if !is_final && let Some(result) = run.event.poll() {
         result?;
     }
-    if ready.is_in_order {
-        let value = |(buffer, info): (Buffer, &OutputInfo)| Value {
-            buffer,
-            layout: info.layout.clone(),
-            event: run.event.clone(),
-        };
-        return Ok(run.outputs.into_iter().zip(&*ready.outputs).map(value).collect());
-    }
-    let value = |o: &OutputInfo| match o.source {
-        OutputSource::Input(i) => Value { layout: o.layout.clone(), ..inputs[i].clone() },
-        OutputSource::Output(i) => {
-            Value { buffer: run.outputs[i].clone(), layout: o.layout.clone(), event: run.event.clone() }
-        }
-    };
-    Ok(ready.outputs.iter().map(value).collect())
+    finish(run);
+    Ok(())
 }

@@ -2,7 +2,7 @@
 
 use lazuli_core::interrupt::watch;
 use lazuli_core::{
-    Array, Compiled, Error, ErrorKind, array, async_eval, backend, compile, compile_stats, eval, synchronize,
+    Array, Compiled, Error, ErrorKind, array, async_eval, backend, compile, compile_stats, eval, synchronize, try_eval,
 };
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Barrier, Mutex, MutexGuard};
@@ -390,4 +390,34 @@ fn explanations_tell_the_peak_of_memory() {
     check(|x| x.softmax(-1));
     check(|x| x.t().matmul(x) + x.sum(()));
     check(|x| lazuli_core::ops::sort(x, Some(0)).unwrap());
+}
+
+#[test]
+fn a_front_end_keeps_its_lock_for_what_is_quick_alone() {
+    let _alone = alone();
+    let f = compile(|x: &Array| (-x).exp() + 1.0);
+    let (small, large) = (array(0.0), filled(0.0));
+    // The plan has to be made first.
+    let first = f(&small);
+    assert!(!try_eval(std::slice::from_ref(&first)).unwrap() && !first.is_evaluated());
+    let hits = compile_stats().hits;
+    eval(std::slice::from_ref(&first)).unwrap();
+    assert!(try_eval(std::slice::from_ref(&first)).unwrap());
+    let second = f(&small);
+    assert!(try_eval(&[first, second.clone()]).unwrap() && is(&second, 2.0));
+    assert_eq!(compile_stats().hits, hits + 1);
+    // What takes longer, or is no call of a compiled function, is left as it is.
+    f(&large).eval();
+    for pending in [f(&large), &small + 1.0] {
+        assert!(!try_eval(std::slice::from_ref(&pending)).unwrap() && !pending.is_evaluated());
+        pending.eval();
+        assert!(try_eval(&[pending]).unwrap());
+    }
+    // One node has several results.
+    let pair = compile(|x: &Array| (x + 1.0, x * 2.0));
+    let (a, b) = pair(&small);
+    a.eval();
+    assert!(b.is_evaluated());
+    let (a, b) = pair(&small);
+    assert!(try_eval(&[a, b]).unwrap());
 }

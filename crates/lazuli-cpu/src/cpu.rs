@@ -128,26 +128,28 @@ impl Cpu {
         Ok(Buffer::new(Arc::new(self.allocator.allocate(nbytes)?)))
     }
 
-    /// Memory for each output, an input's that was given up and that the plan has a use for or fresh; and whether any was given up.
-    fn outputs(
+    /// Adds memory for each output, an input's that was given up and that the plan has a use for or fresh; whether any was given up.
+    fn add_outputs(
         &self,
         signature: &Signature,
         inputs: &[&Buffer],
         donate: &[bool],
-    ) -> Result<(SmallVec<[Buffer; 2]>, bool)> {
+        outputs: &mut SmallVec<[Buffer; 2]>,
+    ) -> Result<bool> {
         if !donate.contains(&true) {
-            let mut fresh = SmallVec::with_capacity(signature.outputs.len());
             for &nbytes in &signature.outputs {
-                fresh.push(self.allocate(nbytes)?);
+                outputs.push(self.allocate(nbytes)?);
             }
-            return Ok((fresh, false));
+            return Ok(false);
         }
         let taken = signature.taken(inputs, donate);
-        let memory = taken.iter().zip(&signature.outputs).map(|(taken, &nbytes)| match taken {
-            Some(input) => Ok(inputs[*input as usize].clone()),
-            None => self.allocate(nbytes),
-        });
-        Ok((memory.collect::<Result<_>>()?, taken.iter().any(Option::is_some)))
+        for (taken, &nbytes) in taken.iter().zip(&signature.outputs) {
+            outputs.push(match taken {
+                Some(input) => inputs[*input as usize].clone(),
+                None => self.allocate(nbytes)?,
+            });
+        }
+        Ok(taken.iter().any(Option::is_some))
     }
 }
 
@@ -187,8 +189,8 @@ impl Executable for Prepared {
     fn signature(&self) -> &Signature {
         &self.signature
     }
-    fn cost(&self) -> Duration {
-        self.steps.cost
+    fn cost(&self) -> Option<Duration> {
+        Some(self.steps.cost)
     }
     fn workspace(&self) -> usize {
         self.steps.workspace.end
@@ -216,6 +218,7 @@ impl Executable for Interpreted {
     }
 }
 
+#[inline]
 fn address(buffer: &Buffer) -> Result<usize> {
     match buffer.memory::<CpuMemory>() {
         Some(memory) => Ok(memory.pointer() as usize),
@@ -312,16 +315,16 @@ impl Backend for Cpu {
         let ours = Ours::of(&**executable)?;
         let signature = executable.signature();
         signature.verify_inputs(inputs)?;
-        let (outputs, taken) = self.outputs(signature, inputs, donate)?;
+        let mut outputs = SmallVec::with_capacity(signature.outputs.len());
+        let taken = self.add_outputs(signature, inputs, donate, &mut outputs)?;
         let memory = match ours.memory() {
             0 => None,
             nbytes => Some(self.allocator.allocate(nbytes)?),
         };
         let memory_at = memory.as_ref().map_or(ALIGN, |m| m.pointer() as usize);
         let mut slots = Slots::new(memory_at);
-        for buffer in inputs.iter().copied().chain(&outputs) {
-            slots.push(address(buffer)?);
-        }
+        inputs.iter().try_for_each(|buffer| address(buffer).map(|at| slots.push(at)))?;
+        outputs.iter().try_for_each(|buffer| address(buffer).map(|at| slots.push(at)))?;
         if mode == Mode::Wait
             && let Some(result) = self.streams.run_now(after, || ours.run(&slots, &self.pool))
         {

@@ -140,10 +140,15 @@ impl Allocator {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
+    #[inline]
     pub fn allocate(&'static self, nbytes: usize) -> Result<CpuMemory> {
-        let memory = |block| CpuMemory { block, nbytes, owner: Owner::Allocator(self) };
+        Ok(CpuMemory { block: self.block(nbytes)?, nbytes, owner: Owner::Allocator(self) })
+    }
+
+    /// A block of at least so many bytes.
+    fn block(&self, nbytes: usize) -> Result<Block> {
         if nbytes == 0 {
-            return Ok(memory(Block { start: NonNull::<Aligned>::dangling().cast(), size: 0 }));
+            return Ok(Block { start: NonNull::<Aligned>::dangling().cast(), size: 0 });
         }
         let out_of_memory = |why: &str| {
             let message = format!("cannot allocate {nbytes} bytes: {why}");
@@ -163,7 +168,7 @@ impl Allocator {
             return Err(out_of_memory(&why));
         }
         if let Some(block) = state.take(size) {
-            return Ok(memory(block));
+            return Ok(block);
         }
         let smaller = state.take_smaller(size);
         // What is kept and what is used together stay within the limit.
@@ -177,7 +182,7 @@ impl Allocator {
             }
         };
         state.grow(size);
-        Ok(memory(block))
+        Ok(block)
     }
 
     fn release(&self, block: Block) {

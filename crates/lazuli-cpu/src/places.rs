@@ -3,7 +3,7 @@
 //! What is made ready of a step says nothing of that, so that steps share it whose arrays lie elsewhere. It stands here for all steps of a plan in their order: of each argument the number
 //! of its slot, which most often is the same for all shapes of a program, and an offset. A run looks all of them up at once.
 
-use lazuli_kernel::{Binding, Kernel, LibraryCall, Plan, Slot, Step, Words};
+use lazuli_kernel::{Binding, Kernel, LibraryCall, Plan, Slot, Step, Words, small};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -16,7 +16,7 @@ const OWN: usize = 2;
 impl Slots {
     /// Those of a run with memory at this address, before its inputs and outputs. A result lies where its step says.
     pub fn new(memory: usize) -> Self {
-        Self(SmallVec::from_slice(&[memory, 0]))
+        Self(small([memory, 0]))
     }
     /// The next input; or output, when all inputs are there.
     pub fn push(&mut self, address: usize) {
@@ -66,7 +66,7 @@ impl Places {
     /// Where the arguments lie in a run.
     pub fn addresses(&self, Slots(slots): &Slots) -> Addresses {
         let of = |(&slot, &offset): (&u32, &usize)| slots[slot as usize].wrapping_add(offset);
-        self.numbers.slots.iter().zip(&self.offsets).map(of).collect()
+        small(self.numbers.slots.iter().zip(&self.offsets).map(of))
     }
 
     /// The addresses of the arguments of each step.

@@ -135,10 +135,12 @@ impl Graph {
     pub fn aval_of(&self, atom: &Atom) -> &Aval {
         aval_of(atom, &self.avals)
     }
+    #[inline]
     pub fn shape_of(&self, v: Var) -> &Shape {
         &self.avals[v.0 as usize].shape
     }
     /// Inputs that are not constants.
+    #[inline]
     pub fn arguments(&self) -> &[Var] {
         &self.inputs[..self.inputs.len() - self.constants]
     }

@@ -34,24 +34,29 @@ pub trait Memory: Any + Send + Sync + Debug {
 }
 
 impl Buffer {
+    #[inline]
     pub fn new(memory: Arc<dyn Memory>) -> Self {
         Self { memory }
     }
+    #[inline]
     pub fn nbytes(&self) -> usize {
         self.memory.nbytes()
     }
     /// The backend's own memory type, if this buffer is of that backend.
+    #[inline]
     pub fn memory<M: Memory>(&self) -> Option<&M> {
         self.memory.as_any().downcast_ref()
     }
     /// Whether no one else can see this memory: there is no other handle to it, and it belongs to nobody outside. Then whatever other threads
     /// did through theirs has happened before.
+    #[inline]
     pub fn is_unique(&self) -> bool {
         let unique = Arc::strong_count(&self.memory) == 1 && !self.memory.is_foreign();
         fence(Ordering::Acquire);
         unique
     }
     /// Whether both handles are of the same memory.
+    #[inline]
     pub fn same(&self, other: &Buffer) -> bool {
         Arc::ptr_eq(&self.memory, &other.memory)
     }
@@ -70,9 +75,9 @@ impl Debug for Buffer {
 /// A plan made ready by a backend: kernels generated, memory laid out. Cheap to run many times, from any thread.
 pub trait Executable: Any + Send + Sync + Debug {
     fn signature(&self) -> &Signature;
-    /// About how long a run takes.
-    fn cost(&self) -> Duration {
-        Duration::ZERO
+    /// About how long a run takes, if that is known.
+    fn cost(&self) -> Option<Duration> {
+        None
     }
     /// Bytes that a run allocates besides its outputs: for what lies between its steps, and for what these work in.
     fn workspace(&self) -> usize;
@@ -100,6 +105,7 @@ pub struct Event(Option<Arc<dyn Completion>>);
 
 impl Event {
     /// Of work that is done.
+    #[inline]
     pub fn done() -> Self {
         Self(None)
     }
@@ -110,10 +116,12 @@ impl Event {
     pub fn failed(error: Error) -> Self {
         Self(Some(Arc::new(Failed(error))))
     }
+    #[inline]
     pub fn is_done(&self) -> bool {
         self.poll().is_some()
     }
     /// Whether the work is done, and its error if it failed.
+    #[inline]
     pub fn poll(&self) -> Option<Result<()>> {
         self.0.as_ref().map_or(Some(Ok(())), |c| c.poll())
     }

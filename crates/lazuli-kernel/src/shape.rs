@@ -1,6 +1,7 @@
 //! Shapes, strides and layouts. Strides and offsets count elements, not bytes.
 
 use crate::error::{Error, Result};
+use crate::small;
 use smallvec::SmallVec;
 
 /// Extents of the axes, outermost first. Rank 0 is a scalar.
@@ -11,6 +12,12 @@ pub type Strides = SmallVec<[isize; 4]>;
 /// Number of elements of a shape (1 for a scalar). A number beyond all memory stays one, so that it is not taken for another.
 pub fn size(shape: &[usize]) -> usize {
     shape.iter().fold(1, |n, &extent| n.saturating_mul(extent))
+}
+
+/// Whether two shapes, or strides, are the same: short lists, which are compared in place, as to call `memcmp` takes longer.
+#[inline]
+pub fn is_same<T: PartialEq>(a: &[T], b: &[T]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).all(|(a, b)| a == b)
 }
 
 /// Strides of a row-contiguous (C order) array of this shape.
@@ -73,7 +80,8 @@ pub fn normalize_axis(op: &str, axis: isize, rank: usize) -> Result<usize> {
 }
 
 /// Where the elements of an array lie in its buffer.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Debug, Eq, Hash)]
+#[expect(clippy::derived_hash_with_manual_eq, reason = "the derived comparison, without calls")]
 pub struct Layout {
     pub shape: Shape,
     pub strides: Strides,
@@ -81,11 +89,18 @@ pub struct Layout {
     pub offset: isize,
 }
 
-// Copies the numbers as they lie: the derived one takes them one by one, and every call of a compiled function clones some.
+impl PartialEq for Layout {
+    #[inline]
+    fn eq(&self, other: &Self) -> bool {
+        self.offset == other.offset && is_same(&self.shape, &other.shape) && is_same(&self.strides, &other.strides)
+    }
+}
+
+// Every call of a compiled function clones some: without calls, as they are short.
 impl Clone for Layout {
     #[inline]
     fn clone(&self) -> Self {
-        let (shape, strides) = (SmallVec::from_slice(&self.shape), SmallVec::from_slice(&self.strides));
+        let (shape, strides) = (small(self.shape.iter().copied()), small(self.strides.iter().copied()));
         Self { shape, strides, offset: self.offset }
     }
 }

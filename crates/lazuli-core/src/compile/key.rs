@@ -7,6 +7,7 @@ use crate::switch::CompileMode;
 use crate::tree::{Constant, Leaf, Tree};
 use lazuli_ir::{Aval, DType};
 use lazuli_kernel::hash::Map;
+use lazuli_kernel::shape::is_same;
 use smallvec::SmallVec;
 use std::fmt;
 
@@ -116,51 +117,68 @@ pub(super) struct Call {
     pub state: usize,
 }
 
-/// A token of a call that is being read: an array's is made only where it is kept.
+/// A token of a call that is being read: it is made only where it is kept.
 enum Item<'a> {
+    Mode(CompileMode),
+    Part(Part),
     Array(&'a Aval),
-    Other(Token),
+    Same(usize),
+    Constant(Constant),
+    Open(&'static str, usize),
+    Close,
 }
 
 impl Item<'_> {
+    #[inline]
     fn is(&self, token: &Token) -> bool {
         match (self, token) {
-            (Item::Array(a), Token::Array(b)) => *a == b,
+            (Item::Array(a), Token::Array(b)) => a.dtype == b.dtype && is_same(&a.shape, &b.shape),
             (Item::Array(a), Token::Ranked(dtype, few)) => a.dtype == *dtype && few_of(a).eq(few.iter().copied()),
             (Item::Array(a), Token::AnyRank(dtype)) => a.dtype == *dtype,
-            (Item::Array(_), _) => false,
-            (Item::Other(t), token) => t == token,
+            (Item::Mode(a), Token::Mode(b)) => a == b,
+            (Item::Part(a), Token::Part(b)) => a == b,
+            (Item::Same(a), Token::Same(b)) => a == b,
+            (Item::Constant(a), Token::Constant(b)) => a == b,
+            (Item::Open(kind, n), Token::Open(other, m)) => n == m && kind == other,
+            (Item::Close, Token::Close) => true,
+            _ => false,
         }
     }
     fn into_token(self) -> Token {
         match self {
+            Item::Mode(mode) => Token::Mode(mode),
+            Item::Part(part) => Token::Part(part),
             Item::Array(aval) => Token::Array(aval.clone()),
-            Item::Other(token) => token,
+            Item::Same(place) => Token::Same(place),
+            Item::Constant(constant) => Token::Constant(constant),
+            Item::Open(kind, n) => Token::Open(kind, n),
+            Item::Close => Token::Close,
         }
     }
 }
 
 impl Given<'_> {
     pub fn read(self) -> Call {
-        let mut key = Vec::new();
-        let (arrays, state) = self.items(&mut |item| key.push(item.into_token()));
+        let (mut key, mut arrays) = (Vec::new(), Arrays::new());
+        let state = self.items(&mut arrays, &mut |item| key.push(item.into_token()));
         Call { key, arrays, state }
     }
-    /// The call, if this is its key: for a shapeless function that of the first trace of such arguments.
-    pub fn read_as(self, key: &[Token], is_shapeless: bool) -> Option<Call> {
-        let key = match is_shapeless {
-            true => key.strip_prefix(&[Token::Shapeless(0)])?,
-            false => key,
+    /// Whether this is the key of the call, of a shapeless function that of the first trace of such arguments; and adds the arrays of the call.
+    #[inline]
+    pub fn is(self, key: &[Token], is_shapeless: bool, arrays: &mut Arrays) -> bool {
+        let key = match (is_shapeless, key) {
+            (false, key) | (true, [Token::Shapeless(0), key @ ..]) => key,
+            _ => return false,
         };
         let (mut rest, mut is_alike) = (key.iter(), true);
-        let (arrays, state) =
-            self.items(&mut |item| is_alike = is_alike && rest.next().is_some_and(|token| item.is(token)));
-        (is_alike && rest.as_slice().is_empty()).then(|| Call { key: Vec::new(), arrays, state })
+        self.items(arrays, &mut |item| is_alike = is_alike && rest.next().is_some_and(|token| item.is(token)));
+        is_alike && rest.as_slice().is_empty()
     }
-    /// Tells the items of the key; gives the arrays, and how many of them are the state's.
-    fn items(self, tell: &mut impl FnMut(Item<'_>)) -> (Arrays, usize) {
-        let mut found = Found::default();
-        tell(Item::Other(Token::Mode(self.mode)));
+    /// Tells the items of the key, and adds the arrays; how many of them are the state's.
+    #[inline]
+    fn items(self, arrays: &mut Arrays, tell: &mut impl FnMut(Item<'_>)) -> usize {
+        let mut found = Found { arrays, places: Map::default() };
+        tell(Item::Mode(self.mode));
         if let Some(state) = self.state {
             add(Part::State, state, &mut found, tell);
         }
@@ -168,14 +186,13 @@ impl Given<'_> {
         for (i, argument) in self.arguments.iter().enumerate() {
             add(Part::Argument(i), *argument, &mut found, tell);
         }
-        (found.arrays, state)
+        state
     }
 }
 
 /// The arrays of a call so far.
-#[derive(Default)]
-struct Found {
-    arrays: Arrays,
+struct Found<'a> {
+    arrays: &'a mut Arrays,
     /// Where each of them was first, once there are many.
     places: Map<(usize, u32), usize>,
 }
@@ -183,7 +200,7 @@ struct Found {
 /// Among fewer arrays than this, looking through them all is quickest.
 const FEW: usize = 12;
 
-impl Found {
+impl Found<'_> {
     /// Adds an array, and says where it was before.
     fn push(&mut self, a: &Array) -> Option<usize> {
         let n = self.arrays.len();
@@ -201,15 +218,15 @@ impl Found {
     }
 }
 
-fn add(part: Part, tree: &dyn Tree, found: &mut Found, tell: &mut impl FnMut(Item<'_>)) {
-    tell(Item::Other(Token::Part(part)));
+fn add(part: Part, tree: &dyn Tree, found: &mut Found<'_>, tell: &mut impl FnMut(Item<'_>)) {
+    tell(Item::Part(part));
     tree.visit(&mut |leaf| {
         tell(match leaf {
-            Leaf::Array(a) => found.push(a).map_or(Item::Array(a.aval()), |place| Item::Other(Token::Same(place))),
+            Leaf::Array(a) => found.push(a).map_or(Item::Array(a.aval()), Item::Same),
             Leaf::Name(_) => return,
-            Leaf::Constant(c) => Item::Other(Token::Constant(c)),
-            Leaf::Open(kind, n) => Item::Other(Token::Open(kind, n)),
-            Leaf::Close => Item::Other(Token::Close),
+            Leaf::Constant(c) => Item::Constant(c),
+            Leaf::Open(kind, n) => Item::Open(kind, n),
+            Leaf::Close => Item::Close,
         });
     });
 }
@@ -232,10 +249,11 @@ pub(super) fn blurred(key: &[Token], any_rank: bool, n: usize) -> Vec<Token> {
 /// What a tree is but for its arrays.
 pub(super) fn skeleton(tree: &impl Tree) -> Vec<Token> {
     let mut key = Vec::new();
-    add(Part::State, tree, &mut Found::default(), &mut |item| {
+    let mut found = Found { arrays: &mut Arrays::new(), places: Map::default() };
+    add(Part::State, tree, &mut found, &mut |item| {
         key.push(match item {
-            Item::Array(_) | Item::Other(Token::Same(_)) => Token::Same(0),
-            Item::Other(token) => token,
+            Item::Array(_) | Item::Same(_) => Token::Same(0),
+            other => other.into_token(),
         });
     });
     key
