@@ -3,7 +3,7 @@
 use crate::convert::{self, Arg, number};
 use crate::dim::PyDim;
 use crate::dtype::PyDtype;
-use crate::errors::{read_detached, run};
+use crate::errors::{read_detached, read_values, run};
 use crate::frames;
 use crate::indexing;
 use crate::scalars::{self, Number};
@@ -131,6 +131,11 @@ impl PyArray {
         let old = std::mem::replace(&mut *self.inner.lock().unwrap_or_else(|e| e.into_inner()), a);
         drop(old);
     }
+}
+
+/// The only element of an array; `how` is what the user wrote.
+fn read_element(py: Python<'_>, how: &'static str, a: &Array) -> PyResult<Scalar> {
+    read_values(py, how, std::slice::from_ref(a), || a.try_item_scalar())
 }
 
 /// What is known of an array without running anything: its shape and dtype, and where its value stands. Safe at any time, while tracing too.
@@ -295,7 +300,7 @@ impl PyArray {
     ///     1.5
     fn item<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
         let a = self.get();
-        let s = read_detached(py, "item()", || a.try_item_scalar())?;
+        let s = read_element(py, "item()", &a)?;
         number(py, s)
     }
     /// The elements as nested lists of Python numbers; a number for an array without axes.
@@ -497,7 +502,7 @@ impl PyArray {
     fn __format__(&self, py: Python<'_>, spec: &str) -> PyResult<String> {
         let a = self.get();
         if a.ndim() == 0 {
-            let s = read_detached(py, "format()", || a.try_item_scalar())?;
+            let s = read_element(py, "format()", &a)?;
             return number(py, s)?.call_method1("__format__", (spec,))?.extract();
         }
         match spec.is_empty() {
@@ -598,7 +603,7 @@ impl PyArray {
                 a.aval().size()
             )));
         }
-        read_detached(py, what, || a.try_item_scalar())
+        read_element(py, what, &a)
     }
 }
 

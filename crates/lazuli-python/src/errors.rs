@@ -1,7 +1,7 @@
 //! From errors and panics of Lazuli to Python exceptions.
 
 use lazuli_core::trace::{self, Read};
-use lazuli_core::{Error, ErrorKind, interrupt};
+use lazuli_core::{Array, Error, ErrorKind, interrupt};
 use pyo3::exceptions::{
     PyIndexError, PyMemoryError, PyNotImplementedError, PyOSError, PyRuntimeError, PyTypeError, PyValueError,
 };
@@ -62,6 +62,19 @@ pub fn read_detached<T: Send>(
     f: impl FnOnce() -> lazuli_core::Result<T> + Send,
 ) -> PyResult<T> {
     run_detached(py, || trace::reading(Read { how, remedy: remedy(how) }, f))
+}
+
+/// As [`read_detached`], of the values of these arrays: where they are there, or take next to no time, the interpreter is kept.
+pub fn read_values<T: Send>(
+    py: Python<'_>,
+    how: &'static str,
+    arrays: &[Array],
+    f: impl FnOnce() -> lazuli_core::Result<T> + Send,
+) -> PyResult<T> {
+    match run(|| lazuli_core::try_eval(arrays))? {
+        true => run(f),
+        false => read_detached(py, how, f),
+    }
 }
 
 /// What to write instead, where values cannot be read.

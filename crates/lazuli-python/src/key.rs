@@ -5,6 +5,7 @@
 //! identity enter by their address; whoever keeps a key has to see that they live ([`Identities`]).
 
 mod token;
+mod tokens;
 
 use crate::array::{Held, PyArray};
 use crate::convert::{literal, to_array};
@@ -24,6 +25,7 @@ use pyo3::types::{
     PyWeakrefReference,
 };
 pub use token::Token;
+pub use tokens::Tokens;
 
 /// How arrays enter the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,8 +61,8 @@ impl Identities {
 
 /// A call as read: its key, and what it refers to.
 #[derive(Default)]
-pub struct Call {
-    pub tokens: Vec<Token>,
+pub struct Call<'k> {
+    pub tokens: Tokens<'k>,
     /// Distinct array objects, and what they stand for.
     pub objects: Objects<PyArray>,
     pub arrays: Arrays,
@@ -82,7 +84,7 @@ pub struct Call {
     pub captured: bool,
 }
 
-impl Call {
+impl Call<'_> {
     /// Reads one tree. `path` names it in errors: `args`, `inputs`.
     pub fn read(&mut self, v: &Bound<'_, PyAny>, path: &dyn Fn() -> String) -> PyResult<()> {
         if let Ok(a) = v.cast::<PyArray>() {
@@ -245,20 +247,22 @@ impl Call {
             self.tokens.push(Token::Version(object.get().version()));
             return self.identify(object.as_any());
         }
-        let token = match self.objects.place(object) {
-            Some(place) => Token::Same(place),
-            None => {
-                let (token, a) = match object.get().held() {
-                    Held::Number(n) => (Token::Number(n.default()), n.value),
-                    // Not `shape()`: within a shapeless trace that would be a reading of numbers.
-                    Held::Array(a) => (Token::Array(a.dtype(), a.aval().shape.clone()), a),
-                };
-                self.objects.push(object);
-                self.arrays.push(a);
-                token
+        if let Some(place) = self.objects.place(object) {
+            self.tokens.push(Token::Same(place));
+            return;
+        }
+        self.objects.push(object);
+        self.arrays.push(match object.get().held() {
+            Held::Number(n) => {
+                self.tokens.push(Token::Number(n.default()));
+                n.value
             }
-        };
-        self.tokens.push(token);
+            Held::Array(a) => {
+                // Not `shape()`: within a shapeless trace that would be a reading of numbers.
+                self.tokens.push_array(a.dtype(), &a.aval().shape);
+                a
+            }
+        });
     }
 
     /// Notes a container that can be changed: where it is one that stands before, what is done to the one is done to the other. Its contents are read
@@ -275,7 +279,7 @@ impl Call {
         let paths = <Token as cache::Token>::paths(&self.tokens);
         paths
             .into_iter()
-            .zip(&self.tokens)
+            .zip(&*self.tokens)
             .filter(|(_, t)| matches!(t, Token::Array(..) | Token::Number(_)))
             .map(|(p, _)| p)
             .collect()
@@ -413,7 +417,7 @@ impl Call {
     /// The tokens with arrays as `shapes` says.
     pub fn key(&self, shapes: Shapes) -> Vec<Token> {
         if shapes == Shapes::Exact {
-            return self.tokens.clone();
+            return self.tokens.to_vec();
         }
         let blur = |t: &Token| match t {
             Token::Array(d, _) if shapes == Shapes::Any => Token::AnyArray(*d),

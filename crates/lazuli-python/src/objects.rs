@@ -1,14 +1,15 @@
 //! Objects of Python told apart by their addresses, which stay theirs as they are held.
 
+use lazuli_kernel::hash::Map;
 use pyo3::prelude::*;
-use std::collections::HashMap;
+use smallvec::SmallVec;
 use std::ops::Deref;
 
 /// Objects in order of appearance, found by their addresses.
 pub struct Objects<T> {
-    all: Vec<Py<T>>,
+    all: SmallVec<[Py<T>; 4]>,
     /// Their places, once there are many.
-    places: HashMap<usize, usize>,
+    places: Map<usize, usize>,
 }
 
 /// With fewer objects than this, looking through them all is quickest.
@@ -16,13 +17,13 @@ const FEW: usize = 12;
 
 impl<T> Default for Objects<T> {
     fn default() -> Self {
-        Objects { all: Vec::new(), places: HashMap::new() }
+        Objects { all: SmallVec::new(), places: Map::default() }
     }
 }
 
 impl<T> Deref for Objects<T> {
-    type Target = Vec<Py<T>>;
-    fn deref(&self) -> &Vec<Py<T>> {
+    type Target = [Py<T>];
+    fn deref(&self) -> &[Py<T>] {
         &self.all
     }
 }

@@ -4,6 +4,7 @@ use crate::array::PyArray;
 use crate::compile::guarded::Guarded;
 use crate::errors::{Raised, run};
 use crate::tree::{self, Kept, Template};
+use lazuli_core::program::Arrays;
 use lazuli_core::{Array, transform};
 use pyo3::exceptions::{PyRecursionError, PyTypeError, PyValueError};
 use pyo3::prelude::*;
@@ -391,7 +392,7 @@ pub fn _vmap<'py>(
 #[pyo3(signature = (*args))]
 pub fn eval(py: Python<'_>, args: &Bound<'_, PyTuple>) -> PyResult<()> {
     let arrays = tree_arrays(args)?;
-    crate::errors::read_detached(py, "eval()", || lazuli_core::eval(&arrays))
+    crate::errors::read_values(py, "eval()", &arrays, || lazuli_core::eval(&arrays))
 }
 
 /// Starts computing all arrays of these trees and returns at once.
@@ -402,8 +403,8 @@ pub fn async_eval(py: Python<'_>, args: &Bound<'_, PyTuple>) -> PyResult<()> {
     crate::errors::read_detached(py, "async_eval()", || lazuli_core::async_eval(&arrays))
 }
 
-fn tree_arrays(args: &Bound<'_, PyTuple>) -> PyResult<Vec<Array>> {
-    let mut arrays = Vec::new();
+fn tree_arrays(args: &Bound<'_, PyTuple>) -> PyResult<Arrays> {
+    let mut arrays = Arrays::new();
     tree::visit(args.as_any(), &mut |a| {
         arrays.push(a.get().get());
         Ok(())

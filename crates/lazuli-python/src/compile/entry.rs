@@ -8,6 +8,7 @@ use lazuli_core::program::Arrays;
 use lazuli_core::{Array, Program};
 use pyo3::prelude::*;
 use pyo3::{PyTraverseError, PyVisit};
+use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -126,19 +127,19 @@ impl<'py> Apart<'py> for Outputs {
 pub struct Results<'a> {
     arrays: <Arrays as IntoIterator>::IntoIter,
     sources: &'a [Source],
-    call: &'a Call,
+    call: &'a Call<'a>,
     /// The containers that are moved.
     moved: Vec<Py<PyAny>>,
     /// Those that are made.
     made: Vec<Py<PyAny>>,
     /// What stands in the places that are through.
-    objects: Vec<Py<PyAny>>,
+    objects: SmallVec<[Py<PyAny>; 4]>,
 }
 
 impl<'a> Results<'a> {
-    pub fn new(arrays: Arrays, entry: &'a Entry, call: &'a Call, moved: Vec<Py<PyAny>>) -> Results<'a> {
+    pub fn new(arrays: Arrays, entry: &'a Entry, call: &'a Call<'a>, moved: Vec<Py<PyAny>>) -> Results<'a> {
         let (arrays, sources) = (arrays.into_iter(), &entry.sources);
-        Results { arrays, sources, call, moved, made: Vec::new(), objects: Vec::new() }
+        Results { arrays, sources, call, moved, made: Vec::new(), objects: SmallVec::new() }
     }
     fn array(&mut self) -> Array {
         self.arrays.next().expect("one array per place")

@@ -32,13 +32,13 @@ pub fn cache_of(fun: &Bound<'_, PyAny>) -> PyResult<Arc<Cache>> {
     let py = fun.py();
     let mut call = Call { by_identity: true, ..Call::default() };
     identify(fun, &mut call)?;
-    if let Some(found) = known().get(&call.tokens) {
+    if let Some(found) = known().get(&*call.tokens) {
         return Ok(found.cache.clone());
     }
     let number = NUMBER.fetch_add(1, Ordering::Relaxed);
     let mut weak = Vec::new();
     for object in &call.identities {
-        let tokens = call.tokens.clone();
+        let tokens = call.tokens.to_vec();
         let forget = move |_: &Bound<'_, PyTuple>, _: Option<&Bound<'_, PyDict>>| {
             let mut known = known();
             let gone = match known.get(&tokens) {
@@ -58,13 +58,13 @@ pub fn cache_of(fun: &Bound<'_, PyAny>) -> PyResult<Arc<Cache>> {
     let cache: Arc<Cache> = Arc::default();
     let new = Known { number, _weak: weak, cache: cache.clone() };
     let mut known = known();
-    if let Some(found) = known.get(&call.tokens) {
+    if let Some(found) = known.get(&*call.tokens) {
         let first = found.cache.clone();
         drop(known);
         drop(new);
         return Ok(first);
     }
-    known.insert(call.tokens, new);
+    known.insert(call.tokens.into_vec(), new);
     Ok(cache)
 }
 
@@ -76,7 +76,7 @@ fn is_partial(fun: &Bound<'_, PyAny>) -> PyResult<bool> {
     Ok(fun.get_type().is(PARTIAL.get_or_try_init(py, load)?.bind(py)))
 }
 
-fn identify(fun: &Bound<'_, PyAny>, call: &mut Call) -> PyResult<()> {
+fn identify(fun: &Bound<'_, PyAny>, call: &mut Call<'_>) -> PyResult<()> {
     if !is_partial(fun)? {
         return call.callable(fun);
     }
@@ -130,7 +130,7 @@ fn takes_names_alone(fun: &Bound<'_, PyAny>) -> PyResult<bool> {
 }
 
 /// Reads a `functools.partial` into the key of a call: its lists and dicts may have changed since it was compiled.
-pub fn read_partial(fun: &Bound<'_, PyAny>, call: &mut Call) -> PyResult<()> {
+pub fn read_partial(fun: &Bound<'_, PyAny>, call: &mut Call<'_>) -> PyResult<()> {
     if !is_partial(fun)? {
         return Ok(());
     }

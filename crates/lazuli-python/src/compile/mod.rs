@@ -19,7 +19,7 @@ mod verify;
 
 use crate::array::PyArray;
 use crate::errors::{exception, run};
-use crate::key::{Call, Shapes, Token};
+use crate::key::{Call, Shapes, Token, Tokens};
 use crate::transforms::{keep, name_of};
 use entry::{Entry, Results};
 pub use explain::{Explanation, Lowered};
@@ -32,6 +32,7 @@ use pyo3::types::{PyDict, PyString, PyTuple, PyType};
 use std::sync::Arc;
 
 type Cache = cache::Cache<Token, Entry>;
+type Kept = cache::Kept<Token, Entry>;
 
 /// A function that `compile` made: it is called as the function itself is.
 ///
@@ -176,8 +177,13 @@ impl Compiled {
         if mode == CompileMode::Disabled || shapeless::is_live() {
             return held.fun.bind(py).call(args, kwargs);
         }
-        let (mut call, arguments) = self.read(held, mode, args, kwargs)?;
-        let entry = match self.find(py, &call)? {
+        let latest = self.latest();
+        let (mut call, arguments) = self.read(held, mode, args, kwargs, latest.as_deref())?;
+        let found = match &latest {
+            Some(latest) if call.tokens.are_known() && latest.entry.identities.live(py) => Some(latest.entry.clone()),
+            _ => self.find(py, &call)?,
+        };
+        let entry = match found {
             // What a trace around this one is about is no constant there, though it was one when the function was called by itself.
             Some(entry) if entry.program.constants().is_empty() || !trace::reaches_traced(held, py)? => entry,
             _ => self.trace(held, &arguments, &mut call, mode)?,
@@ -207,7 +213,7 @@ impl Compiled {
         let held = self.held()?;
         fits("explain", held.fun.bind(args.py()), args, kwargs)?;
         let mode = switch::current_compile_mode().compiled();
-        let (mut call, arguments) = self.read(held, mode, args, kwargs)?;
+        let (mut call, arguments) = self.read(held, mode, args, kwargs, None)?;
         let names = call.paths();
         let entry = match self.find(args.py(), &call)? {
             Some(entry) => entry,
@@ -251,7 +257,7 @@ impl Compiled {
         kwargs: Option<&Bound<'py, PyDict>>,
     ) -> PyResult<String> {
         let held = self.held()?;
-        let (call, _) = self.read(held, switch::current_compile_mode(), args, kwargs)?;
+        let (call, _) = self.read(held, switch::current_compile_mode(), args, kwargs, None)?;
         match self.find(args.py(), &call)? {
             Some(entry) => run(|| entry.program.to_dot(fused)),
             None => Err(PyValueError::new_err(format!(
@@ -434,24 +440,29 @@ impl Compiled {
             .ok_or_else(|| PyRuntimeError::new_err("[compile] this compiled function was garbage collected"))
     }
 
-    /// The arrays and the key of a call.
-    fn read<'a, 'py>(
+    /// The trace that was used last, if the key of a call like that is its own.
+    fn latest(&self) -> Option<Arc<Kept>> {
+        match self.shapeless {
+            Shapeless::No => self.shared.newest().or_else(|| self.own.newest()),
+            Shapeless::Yes | Shapeless::Auto => None,
+        }
+    }
+
+    /// The arrays and the key of a call, which may be that of a trace.
+    fn read<'a, 'py, 'k>(
         &self,
         held: &Held,
         mode: CompileMode,
         args: &'a Bound<'py, PyTuple>,
         kwargs: Option<&Bound<'py, PyDict>>,
-    ) -> PyResult<(Call, Arguments<'a, 'py>)> {
-        let tokens = Vec::with_capacity(16);
+        like: Option<&'k Kept>,
+    ) -> PyResult<(Call<'k>, Arguments<'a, 'py>)> {
+        let tokens = like.map_or_else(Tokens::default, |kept| Tokens::like(&kept.key));
         let mut call = Call { tokens, traced_scalars: self.traced_scalars, ..Call::default() };
-        let mode = mode.compiled();
-        let head = [
-            Token::Mode(mode),
-            Token::Shapeless(self.shapeless.show()),
-            Token::Bool(self.traced_scalars),
-            Token::Part("args"),
-        ];
-        call.tokens.extend(head);
+        call.tokens.push(Token::Mode(mode.compiled()));
+        call.tokens.push(Token::Shapeless(self.shapeless.show()));
+        call.tokens.push(Token::Bool(self.traced_scalars));
+        call.tokens.push(Token::Part("args"));
         call.read(args.as_any(), &|| "args".into())?;
         let kwargs = kwargs.filter(|kwargs| !kwargs.is_empty());
         let kwargs = kwargs.map(|kwargs| identity::in_order(held.fun.bind(args.py()), kwargs)).transpose()?;
@@ -486,7 +497,7 @@ impl Compiled {
         Ok((call, Arguments { args, kwargs, arrays, nodes, captured, captured_containers }))
     }
 
-    fn find(&self, py: Python<'_>, call: &Call) -> PyResult<Option<Arc<Entry>>> {
+    fn find(&self, py: Python<'_>, call: &Call<'_>) -> PyResult<Option<Arc<Entry>>> {
         if self.shapeless == Shapeless::No {
             return Ok(self.find_key(py, &call.tokens));
         }
@@ -535,7 +546,7 @@ fn finish<'py>(
     py: Python<'py>,
     held: &Held,
     entry: &Entry,
-    call: &Call,
+    call: &Call<'_>,
     outputs: Arrays,
 ) -> PyResult<Bound<'py, PyAny>> {
     let captured = entry.captured.as_ref().zip(held.outputs.as_ref()).map(|(edit, tree)| (edit, tree.bind(py)));

@@ -33,7 +33,7 @@ impl Compiled {
         &self,
         held: &Held,
         arguments: &Arguments<'_, '_>,
-        call: &mut Call,
+        call: &mut Call<'_>,
         mode: CompileMode,
     ) -> PyResult<Arc<Entry>> {
         let py = arguments.args.py();
@@ -54,7 +54,7 @@ impl Compiled {
         &self,
         held: &Held,
         arguments: &Arguments<'_, '_>,
-        call: &mut Call,
+        call: &mut Call<'_>,
         mode: CompileMode,
         watched: &Watched,
     ) -> PyResult<Arc<Entry>> {
@@ -165,7 +165,7 @@ impl Compiled {
 }
 
 /// Which outputs take the places of which of the call's arrays.
-fn updates(py: Python<'_>, call: &Call, outputs: &Outputs, sources: &[Source], updated: &[usize]) -> Updates {
+fn updates(py: Python<'_>, call: &Call<'_>, outputs: &Outputs, sources: &[Source], updated: &[usize]) -> Updates {
     // Where the array of each place is among the outputs.
     let mut arrays = 0;
     let mut numbers = Vec::with_capacity(sources.len());
@@ -256,7 +256,7 @@ fn refuse_object(name: &str, holes: &[Array], leaf: &Bound<'_, PyAny>, path: &st
 }
 
 /// The error of an update in place of what an array was made of (a numpy array), where it would be lost.
-fn refuse_updates_of_others(name: &str, call: &Call, updated: &[usize], py: Python<'_>) -> PyResult<()> {
+fn refuse_updates_of_others(name: &str, call: &Call<'_>, updated: &[usize], py: Python<'_>) -> PyResult<()> {
     for (leaf, place) in &call.made {
         let leaf = leaf.bind(py);
         if updated.contains(place) && leaf.hasattr("__setitem__")? {
@@ -296,7 +296,7 @@ fn refuse_updates_of_copies(
 }
 
 /// The key of a new trace, the first that none has, and why the latest trace for such arguments does not do, if there is one.
-fn free_key(cache: &Cache, shapeless: Shapeless, call: &Call, any_rank: bool) -> (Vec<Token>, Option<Change>) {
+fn free_key(cache: &Cache, shapeless: Shapeless, call: &Call<'_>, any_rank: bool) -> (Vec<Token>, Option<Change>) {
     if shapeless == Shapeless::No {
         return (call.key(Shapes::Exact), None);
     }
@@ -335,7 +335,7 @@ fn warn_of_constants(
 }
 
 /// Whether an object is the thread's random key and is captured.
-fn is_captured_key(object: &Bound<'_, PyArray>, arguments: &Arguments<'_, '_>, call: &Call) -> bool {
+fn is_captured_key(object: &Bound<'_, PyArray>, arguments: &Arguments<'_, '_>, call: &Call<'_>) -> bool {
     let py = object.py();
     crate::random::key_object(py).is_ok_and(|key| key.is(object))
         && arguments.captured.iter().any(|&place| call.objects[place].bind(py).is(object))
@@ -343,7 +343,8 @@ fn is_captured_key(object: &Bound<'_, PyArray>, arguments: &Arguments<'_, '_>, c
 
 /// The array objects of an output capture, and where they stand.
 fn arrays_in<'py>(v: &Bound<'py, PyAny>) -> PyResult<Vec<(Bound<'py, PyArray>, String)>> {
-    let mut call = Call { captured: true, tokens: vec![Token::Part("outputs")], ..Call::default() };
+    let mut call = Call { captured: true, ..Call::default() };
+    call.tokens.push(Token::Part("outputs"));
     call.read(v, &|| "outputs".into())?;
     let paths = call.paths();
     Ok(call.objects.iter().map(|o| o.bind(v.py()).clone()).zip(paths).collect())
@@ -489,7 +490,7 @@ impl Watched {
 /// Builds arguments anew around placeholders: one wrapper per distinct array object, one container per distinct container. Those that are captured too
 /// stay themselves: on this thread the array objects in them stand for placeholders. It walks them in the order in which the call was read.
 pub(super) struct Filler<'a> {
-    call: &'a Call,
+    call: &'a Call<'a>,
     /// What is put in each array's place.
     arrays: &'a [Array],
     wrappers: Vec<Option<Py<PyArray>>>,
@@ -503,7 +504,7 @@ pub(super) struct Filler<'a> {
 }
 
 impl<'a> Filler<'a> {
-    pub fn new(call: &'a Call, arrays: &'a [Array], arguments: &Arguments<'_, '_>, py: Python<'_>) -> Self {
+    pub fn new(call: &'a Call<'a>, arrays: &'a [Array], arguments: &Arguments<'_, '_>, py: Python<'_>) -> Self {
         let mut wrappers: Vec<Option<Py<PyArray>>> = (0..arguments.arrays).map(|_| None).collect();
         for &place in arguments.captured.iter().filter(|place| **place < arguments.arrays) {
             wrappers[place] = Some(call.objects[place].clone_ref(py));

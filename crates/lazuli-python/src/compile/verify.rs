@@ -18,7 +18,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 /// Runs the function plainly and the entry's program fused and unfused; returns what the fused run gave.
-pub fn verify(held: &Held, arguments: &Arguments<'_, '_>, call: &Call, entry: &Entry) -> PyResult<Arrays> {
+pub fn verify(held: &Held, arguments: &Arguments<'_, '_>, call: &Call<'_>, entry: &Entry) -> PyResult<Arrays> {
     let py = arguments.args.py();
     let watched = Watched::of(held, py)?;
     let plain = plain(held, arguments, call, entry, &watched);
@@ -39,7 +39,7 @@ pub fn verify(held: &Held, arguments: &Arguments<'_, '_>, call: &Call, entry: &E
 fn plain(
     held: &Held,
     arguments: &Arguments<'_, '_>,
-    call: &Call,
+    call: &Call<'_>,
     entry: &Entry,
     watched: &Watched,
 ) -> PyResult<Option<Vec<Array>>> {
