@@ -56,10 +56,13 @@ impl Places {
             Some((of, places)) if words.has_structure_of(of) => places.numbers.clone(),
             _ => Arc::new(Numbers::of(plan)),
         };
-        let offset =
-            |([piece, from], itemsize): ([usize; 2], &u32)| from.wrapping_mul(*itemsize as usize).wrapping_add(piece);
         let mut offsets = Vec::with_capacity(numbers.itemsizes.len());
-        offsets.extend(words.places().zip(&numbers.itemsizes).map(offset));
+        let mut itemsizes = &numbers.itemsizes[..];
+        for (step, &count) in numbers.counts.iter().enumerate() {
+            let own = itemsizes.split_off(..count as usize).expect("each has a size");
+            let places = words.places(step).zip(own);
+            offsets.extend(places.map(|([at, from], &size)| from.wrapping_mul(size as usize).wrapping_add(at)));
+        }
         Self { numbers, offsets: offsets.into_boxed_slice() }
     }
 

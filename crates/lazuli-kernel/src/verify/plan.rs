@@ -170,8 +170,13 @@ impl<'a, A: Arithmetic> Prover<'a, A> {
     }
     fn binding(&mut self, binding: &'a Binding) -> Bound<'a, A::N> {
         let extents = self.numbers(binding.extents.len());
+        let lens = self.at;
+        self.at += binding.args.len();
         let mut args = SmallVec::with_capacity(binding.args.len());
-        binding.args.iter().for_each(|arg| args.push(self.arg(arg)));
+        for (n, arg) in binding.args.iter().enumerate() {
+            let ((piece, offset), len) = (self.lie(arg.slot), self.cx.number(lens + n));
+            args.push(Lie { arg, piece, offset, len, strides: self.numbers(arg.strides.len()) });
+        }
         Bound { binding, extents, args }
     }
 

@@ -19,7 +19,7 @@ pub struct Words {
     pub(super) ends: Vec<Ends>,
     /// Of the step that is on its way: which slots its arrays are in, and where they lie there.
     slots: Vec<u64>,
-    places: Vec<i64>,
+    places: Vec<[i64; PLACE]>,
     /// Whether there are plans within, whose words these are not.
     pub(super) has_choices: bool,
 }
@@ -54,6 +54,13 @@ fn word(slot: Slot) -> u64 {
         Slot::Temp { .. } => 2 << 32,
         Slot::Result => 3 << 32,
     }
+}
+
+/// Where what begins at an element of a slot lies.
+#[inline]
+fn place(slot: Slot, from: usize) -> [i64; PLACE] {
+    let (offset, nbytes) = if let Slot::Temp { offset, nbytes } = slot { (offset, nbytes) } else { (0, 0) };
+    [offset, nbytes, from].map(number)
 }
 
 /// Where the words of a step are.
@@ -92,7 +99,8 @@ impl Words {
     fn end_step(&mut self) {
         let [structure_of_form, form] = [self.structure.len(), self.numbers.len()].map(|n| n as u32);
         self.structure.append(&mut self.slots);
-        self.numbers.append(&mut self.places);
+        self.numbers.extend_from_slice(self.places.as_flattened());
+        self.places.clear();
         let [structure, params, numbers] =
             [self.structure.len(), self.params.len(), self.numbers.len()].map(|n| n as u32);
         self.ends.push(Ends { structure_of_form, structure, params, form, numbers });
@@ -127,31 +135,34 @@ impl Words {
             && self.params[own.params] == of.params[others.params]
     }
 
-    /// Where all arrays lie, step by step: from which byte of the arena on the slot of each does, if it is in there, and from which of the slot's elements on the array does.
-    pub fn places(&self) -> impl Iterator<Item = [usize; 2]> {
-        let of_step = |step| self.numbers[self.parts(step).places].chunks_exact(PLACE);
-        (0..self.steps()).flat_map(of_step).map(|place| [place[0] as usize, place[PLACE - 1] as usize])
+    /// Where the arrays of a step lie: from which byte of the arena on the slot of each does, if it is in there, and from which of the slot's elements on the array does.
+    pub fn places(&self, step: usize) -> impl ExactSizeIterator<Item = [usize; 2]> {
+        let (places, _) = self.numbers[self.parts(step).places].as_chunks();
+        places.iter().map(|&[offset, _, from]: &[i64; PLACE]| [offset as usize, from as usize])
     }
 
     #[inline]
     fn sizes(&mut self, all: &[usize]) {
         self.numbers.extend(all.iter().map(|&n| number(n)));
     }
-    /// Where what begins at an element of a slot lies.
     #[inline]
     fn place(&mut self, slot: Slot, from: usize) {
-        let (offset, nbytes) = if let Slot::Temp { offset, nbytes } = slot { (offset, nbytes) } else { (0, 0) };
         self.slots.push(word(slot));
-        self.places.extend_from_slice(&[number(offset), number(nbytes), number(from)]);
+        self.places.push(place(slot, from));
     }
     #[inline]
-    fn arg(&mut self, Arg { slot, offset, strides, len }: &Arg) {
-        self.place(*slot, *offset);
-        self.structure.push((strides.len() as u64) << 1 | u64::from(*slot == Slot::Result));
-        self.numbers.push(number(*len));
-        for &stride in strides {
-            self.numbers.push(stride as i64);
-        }
+    fn arg(&mut self, arg: &Arg) {
+        self.args(std::slice::from_ref(arg));
+    }
+    /// Lengths, then strides; and places. Vectors are extended at once: that is all that there is to do.
+    #[inline]
+    fn args(&mut self, args: &[Arg]) {
+        self.structure
+            .extend(args.iter().map(|arg| (arg.strides.len() as u64) << 1 | u64::from(arg.slot == Slot::Result)));
+        self.slots.extend(args.iter().map(|arg| word(arg.slot)));
+        self.places.extend(args.iter().map(|arg| place(arg.slot, arg.offset)));
+        self.numbers.extend(args.iter().map(|arg| number(arg.len)));
+        args.iter().for_each(|arg| self.numbers.extend(arg.strides.iter().map(|&stride| stride as i64)));
     }
     fn kernel(&mut self, kernel: &Arc<Kernel>) {
         self.structure.push(Arc::as_ptr(kernel) as u64);
@@ -162,7 +173,7 @@ impl Words {
         self.structure.extend(params.iter().map(|param| param.dtype as u64));
         self.params.extend(params.iter().map(|param| param.bits));
         self.sizes(extents);
-        args.iter().for_each(|arg| self.arg(arg));
+        self.args(args);
     }
     fn call(&mut self, call: &LibraryCall) {
         match call {
