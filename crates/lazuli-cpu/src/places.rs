@@ -3,7 +3,7 @@
 //! What is made ready of a step says nothing of that, so that steps share it whose arrays lie elsewhere. It stands here for all steps of a plan in their order: of each argument the number
 //! of its slot, which most often is the same for all shapes of a program, and an offset. A run looks all of them up at once.
 
-use lazuli_kernel::{Binding, Kernel, LibraryCall, Plan, Slot, Step, Words, small};
+use lazuli_kernel::{Binding, Kernel, LibraryCall, Plan, PlanWords, Slot, Step, small};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -51,7 +51,7 @@ struct Numbers {
 
 impl Places {
     /// Those of a plan of these words. Numbers are shared with a plan that has them too.
-    pub fn new(plan: &Plan, words: &Words, like: Option<(&Words, &Places)>) -> Self {
+    pub fn new(plan: &Plan, words: &PlanWords, like: Option<(&PlanWords, &Places)>) -> Self {
         let numbers = match like {
             Some((of, places)) if words.has_structure_of(of) => places.numbers.clone(),
             _ => Arc::new(Numbers::of(plan)),
@@ -92,7 +92,7 @@ impl Numbers {
     }
 }
 
-/// Arguments, in the order in which [`Words`] have them.
+/// Arguments, in the order in which [`PlanWords`] have them.
 struct List {
     /// Number of the first output's slot.
     outputs: usize,

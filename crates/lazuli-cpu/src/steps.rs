@@ -10,8 +10,9 @@ use crate::places::{Places, Slots};
 use crate::pool::Pool;
 use crate::stream;
 use crate::tile::Words;
-use lazuli_kernel::Words as PlanWords;
-use lazuli_kernel::{DType, Error, HostArray, HostCall, LibraryCall, Pass, Plan, Result, Shape, Step, host, shape};
+use lazuli_kernel::{
+    DType, Error, HostArray, HostCall, LibraryCall, Pass, Plan, PlanWords, Result, Shape, Step, host, shape,
+};
 use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::Arc;

@@ -41,4 +41,4 @@ pub use plan::{Arg, Binding, Branch, HostArg, LibraryCall, MATMUL_BLOCK, Pass, P
 pub use scalar::Scalar;
 pub use shape::{Layout, Shape, Strides};
 pub use small::small;
-pub use verify::{Uses, Verifier, Words};
+pub use verify::{PlanWords, Uses, Verifier};

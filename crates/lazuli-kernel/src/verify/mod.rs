@@ -27,4 +27,4 @@ mod words;
 
 pub use uses::Uses;
 pub use verifier::Verifier;
-pub use words::Words;
+pub use words::PlanWords;

@@ -7,7 +7,7 @@ use super::common::Common;
 use super::noted::{Arithmetic, Notes, Operation, Plain};
 use super::proof::Proof;
 use super::uses::{At, Use, Uses};
-use super::words::{Ends, PLACE, Words};
+use super::words::{Ends, PLACE, PlanWords};
 use crate::backend::Buffer;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
@@ -20,16 +20,16 @@ use std::sync::Arc;
 impl Plan {
     /// Checks the kernels of the plan, and proves that its steps stay within their slots and do not get in their own way.
     pub fn verify(&self) -> Result<()> {
-        self.prove(&Words::of(self), &uses_of)
+        self.prove(&PlanWords::of(self), &uses_of)
     }
 
     /// The same of a plan of these words, for kernels that are known.
-    pub(super) fn prove(&self, words: &Words, uses: &UsesOf) -> Result<()> {
+    pub(super) fn prove(&self, words: &PlanWords, uses: &UsesOf) -> Result<()> {
         Prover::new(self, &words.ends, Plain(&words.numbers), uses).prove().map(drop)
     }
 
     /// The same; and the proof, which is one about other plans too whose numbers have this in common.
-    pub(super) fn prove_noting(&self, words: &Words, common: &Common, uses: &UsesOf) -> Result<Option<Proof>> {
+    pub(super) fn prove_noting(&self, words: &PlanWords, common: &Common, uses: &UsesOf) -> Result<Option<Proof>> {
         Ok(Prover::new(self, &words.ends, Notes::new(&words.numbers, common), uses).prove()?.finish())
     }
 }
@@ -97,7 +97,7 @@ struct Product<'a, N> {
     args: [Lie<'a, N>; 3],
 }
 
-/// Goes through a plan: its structure as it stands there, its numbers one after another as its [`Words`] have them.
+/// Goes through a plan: its structure as it stands there, its numbers one after another as its [`PlanWords`] have them.
 struct Prover<'a, A: Arithmetic> {
     plan: &'a Plan,
     uses: &'a UsesOf<'a>,
@@ -251,7 +251,7 @@ impl<'a, A: Arithmetic> Prover<'a, A> {
                 Ok(())
             }
             Step::Branch(branch) => {
-                branch.plans.iter().try_for_each(|plan| plan.prove(&Words::of(plan), self.uses))?;
+                branch.plans.iter().try_for_each(|plan| plan.prove(&PlanWords::of(plan), self.uses))?;
                 self.branch(branch)
             }
             Step::Host { args, .. } => {

@@ -3,7 +3,7 @@
 use super::common::Common;
 use super::plan::UsesOf;
 use super::proof::Proof;
-use super::words::Words;
+use super::words::PlanWords;
 use crate::error::Result;
 use crate::ir::Kernel;
 use crate::plan::Plan;
@@ -38,7 +38,7 @@ struct Family {
 
 impl Proofs {
     /// Verifies a plan of these words.
-    pub fn verify(&mut self, plan: &Plan, words: &Words, uses: &UsesOf) -> Result<()> {
+    pub fn verify(&mut self, plan: &Plan, words: &PlanWords, uses: &UsesOf) -> Result<()> {
         if words.has_choices {
             return plan.prove(words, uses);
         }
@@ -70,14 +70,14 @@ impl Proofs {
 }
 
 impl Family {
-    fn has(&self, plan: &Plan, words: &Words) -> bool {
+    fn has(&self, plan: &Plan, words: &PlanWords) -> bool {
         let Self { donations, .. } = self;
         self.structure[..] == words.structure[..]
             && (Arc::ptr_eq(donations, &plan.donations) || *donations == plan.donations)
     }
 
     /// Verifies a plan of the family.
-    fn verify(&mut self, plan: &Plan, words: &Words, uses: &UsesOf, values: &mut Vec<i64>) -> Result<()> {
+    fn verify(&mut self, plan: &Plan, words: &PlanWords, uses: &UsesOf, values: &mut Vec<i64>) -> Result<()> {
         let fits = self.common.fit(&words.numbers, values);
         if fits && self.hold(values) {
             return Ok(());

@@ -2,7 +2,7 @@
 
 use super::plan::UsesOf;
 use super::proofs::Proofs;
-use super::words::Words;
+use super::words::PlanWords;
 use crate::error::Result;
 use crate::plan::Plan;
 use std::mem::swap;
@@ -13,8 +13,8 @@ use std::mem::swap;
 pub struct Verifier {
     proofs: Proofs,
     /// The plan that was verified last, and the one before it.
-    words: Words,
-    before: Words,
+    words: PlanWords,
+    before: PlanWords,
 }
 
 impl Verifier {
@@ -31,11 +31,11 @@ impl Verifier {
     }
 
     /// The plan that was verified last.
-    pub fn words(&self) -> &Words {
+    pub fn words(&self) -> &PlanWords {
         &self.words
     }
     /// The plan that was verified before the last one, if none was refused between them.
-    pub fn before(&self) -> &Words {
+    pub fn before(&self) -> &PlanWords {
         &self.before
     }
 }

@@ -1,6 +1,6 @@
 //! A plan as words: its structure, by which a proof goes its way, and its numbers, which it looks at through [`Arithmetic`](super::noted::Arithmetic).
 //!
-//! Numbers stand in the order in which a proof reads them: sizes of inputs and outputs and of the arena, then step by step what [`Words`] adds for each. Plans of one structure have the same places for them. Of each step
+//! Numbers stand in the order in which a proof reads them: sizes of inputs and outputs and of the arena, then step by step what [`PlanWords`] adds for each. Plans of one structure have the same places for them. Of each step
 //! first comes all that its *form* is, structure and numbers, then where its arrays lie.
 
 use crate::ir::Kernel;
@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 /// A plan as words, to compare it and its steps with others.
 #[derive(Debug, Default)]
-pub struct Words {
+pub struct PlanWords {
     pub(super) structure: Vec<u64>,
     pub(super) numbers: Vec<i64>,
     /// Parameters of kernels: no proof looks at them.
@@ -71,10 +71,10 @@ struct Parts {
     places: Range<usize>,
 }
 
-impl Words {
+impl PlanWords {
     /// Those of a plan.
     pub fn of(plan: &Plan) -> Self {
-        let mut words = Words::default();
+        let mut words = PlanWords::default();
         words.write(plan);
         words
     }
@@ -123,12 +123,12 @@ impl Words {
     }
 
     /// Whether these are the same steps with the same kernels as those of another plan, on arrays in the same slots.
-    pub fn has_structure_of(&self, other: &Words) -> bool {
+    pub fn has_structure_of(&self, other: &PlanWords) -> bool {
         self.structure == other.structure
     }
 
     /// Whether a step is of the same form as one of another plan, or of this one: the same kernels with the same numbers, wherever their arrays lie. Of a choice nothing is said of the plans within.
-    pub fn is_alike(&self, step: usize, of: &Words, other: usize) -> bool {
+    pub fn is_alike(&self, step: usize, of: &PlanWords, other: usize) -> bool {
         let (own, others) = (self.parts(step), of.parts(other));
         self.structure[own.form] == of.structure[others.form]
             && self.numbers[own.numbers] == of.numbers[others.numbers]
