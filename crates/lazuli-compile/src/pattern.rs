@@ -1,6 +1,7 @@
 //! What the extents of a graph have in common with those of the same graph for other inputs.
 
 use lazuli_kernel::hash::Map;
+use lazuli_kernel::shape::is_same;
 use smallvec::SmallVec;
 
 /// Which of the extents and sizes of some shapes, as those of a graph's variables, are one number, and which of the extents are 0 or 1, and of which order of magnitude the others are.
@@ -83,11 +84,7 @@ impl Pattern {
             }
             firsts.push(shape);
         }
-        // Extent by extent: shapes are too short for a call.
-        let is_shape = |shape: &[usize], first: &[usize]| {
-            shape.len() == first.len() && shape.iter().zip(first).all(|(a, b)| a == b)
-        };
-        if !all.zip(&self.shapes).all(|(shape, number)| is_shape(shape, firsts[*number as usize])) {
+        if !all.zip(&self.shapes).all(|(shape, number)| is_same(shape, firsts[*number as usize])) {
             return None;
         }
         // Numbers of two classes are two numbers.

@@ -8,6 +8,7 @@ use crate::shapeless::{Facts, Relation, Side, Test, read_rule};
 use crate::trace::{self, Effects};
 use lazuli_ir::{Aval, Equation, Error, ErrorKind, Graph, Location, OutlineBuilder, Prim, Result, Shape, ShapeId};
 use lazuli_kernel::hash::{Map, WordHasher};
+use lazuli_kernel::shape::is_same;
 use smallvec::SmallVec;
 use std::collections::HashMap;
 use std::fmt;
@@ -181,7 +182,7 @@ fn is_key_of<'a>(mut key: &[usize], mut shapes: impl Iterator<Item = &'a [usize]
         let next = key.split_first().and_then(|(&rank, rest)| rest.split_at_checked(rank));
         next.is_some_and(|(own, rest)| {
             key = rest;
-            own.len() == shape.len() && own.iter().zip(shape).all(|(a, b)| a == b)
+            is_same(own, shape)
         })
     };
     shapes.all(is_next) && key.is_empty()

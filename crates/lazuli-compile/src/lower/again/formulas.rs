@@ -54,12 +54,11 @@ pub(crate) struct Formulas {
     outputs: Vec<OutputFormula>,
     /// Which numbers all of these go by.
     outputs_by: Classes,
-    /// For the numbers of the pattern that are the last ones: the plan, where its buffers are, and its outputs.
+    /// The numbers of the pattern that were asked for last, and for these the plan, where its buffers are, and its outputs.
+    last: ClassNumbers,
     plan: Plan,
     slots: Vec<Slot>,
     infos: Arc<[OutputInfo]>,
-    /// None if it was for others that all was written.
-    last: Option<ClassNumbers>,
 }
 
 /// The number of a class of the pattern, from which others are computed.
@@ -270,9 +269,8 @@ impl Formulas {
             return None;
         }
         let values = self.numbers.values(|Class(class)| Some(numbers[class as usize] as isize))?;
-        let was = self.last.as_deref().unwrap_or(self.pattern.numbers());
         let mut changed = Classes::default();
-        for (class, _) in (0..).zip(was.iter().zip(&numbers)).filter(|(_, (was, now))| was != now) {
+        for (class, _) in (0..).zip(self.last.iter().zip(&numbers)).filter(|(_, (was, now))| was != now) {
             changed = changed.with(Classes::of(class));
         }
         let sizes: SmallVec<[usize; 64]> = self.sizes.iter().map(|size| values.get(*size) as usize).collect();
@@ -286,7 +284,7 @@ impl Formulas {
         if now.has_changed(self.outputs_by) {
             self.infos = self.outputs.iter().map(|output| now.output(output)).collect();
         }
-        self.last = Some(numbers);
+        self.last = numbers;
         Some((plan, &self.infos))
     }
 }

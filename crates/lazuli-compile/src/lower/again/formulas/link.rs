@@ -15,7 +15,7 @@ use crate::lower::outside::{stretched, swap_last};
 use crate::lower::places::{BufferId, Held};
 use crate::lower::{Launch, Program, Work};
 use crate::memory::{Alike, Arrangement};
-use crate::pattern::Pattern;
+use crate::pattern::{ClassNumbers, Pattern};
 use crate::pipeline::Compiled;
 use lazuli_ir::{Arithmetic, Atom, Graph, Number, Operation, Relation, Shape, ShapeId, Strided, Var, small};
 use lazuli_kernel::hash::Map;
@@ -352,6 +352,7 @@ impl<'a> Linked<'a> {
         };
         let mut formulas = Formulas {
             shapes: self.shapes,
+            last: ClassNumbers::from_slice(self.pattern.numbers()),
             pattern: self.pattern,
             inputs: self.inputs.iter().map(|layout| (!is_row(layout)).then(|| layout.clone())).collect(),
             numbers: self.numbers,
@@ -362,7 +363,6 @@ impl<'a> Linked<'a> {
             plan: compiled.plan.clone(),
             slots: memory.slots().to_vec(),
             infos: compiled.outputs.clone(),
-            last: None,
         };
         formulas.end();
         Some(formulas)
