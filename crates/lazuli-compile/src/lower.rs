@@ -17,6 +17,7 @@ mod write;
 
 use crate::fuse::Group;
 use crate::pipeline::{Compiled, Options};
+pub use again::ByFormulas;
 pub(crate) use again::{Formulas, Linked, Recall, Recipes, WorkSource, is_row};
 use again::{Notes, Pass, Recipe, Written};
 use body::{Body, Part};

@@ -6,13 +6,13 @@
 
 use crate::beside::{Joined, arrange, beside};
 use crate::fuse::Schedule;
-use crate::lower::{Formulas, Linked, Program, Recall, Recipes, Work, is_row, lower};
+use crate::lower::{ByFormulas, Formulas, Linked, Program, Recall, Recipes, Work, is_row, lower};
 use crate::memory::{self, Arrangement};
 use crate::pattern::Pattern;
 use crate::pipeline::{Compiled, Options, OutputInfo, placed};
 use crate::vectors::as_sums;
 use lazuli_ir::{Graph, Inlined, Result, Shape, ShapeId};
-use lazuli_kernel::{Kernel, Layout, Plan};
+use lazuli_kernel::{Kernel, Layout};
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
 
@@ -120,7 +120,7 @@ pub fn plan_like<'a>(
     templates: &'a mut [Template],
     outlined: Outlined,
     inputs: &[Layout],
-) -> Option<(&'a mut Plan, &'a Arc<[OutputInfo]>)> {
+) -> Option<(ByFormulas<'a>, Arc<[OutputInfo]>)> {
     templates.iter_mut().rev().find_map(|Template { formulas, memory, .. }| {
         let formulas = formulas.get_mut()?.as_mut()?;
         formulas.plan(outlined, inputs, memory)

@@ -3,7 +3,9 @@
 use crate::pipeline::{Compiled, Options, OutputSource, compile};
 use lazuli_ir::{Aval, DType, Graph, Outline, OutlineBuilder, Result, Scalar, ShapeId, Var};
 use lazuli_kernel::testing::Rng;
-use lazuli_kernel::{Backend, Interpreter, Layout, LibraryCall, Mode, Nest, Step, Stream, Strides};
+use lazuli_kernel::{
+    Backend, Interpreter, Layout, LibraryCall, Mode, Nest, Plan, PlanWords, Step, Stream, Strides, Variant,
+};
 
 /// An array on the host, row-contiguous.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -171,4 +173,12 @@ pub fn kind(step: &Step) -> &'static str {
         Step::Branch(_) => "branch",
         Step::Copy { .. } => "copy",
     }
+}
+
+/// A variant written out: it has the numbers that its values say.
+pub fn written(variant: &mut dyn Variant) -> Plan {
+    let (varying, values) = (variant.varying().clone(), variant.values().to_vec());
+    let plan = variant.plan().clone();
+    assert!(varying.is_plan_of(&PlanWords::of(&plan), &values), "{values:?} {varying:?}\n{plan}");
+    plan
 }

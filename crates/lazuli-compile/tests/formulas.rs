@@ -1,9 +1,9 @@
 //! From the third shape of a pattern on plans follow by formulas: those with steps of every kind, from a table.
 
-use lazuli_compile::testing::{kind, outline};
+use lazuli_compile::testing::{kind, outline, written};
 use lazuli_compile::{Options, compile_first, compile_like, plan_like};
 use lazuli_ir::Graph;
-use lazuli_kernel::{Kernel, Layout};
+use lazuli_kernel::{Kernel, Layout, Variant};
 use std::sync::Arc;
 
 const FUSED: Options = Options { simplify: false, fuse: true };
@@ -99,7 +99,7 @@ fn every_kind_of_step() {
         let mut compile_like = |graph: &Graph| {
             let shapes = outline.shapes(graph.arguments().iter().map(|&v| &graph.shape_of(v)[..])).unwrap();
             let by_formulas = plan_like(&mut templates, (&ids, &shapes), &rows(graph));
-            let by_formulas = by_formulas.map(|(plan, outputs)| (plan.clone(), outputs.clone()));
+            let by_formulas = by_formulas.map(|(mut by, outputs)| (written(&mut by), outputs));
             let like = compile_like(&templates, graph, Some((&ids, &shapes)), &rows(graph), &FUSED).unwrap();
             (by_formulas, like.unwrap_or_else(|| panic!("{kind_of_step} is of another pattern")))
         };
@@ -134,7 +134,7 @@ fn kernels_stay_that_were_put_there() {
     let mut share = |n: usize, with: &mut dyn FnMut(&mut Arc<Kernel>)| {
         let graph = graph(n);
         let found = plan_like(&mut templates, (&ids, &shapes(&graph)), &rows(&graph));
-        let shared = found.expect("it follows by formulas").0.share_kernels(&mut |kernel| {
+        let shared = found.expect("it follows by formulas").0.plan().share_kernels(&mut |kernel| {
             with(kernel);
             Ok(())
         });

@@ -1,6 +1,6 @@
 //! Fusing, simplifying and layouts never change a result: every primitive, and random programs, in all modes and bit for bit.
 
-use lazuli_compile::testing::{Host, kind, outline, random_inputs, run, run_compiled, run_with};
+use lazuli_compile::testing::{Host, kind, outline, random_inputs, run, run_compiled, run_with, written};
 use lazuli_compile::{Fused, Options, compile, compile_first, compile_like, plan_like};
 use lazuli_ir::prims::*;
 use lazuli_ir::{Atom, Aval, Binary, Builder, DType, Dim, Graph, Result, Scalar, Ternary, Unary};
@@ -95,7 +95,7 @@ fn follow(what: &str, graph: &Graph, rng: &mut Rng) {
         let scrambled = inputs.iter().map(|h| h.scrambled(rng)).unzip();
         for (inputs, layouts) in [(inputs, rows(&other)), scrambled] {
             let formulas = outlined.and_then(|outlined| plan_like(&mut templates, outlined, &layouts));
-            let formulas = formulas.map(|(plan, outputs)| (plan.clone(), outputs.clone()));
+            let formulas = formulas.map(|(mut by, outputs)| (written(&mut by), outputs));
             let Some(like) = compile_like(&templates, &other, outlined, &layouts, &FUSED).unwrap() else { continue };
             if let Some((plan, outputs)) = formulas {
                 assert_eq!(plan.to_string(), like.plan.to_string(), "{what}: {old} becomes {new}\n{graph}");

@@ -535,11 +535,16 @@ impl Program {
         let edition = known.as_ref().and_then(|bound| bound.edition.clone());
         let by_formulas = |made: Option<&Made>, expected: Option<&Compiled>| {
             let edition = edition.as_ref()?;
-            edition.templates.with_plan(edition.outlined(made)?, layouts, |plan, outputs| {
-                if let Some(Compiled { plan: other, outputs: of, .. }) = expected {
-                    assert_eq!((plan.to_string(), outputs), (other.to_string(), of), "by formulas");
+            edition.templates.with_variant(edition.outlined(made)?, layouts, |variant, outputs| {
+                if let Some(Compiled { plan, outputs: of, .. }) = expected {
+                    assert_eq!((variant.plan().to_string(), &outputs), (plan.to_string(), of), "by formulas");
                 }
-                Ready::new(plan, outputs, layouts, like)
+                let backend = backend::default();
+                let executable = match like {
+                    Some(like) => backend.prepare_variant(variant, like.executable()),
+                    None => backend.prepare(variant.plan()),
+                };
+                Ok(Ready::new(executable?, outputs, layouts, like))
             })
         };
         if !cfg!(debug_assertions)
@@ -555,7 +560,8 @@ impl Program {
         {
             return ready;
         }
-        Ready::new(&mut compiled.plan, &compiled.outputs, layouts, like)
+        let executable = backend::default().prepare(&mut compiled.plan)?;
+        Ok(Ready::new(executable, compiled.outputs, layouts, like))
     }
 }
 

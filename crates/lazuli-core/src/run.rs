@@ -13,7 +13,7 @@ use crate::updates::{self, Updates};
 use lazuli_compile::{Compiled, Options, OutputInfo, OutputSource};
 use lazuli_ir::{Atom, Aval, Equation, Error, ErrorKind, Graph, Result, Var};
 use lazuli_kernel::hash::Map;
-use lazuli_kernel::{Buffer, Event, Executable, Layout, Mode, Plan, Run, Stream, small};
+use lazuli_kernel::{Buffer, Event, Executable, Layout, Mode, Run, Stream, small};
 use smallvec::SmallVec;
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -72,21 +72,21 @@ impl Layouts {
 impl Ready {
     /// `like`: the same graph for other inputs, made ready before.
     pub fn new(
-        plan: &mut Plan,
-        outputs: &Arc<[OutputInfo]>,
+        executable: Arc<dyn Executable>,
+        outputs: Arc<[OutputInfo]>,
         layouts: &[Layout],
         like: Option<&Ready>,
-    ) -> Result<Ready> {
-        let executable = match like {
-            None => backend::default().prepare(plan)?,
-            Some(like) => backend::default().prepare_like(plan, &like.executable)?,
-        };
+    ) -> Ready {
         let is_output = |(n, info): (usize, &OutputInfo)| info.source == OutputSource::Output(n);
         let is_in_order = outputs.iter().enumerate().all(is_output);
         let layouts = Layouts::new(layouts, like.map(|like| &like.layouts));
         let (cost, signature) = (executable.cost(), executable.signature());
         let (has_effects, takes) = (signature.has_effects, !signature.donations.is_empty());
-        Ok(Ready { layouts, executable, outputs: outputs.clone(), is_in_order, has_effects, cost, takes })
+        Ready { layouts, executable, outputs, is_in_order, has_effects, cost, takes }
+    }
+    /// What runs.
+    pub fn executable(&self) -> &Arc<dyn Executable> {
+        &self.executable
     }
     /// Whether the plan is for arguments that lie like these. A constant lies as it does.
     pub fn fits(&self, arguments: &[&Value]) -> bool {
@@ -389,7 +389,8 @@ fn ready(graph: Graph, layouts: Vec<Layout>) -> Result<Arc<Ready>> {
     static KNOWN: Mutex<Option<Known>> = Mutex::new(None);
     let make = |graph: &Graph| {
         let Compiled { mut plan, outputs, .. } = lazuli_compile::compile(graph, &layouts, &Options::EVAL)?;
-        Ok(Arc::new(Ready::new(&mut plan, &outputs, &layouts, None)?))
+        let executable = backend::default().prepare(&mut plan)?;
+        Ok(Arc::new(Ready::new(executable, outputs, &layouts, None)))
     };
     if graph.equations.len() > REMEMBERED_EQUATIONS {
         return make(&graph);

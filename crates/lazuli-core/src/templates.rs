@@ -2,7 +2,7 @@
 
 use lazuli_compile::{Compiled, Options, Outlined, OutputInfo, Template, compile_first, compile_like, plan_like};
 use lazuli_ir::{Graph, Result};
-use lazuli_kernel::{Layout, Plan};
+use lazuli_kernel::{Layout, Variant};
 use std::sync::{Arc, Mutex, MutexGuard};
 
 /// How many are kept: each is of extents of one order of magnitude, of which programs meet few.
@@ -17,15 +17,15 @@ impl Templates {
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// What is made of the plan for some extents, and where its outputs lie, if it follows from an earlier one by formulas.
-    pub fn with_plan<T>(
+    /// What is made of the plan for some extents, and of where its outputs lie, if it follows from an earlier one by formulas.
+    pub fn with_variant<T>(
         &self,
         outlined: Outlined,
         layouts: &[Layout],
-        make: impl FnOnce(&mut Plan, &Arc<[OutputInfo]>) -> T,
+        make: impl FnOnce(&mut dyn Variant, Arc<[OutputInfo]>) -> T,
     ) -> Option<T> {
         let mut known = self.known();
-        plan_like(&mut known, outlined, layouts).map(|(plan, outputs)| make(plan, outputs))
+        plan_like(&mut known, outlined, layouts).map(|(mut variant, outputs)| make(&mut variant, outputs))
     }
 
     /// Compiles the program's graph for some extents, of which this is known: as an earlier one, if there is one that it can follow.

@@ -3,19 +3,19 @@
 use crate::fork;
 use crate::isa::Isa;
 use crate::kernels::Kernels;
-use crate::known::Known;
 use crate::memory::{ALIGN, Allocator, CpuMemory};
 use crate::places::Slots;
 use crate::pool::Pool;
 use crate::steps::Steps;
 use crate::stream::Streams;
+use crate::variants::Variants;
 use lazuli_kernel::{
-    Backend, Buffer, Error, Event, Executable, Features, Interpreter, MemoryStats, Mode, Plan, Result, Run, Signature,
-    Stream, Verifier,
+    Backend, Buffer, Error, Event, Executable, Features, Interpreter, Kernel, MemoryStats, Mode, Plan, PlanWords,
+    Proofs, Result, Run, Signature, Stream, Uses, Variant, Varying,
 };
 use smallvec::SmallVec;
 use std::any::Any;
-use std::cell::Cell;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -94,34 +94,71 @@ impl Cpu {
         Self { kernels: Kernels::new(isa), pool: Arc::new(pool), allocator: Allocator::of_process(), streams }
     }
 
-    /// Makes a plan ready; what it has in common with others that were is taken over from there.
-    fn make(&self, plan: &mut Plan, series: Arc<Mutex<Series>>) -> Result<Arc<dyn Executable>> {
-        let mut locked = series.lock().unwrap_or_else(|e| e.into_inner());
-        let Series { known, verifier, latest } = &mut *locked;
-        let mut n = 0;
+    /// The plan's kernels are those that are known.
+    fn share_kernels(&self, plan: &mut Plan) -> Result<()> {
         plan.share_kernels(&mut |kernel| {
-            if known.get(n).is_none_or(|one| !Arc::ptr_eq(one.kernel(), kernel)) {
-                known.truncate(n);
-                known.push(self.kernels.known(kernel)?);
-                *kernel = known[n].kernel().clone();
-            }
-            n += 1;
+            *kernel = self.kernels.known(kernel)?.kernel().clone();
             Ok(())
-        })?;
-        known.truncate(n);
-        // It stays away if the plan cannot be made ready.
-        let like = latest.take();
-        let next = Cell::new(0);
-        verifier.verify(plan, &|kernel| match known.get(next.replace(next.get() + 1)) {
-            Some(one) if Arc::ptr_eq(one.kernel(), kernel) => Ok(one.uses.clone()),
-            _ => Ok(self.kernels.known(kernel)?.uses.clone()),
-        })?;
-        let like = like.as_ref().map(|steps| (verifier.before(), steps));
-        let (words, threads) = (verifier.words(), self.pool.threads());
-        let steps = Arc::new(Steps::new(&self.kernels, plan, words, like, &mut known.iter(), threads)?);
-        *latest = Some(steps.clone());
-        drop(locked);
-        Ok(Arc::new(Prepared { signature: Signature::of(plan), steps, series, pool: self.pool.clone() }))
+        })
+    }
+    fn uses(&self, kernel: &Arc<Kernel>) -> Result<Arc<Uses>> {
+        Ok(self.kernels.known(kernel)?.uses.clone())
+    }
+
+    /// Makes a variant ready beside others of its family.
+    fn make(&self, family: &mut Family, variant: &mut dyn Variant) -> Result<Steps> {
+        let Family { varying, proofs, made, .. } = family;
+        let (kernels, threads, values) = (&self.kernels, self.pool.threads(), variant.values().to_vec());
+        if !proofs.hold(&values) {
+            let plan = variant.plan();
+            self.share_kernels(plan)?;
+            let words = PlanWords::of(plan);
+            proofs.verify(plan, &words, (varying, &values), &|kernel| self.uses(kernel))?;
+        }
+        let anew = |variant: &mut dyn Variant| -> Result<Arc<Variants>> {
+            let plan = variant.plan();
+            Ok(Arc::new(Variants::new(kernels, plan, &PlanWords::of(plan), (varying, &values), threads)?))
+        };
+        let known = match made.take() {
+            Some(known) => known,
+            None => anew(variant)?,
+        };
+        let known = made.insert(known);
+        let mut follow = known.follow(kernels, &values, threads);
+        if follow.other.len() > known.never() + MOST_ANEW {
+            *known = anew(variant)?;
+            follow = known.follow(kernels, &values, threads);
+        }
+        if !follow.other.is_empty() {
+            follow = follow.complete(kernels, variant.plan(), threads)?;
+        }
+        Ok(follow.steps())
+    }
+
+    /// The same, in a series.
+    fn make_in(&self, series: &Arc<Mutex<Series>>, variant: &mut dyn Variant) -> Result<Arc<dyn Executable>> {
+        let mut families = series.lock().unwrap_or_else(|e| e.into_inner());
+        let found = families.iter().rposition(|family| Arc::ptr_eq(&family.varying, variant.varying()));
+        // It stays away if the variant cannot be made ready.
+        let mut family = match found {
+            Some(n) => families.remove(n),
+            None => Family::of(variant),
+        };
+        let steps = self.make(&mut family, variant)?;
+        let signature = family.signature(variant.values());
+        #[cfg(debug_assertions)]
+        {
+            let plan = variant.plan();
+            plan.verify()?;
+            assert_eq!(signature, Signature::of(plan), "{plan}");
+            steps.assert_are(&Steps::new(&self.kernels, plan, self.pool.threads())?, plan);
+        }
+        if families.len() == MOST_FAMILIES {
+            families.remove(0);
+        }
+        families.push(family);
+        drop(families);
+        Ok(Arc::new(Prepared { signature, steps, series: series.clone(), pool: self.pool.clone() }))
     }
 
     fn allocate(&self, nbytes: usize) -> Result<Buffer> {
@@ -153,20 +190,41 @@ impl Cpu {
     }
 }
 
-/// What plans that are made ready one after another, such as those of one program for several shapes, have in common.
-#[derive(Default)]
-struct Series {
-    /// What is known of each kernel of a step, in the order in which the last plan has them.
-    known: Vec<Arc<Known>>,
-    verifier: Verifier,
-    /// The steps of the plan that was verified last.
-    latest: Option<Arc<Steps>>,
+/// How many families a series has, and how many steps are made anew for a variant before all are.
+const MOST_FAMILIES: usize = 8;
+const MOST_ANEW: usize = 8;
+
+/// Families of variants, the latest last: those of one program.
+type Series = Vec<Family>;
+
+/// Variants that differ in values only.
+struct Family {
+    varying: Arc<Varying>,
+    /// That of the first.
+    signature: Signature,
+    proofs: Proofs,
+    made: Option<Arc<Variants>>,
+}
+
+impl Family {
+    fn of(variant: &mut dyn Variant) -> Self {
+        let (varying, signature) = (variant.varying().clone(), Signature::of(variant.plan()));
+        Self { varying, signature, proofs: Proofs::default(), made: None }
+    }
+
+    /// That of the variant of these values. Sizes of inputs and outputs are the first numbers of a plan.
+    fn signature(&self, values: &[i64]) -> Signature {
+        let Signature { inputs, outputs, .. } = &self.signature;
+        let sizes = |places: Range<usize>| places.map(|place| self.varying.number(place, values) as usize).collect();
+        let (inputs, outputs) = (sizes(0..inputs.len()), sizes(inputs.len()..inputs.len() + outputs.len()));
+        Signature { inputs, outputs, ..self.signature.clone() }
+    }
 }
 
 /// The steps of a plan that was verified, made ready.
 struct Prepared {
     signature: Signature,
-    steps: Arc<Steps>,
+    steps: Steps,
     series: Arc<Mutex<Series>>,
     /// Of the backend that made it.
     pool: Arc<Pool>,
@@ -293,13 +351,17 @@ impl Backend for Cpu {
             let executable = interpreter.prepare(plan)?;
             return Ok(Arc::new(Interpreted { interpreter, executable }));
         }
-        self.make(plan, Arc::default())
+        self.share_kernels(plan)?;
+        plan.prove(&PlanWords::of(plan), &|kernel| self.uses(kernel))?;
+        let steps = Steps::new(&self.kernels, plan, self.pool.threads())?;
+        let (signature, pool) = (Signature::of(plan), self.pool.clone());
+        Ok(Arc::new(Prepared { signature, steps, series: Arc::default(), pool }))
     }
 
-    fn prepare_like(&self, plan: &mut Plan, like: &Arc<dyn Executable>) -> Result<Arc<dyn Executable>> {
+    fn prepare_variant(&self, variant: &mut dyn Variant, like: &Arc<dyn Executable>) -> Result<Arc<dyn Executable>> {
         match like.as_any().downcast_ref() {
-            Some(Prepared { series, pool, .. }) if Arc::ptr_eq(pool, &self.pool) => self.make(plan, series.clone()),
-            _ => self.prepare(plan),
+            Some(Prepared { series, pool, .. }) if Arc::ptr_eq(pool, &self.pool) => self.make_in(series, variant),
+            _ => self.prepare(variant.plan()),
         }
     }
 

@@ -30,8 +30,7 @@ pub struct Kernels {
     pub isa: Isa,
     memory: ExecutableMemory,
     functions: Mutex<Functions>,
-    /// The innermost loops of matrix products: of f32 and of f64, by rows of the tile, for one and for two vectors.
-    products: [[OnceLock<&'static [Entry; 2]>; product::MOST_ROWS]; 2],
+    pub products: Arc<Products>,
     /// Kernels of plans.
     known: Table,
     /// Those of products with a vector, which are few.
@@ -95,16 +94,17 @@ impl Kernels {
         self.functions().forget_idle();
     }
 
-    /// The innermost loops of matrix products over tiles of so many rows, of one and of two vectors; not counted as kernels.
-    pub fn product(&self, double: bool, rows: usize) -> Result<&'static [Entry; 2]> {
-        let place = &self.products[usize::from(double)][rows - 1];
-        if let Some(&found) = place.get() {
-            return Ok(found);
+    /// Generates the innermost loops of matrix products over tiles of so many rows, if that is still to do; not counted as kernels.
+    pub fn generate_product(&self, double: bool, rows: usize) -> Result<()> {
+        let place = self.products.place(double, rows);
+        if place.get().is_some() {
+            return Ok(());
         }
         let install =
             |vectors| self.memory.install(&product::generate(product::Shape { double, rows, vectors }, self.isa)?);
         let both = [install(1)?, install(2)?];
-        Ok(place.get_or_init(|| Box::leak(Box::new(both.map(Code::leak)))))
+        place.get_or_init(|| Box::leak(Box::new(both.map(Code::leak))));
+        Ok(())
     }
 
     /// What is known of a kernel of a plan, which is verified if it is new.
@@ -132,6 +132,20 @@ impl Kernels {
 
     fn vector_products(&self) -> MutexGuard<'_, Map<VectorProduct, Arc<Known>>> {
         self.vector_products.lock().unwrap_or_else(|e| e.into_inner())
+    }
+}
+
+/// The innermost loops of matrix products: of f32 and of f64, by rows of the tile, for one and for two vectors.
+#[derive(Debug, Default)]
+pub struct Products([[OnceLock<&'static [Entry; 2]>; product::MOST_ROWS]; 2]);
+
+impl Products {
+    fn place(&self, double: bool, rows: usize) -> &OnceLock<&'static [Entry; 2]> {
+        &self.0[usize::from(double)][rows - 1]
+    }
+    /// Those over tiles of so many rows, of one and of two vectors, which were generated.
+    pub fn of(&self, double: bool, rows: usize) -> &'static [Entry; 2] {
+        self.place(double, rows).get().expect("they were generated when a product was made ready")
     }
 }
 

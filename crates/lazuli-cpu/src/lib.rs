@@ -10,7 +10,6 @@
 //!
 //! Absent on purpose: primitives and graphs. See `codegen` for the road from a kernel to bytes, `nest` for what surrounds it.
 
-mod alike;
 mod codegen;
 mod cpu;
 mod exec;
@@ -27,6 +26,8 @@ mod pool;
 mod steps;
 mod stream;
 mod tile;
+mod variants;
+mod words;
 
 pub use cpu::Cpu;
 pub use isa::Isa;

@@ -3,17 +3,15 @@
 //! This is the room where generated code is called. Everything that runs comes down to [`Tile::run`] on sub-boxes of a verified
 //! launch, some of whose operands may be buffers of the nest that drives it.
 //!
-//! What a plan keeps of its launches is numbers, the words, one launch behind the other ([`write_numbers`]); the maps of a launch have the same ones. What follows from kernels is
-//! looked up in what is [known](crate::known) of them when it runs. So a plan for another shape takes few words, and little work.
+//! What a plan keeps of its launches is numbers, the [words](crate::words), one launch behind the other ([`write_numbers`]); the maps of a launch have the same ones. What follows from kernels is
+//! looked up in what is [known](crate::known) of them when it runs.
 
 use crate::codegen::block::{Layout, N, OPERAND_WORDS, ROW_AXIS, ROWS};
 use crate::kernels::Function;
 use crate::known::MapKernel;
-use lazuli_kernel::{Arg, Inner, Kernel, Operand, Role, Scalar, small};
+use crate::words::{Numbering, Words};
+use lazuli_kernel::{Arg, Inner, Kernel, Role, Scalar, small};
 use smallvec::SmallVec;
-
-/// The numbers of the launches of a plan.
-pub type Words = Vec<isize>;
 
 /// Addresses of a tile's operands at the origin of the loop space.
 pub type Bases = SmallVec<[usize; 8]>;
@@ -67,86 +65,103 @@ fn head(block: &mut [isize], vector_axis: usize, count: &[usize]) -> Option<usiz
     row_axis
 }
 
-/// Writes the numbers of a launch: its extents, its parameters, and a row for each of its arrays: bytes between neighbours along each axis, and the elements that computed
-/// positions may touch. Behind the rows of the operands are so many more, all 0, for the caller to fill. Where the numbers begin, and these rows.
-pub fn write_numbers<'w>(
-    words: &'w mut Words,
-    kernel: &Kernel,
-    extents: &[usize],
-    args: &[Arg],
-    params: &[Scalar],
-    more: usize,
-) -> (usize, &'w mut [isize]) {
-    let (at, rank) = (words.len(), extents.len());
-    let (start, width) = (at + rank + params.len(), rank + 1);
-    let end = start + width * args.len();
-    words.resize(end + width * more, 0);
-    let (own, rows) = words[at..].split_at_mut(start - at);
-    own.iter_mut().zip(extents).for_each(|(word, &n)| *word = n as isize);
-    own[rank..].iter_mut().zip(params).for_each(|(word, p)| *word = p.bits as isize);
-    // Of a known length, because most are short.
-    match rank {
-        1 => write_rows::<1>(rows, kernel, args),
-        2 => write_rows::<2>(rows, kernel, args),
-        3 => write_rows::<3>(rows, kernel, args),
-        _ => {
-            for ((arg, declared), row) in args.iter().zip(&kernel.operands).zip(rows.chunks_exact_mut(width)) {
-                let itemsize = declared.dtype.itemsize() as isize;
-                row.iter_mut().zip(&arg.strides).for_each(|(word, s)| *word = s * itemsize);
-                row[rank] = arg.len as isize;
-            }
-        }
-    }
-    (at, &mut words[end..])
+/// What a launch runs on, and which numbers of the plan these are.
+#[derive(Clone, Copy)]
+pub struct Numbers<'a> {
+    pub extents: &'a [usize],
+    pub args: &'a [Arg],
+    pub params: &'a [Scalar],
+    pub numbering: Numbering<'a>,
 }
 
-/// Writes the rows of arguments over so many axes.
-fn write_rows<const RANK: usize>(rows: &mut [isize], kernel: &Kernel, args: &[Arg]) {
-    for ((arg, declared), row) in args.iter().zip(&kernel.operands).zip(rows.chunks_exact_mut(RANK + 1)) {
-        let itemsize = declared.dtype.itemsize() as isize;
-        let strides: &[isize; RANK] = arg.strides.as_slice().try_into().expect("there is a stride for each axis");
-        (0..RANK).for_each(|axis| row[axis] = strides[axis] * itemsize);
-        row[RANK] = arg.len as isize;
+impl Numbers<'_> {
+    fn extent(&self, words: &mut Words, word: usize, axis: usize) {
+        words.set(word, self.extents[axis] as isize, 1, self.numbering.number(axis));
     }
+    /// So many times the stride.
+    fn stride(&self, words: &mut Words, word: usize, arg: usize, axis: usize, times: usize) {
+        let rank = self.extents.len();
+        let number = self.numbering.number(rank + self.args.len() + arg * rank + axis);
+        words.set(word, self.args[arg].strides[axis], times, number);
+    }
+    fn len(&self, words: &mut Words, word: usize, arg: usize) {
+        let number = self.numbering.number(self.extents.len() + arg);
+        words.set(word, self.args[arg].len as isize, 1, number);
+    }
+    fn all_params(&self, words: &mut Words, first: usize) {
+        (0..).zip(self.params).for_each(|(n, param)| words.set_param(first + n, param.bits, self.numbering.param(n)));
+    }
+}
+
+/// Writes the numbers of a launch: its extents, its parameters, and a row for each of its arrays: bytes between neighbours along each axis, and the elements that computed
+/// positions may touch. Where they begin.
+pub fn write_numbers(words: &mut Words, kernel: &Kernel, launch: &Numbers<'_>) -> usize {
+    let (rank, params) = (launch.extents.len(), launch.params.len());
+    let width = rank + 1;
+    let at = words.grow(rank + params + width * launch.args.len());
+    (0..rank).for_each(|axis| launch.extent(words, at + axis, axis));
+    launch.all_params(words, at + rank);
+    for (o, declared) in kernel.operands.iter().enumerate().take(launch.args.len()) {
+        let row = at + rank + params + o * width;
+        (0..rank).for_each(|axis| launch.stride(words, row + axis, o, axis, declared.dtype.itemsize()));
+        launch.len(words, row + rank, o);
+    }
+    at
 }
 
 /// A map whose whole loop space is one call of its function. It is kept as the argument block of that, but for addresses.
 pub struct Whole;
 
 impl Whole {
-    /// Writes the block, if one call goes through the whole of this loop space, which has points. Where it begins.
-    pub fn write(
-        words: &mut Words,
-        function: &Function,
-        extents: &[usize],
-        args: &[Arg],
-        params: &[Scalar],
-    ) -> Option<usize> {
-        let (kernel, layout) = (&function.kernel, function.layout);
+    /// Along which axis rows step, if one call goes through the whole of a loop space of these extents, which has points. `along`: bytes between neighbours along the axis of vectors, of each
+    /// operand.
+    pub fn rows(kernel: &Kernel, extents: &[usize], mut along: impl Iterator<Item = isize>) -> Option<Option<usize>> {
         let vector_axis = kernel.vector_axis as usize;
-        let step = |arg: &Arg, axis: usize, itemsize: isize| arg.strides.get(axis).map_or(0, |s| s * itemsize);
         let walked = (0..extents.len()).filter(|&a| a != vector_axis && extents[a] > 1).count();
-        let is_scattered = || {
-            let along = |(arg, declared): (&Arg, &Operand)| step(arg, vector_axis, declared.dtype.itemsize() as isize);
-            args.iter().zip(&kernel.operands).map(along).any(|step| step.unsigned_abs() >= LINE)
+        let mut is_scattered = || along.any(|step| step.unsigned_abs() >= LINE);
+        match walked > 1 || walked == 1 && extents[vector_axis] > SCATTERED && is_scattered() {
+            true => None,
+            false => Some(row_axis(extents, vector_axis)),
+        }
+    }
+
+    /// Writes the block, for rows that step along this axis. Where it begins.
+    pub fn write(words: &mut Words, function: &Function, row_axis: Option<usize>, launch: &Numbers<'_>) -> usize {
+        let (kernel, layout) = (&function.kernel, function.layout);
+        let (rank, vector_axis) = (launch.extents.len(), kernel.vector_axis as usize);
+        let at = words.grow(layout.words());
+        let count = |words: &mut Words, word: usize, axis: Option<usize>| match axis {
+            Some(axis) => launch.extent(words, at + word, axis),
+            None => words.set(at + word, 1, 1, None),
         };
-        if walked > 1 || walked == 1 && extents[vector_axis] > SCATTERED && is_scattered() {
-            return None;
+        count(words, N, Some(vector_axis).filter(|axis| *axis < rank));
+        count(words, ROWS, row_axis);
+        words.set(at + ROW_AXIS, row_axis.unwrap_or(0) as isize, 1, None);
+        for (o, declared) in kernel.operands.iter().enumerate().take(launch.args.len()) {
+            let (own, itemsize) = (at + layout.operand_word(o as u32), declared.dtype.itemsize());
+            if let Some(axis) = row_axis {
+                launch.stride(words, own + 1, o, axis, itemsize);
+            }
+            if vector_axis < rank {
+                launch.stride(words, own + 2, o, vector_axis, itemsize);
+            }
+            launch.len(words, own + 3, o);
         }
-        let (at, end) = (words.len(), words.len() + layout.words());
-        words.resize(end, 0);
-        let block = &mut words[at..];
-        let row_axis = head(block, vector_axis, extents);
-        for (o, (arg, declared)) in (0..).zip(args.iter().zip(&kernel.operands)) {
-            let itemsize = declared.dtype.itemsize() as isize;
-            let own = &mut block[layout.operand_word(o)..][..4];
-            own[1] = row_axis.map_or(0, |axis| step(arg, axis, itemsize));
-            own[2] = step(arg, vector_axis, itemsize);
-            own[3] = arg.len as isize;
-        }
-        block[layout.extent_word(0)..].iter_mut().zip(extents).for_each(|(word, &n)| *word = n as isize);
-        block[layout.param_word(0)..].iter_mut().zip(params).for_each(|(word, p)| *word = p.bits as isize);
-        Some(at)
+        (0..rank).for_each(|axis| launch.extent(words, at + layout.extent_word(axis as u32), axis));
+        launch.all_params(words, at + layout.param_word(0));
+        at
+    }
+
+    /// The extents of a map whose block begins there, and bytes between neighbours along the axis of vectors, of each operand.
+    pub fn numbers<'w>(
+        kernel: &Kernel,
+        words: &'w [isize],
+        at: usize,
+    ) -> (&'w [isize], impl Iterator<Item = isize> + use<'w>) {
+        let layout = Layout::of(kernel);
+        let block = &words[at..][..layout.words()];
+        let (extents, operands) = (&block[layout.extent_word(0)..][..kernel.rank as usize], layout.operand_word(0));
+        (extents, block[operands..].chunks_exact(OPERAND_WORDS as usize).map(|own| own[2]))
     }
 
     /// Runs over the whole loop space. `bases`: an address per operand.

@@ -5,6 +5,7 @@
 
 use crate::error::{Error, Result};
 use crate::plan::{Plan, Signature};
+use crate::varying::Varying;
 use smallvec::SmallVec;
 use std::any::Any;
 use std::fmt::Debug;
@@ -192,6 +193,16 @@ pub struct Features {
     pub host_memory: bool,
 }
 
+/// A plan that differs from others in some numbers only.
+pub trait Variant {
+    /// What the plans have in common: the same allocation for all of them.
+    fn varying(&self) -> &Arc<Varying>;
+    /// The values that are its own.
+    fn values(&self) -> &[i64];
+    /// The plan itself, which is written out only where it is asked for.
+    fn plan(&mut self) -> &mut Plan;
+}
+
 /// A machine that runs plans.
 pub trait Backend: Send + Sync + Debug {
     fn features(&self) -> Features;
@@ -200,11 +211,11 @@ pub trait Backend: Send + Sync + Debug {
     /// generates no code. What runs does not need the plan any more; kernels that the backend has already take the place of equal ones in it.
     fn prepare(&self, plan: &mut Plan) -> Result<Arc<dyn Executable>>;
 
-    /// The same, for a plan that is much like one that was prepared, such as that of the same program for other shapes: what they have in common may be taken over
-    /// from there.
-    fn prepare_like(&self, plan: &mut Plan, like: &Arc<dyn Executable>) -> Result<Arc<dyn Executable>> {
+    /// The same, for a plan that differs in some numbers only from others, some of which may have been prepared beside `like`: what they have in common is taken over from
+    /// there, where a backend can do that.
+    fn prepare_variant(&self, variant: &mut dyn Variant, like: &Arc<dyn Executable>) -> Result<Arc<dyn Executable>> {
         let _ = like;
-        self.prepare(plan)
+        self.prepare(variant.plan())
     }
 
     /// Runs a prepared plan. `inputs[i]` is the buffer of slot `Input(i)`; `donate[i]` says that the caller gives it up (no one else will

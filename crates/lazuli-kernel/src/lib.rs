@@ -26,9 +26,10 @@ mod small;
 #[doc(hidden)]
 pub mod testing;
 pub mod text;
+pub mod varying;
 mod verify;
 
-pub use backend::{Backend, Buffer, Event, Executable, Features, MemoryStats, Mode, Run, Stream};
+pub use backend::{Backend, Buffer, Event, Executable, Features, MemoryStats, Mode, Run, Stream, Variant};
 pub use dtype::{DType, Kind};
 pub use error::{Error, ErrorKind, Result};
 pub use host::{HostArray, HostCall};
@@ -41,4 +42,5 @@ pub use plan::{Arg, Binding, Branch, HostArg, LibraryCall, MATMUL_BLOCK, Pass, P
 pub use scalar::Scalar;
 pub use shape::{Layout, Shape, Strides};
 pub use small::small;
-pub use verify::{PlanWords, Uses, Verifier};
+pub use varying::{Origin, Varying, VaryingParam};
+pub use verify::{Begin, PLACE, PlanWords, Proofs, Uses};

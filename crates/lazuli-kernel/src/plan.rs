@@ -11,7 +11,7 @@ use crate::host::HostCall;
 use crate::ir::{Kernel, Role};
 use crate::scalar::Scalar;
 use crate::shape::{self, Shape, Strides};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -142,6 +142,15 @@ impl Step {
     /// A kernel that runs once.
     pub fn launch(kernel: Arc<Kernel>, binding: Binding) -> Step {
         Step::Launch { kernel, bindings: Arc::new([binding]) }
+    }
+    /// What its kernels run on.
+    pub fn bindings(&self) -> SmallVec<[&Binding; 3]> {
+        match self {
+            Step::Launch { bindings, .. } => bindings.iter().collect(),
+            Step::Product { binding, .. } => smallvec![&**binding],
+            Step::Scatter(scatter) => scatter.passes().map(|pass| &pass.binding).into_iter().collect(),
+            Step::Call(_) | Step::Copy { .. } | Step::Host { .. } | Step::Branch(_) => SmallVec::new(),
+        }
     }
 }
 

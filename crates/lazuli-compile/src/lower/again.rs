@@ -15,6 +15,7 @@ use super::numbers::{Numbers, OfVar, Source, Visit};
 use super::outside::OnlyUsers;
 use super::places::{BufferId, Held, Place, Producers};
 use crate::template::Template;
+pub use formulas::ByFormulas;
 pub(crate) use formulas::{Formulas, Linked, WorkSource};
 use lazuli_ir::{Graph, Var, small};
 use lazuli_kernel::hash::Map;

@@ -112,6 +112,7 @@ impl<L> Default for Numbers<L> {
 pub(super) type Visit<'a> = dyn FnMut(&mut Source) + 'a;
 
 /// The values of the steps for some extents.
+#[derive(Debug)]
 pub(crate) struct Values(SmallVec<[isize; 16]>);
 
 impl Values {

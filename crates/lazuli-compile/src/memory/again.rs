@@ -120,7 +120,10 @@ impl Arrangement {
     /// The assignment for buffers of these sizes.
     fn restacked(&self, sizes: &[usize]) -> Assignment {
         let mut assignment = self.assignment.clone();
-        assignment.arena = self.place(sizes, &mut assignment.slots);
+        let size = |b: BufferId| sizes[b.0 as usize];
+        let (places, arena) = self.places(size);
+        self.set_slots(|piece| places[piece], size, &mut assignment.slots);
+        assignment.arena = arena;
         assignment
     }
 
@@ -128,21 +131,33 @@ impl Arrangement {
     pub fn slots(&self) -> &[Slot] {
         &self.assignment.slots
     }
-    /// Places those in the arena for these sizes; how large it is.
-    pub fn place(&self, sizes: &[usize], slots: &mut [Slot]) -> usize {
-        let mut arena = 0;
+    /// Where each piece of the arena begins, for these sizes of buffers; and how large it is.
+    pub fn places(&self, size: impl Fn(BufferId) -> usize) -> (SmallVec<[usize; 32]>, usize) {
+        let mut places = SmallVec::with_capacity(self.stack.len());
         let mut ends: SmallVec<[usize; 32]> = SmallVec::with_capacity(self.stack.len());
         for Stacked { buffers, on } in &self.stack {
-            let nbytes = sizes[buffers[0].0 as usize];
-            let offset = on.iter().map(|&below| ends[below as usize]).max().unwrap_or(0);
-            for b in buffers {
-                slots[b.0 as usize] = Slot::Temp { offset, nbytes };
-            }
-            let end = offset + nbytes.next_multiple_of(ALIGN);
-            arena = arena.max(end);
-            ends.push(end);
+            let place = on.iter().map(|&below| ends[below as usize]).max().unwrap_or(0);
+            places.push(place);
+            ends.push(place + size(buffers[0]).next_multiple_of(ALIGN));
         }
-        arena
+        (places, ends.into_iter().max().unwrap_or(0))
+    }
+    /// Of each piece of the arena whether it may begin elsewhere, if so much is known of the sizes of buffers; and whether the arena may be of another size.
+    pub fn moving(&self, is_other: impl Fn(BufferId) -> bool) -> (Vec<bool>, bool) {
+        let (mut places, mut ends) = (Vec::new(), Vec::new());
+        for Stacked { buffers, on } in &self.stack {
+            let is_moving = on.iter().any(|&below| ends[below as usize]);
+            places.push(is_moving);
+            ends.push(is_moving || is_other(buffers[0]));
+        }
+        (places, ends.contains(&true))
+    }
+    /// Sets the slots of the buffers in the arena, whose pieces begin there.
+    pub fn set_slots(&self, place: impl Fn(usize) -> usize, size: impl Fn(BufferId) -> usize, slots: &mut [Slot]) {
+        for (piece, Stacked { buffers, .. }) in self.stack.iter().enumerate() {
+            let (offset, nbytes) = (place(piece), size(buffers[0]));
+            buffers.iter().for_each(|b| slots[b.0 as usize] = Slot::Temp { offset, nbytes });
+        }
     }
     /// Of the plan's inputs and outputs what each has, where buffers have these sizes.
     pub fn inputs(&self, sizes: &[usize]) -> impl Iterator<Item = usize> {

@@ -7,7 +7,8 @@ use super::matmul::Matmul;
 use crate::kernels::{Function, Kernels};
 use crate::known::Known;
 use crate::nest::{Bound, Context, HandedOn, Launch, Need, Room};
-use crate::tile::{Bases, Part, Tile, Words};
+use crate::tile::{Bases, Part, Tile};
+use crate::words::{Cursor, Words};
 use lazuli_kernel::{Binding, LibraryCall, Result};
 use smallvec::SmallVec;
 use std::ops::Range;
@@ -20,7 +21,9 @@ pub struct Fused {
     epilogue: Launch,
     /// Operands of the epilogue that are the product, or its parts.
     handed_on: HandedOn,
-    /// Bytes of the product, unless it is finished block by block.
+    /// Whether the kernel lets blocks of the product be finished one by one, if it has columns.
+    fits: bool,
+    /// Where bytes of the product stand, unless it is finished block by block.
     whole: Option<usize>,
 }
 
@@ -32,20 +35,46 @@ impl Fused {
         known: Arc<Known>,
         binding: &Binding,
         threads: usize,
+        at: &mut Cursor,
         words: &mut Words,
     ) -> Result<(Self, Need)> {
         let kernel = known.kernel();
-        let has_points = !binding.extents.contains(&0);
         // Vectors run along columns, which are the last of the axes that are longer than 1.
-        let fits = matches!(call, LibraryCall::Matmul { n, .. } if *n != 1) && kernel.vector_axis + 1 == kernel.rank;
-        let (product, mut need) = Matmul::new(kernels, call, has_points && fits, threads, words)?;
+        let fits = kernel.vector_axis + 1 == kernel.rank;
+        let is_wide = matches!(call, LibraryCall::Matmul { n, .. } if *n != 1);
+        let in_blocks = fits && is_wide && !binding.extents.contains(&0);
+        let (product, mut need) = Matmul::new(kernels, call, in_blocks, threads, at, words)?;
         let in_blocks = product.goes_on();
         // It is a map, which needs no memory.
-        let (epilogue, _) = Launch::new(&Bound::new(kernels, &known, binding), threads, in_blocks, words)?;
-        let whole = (!in_blocks).then(|| call.result_bytes());
-        let result = whole.map_or(0, |nbytes| Room::measure(|room| room.take_bytes(nbytes)));
-        need.shared = need.shared.saturating_add(result);
-        Ok((Self { product, known, epilogue, handed_on: HandedOn::of(&binding.args), whole }, need))
+        let (epilogue, _) = Launch::new(&Bound::new(kernels, &known, binding, at), threads, in_blocks, words)?;
+        let whole = (!in_blocks).then(|| words.derive(1));
+        let fused = Self { product, known, epilogue, handed_on: HandedOn::of(&binding.args), fits, whole };
+        fused.derive(words, &mut need);
+        Ok((fused, need))
+    }
+
+    /// As for `Launch::settle`.
+    pub fn settle(&self, kernels: &Kernels, words: &mut [isize], threads: usize) -> Option<Need> {
+        let into_epilogue = self.fits && self.product.columns(words) != 1;
+        let mut need = self.product.settle(kernels, into_epilogue, words, threads)?;
+        // Which has points.
+        self.epilogue.settle(&self.known, words, threads)?;
+        self.derive(words, &mut need);
+        Some(need)
+    }
+
+    /// Writes the size of the whole product, if it has to lie somewhere, and adds that to what is needed.
+    fn derive(&self, words: &mut [isize], need: &mut Need) {
+        if let Some(whole) = self.whole {
+            let nbytes = self.product.result_bytes(words);
+            words[whole] = nbytes as isize;
+            need.shared = need.shared.saturating_add(Room::measure(|room| room.take_bytes(nbytes)));
+        }
+    }
+
+    /// Rough cost on one thread, in picoseconds.
+    pub fn cost(&self, words: &[isize]) -> usize {
+        self.product.cost(words).saturating_add(self.epilogue.cost(&self.known, words))
     }
 
     pub fn functions(&self) -> Vec<Arc<Function>> {
@@ -58,16 +87,16 @@ impl Fused {
     ///
     /// As for [`Matmul::run`] and `Launch::run`.
     pub unsafe fn run(&self, words: &[isize], bases: &[usize], cx: &mut Context<'_>) {
-        let Self { product, known, epilogue, handed_on, whole } = self;
+        let Self { product, known, epilogue, handed_on, whole, .. } = self;
         let (&[a, b, c], bases) = bases.split_first_chunk().expect("a product has three arguments");
-        let Some(nbytes) = *whole else {
+        let Some(whole) = *whole else {
             let tile = epilogue.tile(known, words).expect("it was made for parts");
             // The product's own operands begin at the offset of their part.
             let finish = Finish { rows: tile.rows(bases.len()), handed_on: handed_on.numbers(), tile, bases };
             // SAFETY: passed on.
             return unsafe { product.run(words, [a, b, c], Some(&finish), cx) };
         };
-        let result = cx.room().take_bytes(nbytes).address();
+        let result = cx.room().take_bytes(words[whole] as usize).address();
         // SAFETY: passed on; the result has memory of its size, which is ours alone.
         unsafe {
             product.run(words, [a, b, c.wrapping_add(result)], None, cx);

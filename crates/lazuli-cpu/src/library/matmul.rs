@@ -12,11 +12,11 @@ use super::pack::{self, Number};
 use super::{View, indices};
 use crate::codegen::product::{Block, max_rows};
 use crate::exec::Entry;
-use crate::kernels::{Function, Kernels};
+use crate::kernels::{Function, Kernels, Products};
 use crate::known::Known;
 use crate::memory::ALIGN;
 use crate::nest::{Bound, Context, Launch, Need, Room, Scratch};
-use crate::tile::Words;
+use crate::words::{Cursor, Numbering, Words};
 use half::{bf16, f16};
 use lazuli_kernel::{
     Accumulator, Arg, BinaryOp, Combine, DType, Emit, Error, Inner, Inst, Kernel, LibraryCall, MATMUL_BLOCK, Nest,
@@ -72,12 +72,11 @@ pub enum Matmul {
 }
 
 /// A product of matrices made ready.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Ready {
     /// Where its numbers begin: m, n and k, the tiles, bytes that a task works in, the extents of the batch, then the strides of a, of b and of c in elements.
     at: usize,
-    /// Loops over tall and over short tiles, of one and of two vectors.
-    loops: [&'static [Entry; 2]; 2],
+    loops: Arc<Products>,
     /// Axes of the batch.
     batch: u32,
     /// Elements of a vector.
@@ -87,8 +86,9 @@ pub struct Ready {
     goes_on: bool,
 }
 
-/// Numbers before those of the batch.
+/// Numbers before those of the batch, of which these are the first.
 const FIRST: usize = 7;
+const SIZES: usize = 3;
 
 /// A product and its numbers.
 struct Product<'a> {
@@ -100,6 +100,8 @@ struct Product<'a> {
     a: View<'a>,
     b: View<'a>,
     c: View<'a>,
+    /// Over tall and over short tiles, of one and of two vectors.
+    loops: [&'static [Entry; 2]; 2],
     ready: &'a Ready,
 }
 
@@ -111,36 +113,92 @@ impl Matmul {
         call: &LibraryCall,
         into_epilogue: bool,
         threads: usize,
+        at: &mut Cursor,
         words: &mut Words,
     ) -> Result<(Self, Need)> {
         let &LibraryCall::Matmul { dtype, ref batch, m, n, k, ref a, ref b, ref c } = call else {
             return Err(Error::internal("prepare", "not a matrix product"));
         };
-        if dtype != DType::C64 && (m == 1 || n == 1 || k == 0) {
-            let (vector, need) = reduction(kernels, dtype, batch, [m, n, k], [a, b, c], threads, words)?;
+        let numbers = at.call(call);
+        if is_vector(dtype, [m, n, k]) {
+            let (vector, need) = reduction(kernels, dtype, batch, [m, n, k], [a, b, c], threads, numbers, words)?;
             return Ok((Matmul::Vector(Box::new(vector)), need));
         }
-        let tiles = Tiles::of(m.max(1), max_rows(kernels.isa));
+        let rank = batch.len() + 2;
+        let number = |n: usize| Some((numbers + n) as u32);
+        let begin = words.len();
+        (0..).zip([m, n, k]).for_each(|(i, size)| words.push(size as isize, number(batch.len() + i)));
+        words.derive(FIRST - SIZES);
+        (0..).zip(batch).for_each(|(i, &size)| words.push(size as isize, number(i)));
+        for (i, arg) in [a, b, c].into_iter().enumerate() {
+            // Each length stands before strides.
+            let first = batch.len() + SIZES + i * (1 + rank) + 1;
+            (0..).zip(&arg.strides).for_each(|(axis, &stride)| words.push(stride, number(first + axis)));
+        }
         let double = dtype == DType::F64;
-        let of_height = |rows: usize| kernels.product(double, rows.max(1));
         let ready = Ready {
-            at: words.len(),
-            loops: [of_height(tiles.height)?, of_height(tiles.height - 1)?],
+            at: begin,
+            loops: kernels.products.clone(),
             batch: batch.len() as u32,
             lanes: (kernels.isa.lanes() / (1 + double as usize)) as u16,
             dtype,
             goes_on: into_epilogue && k > 0,
         };
-        let (a, b, c) = (ready.view(&a.strides), ready.view(&b.strides), ready.view(&c.strides));
-        let product = Product { batch, m, n, k, tiles, a, b, c, ready: &ready };
-        let need = with_number!(dtype, T => product.need::<T>(threads));
-        let first: [usize; FIRST] = [m, n, k, tiles.number, tiles.height, tiles.tall, need.each];
-        words.extend_from_slice(&first.map(|n| n as isize));
-        words.extend(batch.iter().map(|&n| n as isize));
-        words.extend_from_slice(a.strides);
-        words.extend_from_slice(b.strides);
-        words.extend_from_slice(c.strides);
+        let need = ready.derive(kernels, words, threads)?;
         Ok((Matmul::Matrix(ready), need))
+    }
+
+    /// As for `Launch::settle`.
+    pub fn settle(&self, kernels: &Kernels, into_epilogue: bool, words: &mut [isize], threads: usize) -> Option<Need> {
+        match self {
+            Matmul::Vector(vector) => {
+                let (known, launch) = &**vector;
+                let need = launch.settle(known, words, threads)?;
+                VectorProduct::is_of(known, launch.numbers(known, words)).then_some(need)
+            }
+            Matmul::Matrix(ready) => {
+                let &[m, n, k] = words[ready.at..].first_chunk().expect("its numbers are there");
+                let (goes_on, sizes) = (into_epilogue && k > 0, [m, n, k].map(|n| n as usize));
+                match is_vector(ready.dtype, sizes) || goes_on != ready.goes_on {
+                    true => None,
+                    false => ready.derive(kernels, words, threads).ok(),
+                }
+            }
+        }
+    }
+
+    /// Columns of the result, and its size in bytes.
+    pub fn columns(&self, words: &[isize]) -> usize {
+        match self {
+            Matmul::Vector(vector) => vector.1.numbers(&vector.0, words).0.iter().rev().nth(1).copied().unwrap_or(0),
+            Matmul::Matrix(ready) => ready.first(words)[1],
+        }
+    }
+    pub fn result_bytes(&self, words: &[isize]) -> usize {
+        match self {
+            Matmul::Vector(vector) => {
+                // All axes but the reduced one, unless there are no points.
+                let (extents, _) = vector.1.numbers(&vector.0, words);
+                let elements = if extents.contains(&0) { 0 } else { extents.iter().rev().skip(1).product::<usize>() };
+                elements * vector.0.kernel().operands[0].dtype.itemsize()
+            }
+            Matmul::Matrix(ready) => {
+                let [m, n, ..] = ready.first(words);
+                ready.batch(words).iter().product::<usize>() * m * n * ready.dtype.itemsize()
+            }
+        }
+    }
+
+    /// Rough cost on one thread, in picoseconds.
+    pub fn cost(&self, words: &[isize]) -> usize {
+        match self {
+            Matmul::Vector(vector) => vector.1.cost(&vector.0, words),
+            Matmul::Matrix(ready) => {
+                let sizes = &words[ready.at..][..SIZES];
+                let batch = &words[ready.at + FIRST..][..ready.batch as usize];
+                sizes.iter().chain(batch).fold(30, |n, &size| n.saturating_mul(size as usize))
+            }
+        }
     }
 
     pub fn functions(&self) -> Vec<Arc<Function>> {
@@ -168,13 +226,10 @@ impl Matmul {
                 unsafe { launch.run(known, words, &bases, cx) }
             }
             Matmul::Matrix(ready) => {
-                let (first, rest) = words[ready.at..].split_first_chunk::<FIRST>().expect("its numbers are there");
-                let [m, n, k, number, height, tall, each] = first.map(|n| n as usize);
-                let (batch, strides) = rest.split_at(ready.batch as usize);
-                let batch: Shape = small(batch.iter().map(|&n| n as usize));
-                let view = |n: usize| ready.view(&strides[n * (batch.len() + 2)..][..batch.len() + 2]);
-                let (a, b, c) = (view(0), view(1), view(2));
-                let product = Product { batch: &batch, m, n, k, tiles: Tiles { number, height, tall }, a, b, c, ready };
+                let [m, n, k, number, height, tall, each] = ready.first(words);
+                let tiles = Tiles { number, height, tall };
+                let batch = ready.batch(words);
+                let product = ready.product(&batch, [m, n, k], tiles, words);
                 // SAFETY: passed on.
                 with_number!(ready.dtype, T => unsafe { product.run::<T>(bases, finish, each, cx) })
             }
@@ -183,41 +238,98 @@ impl Matmul {
 }
 
 impl Ready {
-    fn view<'a>(&self, strides: &'a [isize]) -> View<'a> {
-        View { strides, itemsize: self.dtype.itemsize() }
+    fn first(&self, words: &[isize]) -> [usize; FIRST] {
+        words[self.at..].first_chunk::<FIRST>().expect("its numbers are there").map(|n| n as usize)
+    }
+    fn batch(&self, words: &[isize]) -> Shape {
+        small(words[self.at + FIRST..][..self.batch as usize].iter().map(|&n| n as usize))
+    }
+    /// Whose innermost loops were generated.
+    fn product<'a>(
+        &'a self,
+        batch: &'a [usize],
+        [m, n, k]: [usize; SIZES],
+        tiles: Tiles,
+        words: &'a [isize],
+    ) -> Product<'a> {
+        let rank = batch.len() + 2;
+        let strides = &words[self.at + FIRST + batch.len()..];
+        let view = |n: usize| View { strides: &strides[n * rank..][..rank], itemsize: self.dtype.itemsize() };
+        let loops = heights(&tiles).map(|rows| self.loops.of(self.dtype == DType::F64, rows));
+        Product { batch, m, n, k, tiles, a: view(0), b: view(1), c: view(2), loops, ready: self }
+    }
+
+    /// Writes the words that are derived from the product's own numbers, and generates the innermost loops. The memory that it works in.
+    fn derive(&self, kernels: &Kernels, words: &mut [isize], threads: usize) -> Result<Need> {
+        let [m, n, k, ..] = self.first(words);
+        let tiles = Tiles::of(m.max(1), max_rows(kernels.isa));
+        for rows in heights(&tiles) {
+            kernels.generate_product(self.dtype == DType::F64, rows)?;
+        }
+        let derived = [tiles.number, tiles.height, tiles.tall];
+        let batch = self.batch(words);
+        let product = self.product(&batch, [m, n, k], tiles, words);
+        let need = with_number!(self.dtype, T => product.need::<T>(threads));
+        let derived = derived.into_iter().chain([need.each]);
+        words[self.at + SIZES..].iter_mut().zip(derived).for_each(|(word, n)| *word = n as isize);
+        Ok(need)
     }
 }
 
+/// Rows of tall and of short tiles.
+fn heights(tiles: &Tiles) -> [usize; 2] {
+    [tiles.height, tiles.height - 1].map(|rows| rows.max(1))
+}
+
+/// Whether a product is one with a vector, or over nothing.
+fn is_vector(dtype: DType, [m, n, k]: [usize; 3]) -> bool {
+    dtype != DType::C64 && (m == 1 || n == 1 || k == 0)
+}
+
 /// `c[…, i, j] = Σ a[…, i, k] · b[…, k, j]` as a reduction over k. Products are rounded; sums go in the order of reductions.
+#[allow(clippy::too_many_arguments)]
 fn reduction(
     kernels: &Kernels,
     dtype: DType,
     batch: &[usize],
-    [m, n, k]: [usize; 3],
-    [a, b, c]: [&Arg; 3],
+    sizes: [usize; 3],
+    args: [&Arg; 3],
     threads: usize,
+    numbers: usize,
     words: &mut Words,
 ) -> Result<((Arc<Known>, Launch), Need)> {
     let outer = batch.len();
-    let extents: Shape = small(batch.iter().copied().chain([m, n, k]));
-    let moved = |arg: &Arg, axes: [Option<usize>; 3]| {
-        let own = axes.map(|axis| axis.map_or(0, |x| arg.strides[outer + x]));
-        Arg { strides: small(arg.strides[..outer].iter().copied().chain(own)), ..*arg }
+    let rank = outer + SIZES;
+    let extents: Shape = small(batch.iter().copied().chain(sizes));
+    // Which of its own axes each argument has along m, n and k.
+    const AXES: [[Option<usize>; 3]; 3] =
+        [[Some(0), None, Some(1)], [None, Some(1), Some(0)], [Some(0), Some(1), None]];
+    let own_axes = |axes: [Option<usize>; 3]| {
+        (0..outer).map(Some).chain(axes.map(|axis| axis.map(|x| outer + x))).collect::<SmallVec<[_; 8]>>()
     };
-    let args =
-        [moved(a, [Some(0), None, Some(1)]), moved(b, [None, Some(1), Some(0)]), moved(c, [Some(0), Some(1), None])];
-    // Along whichever axis b (for a column: a) is contiguous; a product of a row and a column has but one.
-    let (reduced, kept) = (outer + 2, outer + 1);
-    let along_kept = n > 1 && args[1].strides[kept] == 1 && args[1].strides[reduced] != 1;
-    let vector_axis = if along_kept { kept } else { reduced };
-    let inner = args.each_ref().map(|arg| match arg.strides[vector_axis] {
-        0 => Inner::Broadcast,
-        1 => Inner::Unit,
-        _ => Inner::Strided,
-    });
-    let form = VectorProduct { dtype, rank: outer as u32 + 3, vector_axis: vector_axis as u32, inner };
+    // Extents are the call's own; lengths and strides are those of its arguments, one after the other.
+    let mut listed: Vec<Option<u32>> = (0..rank).map(|n| Some((numbers + n) as u32)).collect();
+    listed.extend([None; 3]);
+    let mut moved = Vec::with_capacity(3);
+    for (i, (arg, axes)) in args.into_iter().zip(AXES).enumerate() {
+        let first = numbers + rank + i * (1 + outer + 2) + 1;
+        let axes = own_axes(axes);
+        listed.extend(axes.iter().map(|axis| axis.map(|axis| (first + axis) as u32)));
+        let strides = small(axes.iter().map(|axis| axis.map_or(0, |axis| arg.strides[axis])));
+        moved.push(Arg { strides, ..*arg });
+    }
+    let form = VectorProduct::of(dtype, &extents, |arg, axis| moved[arg].strides[axis]);
     let known = kernels.vector_product(form)?;
-    let bound = Bound { kernels, known: &known, kernel: known.kernel(), extents: &extents, args: &args, params: &[] };
+    let numbering = Numbering::listed(&listed);
+    let bound = Bound {
+        kernels,
+        known: &known,
+        kernel: known.kernel(),
+        extents: &extents,
+        args: &moved,
+        params: &[],
+        numbering,
+    };
     let (launch, need) = Launch::new(&bound, threads, false, words)?;
     Ok(((known, launch), need))
 }
@@ -232,6 +344,36 @@ pub struct VectorProduct {
 }
 
 impl VectorProduct {
+    /// That over these extents of loop axes (…, m, n, k), for strides of a, b and c along them.
+    fn of(dtype: DType, extents: &[usize], stride: impl Fn(usize, usize) -> isize) -> Self {
+        // Along whichever axis b (for a column: a) is contiguous; a product of a row and a column has but one.
+        let (reduced, kept) = (extents.len() - 1, extents.len() - 2);
+        let along_kept = extents[kept] > 1 && stride(1, kept) == 1 && stride(1, reduced) != 1;
+        let vector_axis = if along_kept { kept } else { reduced };
+        let inner = [0, 1, 2].map(|arg| match stride(arg, vector_axis) {
+            0 => Inner::Broadcast,
+            1 => Inner::Unit,
+            _ => Inner::Strided,
+        });
+        VectorProduct { dtype, rank: extents.len() as u32, vector_axis: vector_axis as u32, inner }
+    }
+    /// Whether this is what is known of the kernel for a launch of these extents, and with these strides in bytes.
+    fn is_of(known: &Known, (extents, rows): (Shape, &[isize])) -> bool {
+        let (kernel, rank) = (known.kernel(), extents.len());
+        let dtype = kernel.operands[0].dtype;
+        let is_product = is_vector(dtype, [extents[rank - 3], extents[rank - 2], extents[rank - 1]]);
+        let form = Self::of(dtype, &extents, |arg, axis| {
+            // Of the same class as strides in elements.
+            match rows[arg * (rank + 1) + axis] {
+                stride if stride == dtype.itemsize() as isize => 1,
+                0 => 0,
+                _ => 2,
+            }
+        });
+        let own = |arg: usize| kernel.operands[arg].inner;
+        is_product && (form.vector_axis, form.inner) == (kernel.vector_axis, [0, 1, 2].map(own))
+    }
+
     /// A reduction over the last of the loop axes (…, m, n, k), with a, b and c as its operands.
     pub fn kernel(&self) -> Kernel {
         let Self { dtype, rank, vector_axis, inner: [a, b, c] } = *self;
@@ -515,7 +657,7 @@ impl Product<'_> {
                     };
                     // SAFETY: the function reads `height` rows of a per tile and k rows of one or two vectors of b, and writes as many
                     // vectors of each row of c: all within the operands, by the caller's promise, or within our packed numbers and sums.
-                    unsafe { self.ready.loops[short][vectors - 1]((&raw mut call).cast()) };
+                    unsafe { self.loops[short][vectors - 1]((&raw mut call).cast()) };
                 }
                 let Some(g) = group.filter(|g| is_last && g.panels.end == panel + 1) else { continue };
                 let (sums, columns) = (aside + g.place * size, b.columns_of(&g.panels));

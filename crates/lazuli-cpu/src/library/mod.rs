@@ -10,7 +10,7 @@ pub use matmul::VectorProduct;
 use crate::kernels::{Function, Kernels};
 use crate::known::Known;
 use crate::nest::Context;
-use crate::tile::Words;
+use crate::words::{Cursor, Words};
 use lazuli_kernel::{Binding, LibraryCall, Result, Shape};
 use std::sync::Arc;
 
@@ -29,13 +29,20 @@ enum Work {
 
 impl Call {
     /// For at most so many threads.
-    pub fn new(kernels: &Kernels, call: &LibraryCall, threads: usize, words: &mut Words) -> Result<Self> {
+    pub fn new(
+        kernels: &Kernels,
+        call: &LibraryCall,
+        threads: usize,
+        at: &mut Cursor,
+        words: &mut Words,
+    ) -> Result<Self> {
         let (work, need) = match call {
             LibraryCall::Matmul { .. } => {
-                let (matmul, need) = matmul::Matmul::new(kernels, call, false, threads, words)?;
+                let (matmul, need) = matmul::Matmul::new(kernels, call, false, threads, at, words)?;
                 (Work::Matmul(matmul), need)
             }
             LibraryCall::Sort { .. } => {
+                at.call(call);
                 let sort = sort::Sort::new(call);
                 let need = sort.need(threads);
                 (Work::Sort(Box::new(sort)), need)
@@ -51,10 +58,30 @@ impl Call {
         known: Arc<Known>,
         binding: &Binding,
         threads: usize,
+        at: &mut Cursor,
         words: &mut Words,
     ) -> Result<Self> {
-        let (fused, need) = epilogue::Fused::new(kernels, call, known, binding, threads, words)?;
+        let (fused, need) = epilogue::Fused::new(kernels, call, known, binding, threads, at, words)?;
         Ok(Self { work: Work::Fused(Box::new(fused)), need: need.on(threads) })
+    }
+
+    /// As for `Launch::settle`: how many bytes it then works in.
+    pub fn settle(&self, kernels: &Kernels, words: &mut [isize], threads: usize) -> Option<usize> {
+        let need = match &self.work {
+            Work::Matmul(matmul) => matmul.settle(kernels, false, words, threads)?,
+            Work::Fused(fused) => fused.settle(kernels, words, threads)?,
+            Work::Sort(_) => return None,
+        };
+        Some(need.on(threads))
+    }
+
+    /// Rough cost on one thread, in picoseconds.
+    pub fn cost(&self, words: &[isize]) -> usize {
+        match &self.work {
+            Work::Matmul(matmul) => matmul.cost(words),
+            Work::Fused(fused) => fused.cost(words),
+            Work::Sort(sort) => sort.cost(),
+        }
     }
 
     /// Runs it on the arguments of the call and of its epilogue, if it has one, at these addresses.

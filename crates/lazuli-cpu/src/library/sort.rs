@@ -62,6 +62,11 @@ impl Sort {
         Need { shared: 0, each: Room::measure(|room| self.memory(room)), tasks: self.tasks(threads) }
     }
 
+    /// Rough cost on one thread, in picoseconds.
+    pub fn cost(&self) -> usize {
+        self.rows.iter().fold(5000usize, |cost, &n| cost.saturating_mul(n)).saturating_mul(self.n)
+    }
+
     fn tasks(&self, threads: usize) -> usize {
         let rows: usize = self.rows.iter().product();
         (rows.saturating_mul(self.n) / 4096).clamp(1, 8 * threads)

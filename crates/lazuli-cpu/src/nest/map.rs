@@ -1,9 +1,10 @@
 //! Maps: every point stores its values; points are independent, so that any split into boxes gives the same result.
 
-use super::{Bound, Context, PARALLEL, cost_per_point};
+use super::{Bound, Context, PARALLEL, cost_per_point, counts};
 use crate::known::MapKernel;
-use crate::tile::{Part, Tile, Whole, Words};
-use lazuli_kernel::{Result, Role};
+use crate::tile::{Part, Tile, Whole};
+use crate::words::Words;
+use lazuli_kernel::{Kernel, Result, Role};
 
 /// Outputs of so many bytes are stored past the caches: they would only push everything else out.
 const STREAM_BYTES: usize = 24 << 20;
@@ -15,26 +16,44 @@ const GRAIN: usize = 1024;
 pub struct Map {
     at: usize,
     how: How,
+    /// Whether it runs in parts that others choose.
+    in_parts: bool,
 }
 
+#[derive(PartialEq)]
 enum How {
-    /// In one call.
-    Whole,
+    /// In one call, whose rows step along this axis.
+    Whole(Option<usize>),
     /// Whole or in parts. `streams`: past the caches, where that can be.
     Parts { streams: bool, is_small: bool },
 }
 
+impl How {
+    /// That of a map over these extents. `along`: bytes between neighbours along the axis of vectors, of each operand.
+    fn of(kernel: &Kernel, extents: &[usize], along: impl Iterator<Item = isize>, in_parts: bool) -> How {
+        let (streams, is_small) = (streams(kernel, extents), is_small(kernel, extents));
+        match is_small && !streams && !in_parts {
+            true => Whole::rows(kernel, extents, along).map_or(How::Parts { streams, is_small }, How::Whole),
+            false => How::Parts { streams, is_small },
+        }
+    }
+}
+
 impl Map {
     pub fn new(launch: &Bound<'_>, words: &mut Words) -> Result<Self> {
-        let Bound { kernels, known, extents, args, params, .. } = *launch;
-        let (function, streams) = (known.map.function(kernels, false)?, streams(launch));
-        if is_small(launch)
-            && !streams
-            && let Some(at) = Whole::write(words, function, extents, args, params)
-        {
-            return Ok(Self { at, how: How::Whole });
+        let Bound { kernel, extents, args, .. } = *launch;
+        let along = args.iter().zip(&kernel.operands).map(|(arg, declared)| {
+            let itemsize = declared.dtype.itemsize() as isize;
+            arg.strides.get(kernel.vector_axis as usize).map_or(0, |stride| stride * itemsize)
+        });
+        match How::of(kernel, extents, along, false) {
+            How::Whole(rows) => {
+                let function = launch.known.map.function(launch.kernels, false)?;
+                let at = Whole::write(words, function, rows, &launch.numbers());
+                Ok(Self { at, how: How::Whole(rows), in_parts: false })
+            }
+            How::Parts { streams, .. } => Ok(Self { in_parts: false, ..Self::in_parts(launch, streams, words)? }),
         }
-        Self::in_parts(launch, streams, words)
     }
 
     /// One that runs in parts that others choose. `streams`: past the caches, where that can be.
@@ -43,16 +62,42 @@ impl Map {
         if streams {
             launch.known.map.function(launch.kernels, true)?;
         }
-        let (at, _) = launch.write(words, 0);
-        Ok(Self { at, how: How::Parts { streams, is_small: is_small(launch) } })
+        let how = How::Parts { streams, is_small: is_small(launch.kernel, launch.extents) };
+        Ok(Self { at: launch.write(words), how, in_parts: true })
     }
 
     /// What runs over parts of it, if it was made for that.
     pub fn tile<'a>(&self, map: &'a MapKernel, words: &'a [isize]) -> Option<Tile<'a>> {
         match self.how {
-            How::Whole => None,
+            How::Whole(_) => None,
             How::Parts { streams, .. } => Some(Tile::new(map, words, self.at, streams)),
         }
+    }
+
+    /// Its extents.
+    pub fn extents<'w>(&self, map: &MapKernel, words: &'w [isize]) -> &'w [isize] {
+        match self.how {
+            How::Whole(_) => Whole::numbers(&map.kernel, words, self.at).0,
+            How::Parts { .. } => &words[self.at..][..map.kernel.rank as usize],
+        }
+    }
+
+    /// Whether it would be made in this way for the numbers that the words have now. None if not.
+    pub fn settle(&self, map: &MapKernel, words: &[isize]) -> Option<()> {
+        let kernel = &map.kernel;
+        let how = match self.how {
+            How::Whole(_) => {
+                let (extents, along) = Whole::numbers(kernel, words, self.at);
+                How::of(kernel, &counts(extents), along, self.in_parts)
+            }
+            How::Parts { .. } => {
+                let tile = Tile::new(map, words, self.at, false);
+                let along =
+                    (0..kernel.operands.len()).map(|o| tile.strides(o).get(tile.vector_axis()).map_or(0, |s| *s));
+                How::of(kernel, &counts(self.extents(map, words)), along, self.in_parts)
+            }
+        };
+        (how == self.how).then_some(())
     }
 
     /// # Safety
@@ -62,7 +107,7 @@ impl Map {
         // SAFETY: passed on.
         unsafe {
             match self.how {
-                How::Whole => Whole::run(map, words, self.at, bases),
+                How::Whole(_) => Whole::run(map, words, self.at, bases),
                 How::Parts { streams, is_small } => {
                     let tile = Tile::new(map, words, self.at, streams);
                     match is_small {
@@ -76,15 +121,15 @@ impl Map {
 }
 
 /// Whether no other thread is worth waking for it.
-fn is_small(launch: &Bound<'_>) -> bool {
-    let points: usize = launch.extents.iter().product();
-    points.saturating_mul(cost_per_point(launch.kernel)) < PARALLEL
+fn is_small(kernel: &Kernel, extents: &[usize]) -> bool {
+    let points: usize = extents.iter().product();
+    points.saturating_mul(cost_per_point(kernel)) < PARALLEL
 }
 
 /// Whether the outputs of a map are stored past the caches.
-pub fn streams(launch: &Bound<'_>) -> bool {
-    let stored = launch.kernel.operands.iter().filter(|o| o.role != Role::In).map(|o| o.dtype.itemsize());
-    is_much(launch.extents.iter().product(), stored.sum())
+pub fn streams(kernel: &Kernel, extents: &[usize]) -> bool {
+    let stored = kernel.operands.iter().filter(|o| o.role != Role::In).map(|o| o.dtype.itemsize());
+    is_much(extents.iter().product(), stored.sum())
 }
 
 /// Whether so many bytes at each of so many points are stored past the caches.

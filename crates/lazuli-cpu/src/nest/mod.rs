@@ -21,8 +21,9 @@ pub use together::Launches;
 
 use crate::kernels::{Function, Kernels};
 use crate::known::{Known, MapKernel};
-use crate::tile::{Bases, Tile, Words, write_numbers};
-use lazuli_kernel::{Arg, Binding, Kernel, Nest, Result, Scalar, Slot, Strides, Value, small};
+use crate::tile::{Bases, Numbers, Tile, write_numbers};
+use crate::words::{Cursor, Numbering, Words};
+use lazuli_kernel::{Arg, Binding, Kernel, Nest, Result, Scalar, Shape, Slot, Strides, Value, small};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -46,7 +47,7 @@ impl Launch {
             _ if launch.extents[..kept].contains(&0) => (Launch::Nothing, Need::default()),
             Nest::Map { .. } => {
                 let map = match in_parts {
-                    true => map::Map::in_parts(launch, map::streams(launch), words)?,
+                    true => map::Map::in_parts(launch, map::streams(kernel, launch.extents), words)?,
                     false => map::Map::new(launch, words)?,
                 };
                 (Launch::Map(map), Need::default())
@@ -71,6 +72,45 @@ impl Launch {
                 (Launch::Scatter(Box::new(scatter)), need)
             }
         })
+    }
+
+    /// Works out anew what follows from the numbers that the words have now, and the memory that it then works in. None if it would be made ready in another way for these.
+    pub fn settle(&self, known: &Known, words: &mut [isize], threads: usize) -> Option<Need> {
+        let kernel = known.kernel();
+        let kept = kernel.rank as usize - kernel.reduced() as usize;
+        if self.extents(known, words)[..kept].contains(&0) {
+            return None;
+        }
+        match self {
+            Launch::Map(map) => map.settle(&known.map, words).map(|()| Need::default()),
+            Launch::Reduce(reduce) => reduce.settle(kernel, words, threads),
+            Launch::Rows(rows) => rows.settle(kernel, words, threads),
+            Launch::Scan(_) | Launch::Scatter(_) | Launch::Nothing => None,
+        }
+    }
+
+    /// Its extents; none if it has no points at all.
+    fn extents<'w>(&self, known: &Known, words: &'w [isize]) -> &'w [isize] {
+        let rank = known.kernel().rank as usize;
+        match self {
+            Launch::Nothing => &[0],
+            Launch::Map(map) => map.extents(&known.map, words),
+            Launch::Reduce(reduce) => &words[reduce.at..][..rank],
+            Launch::Rows(rows) => &words[rows.at..][..rank],
+            Launch::Scan(scan) => &words[scan.at..][..rank],
+            Launch::Scatter(scatter) => &words[scatter.at()..][..rank],
+        }
+    }
+    /// Its extents, and the rows of its arguments: of a reduction, as whose numbers they are.
+    pub fn numbers<'w>(&self, known: &Known, words: &'w [isize]) -> (Shape, &'w [isize]) {
+        let extents = self.extents(known, words);
+        let rows = if let Launch::Reduce(reduce) = self { &words[reduce.at + extents.len()..] } else { &[] };
+        (counts(extents), rows)
+    }
+    /// Rough cost on one thread, in picoseconds.
+    pub fn cost(&self, known: &Known, words: &[isize]) -> usize {
+        let points = self.extents(known, words).iter().fold(1usize, |n, &extent| n.saturating_mul(extent as usize));
+        points.saturating_mul(cost_per_point(known.kernel()))
     }
 
     /// Runs it on arguments at these addresses.
@@ -142,17 +182,25 @@ pub struct Bound<'a> {
     pub extents: &'a [usize],
     pub args: &'a [Arg],
     pub params: &'a [Scalar],
+    /// Which numbers of the plan these are.
+    pub numbering: Numbering<'a>,
 }
 
 impl<'a> Bound<'a> {
-    pub fn new(kernels: &'a Kernels, known: &'a Known, binding: &'a Binding) -> Bound<'a> {
+    /// The next one of a plan.
+    pub fn new(kernels: &'a Kernels, known: &'a Known, binding: &'a Binding, at: &mut Cursor) -> Bound<'a> {
         let Binding { extents, args, params } = binding;
-        Bound { kernels, known, kernel: known.kernel(), extents, args, params }
+        Bound { kernels, known, kernel: known.kernel(), extents, args, params, numbering: at.binding(binding) }
     }
 
-    /// Writes its numbers, and behind those of its arguments so many more rows, which are the caller's to fill. Where they begin, and these rows.
-    fn write<'w>(&self, words: &'w mut Words, more: usize) -> (usize, &'w mut [isize]) {
-        write_numbers(words, self.kernel, self.extents, self.args, self.params, more)
+    fn numbers(&self) -> Numbers<'a> {
+        let Self { extents, args, params, numbering, .. } = *self;
+        Numbers { extents, args, params, numbering }
+    }
+
+    /// Writes its numbers. Where they begin.
+    fn write(&self, words: &mut Words) -> usize {
+        write_numbers(words, self.kernel, &self.numbers())
     }
 
     /// The map that writes these values of the body to buffers, with its function.
@@ -164,12 +212,18 @@ impl<'a> Bound<'a> {
 
     /// The same on numbers of its own, where all buffers have these strides in elements. The map, and where the numbers begin.
     fn write_body(&self, values: &[Value], strides: &[isize], words: &mut Words) -> Result<(Arc<MapKernel>, usize)> {
-        let (at, rows) = self.write(words, values.len());
-        for (value, row) in values.iter().zip(rows.chunks_exact_mut(strides.len() + 1)) {
-            fill_row(row, strides, self.known.types[value.0 as usize].itemsize());
+        let at = self.write(words);
+        for value in values {
+            let row = words.grow(strides.len() + 1);
+            fill_row(&mut words[row..], strides, self.known.types[value.0 as usize].itemsize());
         }
         Ok((self.body_map(values)?, at))
     }
+}
+
+/// Extents from words.
+fn counts(words: &[isize]) -> Shape {
+    small(words.iter().map(|&n| n as usize))
 }
 
 /// Writes the row of a buffer with these strides in elements.
@@ -186,9 +240,9 @@ fn fill_dense(row: &mut [isize], extents: &[usize], itemsize: usize) {
     }
 }
 
-/// Whether strides in elements are those of an array that is dense over these extents.
-fn is_dense(extents: &[usize], strides: &[isize]) -> bool {
-    let mut step = 1;
+/// Whether strides in bytes are those of an array of such elements that is dense over these extents.
+fn is_dense(extents: &[usize], strides: &[isize], itemsize: usize) -> bool {
+    let mut step = itemsize as isize;
     extents.iter().zip(strides).rev().all(|(&n, &stride)| {
         let fits = n == 1 || stride == step;
         step *= n.max(1) as isize;

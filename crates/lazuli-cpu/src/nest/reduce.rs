@@ -10,10 +10,11 @@ mod walk;
 
 use super::fold::{BLOCK, How, PARTIALS};
 use super::map::run_parallel;
-use super::{Bound, Context, Need, PARALLEL, Room, Scratch, cost_per_point, fill_dense, fill_row, is_dense};
+use super::{Bound, Context, Need, PARALLEL, Room, Scratch, cost_per_point, counts, fill_dense, fill_row, is_dense};
 use crate::known::{Known, MapKernel};
-use crate::tile::{Bases, Part, Tile, Words};
-use lazuli_kernel::{DType, Inner, Inst, Kernel, Nest, Operand, Result, Role, Shape, Store, Value, small};
+use crate::tile::{Bases, Part, Tile};
+use crate::words::Words;
+use lazuli_kernel::{DType, Inner, Inst, Kernel, Nest, Operand, Result, Role, Store, Value, small};
 use results::{From, Results, Shared, State};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -41,6 +42,8 @@ pub struct Reduction {
     /// The launch's operands, which come before buffers and results.
     operands: usize,
     accumulators: SmallVec<[State; 1]>,
+    /// How operands lie.
+    lies: SmallVec<[Lie; 8]>,
 }
 
 /// How an operand of a reduction lies: its stride along the last kept axis, and whether its elements can be combined where they are.
@@ -55,7 +58,7 @@ pub struct Reduce {
     made: Arc<Reduction>,
     /// Where the numbers begin: of the launch's operands and of the epilogue's results. Those of the buffers follow for each run of rows. Before them stands how many bytes
     /// a task works in.
-    at: usize,
+    pub(super) at: usize,
 }
 
 /// A reduction and its extents.
@@ -101,6 +104,7 @@ impl Reduction {
             kept,
             operands: kernel.operands.len(),
             accumulators: states,
+            lies: lies.into(),
         }
     }
 }
@@ -108,21 +112,42 @@ impl Reduction {
 impl Reduce {
     /// For at most so many threads, and the memory that it works in on these.
     pub fn new(launch: &Bound<'_>, threads: usize, words: &mut Words) -> Result<(Self, Need)> {
-        let Bound { kernels, known, extents, .. } = *launch;
-        let is = |own: &SmallVec<[Lie; 8]>| lies(launch).eq(own.iter().copied());
-        let made = known.reductions.get(is, || small(lies(launch)), |lies| Reduction::new(known, lies));
+        let Bound { kernels, known, kernel, extents, .. } = *launch;
+        words.derive(1);
+        let at = launch.write(words);
+        let is = |own: &SmallVec<[Lie; 8]>| lies(kernel, &words[at..]).eq(own.iter().copied());
+        let key = || small(lies(kernel, &words[at..]));
+        let made = known.reductions.get(is, key, |lies| Reduction::new(known, lies));
         if let Some(body) = &made.body {
             body.function(kernels, false)?;
         }
         made.epilogue.function(kernels, false)?;
-        let need = Run::new(&made, 0, extents).need(threads);
-        words.push(need.each as isize);
         let results = &made.epilogue.kernel.operands[made.operands..];
-        let (at, rows) = launch.write(words, results.len());
-        for (result, row) in results.iter().zip(rows.chunks_exact_mut(extents.len() + 1)) {
+        words.derive(results.len() * (extents.len() + 1));
+        let reduce = Self { made, at };
+        let need = reduce.derive(words, threads);
+        Ok((reduce, need))
+    }
+
+    /// As for [`Launch::settle`](super::Launch::settle).
+    pub fn settle(&self, kernel: &Kernel, words: &mut [isize], threads: usize) -> Option<Need> {
+        let is_alike = lies(kernel, &words[self.at..]).eq(self.made.lies.iter().copied());
+        is_alike.then(|| self.derive(words, threads))
+    }
+
+    /// Writes the words that are derived from the launch's own numbers. The memory that it works in.
+    fn derive(&self, words: &mut [isize], threads: usize) -> Need {
+        let &Self { ref made, at } = self;
+        let extents = counts(&words[at..][..made.rank]);
+        let need = Run::new(made, at, &extents).need(threads);
+        words[at - 1] = need.each as isize;
+        let width = made.rank + 1;
+        let results = &made.epilogue.kernel.operands[made.operands..];
+        let rows = &mut words[at + made.rank + made.epilogue.kernel.params.len() + made.operands * width..];
+        for (result, row) in results.iter().zip(rows.chunks_exact_mut(width)) {
             fill_dense(&mut row[..made.kept], &extents[..made.kept], result.dtype.itemsize());
         }
-        Ok((Self { made, at }, need))
+        need
     }
 
     /// The maps that run.
@@ -134,7 +159,7 @@ impl Reduce {
     ///
     /// As for [`Launch::run`](super::Launch::run).
     pub unsafe fn run(&self, words: &[isize], bases: &[usize], cx: &mut Context<'_>) {
-        let extents: Shape = small(words[self.at..][..self.made.rank].iter().map(|&n| n as usize));
+        let extents = counts(&words[self.at..][..self.made.rank]);
         let each = words[self.at - 1] as usize;
         // SAFETY: passed on.
         unsafe { Run::new(&self.made, self.at, &extents).all(words, bases, each, cx) }
@@ -300,19 +325,24 @@ impl<'a> Run<'a> {
     }
 }
 
-/// How the launch's operands lie.
-fn lies(launch: &Bound<'_>) -> impl Iterator<Item = Lie> {
-    let &Bound { kernel, extents, args, .. } = launch;
-    let kept = extents.len() - kernel.reduced() as usize;
+/// How a launch's operands lie, whose numbers these words begin with.
+fn lies(kernel: &Kernel, words: &[isize]) -> impl Iterator<Item = Lie> {
+    let rank = kernel.rank as usize;
+    let kept = rank - kernel.reduced() as usize;
     let across = (kernel.vector_axis as usize) < kept;
-    args.iter().zip(&kernel.operands).map(move |(arg, declared)| {
-        let (along_kept, along_reduced) = arg.strides[..extents.len()].split_at(kept);
+    let (extents, rows) = words.split_at(rank);
+    let reduced = counts(&extents[kept..]);
+    let rows = rows[kernel.params.len()..].chunks_exact(rank + 1);
+    kernel.operands.iter().zip(rows).map(move |(declared, row)| {
+        let itemsize = declared.dtype.itemsize();
+        let (along_kept, along_reduced) = row[..rank].split_at(kept);
         // Along the last kept axis; there is one result without any.
-        let stride = along_kept.last().copied().unwrap_or(1);
+        let stride = along_kept.last().copied().unwrap_or(itemsize as isize);
         // As a buffer would: contiguous along all reduced axes, or along the last kept one.
-        let lies_well = if across { stride == 1 } else { is_dense(&extents[kept..], along_reduced) };
+        let is_unit = stride == itemsize as isize;
+        let lies_well = if across { is_unit } else { is_dense(&reduced, along_reduced, itemsize) };
         let class = match stride {
-            1 => Inner::Unit,
+            _ if is_unit => Inner::Unit,
             0 if declared.role == Role::In => Inner::Broadcast,
             _ => Inner::Strided,
         };

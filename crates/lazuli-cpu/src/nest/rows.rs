@@ -10,10 +10,11 @@ mod passes;
 use super::fold::{BLOCK, Bytes, Fold, How, PARTIALS};
 use super::map::is_much;
 use super::reduce::halve;
-use super::{Bound, Context, Need, PARALLEL, Pieces, Room, Scratch, fill_dense, is_dense};
+use super::{Bound, Context, Need, PARALLEL, Pieces, Room, Scratch, counts, fill_dense, is_dense};
 use crate::known::MapKernel;
-use crate::tile::{Bases, Part, Tile, Words};
-use lazuli_kernel::{Arg, DType, Inner, Operand, Result, Shape, small};
+use crate::tile::{Bases, Part, Tile};
+use crate::words::Words;
+use lazuli_kernel::{DType, Inner, Kernel, Result, small};
 use passes::{Count, Fact, Map, Source, plan};
 pub use passes::{Facts, Passes};
 use smallvec::SmallVec;
@@ -32,7 +33,7 @@ const SHORT: usize = 16;
 pub struct Rows {
     made: Arc<Passes>,
     /// Where the numbers of the launch begin. Before them stand how many rows one go takes at most, and how many bytes a task works in.
-    at: usize,
+    pub(super) at: usize,
     /// Whether what the last pass stores goes past the caches.
     streams: bool,
 }
@@ -49,72 +50,107 @@ struct Run<'a> {
     streams: bool,
 }
 
-/// The class of a stride, `Unit` where there is none.
-fn class(stride: Option<&isize>) -> Inner {
+/// Whether what the last pass stores goes past the caches.
+fn streams(made: &Passes, extents: &[usize]) -> bool {
+    made.streamable().is_some_and(|(_, stored)| is_much(extents.iter().product(), stored))
+}
+
+/// The class of a stride in bytes, `Unit` where there is none.
+fn class(stride: Option<&isize>, itemsize: usize) -> Inner {
     match stride {
-        None | Some(1) => Inner::Unit,
-        Some(0) => Inner::Broadcast,
-        Some(_) => Inner::Strided,
+        Some(&stride) if stride != itemsize as isize => match stride {
+            0 => Inner::Broadcast,
+            _ => Inner::Strided,
+        },
+        _ => Inner::Unit,
     }
+}
+
+/// The axis of vectors, and what passes depend on of each operand, of a launch whose numbers these words begin with.
+fn facts(kernel: &Kernel, words: &[isize]) -> (usize, impl Iterator<Item = Fact>) {
+    let rank = kernel.rank as usize;
+    let kept = rank - kernel.reduced() as usize;
+    let (extents, rows) = words.split_at(rank);
+    let reduced = counts(&extents[kept..]);
+    let n: usize = reduced.iter().product();
+    // Short rows side by side as well: their elements are gathered once, and then fill whole vectors.
+    let is_short = n <= SHORT && kept > 0 && extents[kept - 1] as usize >= LEAST_ACROSS;
+    let across = is_short || (kernel.vector_axis as usize) < kept;
+    let vector_axis = if across { kept - 1 } else { kernel.vector_axis as usize };
+    let rows = rows[kernel.params.len()..].chunks_exact(rank + 1);
+    let facts = kernel.operands.iter().zip(rows).map(move |(declared, row)| {
+        let (itemsize, strides) = (declared.dtype.itemsize(), &row[..rank]);
+        let own = &strides[kept..];
+        Fact {
+            moves: own.iter().any(|&stride| stride != 0),
+            stands: reduced.iter().zip(own).all(|(&n, &stride)| n <= 1 || stride == 0),
+            // A bool in memory may be any byte.
+            contiguous: !across && declared.dtype != DType::Bool && is_dense(&reduced, own, itemsize),
+            along: class(strides.get(vector_axis), itemsize),
+            across: class(strides.get(kept.saturating_sub(1)), itemsize),
+        }
+    });
+    (vector_axis, facts)
 }
 
 impl Rows {
     /// For at most so many threads, and the memory that they work in on these.
     pub fn new(launch: &Bound<'_>, threads: usize, words: &mut Words) -> Result<(Self, Need)> {
-        let Bound { kernels, known, kernel, extents, args, .. } = *launch;
-        let kept = extents.len() - kernel.reduced() as usize;
-        let n: usize = extents[kept..].iter().product();
-        // Short rows side by side as well: their elements are gathered once, and then fill whole vectors.
-        let is_short = n <= SHORT && kept > 0 && extents[kept - 1] >= LEAST_ACROSS;
-        let across = is_short || (kernel.vector_axis as usize) < kept;
-        let vector_axis = if across { kept - 1 } else { kernel.vector_axis as usize };
-        let fact = |(arg, declared): (&Arg, &Operand)| {
-            let strides = &arg.strides[..extents.len()];
-            let (reduced, own) = (&extents[kept..], &strides[kept..]);
-            Fact {
-                moves: own.iter().any(|&stride| stride != 0),
-                stands: reduced.iter().zip(own).all(|(&n, &stride)| n <= 1 || stride == 0),
-                // A bool in memory may be any byte.
-                contiguous: !across && declared.dtype != DType::Bool && is_dense(reduced, own),
-                along: class(strides.get(vector_axis)),
-                across: class(strides.get(kept.saturating_sub(1))),
-            }
+        let Bound { kernels, known, kernel, extents, .. } = *launch;
+        words.derive(2);
+        let at = launch.write(words);
+        let now = || facts(kernel, &words[at..]);
+        let key = || {
+            let (vector_axis, operands) = now();
+            Facts { vector_axis, operands: operands.collect() }
         };
-        let facts = || args.iter().zip(&kernel.operands).map(fact);
-        let is = |own: &Facts| own.vector_axis == vector_axis && facts().eq(own.operands.iter().copied());
-        let key = || Facts { vector_axis, operands: facts().collect() };
-        let made = known.passes.get(is, key, |facts| plan(kernel, facts));
-        let bytes = made.bytes.max(1);
+        let made = known.passes.get(|own| own.are(now()), key, |facts| plan(kernel, facts));
+        made.generate(kernels)?;
+        let streams = streams(&made, extents);
+        if let Some((map, _)) = made.streamable().filter(|_| streams) {
+            map.kernel.function(kernels, true)?;
+        }
+        words.derive(made.own.len() * (extents.len() + 1));
+        let rows = Self { made, at, streams };
+        let need = rows.derive(words, threads);
+        Ok((rows, need))
+    }
+
+    /// As for [`Launch::settle`](super::Launch::settle).
+    pub fn settle(&self, kernel: &Kernel, words: &mut [isize], threads: usize) -> Option<Need> {
+        let &Self { ref made, at, streams: streamed } = self;
+        let is_alike = made.facts.are(facts(kernel, &words[at..]))
+            && streams(made, &counts(&words[at..][..made.rank])) == streamed;
+        is_alike.then(|| self.derive(words, threads))
+    }
+
+    /// Writes the words that are derived from the launch's own numbers. The memory that it works in.
+    fn derive(&self, words: &mut [isize], threads: usize) -> Need {
+        let &Self { ref made, at, streams } = self;
+        let Passes { rank, kept, across, .. } = **made;
+        let extents = counts(&words[at..][..rank]);
+        let n: usize = extents[kept..].iter().product();
         let (budget, least) = if across { (ACROSS_BYTES, LEAST_ACROSS) } else { (ROWS_BYTES, 1) };
         let last = if kept == 0 { 1 } else { extents[kept - 1] };
-        let together = (budget / bytes.saturating_mul(n.max(1))).max(least).clamp(1, last.max(1));
-
-        made.generate(kernels)?;
-        let streams = match made.streamable() {
-            Some((map, stored)) if is_much(extents.iter().product(), stored) => {
-                map.kernel.function(kernels, true).map(|_| true)?
-            }
-            _ => false,
-        };
-        let run = Run { made: &made, at: 0, extents, n, together, streams };
+        let together = (budget / made.bytes.max(1).saturating_mul(n.max(1))).max(least).clamp(1, last.max(1));
+        let run = Run { made, at, extents: &extents, n, together, streams };
         let each = Room::measure(|room| run.pieces(room).for_each(drop));
-        let need = Need { shared: 0, each, tasks: run.tasks(threads) };
-        words.extend_from_slice(&[together, each].map(|n| n as isize));
-        let (at, rows) = launch.write(words, made.own.len());
-        for (own, row) in made.own.iter().zip(rows.chunks_exact_mut(extents.len() + 1)) {
+        words[at - 2..at].copy_from_slice(&[together, each].map(|n| n as isize));
+        let rows = &mut words[at + rank + made.params + made.operands * (rank + 1)..];
+        for (own, row) in made.own.iter().zip(rows.chunks_exact_mut(rank + 1)) {
             let (neighbour, element) = match (own.of_points, across) {
                 (false, _) => (1, 0),
                 (true, false) => (n, 1),
                 (true, true) => (1, together),
             };
             if own.of_points {
-                fill_dense(&mut row[kept..extents.len()], &extents[kept..], element * own.itemsize);
+                fill_dense(&mut row[kept..rank], &extents[kept..], element * own.itemsize);
             }
             if kept > 0 {
                 row[kept - 1] = (neighbour * own.itemsize) as isize;
             }
         }
-        Ok((Self { made, at, streams }, need))
+        Need { shared: 0, each, tasks: run.tasks(threads) }
     }
 
     /// The maps that run.
@@ -127,7 +163,7 @@ impl Rows {
     /// As for [`Launch::run`](super::Launch::run).
     pub unsafe fn run(&self, words: &[isize], bases: &[usize], cx: &mut Context<'_>) {
         let &Self { ref made, at, streams } = self;
-        let extents: Shape = small(words[at..][..made.rank].iter().map(|&n| n as usize));
+        let extents = counts(&words[at..][..made.rank]);
         let [together, each] = [words[at - 2], words[at - 1]].map(|n| n as usize);
         let n = extents[made.kept..].iter().product();
         // SAFETY: passed on.

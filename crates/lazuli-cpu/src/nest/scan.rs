@@ -6,7 +6,8 @@
 use super::fold::{Element, Operator, with_operator, with_type};
 use super::{Bound, Context, Need, PARALLEL, Room, Scratch, cost_per_point};
 use crate::known::MapKernel;
-use crate::tile::{Bases, Part, Tile, Words, write_numbers};
+use crate::tile::{Bases, Part, Tile};
+use crate::words::Words;
 use lazuli_kernel::{
     BinaryOp, DType, Emit, Inner, Inst, Kernel, Nest, Operand, Result, Role, ScanOp, Shape, Store, Strides, Value,
 };
@@ -17,7 +18,7 @@ const CHUNK: usize = 4096;
 pub struct Scan {
     body: Arc<MapKernel>,
     /// Where its numbers begin.
-    at: usize,
+    pub(super) at: usize,
     extents: Shape,
     /// Operand number of the target, and bytes between its elements along each axis.
     target: usize,
@@ -55,7 +56,8 @@ impl Scan {
             None => {
                 let map = MapKernel::new(logaddexp(dtype));
                 map.function(kernels, false)?;
-                let (at, _) = write_numbers(words, &map.kernel, &[], &[], &[], map.kernel.operands.len());
+                // It has neither axes nor parameters: the rows of its operands are all there is.
+                let at = words.grow(map.kernel.operands.len());
                 Step::Map(Box::new(map), at)
             }
         };

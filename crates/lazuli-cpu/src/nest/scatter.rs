@@ -12,7 +12,8 @@ use super::fold::{Operator, with_operator, with_type};
 use super::map::run_parallel;
 use super::{Bound, Context, Need, Room, Scratch, boxes, row_strides};
 use crate::known::MapKernel;
-use crate::tile::{Bases, Part, Tile, Words};
+use crate::tile::{Bases, Part, Tile};
+use crate::words::Words;
 use lazuli_kernel::{DType, Result, ScatterOp, Shape, Value, small};
 use runs::Runs;
 use smallvec::SmallVec;
@@ -56,6 +57,14 @@ impl Scatter {
             Some(runs) => Scatter::Runs(Box::new(runs)),
             None => Scatter::Points(Box::new(Points::new(launch, update, words)?)),
         })
+    }
+
+    /// Where its numbers begin.
+    pub fn at(&self) -> usize {
+        match self {
+            Scatter::Runs(runs) => runs.at[0],
+            Scatter::Points(points) => points.at,
+        }
     }
 
     /// The maps that run.

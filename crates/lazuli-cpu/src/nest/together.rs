@@ -7,7 +7,8 @@ use super::map::cut;
 use super::{Bound, Context, Launch, Need, PARALLEL, Room, cost_per_point};
 use crate::kernels::{Function, Kernels};
 use crate::known::Known;
-use crate::tile::{Part, Words};
+use crate::tile::Part;
+use crate::words::{Cursor, Words};
 use lazuli_kernel::{Binding, Kernel, Nest, Result};
 use smallvec::SmallVec;
 use std::ops::Range;
@@ -62,18 +63,20 @@ impl Launches {
         known: Arc<Known>,
         bindings: &[Binding],
         threads: usize,
+        at: &mut Cursor,
         words: &mut Words,
     ) -> Result<Self> {
         if let [binding] = bindings {
-            let (launch, need) = Launch::new(&Bound::new(kernels, &known, binding), threads, false, words)?;
+            let (launch, need) = Launch::new(&Bound::new(kernels, &known, binding, at), threads, false, words)?;
             return Ok(Self { known, work: Work::One(launch), need: need.on(threads) });
         }
         let kernel = &**known.kernel();
-        let share = share(kernel, bindings, threads);
+        let costs = bindings.iter().map(|b| cost(kernel, &b.extents));
+        let share = share(costs.fold(0, usize::saturating_add), threads);
         let (mut launches, mut needs) = (Vec::with_capacity(bindings.len()), SmallVec::<[Need; 8]>::new());
         for binding in bindings {
             let in_parts = share.is_some_and(|share| cost(kernel, &binding.extents) > share);
-            let (launch, need) = Launch::new(&Bound::new(kernels, &known, binding), threads, in_parts, words)?;
+            let (launch, need) = Launch::new(&Bound::new(kernels, &known, binding, at), threads, in_parts, words)?;
             launches.push(launch);
             needs.push(need);
         }
@@ -87,6 +90,35 @@ impl Launches {
             }
         };
         Ok(Self { known, work: Work::Many(Box::new(Many { launches, shares })), need })
+    }
+
+    /// As for [`Launch::settle`]: how many bytes it then works in.
+    pub fn settle(&self, words: &mut [isize], threads: usize) -> Option<usize> {
+        let settle = |launch: &Launch, words: &mut [isize]| {
+            launch.settle(&self.known, words, threads).map(|need| need.on(threads))
+        };
+        let launches = match &self.work {
+            Work::One(launch) => return settle(launch, words),
+            // How they are shared is part of what they are.
+            Work::Many(many) => match &**many {
+                Many { shares: Some(_), .. } => return None,
+                Many { launches, .. } => launches,
+            },
+        };
+        let mut most = 0;
+        for launch in launches {
+            most = most.max(settle(launch, words)?);
+        }
+        share(self.cost(words), threads).is_none().then_some(most)
+    }
+
+    /// Rough cost on one thread, in picoseconds.
+    pub fn cost(&self, words: &[isize]) -> usize {
+        let launches = match &self.work {
+            Work::One(launch) => std::slice::from_ref(launch),
+            Work::Many(many) => &many.launches[..],
+        };
+        launches.iter().map(|launch| launch.cost(&self.known, words)).fold(0, usize::saturating_add)
     }
 
     /// Bytes that the step works in, on so many threads as it was made for.
@@ -145,14 +177,10 @@ impl Launches {
     }
 }
 
-/// The cost from which on a launch is divided, if threads share these.
-fn share(kernel: &Kernel, bindings: &[Binding], threads: usize) -> Option<usize> {
-    if threads == 1 {
-        return None;
-    }
-    let total = bindings.iter().map(|b| cost(kernel, &b.extents)).fold(0, usize::saturating_add);
+/// The cost from which on a launch is divided, if threads share launches of so much in all.
+fn share(total: usize, threads: usize) -> Option<usize> {
     // As for a single map: more tasks than threads, each worth its start.
-    (total >= PARALLEL).then(|| total / (total / PARALLEL).clamp(threads, 8 * threads))
+    (threads > 1 && total >= PARALLEL).then(|| total / (total / PARALLEL).clamp(threads, 8 * threads))
 }
 
 impl Shares {

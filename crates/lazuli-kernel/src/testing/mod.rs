@@ -11,6 +11,7 @@ mod blame;
 mod calls;
 mod generate;
 mod scatters;
+mod variants;
 
 use crate::backend::{Backend, Mode, Stream};
 use crate::dtype::{DType, Kind};
@@ -20,6 +21,7 @@ use crate::scalar_ops::INTERESTING;
 pub use calls::random_call;
 use generate::Generator;
 pub use scatters::random_scatter;
+pub use variants::{PlainVariant, variants};
 
 /// A small deterministic generator of random numbers (SplitMix64: Steele, Lea and Flood, 2014).
 #[derive(Debug, Clone)]

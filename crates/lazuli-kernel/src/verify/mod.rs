@@ -5,15 +5,14 @@
 //! that donated inputs are not read after they are overwritten. A backend that has verified a plan, and at each run the sizes
 //! of the buffers it is given ([`Signature::verify_inputs`]), may run its kernels without a check of its own.
 //!
-//! A plan for other shapes has the structure of one that was verified, and most numbers too. A proof is noted as arithmetic on the numbers that vary, and comparisons of them, and holds of each plan of whose numbers
-//! they come out alike ([`Verifier`]).
+//! A plan for other shapes may differ from one that was verified in some [values](crate::varying) only. A proof is noted as arithmetic on these, and comparisons, and holds of each plan of whose values
+//! they come out alike ([`Proofs`]).
 //!
 //! The proofs are sufficient conditions on affine index maps, in integer arithmetic that does not overflow unseen. They accept
 //! every layout that views of a row-contiguous array can have. A broken invariant is a fault of Lazuli, hence
 //! [`ErrorKind::Internal`](crate::ErrorKind::Internal); the message shows the kernel, with the offending line marked.
 
 mod access;
-mod common;
 mod kernel;
 mod noted;
 mod plan;
@@ -22,9 +21,8 @@ mod proofs;
 #[cfg(test)]
 mod tests;
 mod uses;
-mod verifier;
 mod words;
 
+pub use proofs::Proofs;
 pub use uses::Uses;
-pub use verifier::Verifier;
-pub use words::PlanWords;
+pub use words::{Begin, PLACE, PlanWords};

@@ -1,12 +1,12 @@
 //! The arithmetic of proofs: on the numbers of one plan, or noted besides, so that the proof can be gone through for other plans.
 //!
 //! A proof looks at a plan's numbers through [`Arithmetic`] alone. So what it computes of them, and what it found when it compared them, is all that its outcome depends on: for other
-//! numbers of which the same holds it would take the same road, to the same end. Numbers that are the same for all plans that it is to be about ([`Common`]) are fixed: nothing is noted of what is
+//! numbers of which the same holds it would take the same road, to the same end. Numbers that are the same for all plans that it is to be about ([`Varying`]) are fixed: nothing is noted of what is
 //! computed of them alone.
 
-use super::common::Common;
 use super::proof::{Comparison, Proof};
 use crate::hash::{Map, Set};
+use crate::varying::{Origin, Varying};
 use std::cmp::Ordering;
 
 /// What makes a number of two others.
@@ -161,7 +161,7 @@ pub(super) struct Noted {
 }
 
 /// The number of no node.
-const FIXED: u32 = Common::FIXED;
+const FIXED: u32 = u32::MAX;
 
 impl Noted {
     fn is_fixed(self) -> bool {
@@ -172,7 +172,7 @@ impl Noted {
     }
 }
 
-/// What a number is made of, besides those of the plan that vary.
+/// What a number is made of, besides the values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Node {
     Fixed(i64),
@@ -182,8 +182,8 @@ pub(super) enum Node {
 /// Arithmetic that is noted.
 pub(super) struct Notes<'w> {
     numbers: &'w [i64],
-    common: &'w Common,
-    /// Numbered from behind those of the numbers that vary.
+    varying: &'w Varying,
+    /// Numbered from behind the values.
     nodes: Vec<Node>,
     known: Map<Node, u32>,
     comparisons: Set<Comparison>,
@@ -192,16 +192,16 @@ pub(super) struct Notes<'w> {
 }
 
 impl<'w> Notes<'w> {
-    /// On the numbers of a plan that have this in common with others of its structure.
-    pub fn new(numbers: &'w [i64], common: &'w Common) -> Self {
+    /// On the numbers of a plan, which come from there.
+    pub fn new(numbers: &'w [i64], varying: &'w Varying) -> Self {
         let (nodes, known, comparisons) = (vec![], Map::default(), Set::default());
-        Notes { numbers, common, nodes, known, comparisons, was_beyond: false }
+        Notes { numbers, varying, nodes, known, comparisons, was_beyond: false }
     }
 
     fn node(&mut self, node: Node) -> u32 {
         *self.known.entry(node).or_insert_with(|| {
             self.nodes.push(node);
-            (self.common.varying() + self.nodes.len() - 1) as u32
+            (self.varying.values() + self.nodes.len() - 1) as u32
         })
     }
     /// The node of a number that something is made of or compared with.
@@ -211,7 +211,7 @@ impl<'w> Notes<'w> {
 
     /// The proof that was noted, if it is one about other plans too.
     pub fn finish(self) -> Option<Proof> {
-        (!self.was_beyond).then(|| Proof::new(self.common.varying(), &self.nodes, self.comparisons))
+        (!self.was_beyond).then(|| Proof::new(self.varying.values(), &self.nodes, self.comparisons))
     }
 }
 
@@ -219,7 +219,11 @@ impl Arithmetic for Notes<'_> {
     type N = Noted;
     #[inline]
     fn number(&mut self, at: usize) -> Noted {
-        Noted { value: self.numbers[at], node: self.common.class(at) }
+        let node = match self.varying.numbers()[at] {
+            Origin::Fixed(_) => FIXED,
+            Origin::Value(n) => n,
+        };
+        Noted { value: self.numbers[at], node }
     }
     #[inline]
     fn fixed(value: i64) -> Noted {

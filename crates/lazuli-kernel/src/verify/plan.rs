@@ -3,7 +3,6 @@
 mod epilogue;
 
 use super::access::{Accesses, Fault, IndexMap, Place, Space};
-use super::common::Common;
 use super::noted::{Arithmetic, Notes, Operation, Plain};
 use super::proof::Proof;
 use super::uses::{At, Use, Uses};
@@ -14,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::ir::{Inner, Kernel};
 use crate::plan::{Arg, Binding, Branch, LibraryCall, Plan, Signature, Slot, Step};
 use crate::shape::{self, Shape};
+use crate::varying::Varying;
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -23,14 +23,14 @@ impl Plan {
         self.prove(&PlanWords::of(self), &uses_of)
     }
 
-    /// The same of a plan of these words, for kernels that are known.
-    pub(super) fn prove(&self, words: &PlanWords, uses: &UsesOf) -> Result<()> {
+    /// The same of a plan of these words, for a backend that knows some kernels already: `uses` gives those of a kernel that is well-formed, by [`Kernel::verify`], or an error.
+    pub fn prove(&self, words: &PlanWords, uses: &UsesOf) -> Result<()> {
         Prover::new(self, &words.ends, Plain(&words.numbers), uses).prove().map(drop)
     }
 
-    /// The same; and the proof, which is one about other plans too whose numbers have this in common.
-    pub(super) fn prove_noting(&self, words: &PlanWords, common: &Common, uses: &UsesOf) -> Result<Option<Proof>> {
-        Ok(Prover::new(self, &words.ends, Notes::new(&words.numbers, common), uses).prove()?.finish())
+    /// The same; and the proof, which may be one about plans of other values too.
+    pub(super) fn prove_noting(&self, words: &PlanWords, varying: &Varying, uses: &UsesOf) -> Result<Option<Proof>> {
+        Ok(Prover::new(self, &words.ends, Notes::new(&words.numbers, varying), uses).prove()?.finish())
     }
 }
 

@@ -11,10 +11,10 @@ pub(super) struct Comparison {
     pub b: u32,
 }
 
-/// Two numbers, by where they stand among all: first those of the plan that vary, then constants, then what is computed of those before.
+/// Two numbers, by where they stand among all: first the values, then constants, then what is computed of those before.
 type Pair = [u32; 2];
 
-/// A proof about one plan, which is one about each plan of the same structure, with the same fixed numbers, whose other numbers compare alike.
+/// A proof about one plan, which is one about each plan of other values ([`Varying`](crate::varying::Varying)) that compare alike.
 #[derive(Debug)]
 pub(super) struct Proof {
     constants: Box<[i64]>,
@@ -32,12 +32,12 @@ struct Compared {
 }
 
 impl Proof {
-    /// With so many numbers that vary.
-    pub fn new(varying: usize, nodes: &[Node], comparisons: impl IntoIterator<Item = Comparison>) -> Self {
+    /// With so many values.
+    pub fn new(given: usize, nodes: &[Node], comparisons: impl IntoIterator<Item = Comparison>) -> Self {
         // None for constants, which come first; else how long the longest way to it is, and how it is computed.
         let mut keys: Vec<Option<(u32, Operation)>> = Vec::with_capacity(nodes.len());
         for node in nodes {
-            let steps = |of: u32| match (of as usize).checked_sub(varying) {
+            let steps = |of: u32| match (of as usize).checked_sub(given) {
                 Some(node) => keys[node].map_or(0, |(steps, _)| steps),
                 None => 0,
             };
@@ -48,8 +48,8 @@ impl Proof {
         }
         let mut order: Vec<usize> = (0..nodes.len()).collect();
         order.sort_by_key(|&node| keys[node]);
-        let mut places: Vec<u32> = (0..(varying + nodes.len()) as u32).collect();
-        (varying as u32..).zip(&order).for_each(|(place, &node)| places[varying + node] = place);
+        let mut places: Vec<u32> = (0..(given + nodes.len()) as u32).collect();
+        (given as u32..).zip(&order).for_each(|(place, &node)| places[given + node] = place);
         let pair = |a: u32, b: u32| [places[a as usize], places[b as usize]];
 
         let (mut constants, mut runs) = (vec![], vec![]);
@@ -75,7 +75,7 @@ impl Proof {
         Proof { constants: constants.into(), runs: runs.into(), comparisons: compared.collect() }
     }
 
-    /// Whether it is one about a plan with these numbers that vary, and with fixed ones as they were. What is computed goes behind them.
+    /// Whether it is one about the plan of these values. What is computed goes behind them.
     pub fn holds(&self, values: &mut Vec<i64>) -> bool {
         values.extend_from_slice(&self.constants);
         self.runs.iter().all(|(operation, pairs)| match operation {

@@ -1,95 +1,72 @@
-//! Proofs about plans that were verified one after another, by the structure of these.
+//! Proofs about plans that differ in some numbers only.
 
-use super::common::Common;
 use super::plan::UsesOf;
 use super::proof::Proof;
 use super::words::PlanWords;
-use crate::error::Result;
-use crate::ir::Kernel;
+use crate::error::{Error, Result};
 use crate::plan::Plan;
-use std::cell::RefCell;
-use std::sync::Arc;
+use crate::varying::Varying;
 
-/// How many structures are kept, how many proofs about the plans of each, and how many of these are noted in vain.
+/// How many proofs are kept, and how many are noted in vain.
 const MOST: usize = 8;
 
-/// Proofs about plans that were verified one after another.
+/// Proofs about plans that differ in some numbers only.
 #[derive(Debug, Default)]
-pub(super) struct Proofs {
-    /// That of the last plan is the last.
-    families: Vec<Family>,
-    /// Room for the values that a proof computes.
-    values: Vec<i64>,
-}
-
-/// Plans of one structure, and with the same donations.
-#[derive(Debug)]
-struct Family {
+pub struct Proofs {
+    /// What the plans have in common.
     structure: Box<[u64]>,
-    donations: Arc<[(u32, u32)]>,
-    /// Those that the structure names by their addresses, so that no others take these.
-    _kernels: Vec<Arc<Kernel>>,
-    common: Common,
     /// The one that held last is the last.
     proofs: Vec<Proof>,
     /// How many were noted since one held.
     in_vain: usize,
+    /// Room for what a proof computes.
+    computed: Vec<i64>,
 }
 
 impl Proofs {
-    /// Verifies a plan of these words.
-    pub fn verify(&mut self, plan: &Plan, words: &PlanWords, uses: &UsesOf) -> Result<()> {
-        if words.has_choices {
-            return plan.prove(words, uses);
-        }
-        let Self { families, values } = self;
-        if let Some(n) = families.iter().rposition(|family| family.has(plan, words)) {
-            let verdict = families[n].verify(plan, words, uses, values);
-            families[n..].rotate_left(1);
-            return verdict;
-        }
-        let kernels = RefCell::new(Vec::new());
-        let keep = |kernel: &Arc<Kernel>| {
-            kernels.borrow_mut().push(kernel.clone());
-            uses(kernel)
+    /// Whether one of the proofs is about the plan of these values too: then it is as [`Plan::verify`] would have it.
+    pub fn hold(&mut self, values: &[i64]) -> bool {
+        let Self { proofs, computed, in_vain, .. } = self;
+        let holds = |proof: &Proof| {
+            computed.clear();
+            computed.extend_from_slice(values);
+            proof.holds(computed)
         };
-        plan.prove(words, &keep)?;
-        if families.len() == MOST {
-            families.remove(0);
-        }
-        families.push(Family {
-            structure: words.structure[..].into(),
-            donations: plan.donations.clone(),
-            _kernels: kernels.take(),
-            common: Common::new(&words.numbers),
-            proofs: vec![],
-            in_vain: 0,
-        });
-        Ok(())
-    }
-}
-
-impl Family {
-    fn has(&self, plan: &Plan, words: &PlanWords) -> bool {
-        let Self { donations, .. } = self;
-        self.structure[..] == words.structure[..]
-            && (Arc::ptr_eq(donations, &plan.donations) || *donations == plan.donations)
+        let Some(n) = proofs.iter().rposition(holds) else { return false };
+        proofs[n..].rotate_left(1);
+        *in_vain = 0;
+        true
     }
 
-    /// Verifies a plan of the family.
-    fn verify(&mut self, plan: &Plan, words: &PlanWords, uses: &UsesOf, values: &mut Vec<i64>) -> Result<()> {
-        let fits = self.common.fit(&words.numbers, values);
-        if fits && self.hold(values) {
-            return Ok(());
+    /// Verifies the plan of these values, whose words these are, and notes the proof. `uses` gives those of a kernel that is well-formed, by [`Kernel::verify`](crate::Kernel::verify), or an
+    /// error. The verdict is that of [`Plan::verify`].
+    ///
+    /// # Errors
+    /// Of kind [`Internal`](crate::ErrorKind::Internal): a broken invariant, with the step at fault; or a plan that is not the one of these values, or has another structure than those before.
+    pub fn verify(
+        &mut self,
+        plan: &Plan,
+        words: &PlanWords,
+        (varying, values): (&Varying, &[i64]),
+        uses: &UsesOf,
+    ) -> Result<()> {
+        if !varying.is_plan_of(words, values) {
+            return Err(Error::internal("verify", "a plan has other numbers than its values say"));
         }
-        if self.in_vain == MOST {
+        if self.structure.is_empty() {
+            self.structure = words.structure[..].into();
+        }
+        if self.structure[..] != words.structure[..] {
+            return Err(Error::internal(
+                "verify",
+                "a plan has another structure than those that it is said to be like",
+            ));
+        }
+        // Of what is in the plans of a choice the words say nothing.
+        if words.has_choices || self.in_vain == MOST {
             return plan.prove(words, uses);
         }
-        if !fits {
-            self.common.see(&words.numbers);
-            self.proofs.clear();
-        }
-        let proof = plan.prove_noting(words, &self.common, uses)?;
+        let proof = plan.prove_noting(words, varying, uses)?;
         if self.proofs.len() == MOST {
             self.proofs.remove(0);
         }
@@ -97,17 +74,7 @@ impl Family {
         self.in_vain += 1;
         Ok(())
     }
-
-    /// Whether one of the proofs is about a plan with these numbers that vary.
-    fn hold(&mut self, values: &mut Vec<i64>) -> bool {
-        let varying = self.common.varying();
-        let holds = |proof: &Proof| {
-            values.truncate(varying);
-            proof.holds(values)
-        };
-        let Some(n) = self.proofs.iter().rposition(holds) else { return false };
-        self.proofs[n..].rotate_left(1);
-        self.in_vain = 0;
-        true
-    }
 }
+
+#[cfg(test)]
+pub(super) mod tests;

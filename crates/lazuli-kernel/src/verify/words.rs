@@ -5,15 +5,14 @@
 
 use crate::ir::Kernel;
 use crate::plan::{Arg, Binding, LibraryCall, Plan, Slot, Step};
-use std::ops::Range;
 use std::sync::Arc;
 
-/// A plan as words, to compare it and its steps with others.
+/// A plan as words.
 #[derive(Debug, Default)]
 pub struct PlanWords {
     pub(super) structure: Vec<u64>,
     pub(super) numbers: Vec<i64>,
-    /// Parameters of kernels: no proof looks at them.
+    /// As bits: no proof looks at them.
     params: Vec<u64>,
     /// Where the words of each step end, behind where the first begins.
     pub(super) ends: Vec<Ends>,
@@ -27,9 +26,6 @@ pub struct PlanWords {
 /// Where words of a step end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Ends {
-    /// Of the structure: the form, and all.
-    structure_of_form: u32,
-    structure: u32,
     params: u32,
     /// Of numbers: those of the form, and all.
     pub form: u32,
@@ -37,7 +33,7 @@ pub(super) struct Ends {
 }
 
 /// Where an array lies: which piece of the arena its slot is, if it is one (where that begins, and its size), and from which element of the slot on the array lies.
-pub(super) const PLACE: usize = 3;
+pub const PLACE: usize = 3;
 
 /// A size as a number: none is larger than memory, and that has no more.
 #[inline]
@@ -63,29 +59,23 @@ fn place(slot: Slot, from: usize) -> [i64; PLACE] {
     [offset, nbytes, from].map(number)
 }
 
-/// Where the words of a step are.
-struct Parts {
-    form: Range<usize>,
-    params: Range<usize>,
-    numbers: Range<usize>,
-    places: Range<usize>,
+/// Where the words of a step begin: the numbers of its form, those of where its arrays lie ([`PLACE`] for each), and its parameters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Begin {
+    pub numbers: usize,
+    pub places: usize,
+    pub params: usize,
 }
 
 impl PlanWords {
-    /// Those of a plan.
+    /// Those of a plan. Not among them is what may be donated.
     pub fn of(plan: &Plan) -> Self {
         let mut words = PlanWords::default();
         words.write(plan);
         words
     }
 
-    /// Those of this plan in place of others. Not among them is what may be donated.
-    pub(super) fn write(&mut self, plan: &Plan) {
-        self.structure.clear();
-        self.numbers.clear();
-        self.params.clear();
-        self.ends.clear();
-        self.has_choices = false;
+    fn write(&mut self, plan: &Plan) {
         self.structure.extend_from_slice(&[plan.inputs.len(), plan.outputs.len(), plan.steps.len()].map(|n| n as u64));
         self.sizes(&plan.inputs);
         self.sizes(&plan.outputs);
@@ -97,48 +87,30 @@ impl PlanWords {
         }
     }
     fn end_step(&mut self) {
-        let [structure_of_form, form] = [self.structure.len(), self.numbers.len()].map(|n| n as u32);
+        let form = self.numbers.len() as u32;
         self.structure.append(&mut self.slots);
         self.numbers.extend_from_slice(self.places.as_flattened());
         self.places.clear();
-        let [structure, params, numbers] =
-            [self.structure.len(), self.params.len(), self.numbers.len()].map(|n| n as u32);
-        self.ends.push(Ends { structure_of_form, structure, params, form, numbers });
-    }
-
-    fn parts(&self, step: usize) -> Parts {
-        let (begin, end) = (self.ends[step], self.ends[step + 1]);
-        let range = |begin: u32, end: u32| begin as usize..end as usize;
-        Parts {
-            form: range(begin.structure, end.structure_of_form),
-            params: range(begin.params, end.params),
-            numbers: range(begin.numbers, end.form),
-            places: range(end.form, end.numbers),
-        }
-    }
-
-    /// How many steps there are.
-    pub fn steps(&self) -> usize {
-        self.ends.len().saturating_sub(1)
+        let [params, numbers] = [self.params.len(), self.numbers.len()].map(|n| n as u32);
+        self.ends.push(Ends { params, form, numbers });
     }
 
     /// Whether these are the same steps with the same kernels as those of another plan, on arrays in the same slots.
     pub fn has_structure_of(&self, other: &PlanWords) -> bool {
         self.structure == other.structure
     }
-
-    /// Whether a step is of the same form as one of another plan, or of this one: the same kernels with the same numbers, wherever their arrays lie. Of a choice nothing is said of the plans within.
-    pub fn is_alike(&self, step: usize, of: &PlanWords, other: usize) -> bool {
-        let (own, others) = (self.parts(step), of.parts(other));
-        self.structure[own.form] == of.structure[others.form]
-            && self.numbers[own.numbers] == of.numbers[others.numbers]
-            && self.params[own.params] == of.params[others.params]
+    /// All numbers.
+    pub fn numbers(&self) -> &[i64] {
+        &self.numbers
     }
-
-    /// Where the arrays of a step lie: from which byte of the arena on the slot of each does, if it is in there, and from which of the slot's elements on the array does.
-    pub fn places(&self, step: usize) -> impl ExactSizeIterator<Item = [usize; 2]> {
-        let (places, _) = self.numbers[self.parts(step).places].as_chunks();
-        places.iter().map(|&[offset, _, from]: &[i64; PLACE]| [offset as usize, from as usize])
+    /// The parameters of all kernels, one launch after another: as bits, of which no proof depends.
+    pub fn params(&self) -> &[u64] {
+        &self.params
+    }
+    /// Where the words of a step begin.
+    pub fn begin(&self, step: usize) -> Begin {
+        let (begin, end) = (self.ends[step], self.ends[step + 1]);
+        Begin { numbers: begin.numbers as usize, places: end.form as usize, params: begin.params as usize }
     }
 
     #[inline]

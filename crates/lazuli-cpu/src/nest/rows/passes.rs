@@ -109,6 +109,10 @@ pub struct Passes {
     pub rank: usize,
     pub kept: usize,
     pub params: usize,
+    /// Operands of the launch.
+    pub operands: usize,
+    /// What all of this goes by.
+    pub facts: Facts,
     /// Whether vectors run along the last kept axis.
     pub across: bool,
     /// Of all passes at one point, in picoseconds.
@@ -147,6 +151,13 @@ pub struct Facts {
     /// Vectors run along this axis.
     pub vector_axis: usize,
     pub operands: Vec<Fact>,
+}
+
+impl Facts {
+    /// Whether they are these.
+    pub fn are(&self, (vector_axis, operands): (usize, impl Iterator<Item = Fact>)) -> bool {
+        self.vector_axis == vector_axis && operands.eq(self.operands.iter().copied())
+    }
 }
 
 /// How an operand of the launch lies.
@@ -236,6 +247,8 @@ pub fn plan(kernel: &Kernel, facts: &Facts) -> Passes {
         rank: kernel.rank as usize,
         kept: planner.kept,
         params: kernel.params.len(),
+        operands: kernel.operands.len(),
+        facts: facts.clone(),
         across,
         generated: OnceLock::new(),
     };

@@ -9,7 +9,8 @@ use super::super::{Bound, Context, HandedOn, Need, PARALLEL, Room, Scratch, boxe
 use super::{Located, Scatter, Share, Update};
 use crate::kernels::{Function, Kernels};
 use crate::known::Known;
-use crate::tile::{Tile, Words};
+use crate::tile::Tile;
+use crate::words::{Cursor, Words};
 use lazuli_kernel::{DType, Inst, Nest, Result, Role, Store};
 use std::sync::Arc;
 
@@ -33,6 +34,8 @@ pub struct Onwards {
     block: usize,
     tasks: usize,
     need: Need,
+    /// On one thread, in picoseconds.
+    pub cost: usize,
 }
 
 impl Onwards {
@@ -42,9 +45,10 @@ impl Onwards {
         passes: &lazuli_kernel::Scatter,
         known: [Arc<Known>; 3],
         threads: usize,
+        at: &mut Cursor,
         words: &mut Words,
     ) -> Result<Self> {
-        let bound = |n: usize| Bound::new(kernels, &known[n], &passes.passes()[n].binding);
+        let bound = |n: usize| Bound::new(kernels, &known[n], &passes.passes()[n].binding, at);
         let [target, updates, epilogue] = [0, 1, 2].map(bound);
         let &Nest::Scatter { op, target: updated, index, mask, value } = &updates.kernel.nest else {
             unreachable!("the verifier has seen that they are a scatter")
@@ -57,16 +61,18 @@ impl Onwards {
             target: Map::in_parts(&target, false, words)?,
             direct: direct(&target),
             updates: Scatter::new(&updates, Update { op, target: updated, index, mask, value }, words)?,
-            epilogue: Map::in_parts(&epilogue, streams(&epilogue), words)?,
+            epilogue: Map::in_parts(&epilogue, streams(epilogue.kernel, epilogue.extents), words)?,
             handed_on: [&target, &epilogue].map(|launch| HandedOn::of(launch.args)),
             dtype,
             len,
             tasks: 1,
             need: Need::default(),
+            cost: 0,
             known: known.clone(),
         };
         let points: usize = updates.extents.iter().product();
         let cost = costs.into_iter().fold(points.saturating_mul(cost_per_point(updates.kernel)), usize::saturating_add);
+        onwards.cost = cost;
         if cost >= PARALLEL {
             onwards.tasks = (cost / PARALLEL).clamp(threads, 8 * threads).min(onwards.blocks()).max(1);
         }

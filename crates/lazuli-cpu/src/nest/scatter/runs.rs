@@ -7,7 +7,8 @@ use super::super::fold::{BLOCK, Bytes, Fold, fold_of};
 use super::super::{Bound, Context, Need, PARALLEL, Room, Scratch, cost_per_point, row_strides};
 use super::{Located, Share, Update};
 use crate::known::MapKernel;
-use crate::tile::{Bases, Part, Tile, Words};
+use crate::tile::{Bases, Part, Tile};
+use crate::words::Words;
 use lazuli_kernel::{BinaryOp, Combine, DType, Inst, Result, ScatterOp, Shape, Value, small};
 use smallvec::SmallVec;
 use std::sync::Arc;
@@ -23,7 +24,7 @@ pub struct Runs {
     /// Writes the values of a part of a run.
     pub(super) values: Arc<MapKernel>,
     /// Where the numbers of the two begin.
-    at: [usize; 2],
+    pub(super) at: [usize; 2],
     extents: Shape,
     /// The operand that they are, as it lies.
     direct: Option<usize>,

@@ -4,8 +4,7 @@ mod parts;
 mod places;
 
 use super::{
-    ArgFormula, BindingFormula, CallFormula, Class, Classes, Formulas, HostFormula, OutputFormula, StepFormula,
-    WorkSource,
+    ArgFormula, BindingFormula, CallFormula, Class, Formulas, HostFormula, OutputFormula, StepFormula, WorkSource,
 };
 use crate::beside::Joined;
 use crate::fuse::Schedule;
@@ -15,7 +14,7 @@ use crate::lower::outside::{stretched, swap_last};
 use crate::lower::places::{BufferId, Held};
 use crate::lower::{Launch, Program, Work};
 use crate::memory::{Alike, Arrangement};
-use crate::pattern::{ClassNumbers, Pattern};
+use crate::pattern::Pattern;
 use crate::pipeline::Compiled;
 use lazuli_ir::{Arithmetic, Atom, Graph, Number, Operation, Relation, Shape, ShapeId, Strided, Var, small};
 use lazuli_kernel::hash::Map;
@@ -352,14 +351,14 @@ impl<'a> Linked<'a> {
         };
         let mut formulas = Formulas {
             shapes: self.shapes,
-            last: ClassNumbers::from_slice(self.pattern.numbers()),
+            common: self.pattern.numbers().iter().copied().map(Some).collect(),
+            moving: None,
             pattern: self.pattern,
             inputs: self.inputs.iter().map(|layout| (!is_row(layout)).then(|| layout.clone())).collect(),
             numbers: self.numbers,
             sizes: sizes.into_iter().map(Source::from).collect(),
             steps,
             outputs: memory.sources().iter().copied().zip(self.outputs).map(output).collect(),
-            outputs_by: Classes::default(),
             plan: compiled.plan.clone(),
             slots: memory.slots().to_vec(),
             infos: compiled.outputs.clone(),

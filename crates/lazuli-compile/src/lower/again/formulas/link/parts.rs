@@ -1,10 +1,10 @@
-//! The parts of a step: the sources that each has, and the classes of the pattern that it goes by.
+//! The parts of a step, and the sources of their numbers.
 
 use super::sources;
 use crate::lower::again::formulas::{
-    ArgFormula, BindingFormula, CallFormula, Class, Classes, Formulas, HostFormula, OutputFormula, StepFormula,
+    ArgFormula, BindingFormula, CallFormula, Formulas, HostFormula, OutputFormula, StepFormula,
 };
-use crate::lower::numbers::{Source, Step, Visit};
+use crate::lower::numbers::{Source, Visit};
 use crate::lower::places::BufferId;
 use crate::memory::ArrayId;
 use lazuli_ir::{Extents, Number};
@@ -19,6 +19,9 @@ impl ArgFormula {
     fn sources(&mut self, f: &mut Visit) {
         [&mut self.offset, &mut self.len].into_iter().chain(&mut self.strides).for_each(f);
     }
+    fn counts(&self, f: &mut dyn FnMut(&Source)) {
+        [&self.offset, &self.len].into_iter().for_each(f);
+    }
 }
 
 impl BindingFormula {
@@ -27,8 +30,9 @@ impl BindingFormula {
         self.args.iter_mut().for_each(|arg| arg.sources(f));
         self.params.iter_mut().for_each(|(_, _, source)| f(source));
     }
-    fn part(&mut self, part: &mut Part) {
-        self.by = part(&mut |f| self.sources(f));
+    fn counts(&self, f: &mut dyn FnMut(&Source)) {
+        self.extents.iter().for_each(&mut *f);
+        self.args.iter().for_each(|arg| arg.counts(f));
     }
 }
 
@@ -37,8 +41,9 @@ impl CallFormula {
         self.sizes.iter_mut().for_each(&mut *f);
         self.args.iter_mut().for_each(|arg| arg.sources(f));
     }
-    fn part(&mut self, part: &mut Part) {
-        self.by = part(&mut |f| self.sources(f));
+    fn counts(&self, f: &mut dyn FnMut(&Source)) {
+        self.sizes.iter().for_each(&mut *f);
+        self.args.iter().for_each(|arg| arg.counts(f));
     }
 }
 
@@ -46,81 +51,67 @@ impl HostFormula {
     fn sources(&mut self, f: &mut Visit) {
         self.shape.iter_mut().chain([&mut self.offset]).for_each(f);
     }
+    fn counts(&self, f: &mut dyn FnMut(&Source)) {
+        self.shape.iter().chain([&self.offset]).for_each(f);
+    }
 }
 
 impl OutputFormula {
-    fn sources(&mut self, f: &mut Visit) {
+    pub(in super::super) fn sources(&mut self, f: &mut Visit) {
         self.shape.iter_mut().chain(&mut self.strides).chain([&mut self.offset]).for_each(f);
     }
 }
 
 impl StepFormula {
-    /// An array of one of its launches.
-    pub(super) fn array(&self, id: ArrayId) -> Option<&ArgFormula> {
+    /// What its kernels run on.
+    pub(in super::super) fn bindings(&self) -> impl Iterator<Item = &BindingFormula> {
         let bindings = match self {
             StepFormula::Launch(bindings) => &bindings[..],
             StepFormula::Product(_, of) => std::slice::from_ref(of),
-            StepFormula::Scatter(of) => std::slice::from_ref(of.get(id.launch as usize)?),
+            StepFormula::Scatter(of) => &of[..],
             StepFormula::Call(_) | StepFormula::Host(_) => &[],
         };
-        bindings.get(id.binding as usize)?.args.get(id.operand as usize)
+        bindings.iter()
     }
-    /// Its sources, and what notes which classes those go by.
-    fn parts(&mut self, part: &mut Part) {
+    /// An array of one of its launches.
+    pub(super) fn array(&self, id: ArrayId) -> Option<&ArgFormula> {
+        // The launches of a scatter have one binding each.
+        let n = if let StepFormula::Scatter(_) = self { id.launch } else { id.binding };
+        self.bindings().nth(n as usize)?.args.get(id.operand as usize)
+    }
+    /// Its sources.
+    pub(in super::super) fn sources(&mut self, f: &mut Visit) {
         match self {
-            StepFormula::Launch(bindings) => bindings.iter_mut().for_each(|binding| binding.part(part)),
-            StepFormula::Call(call) => call.part(part),
+            StepFormula::Launch(bindings) => bindings.iter_mut().for_each(|binding| binding.sources(f)),
+            StepFormula::Call(call) => call.sources(f),
             StepFormula::Product(call, binding) => {
-                call.part(part);
-                binding.part(part);
+                call.sources(f);
+                binding.sources(f);
             }
-            StepFormula::Scatter(bindings) => bindings.iter_mut().for_each(|binding| binding.part(part)),
-            StepFormula::Host(args) => {
-                part(&mut |f| args.iter_mut().for_each(|arg| arg.sources(f)));
-            }
+            StepFormula::Scatter(bindings) => bindings.iter_mut().for_each(|binding| binding.sources(f)),
+            StepFormula::Host(args) => args.iter_mut().for_each(|arg| arg.sources(f)),
         }
+    }
+    /// Those of numbers that count something, or say where it is.
+    pub(in super::super) fn counts(&self, f: &mut dyn FnMut(&Source)) {
+        match self {
+            StepFormula::Call(call) | StepFormula::Product(call, _) => call.counts(f),
+            StepFormula::Host(args) => args.iter().for_each(|arg| arg.counts(f)),
+            StepFormula::Launch(_) | StepFormula::Scatter(_) => {}
+        }
+        self.bindings().for_each(|binding| binding.counts(f));
     }
 }
 
-/// Called with a way to visit the sources of a part of a step; gives the classes that it goes by.
-type Part<'a> = dyn FnMut(&mut dyn FnMut(&mut Visit)) -> Classes + 'a;
-
 impl Formulas {
-    /// Leaves the numbers that are needed, and notes which classes each part of a step goes by.
+    /// Leaves the numbers that are needed.
     pub(super) fn end(&mut self) {
-        let Formulas { numbers, steps, sizes, outputs, outputs_by, .. } = self;
+        let Formulas { numbers, steps, sizes, outputs, .. } = self;
         numbers.end();
         numbers.keep(&mut |f: &mut Visit| {
             sizes.iter_mut().for_each(&mut *f);
             outputs.iter_mut().for_each(|output| output.sources(f));
-            let mut visit = |sources: &mut dyn FnMut(&mut Visit)| {
-                sources(f);
-                Classes::default()
-            };
-            steps.iter_mut().for_each(|step| step.parts(&mut visit));
+            steps.iter_mut().for_each(|step| step.sources(f));
         });
-        let mut of_numbers: Vec<Classes> = Vec::new();
-        for step in numbers.steps() {
-            let of = |source: Source| match source {
-                Source::Fixed(_) => Classes::default(),
-                Source::Step(n) => of_numbers[n as usize],
-            };
-            let classes = match step {
-                Step::Leaf(Class(class)) => Classes::of(class),
-                Step::Compute(_, a, b) => of(a).with(of(b)),
-            };
-            of_numbers.push(classes);
-        }
-        let mut by = |sources: &mut dyn FnMut(&mut Visit)| {
-            let mut by = Classes::default();
-            sources(&mut |source: &mut Source| {
-                if let Source::Step(n) = source {
-                    by = by.with(of_numbers[*n as usize]);
-                }
-            });
-            by
-        };
-        steps.iter_mut().for_each(|step| step.parts(&mut by));
-        *outputs_by = by(&mut |f| outputs.iter_mut().for_each(|output| output.sources(f)));
     }
 }

@@ -1,32 +1,37 @@
-//! Plans beside others that were verified, and verdicts that must not depend on that.
+//! Plans that are variants of others that were verified, and verdicts that must not depend on that.
 
 use super::super::plan::uses_of;
-use super::Verifier;
+use super::Proofs;
+use crate::backend::Variant;
 use crate::error::Result;
 use crate::ir::Kernel;
 use crate::plan::{Arg, Binding, LibraryCall, Plan, Slot, Step};
-use crate::testing::{Case, DTYPES, NestKind, Rng, random_call, random_case, random_scatter};
+use crate::testing::{Case, DTYPES, NestKind, PlainVariant, Rng, random_call, random_case, random_scatter, variants};
+use crate::verify::PlanWords;
 use crate::{DType, Strides};
-use std::cell::Cell;
 use std::sync::{Arc, LazyLock};
 
 fn verdict(result: Result<()>) -> String {
     result.map_or_else(|e| e.message().to_string(), |()| "ok".into())
 }
 
-/// The verdict on a plan beside others that were verified one beside the other, which is that on it by itself; and whether it took the short road: no kernel was asked for.
+/// The verdict on a plan after others were verified of which it is a variant, which is that on it by itself; and whether it was one that proofs held of.
 #[track_caller]
-fn beside(plan: &Plan, others: &[&Plan]) -> (String, bool) {
-    let mut verifier = Verifier::default();
-    others.iter().for_each(|other| verifier.verify(other, &uses_of).unwrap());
-    let is_asked = Cell::new(false);
-    let uses = |kernel: &Arc<Kernel>| {
-        is_asked.set(true);
-        uses_of(kernel)
+pub(in crate::verify) fn beside(plan: &Plan, others: &[&Plan]) -> (String, bool) {
+    let alone = verdict(plan.verify());
+    let Some(mut variants) = variants(&[others, &[plan]].concat()) else { return (alone, false) };
+    let mut own = variants.pop().expect("that of the plan");
+    let mut proofs = Proofs::default();
+    let verify = |proofs: &mut Proofs, variant: &mut PlainVariant| {
+        let words = PlanWords::of(variant.plan());
+        let (varying, values) = (variant.varying().clone(), variant.values().to_vec());
+        proofs.verify(variant.plan(), &words, (&varying, &values), &uses_of)
     };
-    let (alone, got) = (verdict(plan.verify()), verdict(verifier.verify(plan, &uses)));
+    variants.iter_mut().for_each(|other| verify(&mut proofs, other).unwrap());
+    let is_short = proofs.hold(own.values());
+    let got = if is_short { "ok".into() } else { verdict(verify(&mut proofs, &mut own)) };
     assert_eq!(got, alone, "{plan}beside\n{}", others[0]);
-    (got, !is_asked.get())
+    (got, is_short)
 }
 
 const ROW: usize = 4;
@@ -56,11 +61,7 @@ fn binding(extents: &[usize], args: Vec<Arg>) -> Binding {
 
 /// A step of training on n rows x: w and b with a state of b, and two other arrays. The arena holds x · w and what follows.
 fn training(n: usize) -> Plan {
-    training_beside(n, 6)
-}
-
-/// The same with so many elements in each of the other arrays.
-fn training_beside(n: usize, others: usize) -> Plan {
+    let others = 6;
     use Slot::{Input, Output, Temp};
     let nbytes = 4 * ROW * n;
     let place = nbytes.next_multiple_of(64);
@@ -123,54 +124,6 @@ fn other_extents_take_the_short_road() {
             assert_eq!(beside(&training(now), &was), ("ok".into(), false), "{now} after {}", was[1]);
             assert_eq!(beside(was[0], &[&training(now), was[1]]).0, "ok");
         }
-    }
-}
-
-#[test]
-fn what_numbers_have_in_common_by_chance_is_not_relied_on() {
-    let short = |now: [usize; 2], was: &[[usize; 2]]| {
-        let [now, was] = [&[now], was].map(|all| all.iter().map(|&[n, m]| training_beside(n, m)).collect::<Vec<_>>());
-        let (got, is_short) = beside(&now[0], &was.iter().collect::<Vec<_>>());
-        assert_eq!(got, "ok");
-        is_short
-    };
-    // The same number in two plans.
-    let was = [[21, 6], [37, 6], [50, 9]];
-    assert!(short([5, 6], &was[..2]) && !short([5, 7], &was[..2]));
-    assert!(short([5, 7], &was) && short([50, 6], &was) && short([8, 100], &was));
-    // Numbers that are equal in two plans.
-    let was = [[7, 7], [12, 12], [40, 3]];
-    assert!(short([5, 5], &was[..2]) && !short([5, 7], &was[..2]));
-    assert!(short([5, 7], &was) && short([9, 9], &was) && short([3, 100], &was));
-    // Neither is relied on where a plan is wrong just there.
-    let others = [training_beside(21, 6), training_beside(37, 6), training_beside(50, 9), training_beside(6, 6)];
-    for was in (1..=others.len()).map(|n| others[..n].iter().collect::<Vec<_>>()) {
-        for n in [6, 9, 37] {
-            let mut plan = training_beside(n, 6);
-            of(&mut plan, 3, 1).extents[0] = 7;
-            assert!(beside(&plan, &was).0.contains("touches bytes 0..28 of 24"));
-            let mut plan = training_beside(n, 6);
-            plan.outputs[3] = 4 * n + 4;
-            let want = if n == 6 { "their sizes differ" } else { "" };
-            assert!(beside(&plan, &was).0.contains(want) && beside(&plan, &was).0 != "ok");
-            plan.inputs[5] = plan.outputs[3];
-            assert_eq!(beside(&plan, &was).0, "ok");
-        }
-    }
-}
-
-#[test]
-fn structures_may_take_turns() {
-    let other = |n| {
-        let mut plan = training(n);
-        plan.steps.truncate(3);
-        plan
-    };
-    let was: Vec<Plan> = [21, 37, 50].iter().flat_map(|&n| [training(n), other(n + 1)]).collect();
-    let was: Vec<&Plan> = was.iter().collect();
-    for n in [4, 64] {
-        assert_eq!(beside(&training(n), &was), ("ok".into(), true));
-        assert_eq!(beside(&other(n), &was), ("ok".into(), true));
     }
 }
 
@@ -275,47 +228,6 @@ fn single_faults_are_found() {
     }
 }
 
-#[test]
-fn steps_are_as_before_but_for_where_arrays_lie() {
-    use Slot::{Input, Temp};
-    type Change<'a> = &'a dyn Fn(&mut Plan);
-    let changes: &[(&[usize], Change)] = &[
-        (&[], &|_| ()),
-        (&[], &|p| of(p, 1, 0).args[1].offset = 0),
-        (&[], &|p| {
-            p.arena += 64;
-            of(p, 1, 0).args[2].slot = Temp { offset: 384, nbytes: 4 * ROW * 20 };
-            of(p, 2, 0).args[0].slot = Temp { offset: 384, nbytes: 4 * ROW * 20 };
-        }),
-        (&[], &|p| of(p, 1, 0).args[1].slot = Input(3)),
-        (&[1], &|p| of(p, 1, 0).args[1].len = 1),
-        (&[2], &|p| of(p, 2, 0).extents[1] = 19),
-        (&[3], &|p| of(p, 3, 1).extents[0] = 5),
-        (&[3], &|p| {
-            let Step::Launch { bindings, .. } = &mut p.steps[3] else { unreachable!("a launch") };
-            *bindings = bindings[..1].into();
-        }),
-        (&[0], &|p| {
-            if let LibraryCall::Matmul { m, .. } = call(p) {
-                *m -= 1;
-            }
-        }),
-        (&[2, 3], &|p| p.steps.swap(2, 3)),
-        (&[3], &|p| p.steps.truncate(3)),
-    ];
-    for (number, (changed, change)) in changes.iter().enumerate() {
-        let (was, mut plan) = (Plan { donations: [].into(), ..training(20) }, training(20));
-        plan.donations = was.donations.clone();
-        change(&mut plan);
-        let mut verifier = Verifier::default();
-        [&was, &plan].into_iter().for_each(|plan| verifier.verify(plan, &uses_of).unwrap());
-        let (now, before) = (verifier.words(), verifier.before());
-        let is_as_before = |step| step < now.steps() && now.is_alike(step, before, step);
-        let other: Vec<usize> = (0..4).filter(|&step| !is_as_before(step)).collect();
-        assert_eq!(other, *changed, "change {number}");
-    }
-}
-
 /// Changes something of a plan.
 fn damage(plan: &mut Plan, rng: &mut Rng) {
     let change_size = |sizes: &mut Vec<usize>, rng: &mut Rng| {
@@ -394,25 +306,20 @@ fn verdicts_are_those_of_plans_by_themselves() {
             4 => random_case(seed, kind, &DTYPES).side_by_side(2),
             _ => random_case(seed, kind, &DTYPES),
         };
-        let (mut verifier, mut like) = (Verifier::default(), first);
-        if verifier.verify(&like, &uses_of).is_err() {
+        let mut like = first;
+        if like.verify().is_err() {
             continue;
         }
         let damages = [(); 3].map(|()| Rng(rng.below(1 << 20) as u64));
+        let mut before = like.clone();
         for _ in 0..12 {
             let mut plan = like.clone();
             (0..1 + rng.below(2)).for_each(|_| damage(&mut plan, &mut damages[rng.below(3)].clone()));
-            let is_asked = Cell::new(false);
-            let uses = |kernel: &Arc<Kernel>| {
-                is_asked.set(true);
-                uses_of(kernel)
-            };
-            let (alone, got) = (verdict(plan.verify()), verdict(verifier.verify(&plan, &uses)));
-            assert_eq!(got, alone, "seed {seed}: {plan}after\n{like}");
+            let (got, is_short) = beside(&plan, &[&like, &before]);
             if got == "ok" {
                 accepted += 1;
-                short += usize::from(!is_asked.get() && plan.to_string() != like.to_string());
-                like = plan;
+                short += usize::from(is_short && plan.to_string() != like.to_string());
+                before = std::mem::replace(&mut like, plan);
             } else {
                 refused += 1;
             }
