@@ -7,6 +7,7 @@ use crate::kernels::Kernels;
 use crate::places::{Addresses, Places};
 use crate::steps::{Load, Made, ReadyStep, Steps};
 use crate::words::{Cursor, Source, Words};
+use lazuli_kernel::hash::Map;
 use lazuli_kernel::{Origin, PLACE, Plan, PlanWords, Result, Varying, VaryingParam};
 use smallvec::SmallVec;
 use std::ops::Range;
@@ -30,17 +31,25 @@ pub struct Variants {
     words: Box<[Times]>,
     params: Box<[(u32, VaryingParam)]>,
     places: Box<[Times]>,
-    /// The steps whose words vary, and which words are derived in these.
-    moving: Box<[u32]>,
-    derived: Box<[Range<u32>]>,
-    /// How many of the moving steps are made anew in any case.
+    moving: Box<[Moving]>,
+    /// How many of these are made anew in any case, and how many words are derived in them.
     never: usize,
+    derived: usize,
     /// Of the other steps.
     fixed: Load,
     /// Which number of the plan is the size of its arena.
     arena: usize,
-    /// Where in the plan the numbers of each step begin.
-    begins: Box<[Cursor]>,
+}
+
+/// A step whose words vary.
+struct Moving {
+    number: usize,
+    /// The earlier one of these that is alike for all values.
+    first: Option<u32>,
+    /// Where its numbers begin in the plan.
+    at: Cursor,
+    /// The words that are derived in it.
+    derived: Vec<Range<usize>>,
 }
 
 /// What differs in the steps of another plan.
@@ -63,7 +72,7 @@ pub struct Anew {
 pub struct Follow {
     variant: Variant,
     load: Load,
-    /// Their numbers.
+    /// Which of the moving ones these are.
     pub other: Vec<u32>,
 }
 
@@ -76,63 +85,61 @@ impl Variants {
         (varying, values): (&Arc<Varying>, &[i64]),
         threads: usize,
     ) -> Result<Variants> {
-        let (mut at, mut words, mut fixed) = (Cursor::default(), Words::default(), Load::default());
-        let (mut steps, mut moving, mut derived) = (Vec::with_capacity(plan.steps.len()), vec![], vec![]);
-        let (mut own, mut params) = (vec![], vec![]);
-        let mut begins = Vec::with_capacity(plan.steps.len());
+        let (mut words, mut fixed) = (Words::default(), Load::default());
+        let (mut steps, mut moving) = (Vec::with_capacity(plan.steps.len()), Vec::<Moving>::new());
+        let (mut own, mut params, mut firsts) = (vec![], vec![], Map::default());
         for (number, step) in plan.steps.iter().enumerate() {
-            let begin = plan_words.begin(number);
-            debug_assert!(number == 0 || begin.params == at.params);
-            at = Cursor { numbers: begin.numbers, params: begin.params };
-            begins.push(at);
-            let before = (words.copies().len(), words.derived().len(), own.len() + params.len());
+            let parts = plan_words.parts(number);
+            let begin = Cursor { numbers: parts.numbers.start, params: parts.params.start };
+            let (mut at, copies, derived) = (begin, words.copies().len(), words.derived().len());
             let step = ReadyStep::new(kernels, step, threads, &mut at, &mut words)?;
-            debug_assert_eq!(at.numbers.max(begin.numbers), at.numbers);
-            for copied in &words.copies()[before.0..] {
+            let before = own.len() + params.len();
+            for copied in &words.copies()[copies..] {
                 match copied.from {
                     Source::Number { place, times } => {
-                        debug_assert_eq!(
-                            plan_words.numbers()[place as usize] as isize * times as isize,
-                            words[copied.word as usize]
-                        );
+                        let number = plan_words.numbers()[place as usize] as isize;
+                        debug_assert_eq!(number.wrapping_mul(times as isize), words[copied.word as usize]);
                         if let Origin::Value(value) = varying.numbers()[place as usize] {
                             own.push(Times { of: copied.word, value, times });
                         }
                     }
                     Source::Param(place) => {
+                        debug_assert_eq!(plan_words.params()[place as usize], words[copied.word as usize] as u64);
                         let found = varying.params().iter().find(|param| param.place == place);
                         params.extend(found.map(|param| (copied.word, *param)));
                     }
                 }
             }
-            match before.2 == own.len() + params.len() {
-                true => fixed.add(step.need(threads), step.cost(&words)),
-                false => {
-                    moving.push(number as u32);
-                    derived.extend_from_slice(&words.derived()[before.1..]);
-                }
+            if before == own.len() + params.len() {
+                fixed.add(step.need(threads), step.cost(&words));
+            } else {
+                let range = |range: &Range<u32>| range.start as usize..range.end as usize;
+                let derived = words.derived()[derived..].iter().map(range).collect();
+                // Parameters decide nothing.
+                let form = (&plan_words.structure()[parts.structure], &varying.numbers()[parts.numbers]);
+                let first = *firsts.entry(form).or_insert(moving.len() as u32);
+                let first = (first as usize != moving.len()).then_some(first);
+                moving.push(Moving { number, first, at: begin, derived });
             }
             steps.push(step);
         }
         let (places, words) = (Places::of(plan), words.into_boxed_slice());
+        let derived = moving.iter().flat_map(|step| &step.derived).map(Range::len).sum();
         let mut variants = Variants {
-            never: 0,
+            places: moved(&places, plan_words, varying).into(),
+            made: Arc::new(Made { steps: steps.into(), words, places }),
             varying: varying.clone(),
             values: values.into(),
             words: own.into(),
             params: params.into(),
-            places: moved(&places, plan_words, varying).into(),
             moving: moving.into(),
-            derived: derived.into(),
+            never: 0,
+            derived,
             fixed,
-            begins: begins.into(),
             arena: plan.inputs.len() + plan.outputs.len(),
-            made: Arc::new(Made { steps: steps.into(), words, places }),
         };
-        let mut words = Words128::from_slice(&variants.made.words);
-        let settles =
-            |number: &&u32| variants.made.steps[**number as usize].settle(kernels, &mut words, threads).is_none();
-        variants.never = variants.moving.iter().filter(settles).count();
+        let mut words = WordsOfRun::from_slice(&variants.made.words);
+        variants.never = variants.settle(kernels, &mut words, threads).1.len();
         debug_assert_eq!(words[..], variants.made.words[..], "what is derived follows from the other words");
         Ok(variants)
     }
@@ -144,19 +151,42 @@ impl Variants {
 
     /// The steps of the plan of other values, which was verified.
     pub fn follow(self: &Arc<Self>, kernels: &Kernels, values: &[i64], threads: usize) -> Follow {
-        let mut words: Words128 = SmallVec::from_slice(&self.made.words);
+        let mut words = WordsOfRun::from_slice(&self.made.words);
         self.write(values, &mut words);
+        let (load, other) = self.settle(kernels, &mut words, threads);
+        let mut derived = Vec::with_capacity(self.derived);
+        self.moving
+            .iter()
+            .flat_map(|step| &step.derived)
+            .for_each(|range| derived.extend_from_slice(&words[range.clone()]));
+        let (of, values, derived) = (self.clone(), values.into(), derived.into());
+        Follow { variant: Variant { of, values, derived, anew: [].into() }, load, other }
+    }
+
+    /// Settles the moving steps on these words: the load of all steps, but for those that would be made ready in another way, which are returned.
+    fn settle(&self, kernels: &Kernels, words: &mut [isize], threads: usize) -> (Load, Vec<u32>) {
         let (mut load, mut other) = (self.fixed, Vec::new());
-        for &number in &self.moving {
-            let step = &self.made.steps[number as usize];
-            match step.settle(kernels, &mut words, threads) {
-                Some(need) => load.add(need, step.cost(&words)),
-                None => other.push(number),
+        // Of each what it works in, and its cost.
+        let mut loads: SmallVec<[Option<(usize, usize)>; 64]> = SmallVec::with_capacity(self.moving.len());
+        for (n, &Moving { number, first, ref derived, .. }) in (0..).zip(&self.moving) {
+            let own = match first {
+                Some(first) => {
+                    let from = &self.moving[first as usize].derived;
+                    derived.iter().zip(from).for_each(|(to, from)| words.copy_within(from.clone(), to.start));
+                    loads[first as usize]
+                }
+                None => {
+                    let step = &self.made.steps[number];
+                    step.settle(kernels, words, threads).map(|need| (need, step.cost(words)))
+                }
+            };
+            match own {
+                Some((need, cost)) => load.add(need, cost),
+                None => other.push(n),
             }
+            loads.push(own);
         }
-        let derived = self.derived.iter().flat_map(|range| &words[range.start as usize..range.end as usize]);
-        let derived = derived.copied().collect();
-        Follow { variant: Variant { of: self.clone(), values: values.into(), derived, anew: [].into() }, load, other }
+        (load, other)
     }
 
     /// Writes the words that are numbers of a plan, for these values.
@@ -171,14 +201,14 @@ impl Variants {
 }
 
 /// Words of a run.
-pub type Words128 = SmallVec<[isize; 128]>;
+pub type WordsOfRun = SmallVec<[isize; 128]>;
 
 /// How arguments are moved by values.
 fn moved(places: &Places, plan_words: &PlanWords, varying: &Varying) -> Vec<Times> {
     let mut all = Vec::new();
     let mut arg = 0;
     for (step, &count) in places.counts.iter().enumerate() {
-        let begin = plan_words.begin(step).places;
+        let begin = plan_words.parts(step).places;
         for n in 0..count as usize {
             let [offset, _, from] = [0, 1, 2].map(|k| varying.numbers()[begin + n * PLACE + k]);
             for (origin, times) in [(offset, 1), (from, places.itemsizes[arg] as i32)] {
@@ -195,11 +225,12 @@ fn moved(places: &Places, plan_words: &PlanWords, varying: &Varying) -> Vec<Time
 impl Follow {
     /// With the other steps made anew, for the plan of the values.
     pub fn complete(mut self, kernels: &Kernels, plan: &Plan, threads: usize) -> Result<Follow> {
-        let made = self.other.drain(..).map(|number| {
-            let (mut at, mut words) = (self.variant.of.begins[number as usize], Words::default());
-            let step = ReadyStep::new(kernels, &plan.steps[number as usize], threads, &mut at, &mut words)?;
+        let made = self.other.drain(..).map(|n| {
+            let Moving { number, mut at, .. } = self.variant.of.moving[n as usize];
+            let mut words = Words::default();
+            let step = ReadyStep::new(kernels, &plan.steps[number], threads, &mut at, &mut words)?;
             self.load.add(step.need(threads), step.cost(&words));
-            Ok(Anew { number: number as usize, step, words: words.into_boxed_slice() })
+            Ok(Anew { number, step, words: words.into_boxed_slice() })
         });
         self.variant.anew = made.collect::<Result<_>>()?;
         Ok(self)
@@ -215,13 +246,13 @@ impl Follow {
 
 impl Variant {
     /// Its words, given those of the plan that was made ready.
-    pub fn words(&self, made: &[isize]) -> Words128 {
-        let mut words = Words128::from_slice(made);
+    pub fn words(&self, made: &[isize]) -> WordsOfRun {
+        let mut words = WordsOfRun::from_slice(made);
         self.of.write(&self.values, &mut words);
         let mut derived = &self.derived[..];
-        for range in &self.of.derived {
+        for range in self.of.moving.iter().flat_map(|step| &step.derived) {
             let own = derived.split_off(..range.len()).expect("they are there");
-            words[range.start as usize..range.end as usize].copy_from_slice(own);
+            words[range.clone()].copy_from_slice(own);
         }
         words
     }

@@ -43,4 +43,4 @@ pub use scalar::Scalar;
 pub use shape::{Layout, Shape, Strides};
 pub use small::small;
 pub use varying::{Origin, Varying, VaryingParam};
-pub use verify::{Begin, PLACE, PlanWords, Proofs, Uses};
+pub use verify::{PLACE, Parts, PlanWords, Proofs, Uses};

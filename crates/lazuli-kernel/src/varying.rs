@@ -9,7 +9,7 @@ use crate::scalar::Scalar;
 use crate::verify::PlanWords;
 
 /// Where a number of a plan comes from.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Origin {
     /// It is the same in all plans.
     Fixed(i64),

@@ -25,4 +25,4 @@ mod words;
 
 pub use proofs::Proofs;
 pub use uses::Uses;
-pub use words::{Begin, PLACE, PlanWords};
+pub use words::{PLACE, Parts, PlanWords};

@@ -5,6 +5,7 @@
 
 use crate::ir::Kernel;
 use crate::plan::{Arg, Binding, LibraryCall, Plan, Slot, Step};
+use std::ops::Range;
 use std::sync::Arc;
 
 /// A plan as words.
@@ -26,6 +27,9 @@ pub struct PlanWords {
 /// Where words of a step end.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Ends {
+    /// Of the structure: the form, and all.
+    structure_of_form: u32,
+    structure: u32,
     params: u32,
     /// Of numbers: those of the form, and all.
     pub form: u32,
@@ -59,12 +63,13 @@ fn place(slot: Slot, from: usize) -> [i64; PLACE] {
     [offset, nbytes, from].map(number)
 }
 
-/// Where the words of a step begin: the numbers of its form, those of where its arrays lie ([`PLACE`] for each), and its parameters.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Begin {
-    pub numbers: usize,
+/// Where the words of a step are: its structure but for slots, the numbers of its form, where those of the places of its arrays begin ([`PLACE`] for each), and its parameters.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Parts {
+    pub structure: Range<usize>,
+    pub numbers: Range<usize>,
     pub places: usize,
-    pub params: usize,
+    pub params: Range<usize>,
 }
 
 impl PlanWords {
@@ -87,12 +92,13 @@ impl PlanWords {
         }
     }
     fn end_step(&mut self) {
-        let form = self.numbers.len() as u32;
+        let [structure_of_form, form] = [self.structure.len(), self.numbers.len()].map(|n| n as u32);
         self.structure.append(&mut self.slots);
         self.numbers.extend_from_slice(self.places.as_flattened());
         self.places.clear();
-        let [params, numbers] = [self.params.len(), self.numbers.len()].map(|n| n as u32);
-        self.ends.push(Ends { params, form, numbers });
+        let [structure, params, numbers] =
+            [self.structure.len(), self.params.len(), self.numbers.len()].map(|n| n as u32);
+        self.ends.push(Ends { structure_of_form, structure, params, form, numbers });
     }
 
     /// Whether these are the same steps with the same kernels as those of another plan, on arrays in the same slots.
@@ -107,10 +113,20 @@ impl PlanWords {
     pub fn params(&self) -> &[u64] {
         &self.params
     }
-    /// Where the words of a step begin.
-    pub fn begin(&self, step: usize) -> Begin {
+    /// The kernels of all steps, and what else is no number.
+    pub fn structure(&self) -> &[u64] {
+        &self.structure
+    }
+    /// Where the words of a step are.
+    pub fn parts(&self, step: usize) -> Parts {
         let (begin, end) = (self.ends[step], self.ends[step + 1]);
-        Begin { numbers: begin.numbers as usize, places: end.form as usize, params: begin.params as usize }
+        let range = |begin: u32, end: u32| begin as usize..end as usize;
+        Parts {
+            structure: range(begin.structure, end.structure_of_form),
+            numbers: range(begin.numbers, end.form),
+            places: end.form as usize,
+            params: range(begin.params, end.params),
+        }
     }
 
     #[inline]
