@@ -1,4 +1,4 @@
-//! What a new shape costs a shapeless function, beside a shape that it was called with before: medians over many shapes, in microseconds.
+//! What a new shape costs a shapeless function more than one that it was called with before: medians over many pairs of calls, in microseconds.
 //!
 //! `cargo run --profile fast -p lazuli --example shapeless_time [part of a name]`
 
@@ -99,21 +99,27 @@ fn transformer_step(state: &mut (TransformerEncoder, Adam), x: &Array) -> Array 
 /// Measures a function of an array of this many rows of eight features.
 fn measure(name: &str, call: &mut dyn FnMut(&Array)) {
     let inputs: Vec<Array> = (4..60).map(|n| Array::from_slice(&vec![0.5f32; n * 8], &[n, 8])).collect();
-    let mut median = |inputs: &[Array]| -> f64 {
-        let mut time = |x| {
-            let begin = Instant::now();
-            call(x);
-            begin.elapsed().as_secs_f64() * 1e6
-        };
-        let mut times: Vec<f64> = inputs.iter().map(&mut time).collect();
-        times.sort_by(f64::total_cmp);
-        times[times.len() / 2]
+    let mut time = |x| {
+        let begin = Instant::now();
+        call(x);
+        begin.elapsed().as_secs_f64() * 1e6
     };
     // The first shapes generate the code that the others use.
-    median(&inputs[..8]);
-    let new = median(&inputs[8..]);
-    let repeated = median(&inputs[8..]);
-    println!("{name:>30} {new:>10.1} {repeated:>10.1} {:>10.1}", new - repeated);
+    const FIRST: usize = 8;
+    for x in &inputs[..FIRST] {
+        time(x);
+    }
+    // Each beside one that was there before, as the speed of a machine changes with time.
+    let pairs: Vec<[f64; 2]> =
+        inputs[FIRST..].iter().zip(&inputs[FIRST / 2..]).map(|(new, known)| [time(new), time(known)]).collect();
+    let median = |of: &dyn Fn(&[f64; 2]) -> f64| {
+        let mut all: Vec<f64> = pairs.iter().map(of).collect();
+        all.sort_by(f64::total_cmp);
+        all[all.len() / 2]
+    };
+    let [new, repeated, extra] =
+        [median(&|pair| pair[0]), median(&|pair| pair[1]), median(&|[new, known]| new - known)];
+    println!("{name:>30} {new:>10.1} {repeated:>10.1} {extra:>10.1}");
 }
 
 fn main() {
