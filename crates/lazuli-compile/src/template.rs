@@ -119,7 +119,7 @@ pub fn compile_like(
 pub fn plan_like<'a>(
     templates: &'a mut [Template],
     outlined: Outlined,
-    inputs: &[Layout],
+    inputs: &[&Layout],
 ) -> Option<(ByFormulas<'a>, Arc<[OutputInfo]>)> {
     templates.iter_mut().rev().find_map(|Template { formulas, memory, .. }| {
         let formulas = formulas.get_mut()?.as_mut()?;

@@ -98,7 +98,7 @@ fn every_kind_of_step() {
         let mut templates = [template.expect("what is fused gives a template")];
         let mut compile_like = |graph: &Graph| {
             let shapes = outline.shapes(graph.arguments().iter().map(|&v| &graph.shape_of(v)[..])).unwrap();
-            let by_formulas = plan_like(&mut templates, (&ids, &shapes), &rows(graph));
+            let by_formulas = plan_like(&mut templates, (&ids, &shapes), &rows(graph).iter().collect::<Vec<_>>());
             let by_formulas = by_formulas.map(|(mut by, outputs)| (written(&mut by), outputs));
             let like = compile_like(&templates, graph, Some((&ids, &shapes)), &rows(graph), &FUSED).unwrap();
             (by_formulas, like.unwrap_or_else(|| panic!("{kind_of_step} is of another pattern")))
@@ -133,7 +133,7 @@ fn kernels_stay_that_were_put_there() {
     compile_like(&templates, &second, Some((&ids, &shapes(&second))), &rows(&second), &FUSED).unwrap();
     let mut share = |n: usize, with: &mut dyn FnMut(&mut Arc<Kernel>)| {
         let graph = graph(n);
-        let found = plan_like(&mut templates, (&ids, &shapes(&graph)), &rows(&graph));
+        let found = plan_like(&mut templates, (&ids, &shapes(&graph)), &rows(&graph).iter().collect::<Vec<_>>());
         let shared = found.expect("it follows by formulas").0.plan().share_kernels(&mut |kernel| {
             with(kernel);
             Ok(())

@@ -94,7 +94,8 @@ fn follow(what: &str, graph: &Graph, rng: &mut Rng) {
         let inputs = random_inputs(&other, rng, true);
         let scrambled = inputs.iter().map(|h| h.scrambled(rng)).unzip();
         for (inputs, layouts) in [(inputs, rows(&other)), scrambled] {
-            let formulas = outlined.and_then(|outlined| plan_like(&mut templates, outlined, &layouts));
+            let formulas =
+                outlined.and_then(|outlined| plan_like(&mut templates, outlined, &layouts.iter().collect::<Vec<_>>()));
             let formulas = formulas.map(|(mut by, outputs)| (written(&mut by), outputs));
             let Some(like) = compile_like(&templates, &other, outlined, &layouts, &FUSED).unwrap() else { continue };
             if let Some((plan, outputs)) = formulas {

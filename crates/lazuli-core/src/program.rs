@@ -507,14 +507,14 @@ impl Program {
         }
         count(&COUNTERS.plans);
         let _compiling = progress::begin(&self.name);
-        let mut layouts: Vec<Layout> = arguments.iter().map(|v| v.layout.clone()).collect();
+        let mut layouts: SmallVec<[&Layout; 8]> = arguments.iter().map(|v| &v.layout).collect();
         for constant in &self.constants {
-            layouts.push(constant.force()?.layout.clone());
+            layouts.push(&constant.force()?.layout);
         }
         let ready = Arc::new(self.made_ready(arguments.iter().map(|v| &v.layout.shape[..]), &layouts)?);
         if log::wants(Topic::Kernels) {
             let simplified = &self.own.simplified;
-            let arguments = simplified.arguments().iter().zip(&layouts);
+            let arguments = simplified.arguments().iter().zip(layouts);
             let aval = |(&v, l): (&Var, &Layout)| Aval { shape: l.shape.clone(), ..simplified.aval(v.into()) };
             log::kernels(&crate::explain::explain(self, &arguments.map(aval).collect::<Vec<_>>(), Call::default())?);
         }
@@ -528,7 +528,7 @@ impl Program {
     fn made_ready<'a>(
         &'a self,
         shapes: impl Iterator<Item = &'a [usize]> + Clone,
-        layouts: &[Layout],
+        layouts: &[&Layout],
     ) -> Result<Ready> {
         let like = self.first.get().map(|ready| &**ready);
         let (known, made) = self.known(shapes.clone());
@@ -554,7 +554,8 @@ impl Program {
         }
         let bound = self.bound_as(shapes, known, made)?;
         progress::stage("fusing and generating code for", bound.graph.equations.len());
-        let mut compiled = self.compiled(&bound, layouts)?;
+        let own: Vec<Layout> = layouts.iter().copied().cloned().collect();
+        let mut compiled = self.compiled(&bound, &own)?;
         if cfg!(debug_assertions)
             && let Some(ready) = by_formulas(bound.made.as_ref(), Some(&compiled))
         {

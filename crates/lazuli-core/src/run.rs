@@ -49,12 +49,13 @@ struct Layouts {
 }
 
 impl Layouts {
-    fn new(layouts: &[Layout], like: Option<&Layouts>) -> Layouts {
+    fn new(layouts: &[&Layout], like: Option<&Layouts>) -> Layouts {
         let Some(Layouts { first, .. }) = like.filter(|like| like.first.len() == layouts.len()) else {
-            return Layouts { first: layouts.into(), other: [].into() };
+            return Layouts { first: layouts.iter().copied().cloned().collect(), other: [].into() };
         };
-        let other = (0..).zip(layouts).zip(&**first).filter(|((_, layout), first)| layout != first);
-        Layouts { first: first.clone(), other: other.map(|((n, layout), _)| (n, layout.clone())).collect() }
+        let other = (0..).zip(layouts).zip(&**first).filter(|((_, layout), first)| *layout != first);
+        let other = other.map(|((n, layout), _)| (n, (*layout).clone()));
+        Layouts { first: first.clone(), other: other.collect() }
     }
     /// Whether they are these.
     #[inline]
@@ -74,7 +75,7 @@ impl Ready {
     pub fn new(
         executable: Arc<dyn Executable>,
         outputs: Arc<[OutputInfo]>,
-        layouts: &[Layout],
+        layouts: &[&Layout],
         like: Option<&Ready>,
     ) -> Ready {
         let is_output = |(n, info): (usize, &OutputInfo)| info.source == OutputSource::Output(n);
@@ -390,6 +391,7 @@ fn ready(graph: Graph, layouts: Vec<Layout>) -> Result<Arc<Ready>> {
     let make = |graph: &Graph| {
         let Compiled { mut plan, outputs, .. } = lazuli_compile::compile(graph, &layouts, &Options::EVAL)?;
         let executable = backend::default().prepare(&mut plan)?;
+        let layouts: Vec<&Layout> = layouts.iter().collect();
         Ok(Arc::new(Ready::new(executable, outputs, &layouts, None)))
     };
     if graph.equations.len() > REMEMBERED_EQUATIONS {

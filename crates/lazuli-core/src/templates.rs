@@ -21,7 +21,7 @@ impl Templates {
     pub fn with_variant<T>(
         &self,
         outlined: Outlined,
-        layouts: &[Layout],
+        layouts: &[&Layout],
         make: impl FnOnce(&mut dyn Variant, Arc<[OutputInfo]>) -> T,
     ) -> Option<T> {
         let mut known = self.known();

@@ -4,10 +4,10 @@ use crate::kernels::{Function, Kernels};
 use crate::library::Call;
 use crate::memory::ALIGN;
 use crate::nest::{Context, Launches, Onwards};
-use crate::places::{Places, Slots};
+use crate::places::{Addresses, Places, Slots};
 use crate::pool::Pool;
 use crate::stream;
-use crate::variants::Variant;
+use crate::variants::{Anew, Variant};
 use crate::words::{Cursor, Words};
 use lazuli_kernel::{DType, HostArray, HostCall, Plan, Result, Shape, Step, host, shape, small};
 use smallvec::SmallVec;
@@ -172,26 +172,32 @@ impl Steps {
         variant.place(&mut addresses);
         assert_eq!(addresses, own.made.places.addresses(&slots), "{plan}");
         if variant.anew.is_empty() {
-            assert_eq!(variant.words(&self.made.words)[..], own.made.words[..], "{plan}");
+            variant.with_words(&self.made.words, |words| assert_eq!(*words, own.made.words[..], "{plan}"));
         }
     }
 
     /// An error is that of a call of the host; nothing else can fail.
     pub fn run(&self, slots: &Slots, pool: &Pool) -> Result<()> {
-        let Made { steps, words, places } = &*self.made;
+        let Made { words, places, .. } = &*self.made;
         let mut addresses = places.addresses(slots);
-        let own;
-        let (mut words, mut anew) = (&words[..], [].iter().peekable());
-        if let Some(variant) = &self.variant {
-            variant.place(&mut addresses);
-            own = variant.words(words);
-            (words, anew) = (&own, variant.anew.iter().peekable());
+        match &self.variant {
+            None => self.run_on(words, &[], &addresses, slots, pool),
+            Some(variant) => {
+                variant.place(&mut addresses);
+                variant.with_words(words, |words| self.run_on(words, &variant.anew, &addresses, slots, pool))
+            }
         }
+    }
+
+    /// The same on these words, but for steps that were made anew.
+    fn run_on(&self, words: &[isize], anew: &[Anew], addresses: &Addresses, slots: &Slots, pool: &Pool) -> Result<()> {
+        let Made { steps, places, .. } = &*self.made;
+        let mut anew = anew.iter().peekable();
         let Range { start, end } = self.workspace;
         // SAFETY: memory of this run that is nobody else's.
         let mut cx = unsafe { Context::new(pool, slots.memory() + start, end - start) };
         let stop = stream::stop_flag();
-        for (n, (step, bases)) in steps.iter().zip(places.by_step(&addresses)).enumerate() {
+        for (n, (step, bases)) in steps.iter().zip(places.by_step(addresses)).enumerate() {
             stream::stop_here(&stop);
             let (step, words) = match anew.next_if(|anew| anew.number == n) {
                 Some(anew) => (&anew.step, &anew.words[..]),

@@ -10,6 +10,7 @@ use crate::words::{Cursor, Source, Words};
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::{Origin, PLACE, Plan, PlanWords, Result, Varying, VaryingParam};
 use smallvec::SmallVec;
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -138,9 +139,11 @@ impl Variants {
             fixed,
             arena: plan.inputs.len() + plan.outputs.len(),
         };
-        let mut words = WordsOfRun::from_slice(&variants.made.words);
-        variants.never = variants.settle(kernels, &mut words, threads).1.len();
-        debug_assert_eq!(words[..], variants.made.words[..], "what is derived follows from the other words");
+        variants.never = with_copy(&variants.made.words, |words| {
+            let (_, other) = variants.settle(kernels, words, threads);
+            debug_assert_eq!(*words, variants.made.words[..], "what is derived follows from the other words");
+            other.len()
+        });
         Ok(variants)
     }
 
@@ -151,14 +154,14 @@ impl Variants {
 
     /// The steps of the plan of other values, which was verified.
     pub fn follow(self: &Arc<Self>, kernels: &Kernels, values: &[i64], threads: usize) -> Follow {
-        let mut words = WordsOfRun::from_slice(&self.made.words);
-        self.write(values, &mut words);
-        let (load, other) = self.settle(kernels, &mut words, threads);
         let mut derived = Vec::with_capacity(self.derived);
-        self.moving
-            .iter()
-            .flat_map(|step| &step.derived)
-            .for_each(|range| derived.extend_from_slice(&words[range.clone()]));
+        let (load, other) = with_copy(&self.made.words, |words| {
+            self.write(values, words);
+            let settled = self.settle(kernels, words, threads);
+            let ranges = self.moving.iter().flat_map(|step| &step.derived);
+            ranges.for_each(|range| derived.extend_from_slice(&words[range.clone()]));
+            settled
+        });
         let (of, values, derived) = (self.clone(), values.into(), derived.into());
         Follow { variant: Variant { of, values, derived, anew: [].into() }, load, other }
     }
@@ -200,8 +203,17 @@ impl Variants {
     }
 }
 
-/// Words of a run.
-pub type WordsOfRun = SmallVec<[isize; 128]>;
+/// Copies words to where others were before them, so that no memory is asked for.
+fn with_copy<T>(words: &[isize], f: impl FnOnce(&mut [isize]) -> T) -> T {
+    thread_local!(static ROOM: Cell<Vec<isize>> = const { Cell::new(Vec::new()) });
+    // What runs within gets other room.
+    let mut copy = ROOM.take();
+    copy.clear();
+    copy.extend_from_slice(words);
+    let result = f(&mut copy);
+    ROOM.set(copy);
+    result
+}
 
 /// How arguments are moved by values.
 fn moved(places: &Places, plan_words: &PlanWords, varying: &Varying) -> Vec<Times> {
@@ -245,16 +257,17 @@ impl Follow {
 }
 
 impl Variant {
-    /// Its words, given those of the plan that was made ready.
-    pub fn words(&self, made: &[isize]) -> WordsOfRun {
-        let mut words = WordsOfRun::from_slice(made);
-        self.of.write(&self.values, &mut words);
-        let mut derived = &self.derived[..];
-        for range in self.of.moving.iter().flat_map(|step| &step.derived) {
-            let own = derived.split_off(..range.len()).expect("they are there");
-            words[range.clone()].copy_from_slice(own);
-        }
-        words
+    /// Runs something on its words, given those of the plan that was made ready.
+    pub fn with_words<T>(&self, made: &[isize], run: impl FnOnce(&[isize]) -> T) -> T {
+        with_copy(made, |words| {
+            self.of.write(&self.values, words);
+            let mut derived = &self.derived[..];
+            for range in self.of.moving.iter().flat_map(|step| &step.derived) {
+                let own = derived.split_off(..range.len()).expect("they are there");
+                words[range.clone()].copy_from_slice(own);
+            }
+            run(words)
+        })
     }
 
     /// Moves the addresses of arguments that lie elsewhere.

@@ -142,11 +142,12 @@ impl Formulas {
     pub fn plan<'a>(
         &'a mut self,
         (_, all): (&[ShapeId], &[Shape]),
-        inputs: &[Layout],
+        inputs: &[&Layout],
         memory: &'a Arrangement,
     ) -> Option<(ByFormulas<'a>, Arc<[OutputInfo]>)> {
         let numbers = self.pattern.fits(self.shapes.iter().map(|id| &id.of(all)[..]))?;
-        let lies = |(layout, own): (&Layout, &Option<Layout>)| own.as_ref().map_or(is_row(layout), |own| own == layout);
+        let lies =
+            |(layout, own): (&&Layout, &Option<Layout>)| own.as_ref().map_or(is_row(layout), |own| own == *layout);
         if !inputs.iter().zip(&self.inputs).all(lies) {
             return None;
         }
