@@ -33,9 +33,11 @@ pub struct Variants {
     params: Box<[(u32, VaryingParam)]>,
     places: Box<[Times]>,
     moving: Box<[Moving]>,
-    /// How many of these are made anew in any case, and how many words are derived in them.
+    /// Which words are derived in these, and how many there are.
+    derived: Box<[Range<u32>]>,
+    count: usize,
+    /// How many of the moving steps are made anew in any case.
     never: usize,
-    derived: usize,
     /// Of the other steps.
     fixed: Load,
     /// Which number of the plan is the size of its arena.
@@ -49,8 +51,8 @@ struct Moving {
     first: Option<u32>,
     /// Where its numbers begin in the plan.
     at: Cursor,
-    /// The words that are derived in it.
-    derived: Vec<Range<usize>>,
+    /// Which of the derived words are its own.
+    derived: Range<u32>,
 }
 
 /// What differs in the steps of another plan.
@@ -89,6 +91,7 @@ impl Variants {
         let (mut words, mut fixed) = (Words::default(), Load::default());
         let (mut steps, mut moving) = (Vec::with_capacity(plan.steps.len()), Vec::<Moving>::new());
         let (mut own, mut params, mut firsts) = (vec![], vec![], Map::default());
+        let mut all_derived: Vec<Range<u32>> = vec![];
         for (number, step) in plan.steps.iter().enumerate() {
             let parts = plan_words.parts(number);
             let begin = Cursor { numbers: parts.numbers.start, params: parts.params.start };
@@ -114,8 +117,9 @@ impl Variants {
             if before == own.len() + params.len() {
                 fixed.add(step.need(threads), step.cost(&words));
             } else {
-                let range = |range: &Range<u32>| range.start as usize..range.end as usize;
-                let derived = words.derived()[derived..].iter().map(range).collect();
+                let first = all_derived.len() as u32;
+                all_derived.extend_from_slice(&words.derived()[derived..]);
+                let derived = first..all_derived.len() as u32;
                 // Parameters decide nothing.
                 let form = (&plan_words.structure()[parts.structure], &varying.numbers()[parts.numbers]);
                 let first = *firsts.entry(form).or_insert(moving.len() as u32);
@@ -125,7 +129,6 @@ impl Variants {
             steps.push(step);
         }
         let (places, words) = (Places::of(plan), words.into_boxed_slice());
-        let derived = moving.iter().flat_map(|step| &step.derived).map(Range::len).sum();
         let mut variants = Variants {
             places: moved(&places, plan_words, varying).into(),
             made: Arc::new(Made { steps: steps.into(), words, places }),
@@ -134,8 +137,9 @@ impl Variants {
             words: own.into(),
             params: params.into(),
             moving: moving.into(),
+            count: all_derived.iter().map(|range| range.len()).sum(),
+            derived: all_derived.into(),
             never: 0,
-            derived,
             fixed,
             arena: plan.inputs.len() + plan.outputs.len(),
         };
@@ -154,12 +158,11 @@ impl Variants {
 
     /// The steps of the plan of other values, which was verified.
     pub fn follow(self: &Arc<Self>, kernels: &Kernels, values: &[i64], threads: usize) -> Follow {
-        let mut derived = Vec::with_capacity(self.derived);
+        let mut derived = Vec::with_capacity(self.count);
         let (load, other) = with_copy(&self.made.words, |words| {
             self.write(values, words);
             let settled = self.settle(kernels, words, threads);
-            let ranges = self.moving.iter().flat_map(|step| &step.derived);
-            ranges.for_each(|range| derived.extend_from_slice(&words[range.clone()]));
+            self.derived.iter().for_each(|range| derived.extend_from_slice(&words[wide(range)]));
             settled
         });
         let (of, values, derived) = (self.clone(), values.into(), derived.into());
@@ -174,8 +177,9 @@ impl Variants {
         for (n, &Moving { number, first, ref derived, .. }) in (0..).zip(&self.moving) {
             let own = match first {
                 Some(first) => {
-                    let from = &self.moving[first as usize].derived;
-                    derived.iter().zip(from).for_each(|(to, from)| words.copy_within(from.clone(), to.start));
+                    let from = &self.derived[wide(&self.moving[first as usize].derived)];
+                    let pairs = self.derived[wide(derived)].iter().zip(from);
+                    pairs.for_each(|(to, from)| words.copy_within(wide(from), to.start as usize));
                     loads[first as usize]
                 }
                 None => {
@@ -201,6 +205,10 @@ impl Variants {
             words[*word as usize] = param.of(values).bits as isize;
         }
     }
+}
+
+fn wide(range: &Range<u32>) -> Range<usize> {
+    range.start as usize..range.end as usize
 }
 
 /// Copies words to where others were before them, so that no memory is asked for.
@@ -262,9 +270,9 @@ impl Variant {
         with_copy(made, |words| {
             self.of.write(&self.values, words);
             let mut derived = &self.derived[..];
-            for range in self.of.moving.iter().flat_map(|step| &step.derived) {
+            for range in &self.of.derived {
                 let own = derived.split_off(..range.len()).expect("they are there");
-                words[range.clone()].copy_from_slice(own);
+                words[wide(range)].copy_from_slice(own);
             }
             run(words)
         })
