@@ -1,4 +1,4 @@
-//! What a new shape costs a shapeless function more than one that it was called with before: medians over many pairs of calls, in microseconds.
+//! What a new shape costs a shapeless function more than one that it was called with before: medians over many shapes, in microseconds.
 //!
 //! `cargo run --profile fast -p lazuli --example shapeless_time [part of a name]`
 
@@ -109,9 +109,16 @@ fn measure(name: &str, call: &mut dyn FnMut(&Array)) {
     for x in &inputs[..FIRST] {
         time(x);
     }
-    // Each beside one that was there before, as the speed of a machine changes with time.
-    let pairs: Vec<[f64; 2]> =
-        inputs[FIRST..].iter().zip(&inputs[FIRST / 2..]).map(|(new, known)| [time(new), time(known)]).collect();
+    // Each again a few shapes later: the speed of a machine changes with time.
+    const LATER: usize = 4;
+    let mut new = Vec::new();
+    let mut pairs: Vec<[f64; 2]> = Vec::new();
+    for n in FIRST..inputs.len() {
+        new.push(time(&inputs[n]));
+        if let Some(before) = n.checked_sub(FIRST + LATER) {
+            pairs.push([new[before], time(&inputs[FIRST + before])]);
+        }
+    }
     let median = |of: &dyn Fn(&[f64; 2]) -> f64| {
         let mut all: Vec<f64> = pairs.iter().map(of).collect();
         all.sort_by(f64::total_cmp);
