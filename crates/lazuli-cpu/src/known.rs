@@ -7,7 +7,7 @@
 //! Absent: when functions are forgotten, which `kernels` says.
 
 use crate::kernels::{Function, Kernels};
-use crate::nest::{Facts, Lie, Passes, Reduction};
+use crate::nest::{Facts, Lie, Passes, Reduction, cost_per_point};
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::{DType, Inner, Kernel, Nest, Operand, Result, Role, Store, Uses, Value};
 use smallvec::SmallVec;
@@ -57,6 +57,7 @@ pub struct Known {
     /// It as it is, with its functions if it is a map.
     pub map: MapKernel,
     pub uses: Arc<Uses>,
+    pub form: Form,
     /// Of its values.
     pub types: Vec<DType>,
     /// Maps that write values of the body.
@@ -73,6 +74,7 @@ impl Known {
         Ok(Self {
             map: MapKernel::new(kernel.clone()),
             uses: Arc::new(Uses::of(kernel)),
+            form: Form::of(kernel),
             types: kernel.dtypes(),
             bodies: Derived::default(),
             reductions: Derived::default(),
@@ -105,6 +107,52 @@ impl Known {
                 })
             },
         )
+    }
+}
+
+/// What of a kernel decides, with the numbers of a launch, how that is made ready: in one place, as it is looked at for each shape.
+#[derive(Debug)]
+pub struct Form {
+    /// Number of axes, and of those among them that are not reduced.
+    pub rank: usize,
+    pub kept: usize,
+    pub vector_axis: usize,
+    pub params: usize,
+    /// Of a point, in picoseconds.
+    pub cost: usize,
+    pub operands: SmallVec<[OperandForm; 8]>,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub struct OperandForm {
+    pub dtype: DType,
+    /// Whether it is only read.
+    pub is_in: bool,
+}
+
+impl Form {
+    fn of(kernel: &Kernel) -> Self {
+        let operand = |o: &Operand| OperandForm { dtype: o.dtype, is_in: o.role == Role::In };
+        Self {
+            rank: kernel.rank as usize,
+            kept: (kernel.rank - kernel.reduced()) as usize,
+            vector_axis: kernel.vector_axis as usize,
+            params: kernel.params.len(),
+            cost: cost_per_point(kernel),
+            operands: kernel.operands.iter().map(operand).collect(),
+        }
+    }
+
+    /// The extents of a launch whose numbers these words begin with, and the rows of its arguments.
+    pub fn numbers<'w>(&self, words: &'w [isize]) -> (&'w [isize], impl Iterator<Item = &'w [isize]> + use<'w>) {
+        let (extents, rest) = words.split_at(self.rank);
+        (extents, rest[self.params..].chunks_exact(self.rank + 1).take(self.operands.len()))
+    }
+}
+
+impl OperandForm {
+    pub fn itemsize(&self) -> usize {
+        self.dtype.itemsize()
     }
 }
 

@@ -8,7 +8,7 @@
 
 use crate::codegen::block::{Layout, N, OPERAND_WORDS, ROW_AXIS, ROWS};
 use crate::kernels::Function;
-use crate::known::MapKernel;
+use crate::known::{Form, MapKernel};
 use crate::words::{Numbering, Words};
 use lazuli_kernel::{Arg, Inner, Kernel, Role, Scalar, small};
 use smallvec::SmallVec;
@@ -115,8 +115,11 @@ pub struct Whole;
 impl Whole {
     /// Along which axis rows step, if one call goes through the whole of a loop space of these extents, which has points. `along`: bytes between neighbours along the axis of vectors, of each
     /// operand.
-    pub fn rows(kernel: &Kernel, extents: &[usize], mut along: impl Iterator<Item = isize>) -> Option<Option<usize>> {
-        let vector_axis = kernel.vector_axis as usize;
+    pub fn rows(
+        vector_axis: usize,
+        extents: &[usize],
+        mut along: impl Iterator<Item = isize>,
+    ) -> Option<Option<usize>> {
         let walked = (0..extents.len()).filter(|&a| a != vector_axis && extents[a] > 1).count();
         let mut is_scattered = || along.any(|step| step.unsigned_abs() >= LINE);
         match walked > 1 || walked == 1 && extents[vector_axis] > SCATTERED && is_scattered() {
@@ -154,13 +157,13 @@ impl Whole {
 
     /// The extents of a map whose block begins there, and bytes between neighbours along the axis of vectors, of each operand.
     pub fn numbers<'w>(
-        kernel: &Kernel,
+        form: &Form,
         words: &'w [isize],
         at: usize,
     ) -> (&'w [isize], impl Iterator<Item = isize> + use<'w>) {
-        let layout = Layout::of(kernel);
+        let layout = Layout::new(form.rank, form.params, form.operands.len());
         let block = &words[at..][..layout.words()];
-        let (extents, operands) = (&block[layout.extent_word(0)..][..kernel.rank as usize], layout.operand_word(0));
+        let (extents, operands) = (&block[layout.extent_word(0)..][..form.rank], layout.operand_word(0));
         (extents, block[operands..].chunks_exact(OPERAND_WORDS as usize).map(|own| own[2]))
     }
 

@@ -25,8 +25,12 @@ pub const OPERAND_WORDS: u32 = 4;
 
 impl Layout {
     pub fn of(kernel: &Kernel) -> Self {
+        Self::new(kernel.rank as usize, kernel.params.len(), kernel.operands.len())
+    }
+    /// That of kernels with so many axes, parameters and operands.
+    pub fn new(rank: usize, params: usize, operands: usize) -> Self {
         // One axis at least, so that the row axis's counter always exists.
-        Self { rank: kernel.rank.max(1), params: kernel.params.len() as u32, operands: kernel.operands.len() as u32 }
+        Self { rank: rank.max(1) as u32, params: params as u32, operands: operands as u32 }
     }
     pub fn index_word(&self, axis: u32) -> usize {
         (INDEX + axis) as usize

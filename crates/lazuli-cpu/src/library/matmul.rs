@@ -179,7 +179,7 @@ impl Matmul {
             Matmul::Vector(vector) => {
                 // All axes but the reduced one, unless there are no points.
                 let (extents, _) = vector.1.numbers(&vector.0, words);
-                let elements = if extents.contains(&0) { 0 } else { extents.iter().rev().skip(1).product::<usize>() };
+                let elements = extents.split_last().map_or(0, |(_, kept)| kept.iter().product::<usize>());
                 elements * vector.0.kernel().operands[0].dtype.itemsize()
             }
             Matmul::Matrix(ready) => {
@@ -360,6 +360,9 @@ impl VectorProduct {
     /// Whether this is what is known of the kernel for a launch of these extents, and with these strides in bytes.
     fn is_of(known: &Known, (extents, rows): (Shape, &[isize])) -> bool {
         let (kernel, rank) = (known.kernel(), extents.len());
+        if rank < SIZES {
+            return false;
+        }
         let dtype = kernel.operands[0].dtype;
         let is_product = is_vector(dtype, [extents[rank - 3], extents[rank - 2], extents[rank - 1]]);
         let form = Self::of(dtype, &extents, |arg, axis| {

@@ -1,10 +1,10 @@
 //! Maps: every point stores its values; points are independent, so that any split into boxes gives the same result.
 
 use super::{Bound, Context, PARALLEL, cost_per_point, counts};
-use crate::known::MapKernel;
+use crate::known::{Form, MapKernel};
 use crate::tile::{Part, Tile, Whole};
 use crate::words::Words;
-use lazuli_kernel::{Kernel, Result, Role};
+use lazuli_kernel::Result;
 
 /// Outputs of so many bytes are stored past the caches: they would only push everything else out.
 const STREAM_BYTES: usize = 24 << 20;
@@ -30,10 +30,10 @@ enum How {
 
 impl How {
     /// That of a map over these extents. `along`: bytes between neighbours along the axis of vectors, of each operand.
-    fn of(kernel: &Kernel, extents: &[usize], along: impl Iterator<Item = isize>, in_parts: bool) -> How {
-        let (streams, is_small) = (streams(kernel, extents), is_small(kernel, extents));
+    fn of(form: &Form, extents: &[usize], along: impl Iterator<Item = isize>, in_parts: bool) -> How {
+        let (streams, is_small) = (streams(form, extents), is_small(form, extents));
         match is_small && !streams && !in_parts {
-            true => Whole::rows(kernel, extents, along).map_or(How::Parts { streams, is_small }, How::Whole),
+            true => Whole::rows(form.vector_axis, extents, along).map_or(How::Parts { streams, is_small }, How::Whole),
             false => How::Parts { streams, is_small },
         }
     }
@@ -46,7 +46,7 @@ impl Map {
             let itemsize = declared.dtype.itemsize() as isize;
             arg.strides.get(kernel.vector_axis as usize).map_or(0, |stride| stride * itemsize)
         });
-        match How::of(kernel, extents, along, false) {
+        match How::of(&launch.known.form, extents, along, false) {
             How::Whole(rows) => {
                 let function = launch.known.map.function(launch.kernels, false)?;
                 let at = Whole::write(words, function, rows, &launch.numbers());
@@ -62,7 +62,7 @@ impl Map {
         if streams {
             launch.known.map.function(launch.kernels, true)?;
         }
-        let how = How::Parts { streams, is_small: is_small(launch.kernel, launch.extents) };
+        let how = How::Parts { streams, is_small: is_small(&launch.known.form, launch.extents) };
         Ok(Self { at: launch.write(words), how, in_parts: true })
     }
 
@@ -75,26 +75,24 @@ impl Map {
     }
 
     /// Its extents.
-    pub fn extents<'w>(&self, map: &MapKernel, words: &'w [isize]) -> &'w [isize] {
+    pub fn extents<'w>(&self, form: &Form, words: &'w [isize]) -> &'w [isize] {
         match self.how {
-            How::Whole(_) => Whole::numbers(&map.kernel, words, self.at).0,
-            How::Parts { .. } => &words[self.at..][..map.kernel.rank as usize],
+            How::Whole(_) => Whole::numbers(form, words, self.at).0,
+            How::Parts { .. } => &words[self.at..][..form.rank],
         }
     }
 
     /// Whether it would be made in this way for the numbers that the words have now. None if not.
-    pub fn settle(&self, map: &MapKernel, words: &[isize]) -> Option<()> {
-        let kernel = &map.kernel;
+    pub fn settle(&self, form: &Form, words: &[isize]) -> Option<()> {
         let how = match self.how {
             How::Whole(_) => {
-                let (extents, along) = Whole::numbers(kernel, words, self.at);
-                How::of(kernel, &counts(extents), along, self.in_parts)
+                let (extents, along) = Whole::numbers(form, words, self.at);
+                How::of(form, &counts(extents), along, self.in_parts)
             }
             How::Parts { .. } => {
-                let tile = Tile::new(map, words, self.at, false);
-                let along =
-                    (0..kernel.operands.len()).map(|o| tile.strides(o).get(tile.vector_axis()).map_or(0, |s| *s));
-                How::of(kernel, &counts(self.extents(map, words)), along, self.in_parts)
+                let (extents, rows) = form.numbers(&words[self.at..]);
+                let along = rows.map(|row| if form.rank > 0 { row[form.vector_axis] } else { 0 });
+                How::of(form, &counts(extents), along, self.in_parts)
             }
         };
         (how == self.how).then_some(())
@@ -121,14 +119,14 @@ impl Map {
 }
 
 /// Whether no other thread is worth waking for it.
-fn is_small(kernel: &Kernel, extents: &[usize]) -> bool {
+fn is_small(form: &Form, extents: &[usize]) -> bool {
     let points: usize = extents.iter().product();
-    points.saturating_mul(cost_per_point(kernel)) < PARALLEL
+    points.saturating_mul(form.cost) < PARALLEL
 }
 
 /// Whether the outputs of a map are stored past the caches.
-pub fn streams(kernel: &Kernel, extents: &[usize]) -> bool {
-    let stored = kernel.operands.iter().filter(|o| o.role != Role::In).map(|o| o.dtype.itemsize());
+pub fn streams(form: &Form, extents: &[usize]) -> bool {
+    let stored = form.operands.iter().filter(|o| !o.is_in).map(|o| o.itemsize());
     is_much(extents.iter().product(), stored.sum())
 }
 

@@ -20,7 +20,7 @@ pub use scatter::Onwards;
 pub use together::Launches;
 
 use crate::kernels::{Function, Kernels};
-use crate::known::{Known, MapKernel};
+use crate::known::{Form, Known, MapKernel};
 use crate::tile::{Bases, Numbers, Tile, write_numbers};
 use crate::words::{Cursor, Numbering, Words};
 use lazuli_kernel::{Arg, Binding, Kernel, Nest, Result, Scalar, Shape, Slot, Strides, Value, small};
@@ -47,7 +47,7 @@ impl Launch {
             _ if launch.extents[..kept].contains(&0) => (Launch::Nothing, Need::default()),
             Nest::Map { .. } => {
                 let map = match in_parts {
-                    true => map::Map::in_parts(launch, map::streams(kernel, launch.extents), words)?,
+                    true => map::Map::in_parts(launch, map::streams(&launch.known.form, launch.extents), words)?,
                     false => map::Map::new(launch, words)?,
                 };
                 (Launch::Map(map), Need::default())
@@ -76,41 +76,45 @@ impl Launch {
 
     /// Works out anew what follows from the numbers that the words have now, and the memory that it then works in. None if it would be made ready in another way for these.
     pub fn settle(&self, known: &Known, words: &mut [isize], threads: usize) -> Option<Need> {
-        let kernel = known.kernel();
-        let kept = kernel.rank as usize - kernel.reduced() as usize;
-        if self.extents(known, words)[..kept].contains(&0) {
+        let form = &known.form;
+        if self.extents(form, words)?[..form.kept].contains(&0) {
             return None;
         }
         match self {
-            Launch::Map(map) => map.settle(&known.map, words).map(|()| Need::default()),
-            Launch::Reduce(reduce) => reduce.settle(kernel, words, threads),
-            Launch::Rows(rows) => rows.settle(kernel, words, threads),
+            Launch::Map(map) => map.settle(form, words).map(|()| Need::default()),
+            Launch::Reduce(reduce) => reduce.settle(form, words, threads),
+            Launch::Rows(rows) => rows.settle(form, words, threads),
             Launch::Scan(_) | Launch::Scatter(_) | Launch::Nothing => None,
         }
     }
 
-    /// Its extents; none if it has no points at all.
-    fn extents<'w>(&self, known: &Known, words: &'w [isize]) -> &'w [isize] {
-        let rank = known.kernel().rank as usize;
-        match self {
-            Launch::Nothing => &[0],
-            Launch::Map(map) => map.extents(&known.map, words),
-            Launch::Reduce(reduce) => &words[reduce.at..][..rank],
-            Launch::Rows(rows) => &words[rows.at..][..rank],
-            Launch::Scan(scan) => &words[scan.at..][..rank],
-            Launch::Scatter(scatter) => &words[scatter.at()..][..rank],
-        }
+    /// Its extents, unless it has no points at all.
+    fn extents<'w>(&self, form: &Form, words: &'w [isize]) -> Option<&'w [isize]> {
+        let at = match self {
+            Launch::Nothing => return None,
+            Launch::Map(map) => return Some(map.extents(form, words)),
+            Launch::Reduce(reduce) => reduce.at,
+            Launch::Rows(rows) => rows.at,
+            Launch::Scan(scan) => scan.at,
+            Launch::Scatter(scatter) => scatter.at(),
+        };
+        Some(&words[at..][..form.rank])
     }
-    /// Its extents, and the rows of its arguments: of a reduction, as whose numbers they are.
+    /// The extents of a reduction, and the rows of its arguments; none if it has no points at all.
     pub fn numbers<'w>(&self, known: &Known, words: &'w [isize]) -> (Shape, &'w [isize]) {
-        let extents = self.extents(known, words);
-        let rows = if let Launch::Reduce(reduce) = self { &words[reduce.at + extents.len()..] } else { &[] };
-        (counts(extents), rows)
+        match self {
+            Launch::Reduce(reduce) => {
+                let (extents, rows) = words[reduce.at..].split_at(known.form.rank);
+                (counts(extents), rows)
+            }
+            _ => (Shape::new(), &[]),
+        }
     }
     /// Rough cost on one thread, in picoseconds.
     pub fn cost(&self, known: &Known, words: &[isize]) -> usize {
-        let points = self.extents(known, words).iter().fold(1usize, |n, &extent| n.saturating_mul(extent as usize));
-        points.saturating_mul(cost_per_point(known.kernel()))
+        let extents = self.extents(&known.form, words);
+        extents
+            .map_or(0, |extents| extents.iter().fold(known.form.cost, |n, &extent| n.saturating_mul(extent as usize)))
     }
 
     /// Runs it on arguments at these addresses.

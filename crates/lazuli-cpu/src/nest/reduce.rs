@@ -11,7 +11,7 @@ mod walk;
 use super::fold::{BLOCK, How, PARTIALS};
 use super::map::run_parallel;
 use super::{Bound, Context, Need, PARALLEL, Room, Scratch, cost_per_point, counts, fill_dense, fill_row, is_dense};
-use crate::known::{Known, MapKernel};
+use crate::known::{Form, Known, MapKernel};
 use crate::tile::{Bases, Part, Tile};
 use crate::words::Words;
 use lazuli_kernel::{DType, Inner, Inst, Kernel, Nest, Operand, Result, Role, Store, Value, small};
@@ -112,11 +112,11 @@ impl Reduction {
 impl Reduce {
     /// For at most so many threads, and the memory that it works in on these.
     pub fn new(launch: &Bound<'_>, threads: usize, words: &mut Words) -> Result<(Self, Need)> {
-        let Bound { kernels, known, kernel, extents, .. } = *launch;
+        let Bound { kernels, known, extents, .. } = *launch;
         words.derive(1);
         let at = launch.write(words);
-        let is = |own: &SmallVec<[Lie; 8]>| lies(kernel, &words[at..]).eq(own.iter().copied());
-        let key = || small(lies(kernel, &words[at..]));
+        let is = |own: &SmallVec<[Lie; 8]>| lies(&known.form, &words[at..]).eq(own.iter().copied());
+        let key = || small(lies(&known.form, &words[at..]));
         let made = known.reductions.get(is, key, |lies| Reduction::new(known, lies));
         if let Some(body) = &made.body {
             body.function(kernels, false)?;
@@ -130,8 +130,8 @@ impl Reduce {
     }
 
     /// As for [`Launch::settle`](super::Launch::settle).
-    pub fn settle(&self, kernel: &Kernel, words: &mut [isize], threads: usize) -> Option<Need> {
-        let is_alike = lies(kernel, &words[self.at..]).eq(self.made.lies.iter().copied());
+    pub fn settle(&self, form: &Form, words: &mut [isize], threads: usize) -> Option<Need> {
+        let is_alike = lies(form, &words[self.at..]).eq(self.made.lies.iter().copied());
         is_alike.then(|| self.derive(words, threads))
     }
 
@@ -326,15 +326,13 @@ impl<'a> Run<'a> {
 }
 
 /// How a launch's operands lie, whose numbers these words begin with.
-fn lies(kernel: &Kernel, words: &[isize]) -> impl Iterator<Item = Lie> {
-    let rank = kernel.rank as usize;
-    let kept = rank - kernel.reduced() as usize;
-    let across = (kernel.vector_axis as usize) < kept;
-    let (extents, rows) = words.split_at(rank);
+fn lies(form: &Form, words: &[isize]) -> impl Iterator<Item = Lie> {
+    let &Form { rank, kept, vector_axis, .. } = form;
+    let across = vector_axis < kept;
+    let (extents, rows) = form.numbers(words);
     let reduced = counts(&extents[kept..]);
-    let rows = rows[kernel.params.len()..].chunks_exact(rank + 1);
-    kernel.operands.iter().zip(rows).map(move |(declared, row)| {
-        let itemsize = declared.dtype.itemsize();
+    form.operands.iter().zip(rows).map(move |(operand, row)| {
+        let itemsize = operand.itemsize();
         let (along_kept, along_reduced) = row[..rank].split_at(kept);
         // Along the last kept axis; there is one result without any.
         let stride = along_kept.last().copied().unwrap_or(itemsize as isize);
@@ -343,11 +341,11 @@ fn lies(kernel: &Kernel, words: &[isize]) -> impl Iterator<Item = Lie> {
         let lies_well = if across { is_unit } else { is_dense(&reduced, along_reduced, itemsize) };
         let class = match stride {
             _ if is_unit => Inner::Unit,
-            0 if declared.role == Role::In => Inner::Broadcast,
+            0 if operand.is_in => Inner::Broadcast,
             _ => Inner::Strided,
         };
         // A bool in memory may be any byte.
-        Lie { across: class, in_place: lies_well && declared.dtype != DType::Bool }
+        Lie { across: class, in_place: lies_well && operand.dtype != DType::Bool }
     })
 }
 

@@ -11,10 +11,10 @@ use super::fold::{BLOCK, Bytes, Fold, How, PARTIALS};
 use super::map::is_much;
 use super::reduce::halve;
 use super::{Bound, Context, Need, PARALLEL, Pieces, Room, Scratch, counts, fill_dense, is_dense};
-use crate::known::MapKernel;
+use crate::known::{Form, MapKernel};
 use crate::tile::{Bases, Part, Tile};
 use crate::words::Words;
-use lazuli_kernel::{DType, Inner, Kernel, Result, small};
+use lazuli_kernel::{DType, Inner, Result, small};
 use passes::{Count, Fact, Map, Source, plan};
 pub use passes::{Facts, Passes};
 use smallvec::SmallVec;
@@ -52,7 +52,7 @@ struct Run<'a> {
 
 /// Whether what the last pass stores goes past the caches.
 fn streams(made: &Passes, extents: &[usize]) -> bool {
-    made.streamable().is_some_and(|(_, stored)| is_much(extents.iter().product(), stored))
+    made.streamable.is_some_and(|stored| is_much(extents.iter().product(), stored))
 }
 
 /// The class of a stride in bytes, `Unit` where there is none.
@@ -67,25 +67,23 @@ fn class(stride: Option<&isize>, itemsize: usize) -> Inner {
 }
 
 /// The axis of vectors, and what passes depend on of each operand, of a launch whose numbers these words begin with.
-fn facts(kernel: &Kernel, words: &[isize]) -> (usize, impl Iterator<Item = Fact>) {
-    let rank = kernel.rank as usize;
-    let kept = rank - kernel.reduced() as usize;
-    let (extents, rows) = words.split_at(rank);
+fn facts(form: &Form, words: &[isize]) -> (usize, impl Iterator<Item = Fact>) {
+    let &Form { rank, kept, .. } = form;
+    let (extents, rows) = form.numbers(words);
     let reduced = counts(&extents[kept..]);
     let n: usize = reduced.iter().product();
     // Short rows side by side as well: their elements are gathered once, and then fill whole vectors.
     let is_short = n <= SHORT && kept > 0 && extents[kept - 1] as usize >= LEAST_ACROSS;
-    let across = is_short || (kernel.vector_axis as usize) < kept;
-    let vector_axis = if across { kept - 1 } else { kernel.vector_axis as usize };
-    let rows = rows[kernel.params.len()..].chunks_exact(rank + 1);
-    let facts = kernel.operands.iter().zip(rows).map(move |(declared, row)| {
-        let (itemsize, strides) = (declared.dtype.itemsize(), &row[..rank]);
+    let across = is_short || form.vector_axis < kept;
+    let vector_axis = if across { kept - 1 } else { form.vector_axis };
+    let facts = form.operands.iter().zip(rows).map(move |(operand, row)| {
+        let (itemsize, strides) = (operand.itemsize(), &row[..rank]);
         let own = &strides[kept..];
         Fact {
             moves: own.iter().any(|&stride| stride != 0),
             stands: reduced.iter().zip(own).all(|(&n, &stride)| n <= 1 || stride == 0),
             // A bool in memory may be any byte.
-            contiguous: !across && declared.dtype != DType::Bool && is_dense(&reduced, own, itemsize),
+            contiguous: !across && operand.dtype != DType::Bool && is_dense(&reduced, own, itemsize),
             along: class(strides.get(vector_axis), itemsize),
             across: class(strides.get(kept.saturating_sub(1)), itemsize),
         }
@@ -99,7 +97,7 @@ impl Rows {
         let Bound { kernels, known, kernel, extents, .. } = *launch;
         words.derive(2);
         let at = launch.write(words);
-        let now = || facts(kernel, &words[at..]);
+        let now = || facts(&known.form, &words[at..]);
         let key = || {
             let (vector_axis, operands) = now();
             Facts { vector_axis, operands: operands.collect() }
@@ -107,7 +105,7 @@ impl Rows {
         let made = known.passes.get(|own| own.are(now()), key, |facts| plan(kernel, facts));
         made.generate(kernels)?;
         let streams = streams(&made, extents);
-        if let Some((map, _)) = made.streamable().filter(|_| streams) {
+        if let Some(map) = made.last_map().filter(|_| streams) {
             map.kernel.function(kernels, true)?;
         }
         words.derive(made.own.len() * (extents.len() + 1));
@@ -117,10 +115,10 @@ impl Rows {
     }
 
     /// As for [`Launch::settle`](super::Launch::settle).
-    pub fn settle(&self, kernel: &Kernel, words: &mut [isize], threads: usize) -> Option<Need> {
+    pub fn settle(&self, form: &Form, words: &mut [isize], threads: usize) -> Option<Need> {
         let &Self { ref made, at, streams: streamed } = self;
-        let is_alike = made.facts.are(facts(kernel, &words[at..]))
-            && streams(made, &counts(&words[at..][..made.rank])) == streamed;
+        let is_alike =
+            made.facts.are(facts(form, &words[at..])) && streams(made, &counts(&words[at..][..made.rank])) == streamed;
         is_alike.then(|| self.derive(words, threads))
     }
 

@@ -99,12 +99,13 @@ pub struct Passes {
     pub scalars: Vec<DType>,
     pub accumulators: Vec<State>,
     /// Rows of numbers behind those of the launch's arguments.
-    pub own: Vec<Own>,
+    pub own: SmallVec<[Own; 4]>,
     /// All that a task works in: for each buffer, for each scalar, values and positions for each accumulator, and partials where vectors run across.
-    pub pieces: Vec<Piece>,
-    /// Bytes of a point, in all buffers and in the operands that move along a row; and of what is stored for it.
+    pub pieces: SmallVec<[Piece; 8]>,
+    /// Bytes of a point, in all buffers and in the operands that move along a row.
     pub bytes: usize,
-    stored: usize,
+    /// Bytes that the last map stores for a point, if they may go past the caches. What is in a buffer may not: that is read again at once.
+    pub streamable: Option<usize>,
     /// Number of axes, of the kept ones among them, and of parameters.
     pub rank: usize,
     pub kept: usize,
@@ -133,10 +134,9 @@ impl Passes {
         Ok(())
     }
 
-    /// The map that stores what the passes give for points, if it may go past the caches, and the bytes of that at each. What is in a buffer may not: that is read again at once.
-    pub fn streamable(&self) -> Option<(&Map, usize)> {
-        let last = self.passes.last().filter(|pass| pass.buffered.is_empty())?;
-        Some((last.points.as_ref()?, self.stored))
+    /// The map that stores what the passes give for points.
+    pub fn last_map(&self) -> Option<&Map> {
+        self.passes.last()?.points.as_ref()
     }
 
     /// All maps, in the order of [`Launch::functions`](crate::nest::Launch::functions).
@@ -150,7 +150,7 @@ impl Passes {
 pub struct Facts {
     /// Vectors run along this axis.
     pub vector_axis: usize,
-    pub operands: Vec<Fact>,
+    pub operands: SmallVec<[Fact; 8]>,
 }
 
 impl Facts {
@@ -233,17 +233,18 @@ pub fn plan(kernel: &Kernel, facts: &Facts) -> Passes {
     let moving = moving.map(|(_, declared)| declared.dtype.itemsize());
     let accumulators: Vec<State> = accumulators.iter().zip(&elements).map(state).collect();
     let (cost, across) = (maps.sum::<usize>() + 200 * accumulators.len(), facts.vector_axis < planner.kept);
+    let stored = stores.iter().map(|s| kernel.operands[s.operand as usize].dtype.itemsize()).sum();
     let mut all = Passes {
         cost,
         pieces: pieces(&buffers, &scalars, &accumulators, across),
         bytes: buffers.iter().map(|d| d.itemsize()).sum::<usize>() + moving.sum::<usize>(),
-        stored: stores.iter().map(|s| kernel.operands[s.operand as usize].dtype.itemsize()).sum(),
+        streamable: passes.last().filter(|pass| pass.buffered.is_empty() && pass.points.is_some()).map(|_| stored),
         accumulators,
         passes,
         epilogue,
         buffers,
         scalars,
-        own: Vec::new(),
+        own: SmallVec::new(),
         rank: kernel.rank as usize,
         kept: planner.kept,
         params: kernel.params.len(),
@@ -257,7 +258,7 @@ pub fn plan(kernel: &Kernel, facts: &Facts) -> Passes {
 }
 
 /// What a task works in.
-fn pieces(buffers: &[DType], scalars: &[DType], accumulators: &[State], across: bool) -> Vec<Piece> {
+fn pieces(buffers: &[DType], scalars: &[DType], accumulators: &[State], across: bool) -> SmallVec<[Piece; 8]> {
     let piece = |count, dtype: DType| Piece { count, itemsize: dtype.itemsize() };
     let results = accumulators.iter().flat_map(|a| {
         let positions = if matches!(a.how, How::Best(_)) { Count::Rows } else { Count::Nothing };

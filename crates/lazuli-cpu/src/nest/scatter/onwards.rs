@@ -61,7 +61,7 @@ impl Onwards {
             target: Map::in_parts(&target, false, words)?,
             direct: direct(&target),
             updates: Scatter::new(&updates, Update { op, target: updated, index, mask, value }, words)?,
-            epilogue: Map::in_parts(&epilogue, streams(epilogue.kernel, epilogue.extents), words)?,
+            epilogue: Map::in_parts(&epilogue, streams(&epilogue.known.form, epilogue.extents), words)?,
             handed_on: [&target, &epilogue].map(|launch| HandedOn::of(launch.args)),
             dtype,
             len,
