@@ -4,7 +4,7 @@ use crate::array::Value;
 use crate::run::Ready;
 use lazuli_kernel::hash::{Map, WordHasher};
 use smallvec::SmallVec;
-use std::hash::{Hash, Hasher};
+use std::hash::{Hash as _, Hasher};
 use std::sync::Arc;
 
 /// Steps that the plans of a program have together at most: a few kilobytes each.
@@ -15,7 +15,7 @@ const LEAST: usize = 32;
 /// Plans by a hash of layouts. When they have too many steps, the half of them goes that was used least recently.
 #[derive(Debug, Default)]
 pub(crate) struct Bindings {
-    plans: Map<u64, SmallVec<[Known; 1]>>,
+    plans: Map<Hash, SmallVec<[Known; 1]>>,
     count: usize,
     steps: usize,
     clock: u64,
@@ -27,30 +27,38 @@ struct Known {
     used: u64,
 }
 
-fn hash_of(arguments: &[&Value]) -> u64 {
-    let mut hasher = WordHasher::default();
-    arguments.iter().for_each(|v| v.layout.hash(&mut hasher));
-    hasher.finish()
+/// That of how arguments lie.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, std::hash::Hash)]
+pub(crate) struct Hash(u64);
+
+impl Hash {
+    fn of(arguments: &[&Value]) -> Self {
+        let mut hasher = WordHasher::default();
+        arguments.iter().for_each(|v| v.layout.hash(&mut hasher));
+        Hash(hasher.finish())
+    }
 }
 
 impl Bindings {
-    /// The plan for arguments that lie like these.
-    pub fn find(&mut self, arguments: &[&Value]) -> Option<Arc<Ready>> {
-        let known = self.plans.get_mut(&hash_of(arguments))?.iter_mut().find(|known| known.ready.fits(arguments))?;
+    /// The plan for arguments that lie like these; if there is none, what to [add](Self::add) it by.
+    pub fn find(&mut self, arguments: &[&Value]) -> Result<Arc<Ready>, Hash> {
+        let hash = Hash::of(arguments);
+        let mut alike = self.plans.get_mut(&hash).into_iter().flatten();
+        let known = alike.find(|known| known.ready.fits(arguments)).ok_or(hash)?;
         self.clock += 1;
         known.used = self.clock;
-        Some(known.ready.clone())
+        Ok(known.ready.clone())
     }
 
-    /// Adds the plan for arguments that lie like these.
-    pub fn add(&mut self, arguments: &[&Value], ready: Arc<Ready>) {
+    /// Adds a plan for arguments of this hash.
+    pub fn add(&mut self, hash: Hash, ready: Arc<Ready>) {
         if self.steps + ready.steps() > STEPS && self.count >= LEAST {
             self.forget_half();
         }
         self.clock += 1;
         self.count += 1;
         self.steps += ready.steps();
-        self.plans.entry(hash_of(arguments)).or_default().push(Known { ready, used: self.clock });
+        self.plans.entry(hash).or_default().push(Known { ready, used: self.clock });
     }
 
     fn forget_half(&mut self) {

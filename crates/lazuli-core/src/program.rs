@@ -499,12 +499,14 @@ impl Program {
             return Ok(Cow::Borrowed(first));
         }
         let bindings = || self.bindings.lock().unwrap_or_else(|e| e.into_inner());
-        if self.first.get().is_some()
-            && let Some(known) = bindings().find(arguments)
-        {
-            count(&COUNTERS.hits);
-            return Ok(Cow::Owned(known));
-        }
+        let found = bindings().find(arguments);
+        let hash = match found {
+            Ok(known) => {
+                count(&COUNTERS.hits);
+                return Ok(Cow::Owned(known));
+            }
+            Err(hash) => hash,
+        };
         count(&COUNTERS.plans);
         let _compiling = progress::begin(&self.name);
         let mut layouts: SmallVec<[&Layout; 8]> = arguments.iter().map(|v| &v.layout).collect();
@@ -519,7 +521,7 @@ impl Program {
             log::kernels(&crate::explain::explain(self, &arguments.map(aval).collect::<Vec<_>>(), Call::default())?);
         }
         if self.first.set(ready.clone()).is_err() {
-            bindings().add(arguments, ready.clone());
+            bindings().add(hash, ready.clone());
         }
         Ok(Cow::Owned(ready))
     }

@@ -9,8 +9,8 @@ use crate::steps::{Load, Made, ReadyStep, Steps};
 use crate::words::{Cursor, Source, Words};
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::{Origin, PLACE, Plan, PlanWords, Result, Varying, VaryingParam};
-use smallvec::SmallVec;
 use std::cell::Cell;
+use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -33,11 +33,11 @@ pub struct Variants {
     params: Box<[(u32, VaryingParam)]>,
     places: Box<[Times]>,
     moving: Box<[Moving]>,
-    /// Which words are derived in these, and how many there are.
-    derived: Box<[Range<u32>]>,
-    count: usize,
-    /// How many of the moving steps are made anew in any case.
+    /// How many of these are made anew in any case.
     never: usize,
+    /// Which words are derived in these, and which of them are as in an earlier one, alike in all: to and from.
+    derived: Box<[Range<u32>]>,
+    again: Box<[[u32; 2]]>,
     /// Of the other steps.
     fixed: Load,
     /// Which number of the plan is the size of its arena.
@@ -47,12 +47,10 @@ pub struct Variants {
 /// A step whose words vary.
 struct Moving {
     number: usize,
-    /// The earlier one of these that is alike for all values.
-    first: Option<u32>,
     /// Where its numbers begin in the plan.
     at: Cursor,
-    /// Which of the derived words are its own.
-    derived: Range<u32>,
+    /// Later ones that are alike for all values.
+    alike: Vec<(usize, Cursor)>,
 }
 
 /// What differs in the steps of another plan.
@@ -75,8 +73,8 @@ pub struct Anew {
 pub struct Follow {
     variant: Variant,
     load: Load,
-    /// Which of the moving ones these are.
-    pub other: Vec<u32>,
+    /// Their numbers, and where their numbers begin.
+    pub other: Vec<(usize, Cursor)>,
 }
 
 impl Variants {
@@ -91,7 +89,7 @@ impl Variants {
         let (mut words, mut fixed) = (Words::default(), Load::default());
         let (mut steps, mut moving) = (Vec::with_capacity(plan.steps.len()), Vec::<Moving>::new());
         let (mut own, mut params, mut firsts) = (vec![], vec![], Map::default());
-        let mut all_derived: Vec<Range<u32>> = vec![];
+        let (mut all_derived, mut again) = (Vec::<Range<u32>>::new(), vec![]);
         for (number, step) in plan.steps.iter().enumerate() {
             let parts = plan_words.parts(number);
             let begin = Cursor { numbers: parts.numbers.start, params: parts.params.start };
@@ -117,14 +115,23 @@ impl Variants {
             if before == own.len() + params.len() {
                 fixed.add(step.need(threads), step.cost(&words));
             } else {
-                let first = all_derived.len() as u32;
-                all_derived.extend_from_slice(&words.derived()[derived..]);
-                let derived = first..all_derived.len() as u32;
+                let derived = &words.derived()[derived..];
                 // Parameters decide nothing.
                 let form = (&plan_words.structure()[parts.structure], &varying.numbers()[parts.numbers]);
-                let first = *firsts.entry(form).or_insert(moving.len() as u32);
-                let first = (first as usize != moving.len()).then_some(first);
-                moving.push(Moving { number, first, at: begin, derived });
+                match firsts.entry(form) {
+                    Entry::Occupied(first) => {
+                        let (first, from): &(usize, Range<usize>) = first.get();
+                        moving[*first].alike.push((number, begin));
+                        let words = |ranges: &[Range<u32>]| ranges.iter().cloned().flatten().collect::<Vec<u32>>();
+                        let pairs = words(derived).into_iter().zip(words(&all_derived[from.clone()]));
+                        again.extend(pairs.map(|(to, from)| [to, from]));
+                    }
+                    Entry::Vacant(entry) => {
+                        entry.insert((moving.len(), all_derived.len()..all_derived.len() + derived.len()));
+                        moving.push(Moving { number, at: begin, alike: vec![] });
+                    }
+                }
+                all_derived.extend_from_slice(derived);
             }
             steps.push(step);
         }
@@ -137,9 +144,9 @@ impl Variants {
             words: own.into(),
             params: params.into(),
             moving: moving.into(),
-            count: all_derived.iter().map(|range| range.len()).sum(),
-            derived: all_derived.into(),
             never: 0,
+            derived: all_derived.into(),
+            again: again.into(),
             fixed,
             arena: plan.inputs.len() + plan.outputs.len(),
         };
@@ -158,41 +165,29 @@ impl Variants {
 
     /// The steps of the plan of other values, which was verified.
     pub fn follow(self: &Arc<Self>, kernels: &Kernels, values: &[i64], threads: usize) -> Follow {
-        let mut derived = Vec::with_capacity(self.count);
-        let (load, other) = with_copy(&self.made.words, |words| {
+        let ((load, other), derived) = with_copy(&self.made.words, |words| {
             self.write(values, words);
             let settled = self.settle(kernels, words, threads);
+            let mut derived = Vec::with_capacity(self.derived.iter().map(|range| range.len()).sum());
             self.derived.iter().for_each(|range| derived.extend_from_slice(&words[wide(range)]));
-            settled
+            (settled, derived.into_boxed_slice())
         });
-        let (of, values, derived) = (self.clone(), values.into(), derived.into());
-        Follow { variant: Variant { of, values, derived, anew: [].into() }, load, other }
+        let variant = Variant { of: self.clone(), values: values.into(), derived, anew: [].into() };
+        Follow { variant, load, other }
     }
 
     /// Settles the moving steps on these words: the load of all steps, but for those that would be made ready in another way, which are returned.
-    fn settle(&self, kernels: &Kernels, words: &mut [isize], threads: usize) -> (Load, Vec<u32>) {
+    fn settle(&self, kernels: &Kernels, words: &mut [isize], threads: usize) -> (Load, Vec<(usize, Cursor)>) {
         let (mut load, mut other) = (self.fixed, Vec::new());
-        // Of each what it works in, and its cost.
-        let mut loads: SmallVec<[Option<(usize, usize)>; 64]> = SmallVec::with_capacity(self.moving.len());
-        for (n, &Moving { number, first, ref derived, .. }) in (0..).zip(&self.moving) {
-            let own = match first {
-                Some(first) => {
-                    let from = &self.derived[wide(&self.moving[first as usize].derived)];
-                    let pairs = self.derived[wide(derived)].iter().zip(from);
-                    pairs.for_each(|(to, from)| words.copy_within(wide(from), to.start as usize));
-                    loads[first as usize]
-                }
-                None => {
-                    let step = &self.made.steps[number];
-                    step.settle(kernels, words, threads).map(|need| (need, step.cost(words)))
-                }
-            };
-            match own {
-                Some((need, cost)) => load.add(need, cost),
-                None => other.push(n),
+        for &Moving { number, at, ref alike } in &self.moving {
+            let step = &self.made.steps[number];
+            match step.settle(kernels, words, threads) {
+                Some(need) => load.add(need, step.cost(words).saturating_mul(1 + alike.len())),
+                None => other.extend([(number, at)].into_iter().chain(alike.iter().copied())),
             }
-            loads.push(own);
         }
+        self.again.iter().for_each(|&[to, from]| words[to as usize] = words[from as usize]);
+        other.sort_unstable_by_key(|(number, _)| *number);
         (load, other)
     }
 
@@ -245,8 +240,7 @@ fn moved(places: &Places, plan_words: &PlanWords, varying: &Varying) -> Vec<Time
 impl Follow {
     /// With the other steps made anew, for the plan of the values.
     pub fn complete(mut self, kernels: &Kernels, plan: &Plan, threads: usize) -> Result<Follow> {
-        let made = self.other.drain(..).map(|n| {
-            let Moving { number, mut at, .. } = self.variant.of.moving[n as usize];
+        let made = self.other.drain(..).map(|(number, mut at)| {
             let mut words = Words::default();
             let step = ReadyStep::new(kernels, &plan.steps[number], threads, &mut at, &mut words)?;
             self.load.add(step.need(threads), step.cost(&words));
