@@ -132,15 +132,16 @@ impl Arrangement {
         &self.assignment.slots
     }
     /// Where each piece of the arena begins, for these sizes of buffers; and how large it is.
-    pub fn places(&self, size: impl Fn(BufferId) -> usize) -> (SmallVec<[usize; 32]>, usize) {
-        let mut places = SmallVec::with_capacity(self.stack.len());
-        let mut ends: SmallVec<[usize; 32]> = SmallVec::with_capacity(self.stack.len());
-        for Stacked { buffers, on } in &self.stack {
-            let place = on.iter().map(|&below| ends[below as usize]).max().unwrap_or(0);
-            places.push(place);
-            ends.push(place + size(buffers[0]).next_multiple_of(ALIGN));
+    pub fn places(&self, size: impl Fn(BufferId) -> usize) -> (SmallVec<[usize; 64]>, usize) {
+        let mut places: SmallVec<[usize; 64]> = SmallVec::from_elem(0, self.stack.len());
+        let (mut ends, mut arena) = (places.clone(), 0);
+        for (n, Stacked { buffers, on }) in self.stack.iter().enumerate() {
+            let place = on.iter().fold(0, |place, &below| ends[below as usize].max(place));
+            let end = place + size(buffers[0]).next_multiple_of(ALIGN);
+            (places[n], ends[n]) = (place, end);
+            arena = arena.max(end);
         }
-        (places, ends.into_iter().max().unwrap_or(0))
+        (places, arena)
     }
     /// Of each piece of the arena whether it may begin elsewhere, if so much is known of the sizes of buffers; and whether the arena may be of another size.
     pub fn moving(&self, is_other: impl Fn(BufferId) -> bool) -> (Vec<bool>, bool) {

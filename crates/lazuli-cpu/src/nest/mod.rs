@@ -244,12 +244,12 @@ fn fill_dense(row: &mut [isize], extents: &[usize], itemsize: usize) {
     }
 }
 
-/// Whether strides in bytes are those of an array of such elements that is dense over these extents.
-fn is_dense(extents: &[usize], strides: &[isize], itemsize: usize) -> bool {
+/// Whether strides in bytes are those of an array of such elements that is dense over these extents. Numbers are words.
+fn is_dense(extents: &[isize], strides: &[isize], itemsize: usize) -> bool {
     let mut step = itemsize as isize;
     extents.iter().zip(strides).rev().all(|(&n, &stride)| {
         let fits = n == 1 || stride == step;
-        step *= n.max(1) as isize;
+        step *= n.max(1);
         fits
     })
 }

@@ -326,11 +326,11 @@ impl<'a> Run<'a> {
 }
 
 /// How a launch's operands lie, whose numbers these words begin with.
-fn lies(form: &Form, words: &[isize]) -> impl Iterator<Item = Lie> {
+fn lies<'a>(form: &'a Form, words: &'a [isize]) -> impl Iterator<Item = Lie> + 'a {
     let &Form { rank, kept, vector_axis, .. } = form;
     let across = vector_axis < kept;
     let (extents, rows) = form.numbers(words);
-    let reduced = counts(&extents[kept..]);
+    let reduced = &extents[kept..];
     form.operands.iter().zip(rows).map(move |(operand, row)| {
         let itemsize = operand.itemsize();
         let (along_kept, along_reduced) = row[..rank].split_at(kept);
@@ -338,7 +338,7 @@ fn lies(form: &Form, words: &[isize]) -> impl Iterator<Item = Lie> {
         let stride = along_kept.last().copied().unwrap_or(itemsize as isize);
         // As a buffer would: contiguous along all reduced axes, or along the last kept one.
         let is_unit = stride == itemsize as isize;
-        let lies_well = if across { is_unit } else { is_dense(&reduced, along_reduced, itemsize) };
+        let lies_well = if across { is_unit } else { is_dense(reduced, along_reduced, itemsize) };
         let class = match stride {
             _ if is_unit => Inner::Unit,
             0 if operand.is_in => Inner::Broadcast,

@@ -67,13 +67,13 @@ fn class(stride: Option<&isize>, itemsize: usize) -> Inner {
 }
 
 /// The axis of vectors, and what passes depend on of each operand, of a launch whose numbers these words begin with.
-fn facts(form: &Form, words: &[isize]) -> (usize, impl Iterator<Item = Fact>) {
+fn facts<'a>(form: &'a Form, words: &'a [isize]) -> (usize, impl Iterator<Item = Fact> + 'a) {
     let &Form { rank, kept, .. } = form;
     let (extents, rows) = form.numbers(words);
-    let reduced = counts(&extents[kept..]);
-    let n: usize = reduced.iter().product();
+    let reduced = &extents[kept..];
+    let n: isize = reduced.iter().product();
     // Short rows side by side as well: their elements are gathered once, and then fill whole vectors.
-    let is_short = n <= SHORT && kept > 0 && extents[kept - 1] as usize >= LEAST_ACROSS;
+    let is_short = n as usize <= SHORT && kept > 0 && extents[kept - 1] as usize >= LEAST_ACROSS;
     let across = is_short || form.vector_axis < kept;
     let vector_axis = if across { kept - 1 } else { form.vector_axis };
     let facts = form.operands.iter().zip(rows).map(move |(operand, row)| {
@@ -83,7 +83,7 @@ fn facts(form: &Form, words: &[isize]) -> (usize, impl Iterator<Item = Fact>) {
             moves: own.iter().any(|&stride| stride != 0),
             stands: reduced.iter().zip(own).all(|(&n, &stride)| n <= 1 || stride == 0),
             // A bool in memory may be any byte.
-            contiguous: !across && operand.dtype != DType::Bool && is_dense(&reduced, own, itemsize),
+            contiguous: !across && operand.dtype != DType::Bool && is_dense(reduced, own, itemsize),
             along: class(strides.get(vector_axis), itemsize),
             across: class(strides.get(kept.saturating_sub(1)), itemsize),
         }

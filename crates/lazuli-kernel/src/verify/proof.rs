@@ -79,9 +79,13 @@ impl Proof {
     pub fn holds(&self, values: &mut Vec<i64>) -> bool {
         values.extend_from_slice(&self.constants);
         self.runs.iter().all(|(operation, pairs)| match operation {
-            Operation::Sum => compute(pairs, values, i64::checked_add),
-            Operation::Product => compute(pairs, values, i64::checked_mul),
-            operation => compute(pairs, values, |a, b| operation.apply(a, b)),
+            Operation::Sum => compute(pairs, values, i64::overflowing_add),
+            Operation::Product => compute(pairs, values, i64::overflowing_mul),
+            Operation::Least => compute(pairs, values, |a, b| (a.min(b), false)),
+            Operation::Greatest => compute(pairs, values, |a, b| (a.max(b), false)),
+            Operation::Divisor | Operation::Remainder => {
+                compute(pairs, values, |a, b| operation.apply(a, b).map_or((0, true), |value| (value, false)))
+            }
         }) && self.comparisons.iter().all(|Compared { relation, holds, pairs }| match (relation, holds) {
             (Relation::Less, true) => all(pairs, values, |a, b| a < b),
             (Relation::Less, false) => all(pairs, values, |a, b| a >= b),
@@ -91,19 +95,19 @@ impl Proof {
     }
 }
 
-/// Adds what is made of pairs of values, if all of it is within 64 bits.
+/// Adds what is made of pairs of values, where each comes with whether it is beyond 64 bits; whether none is. Without a branch for each.
 #[inline]
-fn compute(pairs: &[Pair], values: &mut Vec<i64>, of: impl Fn(i64, i64) -> Option<i64>) -> bool {
+fn compute(pairs: &[Pair], values: &mut Vec<i64>, of: impl Fn(i64, i64) -> (i64, bool)) -> bool {
     let before = values.len();
     values.resize(before + pairs.len(), 0);
     let (before, new) = values.split_at_mut(before);
-    new.iter_mut().zip(pairs).all(|(new, &[a, b])| match of(before[a as usize], before[b as usize]) {
-        Some(value) => {
-            *new = value;
-            true
-        }
-        None => false,
-    })
+    let mut is_beyond = false;
+    for (new, &[a, b]) in new.iter_mut().zip(pairs) {
+        let (value, beyond) = of(before[a as usize], before[b as usize]);
+        *new = value;
+        is_beyond |= beyond;
+    }
+    !is_beyond
 }
 
 /// Whether this is true of all pairs of values. Without a branch for each.
