@@ -5,8 +5,8 @@
 use lazuli::nn::layers::{TransformerEncoder, TransformerEncoderLayer};
 use lazuli::nn::optimizers::{Adam, Optimizer};
 use lazuli::nn::{Linear, Module, losses::cross_entropy};
-use lazuli::ops::{self, Item};
-use lazuli::{Array, DType, Result, Tree, compile, eval, grad, value_and_grad, vmap};
+use lazuli::ops::{self, Item, ScanOp, ScatterOp};
+use lazuli::{Array, DType, Result, Tree, compile, cond, eval, grad, value_and_grad, vmap};
 use std::time::Instant;
 
 type Function = fn(&Array) -> Result<Array>;
@@ -61,6 +61,38 @@ const FUNCTIONS: &[(&str, Function)] = &[
             y.logsumexp(-1) - y.square().mean(())
         };
         Ok(vmap(|x: &Array| grad(|w: &Array| loss(w, x))(&w))(x))
+    }),
+    ("embedding, and its gradient", |x| {
+        let table = Array::from_slice(&[0.1f32; 256], &[32, 8]);
+        let at = ops::argmax(x, Some(1), false)?;
+        let loss = |table: &Array| ops::get(table, &[Item::Array(at.clone())]).expect("rows").square().mean(());
+        Ok(grad(loss)(&table))
+    }),
+    ("gradient of updated rows", |x| {
+        let at = ops::argmax(x, Some(0), false)?;
+        let loss = |x: &Array| {
+            let fresh = x.slice_axis(0, 0, 1) * 2.0f32;
+            ops::update(x, &[Item::Array(at.clone())], &fresh, ScatterOp::Add).expect("rows").square().mean(())
+        };
+        Ok(grad(loss)(x))
+    }),
+    ("gradient of a running product", |x| {
+        let loss = |x: &Array| ops::cumulative(ScanOp::Prod, x, Some(0), false, true).expect("an axis").mean(());
+        Ok(grad(loss)(x))
+    }),
+    ("gradient of running log sums", |x| {
+        let loss = |x: &Array| ops::cumulative(ScanOp::LogAddExp, x, Some(0), false, true).expect("an axis").mean(());
+        Ok(grad(loss)(x))
+    }),
+    ("sorted rows, and their gradient", |x| {
+        Ok(grad(|x: &Array| (ops::sort(x, Some(1)).expect("an axis") * x).mean(()))(x))
+    }),
+    ("gradient of a choice", |x| {
+        let loss = |x: &Array| {
+            let both = |x: &Array| ops::concatenate(&[x.clone(), x.exp()], 0).expect("rows").mean(());
+            cond(&ops::greater(&x.mean(()), &Array::from(0.0f32)).expect("numbers"), both, |x: &Array| x.square().mean(()), x)
+        };
+        Ok(grad(loss)(x))
     }),
     ("grad of a vmap", |x| {
         let w = Array::from_slice(&[0.1f32; 64], &[8, 8]);
