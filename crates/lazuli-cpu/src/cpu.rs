@@ -130,7 +130,7 @@ impl Cpu {
             follow = known.follow(kernels, &values, threads);
         }
         if !follow.other.is_empty() {
-            follow = follow.complete(kernels, variant.plan(), threads)?;
+            follow = follow.complete(kernels, variant, threads)?;
         }
         Ok(follow.steps())
     }

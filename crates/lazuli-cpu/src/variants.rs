@@ -238,11 +238,16 @@ fn moved(places: &Places, plan_words: &PlanWords, varying: &Varying) -> Vec<Time
 }
 
 impl Follow {
-    /// With the other steps made anew, for the plan of the values.
-    pub fn complete(mut self, kernels: &Kernels, plan: &Plan, threads: usize) -> Result<Follow> {
+    /// With the other steps made anew, those of the plan of the values.
+    pub fn complete(
+        mut self,
+        kernels: &Kernels,
+        plan: &mut dyn lazuli_kernel::Variant,
+        threads: usize,
+    ) -> Result<Follow> {
         let made = self.other.drain(..).map(|(number, mut at)| {
             let mut words = Words::default();
-            let step = ReadyStep::new(kernels, &plan.steps[number], threads, &mut at, &mut words)?;
+            let step = ReadyStep::new(kernels, plan.step(number), threads, &mut at, &mut words)?;
             self.load.add(step.need(threads), step.cost(&words));
             Ok(Anew { number, step, words: words.into_boxed_slice() })
         });

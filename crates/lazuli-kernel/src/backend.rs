@@ -4,7 +4,7 @@
 //! finished when [`Backend::enqueue`] returns.
 
 use crate::error::{Error, Result};
-use crate::plan::{Plan, Signature};
+use crate::plan::{Plan, Signature, Step};
 use crate::varying::Varying;
 use smallvec::SmallVec;
 use std::any::Any;
@@ -201,6 +201,10 @@ pub trait Variant {
     fn values(&self) -> &[i64];
     /// The plan itself, which is written out only where it is asked for.
     fn plan(&mut self) -> &mut Plan;
+    /// One of its steps.
+    fn step(&mut self, number: usize) -> &Step {
+        &self.plan().steps[number]
+    }
 }
 
 /// A machine that runs plans.

@@ -24,7 +24,7 @@ pub struct Call {
 enum Work {
     Matmul(matmul::Matmul),
     Fused(Box<epilogue::Fused>),
-    Sort(Box<sort::Sort>),
+    Sort(sort::Sort),
 }
 
 impl Call {
@@ -42,10 +42,9 @@ impl Call {
                 (Work::Matmul(matmul), need)
             }
             LibraryCall::Sort { .. } => {
-                at.call(call);
-                let sort = sort::Sort::new(call);
-                let need = sort.need(threads);
-                (Work::Sort(Box::new(sort)), need)
+                let sort = sort::Sort::new(call, at, words);
+                let need = sort.need(words, threads);
+                (Work::Sort(sort), need)
             }
         };
         Ok(Self { work, need: need.on(threads) })
@@ -70,7 +69,7 @@ impl Call {
         let need = match &self.work {
             Work::Matmul(matmul) => matmul.settle(kernels, false, words, threads)?,
             Work::Fused(fused) => fused.settle(kernels, words, threads)?,
-            Work::Sort(_) => return None,
+            Work::Sort(sort) => sort.need(words, threads),
         };
         Some(need.on(threads))
     }
@@ -80,7 +79,7 @@ impl Call {
         match &self.work {
             Work::Matmul(matmul) => matmul.cost(words),
             Work::Fused(fused) => fused.cost(words),
-            Work::Sort(sort) => sort.cost(),
+            Work::Sort(sort) => sort.cost(words),
         }
     }
 
@@ -95,7 +94,7 @@ impl Call {
             match &self.work {
                 Work::Matmul(matmul) => matmul.run(words, own(bases), None, cx),
                 Work::Fused(fused) => fused.run(words, bases, cx),
-                Work::Sort(sort) => sort.run(own(bases), cx),
+                Work::Sort(sort) => sort.run(words, own(bases), cx),
             }
         }
     }

@@ -5,34 +5,58 @@
 
 use super::{View, indices};
 use crate::nest::fold::{Element, with_type};
-use crate::nest::{Context, Need, Room, Scratch};
+use crate::nest::{Context, Need, Room, Scratch, counts};
+use crate::words::{Cursor, Words};
 use half::{bf16, f16};
-use lazuli_kernel::{DType, LibraryCall, Shape, Strides};
+use lazuli_kernel::{DType, LibraryCall, Shape};
 
 #[derive(Debug)]
 pub struct Sort {
     dtype: DType,
+    positions: bool,
+    /// Where its numbers begin: extents of the rows, elements of each, then the strides of the input and of the output in elements.
+    at: usize,
+    /// Axes of the rows.
+    outer: usize,
+}
+
+/// A sort and its numbers.
+struct Run<'a> {
+    sort: &'a Sort,
     rows: Shape,
     n: usize,
-    positions: bool,
-    /// Of the input and of the output, in elements.
-    strides: [Strides; 2],
+    /// The input, and the output.
+    views: [View<'a>; 2],
 }
 
 impl Sort {
-    pub fn new(call: &LibraryCall) -> Self {
+    pub fn new(call: &LibraryCall, at: &mut Cursor, words: &mut Words) -> Self {
         let LibraryCall::Sort { dtype, rows, n, indices, input, output } = call else {
             unreachable!("the caller has a sort")
         };
-        let strides = [input.strides.clone(), output.strides.clone()];
-        Self { dtype: *dtype, rows: rows.clone(), n: *n, positions: *indices, strides }
+        let (begin, numbers, outer) = (words.len(), at.call(call), rows.len());
+        let mut places = (numbers..).map(|place| Some(place as u32));
+        let mut push = |number: isize| words.push(number, places.next().expect("there is no last one"));
+        rows.iter().chain([n]).for_each(|&n| push(n as isize));
+        for arg in [input, output] {
+            // The length stands before strides.
+            push(arg.len as isize);
+            arg.strides.iter().for_each(|&stride| push(stride));
+        }
+        Self { dtype: *dtype, positions: *indices, at: begin, outer }
     }
 
-    /// The input, and the output.
-    fn views(&self) -> [View<'_>; 2] {
-        let [input, output] = &self.strides;
+    fn on<'a>(&'a self, words: &'a [isize]) -> Run<'a> {
+        let rank = self.outer + 1;
+        let (extents, args) = words[self.at..].split_at(rank);
         let to = if self.positions { DType::U32 } else { self.dtype };
-        [(input, self.dtype), (output, to)].map(|(strides, dtype)| View { strides, itemsize: dtype.itemsize() })
+        let view = |n: usize, dtype: DType| {
+            let strides = &args[n * (1 + rank) + 1..][..rank];
+            View { strides, itemsize: dtype.itemsize() }
+        };
+        let mut rows = counts(extents);
+        let n = rows.pop().expect("there is an axis that is sorted");
+        Run { sort: self, rows, n, views: [view(0, self.dtype), view(1, to)] }
     }
 
     /// Runs it from one address to the other.
@@ -40,84 +64,33 @@ impl Sort {
     /// # Safety
     ///
     /// As for `Launch::run`.
-    pub unsafe fn run(&self, [from, to]: [usize; 2], cx: &mut Context<'_>) {
-        let rows: usize = self.rows.iter().product();
-        if rows * self.n == 0 {
+    pub unsafe fn run(&self, words: &[isize], [from, to]: [usize; 2], cx: &mut Context<'_>) {
+        let run = self.on(words);
+        let rows = run.rows.iter().product();
+        if rows * run.n == 0 {
             return;
         }
-        let [input, output] = self.views();
-        let Need { each, tasks, .. } = self.need(cx.threads());
+        let [input, output] = run.views;
+        let Need { each, tasks, .. } = run.need(cx.threads());
         cx.share(tasks, rows, each, &|rows, room| {
-            let mut memory = self.memory(room);
+            let mut memory = run.memory(room);
             for row in rows {
-                let at = indices(&self.rows, row);
+                let at = indices(&run.rows, row);
                 // SAFETY: passed on; each row is one task's.
-                unsafe { self.row(input.at(from, &at), output.at(to, &at), &mut memory) };
+                unsafe { run.row(input.at(from, &at), output.at(to, &at), &mut memory) };
             }
         });
     }
 
     /// The memory that it works in on at most so many threads.
-    pub fn need(&self, threads: usize) -> Need {
-        Need { shared: 0, each: Room::measure(|room| self.memory(room)), tasks: self.tasks(threads) }
+    pub fn need(&self, words: &[isize], threads: usize) -> Need {
+        self.on(words).need(threads)
     }
 
     /// Rough cost on one thread, in picoseconds.
-    pub fn cost(&self) -> usize {
-        self.rows.iter().fold(5000usize, |cost, &n| cost.saturating_mul(n)).saturating_mul(self.n)
-    }
-
-    fn tasks(&self, threads: usize) -> usize {
-        let rows: usize = self.rows.iter().product();
-        (rows.saturating_mul(self.n) / 4096).clamp(1, 8 * threads)
-    }
-
-    /// A row of elements, and one of keys.
-    fn memory<'m>(&self, room: &mut Room<'m>) -> [Scratch<'m>; 2] {
-        let key = if self.is_narrow() { size_of::<u64>() } else { size_of::<u128>() };
-        [room.take(self.n, self.dtype), room.take_bytes(self.n.saturating_mul(key))]
-    }
-
-    /// # Safety
-    ///
-    /// As for [`run`](Self::run): rows of the input and of the output at these addresses.
-    unsafe fn row(&self, from: usize, to: usize, [values, keys]: &mut [Scratch<'_>; 2]) {
-        let step = |view: &View<'_>| view.strides[self.rows.len()] * view.itemsize as isize;
-        let [read_step, write_step] = self.views().each_ref().map(step);
-        with_type!(self.dtype, T => {
-            // Read whole before anything is written: the output may be the input's memory.
-            let values = values.bytes_mut(0, self.n * size_of::<T>()).of_mut::<T>();
-            for (i, value) in values.iter_mut().enumerate() {
-                let at = from.wrapping_add_signed(i as isize * read_step) as *const T;
-                // SAFETY: an element of the input's row.
-                *value = unsafe { at.read() };
-            }
-            let place = |i: usize, position: u32| {
-                let at = to.wrapping_add_signed(i as isize * write_step);
-                // SAFETY: an element of the output's row.
-                unsafe {
-                    match self.positions {
-                        true => (at as *mut u32).write(position),
-                        false => (at as *mut T).write(values[position as usize]),
-                    }
-                }
-            };
-            let bits = values.iter().map(|v| v.bits());
-            if self.is_narrow() {
-                let keys = keys.bytes_mut(0, self.n * size_of::<u64>()).of_mut::<u64>();
-                let numbered = bits.zip(0..).map(|(b, i): (u64, u64)| key(self.dtype, b) << 32 | i);
-                keys.iter_mut().zip(numbered).for_each(|(k, numbered)| *k = numbered);
-                keys.sort_unstable();
-                keys.iter().enumerate().for_each(|(i, &k)| place(i, k as u32));
-            } else {
-                // SAFETY: as many numbers, for which any bits are valid, in memory that is ours and aligned for them.
-                let keys = unsafe { std::slice::from_raw_parts_mut(keys.address() as *mut u128, self.n) };
-                let numbered = bits.zip(0..).map(|(b, i): (u64, u128)| self.wide_key(b) << 32 | i);
-                keys.iter_mut().zip(numbered).for_each(|(k, numbered)| *k = numbered);
-                keys.sort_unstable();
-                keys.iter().enumerate().for_each(|(i, &k)| place(i, k as u32));
-            }
-        })
+    pub fn cost(&self, words: &[isize]) -> usize {
+        let extents = &words[self.at..][..self.outer + 1];
+        extents.iter().fold(5000, |cost, &n| cost.saturating_mul(n as usize))
     }
 
     /// Whether keys are of at most 32 bits.
@@ -131,6 +104,65 @@ impl Sort {
             DType::C64 => complex_key(bits),
             dtype => key(dtype, bits) as u128,
         }
+    }
+}
+
+impl Run<'_> {
+    fn need(&self, threads: usize) -> Need {
+        Need { shared: 0, each: Room::measure(|room| self.memory(room)), tasks: self.tasks(threads) }
+    }
+
+    fn tasks(&self, threads: usize) -> usize {
+        let rows: usize = self.rows.iter().product();
+        (rows.saturating_mul(self.n) / 4096).clamp(1, 8 * threads)
+    }
+
+    /// A row of elements, and one of keys.
+    fn memory<'m>(&self, room: &mut Room<'m>) -> [Scratch<'m>; 2] {
+        let key = if self.sort.is_narrow() { size_of::<u64>() } else { size_of::<u128>() };
+        [room.take(self.n, self.sort.dtype), room.take_bytes(self.n.saturating_mul(key))]
+    }
+
+    /// # Safety
+    ///
+    /// As for [`run`](Self::run): rows of the input and of the output at these addresses.
+    unsafe fn row(&self, from: usize, to: usize, [values, keys]: &mut [Scratch<'_>; 2]) {
+        let step = |view: View<'_>| view.strides[self.rows.len()] * view.itemsize as isize;
+        let [read_step, write_step] = self.views.map(step);
+        with_type!(self.sort.dtype, T => {
+            // Read whole before anything is written: the output may be the input's memory.
+            let values = values.bytes_mut(0, self.n * size_of::<T>()).of_mut::<T>();
+            for (i, value) in values.iter_mut().enumerate() {
+                let at = from.wrapping_add_signed(i as isize * read_step) as *const T;
+                // SAFETY: an element of the input's row.
+                *value = unsafe { at.read() };
+            }
+            let place = |i: usize, position: u32| {
+                let at = to.wrapping_add_signed(i as isize * write_step);
+                // SAFETY: an element of the output's row.
+                unsafe {
+                    match self.sort.positions {
+                        true => (at as *mut u32).write(position),
+                        false => (at as *mut T).write(values[position as usize]),
+                    }
+                }
+            };
+            let bits = values.iter().map(|v| v.bits());
+            if self.sort.is_narrow() {
+                let keys = keys.bytes_mut(0, self.n * size_of::<u64>()).of_mut::<u64>();
+                let numbered = bits.zip(0..).map(|(b, i): (u64, u64)| key(self.sort.dtype, b) << 32 | i);
+                keys.iter_mut().zip(numbered).for_each(|(k, numbered)| *k = numbered);
+                keys.sort_unstable();
+                keys.iter().enumerate().for_each(|(i, &k)| place(i, k as u32));
+            } else {
+                // SAFETY: as many numbers, for which any bits are valid, in memory that is ours and aligned for them.
+                let keys = unsafe { std::slice::from_raw_parts_mut(keys.address() as *mut u128, self.n) };
+                let numbered = bits.zip(0..).map(|(b, i): (u64, u128)| self.sort.wide_key(b) << 32 | i);
+                keys.iter_mut().zip(numbered).for_each(|(k, numbered)| *k = numbered);
+                keys.sort_unstable();
+                keys.iter().enumerate().for_each(|(i, &k)| place(i, k as u32));
+            }
+        })
     }
 }
 

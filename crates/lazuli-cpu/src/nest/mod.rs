@@ -62,7 +62,7 @@ impl Launch {
             }
             Nest::Scan { op, reverse, exclusive, value, store } => {
                 let scan = scan::Scan::new(launch, *op, *reverse, *exclusive, *value, *store, words)?;
-                let need = scan.need(threads);
+                let need = scan.need(words, threads);
                 (Launch::Scan(Box::new(scan)), need)
             }
             &Nest::Scatter { op, target, index, mask, value } => {
@@ -84,7 +84,8 @@ impl Launch {
             Launch::Map(map) => map.settle(form, words).map(|()| Need::default()),
             Launch::Reduce(reduce) => reduce.settle(form, words, threads),
             Launch::Rows(rows) => rows.settle(form, words, threads),
-            Launch::Scan(_) | Launch::Scatter(_) | Launch::Nothing => None,
+            Launch::Scan(scan) => Some(scan.need(words, threads)),
+            Launch::Scatter(_) | Launch::Nothing => None,
         }
     }
 
@@ -226,7 +227,7 @@ impl<'a> Bound<'a> {
 }
 
 /// Extents from words.
-fn counts(words: &[isize]) -> Shape {
+pub fn counts(words: &[isize]) -> Shape {
     small(words.iter().map(|&n| n as usize))
 }
 

@@ -4,7 +4,7 @@
 //! element in order; then the chunk is stored. Rows are independent, and divided over the threads.
 
 use super::fold::{Element, Operator, with_operator, with_type};
-use super::{Bound, Context, Need, PARALLEL, Room, Scratch, cost_per_point};
+use super::{Bound, Context, Need, PARALLEL, Room, Scratch, cost_per_point, counts};
 use crate::known::MapKernel;
 use crate::tile::{Bases, Part, Tile};
 use crate::words::Words;
@@ -19,7 +19,6 @@ pub struct Scan {
     body: Arc<MapKernel>,
     /// Where its numbers begin.
     pub(super) at: usize,
-    extents: Shape,
     /// Operand number of the target, and bytes between its elements along each axis.
     target: usize,
     dtype: DType,
@@ -61,8 +60,8 @@ impl Scan {
                 Step::Map(Box::new(map), at)
             }
         };
-        let (target, identity, extents) = (store as usize, op.identity(dtype).bits, Shape::from_slice(extents));
-        Ok(Self { body, at, extents, target, dtype, step, identity, reverse, exclusive })
+        let (target, identity) = (store as usize, op.identity(dtype).bits);
+        Ok(Self { body, at, target, dtype, step, identity, reverse, exclusive })
     }
 
     /// The maps that run.
@@ -78,51 +77,50 @@ impl Scan {
     ///
     /// As for [`Launch::run`](super::Launch::run).
     pub unsafe fn run(&self, words: &[isize], bases: &[usize], cx: &mut Context<'_>) {
-        let (n, outer) = self.row_and_outer();
+        let extents = self.extents(words);
+        let (n, outer) = row_and_outer(&extents);
         if n == 0 {
             return;
         }
-        let Need { each, tasks, .. } = self.need(cx.threads());
+        let Need { each, tasks, .. } = self.need(words, cx.threads());
         cx.share(tasks, outer.iter().product(), each, &|rows, room| {
-            let mut buffer = self.buffer(room);
+            let mut buffer = self.buffer(n, room);
             for row in rows {
                 // SAFETY: passed on; rows are independent, and each is one task's.
-                unsafe { self.row(words, bases, row, &mut buffer) };
+                unsafe { self.row(words, &extents, bases, row, &mut buffer) };
             }
         })
     }
 
     /// The memory that it works in on at most so many threads.
-    pub fn need(&self, threads: usize) -> Need {
-        Need { shared: 0, each: Room::measure(|room| self.buffer(room)), tasks: self.tasks(threads) }
-    }
-
-    /// Elements of a row, and extents of the axes before.
-    fn row_and_outer(&self) -> (usize, &[usize]) {
-        let (&n, outer) = self.extents.split_last().expect("a scan has an axis");
-        (n, outer)
-    }
-
-    fn tasks(&self, threads: usize) -> usize {
-        let points: usize = self.extents.iter().product();
-        match points.saturating_mul(cost_per_point(&self.body.kernel) + 1500) {
+    pub fn need(&self, words: &[isize], threads: usize) -> Need {
+        let extents = self.extents(words);
+        let (n, _) = row_and_outer(&extents);
+        let points: usize = extents.iter().product();
+        let tasks = match points.saturating_mul(cost_per_point(&self.body.kernel) + 1500) {
             0..PARALLEL => 1,
             cost => (cost / PARALLEL).clamp(1, 8 * threads),
-        }
+        };
+        Need { shared: 0, each: Room::measure(|room| self.buffer(n, room)), tasks }
     }
 
-    fn buffer<'m>(&self, room: &mut Room<'m>) -> Scratch<'m> {
-        room.take(CHUNK.min(self.row_and_outer().0), self.dtype)
+    fn extents(&self, words: &[isize]) -> Shape {
+        counts(&words[self.at..][..self.body.kernel.rank as usize])
+    }
+
+    /// For rows of so many elements.
+    fn buffer<'m>(&self, n: usize, room: &mut Room<'m>) -> Scratch<'m> {
+        room.take(CHUNK.min(n), self.dtype)
     }
 
     /// # Safety
     ///
     /// As for [`run`](Self::run); the row is this task's.
-    unsafe fn row(&self, words: &[isize], bases: &[usize], row: usize, buffer: &mut Scratch<'_>) {
-        let (n, outer) = self.row_and_outer();
+    unsafe fn row(&self, words: &[isize], extents: &[usize], bases: &[usize], row: usize, buffer: &mut Scratch<'_>) {
+        let (n, outer) = row_and_outer(extents);
         let rank = outer.len() + 1;
         let body = Tile::new(&self.body, words, self.at, false);
-        let mut part = Part::all(&self.extents);
+        let mut part = Part::all(extents);
         let mut rest = row;
         for axis in (0..rank - 1).rev() {
             (part.start[axis], part.count[axis]) = (rest % outer[axis], 1);
@@ -175,6 +173,12 @@ impl Scan {
             }),
         }
     }
+}
+
+/// Elements of a row, and extents of the axes before.
+fn row_and_outer(extents: &[usize]) -> (usize, &[usize]) {
+    let (&n, outer) = extents.split_last().expect("a scan has an axis");
+    (n, outer)
 }
 
 fn running<T: Element>(

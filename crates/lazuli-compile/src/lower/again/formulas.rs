@@ -17,7 +17,7 @@ use crate::memory::Arrangement;
 use crate::pattern::Pattern;
 use crate::pipeline::{OutputInfo, OutputSource};
 use lazuli_ir::{Shape, ShapeId, Var};
-use lazuli_kernel::{DType, Layout, Plan, Slot, Variant, Varying};
+use lazuli_kernel::{DType, Layout, Plan, Slot, Step, Variant, Varying};
 pub(crate) use link::Linked;
 use moving::Moving;
 use smallvec::SmallVec;
@@ -135,6 +135,8 @@ pub struct ByFormulas<'a> {
     memory: &'a Arrangement,
     /// Those of all formulas.
     values: Values,
+    /// The size of the arena, once it is known where buffers are.
+    arena: Option<usize>,
 }
 
 impl Formulas {
@@ -168,7 +170,7 @@ impl Formulas {
             self.infos = self.outputs.iter().map(|output| now.output(output)).collect();
         }
         let infos = self.infos.clone();
-        Some((ByFormulas { formulas: self, memory, values }, infos))
+        Some((ByFormulas { formulas: self, memory, values, arena: None }, infos))
     }
 
     /// Writes numbers over those of a plan.
@@ -185,6 +187,18 @@ impl ByFormulas<'_> {
     fn moving(&self) -> &Moving {
         self.formulas.moving.as_ref().expect("it was set for these values")
     }
+
+    /// Sets where buffers are; the size of the arena.
+    fn place(&mut self) -> usize {
+        let Self { formulas, memory, values, arena } = self;
+        let Formulas { sizes, slots, .. } = &mut **formulas;
+        *arena.get_or_insert_with(|| {
+            let size = |b: BufferId| values.get(sizes[b.0 as usize]) as usize;
+            let (places, arena) = memory.places(size);
+            memory.set_slots(|piece| places[piece], size, slots);
+            arena
+        })
+    }
 }
 
 impl Variant for ByFormulas<'_> {
@@ -195,14 +209,17 @@ impl Variant for ByFormulas<'_> {
         &self.moving().values
     }
     fn plan(&mut self) -> &mut Plan {
-        let Self { formulas, memory, values } = self;
-        let size = |source: &Source| values.get(*source) as usize;
-        let (places, arena) = memory.places(|b| size(&formulas.sizes[b.0 as usize]));
-        let mut slots = std::mem::take(&mut formulas.slots);
-        memory.set_slots(|n| places[n], |b| size(&formulas.sizes[b.0 as usize]), &mut slots);
+        let arena = self.place();
+        let Self { formulas, memory, values, .. } = self;
         let mut plan = std::mem::take(&mut formulas.plan);
-        formulas.write(&mut plan, &Now { values: values.all(), slots: &slots }, memory, arena);
-        (formulas.slots, formulas.plan) = (slots, plan);
+        formulas.write(&mut plan, &Now { values: values.all(), slots: &formulas.slots }, memory, arena);
+        formulas.plan = plan;
         &mut formulas.plan
+    }
+    fn step(&mut self, number: usize) -> &Step {
+        self.place();
+        let Formulas { steps, slots, plan, .. } = &mut *self.formulas;
+        Now { values: self.values.all(), slots }.step(&steps[number], &mut plan.steps[number]);
+        &plan.steps[number]
     }
 }
