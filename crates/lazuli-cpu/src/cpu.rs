@@ -94,30 +94,62 @@ impl Cpu {
         Self { kernels: Kernels::new(isa), pool: Arc::new(pool), allocator: Allocator::of_process(), streams }
     }
 
-    /// The plan's kernels are those that are known.
-    fn share_kernels(&self, plan: &mut Plan) -> Result<()> {
-        plan.share_kernels(&mut |kernel| {
-            *kernel = self.kernels.known(kernel)?.kernel().clone();
-            Ok(())
-        })
-    }
     fn uses(&self, kernel: &Arc<Kernel>) -> Result<Arc<Uses>> {
         Ok(self.kernels.known(kernel)?.uses.clone())
     }
 
-    /// Makes a variant ready beside others of its family.
-    fn make(&self, family: &mut Family, variant: &mut dyn Variant) -> Result<Steps> {
-        let Family { varying, proofs, made, .. } = family;
+    /// Makes a plan ready; its variants are made so in this series.
+    fn make(&self, plan: &mut Plan, series: Arc<Mutex<Series>>) -> Result<Arc<dyn Executable>> {
+        plan.share_kernels(&mut |kernel| self.kernels.share(kernel))?;
+        plan.prove(&PlanWords::of(plan), &|kernel| self.uses(kernel))?;
+        let steps = Steps::new(&self.kernels, plan, self.pool.threads())?;
+        let (signature, pool) = (Signature::of(plan), self.pool.clone());
+        Ok(Arc::new(Prepared { signature, steps, series, pool }))
+    }
+
+    /// Makes a variant ready. What is of use for others is noted when there is a second one of its family.
+    fn make_variant(&self, variant: &mut dyn Variant, series: &Arc<Mutex<Series>>) -> Result<Arc<dyn Executable>> {
+        let mut families = series.lock().unwrap_or_else(|e| e.into_inner());
+        if families.len() == MOST_FAMILIES {
+            families.remove(0);
+        }
+        let found = families.iter().rposition(|family| Arc::ptr_eq(&family.varying, variant.varying()));
+        let Some(found) = found else {
+            families.push(Family::of(variant));
+            drop(families);
+            return self.make(variant.plan(), series.clone());
+        };
+        // It stays away if the variant cannot be made ready.
+        let mut family = families.remove(found);
+        let steps = self.follow(&mut family, variant)?;
+        let signature = family.signature(variant.values());
+        families.push(family);
+        drop(families);
+        #[cfg(debug_assertions)]
+        {
+            let plan = variant.plan();
+            plan.verify()?;
+            assert_eq!(signature, Signature::of(plan), "{plan}");
+            steps.assert_are(&Steps::new(&self.kernels, plan, self.pool.threads())?, plan);
+        }
+        Ok(Arc::new(Prepared { signature, steps, series: series.clone(), pool: self.pool.clone() }))
+    }
+
+    /// The steps of a variant, beside others of its family.
+    fn follow(&self, Family { varying, proofs, made, .. }: &mut Family, variant: &mut dyn Variant) -> Result<Steps> {
         let (kernels, threads, values) = (&self.kernels, self.pool.threads(), variant.values().to_vec());
         if !proofs.hold(&values) {
             let plan = variant.plan();
-            self.share_kernels(plan)?;
+            plan.share_kernels(&mut |kernel| self.kernels.share(kernel))?;
             let words = PlanWords::of(plan);
             proofs.verify(plan, &words, (varying, &values), &|kernel| self.uses(kernel))?;
         }
         let anew = |variant: &mut dyn Variant| -> Result<Arc<Variants>> {
             let plan = variant.plan();
-            Ok(Arc::new(Variants::new(kernels, plan, &PlanWords::of(plan), (varying, &values), threads)?))
+            plan.share_kernels(&mut |kernel| self.kernels.share(kernel))?;
+            let words = PlanWords::of(plan);
+            proofs.check(&words, (varying, &values))?;
+            Ok(Arc::new(Variants::new(kernels, plan, words, (varying, &values), threads)?))
         };
         let known = match made.take() {
             Some(known) => known,
@@ -133,32 +165,6 @@ impl Cpu {
             follow = follow.complete(kernels, variant, threads)?;
         }
         Ok(follow.steps())
-    }
-
-    /// The same, in a series.
-    fn make_in(&self, series: &Arc<Mutex<Series>>, variant: &mut dyn Variant) -> Result<Arc<dyn Executable>> {
-        let mut families = series.lock().unwrap_or_else(|e| e.into_inner());
-        let found = families.iter().rposition(|family| Arc::ptr_eq(&family.varying, variant.varying()));
-        // It stays away if the variant cannot be made ready.
-        let mut family = match found {
-            Some(n) => families.remove(n),
-            None => Family::of(variant),
-        };
-        let steps = self.make(&mut family, variant)?;
-        let signature = family.signature(variant.values());
-        #[cfg(debug_assertions)]
-        {
-            let plan = variant.plan();
-            plan.verify()?;
-            assert_eq!(signature, Signature::of(plan), "{plan}");
-            steps.assert_are(&Steps::new(&self.kernels, plan, self.pool.threads())?, plan);
-        }
-        if families.len() == MOST_FAMILIES {
-            families.remove(0);
-        }
-        families.push(family);
-        drop(families);
-        Ok(Arc::new(Prepared { signature, steps, series: series.clone(), pool: self.pool.clone() }))
     }
 
     fn allocate(&self, nbytes: usize) -> Result<Buffer> {
@@ -351,16 +357,12 @@ impl Backend for Cpu {
             let executable = interpreter.prepare(plan)?;
             return Ok(Arc::new(Interpreted { interpreter, executable }));
         }
-        self.share_kernels(plan)?;
-        plan.prove(&PlanWords::of(plan), &|kernel| self.uses(kernel))?;
-        let steps = Steps::new(&self.kernels, plan, self.pool.threads())?;
-        let (signature, pool) = (Signature::of(plan), self.pool.clone());
-        Ok(Arc::new(Prepared { signature, steps, series: Arc::default(), pool }))
+        self.make(plan, Arc::default())
     }
 
     fn prepare_variant(&self, variant: &mut dyn Variant, like: &Arc<dyn Executable>) -> Result<Arc<dyn Executable>> {
         match like.as_any().downcast_ref() {
-            Some(Prepared { series, pool, .. }) if Arc::ptr_eq(pool, &self.pool) => self.make_in(series, variant),
+            Some(Prepared { series, pool, .. }) if Arc::ptr_eq(pool, &self.pool) => self.make_variant(variant, series),
             _ => self.prepare(variant.plan()),
         }
     }

@@ -112,7 +112,13 @@ impl Kernels {
         self.known.get(kernel)
     }
 
-    /// The same of the kernel of a product with a vector.
+    /// Puts the one that is known in place of an equal kernel.
+    pub fn share(&self, kernel: &mut Arc<Kernel>) -> Result<()> {
+        *kernel = self.known(kernel)?.kernel().clone();
+        Ok(())
+    }
+
+    /// What is known of the kernel of a product with a vector.
     pub fn vector_product(&self, form: VectorProduct) -> Result<Arc<Known>> {
         if let Some(found) = self.vector_products().get(&form) {
             return Ok(found.clone());

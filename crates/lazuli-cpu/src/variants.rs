@@ -8,7 +8,7 @@ use crate::places::{Addresses, Places};
 use crate::steps::{Load, Made, ReadyStep, Steps};
 use crate::words::{Cursor, Source, Words};
 use lazuli_kernel::hash::Map;
-use lazuli_kernel::{Origin, PLACE, Plan, PlanWords, Result, Varying, VaryingParam};
+use lazuli_kernel::{Error, Origin, PLACE, Plan, PlanWords, Result, Varying, VaryingParam};
 use std::cell::Cell;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
@@ -27,7 +27,8 @@ struct Times {
 pub struct Variants {
     made: Arc<Made>,
     varying: Arc<Varying>,
-    /// The values of that plan.
+    /// The words and the values of that plan.
+    plan: PlanWords,
     values: Box<[i64]>,
     words: Box<[Times]>,
     params: Box<[(u32, VaryingParam)]>,
@@ -82,7 +83,7 @@ impl Variants {
     pub fn new(
         kernels: &Kernels,
         plan: &Plan,
-        plan_words: &PlanWords,
+        plan_words: PlanWords,
         (varying, values): (&Arc<Varying>, &[i64]),
         threads: usize,
     ) -> Result<Variants> {
@@ -137,9 +138,10 @@ impl Variants {
         }
         let (places, words) = (Places::of(plan), words.into_boxed_slice());
         let mut variants = Variants {
-            places: moved(&places, plan_words, varying).into(),
+            places: moved(&places, &plan_words, varying).into(),
             made: Arc::new(Made { steps: steps.into(), words, places }),
             varying: varying.clone(),
+            plan: plan_words,
             values: values.into(),
             words: own.into(),
             params: params.into(),
@@ -245,9 +247,14 @@ impl Follow {
         plan: &mut dyn lazuli_kernel::Variant,
         threads: usize,
     ) -> Result<Follow> {
+        let Variants { varying, plan: like, .. } = &*self.variant.of;
         let made = self.other.drain(..).map(|(number, mut at)| {
-            let mut words = Words::default();
-            let step = ReadyStep::new(kernels, plan.step(number), threads, &mut at, &mut words)?;
+            let (mut words, mut step) = (Words::default(), plan.step(number).clone());
+            step.share_kernels(&mut |kernel| kernels.share(kernel))?;
+            if !varying.is_step_of(&step, number, like, &self.variant.values) {
+                return Err(Error::internal("prepare", format!("step {number} has other numbers than its values say")));
+            }
+            let step = ReadyStep::new(kernels, &step, threads, &mut at, &mut words)?;
             self.load.add(step.need(threads), step.cost(&words));
             Ok(Anew { number, step, words: words.into_boxed_slice() })
         });

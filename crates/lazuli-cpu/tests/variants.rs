@@ -1,8 +1,10 @@
 //! Variants of plans made ready beside others, against the same made ready alone, bit for bit.
 
 use lazuli_cpu::{Cpu, Isa};
-use lazuli_kernel::testing::{Case, DTYPES, NestKind, Rng, random_call, random_case, random_scatter, variants};
-use lazuli_kernel::{Backend, Executable, LibraryCall, Mode, Plan, Result, Slot, Step, Stream, Variant};
+use lazuli_kernel::testing::{
+    Case, DTYPES, NestKind, PlainVariant, Rng, random_call, random_case, random_scatter, variants,
+};
+use lazuli_kernel::{Backend, Executable, LibraryCall, Mode, Plan, Result, Slot, Step, Stream, Variant, Varying};
 use std::sync::Arc;
 
 fn run(cpu: &Cpu, executable: &Arc<dyn Executable>, inputs: &[Vec<u8>]) -> Vec<Vec<u8>> {
@@ -124,6 +126,38 @@ fn variants_that_are_wrong_are_refused() {
             }
         }
     }
+}
+
+/// A variant with the plan of another one.
+struct Mixed(PlainVariant, PlainVariant);
+
+impl Variant for Mixed {
+    fn varying(&self) -> &Arc<Varying> {
+        self.0.varying()
+    }
+    fn values(&self) -> &[i64] {
+        self.0.values()
+    }
+    fn plan(&mut self) -> &mut Plan {
+        self.1.plan()
+    }
+}
+
+#[test]
+fn plans_have_to_be_those_of_their_values() {
+    let Ok(cpu) = Cpu::with_isa_and_threads(Isa::Avx2, 1) else { return };
+    let Case { mut plan, .. } = random_case(3, NestKind::Map, &DTYPES);
+    let plans = [(); 3].map(|()| {
+        plan.inputs[0] += 64;
+        plan.clone()
+    });
+    let first = cpu.prepare(&mut plan).unwrap();
+    let variants = variants(&plans.each_ref()).unwrap();
+    // The first of a family is made ready by its plan alone.
+    cpu.prepare_variant(&mut variants[0].clone(), &first).unwrap();
+    let mut mixed = Mixed(variants[1].clone(), variants[2].clone());
+    let refused = cpu.prepare_variant(&mut mixed, &first).map(drop).unwrap_err();
+    assert_eq!(refused.message(), "a plan has other numbers than its values say");
 }
 
 /// What another backend made is of no use.

@@ -143,6 +143,15 @@ impl Step {
     pub fn launch(kernel: Arc<Kernel>, binding: Binding) -> Step {
         Step::Launch { kernel, bindings: Arc::new([binding]) }
     }
+    /// As [`Plan::share_kernels`].
+    pub fn share_kernels(&mut self, share: &mut dyn FnMut(&mut Arc<Kernel>) -> Result<()>) -> Result<()> {
+        match self {
+            Step::Launch { kernel, .. } | Step::Product { kernel, .. } => share(kernel),
+            Step::Scatter(scatter) => scatter.passes_mut().into_iter().try_for_each(|pass| share(&mut pass.kernel)),
+            Step::Branch(branch) => branch.plans.iter_mut().try_for_each(|plan| plan.share_kernels(share)),
+            Step::Call(_) | Step::Copy { .. } | Step::Host { .. } => Ok(()),
+        }
+    }
     /// What its kernels run on.
     pub fn bindings(&self) -> SmallVec<[&Binding; 3]> {
         match self {
@@ -222,19 +231,7 @@ impl Plan {
 
     /// Shows each kernel, in the order of the steps: it may be replaced with an equal one, which a backend has already.
     pub fn share_kernels(&mut self, share: &mut dyn FnMut(&mut Arc<Kernel>) -> Result<()>) -> Result<()> {
-        for step in &mut self.steps {
-            match step {
-                Step::Launch { kernel, .. } | Step::Product { kernel, .. } => share(kernel)?,
-                Step::Scatter(scatter) => {
-                    for Pass { kernel, .. } in scatter.passes_mut() {
-                        share(kernel)?;
-                    }
-                }
-                Step::Branch(branch) => branch.plans.iter_mut().try_for_each(|plan| plan.share_kernels(share))?,
-                Step::Call(_) | Step::Copy { .. } | Step::Host { .. } => {}
-            }
-        }
-        Ok(())
+        self.steps.iter_mut().try_for_each(|step| step.share_kernels(share))
     }
 }
 

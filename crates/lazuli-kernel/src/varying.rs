@@ -4,7 +4,7 @@
 //! another one to do the same for it.
 
 use crate::dtype::DType;
-use crate::plan::Plan;
+use crate::plan::{Plan, Step};
 use crate::scalar::Scalar;
 use crate::verify::PlanWords;
 
@@ -88,7 +88,22 @@ impl Varying {
     pub fn is_plan_of(&self, words: &PlanWords, values: &[i64]) -> bool {
         values.len() == self.values
             && words.numbers().len() == self.numbers.len()
-            && (0..).zip(words.numbers()).all(|(place, &number)| self.number(place, values) == number)
+            && self.are(0, words.numbers(), values)
             && self.params.iter().all(|param| words.params().get(param.place as usize) == Some(&param.of(values).bits))
+    }
+    /// Whether a step is the one of this number in the plan of these values, if `like` are the words of the plan of others.
+    pub fn is_step_of(&self, step: &Step, number: usize, like: &PlanWords, values: &[i64]) -> bool {
+        let own = PlanWords::of_step(step);
+        let Some([numbers, params]) = own.is_step_of(like, number) else { return false };
+        let param = |(place, &fixed): (usize, &u64)| {
+            let found = self.params.iter().find(|param| param.place as usize == place);
+            found.map_or(fixed, |param| param.of(values).bits)
+        };
+        self.are(numbers.start, own.numbers(), values)
+            && params.clone().zip(&like.params()[params]).map(param).eq(own.params().iter().copied())
+    }
+    /// Whether numbers are those from this place on.
+    fn are(&self, first: usize, numbers: &[i64], values: &[i64]) -> bool {
+        (first..).zip(numbers).all(|(place, &number)| self.number(place, values) == number)
     }
 }

@@ -38,11 +38,28 @@ impl Proofs {
         true
     }
 
+    /// Checks that the plan of these words is the one of these values, as which proofs speak of it.
+    ///
+    /// # Errors
+    /// Of kind [`Internal`](crate::ErrorKind::Internal), if it has other numbers, or another structure than those before.
+    pub fn check(&self, words: &PlanWords, (varying, values): (&Varying, &[i64])) -> Result<()> {
+        if !varying.is_plan_of(words, values) {
+            return Err(Error::internal("verify", "a plan has other numbers than its values say"));
+        }
+        if self.structure[..] != words.structure[..] {
+            return Err(Error::internal(
+                "verify",
+                "a plan has another structure than those that it is said to be like",
+            ));
+        }
+        Ok(())
+    }
+
     /// Verifies the plan of these values, whose words these are, and notes the proof. `uses` gives those of a kernel that is well-formed, by [`Kernel::verify`](crate::Kernel::verify), or an
     /// error. The verdict is that of [`Plan::verify`].
     ///
     /// # Errors
-    /// Of kind [`Internal`](crate::ErrorKind::Internal): a broken invariant, with the step at fault; or a plan that is not the one of these values, or has another structure than those before.
+    /// Of kind [`Internal`](crate::ErrorKind::Internal): a broken invariant, with the step at fault; or as for [`check`](Self::check).
     pub fn verify(
         &mut self,
         plan: &Plan,

@@ -80,6 +80,22 @@ impl PlanWords {
         words
     }
 
+    /// Those of a step by itself.
+    pub fn of_step(step: &Step) -> Self {
+        let mut words = PlanWords { ends: vec![Ends::default()], ..PlanWords::default() };
+        words.step(step);
+        words.end_step();
+        words
+    }
+    /// Whether a step, whose words these are by themselves, is as the one of this number of another plan but for numbers and parameters. Where these are among that plan's.
+    pub fn is_step_of(&self, other: &PlanWords, number: usize) -> Option<[Range<usize>; 2]> {
+        let (begin, end) = (other.ends[number], other.ends[number + 1]);
+        let range = |begin: u32, end: u32| begin as usize..end as usize;
+        let (numbers, params) = (range(begin.numbers, end.numbers), range(begin.params, end.params));
+        let is_alike = self.structure == other.structure[range(begin.structure, end.structure)]
+            && (self.numbers.len(), self.params.len()) == (numbers.len(), params.len());
+        is_alike.then_some([numbers, params])
+    }
     fn write(&mut self, plan: &Plan) {
         self.structure.extend_from_slice(&[plan.inputs.len(), plan.outputs.len(), plan.steps.len()].map(|n| n as u64));
         self.sizes(&plan.inputs);

@@ -3,7 +3,8 @@
 use super::{Class, Formulas, Now, StepFormula};
 use crate::lower::numbers::{Source, Step, Values};
 use crate::memory::Arrangement;
-use lazuli_kernel::{Plan, Slot, Varying, VaryingParam};
+use lazuli_kernel::{Plan, Varying, VaryingParam};
+use std::mem::take;
 use std::sync::Arc;
 
 /// The numbers of a plan that are not the same in all.
@@ -42,7 +43,7 @@ impl Moving {
         let (pieces, arena) = memory.moving(|b| is_moving(of.sizes[b.0 as usize]));
         let (pieces, all) = (numbers(&pieces), formulas.len() + numbers(&pieces).len() + usize::from(arena));
 
-        // The plan with a place-holder for each.
+        // The plan with a place-holder for each. It is written anew where somebody asks for it.
         let holder = |n: usize| Varying::place_holder(n) as usize;
         let mut marked = values.all().to_vec();
         (0..).zip(&formulas).for_each(|(n, &formula)| marked[formula as usize] = holder(n) as isize);
@@ -52,12 +53,11 @@ impl Moving {
         if arena {
             arena_bytes = holder(all - 1);
         }
-        let mut slots: Vec<Slot> = of.slots.clone();
+        let (mut slots, mut plan) = (take(&mut of.slots), take(&mut of.plan));
         memory.set_slots(|n| places[n], |b| size(&of.sizes[b.0 as usize], &marked), &mut slots);
-        let mut plan = of.plan.clone();
         of.write(&mut plan, &Now { values: &marked, slots: &slots }, memory, arena_bytes);
-        let params = params(&of.steps, &plan, &formulas);
-        let varying = Arc::new(Varying::of(&plan, all, params));
+        let varying = Arc::new(Varying::of(&plan, all, params(&of.steps, &plan, &formulas)));
+        (of.slots, of.plan) = (slots, plan);
         Moving { varying, values: Vec::with_capacity(all), formulas, pieces, arena, counts, outputs }
     }
 
