@@ -107,22 +107,25 @@ impl Cpu {
         Ok(Arc::new(Prepared { signature, steps, series, pool }))
     }
 
-    /// Makes a variant ready. What is of use for others is noted when there is a second one of its family.
-    fn make_variant(&self, variant: &mut dyn Variant, series: &Arc<Mutex<Series>>) -> Result<Arc<dyn Executable>> {
+    /// Makes a variant ready beside others of its family, for these values.
+    fn make_variant(
+        &self,
+        variant: &mut dyn Variant,
+        (varying, values): (&Arc<Varying>, &[i64]),
+        series: &Arc<Mutex<Series>>,
+    ) -> Result<Arc<dyn Executable>> {
         let mut families = series.lock().unwrap_or_else(|e| e.into_inner());
         if families.len() == MOST_FAMILIES {
             families.remove(0);
         }
-        let found = families.iter().rposition(|family| Arc::ptr_eq(&family.varying, variant.varying()));
-        let Some(found) = found else {
-            families.push(Family::of(variant));
-            drop(families);
-            return self.make(variant.plan(), series.clone());
-        };
+        let found = families.iter().rposition(|family| Arc::ptr_eq(&family.varying, varying));
         // It stays away if the variant cannot be made ready.
-        let mut family = families.remove(found);
-        let steps = self.follow(&mut family, variant)?;
-        let signature = family.signature(variant.values());
+        let mut family = match found {
+            Some(n) => families.remove(n),
+            None => Family::new(varying, variant.plan()),
+        };
+        let steps = self.follow(&mut family, variant, values)?;
+        let signature = family.signature(values);
         families.push(family);
         drop(families);
         #[cfg(debug_assertions)]
@@ -136,30 +139,31 @@ impl Cpu {
     }
 
     /// The steps of a variant, beside others of its family.
-    fn follow(&self, Family { varying, proofs, made, .. }: &mut Family, variant: &mut dyn Variant) -> Result<Steps> {
-        let (kernels, threads, values) = (&self.kernels, self.pool.threads(), variant.values().to_vec());
-        if !proofs.hold(&values) {
+    fn follow(&self, family: &mut Family, variant: &mut dyn Variant, values: &[i64]) -> Result<Steps> {
+        let Family { varying, proofs, made, .. } = family;
+        let (kernels, threads) = (&self.kernels, self.pool.threads());
+        if !proofs.hold(values) {
             let plan = variant.plan();
             plan.share_kernels(&mut |kernel| self.kernels.share(kernel))?;
             let words = PlanWords::of(plan);
-            proofs.verify(plan, &words, (varying, &values), &|kernel| self.uses(kernel))?;
+            proofs.verify(plan, &words, (varying, values), &|kernel| self.uses(kernel))?;
         }
         let anew = |variant: &mut dyn Variant| -> Result<Arc<Variants>> {
             let plan = variant.plan();
             plan.share_kernels(&mut |kernel| self.kernels.share(kernel))?;
             let words = PlanWords::of(plan);
-            proofs.check(&words, (varying, &values))?;
-            Ok(Arc::new(Variants::new(kernels, plan, words, (varying, &values), threads)?))
+            proofs.check(&words, (varying, values))?;
+            Ok(Arc::new(Variants::new(kernels, plan, words, (varying, values), threads)?))
         };
         let known = match made.take() {
             Some(known) => known,
             None => anew(variant)?,
         };
         let known = made.insert(known);
-        let mut follow = known.follow(kernels, &values, threads);
+        let mut follow = known.follow(kernels, values, threads);
         if follow.other.len() > known.never() + MOST_ANEW {
             *known = anew(variant)?;
-            follow = known.follow(kernels, &values, threads);
+            follow = known.follow(kernels, values, threads);
         }
         if !follow.other.is_empty() {
             follow = follow.complete(kernels, variant, threads)?;
@@ -206,16 +210,16 @@ type Series = Vec<Family>;
 /// Variants that differ in values only.
 struct Family {
     varying: Arc<Varying>,
-    /// That of the first.
+    /// That of one of them.
     signature: Signature,
     proofs: Proofs,
     made: Option<Arc<Variants>>,
 }
 
 impl Family {
-    fn of(variant: &mut dyn Variant) -> Self {
-        let (varying, signature) = (variant.varying().clone(), Signature::of(variant.plan()));
-        Self { varying, signature, proofs: Proofs::default(), made: None }
+    /// That of a plan.
+    fn new(varying: &Arc<Varying>, plan: &Plan) -> Self {
+        Self { varying: varying.clone(), signature: Signature::of(plan), proofs: Proofs::default(), made: None }
     }
 
     /// That of the variant of these values. Sizes of inputs and outputs are the first numbers of a plan.
@@ -361,9 +365,15 @@ impl Backend for Cpu {
     }
 
     fn prepare_variant(&self, variant: &mut dyn Variant, like: &Arc<dyn Executable>) -> Result<Arc<dyn Executable>> {
-        match like.as_any().downcast_ref() {
-            Some(Prepared { series, pool, .. }) if Arc::ptr_eq(pool, &self.pool) => self.make_variant(variant, series),
-            _ => self.prepare(variant.plan()),
+        let Some(Prepared { series, pool, .. }) = like.as_any().downcast_ref() else {
+            return self.prepare(variant.plan());
+        };
+        if !Arc::ptr_eq(pool, &self.pool) {
+            return self.prepare(variant.plan());
+        }
+        match variant.values().map(|(varying, values)| (varying.clone(), values.to_vec())) {
+            Some((varying, values)) => self.make_variant(variant, (&varying, &values), series),
+            None => self.make(variant.plan(), series.clone()),
         }
     }
 

@@ -195,10 +195,8 @@ pub struct Features {
 
 /// A plan that differs from others in some numbers only.
 pub trait Variant {
-    /// What the plans have in common: the same allocation for all of them.
-    fn varying(&self) -> &Arc<Varying>;
-    /// The values that are its own.
-    fn values(&self) -> &[i64];
+    /// What the plans have in common, the same allocation for all of them, and the values that are its own; None if that is not known yet.
+    fn values(&self) -> Option<(&Arc<Varying>, &[i64])>;
     /// The plan itself, which is written out only where it is asked for.
     fn plan(&mut self) -> &mut Plan;
     /// One of its steps.

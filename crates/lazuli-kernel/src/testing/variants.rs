@@ -16,11 +16,8 @@ pub struct PlainVariant {
 }
 
 impl Variant for PlainVariant {
-    fn varying(&self) -> &Arc<Varying> {
-        &self.varying
-    }
-    fn values(&self) -> &[i64] {
-        &self.values
+    fn values(&self) -> Option<(&Arc<Varying>, &[i64])> {
+        Some((&self.varying, &self.values))
     }
     fn plan(&mut self) -> &mut Plan {
         &mut self.plan

@@ -154,18 +154,23 @@ impl Formulas {
             return None;
         }
         let values = self.numbers.values(|Class(class)| Some(numbers[class as usize] as isize))?;
+        let mut is_other = false;
         for (common, now) in self.common.iter_mut().zip(&numbers) {
             if common.is_some_and(|n| n != *now) {
-                (*common, self.moving) = (None, None);
+                (*common, is_other) = (None, true);
             }
         }
-        let moving = match self.moving.take() {
-            Some(moving) => moving,
-            None => Moving::new(self, memory, &values),
+        // That takes a while, and is of use where more such plans come.
+        let moving = match self.moving.take().filter(|_| !is_other) {
+            None if is_other => None,
+            None => Some(Moving::new(self, memory, &values)),
+            known => known,
         };
-        let moving = self.moving.insert(moving);
-        moving.set(&values, &self.sizes, memory)?;
-        if moving.outputs {
+        self.moving = moving;
+        if let Some(moving) = &mut self.moving {
+            moving.set(&values, &self.sizes, memory)?;
+        }
+        if self.moving.as_ref().is_none_or(|moving| moving.outputs) {
             let now = Now { values: values.all(), slots: &[] };
             self.infos = self.outputs.iter().map(|output| now.output(output)).collect();
         }
@@ -184,10 +189,6 @@ impl Formulas {
 }
 
 impl ByFormulas<'_> {
-    fn moving(&self) -> &Moving {
-        self.formulas.moving.as_ref().expect("it was set for these values")
-    }
-
     /// Sets where buffers are; the size of the arena.
     fn place(&mut self) -> usize {
         let Self { formulas, memory, values, arena } = self;
@@ -202,11 +203,9 @@ impl ByFormulas<'_> {
 }
 
 impl Variant for ByFormulas<'_> {
-    fn varying(&self) -> &Arc<Varying> {
-        &self.moving().varying
-    }
-    fn values(&self) -> &[i64] {
-        &self.moving().values
+    fn values(&self) -> Option<(&Arc<Varying>, &[i64])> {
+        let Moving { varying, values, .. } = self.formulas.moving.as_ref()?;
+        Some((varying, values))
     }
     fn plan(&mut self) -> &mut Plan {
         let arena = self.place();

@@ -7,12 +7,18 @@ use crate::error::Result;
 use crate::ir::Kernel;
 use crate::plan::{Arg, Binding, LibraryCall, Plan, Slot, Step};
 use crate::testing::{Case, DTYPES, NestKind, PlainVariant, Rng, random_call, random_case, random_scatter, variants};
+use crate::varying::Varying;
 use crate::verify::PlanWords;
 use crate::{DType, Strides};
 use std::sync::{Arc, LazyLock};
 
 fn verdict(result: Result<()>) -> String {
     result.map_or_else(|e| e.message().to_string(), |()| "ok".into())
+}
+
+fn own_values(variant: &PlainVariant) -> (Arc<Varying>, Vec<i64>) {
+    let (varying, values) = variant.values().expect("they are known");
+    (varying.clone(), values.to_vec())
 }
 
 /// The verdict on a plan after others were verified of which it is a variant, which is that on it by itself; and whether it was one that proofs held of.
@@ -24,11 +30,11 @@ pub(in crate::verify) fn beside(plan: &Plan, others: &[&Plan]) -> (String, bool)
     let mut proofs = Proofs::default();
     let verify = |proofs: &mut Proofs, variant: &mut PlainVariant| {
         let words = PlanWords::of(variant.plan());
-        let (varying, values) = (variant.varying().clone(), variant.values().to_vec());
+        let (varying, values) = own_values(variant);
         proofs.verify(variant.plan(), &words, (&varying, &values), &uses_of)
     };
     variants.iter_mut().for_each(|other| verify(&mut proofs, other).unwrap());
-    let is_short = proofs.hold(own.values());
+    let is_short = proofs.hold(&own_values(&own).1);
     let got = if is_short { "ok".into() } else { verdict(verify(&mut proofs, &mut own)) };
     assert_eq!(got, alone, "{plan}beside\n{}", others[0]);
     (got, is_short)
