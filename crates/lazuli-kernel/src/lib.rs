@@ -26,7 +26,7 @@ mod small;
 #[doc(hidden)]
 pub mod testing;
 pub mod text;
-pub mod varying;
+mod varying;
 mod verify;
 
 pub use backend::{Backend, Buffer, Event, Executable, Features, MemoryStats, Mode, Run, Stream, Variant};

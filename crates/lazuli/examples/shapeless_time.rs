@@ -91,7 +91,7 @@ const FUNCTIONS: &[(&str, Function)] = &[
         let loss = |x: &Array| {
             let both = |x: &Array| ops::concatenate(&[x.clone(), x.exp()], 0).expect("rows").mean(());
             cond(
-                &ops::greater(&x.mean(()), &Array::from(0.0f32)).expect("numbers"),
+                &ops::greater(x.mean(()), Array::from(0.0f32)).expect("numbers"),
                 both,
                 |x: &Array| x.square().mean(()),
                 x,

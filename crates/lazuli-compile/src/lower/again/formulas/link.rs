@@ -271,7 +271,6 @@ impl<'a> Linked<'a> {
             extents: small(pass.extents.iter().map(|n| now(*n))),
             args,
             params: small(pass.by_number.iter().map(|&(param, dtype, source)| (param, dtype, now(source)))),
-            ..BindingFormula::default()
         })
     }
 
@@ -291,7 +290,7 @@ impl<'a> Linked<'a> {
             let strides = stretched(&strides, |axis| extents[axis].value == 1, rank - 2, Number::ZERO);
             ArgFormula::of(arg, offset, strides)
         });
-        Some(CallFormula { sizes, args: args.collect(), ..CallFormula::default() })
+        Some(CallFormula { sizes, args: args.collect() })
     }
 
     /// A sort of the rows along an axis.
