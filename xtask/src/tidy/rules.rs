@@ -27,6 +27,7 @@ const ROOMS: &[(&str, &str)] = &[
     ("crates/lazuli-cpu/src/fork.rs", "handlers that run at a fork"),
     ("crates/lazuli-cpu/src/library/epilogue.rs", "blocks of products on their way to memory"),
     ("crates/lazuli-cpu/src/library/matmul.rs", "the loops of products, and their operands"),
+    ("crates/lazuli-cpu/src/library/matmul/vector.rs", "products with a vector"),
     ("crates/lazuli-cpu/src/library/mod.rs", "operands of library calls"),
     ("crates/lazuli-cpu/src/library/pack.rs", "operands of products"),
     ("crates/lazuli-cpu/src/library/sort.rs", "rows of buffers"),

@@ -6,6 +6,7 @@
 //! of c is the same chain of operations.
 
 mod panels;
+mod vector;
 
 use super::epilogue::Finish;
 use super::pack::{self, Number};
@@ -13,19 +14,17 @@ use super::{View, indices};
 use crate::codegen::product::{Block, max_rows};
 use crate::exec::Entry;
 use crate::kernels::{Function, Kernels, Products};
-use crate::known::Known;
 use crate::memory::ALIGN;
-use crate::nest::{Bound, Context, Launch, Need, Room, Scratch};
-use crate::words::{Cursor, Numbering, Words};
+use crate::nest::{Context, Need, Room, Scratch};
+use crate::words::{Cursor, Words};
 use half::{bf16, f16};
-use lazuli_kernel::{
-    Accumulator, Arg, BinaryOp, Combine, DType, Emit, Error, Inner, Inst, Kernel, LibraryCall, MATMUL_BLOCK, Nest,
-    Operand, Result, Role, Shape, Store, small,
-};
+use lazuli_kernel::{DType, Error, LibraryCall, MATMUL_BLOCK, Result, Shape, small};
 use panels::{Cut, Panels, Tiles};
 use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::Arc;
+use vector::Vector;
+pub use vector::VectorProduct;
 
 /// Work that is worth a task of its own, in floating-point operations.
 const TASK: usize = 1 << 20;
@@ -67,7 +66,7 @@ macro_rules! with_number {
 
 pub enum Matmul {
     /// With a vector, or over nothing.
-    Vector(Box<(Arc<Known>, Launch)>),
+    Vector(Box<Vector>),
     Matrix(Ready),
 }
 
@@ -121,7 +120,7 @@ impl Matmul {
         };
         let numbers = at.call(call);
         if is_vector(dtype, [m, n, k]) {
-            let (vector, need) = reduction(kernels, dtype, batch, [m, n, k], [a, b, c], threads, numbers, words)?;
+            let (vector, need) = Vector::new(kernels, call, numbers, threads, words)?;
             return Ok((Matmul::Vector(Box::new(vector)), need));
         }
         let rank = batch.len() + 2;
@@ -151,11 +150,7 @@ impl Matmul {
     /// As for `Launch::settle`.
     pub fn settle(&self, kernels: &Kernels, into_epilogue: bool, words: &mut [isize], threads: usize) -> Option<Need> {
         match self {
-            Matmul::Vector(vector) => {
-                let (known, launch) = &**vector;
-                let need = launch.settle(known, words, threads)?;
-                VectorProduct::is_of(known, launch.numbers(known, words)).then_some(need)
-            }
+            Matmul::Vector(vector) => vector.settle(words, threads),
             Matmul::Matrix(ready) => {
                 let &[m, n, k] = words[ready.at..].first_chunk().expect("its numbers are there");
                 let (goes_on, sizes) = (into_epilogue && k > 0, [m, n, k].map(|n| n as usize));
@@ -170,18 +165,13 @@ impl Matmul {
     /// Columns of the result, and its size in bytes.
     pub fn columns(&self, words: &[isize]) -> usize {
         match self {
-            Matmul::Vector(vector) => vector.1.numbers(&vector.0, words).0.iter().rev().nth(1).copied().unwrap_or(0),
+            Matmul::Vector(vector) => vector.columns(words),
             Matmul::Matrix(ready) => ready.first(words)[1],
         }
     }
     pub fn result_bytes(&self, words: &[isize]) -> usize {
         match self {
-            Matmul::Vector(vector) => {
-                // All axes but the reduced one, unless there are no points.
-                let (extents, _) = vector.1.numbers(&vector.0, words);
-                let elements = extents.split_last().map_or(0, |(_, kept)| kept.iter().product::<usize>());
-                elements * vector.0.kernel().operands[0].dtype.itemsize()
-            }
+            Matmul::Vector(vector) => vector.result_bytes(words),
             Matmul::Matrix(ready) => {
                 let [m, n, ..] = ready.first(words);
                 ready.batch(words).iter().product::<usize>() * m * n * ready.dtype.itemsize()
@@ -192,7 +182,7 @@ impl Matmul {
     /// Rough cost on one thread, in picoseconds.
     pub fn cost(&self, words: &[isize]) -> usize {
         match self {
-            Matmul::Vector(vector) => vector.1.cost(&vector.0, words),
+            Matmul::Vector(vector) => vector.cost(words),
             Matmul::Matrix(ready) => {
                 let sizes = &words[ready.at..][..SIZES];
                 let batch = &words[ready.at + FIRST..][..ready.batch as usize];
@@ -203,7 +193,7 @@ impl Matmul {
 
     pub fn functions(&self) -> Vec<Arc<Function>> {
         match self {
-            Matmul::Vector(vector) => vector.1.functions(&vector.0),
+            Matmul::Vector(vector) => vector.functions(),
             Matmul::Matrix(_) => vec![],
         }
     }
@@ -220,11 +210,8 @@ impl Matmul {
     /// As for `Launch::run`.
     pub unsafe fn run(&self, words: &[isize], bases: [usize; 3], finish: Option<&Finish<'_>>, cx: &mut Context<'_>) {
         match self {
-            Matmul::Vector(vector) => {
-                let (known, launch) = &**vector;
-                // SAFETY: passed on.
-                unsafe { launch.run(known, words, &bases, cx) }
-            }
+            // SAFETY: passed on.
+            Matmul::Vector(vector) => unsafe { vector.run(words, &bases, cx) },
             Matmul::Matrix(ready) => {
                 let [m, n, k, number, height, tall, each] = ready.first(words);
                 let tiles = Tiles { number, height, tall };
@@ -284,127 +271,6 @@ fn heights(tiles: &Tiles) -> [usize; 2] {
 /// Whether a product is one with a vector, or over nothing.
 fn is_vector(dtype: DType, [m, n, k]: [usize; 3]) -> bool {
     dtype != DType::C64 && (m == 1 || n == 1 || k == 0)
-}
-
-/// `c[…, i, j] = Σ a[…, i, k] · b[…, k, j]` as a reduction over k. Products are rounded; sums go in the order of reductions.
-#[allow(clippy::too_many_arguments)]
-fn reduction(
-    kernels: &Kernels,
-    dtype: DType,
-    batch: &[usize],
-    sizes: [usize; 3],
-    args: [&Arg; 3],
-    threads: usize,
-    numbers: usize,
-    words: &mut Words,
-) -> Result<((Arc<Known>, Launch), Need)> {
-    let outer = batch.len();
-    let rank = outer + SIZES;
-    let extents: Shape = small(batch.iter().copied().chain(sizes));
-    // Which of its own axes each argument has along m, n and k.
-    const AXES: [[Option<usize>; 3]; 3] =
-        [[Some(0), None, Some(1)], [None, Some(1), Some(0)], [Some(0), Some(1), None]];
-    let own_axes = |axes: [Option<usize>; 3]| {
-        (0..outer).map(Some).chain(axes.map(|axis| axis.map(|x| outer + x))).collect::<SmallVec<[_; 8]>>()
-    };
-    // Extents are the call's own; lengths and strides are those of its arguments, one after the other.
-    let mut listed: Vec<Option<u32>> = (0..rank).map(|n| Some((numbers + n) as u32)).collect();
-    listed.extend([None; 3]);
-    let mut moved = Vec::with_capacity(3);
-    for (i, (arg, axes)) in args.into_iter().zip(AXES).enumerate() {
-        let first = numbers + rank + i * (1 + outer + 2) + 1;
-        let axes = own_axes(axes);
-        listed.extend(axes.iter().map(|axis| axis.map(|axis| (first + axis) as u32)));
-        let strides = small(axes.iter().map(|axis| axis.map_or(0, |axis| arg.strides[axis])));
-        moved.push(Arg { strides, ..*arg });
-    }
-    let form = VectorProduct::of(dtype, &extents, |arg, axis| moved[arg].strides[axis]);
-    let known = kernels.vector_product(form)?;
-    let numbering = Numbering::listed(&listed);
-    let bound = Bound {
-        kernels,
-        known: &known,
-        kernel: known.kernel(),
-        extents: &extents,
-        args: &moved,
-        params: &[],
-        numbering,
-    };
-    let (launch, need) = Launch::new(&bound, threads, false, words)?;
-    Ok(((known, launch), need))
-}
-
-/// What the kernel of a product with a vector depends on: axes with those of the batch, and the strides of a, b and c along the axis of vectors.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub struct VectorProduct {
-    dtype: DType,
-    rank: u32,
-    vector_axis: u32,
-    inner: [Inner; 3],
-}
-
-impl VectorProduct {
-    /// That over these extents of loop axes (…, m, n, k), for strides of a, b and c along them.
-    fn of(dtype: DType, extents: &[usize], stride: impl Fn(usize, usize) -> isize) -> Self {
-        // Along whichever axis b (for a column: a) is contiguous; a product of a row and a column has but one.
-        let (reduced, kept) = (extents.len() - 1, extents.len() - 2);
-        let along_kept = extents[kept] > 1 && stride(1, kept) == 1 && stride(1, reduced) != 1;
-        let vector_axis = if along_kept { kept } else { reduced };
-        let inner = [0, 1, 2].map(|arg| match stride(arg, vector_axis) {
-            0 => Inner::Broadcast,
-            1 => Inner::Unit,
-            _ => Inner::Strided,
-        });
-        VectorProduct { dtype, rank: extents.len() as u32, vector_axis: vector_axis as u32, inner }
-    }
-    /// Whether this is what is known of the kernel for a launch of these extents, and with these strides in bytes.
-    fn is_of(known: &Known, (extents, rows): (Shape, &[isize])) -> bool {
-        let (kernel, rank) = (known.kernel(), extents.len());
-        if rank < SIZES {
-            return false;
-        }
-        let dtype = kernel.operands[0].dtype;
-        let is_product = is_vector(dtype, [extents[rank - 3], extents[rank - 2], extents[rank - 1]]);
-        let form = Self::of(dtype, &extents, |arg, axis| {
-            // Of the same class as strides in elements.
-            match rows[arg * (rank + 1) + axis] {
-                stride if stride == dtype.itemsize() as isize => 1,
-                0 => 0,
-                _ => 2,
-            }
-        });
-        let own = |arg: usize| kernel.operands[arg].inner;
-        is_product && (form.vector_axis, form.inner) == (kernel.vector_axis, [0, 1, 2].map(own))
-    }
-
-    /// A reduction over the last of the loop axes (…, m, n, k), with a, b and c as its operands.
-    pub fn kernel(&self) -> Kernel {
-        let Self { dtype, rank, vector_axis, inner: [a, b, c] } = *self;
-        let wide = if dtype == DType::F64 { DType::F64 } else { DType::F32 };
-        let mut e = Emit::new();
-        let mut factor = |inner| {
-            let operand = e.operand(Operand { dtype, role: Role::In, inner });
-            let value = e.push(Inst::Load(operand));
-            e.cast(wide, value)
-        };
-        let (x, y) = (factor(a), factor(b));
-        let value = e.binary(BinaryOp::Mul, x, y);
-        let accumulators = vec![Accumulator { combine: Combine::Sum, value }];
-        let target = e.operand(Operand { dtype, role: Role::Out, inner: c });
-        let begin = e.begin_epilogue(&accumulators);
-        let sum = e.push(Inst::Reduced(0));
-        let rounded = e.cast(dtype, sum);
-        let epilogue = e.insts.split_off(begin);
-        let stores = vec![Store { operand: target, value: rounded }];
-        Kernel {
-            rank,
-            vector_axis,
-            params: vec![],
-            operands: e.operands,
-            body: e.insts,
-            nest: Nest::Reduce { axes: 1, accumulators, epilogue, stores },
-        }
-    }
 }
 
 impl Product<'_> {
