@@ -17,7 +17,7 @@ use crate::extents::Measure;
 use crate::graph::Graph;
 use arithmetic::Arithmetic;
 pub use builder::OutlineBuilder;
-use lazuli_kernel::{DType, Shape, small};
+use lazuli_kernel::{DType, Shape};
 use smallvec::SmallVec;
 
 /// Number of a shape of an [`Outline`].
@@ -99,7 +99,15 @@ impl Outline {
         }
         let mut shapes: Vec<Shape> = Vec::with_capacity(self.shapes.len());
         for numbers in &self.shapes {
-            let shape: Shape = small(numbers.iter().map(|n| now[*n as usize] as usize));
+            let mut extents = [0; 4];
+            // Lists of so many extents are written in place.
+            let shape = match extents.get_mut(..numbers.len()) {
+                Some(own) => {
+                    own.iter_mut().zip(numbers).for_each(|(own, n)| *own = now[*n as usize] as usize);
+                    Shape::from_buf_and_len(extents, numbers.len())
+                }
+                None => numbers.iter().map(|n| now[*n as usize] as usize).collect(),
+            };
             // No dtype is wider.
             if !is_addressable(DType::C64, &shape) {
                 return None;
