@@ -190,20 +190,29 @@ impl Steps {
     }
 
     /// The same on these words, but for steps that were made anew.
-    fn run_on(&self, words: &[isize], anew: &[Anew], addresses: &Addresses, slots: &Slots, pool: &Pool) -> Result<()> {
+    fn run_on(
+        &self,
+        words: &[isize],
+        mut anew: &[Anew],
+        addresses: &Addresses,
+        slots: &Slots,
+        pool: &Pool,
+    ) -> Result<()> {
         let Made { steps, places, .. } = &*self.made;
-        let mut anew = anew.iter().peekable();
         let Range { start, end } = self.workspace;
         // SAFETY: memory of this run that is nobody else's.
         let mut cx = unsafe { Context::new(pool, slots.memory() + start, end - start) };
         let stop = stream::stop_flag();
         for (n, (step, bases)) in steps.iter().zip(places.by_step(addresses)).enumerate() {
             stream::stop_here(&stop);
-            let (step, words) = match anew.next_if(|anew| anew.number == n) {
-                Some(anew) => (&anew.step, &anew.words[..]),
-                None => (step, words),
+            let (step, words) = match anew {
+                [first, rest @ ..] if first.number == n => {
+                    anew = rest;
+                    (&first.step, &first.words[..])
+                }
+                _ => (step, words),
             };
-            // SAFETY: `prepare` verified the plan: every access of every step is within its slot, no point of a step gets in the way of another,
+            // SAFETY: the plan was verified, or a proof holds for its values, from which its words follow: every access of every step is within its slot, no point of a step gets in the way of another,
             // and donated inputs are not read after they are overwritten. `enqueue` checked that the inputs are as large as the plan
             // says, and allocated the outputs and the run's own memory, which nobody else knows yet (a donated buffer was given up
             // by its only user). Steps run one after another, and whoever called `enqueue` holds the buffers until they are done.
