@@ -15,7 +15,6 @@ use lazuli_kernel::{
 };
 use smallvec::SmallVec;
 use std::any::Any;
-use std::ops::Range;
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Duration;
 
@@ -98,10 +97,16 @@ impl Cpu {
         Ok(self.kernels.known(kernel)?.uses.clone())
     }
 
+    /// The words of a plan, whose kernels become those that are known.
+    fn read(&self, plan: &mut Plan) -> Result<PlanWords> {
+        plan.share_kernels(&mut |kernel| self.kernels.share(kernel))?;
+        Ok(PlanWords::of(plan))
+    }
+
     /// Makes a plan ready; its variants are made so in this series.
     fn make(&self, plan: &mut Plan, series: Arc<Mutex<Series>>) -> Result<Arc<dyn Executable>> {
-        plan.share_kernels(&mut |kernel| self.kernels.share(kernel))?;
-        plan.prove(&PlanWords::of(plan), &|kernel| self.uses(kernel))?;
+        let words = self.read(plan)?;
+        plan.prove(&words, &|kernel| self.uses(kernel))?;
         let steps = Steps::new(&self.kernels, plan, self.pool.threads())?;
         let (signature, pool) = (Signature::of(plan), self.pool.clone());
         Ok(Arc::new(Prepared { signature, steps, series, pool }))
@@ -115,17 +120,16 @@ impl Cpu {
         series: &Arc<Mutex<Series>>,
     ) -> Result<Arc<dyn Executable>> {
         let mut families = series.lock().unwrap_or_else(|e| e.into_inner());
-        if families.len() == MOST_FAMILIES {
-            families.remove(0);
-        }
         let found = families.iter().rposition(|family| Arc::ptr_eq(&family.varying, varying));
         // It stays away if the variant cannot be made ready.
         let mut family = match found {
             Some(n) => families.remove(n),
-            None => Family::new(varying, variant.plan()),
+            None => Family { varying: varying.clone(), proofs: Proofs::default(), made: None },
         };
-        let steps = self.follow(&mut family, variant, values)?;
-        let signature = family.signature(values);
+        let (signature, steps) = self.follow(&mut family, variant, values)?;
+        if families.len() == MOST_FAMILIES {
+            families.remove(0);
+        }
         families.push(family);
         drop(families);
         #[cfg(debug_assertions)]
@@ -139,36 +143,30 @@ impl Cpu {
     }
 
     /// The steps of a variant, beside others of its family.
-    fn follow(&self, family: &mut Family, variant: &mut dyn Variant, values: &[i64]) -> Result<Steps> {
-        let Family { varying, proofs, made, .. } = family;
+    fn follow(&self, family: &mut Family, variant: &mut dyn Variant, values: &[i64]) -> Result<(Signature, Steps)> {
+        let Family { varying, proofs, made } = family;
         let (kernels, threads) = (&self.kernels, self.pool.threads());
         if !proofs.hold(values) {
             let plan = variant.plan();
-            plan.share_kernels(&mut |kernel| self.kernels.share(kernel))?;
-            let words = PlanWords::of(plan);
+            let words = self.read(plan)?;
             proofs.verify(plan, &words, (varying, values), &|kernel| self.uses(kernel))?;
+            if made.is_none() {
+                *made = Some(Arc::new(Variants::new(kernels, plan, words, (varying, values), threads)?));
+            }
         }
-        let anew = |variant: &mut dyn Variant| -> Result<Arc<Variants>> {
-            let plan = variant.plan();
-            plan.share_kernels(&mut |kernel| self.kernels.share(kernel))?;
-            let words = PlanWords::of(plan);
-            proofs.check(&words, (varying, values))?;
-            Ok(Arc::new(Variants::new(kernels, plan, words, (varying, values), threads)?))
-        };
-        let known = match made.take() {
-            Some(known) => known,
-            None => anew(variant)?,
-        };
-        let known = made.insert(known);
+        let known = made.as_mut().ok_or_else(|| Error::internal("prepare", "there are proofs of no plan"))?;
         let mut follow = known.follow(kernels, values, threads);
         if follow.other.len() > known.never() + MOST_ANEW {
-            *known = anew(variant)?;
+            let plan = variant.plan();
+            let words = self.read(plan)?;
+            proofs.check(plan, &words, (varying, values))?;
+            *known = Arc::new(Variants::new(kernels, plan, words, (varying, values), threads)?);
             follow = known.follow(kernels, values, threads);
         }
         if !follow.other.is_empty() {
             follow = follow.complete(kernels, variant, threads)?;
         }
-        Ok(follow.steps())
+        Ok((known.signature(values), follow.steps()))
     }
 
     fn allocate(&self, nbytes: usize) -> Result<Buffer> {
@@ -210,25 +208,9 @@ type Series = Vec<Family>;
 /// Variants that differ in values only.
 struct Family {
     varying: Arc<Varying>,
-    /// That of one of them.
-    signature: Signature,
     proofs: Proofs,
+    /// There where there are proofs.
     made: Option<Arc<Variants>>,
-}
-
-impl Family {
-    /// That of a plan.
-    fn new(varying: &Arc<Varying>, plan: &Plan) -> Self {
-        Self { varying: varying.clone(), signature: Signature::of(plan), proofs: Proofs::default(), made: None }
-    }
-
-    /// That of the variant of these values. Sizes of inputs and outputs are the first numbers of a plan.
-    fn signature(&self, values: &[i64]) -> Signature {
-        let Signature { inputs, outputs, .. } = &self.signature;
-        let sizes = |places: Range<usize>| places.map(|place| self.varying.number(place, values) as usize).collect();
-        let (inputs, outputs) = (sizes(0..inputs.len()), sizes(inputs.len()..inputs.len() + outputs.len()));
-        Signature { inputs, outputs, ..self.signature.clone() }
-    }
 }
 
 /// The steps of a plan that was verified, made ready.

@@ -8,7 +8,7 @@ use crate::places::{Addresses, Places};
 use crate::steps::{Load, Made, ReadyStep, Steps};
 use crate::words::{Cursor, Source, Words};
 use lazuli_kernel::hash::Map;
-use lazuli_kernel::{Error, Origin, PLACE, Plan, PlanWords, Result, Varying, VaryingParam};
+use lazuli_kernel::{Error, Origin, PLACE, Plan, PlanWords, Result, Signature, Varying, VaryingParam};
 use std::cell::Cell;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
@@ -30,6 +30,7 @@ pub struct Variants {
     /// The words and the values of that plan.
     plan: PlanWords,
     values: Box<[i64]>,
+    signature: Signature,
     words: Box<[Times]>,
     params: Box<[(u32, VaryingParam)]>,
     places: Box<[Times]>,
@@ -41,8 +42,6 @@ pub struct Variants {
     again: Box<[[u32; 2]]>,
     /// Of the other steps.
     fixed: Load,
-    /// Which number of the plan is the size of its arena.
-    arena: usize,
 }
 
 /// A step whose words vary.
@@ -143,6 +142,7 @@ impl Variants {
             varying: varying.clone(),
             plan: plan_words,
             values: values.into(),
+            signature: Signature::of(plan),
             words: own.into(),
             params: params.into(),
             moving: moving.into(),
@@ -150,7 +150,6 @@ impl Variants {
             derived: all_derived.into(),
             again: again.into(),
             fixed,
-            arena: plan.inputs.len() + plan.outputs.len(),
         };
         variants.never = with_copy(&variants.made.words, |words| {
             let (_, other) = variants.settle(kernels, words, threads);
@@ -163,6 +162,18 @@ impl Variants {
     /// How many steps are made anew for any other plan.
     pub fn never(&self) -> usize {
         self.never
+    }
+
+    /// What the first numbers of the plan of these values are: sizes of inputs, then of outputs.
+    pub fn signature(&self, values: &[i64]) -> Signature {
+        let inputs = self.signature.inputs.len();
+        let sizes = |places: Range<usize>| places.map(|place| self.varying.number(place, values) as usize).collect();
+        let (inputs, outputs) = (sizes(0..inputs), sizes(inputs..self.arena()));
+        Signature { inputs, outputs, ..self.signature.clone() }
+    }
+    /// Which number comes next: the size of the arena.
+    fn arena(&self) -> usize {
+        self.signature.inputs.len() + self.signature.outputs.len()
     }
 
     /// The steps of the plan of other values, which was verified.
@@ -264,8 +275,8 @@ impl Follow {
 
     pub fn steps(self) -> Steps {
         debug_assert!(self.other.is_empty());
-        let Variants { made, varying, arena, .. } = &*self.variant.of;
-        let (made, arena) = (made.clone(), varying.number(*arena, &self.variant.values) as usize);
+        let of = &self.variant.of;
+        let (made, arena) = (of.made.clone(), of.varying.number(of.arena(), &self.variant.values) as usize);
         Steps::of(made, Some(self.variant), arena, self.load)
     }
 }

@@ -6,6 +6,7 @@ use super::words::PlanWords;
 use crate::error::{Error, Result};
 use crate::plan::Plan;
 use crate::varying::Varying;
+use std::sync::Arc;
 
 /// How many proofs are kept, and how many are noted in vain.
 const MOST: usize = 8;
@@ -15,6 +16,7 @@ const MOST: usize = 8;
 pub struct Proofs {
     /// What the plans have in common.
     structure: Box<[u64]>,
+    donations: Arc<[(u32, u32)]>,
     /// The one that held last is the last.
     proofs: Vec<Proof>,
     /// How many were noted since one held.
@@ -38,19 +40,17 @@ impl Proofs {
         true
     }
 
-    /// Checks that the plan of these words is the one of these values, as which proofs speak of it.
+    /// Checks that a plan of these words is the one of these values, as which proofs speak of it.
     ///
     /// # Errors
-    /// Of kind [`Internal`](crate::ErrorKind::Internal), if it has other numbers, or another structure than those before.
-    pub fn check(&self, words: &PlanWords, (varying, values): (&Varying, &[i64])) -> Result<()> {
+    /// Of kind [`Internal`](crate::ErrorKind::Internal), if it has other numbers, or another structure or other donations than those before.
+    pub fn check(&self, plan: &Plan, words: &PlanWords, (varying, values): (&Varying, &[i64])) -> Result<()> {
         if !varying.is_plan_of(words, values) {
             return Err(Error::internal("verify", "a plan has other numbers than its values say"));
         }
-        if self.structure[..] != words.structure[..] {
-            return Err(Error::internal(
-                "verify",
-                "a plan has another structure than those that it is said to be like",
-            ));
+        if self.structure[..] != words.structure[..] || self.donations != plan.donations {
+            let message = "a plan has another structure, or other donations, than those that it is said to be like";
+            return Err(Error::internal("verify", message));
         }
         Ok(())
     }
@@ -67,18 +67,10 @@ impl Proofs {
         (varying, values): (&Varying, &[i64]),
         uses: &UsesOf,
     ) -> Result<()> {
-        if !varying.is_plan_of(words, values) {
-            return Err(Error::internal("verify", "a plan has other numbers than its values say"));
-        }
         if self.structure.is_empty() {
-            self.structure = words.structure[..].into();
+            (self.structure, self.donations) = (words.structure[..].into(), plan.donations.clone());
         }
-        if self.structure[..] != words.structure[..] {
-            return Err(Error::internal(
-                "verify",
-                "a plan has another structure than those that it is said to be like",
-            ));
-        }
+        self.check(plan, words, (varying, values))?;
         // Of what is in the plans of a choice the words say nothing.
         if words.has_choices || self.in_vain == MOST {
             return plan.prove(words, uses);

@@ -62,7 +62,7 @@ pub(crate) struct Formulas {
     infos: Arc<[OutputInfo]>,
     /// The numbers of the pattern that all plans so far had in common, if a class had the same in all.
     common: SmallVec<[Option<usize>; 32]>,
-    /// Those of its numbers that are not the same in all of these plans; None while there is no second one.
+    /// Those of its numbers that are not the same in all of these plans; None until one comes that differs in no others.
     moving: Option<Moving>,
 }
 
@@ -160,13 +160,12 @@ impl Formulas {
                 (*common, is_other) = (None, true);
             }
         }
-        // That takes a while, and is of use where more such plans come.
-        let moving = match self.moving.take().filter(|_| !is_other) {
-            None if is_other => None,
-            None => Some(Moving::new(self, memory, &values)),
-            known => known,
-        };
-        self.moving = moving;
+        if is_other {
+            // To find those takes a while, and is of use where more such plans come.
+            self.moving = None;
+        } else if self.moving.is_none() {
+            self.moving = Some(Moving::new(self, memory, &values));
+        }
         if let Some(moving) = &mut self.moving {
             moving.set(&values, &self.sizes, memory)?;
         }

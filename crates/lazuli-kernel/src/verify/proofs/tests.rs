@@ -134,6 +134,23 @@ fn other_extents_take_the_short_road() {
 }
 
 #[test]
+fn what_plans_have_in_common_is_looked_at() {
+    let plan = training(20);
+    let (varying, values) = own_values(&variants(&[&plan]).unwrap()[0]);
+    let mut proofs = Proofs::default();
+    proofs.verify(&plan, &PlanWords::of(&plan), (&varying, &values), &uses_of).unwrap();
+    let check = |change: &dyn Fn(&mut Plan)| {
+        let mut plan = plan.clone();
+        change(&mut plan);
+        verdict(proofs.check(&plan, &PlanWords::of(&plan), (&varying, &values)))
+    };
+    assert_eq!(check(&|_| ()), "ok");
+    assert!(check(&|p| p.arena += 64).contains("other numbers than its values say"));
+    assert!(check(&|p| of(p, 1, 0).args[1].slot = Slot::Input(3)).contains("another structure"));
+    assert!(check(&|p| p.donations = [].into()).contains("other donations"));
+}
+
+#[test]
 fn single_faults_are_found() {
     use Slot::{Input, Output, Temp};
     type Fault<'a> = &'a dyn Fn(&mut Plan);

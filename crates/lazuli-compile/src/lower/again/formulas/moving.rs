@@ -41,7 +41,8 @@ impl Moving {
         let numbers = |all: &[bool]| (0..).zip(all).filter(|(_, is)| **is).map(|(n, _)| n).collect::<Vec<u32>>();
         let (formulas, counts) = (numbers(&used), numbers(&counts));
         let (pieces, arena) = memory.moving(|b| is_moving(of.sizes[b.0 as usize]));
-        let (pieces, all) = (numbers(&pieces), formulas.len() + numbers(&pieces).len() + usize::from(arena));
+        let pieces = numbers(&pieces);
+        let all = formulas.len() + pieces.len() + usize::from(arena);
 
         // The plan with a place-holder for each. It is written anew where somebody asks for it.
         let holder = |n: usize| Varying::place_holder(n) as usize;
