@@ -4,10 +4,11 @@ use lazuli_kernel::hash::Map;
 use lazuli_kernel::shape::is_same;
 use smallvec::SmallVec;
 
-/// Which of the extents and sizes of some shapes, as those of a graph's variables, are one number, and which of the extents are 0 or 1, and of which order of magnitude the others are.
+/// Which of the extents and sizes of some shapes, as those of a graph's variables, are one number, which of the extents are 0 or 1, and of which order of magnitude the others are that inputs have.
 ///
 /// A schedule is right for all extents of one pattern, as it asks of them only whether they are equal, or 1, and of what it splits whether they are
-/// [multiples](crate::fuse::Schedule::can_split); and as good for each, as no extent is twice another.
+/// [multiples](crate::fuse::Schedule::can_split); and as good for each, as no extent of an input is twice another. What is computed from these may be small or large: n - 16 has other orders of magnitude
+/// than n, and a program with many such numbers would have a pattern for few n each.
 #[derive(Debug)]
 pub(crate) struct Pattern {
     /// Of each shape which it is of those that differ.
@@ -16,22 +17,45 @@ pub(crate) struct Pattern {
     different: Vec<u32>,
     /// Where that of each begins.
     starts: Vec<u32>,
-    /// What each class was, the classes that have extents first.
+    /// What each class was.
     numbers: Vec<usize>,
-    extents: usize,
+    /// Of each class how much of its number has to be as it was.
+    likeness: Vec<Likeness>,
+}
+
+/// How alike two numbers of a class are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Likeness {
+    /// A size that no extent is: not at all.
+    Any,
+    /// Both are 0, 1, or neither.
+    Few,
+    /// Both are of one order of magnitude.
+    Magnitude,
+}
+
+impl Likeness {
+    fn holds(self, a: usize, b: usize) -> bool {
+        match self {
+            Likeness::Any => true,
+            Likeness::Few => a.min(2) == b.min(2),
+            Likeness::Magnitude => a.checked_ilog2() == b.checked_ilog2(),
+        }
+    }
 }
 
 /// The numbers of the classes of a pattern.
 pub(crate) type ClassNumbers = SmallVec<[usize; 32]>;
 
 impl Pattern {
-    pub fn of<'a>(all: impl Iterator<Item = &'a [usize]>) -> Pattern {
+    /// Of these shapes, where inputs have those.
+    pub fn of<'a>(all: impl Iterator<Item = &'a [usize]>, inputs: impl Iterator<Item = &'a [usize]>) -> Pattern {
         let mut pattern = Pattern {
             shapes: Vec::with_capacity(all.size_hint().0),
             different: Vec::new(),
             starts: Vec::new(),
             numbers: Vec::new(),
-            extents: 0,
+            likeness: Vec::new(),
         };
         let mut known: Map<&[usize], u32> = Map::default();
         let mut firsts = Vec::new();
@@ -43,17 +67,26 @@ impl Pattern {
             pattern.shapes.push(number);
         }
         let mut classes: Map<usize, u32> = Map::default();
-        let mut class = |n: usize| {
-            *classes.entry(n).or_insert_with(|| {
+        let mut class = |n: usize, likeness: Likeness| {
+            let class = *classes.entry(n).or_insert_with(|| {
                 pattern.numbers.push(n);
+                pattern.likeness.push(likeness);
                 pattern.numbers.len() as u32 - 1
-            })
+            });
+            let own = &mut pattern.likeness[class as usize];
+            *own = likeness.max(*own);
+            class
         };
-        pattern.extents = firsts.iter().flat_map(|(_, s)| *s).map(|n| class(*n) as usize + 1).max().unwrap_or(0);
+        for &n in firsts.iter().flat_map(|(_, shape)| *shape) {
+            class(n, Likeness::Few);
+        }
+        for &n in inputs.flatten() {
+            class(n, Likeness::Magnitude);
+        }
         for (first, shape) in firsts {
             pattern.starts.push(pattern.different.len() as u32);
             pattern.different.extend([first, shape.len() as u32]);
-            pattern.different.extend(shape.iter().copied().chain([shape.iter().product()]).map(&mut class));
+            pattern.different.extend(shape.iter().copied().chain([shape.iter().product()]).map(|n| class(n, Likeness::Any)));
         }
         pattern
     }
@@ -64,8 +97,7 @@ impl Pattern {
             return None;
         }
         const NONE: usize = usize::MAX;
-        let magnitude = |n: usize| if n < 2 { n as u32 } else { 2 + n.ilog2() };
-        let is_alike = |class: usize, n: usize| class >= self.extents || magnitude(n) == magnitude(self.numbers[class]);
+        let is_alike = |class: usize, n: usize| self.likeness[class].holds(n, self.numbers[class]);
         let mut now = ClassNumbers::from_elem(NONE, self.numbers.len());
         let mut firsts: SmallVec<[&[usize]; 32]> = SmallVec::new();
         let (mut rest, mut at) = (all.clone(), 0);
@@ -109,15 +141,19 @@ impl Pattern {
 mod tests {
     use super::*;
 
+    /// The pattern of these, all of which inputs have.
+    fn of(shapes: &[&[usize]]) -> Pattern {
+        Pattern::of(shapes.iter().copied(), shapes.iter().copied())
+    }
     fn is_of(shapes: &[&[usize]], pattern: &Pattern) -> bool {
         pattern.fits(shapes.iter().copied()).is_some()
     }
 
     #[test]
     fn what_fits_a_pattern() {
-        let of: &[&[usize]] = &[&[5, 8], &[8, 8], &[5, 1], &[]];
-        let fits = |shapes: &[&[usize]]| is_of(shapes, &Pattern::of(of.iter().copied()));
-        assert!(fits(of));
+        let own: &[&[usize]] = &[&[5, 8], &[8, 8], &[5, 1], &[]];
+        let fits = |shapes: &[&[usize]]| is_of(shapes, &of(own));
+        assert!(fits(own));
         assert!(fits(&[&[7, 8], &[8, 8], &[7, 1], &[]]));
         assert!(fits(&[&[6, 9], &[9, 9], &[6, 1], &[]]));
         let others: &[(&str, &[&[usize]])] = &[
@@ -135,9 +171,15 @@ mod tests {
             assert!(!fits(shapes), "{why}");
         }
         // Sizes are numbers too: 3·10 and 5·6 are equal, 2·10 and 5·6 are not.
-        let sizes = Pattern::of([&[3, 10][..], &[5, 6]].into_iter());
+        let sizes = of(&[&[3, 10], &[5, 6]]);
         assert!(!is_of(&[&[2, 10], &[5, 6]], &sizes));
         // Their magnitude is no part of the pattern: 5·50 is under 256, 7·50 is not.
-        assert!(is_of(&[&[7, 50]], &Pattern::of([&[5, 50][..]].into_iter())));
+        assert!(is_of(&[&[7, 50]], &of(&[&[5, 50]])));
+        // Nor is that of what no input has, but whether it is 0 or 1.
+        let computed = Pattern::of([&[20][..], &[4]].into_iter(), [&[20][..]].into_iter());
+        assert!(is_of(&[&[31], &[15]], &computed));
+        for others in [[&[17][..], &[1]], [&[16], &[0]], [&[32], &[16]]] {
+            assert!(!is_of(&others, &computed), "{others:?}");
+        }
     }
 }

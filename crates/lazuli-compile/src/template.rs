@@ -58,7 +58,8 @@ impl Draft {
         memory: Arrangement,
     ) -> Template {
         let Draft { is_plain, is_branch, recipes, kernels } = self;
-        let (pattern, inputs, formulas) = (Pattern::of(shapes(graph)), inputs.to_vec(), OnceLock::new());
+        let pattern = Pattern::of(shapes(graph), input_shapes(graph));
+        let (inputs, formulas) = (inputs.to_vec(), OnceLock::new());
         Template { is_plain, is_branch, pattern, schedule, inputs, recipes, kernels, joined, memory, formulas }
     }
 }
@@ -154,6 +155,11 @@ impl Template {
 /// The shapes of a graph's variables.
 fn shapes(graph: &Graph) -> impl ExactSizeIterator<Item = &[usize]> + Clone {
     graph.avals.iter().map(|aval| &aval.shape[..])
+}
+
+/// Those of its inputs.
+pub(crate) fn input_shapes(graph: &Graph) -> impl Iterator<Item = &[usize]> {
+    graph.inputs.iter().map(|&v| &graph.shape_of(v)[..])
 }
 
 /// Whether two inputs lie in the same way: row by row, or in the very same one.

@@ -16,6 +16,7 @@ use crate::lower::{Launch, Program, Work};
 use crate::memory::{Alike, Arrangement};
 use crate::pattern::Pattern;
 use crate::pipeline::Compiled;
+use crate::template::input_shapes;
 use lazuli_ir::{Arithmetic, Atom, Graph, Number, Operation, Relation, Shape, ShapeId, Strided, Var, small};
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::{Arg, Layout, LibraryCall, Role};
@@ -72,7 +73,7 @@ impl<'a> Linked<'a> {
             of,
             inputs,
             recipes,
-            pattern: Pattern::of(shapes.iter().map(|id| &id.of(of.1)[..])),
+            pattern: Pattern::of(shapes.iter().map(|id| &id.of(of.1)[..]), input_shapes(graph)),
             shapes,
             numbers_of,
             numbers: Numbers::default(),
