@@ -7,7 +7,7 @@
 use crate::beside::{Joined, arrange, beside};
 use crate::fuse::Schedule;
 use crate::lower::{ByFormulas, Formulas, Linked, Program, Recall, Recipes, Work, is_row, lower};
-use crate::memory::{self, Arrangement};
+use crate::memory::{self, Arrangement, Assignment};
 use crate::pattern::Pattern;
 use crate::pipeline::{Compiled, Options, OutputInfo, placed};
 use crate::vectors::as_sums;
@@ -24,14 +24,14 @@ pub struct Template {
     /// Whether the graph is a branch of a choice.
     is_branch: bool,
     pattern: Pattern,
-    schedule: Arc<Schedule>,
+    pub(crate) schedule: Arc<Schedule>,
     /// How the inputs lay.
     inputs: Vec<Layout>,
-    recipes: Recipes,
+    pub(crate) recipes: Recipes,
     /// Of each entry of the work its kernel, if it is a launch.
     kernels: Vec<Option<Arc<Kernel>>>,
-    joined: Joined,
-    memory: Arrangement,
+    pub(crate) joined: Joined,
+    pub(crate) memory: Arc<Arrangement>,
     /// Made when it is followed first; None if some numbers are not known as formulas.
     formulas: OnceLock<Option<Formulas>>,
 }
@@ -58,8 +58,8 @@ impl Draft {
         memory: Arrangement,
     ) -> Template {
         let Draft { is_plain, is_branch, recipes, kernels } = self;
-        let pattern = Pattern::of(shapes(graph), input_shapes(graph));
-        let (inputs, formulas) = (inputs.to_vec(), OnceLock::new());
+        let pattern = Pattern::of(shapes(graph).into_iter(), input_shapes(graph).into_iter());
+        let (inputs, memory, formulas) = (inputs.to_vec(), Arc::new(memory), OnceLock::new());
         Template { is_plain, is_branch, pattern, schedule, inputs, recipes, kernels, joined, memory, formulas }
     }
 }
@@ -74,13 +74,8 @@ pub fn compile_like(
     options: &Options,
 ) -> Result<Option<Compiled>> {
     let find = |is_plain: bool, graph: &Graph| {
-        // What is a multiple of what is no part of a pattern.
-        let fits = |t: &&Template| {
-            t.is_plain == is_plain
-                && t.pattern.fits(shapes(graph)).is_some()
-                && t.schedule.can_split(|v| graph.shape_of(v))
-        };
-        templates.iter().rev().find(fits)
+        let shapes = shapes(graph);
+        templates.iter().rev().find(|t| t.is_plain == is_plain && t.fits(graph, &shapes))
     };
     // Whether a graph stays as it is depends on its pattern alone.
     let (template, graph) = match find(true, graph) {
@@ -103,10 +98,9 @@ pub fn compile_like(
         }
         _ => None,
     };
-    let is_joined_alike = template.join(&mut program);
-    let followed = template.memory.follow(&program);
-    let is_alike = is_joined_alike && followed.is_some();
-    let assignment = followed.unwrap_or_else(|| memory::assign(&program, graph.inputs.len()).0);
+    let taken_over = template.assignment(&mut program);
+    let is_alike = taken_over.is_some();
+    let assignment = taken_over.unwrap_or_else(|| memory::assign(&program, graph.inputs.len()).0);
     let compiled = placed(program, assignment, graph, template.schedule.clone());
     if outlined.is_some() && is_alike {
         let finish = |linked: Linked| linked.finish(&template.joined, &template.memory, &compiled);
@@ -122,13 +116,20 @@ pub fn plan_like<'a>(
     outlined: Outlined,
     inputs: &[&Layout],
 ) -> Option<(ByFormulas<'a>, Arc<[OutputInfo]>)> {
-    templates.iter_mut().rev().find_map(|Template { formulas, memory, .. }| {
-        let formulas = formulas.get_mut()?.as_mut()?;
-        formulas.plan(outlined, inputs, memory)
-    })
+    templates.iter_mut().rev().find_map(|template| template.formulas.get_mut()?.as_mut()?.plan(outlined, inputs))
 }
 
 impl Template {
+    /// Whether a graph whose variables have these shapes is of its pattern.
+    fn fits(&self, graph: &Graph, shapes: &[&[usize]]) -> bool {
+        // What is a multiple of what is no part of a pattern.
+        self.pattern.fits(shapes.iter().copied()).is_some() && self.schedule.can_split(|v| graph.shape_of(v))
+    }
+    /// A branch as steps, if it is compiled as this template has it.
+    pub(crate) fn branch(&self, graph: &Graph, inputs: &[Layout]) -> Option<Program> {
+        let is_like = self.is_plain && self.fits(graph, &shapes(graph));
+        is_like.then(|| self.lowered(graph, inputs, &Options { simplify: false, fuse: true }).ok())?
+    }
     /// A graph of its pattern as steps.
     fn lowered(&self, graph: &Graph, inputs: &[Layout], options: &Options) -> Result<Program> {
         let groups = &self.schedule.groups;
@@ -141,6 +142,10 @@ impl Template {
         }
         Ok(program)
     }
+    /// Puts steps side by side. The assignment of memory, if that can be taken over, and they are the same steps.
+    pub(crate) fn assignment(&self, program: &mut Program) -> Option<Assignment> {
+        if self.join(program) { self.memory.follow(program) } else { None }
+    }
     /// Puts steps side by side; whether they are the same ones as in the template.
     fn join(&self, program: &mut Program) -> bool {
         let is_alike = kernels(program).eq(self.kernels.iter().map(Option::as_ref));
@@ -152,14 +157,18 @@ impl Template {
     }
 }
 
-/// The shapes of a graph's variables.
-fn shapes(graph: &Graph) -> impl ExactSizeIterator<Item = &[usize]> + Clone {
-    graph.avals.iter().map(|aval| &aval.shape[..])
+/// A graph, and those that it runs.
+fn graphs(graph: &Graph) -> Vec<&Graph> {
+    let within = graph.equations.iter().flat_map(|e| e.prim.bodies()).flat_map(|body| graphs(body));
+    std::iter::once(graph).chain(within).collect()
 }
-
-/// Those of its inputs.
-pub(crate) fn input_shapes(graph: &Graph) -> impl Iterator<Item = &[usize]> {
-    graph.inputs.iter().map(|&v| &graph.shape_of(v)[..])
+/// The shapes of the variables of a graph, and of those that it runs.
+fn shapes(graph: &Graph) -> Vec<&[usize]> {
+    graphs(graph).into_iter().flat_map(|graph| graph.avals.iter().map(|aval| &aval.shape[..])).collect()
+}
+/// Those of inputs.
+pub(crate) fn input_shapes(graph: &Graph) -> Vec<&[usize]> {
+    graphs(graph).into_iter().flat_map(|graph| graph.inputs.iter().map(|&v| &graph.shape_of(v)[..])).collect()
 }
 
 /// Whether two inputs lie in the same way: row by row, or in the very same one.

@@ -142,9 +142,9 @@ fn run_once(graph: &Graph, inputs: &[Host], mut compiled: Compiled, donate: bool
     Ok(results)
 }
 
-/// The shapes of a graph without bodies in outline, and which its variables have.
+/// The shapes of a graph without calls in outline, and which its variables have, and those of its choices.
 pub fn outline(graph: &Graph) -> Option<(Outline, Vec<ShapeId>)> {
-    if graph.equations.iter().any(|e| !e.prim.bodies().is_empty()) {
+    if !graph.has_no_calls() {
         return None;
     }
     let shape = |v: &Var| graph.shape_of(*v);

@@ -83,6 +83,14 @@ fn every_kind_of_step() {
             "(a: f32[N,6]) {\n  b: f32[3,6] = slice[bounds=(-3:,:)] a\n  debug_print[format=\"{0} {1}\",batch=0] b 1.0:f32\n  c: f32[3,6] = exp b\n  return c 2.0:f32\n}",
         ),
         (
+            "branch",
+            "(p: bool[], a: f32[N,6], w: f32[6,6]) {\n  b: f32[N,6] = exp a\n  c: f32[6,N], d: f32[] = cond p b w with (a: f32[N,6], w: f32[6,6]) {\n    b: f32[N,6] = matmul a w\n    c: f32[6,N] = transpose[axes=(1,0)] b\n    d: f32[6,N] = tanh c\n    e: f32[] = sum[axes=(0,1),keepdims=false] d\n    return d e\n  } else (a: f32[N,6], w: f32[6,6]) {\n    b: f32[6,N] = transpose[axes=(1,0)] a\n    return b 0.5:f32\n  }\n  e: f32[6,N] = multiply c d\n  return e\n}",
+        ),
+        (
+            "branch",
+            "(p: bool[2], a: f32[N,6]) {\n  q: bool[1] = slice[bounds=(1:2)] p\n  r: bool[] = squeeze[axes=(0)] q\n  b: f32[3,6] = slice[bounds=(-3:,:)] a\n  c: f32[6,N] = transpose[axes=(1,0)] a\n  d: f32[N] = cond r b c 2.0:f32 with (a: f32[3,6], b: f32[6,N], c: f32[]) {\n    d: f32[N] = sum[axes=(0),keepdims=false] b\n    e: f32[3] = max[axes=(1),keepdims=false] a\n    f: f32[] = sum[axes=(0),keepdims=false] e\n    g: bool[] = greater f c\n    h: f32[N] = cond g d f with (a: f32[N], b: f32[]) {\n      c: f32[N] = add a b\n      return c\n    } else (a: f32[N], b: f32[]) {\n      c: f32[N] = cumsum[axis=0,reverse=false,exclusive=false] a\n      return c\n    }\n    return h\n  } else (a: f32[3,6], b: f32[6,N], c: f32[]) {\n    d: f32[1,N] = slice[bounds=(2:3,:)] b\n    e: f32[N] = squeeze[axes=(0)] d\n    f: f32[N] = multiply e c\n    return f\n  }\n  return d\n}",
+        ),
+        (
             "product",
             "(a: f32[N,6], w: f32[6,6]) {\n  b: f32[6,N] = transpose[axes=(1,0)] a\n  c: f32[6,6] = matmul b a\n  d: f32[N,6] = matmul a w\n  e: f32[6,N] = transpose[axes=(1,0)] d\n  return c e\n}",
         ),
@@ -93,7 +101,7 @@ fn every_kind_of_step() {
         };
         let rows = |graph: &Graph| graph.input_avals().into_iter().map(|a| Layout::row(a.shape)).collect::<Vec<_>>();
         let (first, second) = (graph(33), graph(35));
-        let (outline, ids) = outline(&first).expect("it has no bodies");
+        let (outline, ids) = outline(&first).expect("it has no calls");
         let (_, template) = compile_first(&first, &rows(&first), &FUSED).unwrap();
         let mut templates = [template.expect("what is fused gives a template")];
         let mut compile_like = |graph: &Graph| {
@@ -126,7 +134,7 @@ fn kernels_stay_that_were_put_there() {
     };
     let rows = |graph: &Graph| graph.input_avals().into_iter().map(|a| Layout::row(a.shape)).collect::<Vec<_>>();
     let (first, second) = (graph(33), graph(35));
-    let (outline, ids) = outline(&first).expect("it has no bodies");
+    let (outline, ids) = outline(&first).expect("it has no calls");
     let shapes = |graph: &Graph| outline.shapes(graph.arguments().iter().map(|&v| &graph.shape_of(v)[..])).unwrap();
     let (_, template) = compile_first(&first, &rows(&first), &FUSED).unwrap();
     let mut templates = [template.expect("what is fused gives a template")];

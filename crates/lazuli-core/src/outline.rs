@@ -14,7 +14,7 @@ pub(crate) struct Outline {
     outputs: Vec<ShapeId>,
     /// Of the arrays that guards speak of.
     guarded: Vec<ShapeId>,
-    /// Of the variables of the simplified graph, unless that has bodies, which are bound too.
+    /// Of the variables of the simplified graph and its choices, unless that has calls, whose bodies are bound too.
     simplified: Option<Vec<ShapeId>>,
 }
 
@@ -27,7 +27,7 @@ impl Outline {
         let ids = b.graph(traced, constants())?;
         let outputs = traced.outputs.iter().map(|a| b.of(a, &ids)).collect();
         let guarded = guards.outline(&mut b, traced.arguments().iter().map(|&v| traced.shape_of(v)))?;
-        let simplified = match simplified.equations.iter().all(|e| e.prim.bodies().is_empty()) {
+        let simplified = match simplified.has_no_calls() {
             true => Some(b.graph(simplified, constants())?),
             false => None,
         };
@@ -47,7 +47,7 @@ impl Outline {
         };
         Some((outputs, shapes))
     }
-    /// Which shapes those of the simplified graph's variables are; `None` if it has bodies.
+    /// Which shapes those of the simplified graph's variables are, and of those of its choices; `None` if it has calls.
     pub fn simplified(&self) -> Option<&[ShapeId]> {
         self.simplified.as_deref()
     }

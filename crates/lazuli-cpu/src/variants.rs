@@ -112,7 +112,9 @@ impl Variants {
                     }
                 }
             }
-            if before == own.len() + params.len() {
+            // The plans of a choice have words of their own.
+            let varies_within = matches!(step, ReadyStep::Branch(_)) && varying.varies(&parts);
+            if before == own.len() + params.len() && !varies_within {
                 fixed.add(step.need(threads), step.cost(&words));
             } else {
                 let derived = &words.derived()[derived..];

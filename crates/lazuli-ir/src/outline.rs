@@ -14,7 +14,9 @@ mod builder;
 
 use crate::aval::{Aval, is_addressable};
 use crate::extents::Measure;
-use crate::graph::Graph;
+use crate::graph::{Equation, Graph};
+use crate::prim::Prim;
+use crate::prims::Cond;
 use arithmetic::Arithmetic;
 pub use builder::OutlineBuilder;
 use lazuli_kernel::{DType, Shape};
@@ -120,7 +122,35 @@ impl Outline {
 }
 
 impl Graph {
-    /// The same graph, which has no bodies, with shapes of an outline for its variables: those of these numbers.
+    /// Whether the only bodies that it has are branches of choices.
+    pub fn has_no_calls(&self) -> bool {
+        let is_one = |e: &Equation| {
+            let bodies = e.prim.bodies();
+            bodies.is_empty() || matches!(e.prim, Prim::Cond(_)) && bodies.iter().all(|body| body.has_no_calls())
+        };
+        self.equations.iter().all(is_one)
+    }
+
+    /// How many variables it has, with those of its choices.
+    fn variables(&self) -> usize {
+        self.avals.len() + self.choices().flat_map(|(_, cond)| &cond.branches).map(|body| body.variables()).sum::<usize>()
+    }
+    /// Its choices: which equations they are.
+    fn choices(&self) -> impl Iterator<Item = (usize, &Cond)> {
+        self.equations.iter().enumerate().filter_map(|(n, e)| match &e.prim {
+            Prim::Cond(cond) => Some((n, cond)),
+            _ => None,
+        })
+    }
+    /// Each choice by the number of its equation, and of its branches the shapes of an outline that their variables have, if these are those of the graph's.
+    pub fn branches<'a>(&'a self, ids: &'a [ShapeId]) -> impl Iterator<Item = (usize, [&'a [ShapeId]; 2])> {
+        let mut rest = &ids[self.avals.len()..];
+        self.choices().map(move |(n, cond)| {
+            (n, cond.branches.each_ref().map(|body| rest.split_off(..body.variables()).expect("ids of all variables")))
+        })
+    }
+
+    /// The same graph, which has no calls, with shapes of an outline for its variables, and those of its choices: those of these numbers.
     pub fn outlined(&self, ids: &[ShapeId], shapes: &[Shape]) -> Graph {
         // Lists of so many extents are copied whole, which is quicker than as many as there are.
         let whole = |shape: &Shape| {
@@ -139,6 +169,12 @@ impl Graph {
         };
         let (inputs, outputs, constants) = (self.inputs.clone(), self.outputs.clone(), self.constants);
         let avals = self.avals.iter().zip(ids).map(aval).collect();
-        Graph { avals, inputs, constants, equations: self.equations.clone(), outputs }
+        let mut equations = self.equations.clone();
+        for (n, ids) in self.branches(ids) {
+            let prim = &mut equations[n].prim;
+            let bodies = prim.bodies().iter().zip(ids).map(|(body, ids)| body.outlined(ids, shapes));
+            *prim = prim.with_bodies(bodies.collect::<SmallVec<[Graph; 2]>>());
+        }
+        Graph { avals, inputs, constants, equations, outputs }
     }
 }

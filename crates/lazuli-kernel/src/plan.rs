@@ -152,13 +152,14 @@ impl Step {
             Step::Call(_) | Step::Copy { .. } | Step::Host { .. } => Ok(()),
         }
     }
-    /// What its kernels run on.
+    /// What its kernels run on, and those of the plans within.
     pub fn bindings(&self) -> SmallVec<[&Binding; 3]> {
         match self {
             Step::Launch { bindings, .. } => bindings.iter().collect(),
             Step::Product { binding, .. } => smallvec![&**binding],
             Step::Scatter(scatter) => scatter.passes().map(|pass| &pass.binding).into_iter().collect(),
-            Step::Call(_) | Step::Copy { .. } | Step::Host { .. } | Step::Branch(_) => SmallVec::new(),
+            Step::Branch(branch) => branch.plans.iter().flat_map(|plan| &plan.steps).flat_map(Step::bindings).collect(),
+            Step::Call(_) | Step::Copy { .. } | Step::Host { .. } => SmallVec::new(),
         }
     }
 }

@@ -6,7 +6,7 @@
 use crate::dtype::DType;
 use crate::plan::{Plan, Step};
 use crate::scalar::Scalar;
-use crate::verify::PlanWords;
+use crate::verify::{Parts, PlanWords};
 
 /// Where a number of a plan comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -75,6 +75,11 @@ impl Varying {
     /// Parameters that are values.
     pub fn params(&self) -> &[VaryingParam] {
         &self.params
+    }
+    /// Whether the form of a step, or one of its parameters, goes by a value.
+    pub fn varies(&self, parts: &Parts) -> bool {
+        self.numbers[parts.numbers.clone()].iter().any(|origin| matches!(origin, Origin::Value(_)))
+            || self.params.iter().any(|param| parts.params.contains(&(param.place as usize)))
     }
     /// The number at this place, for some values.
     #[inline]

@@ -209,7 +209,8 @@ impl Lowerer<'_> {
         }
         let plans = branches.each_ref().map(|b| b.plan.clone());
         let predicate = whole(predicate.buffer, predicate.layout.offset.max(0) as usize);
-        self.work.push(Work::Branch(Box::new(Fork { predicate, plans, inputs, outputs })));
+        let fork = Box::new(Fork { predicate, plans, inputs, outputs });
+        self.push_from(Work::Branch(fork), WorkSource::Choice(anchor));
         self.branches.push((anchor, branches));
         Ok(())
     }

@@ -88,7 +88,7 @@ impl OutlineBuilder {
         }
         b
     }
-    /// Adds a graph, of the arguments and constants of these shapes. The shapes of its variables.
+    /// Adds a graph, of the arguments and constants of these shapes. The shapes of its variables, behind them those of its choices' ([`Graph::branches`]).
     ///
     /// # Errors
     /// Those of shape rules.
@@ -325,9 +325,9 @@ impl OutlineBuilder {
         fixed.extend(step.operands.iter().flat_map(|id| &shapes[id.index()]).map(|&e| (e, Measure::Number)));
         Ok(small(outputs.iter().map(|shape| self.constant(shape))))
     }
-    /// The shapes of a graph's variables. `alike`: the graph holds while the same extents of all of them are 0 and 1.
+    /// The shapes of a graph's variables, and of its choices'. `alike`: the graph holds while the same extents of all of them are 0 and 1.
     fn walk(&mut self, graph: &Graph, inputs: &[ShapeId], alike: bool) -> Result<Vec<ShapeId>> {
-        let mut ids = vec![ShapeId::NONE; graph.avals.len()];
+        let (mut ids, mut within) = (vec![ShapeId::NONE; graph.avals.len()], Vec::new());
         graph.inputs.iter().zip(inputs).for_each(|(v, &id)| ids[v.0 as usize] = id);
         for e in &graph.equations {
             let mut operands: SmallVec<[ShapeId; 4]> = e.inputs.iter().map(|a| self.of(a, &ids)).collect();
@@ -343,9 +343,15 @@ impl OutlineBuilder {
                 Prim::Call(call) if call.is_remade() => self.keep(&step())?,
                 Prim::Call(call) => self.call(call, &operands, alike)?,
                 Prim::Cond(cond) => {
-                    let [first, second] = [0, 1].map(|k| self.body(&cond.branches[k], &operands[1..], alike));
-                    let outputs = first?;
-                    self.unite_all(&outputs, &second?);
+                    let mut branch = |graph: &Graph| {
+                        let ids = self.walk(graph, &operands[1..], alike)?;
+                        let outputs = self.outputs(graph, &ids);
+                        within.extend(ids);
+                        Ok(outputs)
+                    };
+                    let [on_true, on_false] = &cond.branches;
+                    let (outputs, others) = (branch(on_true)?, branch(on_false)?);
+                    self.unite_all(&outputs, &others);
                     outputs
                 }
                 prim if prim.is_elementwise() => match self.equal(&mut operands) {
@@ -367,12 +373,12 @@ impl OutlineBuilder {
             let defined = ids.iter().filter(|&&id| id != ShapeId::NONE);
             alike.extend(defined.flat_map(|id| &shapes[id.index()]));
         }
+        ids.extend(within);
         Ok(ids)
     }
-    /// The shapes of the outputs of a body.
-    fn body(&mut self, graph: &Graph, operands: &[ShapeId], alike: bool) -> Result<SmallVec<[ShapeId; 1]>> {
-        let ids = self.walk(graph, operands, alike)?;
-        Ok(graph.outputs.iter().map(|a| self.of(a, &ids)).collect())
+    /// The shapes of a graph's outputs, given those of its variables.
+    fn outputs(&mut self, graph: &Graph, ids: &[ShapeId]) -> SmallVec<[ShapeId; 1]> {
+        graph.outputs.iter().map(|a| self.of(a, ids)).collect()
     }
     /// The shapes of a call's outputs, as [`Call::rebound_avals`] has them.
     fn call(&mut self, call: &Call, operands: &[ShapeId], alike: bool) -> Result<SmallVec<[ShapeId; 1]>> {
@@ -394,7 +400,8 @@ impl OutlineBuilder {
             all.extend(fixed.iter().map(|f| (shapes[operands[f.input].index()][f.axis], f.by)));
             alike_within = true;
         }
-        let outputs = self.body(&call.graph, operands, alike_within)?;
+        let ids = self.walk(&call.graph, operands, alike_within)?;
+        let outputs = self.outputs(&call.graph, &ids);
         if let Derivative::Custom { vjp, jvp } = &call.derivative {
             if let Some(vjp) = vjp {
                 self.walk(vjp, &[operands, &outputs, &outputs].concat(), alike)?;

@@ -25,12 +25,14 @@ impl Plan {
 
     /// The same of a plan of these words, for a backend that knows some kernels already: `uses` gives those of a kernel that is well-formed, by [`Kernel::verify`], or an error.
     pub fn prove(&self, words: &PlanWords, uses: &UsesOf) -> Result<()> {
-        Prover::new(self, &words.ends, Plain(&words.numbers), uses).prove().map(drop)
+        Prover::new(self, &words.ends, 0, &mut Plain(&words.numbers), uses).prove()
     }
 
     /// The same; and the proof, which may be one about plans of other values too.
     pub(super) fn prove_noting(&self, words: &PlanWords, varying: &Varying, uses: &UsesOf) -> Result<Option<Proof>> {
-        Ok(Prover::new(self, &words.ends, Notes::new(&words.numbers, varying), uses).prove()?.finish())
+        let mut notes = Notes::new(&words.numbers, varying);
+        Prover::new(self, &words.ends, 0, &mut notes, uses).prove()?;
+        Ok(notes.finish())
     }
 }
 
@@ -98,30 +100,31 @@ struct Product<'a, N> {
 }
 
 /// Goes through a plan: its structure as it stands there, its numbers one after another as its [`PlanWords`] have them.
-struct Prover<'a, A: Arithmetic> {
+struct Prover<'a, 'c, A: Arithmetic> {
     plan: &'a Plan,
-    uses: &'a UsesOf<'a>,
-    cx: A,
+    uses: &'c UsesOf<'c>,
+    cx: &'c mut A,
+    /// Where the plan's numbers begin; all other places are counted from there.
+    begin: usize,
     /// Where the numbers of each step end.
-    ends: &'a [Ends],
+    ends: &'c [Ends],
     /// Where the next number is, and the next one that says where an array lies.
     at: usize,
     place_at: usize,
     accesses: Accesses<A::N>,
 }
 
-impl<'a, A: Arithmetic> Prover<'a, A> {
-    fn new(plan: &'a Plan, ends: &'a [Ends], cx: A, uses: &'a UsesOf<'a>) -> Self {
+impl<'a, 'c, A: Arithmetic> Prover<'a, 'c, A> {
+    fn new(plan: &'a Plan, ends: &'c [Ends], begin: usize, cx: &'c mut A, uses: &'c UsesOf<'c>) -> Self {
         let accesses = Accesses::new(plan.inputs.len(), plan.outputs.len(), &plan.donations);
-        Self { plan, uses, cx, ends, at: 0, place_at: 0, accesses }
+        Self { plan, uses, cx, begin, ends, at: 0, place_at: 0, accesses }
     }
 
-    /// The arithmetic that it took.
-    fn prove(mut self) -> Result<A> {
+    fn prove(mut self) -> Result<()> {
         for (i, step) in self.plan.steps.iter().enumerate() {
             self.accesses.begin_step(i);
             (self.at, self.place_at) = (self.ends[i].numbers as usize, self.ends[i + 1].form as usize);
-            let proof = self.step(step).and_then(|()| match self.accesses.conflict(&mut self.cx) {
+            let proof = self.step(step).and_then(|()| match self.accesses.conflict(self.cx) {
                 false => Ok(()),
                 // A write and any other access of one step are disjoint, or (within a binding) a read of each point's own element.
                 true => wrong(
@@ -132,15 +135,19 @@ impl<'a, A: Arithmetic> Prover<'a, A> {
                 return wrong(format!("step {i} of a plan: {}\n{step}", e.message()));
             }
         }
-        self.donations()?;
-        Ok(self.cx)
+        self.donations()
     }
 
+    /// The number at a place.
+    #[inline]
+    fn number(&mut self, at: usize) -> A::N {
+        self.cx.number(self.begin + at)
+    }
     /// The next number.
     #[inline]
     fn next(&mut self) -> A::N {
         self.at += 1;
-        self.cx.number(self.at - 1)
+        self.number(self.at - 1)
     }
     #[inline]
     fn numbers(&mut self, n: usize) -> Numbers<A::N> {
@@ -154,10 +161,10 @@ impl<'a, A: Arithmetic> Prover<'a, A> {
         let at = self.place_at;
         self.place_at += PLACE;
         let piece = match slot {
-            Slot::Temp { .. } => [self.cx.number(at), self.cx.number(at + 1)],
+            Slot::Temp { .. } => [self.number(at), self.number(at + 1)],
             _ => [A::fixed(0); 2],
         };
-        (piece, self.cx.number(at + PLACE - 1))
+        (piece, self.number(at + PLACE - 1))
     }
     #[inline]
     fn piece(&mut self, slot: Slot) -> Piece<A::N> {
@@ -174,17 +181,17 @@ impl<'a, A: Arithmetic> Prover<'a, A> {
         self.at += binding.args.len();
         let mut args = SmallVec::with_capacity(binding.args.len());
         for (n, arg) in binding.args.iter().enumerate() {
-            let ((piece, offset), len) = (self.lie(arg.slot), self.cx.number(lens + n));
+            let ((piece, offset), len) = (self.lie(arg.slot), self.number(lens + n));
             args.push(Lie { arg, piece, offset, len, strides: self.numbers(arg.strides.len()) });
         }
         Bound { binding, extents, args }
     }
 
     fn input(&mut self, n: u32) -> Option<A::N> {
-        ((n as usize) < self.plan.inputs.len()).then(|| self.cx.number(n as usize))
+        ((n as usize) < self.plan.inputs.len()).then(|| self.number(n as usize))
     }
     fn output(&mut self, n: u32) -> Option<A::N> {
-        ((n as usize) < self.plan.outputs.len()).then(|| self.cx.number(self.plan.inputs.len() + n as usize))
+        ((n as usize) < self.plan.outputs.len()).then(|| self.number(self.plan.inputs.len() + n as usize))
     }
 
     /// Where a slot lies; `None` if it is none, or the caller's while it is to be written.
@@ -194,7 +201,7 @@ impl<'a, A: Arithmetic> Prover<'a, A> {
             Slot::Input(n) if !writes => Some((Space::Input(n), A::fixed(0), self.input(n)?)),
             Slot::Output(n) => Some((Space::Output(n), A::fixed(0), self.output(n)?)),
             Slot::Temp { .. } => {
-                let arena = self.cx.number(self.plan.inputs.len() + self.plan.outputs.len());
+                let arena = self.number(self.plan.inputs.len() + self.plan.outputs.len());
                 let rest = self.cx.compute(Operation::Remainder, offset, A::fixed(64))?;
                 let end = self.cx.sum(offset, nbytes)?;
                 (self.cx.is(rest, 0) && !self.cx.less(arena, end)).then_some((Space::Arena, offset, end))
@@ -250,10 +257,7 @@ impl<'a, A: Arithmetic> Prover<'a, A> {
                 }
                 Ok(())
             }
-            Step::Branch(branch) => {
-                branch.plans.iter().try_for_each(|plan| plan.prove(&PlanWords::of(plan), self.uses))?;
-                self.branch(branch)
-            }
+            Step::Branch(branch) => self.branch(branch),
             Step::Host { args, .. } => {
                 for a in args {
                     let (piece, offset) = self.lie(a.slot);
@@ -349,7 +353,7 @@ impl<'a, A: Arithmetic> Prover<'a, A> {
             let mut axes = SmallVec::with_capacity(walked);
             (0..walked).for_each(|axis| axes.push((extents[axis], strides[axis])));
             let map = IndexMap { axes, itemsize: i64::from(itemsize), pointwise: at != At::Later };
-            if let Err(fault) = self.accesses.add(&mut self.cx, map, place, lie.offset, writes) {
+            if let Err(fault) = self.accesses.add(self.cx, map, place, lie.offset, writes) {
                 return Err(describe::<A>(fault, lie.arg, dtype, &shown[..walked], place));
             }
         }
@@ -367,20 +371,24 @@ impl<'a, A: Arithmetic> Prover<'a, A> {
         self.strided(&lie, DType::Bool, &[], &[], false)?;
         let mut pieces: SmallVec<[Piece<A::N>; 8]> = SmallVec::new();
         inputs.iter().chain(outputs).for_each(|slot| pieces.push(self.piece(*slot)));
+        let mut sizes: SmallVec<[Numbers<A::N>; 2]> = SmallVec::new();
         for plan in plans {
+            let (words, begin) = (PlanWords::of(plan), self.at);
+            Prover::new(plan, &words.ends, self.begin + begin, self.cx, self.uses).prove()?;
             for (n, (&slot, &need)) in inputs.iter().zip(&plan.inputs).enumerate() {
                 let nbytes = self.next();
                 let (piece, offset) = (pieces[n], A::fixed(0));
                 self.row(Row { slot, piece, offset, dtype: DType::U8, shown: [0, need] }, nbytes, false)?;
             }
-            self.at += plan.outputs.len();
+            sizes.push(self.numbers(outputs.len()));
+            self.at = begin + words.numbers.len();
         }
         for (n, &slot) in outputs.iter().enumerate() {
             let [a, b] = plans.each_ref().map(|plan| plan.outputs[n]);
-            if a != b {
+            let nbytes = sizes[0][n];
+            if !self.cx.equal(nbytes, sizes[1][n]) {
                 return wrong(format!("output {n} of the branches has {a} and {b} bytes"));
             }
-            let nbytes = self.cx.number(self.at - outputs.len() + n);
             let (piece, offset) = (pieces[inputs.len() + n], A::fixed(0));
             self.row(Row { slot, piece, offset, dtype: DType::U8, shown: [0, a] }, nbytes, true)?;
         }
@@ -463,7 +471,7 @@ impl<'a, A: Arithmetic> Prover<'a, A> {
         }
         let axes = extents.iter().copied().zip(strides.iter().copied()).collect();
         let map = IndexMap { axes, itemsize: dtype.itemsize() as i64, pointwise: false };
-        let added = self.accesses.add(&mut self.cx, map, place, lie.offset, writes);
+        let added = self.accesses.add(self.cx, map, place, lie.offset, writes);
         added.map_err(|fault| describe::<A>(fault, lie.arg, dtype, shown, place))
     }
 
@@ -494,7 +502,7 @@ impl<'a, A: Arithmetic> Prover<'a, A> {
         }
         let axes = SmallVec::from_iter([(n, A::fixed(1))]);
         let map = IndexMap { axes, itemsize: dtype.itemsize() as i64, pointwise: false };
-        self.accesses.add(&mut self.cx, map, place, offset, writes)
+        self.accesses.add(self.cx, map, place, offset, writes)
     }
 
     /// Proves that outputs may take over inputs, by what all steps touch.
@@ -502,7 +510,7 @@ impl<'a, A: Arithmetic> Prover<'a, A> {
         for &(output, input) in &*self.plan.donations {
             let hindrance = match (self.output(output), self.input(input)) {
                 (Some(to), Some(from)) if self.cx.equal(to, from) => {
-                    self.accesses.hindrance(&mut self.cx, output as usize, input as usize)
+                    self.accesses.hindrance(self.cx, output as usize, input as usize)
                 }
                 (Some(_), Some(_)) => Some("their sizes differ"),
                 _ => Some("there is no such slot"),

@@ -71,8 +71,7 @@ impl Proofs {
             (self.structure, self.donations) = (words.structure[..].into(), plan.donations.clone());
         }
         self.check(plan, words, (varying, values))?;
-        // Of what is in the plans of a choice the words say nothing.
-        if words.has_choices || self.in_vain == MOST {
+        if self.in_vain == MOST {
             return plan.prove(words, uses);
         }
         let proof = plan.prove_noting(words, varying, uses)?;

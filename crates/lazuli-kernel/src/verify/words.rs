@@ -1,7 +1,7 @@
 //! A plan as words: its structure, by which a proof goes its way, and its numbers, which it looks at through [`Arithmetic`](super::noted::Arithmetic).
 //!
 //! Numbers stand in the order in which a proof reads them: sizes of inputs and outputs and of the arena, then step by step what [`PlanWords`] adds for each. Plans of one structure have the same places for them. Of each step
-//! first comes all that its *form* is, structure and numbers, then where its arrays lie.
+//! first comes all that its *form* is, structure and numbers, then where its arrays lie. The words of the plans of a choice are part of its form.
 
 use crate::ir::Kernel;
 use crate::plan::{Arg, Binding, LibraryCall, Plan, Slot, Step};
@@ -20,8 +20,6 @@ pub struct PlanWords {
     /// Of the step that is on its way: which slots its arrays are in, and where they lie there.
     slots: Vec<u64>,
     places: Vec<[i64; PLACE]>,
-    /// Whether there are plans within, whose words these are not.
-    pub(super) has_choices: bool,
 }
 
 /// Where words of a step end.
@@ -234,14 +232,16 @@ impl PlanWords {
                 }
             }
             Step::Branch(branch) => {
-                self.has_choices = true;
                 self.structure.push(6);
                 self.arg(&branch.predicate);
                 branch.inputs.iter().chain(&branch.outputs).for_each(|slot| self.place(*slot, 0));
-                branch.plans.iter().for_each(|plan| {
-                    self.sizes(&plan.inputs);
-                    self.sizes(&plan.outputs);
-                });
+                for plan in &branch.plans {
+                    let PlanWords { structure, numbers, params, .. } = PlanWords::of(plan);
+                    self.structure.push(plan.donations.len() as u64);
+                    self.structure.extend(structure);
+                    self.numbers.extend(numbers);
+                    self.params.extend(params);
+                }
             }
         }
     }

@@ -2,12 +2,11 @@
 //!
 //! When a program was lowered by recipes once, these are [linked](link): how each variable lies follows from extents, so do the numbers of its launches, and the sizes of buffers. Where all
 //! decisions come out as they did, other extents lead to the same steps, and the plan for them is the one that is there with other numbers in it: a [variant](lazuli_kernel::Variant), which has to be written out only where somebody asks for
-//! it. No graph is bound for that, and nothing lowered.
-//!
-//! Absent: choices. Programs with such steps are lowered, by recipes.
+//! it. No graph is bound for that, and nothing lowered. The branches of a choice have plans of their own, made of the same numbers.
 
 mod link;
 mod moving;
+mod plan;
 mod write;
 
 use super::is_row;
@@ -39,6 +38,8 @@ pub(crate) enum WorkSource {
     Sort { of: Var, result: Var, axis: u32 },
     /// Where the inputs of this equation lie.
     Host(u32),
+    /// The same; and those of the plans of its branches.
+    Choice(u32),
     /// Of others that is not known.
     Other,
 }
@@ -52,13 +53,10 @@ pub(crate) struct Formulas {
     /// How inputs have to lie; None for row by row.
     inputs: Vec<Option<Layout>>,
     numbers: Numbers<Class>,
-    /// Of each buffer, in bytes.
-    sizes: Vec<Source>,
-    steps: Vec<StepFormula>,
+    own: PlanFormulas,
     outputs: Vec<OutputFormula>,
-    /// The plan as it was written last, where its buffers were, and its outputs.
+    /// The plan as it was written last, and its outputs.
     plan: Plan,
-    slots: Vec<Slot>,
     infos: Arc<[OutputInfo]>,
     /// The numbers of the pattern that all plans so far had in common, if a class had the same in all.
     common: SmallVec<[Option<usize>; 32]>,
@@ -76,6 +74,18 @@ impl Leaf for Class {
     }
 }
 
+/// A plan: the whole, or that of a branch.
+#[derive(Debug)]
+struct PlanFormulas {
+    memory: Arc<Arrangement>,
+    /// Of each buffer, in bytes.
+    sizes: Vec<Source>,
+    steps: Vec<StepFormula>,
+    /// Where buffers were last, and the size of the arena.
+    slots: Vec<Slot>,
+    arena: usize,
+}
+
 #[derive(Debug)]
 enum StepFormula {
     Launch(Vec<BindingFormula>),
@@ -83,6 +93,7 @@ enum StepFormula {
     Product(CallFormula, BindingFormula),
     Scatter(Box<[BindingFormula; 3]>),
     Host(Vec<HostFormula>),
+    Choice(Box<ChoiceFormula>),
 }
 
 /// What a kernel runs on.
@@ -119,6 +130,15 @@ struct HostFormula {
     shape: SmallVec<[Source; 4]>,
 }
 
+/// A choice, and the plans that it is between.
+#[derive(Debug)]
+struct ChoiceFormula {
+    predicate: ArgFormula,
+    inputs: Vec<BufferId>,
+    outputs: Vec<BufferId>,
+    plans: Vec<PlanFormulas>,
+}
+
 /// Where an output of the graph lies.
 #[derive(Debug)]
 struct OutputFormula {
@@ -132,11 +152,10 @@ struct OutputFormula {
 #[derive(Debug)]
 pub struct ByFormulas<'a> {
     formulas: &'a mut Formulas,
-    memory: &'a Arrangement,
     /// Those of all formulas.
     values: Values,
-    /// The size of the arena, once it is known where buffers are.
-    arena: Option<usize>,
+    /// Whether it is known where buffers are.
+    is_placed: bool,
 }
 
 impl Formulas {
@@ -145,7 +164,6 @@ impl Formulas {
         &'a mut self,
         (_, all): (&[ShapeId], &[Shape]),
         inputs: &[&Layout],
-        memory: &'a Arrangement,
     ) -> Option<(ByFormulas<'a>, Arc<[OutputInfo]>)> {
         let numbers = self.pattern.fits(self.shapes.iter().map(|id| &id.of(all)[..]))?;
         let lies =
@@ -164,40 +182,26 @@ impl Formulas {
             // To find those takes a while, and is of use where more such plans come.
             self.moving = None;
         } else if self.moving.is_none() {
-            self.moving = Some(Moving::new(self, memory, &values));
+            self.moving = Some(Moving::new(self, &values));
         }
         if let Some(moving) = &mut self.moving {
-            moving.set(&values, &self.sizes, memory)?;
+            moving.set(&values, &self.own)?;
         }
         if self.moving.as_ref().is_none_or(|moving| moving.outputs) {
             let now = Now { values: values.all(), slots: &[] };
             self.infos = self.outputs.iter().map(|output| now.output(output)).collect();
         }
         let infos = self.infos.clone();
-        Some((ByFormulas { formulas: self, memory, values, arena: None }, infos))
-    }
-
-    /// Writes numbers over those of a plan.
-    fn write(&self, plan: &mut Plan, now: &Now<'_>, memory: &Arrangement, arena: usize) {
-        let sizes: SmallVec<[usize; 64]> = self.sizes.iter().map(|size| now.count(*size)).collect();
-        plan.arena = arena;
-        plan.inputs.iter_mut().zip(memory.inputs(&sizes)).for_each(|(nbytes, now)| *nbytes = now);
-        plan.outputs.iter_mut().zip(memory.outputs(&sizes)).for_each(|(nbytes, now)| *nbytes = now);
-        self.steps.iter().zip(&mut plan.steps).for_each(|(formula, step)| now.step(formula, step));
+        Some((ByFormulas { formulas: self, values, is_placed: false }, infos))
     }
 }
 
 impl ByFormulas<'_> {
-    /// Sets where buffers are; the size of the arena.
-    fn place(&mut self) -> usize {
-        let Self { formulas, memory, values, arena } = self;
-        let Formulas { sizes, slots, .. } = &mut **formulas;
-        *arena.get_or_insert_with(|| {
-            let size = |b: BufferId| values.get(sizes[b.0 as usize]) as usize;
-            let (places, arena) = memory.places(size);
-            memory.set_slots(|piece| places[piece], size, slots);
-            arena
-        })
+    /// Sets where buffers are.
+    fn place(&mut self) {
+        if !std::mem::replace(&mut self.is_placed, true) {
+            self.formulas.own.each_mut(&mut |plan| plan.place(self.values.all()));
+        }
     }
 }
 
@@ -207,17 +211,15 @@ impl Variant for ByFormulas<'_> {
         Some((varying, values))
     }
     fn plan(&mut self) -> &mut Plan {
-        let arena = self.place();
-        let Self { formulas, memory, values, .. } = self;
-        let mut plan = std::mem::take(&mut formulas.plan);
-        formulas.write(&mut plan, &Now { values: values.all(), slots: &formulas.slots }, memory, arena);
-        formulas.plan = plan;
-        &mut formulas.plan
+        self.place();
+        let Formulas { own, plan, .. } = &mut *self.formulas;
+        own.write(self.values.all(), plan);
+        plan
     }
     fn step(&mut self, number: usize) -> &Step {
         self.place();
-        let Formulas { steps, slots, plan, .. } = &mut *self.formulas;
-        Now { values: self.values.all(), slots }.step(&steps[number], &mut plan.steps[number]);
+        let Formulas { own, plan, .. } = &mut *self.formulas;
+        own.now(self.values.all()).step(&own.steps[number], &mut plan.steps[number]);
         &plan.steps[number]
     }
 }

@@ -8,7 +8,7 @@ use crate::ir::{Kernel, Nest, Role};
 use crate::plan::{Binding, LibraryCall, Pass, Scatter, Slot};
 use std::sync::Arc;
 
-impl<'a, A: Arithmetic> Prover<'a, A> {
+impl<'a, A: Arithmetic> Prover<'a, '_, A> {
     /// Adds what a product touches whose elements go through a map. What that writes is nothing that the product reads, and no element of what it reads itself but at the
     /// same points: other tiles are still to come.
     pub(super) fn product(&mut self, call: &'a LibraryCall, kernel: &Arc<Kernel>, binding: &'a Binding) -> Result<()> {

@@ -5,7 +5,7 @@ use super::Proofs;
 use crate::backend::Variant;
 use crate::error::Result;
 use crate::ir::Kernel;
-use crate::plan::{Arg, Binding, LibraryCall, Plan, Slot, Step};
+use crate::plan::{Arg, Binding, Branch, LibraryCall, Plan, Slot, Step};
 use crate::testing::{Case, DTYPES, NestKind, PlainVariant, Rng, random_call, random_case, random_scatter, variants};
 use crate::varying::Varying;
 use crate::verify::PlanWords;
@@ -248,6 +248,52 @@ fn single_faults_are_found() {
             let (got, _) = beside(&plan, &was.map(training).each_ref());
             assert!(got == *want || *want != "ok" && got.contains(want), "fault {number}: {want:?}, not {got}");
         }
+    }
+}
+
+/// A choice between two such steps of training.
+fn choice(n: usize) -> Plan {
+    let plans = [n, n].map(|n| Plan { donations: [].into(), ..training(n) });
+    let Plan { mut inputs, outputs, .. } = plans[0].clone();
+    let given = inputs.len() as u32;
+    inputs.push(1);
+    let branch = Branch {
+        predicate: arg(Slot::Input(given), 0, &[]),
+        inputs: (0..given).map(Slot::Input).collect(),
+        outputs: (0..outputs.len() as u32).map(Slot::Output).collect(),
+        plans,
+    };
+    Plan { inputs, outputs, arena: 0, steps: vec![Step::Branch(Box::new(branch))], donations: [].into() }
+}
+
+#[test]
+fn plans_of_choices_are_looked_at() {
+    use Slot::{Input, Output};
+    type Fault<'a> = &'a dyn Fn(&mut Branch);
+    let was = [21, 37].map(choice);
+    let was = was.each_ref();
+    for now in [2, 4, 5, 64, 100] {
+        assert_eq!(beside(&choice(now), &was), ("ok".into(), true), "{now}");
+    }
+    let faults: &[(&str, Fault)] = &[
+        ("touches bytes 0..24 of 20", &|b| b.plans[1].outputs[2] = 20),
+        ("output 2 of the branches has 24 and 28 bytes", &|b| b.plans[1].outputs[2] = 28),
+        ("touches bytes 0..28 of 24", &|b| b.plans[0].inputs[4] = 28),
+        ("touches bytes 0..28 of 24", &|b| of(&mut b.plans[1], 3, 0).extents[0] = 7),
+        ("beyond the arena", &|b| b.plans[0].arena -= 64),
+        ("of other numbers of inputs", &|b| drop(b.inputs.pop())),
+        ("or that donates", &|b| b.plans[0].donations = [(0, 2)].into()),
+        ("touches bytes 1..2 of 1", &|b| b.predicate.offset = 1),
+        ("there is no slot input9", &|b| b.inputs[0] = Input(9)),
+        ("the caller's", &|b| b.outputs[0] = Input(0)),
+        ("a store may hit", &|b| b.outputs[1] = Output(0)),
+    ];
+    for (number, (want, fault)) in faults.iter().enumerate() {
+        let mut plan = choice(20);
+        let Step::Branch(branch) = &mut plan.steps[0] else { unreachable!("a choice") };
+        fault(branch);
+        let (got, is_short) = beside(&plan, &was);
+        assert!(got.contains(want) && !is_short, "fault {number}: {want:?}, not {got}");
     }
 }
 

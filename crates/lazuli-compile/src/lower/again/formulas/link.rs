@@ -4,7 +4,8 @@ mod parts;
 mod places;
 
 use super::{
-    ArgFormula, BindingFormula, CallFormula, Class, Formulas, HostFormula, OutputFormula, StepFormula, WorkSource,
+    ArgFormula, BindingFormula, CallFormula, ChoiceFormula, Class, Formulas, HostFormula, OutputFormula, PlanFormulas,
+    StepFormula, WorkSource,
 };
 use crate::beside::Joined;
 use crate::fuse::Schedule;
@@ -12,41 +13,54 @@ use crate::lower::again::{Array, Pass, Recipes, is_row};
 use crate::lower::numbers::{Decision, Numbers, OfVar, Source, Step};
 use crate::lower::outside::{stretched, swap_last};
 use crate::lower::places::{BufferId, Held};
-use crate::lower::{Launch, Program, Work};
+use crate::lower::{Fork, Launch, Program, Work};
 use crate::memory::{Alike, Arrangement};
 use crate::pattern::Pattern;
 use crate::pipeline::Compiled;
-use crate::template::input_shapes;
-use lazuli_ir::{Arithmetic, Atom, Graph, Number, Operation, Relation, Shape, ShapeId, Strided, Var, small};
+use crate::template::{Template, input_shapes};
+use lazuli_ir::{Arithmetic, Atom, Extents, Graph, Number, Operation, Relation, Shape, ShapeId, Strided, Var, small};
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::{Arg, Layout, LibraryCall, Role};
 use smallvec::SmallVec;
+use std::mem::replace;
+use std::sync::Arc;
 
 /// A program whose numbers are formulas, before steps are put side by side.
 pub(crate) struct Linked<'a> {
-    graph: &'a Graph,
-    of: (&'a [ShapeId], &'a [Shape]),
     inputs: &'a [Layout],
-    recipes: &'a Recipes,
     shapes: Vec<ShapeId>,
     numbers_of: Map<ShapeId, u32>,
     pattern: Pattern,
     numbers: Numbers<Class>,
+    /// The whole, or a branch while that is linked.
+    of: Scope<'a>,
+    /// How each lies.
+    outputs: Vec<Strided>,
+}
+
+/// A graph that was lowered, and where its variables lie.
+struct Scope<'a> {
+    graph: &'a Graph,
+    /// The shapes of an outline that its variables have, and those of its choices.
+    ids: &'a [ShapeId],
+    recipes: &'a Recipes,
     places: Map<Var, Strided>,
     sizes: Vec<Option<Number>>,
     work: Vec<StepFormula>,
-    /// How each lies.
-    outputs: Vec<Strided>,
+}
+
+impl<'a> Scope<'a> {
+    fn new(graph: &'a Graph, ids: &'a [ShapeId], recipes: &'a Recipes, program: &Program) -> Self {
+        // What is empty is so for all extents of the pattern.
+        let empty = |&nbytes: &usize| (nbytes == 0).then_some(Number::ZERO);
+        let sizes = program.buffers.iter().map(empty).collect();
+        Scope { graph, ids, recipes, places: Map::default(), sizes, work: Vec::with_capacity(program.work.len()) }
+    }
 }
 
 /// Where these numbers come from.
 fn sources(numbers: &[Number]) -> SmallVec<[Source; 4]> {
     small(numbers.iter().map(|n| Source::from(*n)))
-}
-
-/// A number that a program states, in memory.
-fn scalar() -> Strided {
-    Strided::fixed(&Layout::row(Shape::new()))
 }
 
 impl<'a> Linked<'a> {
@@ -66,20 +80,13 @@ impl<'a> Linked<'a> {
                 shapes.len() as u32 - 1
             });
         }
-        // What is empty is so for all extents of the pattern.
-        let empty = |&nbytes: &usize| (nbytes == 0).then_some(Number::ZERO);
         let mut linked = Linked {
-            graph,
-            of,
             inputs,
-            recipes,
-            pattern: Pattern::of(shapes.iter().map(|id| &id.of(of.1)[..]), input_shapes(graph)),
+            pattern: Pattern::of(shapes.iter().map(|id| &id.of(of.1)[..]), input_shapes(graph).into_iter()),
             shapes,
             numbers_of,
             numbers: Numbers::default(),
-            places: Map::default(),
-            sizes: program.buffers.iter().map(empty).collect(),
-            work: Vec::with_capacity(program.work.len()),
+            of: Scope::new(graph, of.0, recipes, program),
             outputs: Vec::new(),
         };
         for (n, (&v, layout)) in graph.inputs.iter().zip(inputs).enumerate() {
@@ -90,27 +97,30 @@ impl<'a> Linked<'a> {
                     (place, Number::fixed(program.buffers[n] as isize))
                 }
             };
-            linked.places.insert(v, place);
-            linked.sizes[n] = Some(size);
+            linked.of.places.insert(v, place);
+            linked.of.sizes[n] = Some(size);
         }
-        linked.split(schedule)?;
-        for (work, source) in program.work.iter().zip(&program.sources) {
-            let step = linked.step(work, *source)?;
-            linked.work.push(step);
-        }
+        linked.program(schedule, program)?;
         for atom in &graph.outputs {
-            let output = match *atom {
-                Atom::Var(v) => linked.place(v)?,
-                Atom::Lit(_) => scalar(),
-            };
+            let output = linked.atom(*atom)?;
             linked.outputs.push(output);
         }
         Some(linked)
     }
 
+    /// The steps of a program whose inputs have places.
+    fn program(&mut self, schedule: &Schedule, program: &Program) -> Option<()> {
+        self.split(schedule)?;
+        for (work, source) in program.work.iter().zip(&program.sources) {
+            let step = self.step(work, *source)?;
+            self.of.work.push(step);
+        }
+        Some(())
+    }
+
     /// Decides that loops can be split where they are to be split ([`Schedule::can_split`]): each boundary is a multiple of the one before.
     fn split(&mut self, schedule: &Schedule) -> Option<()> {
-        let graph = self.graph;
+        let graph = self.of.graph;
         for alike in schedule.split(|v| &graph.shape_of(v)[..]) {
             let mut ends: SmallVec<[Number; 8]> = SmallVec::new();
             for v in alike {
@@ -135,7 +145,7 @@ impl<'a> Linked<'a> {
     fn step(&mut self, work: &Work, source: WorkSource) -> Option<StepFormula> {
         match (work, source) {
             (Work::Launch(launch), WorkSource::Launch(of, n)) => {
-                let recipe = self.recipes.launches.get(&of)?;
+                let recipe = self.of.recipes.launches.get(&of)?;
                 let binding = self.binding(recipe.passes.get(n as usize)?, launch, None)?;
                 if n as usize + 1 == recipe.passes.len() {
                     self.set_written(&recipe.passes)?;
@@ -144,7 +154,7 @@ impl<'a> Linked<'a> {
             }
             (Work::Launch(launch), WorkSource::Fixed) => self.fixed(launch),
             (Work::Scatter(scattered), WorkSource::Scatter(of)) => {
-                let passes = &self.recipes.launches.get(&of)?.passes;
+                let passes = &self.of.recipes.launches.get(&of)?.passes;
                 let [first, second, last] = &passes[..] else { return None };
                 let ([target, updates, map], result) = (&scattered.launches, Some(scattered.result));
                 let (first, second) = (self.binding(first, target, result)?, self.binding(second, updates, result)?);
@@ -155,14 +165,14 @@ impl<'a> Linked<'a> {
             (Work::Call { call, epilogue }, WorkSource::Matmul { factors, result, turned, epilogue: by }) => {
                 let LibraryCall::Matmul { a, b, c, .. } = &**call else { return None };
                 let (whole, product) = (turned.unwrap_or(result), BufferId::of(c));
-                self.sizes[product.0 as usize] = Some(self.nbytes(Held::Var(whole))?);
+                self.of.sizes[product.0 as usize] = Some(self.nbytes(Held::Var(whole))?);
                 let mut formula = self.product([a, b, c], factors, result, turned)?;
                 let Some(launch) = epilogue else {
                     self.set_product(result, turned)?;
                     return Some(StepFormula::Call(formula));
                 };
                 formula.args[2].buffer = None;
-                let [pass] = &self.recipes.launches.get(&Held::Var(by?))?.passes[..] else { return None };
+                let [pass] = &self.of.recipes.launches.get(&Held::Var(by?))?.passes[..] else { return None };
                 let binding = self.binding(pass, launch, Some(product))?;
                 for (held, _) in written(pass) {
                     match held.var() == whole {
@@ -174,15 +184,16 @@ impl<'a> Linked<'a> {
             }
             (Work::Call { call, .. }, WorkSource::Sort { of, result, axis }) => {
                 let LibraryCall::Sort { input, output, .. } = &**call else { return None };
-                self.sizes[BufferId::of(output).0 as usize] = Some(self.nbytes(Held::Var(result))?);
+                self.of.sizes[BufferId::of(output).0 as usize] = Some(self.nbytes(Held::Var(result))?);
                 self.set_row(result)?;
                 self.sort([input, output], [of, result], axis as usize).map(StepFormula::Call)
             }
             (Work::Host { args, .. }, WorkSource::Host(anchor)) => {
-                let atoms = &self.graph.equations[anchor as usize].inputs;
+                let atoms = &self.of.graph.equations[anchor as usize].inputs;
                 let args = args.iter().zip(atoms).map(|((_, arg), atom)| self.host_argument(arg, *atom));
                 args.collect::<Option<_>>().map(StepFormula::Host)
             }
+            (Work::Branch(fork), WorkSource::Choice(anchor)) => self.choice(fork, anchor),
             _ => None,
         }
     }
@@ -198,12 +209,12 @@ impl<'a> Linked<'a> {
         };
         let args: Vec<ArgFormula> = parts.clone().map(part).collect();
         let nbytes: usize = parts.map(|(_, operand)| operand.dtype.itemsize()).sum();
-        self.sizes[args.first()?.buffer?.0 as usize] = Some(Number::fixed(nbytes as isize));
+        self.of.sizes[args.first()?.buffer?.0 as usize] = Some(Number::fixed(nbytes as isize));
         Some(StepFormula::Launch(vec![BindingFormula { args, ..BindingFormula::default() }]))
     }
     fn set_row(&mut self, v: Var) -> Option<()> {
         let place = self.row(v)?;
-        self.places.insert(v, place);
+        self.of.places.insert(v, place);
         Some(())
     }
     /// Variables that launches have written lie row by row.
@@ -218,7 +229,7 @@ impl<'a> Linked<'a> {
     /// A product lies row by row, or its transpose does.
     fn set_product(&mut self, v: Var, turned: Option<Var>) -> Option<()> {
         let place = self.row(turned.unwrap_or(v))?;
-        self.places.insert(v, if turned.is_some() { transposed(place) } else { place });
+        self.of.places.insert(v, if turned.is_some() { transposed(place) } else { place });
         Some(())
     }
 
@@ -266,7 +277,7 @@ impl<'a> Linked<'a> {
             args.push(ArgFormula { buffer, offset: now(*offset), strides, len: now(*len) });
         }
         for (held, operand) in written(pass) {
-            self.sizes[BufferId::of(&bound.args[operand]).0 as usize] = Some(self.nbytes(held)?);
+            self.of.sizes[BufferId::of(&bound.args[operand]).0 as usize] = Some(self.nbytes(held)?);
         }
         Some(BindingFormula {
             extents: small(pass.extents.iter().map(|n| now(*n))),
@@ -311,38 +322,57 @@ impl<'a> Linked<'a> {
 
     /// What the host is given: a variable where it lies, or a copy.
     fn host_argument(&mut self, arg: &Arg, atom: Atom) -> Option<HostFormula> {
-        let buffer = BufferId::of(arg);
-        let place = match atom {
-            Atom::Var(v) => self.place(v)?,
-            Atom::Lit(_) => scalar(),
-        };
+        let (buffer, place) = (BufferId::of(arg), self.atom(atom)?);
         let offset = if place.is_row_contiguous(&mut self.numbers) { place.offset } else { Number::ZERO };
         Some(HostFormula { buffer, offset: offset.into(), shape: sources(&place.extents) })
     }
 
+    /// A choice: its branches are programs of their own, for inputs as they lie here.
+    fn choice(&mut self, fork: &Fork, anchor: u32) -> Option<StepFormula> {
+        let (graph, recipes) = (self.of.graph, self.of.recipes);
+        let equation = &graph.equations[anchor as usize];
+        let places: Vec<Strided> = equation.inputs.iter().map(|atom| self.atom(*atom)).collect::<Option<_>>()?;
+        let (predicate, inputs) = places.split_first()?;
+        let (_, ids) = graph.branches(self.of.ids).find(|(n, _)| *n == anchor as usize)?;
+        let mut plans = Vec::with_capacity(ids.len());
+        for (number, (body, ids)) in equation.prim.bodies().iter().zip(ids).enumerate() {
+            plans.push(self.branch(recipes.branches.get(&(anchor, number))?, (body, ids), inputs)?);
+        }
+        for (&v, array) in equation.outputs.iter().zip(&fork.outputs) {
+            self.of.sizes[BufferId::of(array).0 as usize] = Some(self.nbytes(Held::Var(v))?);
+            self.set_row(v)?;
+        }
+        let buffers = |arrays: &[Arg]| arrays.iter().map(BufferId::of).collect();
+        Some(StepFormula::Choice(Box::new(ChoiceFormula {
+            predicate: ArgFormula::of(&fork.predicate, predicate.offset, Extents::new()),
+            inputs: buffers(&fork.inputs),
+            outputs: buffers(&fork.outputs),
+            plans,
+        })))
+    }
+    /// The plan of a branch whose inputs lie like this, as this template has it.
+    fn branch(
+        &mut self,
+        template: &'a Template,
+        (graph, ids): (&'a Graph, &'a [ShapeId]),
+        inputs: &[Strided],
+    ) -> Option<PlanFormulas> {
+        let layouts: Vec<Layout> = inputs.iter().map(Strided::layout).collect();
+        let mut program = template.branch(graph, &layouts)?;
+        let around = replace(&mut self.of, Scope::new(graph, ids, &template.recipes, &program));
+        for (n, (&v, place)) in graph.inputs.iter().zip(inputs).enumerate() {
+            self.of.places.insert(v, place.clone());
+            self.of.sizes[n] = Some(self.reach(v, place)?);
+        }
+        self.program(&template.schedule, &program)?;
+        let of = replace(&mut self.of, around);
+        template.assignment(&mut program)?;
+        plan(&mut self.numbers, of, &template.joined, &template.memory)
+    }
+
     /// The formulas of the plan that it became when launches were put side by side, and memory was assigned. None if something decides over memory that no formula says.
-    pub fn finish(mut self, joined: &Joined, memory: &Arrangement, compiled: &Compiled) -> Option<Formulas> {
-        let mut work: Vec<Option<StepFormula>> = self.work.drain(..).map(Some).collect();
-        let mut steps: Vec<StepFormula> = Vec::with_capacity(joined.len());
-        for parts in joined {
-            let mut parts = parts.iter().map(|&n| work[n as usize].take());
-            let mut step = parts.next()??;
-            for part in parts {
-                match (&mut step, part?) {
-                    (StepFormula::Launch(bindings), StepFormula::Launch(more)) => bindings.extend(more),
-                    _ => return None,
-                }
-            }
-            steps.push(step);
-        }
-        let sizes: Vec<Number> = self.sizes.drain(..).collect::<Option<_>>()?;
-        for (a, b) in memory.equal_sizes() {
-            self.numbers.decided(Relation::Equal, sizes[a.0 as usize], sizes[b.0 as usize]);
-        }
-        for &(arrays, how) in memory.walked_alike() {
-            let [a, b] = arrays.map(|id| steps.get(id.step as usize)?.array(id));
-            walked_alike(&mut self.numbers, a?, b?, how);
-        }
+    pub fn finish(mut self, joined: &Joined, memory: &Arc<Arrangement>, compiled: &Compiled) -> Option<Formulas> {
+        let own = plan(&mut self.numbers, self.of, joined, memory)?;
         let output = |(source, Strided { extents, strides, offset })| OutputFormula {
             source,
             shape: sources(&extents),
@@ -356,16 +386,41 @@ impl<'a> Linked<'a> {
             pattern: self.pattern,
             inputs: self.inputs.iter().map(|layout| (!is_row(layout)).then(|| layout.clone())).collect(),
             numbers: self.numbers,
-            sizes: sizes.into_iter().map(Source::from).collect(),
-            steps,
+            own,
             outputs: memory.sources().iter().copied().zip(self.outputs).map(output).collect(),
             plan: compiled.plan.clone(),
-            slots: memory.slots().to_vec(),
             infos: compiled.outputs.clone(),
         };
         formulas.end();
         Some(formulas)
     }
+}
+
+/// The plan that a program became: put side by side like this, with its memory arranged like this.
+fn plan(numbers: &mut Numbers<Class>, of: Scope, joined: &Joined, memory: &Arc<Arrangement>) -> Option<PlanFormulas> {
+    let mut work: Vec<Option<StepFormula>> = of.work.into_iter().map(Some).collect();
+    let mut steps: Vec<StepFormula> = Vec::with_capacity(joined.len());
+    for parts in joined {
+        let mut parts = parts.iter().map(|&n| work[n as usize].take());
+        let mut step = parts.next()??;
+        for part in parts {
+            match (&mut step, part?) {
+                (StepFormula::Launch(bindings), StepFormula::Launch(more)) => bindings.extend(more),
+                _ => return None,
+            }
+        }
+        steps.push(step);
+    }
+    let sizes: Vec<Number> = of.sizes.into_iter().collect::<Option<_>>()?;
+    for (a, b) in memory.equal_sizes() {
+        numbers.decided(Relation::Equal, sizes[a.0 as usize], sizes[b.0 as usize]);
+    }
+    for &(arrays, how) in memory.walked_alike() {
+        let [a, b] = arrays.map(|id| steps.get(id.step as usize)?.array(id));
+        walked_alike(numbers, a?, b?, how);
+    }
+    let sizes = sizes.into_iter().map(Source::from).collect();
+    Some(PlanFormulas { memory: memory.clone(), sizes, steps, slots: memory.slots().to_vec(), arena: 0 })
 }
 
 /// The same numbers as their transposes.

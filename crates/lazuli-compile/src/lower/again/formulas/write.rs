@@ -3,7 +3,7 @@
 use super::{ArgFormula, BindingFormula, CallFormula, OutputFormula, StepFormula};
 use crate::lower::numbers::Source;
 use crate::pipeline::OutputInfo;
-use lazuli_kernel::{Arg, Binding, Layout, LibraryCall, Scalar, Scatter, Slot, Step};
+use lazuli_kernel::{Arg, Binding, Branch, Layout, LibraryCall, Scalar, Scatter, Slot, Step};
 use std::sync::Arc;
 
 /// The numbers of a plan, and where its buffers are.
@@ -96,6 +96,13 @@ impl Now<'_> {
                     arg.offset = self.count(formula.offset);
                     self.counts(&formula.shape, &mut arg.shape);
                 }
+            }
+            (StepFormula::Choice(formula), Step::Branch(branch)) => {
+                let Branch { predicate, plans, inputs, outputs } = &mut **branch;
+                self.arg(&formula.predicate, predicate);
+                let buffers = formula.inputs.iter().chain(&formula.outputs);
+                buffers.zip(inputs.iter_mut().chain(outputs)).for_each(|(b, slot)| *slot = self.slots[b.0 as usize]);
+                formula.plans.iter().zip(plans).for_each(|(formula, plan)| formula.write(self.values, plan));
             }
             _ => unreachable!("formulas are those of the plan's steps"),
         }

@@ -2,13 +2,14 @@
 
 use super::sources;
 use crate::lower::again::formulas::{
-    ArgFormula, BindingFormula, CallFormula, Formulas, HostFormula, OutputFormula, StepFormula,
+    ArgFormula, BindingFormula, CallFormula, Formulas, HostFormula, OutputFormula, PlanFormulas, StepFormula,
 };
 use crate::lower::numbers::{Source, Visit};
 use crate::lower::places::BufferId;
 use crate::memory::ArrayId;
 use lazuli_ir::{Extents, Number};
 use lazuli_kernel::Arg;
+use smallvec::{SmallVec, smallvec};
 
 impl ArgFormula {
     /// An array of a library call.
@@ -56,6 +57,19 @@ impl HostFormula {
     }
 }
 
+impl PlanFormulas {
+    /// Its sources, and those of the plans within.
+    pub(in super::super) fn sources(&mut self, f: &mut Visit) {
+        self.sizes.iter_mut().for_each(&mut *f);
+        self.steps.iter_mut().for_each(|step| step.sources(f));
+    }
+    /// Those of numbers that count something, or say where it is.
+    pub(in super::super) fn counts(&self, f: &mut dyn FnMut(&Source)) {
+        self.sizes.iter().for_each(&mut *f);
+        self.steps.iter().for_each(|step| step.counts(f));
+    }
+}
+
 impl OutputFormula {
     pub(in super::super) fn sources(&mut self, f: &mut Visit) {
         self.shape.iter_mut().chain(&mut self.strides).chain([&mut self.offset]).for_each(f);
@@ -63,24 +77,25 @@ impl OutputFormula {
 }
 
 impl StepFormula {
-    /// What its kernels run on.
-    pub(in super::super) fn bindings(&self) -> impl Iterator<Item = &BindingFormula> {
-        let bindings = match self {
-            StepFormula::Launch(bindings) => &bindings[..],
-            StepFormula::Product(_, of) => std::slice::from_ref(of),
-            StepFormula::Scatter(of) => &of[..],
-            StepFormula::Call(_) | StepFormula::Host(_) => &[],
-        };
-        bindings.iter()
+    /// What its kernels run on, and those of the plans within.
+    pub(in super::super) fn bindings(&self) -> SmallVec<[&BindingFormula; 3]> {
+        match self {
+            StepFormula::Launch(bindings) => bindings.iter().collect(),
+            StepFormula::Product(_, of) => smallvec![of],
+            StepFormula::Scatter(of) => of.iter().collect(),
+            StepFormula::Choice(choice) => {
+                choice.plans.iter().flat_map(|plan| &plan.steps).flat_map(StepFormula::bindings).collect()
+            }
+            StepFormula::Call(_) | StepFormula::Host(_) => SmallVec::new(),
+        }
     }
     /// An array of one of its launches.
     pub(super) fn array(&self, id: ArrayId) -> Option<&ArgFormula> {
         // The launches of a scatter have one binding each.
         let n = if let StepFormula::Scatter(_) = self { id.launch } else { id.binding };
-        self.bindings().nth(n as usize)?.args.get(id.operand as usize)
+        self.bindings().get(n as usize)?.args.get(id.operand as usize)
     }
-    /// Its sources.
-    pub(in super::super) fn sources(&mut self, f: &mut Visit) {
+    fn sources(&mut self, f: &mut Visit) {
         match self {
             StepFormula::Launch(bindings) => bindings.iter_mut().for_each(|binding| binding.sources(f)),
             StepFormula::Call(call) => call.sources(f),
@@ -90,28 +105,38 @@ impl StepFormula {
             }
             StepFormula::Scatter(bindings) => bindings.iter_mut().for_each(|binding| binding.sources(f)),
             StepFormula::Host(args) => args.iter_mut().for_each(|arg| arg.sources(f)),
+            StepFormula::Choice(choice) => {
+                choice.predicate.sources(f);
+                choice.plans.iter_mut().for_each(|plan| plan.sources(f));
+            }
         }
     }
-    /// Those of numbers that count something, or say where it is.
-    pub(in super::super) fn counts(&self, f: &mut dyn FnMut(&Source)) {
+    fn counts(&self, f: &mut dyn FnMut(&Source)) {
         match self {
-            StepFormula::Call(call) | StepFormula::Product(call, _) => call.counts(f),
+            StepFormula::Call(call) => call.counts(f),
+            StepFormula::Product(call, binding) => {
+                call.counts(f);
+                binding.counts(f);
+            }
             StepFormula::Host(args) => args.iter().for_each(|arg| arg.counts(f)),
-            StepFormula::Launch(_) | StepFormula::Scatter(_) => {}
+            StepFormula::Launch(bindings) => bindings.iter().for_each(|binding| binding.counts(f)),
+            StepFormula::Scatter(bindings) => bindings.iter().for_each(|binding| binding.counts(f)),
+            StepFormula::Choice(choice) => {
+                choice.predicate.counts(f);
+                choice.plans.iter().for_each(|plan| plan.counts(f));
+            }
         }
-        self.bindings().for_each(|binding| binding.counts(f));
     }
 }
 
 impl Formulas {
     /// Leaves the numbers that are needed.
     pub(super) fn end(&mut self) {
-        let Formulas { numbers, steps, sizes, outputs, .. } = self;
+        let Formulas { numbers, own, outputs, .. } = self;
         numbers.end();
         numbers.keep(&mut |f: &mut Visit| {
-            sizes.iter_mut().for_each(&mut *f);
+            own.sources(f);
             outputs.iter_mut().for_each(|output| output.sources(f));
-            steps.iter_mut().for_each(|step| step.sources(f));
         });
     }
 }

@@ -5,13 +5,14 @@ use crate::lower::again;
 use crate::lower::numbers::{Lie, Source};
 use crate::lower::places::{CHAIN, Held};
 use lazuli_ir::number::Values;
-use lazuli_ir::{Arithmetic, Atom, Equation, Extents, Number, Operation, Prim, Strided, Var, small};
+use lazuli_ir::{Arithmetic, Atom, Equation, Extents, Number, Operation, Prim, Shape, Strided, Var, small};
+use lazuli_kernel::Layout;
 use smallvec::SmallVec;
 
 impl<'a> Linked<'a> {
     /// The shape of a variable.
     pub(super) fn shape(&self, v: Var) -> Option<u32> {
-        self.numbers_of.get(self.of.0.get(v.0 as usize)?).copied()
+        self.numbers_of.get(self.of.ids.get(v.0 as usize)?).copied()
     }
     fn class(&mut self, class: u32) -> Number {
         match self.pattern.numbers()[class as usize] as isize {
@@ -28,7 +29,7 @@ impl<'a> Linked<'a> {
         Some(self.class(class))
     }
     pub(super) fn nbytes(&mut self, of: Held) -> Option<Number> {
-        let (size, itemsize) = (self.size(of.var())?, of.dtype(self.graph).itemsize());
+        let (size, itemsize) = (self.size(of.var())?, of.dtype(self.of.graph).itemsize());
         Some(self.numbers.compute(Operation::Product, size, Number::fixed(itemsize as isize)))
     }
 
@@ -50,15 +51,23 @@ impl<'a> Linked<'a> {
         pairs.all(|(a, b)| Source::from(*a) == Source::from(*b))
     }
 
+    /// Where an atom lies.
+    pub(super) fn atom(&mut self, atom: Atom) -> Option<Strided> {
+        match atom {
+            Atom::Var(v) => self.place(v),
+            // A number that a program states, in memory.
+            Atom::Lit(_) => Some(Strided::fixed(&Layout::row(Shape::new()))),
+        }
+    }
     /// Where a variable lies.
     pub(super) fn place(&mut self, v: Var) -> Option<Strided> {
         let mut chain: SmallVec<[(Var, &'a Equation); CHAIN]> = SmallVec::new();
         let mut source = v;
         let mut place = loop {
-            if let Some(place) = self.places.get(&source) {
+            if let Some(place) = self.of.places.get(&source) {
                 break place.clone();
             }
-            let view = self.graph.equations.get(self.recipes.producers[source.0 as usize] as usize)?;
+            let view = self.of.graph.equations.get(self.of.recipes.producers[source.0 as usize] as usize)?;
             let of = view.inputs.first().filter(|_| view.prim.is_view() && chain.len() < CHAIN);
             match of {
                 Some(Atom::Var(input)) => {
@@ -66,13 +75,13 @@ impl<'a> Linked<'a> {
                     source = *input;
                 }
                 // Nothing writes what is empty.
-                _ if self.graph.avals[source.0 as usize].size() == 0 => break self.row(source)?,
+                _ if self.of.graph.avals[source.0 as usize].size() == 0 => break self.row(source)?,
                 _ => return None,
             }
         };
         for (view, equation) in chain.into_iter().rev() {
             place = self.view(&place, view, equation)?;
-            self.places.insert(view, place.clone());
+            self.of.places.insert(view, place.clone());
         }
         Some(place)
     }
@@ -89,6 +98,18 @@ impl<'a> Linked<'a> {
             }
         }
         prim.strided(&mut self.numbers, of, &output, &shapes)
+    }
+
+    /// How many bytes of its buffer a variable that lies there needs.
+    pub(super) fn reach(&mut self, v: Var, place: &Strided) -> Option<Number> {
+        if self.is_always_row(place) {
+            return self.nbytes(Held::Var(v));
+        }
+        let itemsize = self.of.graph.avals[v.0 as usize].dtype.itemsize() as isize;
+        let cx = &mut self.numbers;
+        let Some((_, last)) = place.span(cx) else { return Some(Number::ZERO) };
+        let elements = cx.sum(last, Number::ONE);
+        Some(cx.product(elements, Number::fixed(itemsize)))
     }
 
     /// A number of how a variable lies.
