@@ -11,7 +11,7 @@ use crate::memory::{self, Arrangement, Assignment};
 use crate::pattern::Pattern;
 use crate::pipeline::{Compiled, Options, OutputInfo, placed};
 use crate::vectors::as_sums;
-use lazuli_ir::{Graph, Inlined, Result, Shape, ShapeId};
+use lazuli_ir::{MovingAxes, Graph, Inlined, Result, Shape, ShapeId};
 use lazuli_kernel::{Kernel, Layout};
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};
@@ -36,8 +36,16 @@ pub struct Template {
     formulas: OnceLock<Option<Formulas>>,
 }
 
-/// The shapes of an outline, and which of them those of a graph's variables are.
-pub type Outlined<'a> = (&'a [ShapeId], &'a [Shape]);
+/// The shapes of a graph in outline.
+#[derive(Debug, Clone)]
+pub struct Outlined<'a> {
+    /// Which shapes of the outline those of its variables are, and of those of its choices.
+    pub ids: &'a [ShapeId],
+    /// All shapes of the outline.
+    pub shapes: &'a [Shape],
+    /// Which of their extents are not the same in all plans.
+    pub moving: Arc<[MovingAxes]>,
+}
 
 /// Notes a template while a graph is compiled.
 #[derive(Debug, Default)]
@@ -69,7 +77,7 @@ impl Draft {
 pub fn compile_like(
     templates: &[Template],
     graph: &Graph,
-    outlined: Option<Outlined>,
+    outlined: Option<&Outlined>,
     inputs: &[Layout],
     options: &Options,
 ) -> Result<Option<Compiled>> {
@@ -94,7 +102,7 @@ pub fn compile_like(
     let mut program = template.lowered(&graph, inputs, options)?;
     let linked = match (outlined, &graph) {
         (Some(outlined), &Cow::Borrowed(plain)) if template.formulas.get().is_none() => {
-            Linked::new(plain, outlined, inputs, &template.schedule, &template.recipes, &program)
+            Linked::new(plain, (outlined.ids, outlined.shapes), inputs, &template.schedule, &template.recipes, &program)
         }
         _ => None,
     };
@@ -113,7 +121,7 @@ pub fn compile_like(
 /// may be replaced by equal ones, which later plans have then.
 pub fn plan_like<'a>(
     templates: &'a mut [Template],
-    outlined: Outlined,
+    outlined: &Outlined,
     inputs: &[&Layout],
 ) -> Option<(ByFormulas<'a>, Arc<[OutputInfo]>)> {
     templates.iter_mut().rev().find_map(|template| template.formulas.get_mut()?.as_mut()?.plan(outlined, inputs))

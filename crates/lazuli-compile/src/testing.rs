@@ -1,7 +1,8 @@
 //! Runs graphs on the reference interpreter, with arrays on the host: for tests of this crate and of those above it.
 
 use crate::pipeline::{Compiled, Options, OutputSource, compile};
-use lazuli_ir::{Aval, DType, Graph, Outline, OutlineBuilder, Result, Scalar, ShapeId, Var};
+use crate::template::Outlined;
+use lazuli_ir::{Aval, DType, Graph, Outline, OutlineBuilder, Result, Scalar, Shape, ShapeId, Var};
 use lazuli_kernel::testing::Rng;
 use lazuli_kernel::{
     Backend, Interpreter, Layout, LibraryCall, Mode, Nest, Plan, PlanWords, Step, Stream, Strides, Variant,
@@ -142,17 +143,41 @@ fn run_once(graph: &Graph, inputs: &[Host], mut compiled: Compiled, donate: bool
     Ok(results)
 }
 
-/// The shapes of a graph without calls in outline, and which its variables have, and those of its choices.
-pub fn outline(graph: &Graph) -> Option<(Outline, Vec<ShapeId>)> {
-    if !graph.has_no_calls() {
-        return None;
+/// A graph without calls in outline, and which of the shapes its variables have, and those of its choices.
+#[derive(Debug)]
+pub struct InOutline {
+    outline: Outline,
+    ids: Vec<ShapeId>,
+}
+
+impl InOutline {
+    /// None if some shapes can't be told.
+    pub fn new(graph: &Graph) -> Option<InOutline> {
+        if !graph.has_no_calls() {
+            return None;
+        }
+        let shape = |v: &Var| graph.shape_of(*v);
+        let mut b = OutlineBuilder::new(graph.arguments().iter().map(shape));
+        let constants = &graph.inputs[graph.arguments().len()..];
+        let ids = b.graph(graph, constants.iter().map(shape)).ok()?;
+        let (outline, now) = b.finish().ok()?;
+        Some(InOutline { outline, ids: ids.into_iter().map(|id| id.now(&now)).collect() })
     }
-    let shape = |v: &Var| graph.shape_of(*v);
-    let mut b = OutlineBuilder::new(graph.arguments().iter().map(shape));
-    let constants = &graph.inputs[graph.arguments().len()..];
-    let ids = b.graph(graph, constants.iter().map(shape)).ok()?;
-    let (outline, now) = b.finish().ok()?;
-    Some((outline, ids.into_iter().map(|id| id.now(&now)).collect()))
+    /// All shapes for the arguments of a graph.
+    pub fn shapes(&self, graph: &Graph) -> Option<Vec<Shape>> {
+        self.outline.shapes(arguments(graph))
+    }
+    /// A graph of these shapes, beside which there are those of the first.
+    pub fn of<'a>(&'a self, graph: &Graph, shapes: &'a [Shape]) -> Outlined<'a> {
+        let mut numbers = self.outline.leading();
+        self.outline.differing(arguments(graph)).for_each(|number| numbers[number] = true);
+        Outlined { ids: &self.ids, shapes, moving: self.outline.moving(numbers).into() }
+    }
+}
+
+/// The shapes of the arguments of a graph.
+fn arguments(graph: &Graph) -> impl Iterator<Item = &[usize]> {
+    graph.arguments().iter().map(|&v| &graph.shape_of(v)[..])
 }
 
 /// What a step is, in a few words.

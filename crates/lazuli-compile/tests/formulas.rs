@@ -1,6 +1,6 @@
 //! From the third shape of a pattern on plans follow by formulas: those with steps of every kind, from a table.
 
-use lazuli_compile::testing::{kind, outline, written};
+use lazuli_compile::testing::{InOutline, kind, written};
 use lazuli_compile::{Options, compile_first, compile_like, plan_like};
 use lazuli_ir::Graph;
 use lazuli_kernel::{Kernel, Layout, Variant};
@@ -101,14 +101,15 @@ fn every_kind_of_step() {
         };
         let rows = |graph: &Graph| graph.input_avals().into_iter().map(|a| Layout::row(a.shape)).collect::<Vec<_>>();
         let (first, second) = (graph(33), graph(35));
-        let (outline, ids) = outline(&first).expect("it has no calls");
+        let outline = InOutline::new(&first).expect("it has no calls");
         let (_, template) = compile_first(&first, &rows(&first), &FUSED).unwrap();
         let mut templates = [template.expect("what is fused gives a template")];
         let mut compile_like = |graph: &Graph| {
-            let shapes = outline.shapes(graph.arguments().iter().map(|&v| &graph.shape_of(v)[..])).unwrap();
-            let by_formulas = plan_like(&mut templates, (&ids, &shapes), &rows(graph).iter().collect::<Vec<_>>());
+            let shapes = outline.shapes(graph).unwrap();
+            let outlined = outline.of(graph, &shapes);
+            let by_formulas = plan_like(&mut templates, &outlined, &rows(graph).iter().collect::<Vec<_>>());
             let by_formulas = by_formulas.map(|(mut by, outputs)| (written(&mut by), outputs));
-            let like = compile_like(&templates, graph, Some((&ids, &shapes)), &rows(graph), &FUSED).unwrap();
+            let like = compile_like(&templates, graph, Some(&outlined), &rows(graph), &FUSED).unwrap();
             (by_formulas, like.unwrap_or_else(|| panic!("{kind_of_step} is of another pattern")))
         };
         assert!(compile_like(&second).0.is_none());
@@ -134,14 +135,15 @@ fn kernels_stay_that_were_put_there() {
     };
     let rows = |graph: &Graph| graph.input_avals().into_iter().map(|a| Layout::row(a.shape)).collect::<Vec<_>>();
     let (first, second) = (graph(33), graph(35));
-    let (outline, ids) = outline(&first).expect("it has no calls");
-    let shapes = |graph: &Graph| outline.shapes(graph.arguments().iter().map(|&v| &graph.shape_of(v)[..])).unwrap();
+    let outline = InOutline::new(&first).expect("it has no calls");
+    let shapes = |graph: &Graph| outline.shapes(graph).unwrap();
     let (_, template) = compile_first(&first, &rows(&first), &FUSED).unwrap();
     let mut templates = [template.expect("what is fused gives a template")];
-    compile_like(&templates, &second, Some((&ids, &shapes(&second))), &rows(&second), &FUSED).unwrap();
+    compile_like(&templates, &second, Some(&outline.of(&second, &shapes(&second))), &rows(&second), &FUSED).unwrap();
     let mut share = |n: usize, with: &mut dyn FnMut(&mut Arc<Kernel>)| {
         let graph = graph(n);
-        let found = plan_like(&mut templates, (&ids, &shapes(&graph)), &rows(&graph).iter().collect::<Vec<_>>());
+        let (shapes, rows) = (shapes(&graph), rows(&graph));
+        let found = plan_like(&mut templates, &outline.of(&graph, &shapes), &rows.iter().collect::<Vec<_>>());
         let shared = found.expect("it follows by formulas").0.plan().share_kernels(&mut |kernel| {
             with(kernel);
             Ok(())

@@ -1,6 +1,6 @@
 //! Fusing, simplifying and layouts never change a result: every primitive, and random programs, in all modes and bit for bit.
 
-use lazuli_compile::testing::{Host, kind, outline, random_inputs, run, run_compiled, run_with, written};
+use lazuli_compile::testing::{Host, InOutline, kind, random_inputs, run, run_compiled, run_with, written};
 use lazuli_compile::{Fused, Options, compile, compile_first, compile_like, plan_like};
 use lazuli_ir::prims::*;
 use lazuli_ir::{Atom, Aval, Binary, Builder, DType, Dim, Graph, Result, Scalar, Ternary, Unary};
@@ -84,13 +84,13 @@ fn follow(what: &str, graph: &Graph, rng: &mut Rng) {
     let rows = |graph: &Graph| graph.input_avals().into_iter().map(|a| Layout::row(a.shape)).collect::<Vec<_>>();
     let (first, template) = compile_first(graph, &rows(graph), &FUSED).unwrap();
     let mut templates = [template.expect("what is fused gives a template")];
-    let outline = outline(graph);
+    let outline = InOutline::new(graph);
     for new in of_its_magnitude.filter(|n| !wide.contains(n)).take(3) {
         let shape = |a: &Aval| a.shape.iter().map(|&n| if n == old { new } else { n }).collect();
         let Ok(other) = graph.rebind(&avals.iter().map(shape).collect::<Vec<_>>()) else { continue };
-        let arguments = other.arguments().iter().map(|&v| &other.shape_of(v)[..]);
-        let shapes = outline.as_ref().and_then(|(outline, _)| outline.shapes(arguments));
-        let outlined = outline.as_ref().zip(shapes.as_ref()).map(|((_, ids), shapes)| (&ids[..], &shapes[..]));
+        let shapes = outline.as_ref().and_then(|outline| outline.shapes(&other));
+        let outlined = outline.as_ref().zip(shapes.as_ref()).map(|(outline, shapes)| outline.of(&other, shapes));
+        let outlined = outlined.as_ref();
         let inputs = random_inputs(&other, rng, true);
         let scrambled = inputs.iter().map(|h| h.scrambled(rng)).unzip();
         for (inputs, layouts) in [(inputs, rows(&other)), scrambled] {

@@ -17,7 +17,7 @@ pub(crate) struct Edition {
     pub traced: Graph,
     /// What runs.
     pub simplified: Graph,
-    /// The shapes of both, once they are bound to others; `None` if some can't be told.
+    /// The shapes of both; `None` if some can't be told.
     outline: OnceLock<Option<Outline>>,
     /// What was compiled for some shapes and helps for others.
     pub templates: Templates,
@@ -30,7 +30,9 @@ impl Edition {
     /// The shapes of the simplified graph's variables, if all shapes were made.
     pub fn outlined<'a>(&'a self, made: Option<&'a Made>) -> Option<Outlined<'a>> {
         match (made?, self.outline.get()?) {
-            (Made::Shapes(all), Some(outline)) => Some((outline.simplified()?, all)),
+            (Made::Shapes(shapes), Some(outline)) => {
+                Some(Outlined { ids: outline.simplified()?, shapes, moving: outline.moving() })
+            }
             _ => None,
         }
     }
@@ -48,10 +50,6 @@ impl Edition {
     }
     /// The binding to these arguments by the outline: of shapes that are admitted, and for which nothing is made anew.
     pub fn bind(self: &Arc<Self>, guards: &Guards, arguments: &[Array], constants: &[Array]) -> Option<Bound> {
-        // For the shapes of its own graphs there need be none.
-        if self.outline.get().is_none() && self.fits(arguments) {
-            return None;
-        }
         let outline = || Outline::new(&self.traced, &self.simplified, constants, guards).ok();
         let (outputs, shapes) = self.outline.get_or_init(outline).as_ref()?.bind(arguments, guards)?;
         #[cfg(debug_assertions)]

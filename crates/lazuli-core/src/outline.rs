@@ -2,8 +2,8 @@
 
 use crate::array::Array;
 use crate::guards::Guards;
-use lazuli_ir::{Aval, Graph, OutlineBuilder, Result, Shape, ShapeId};
-use std::sync::Arc;
+use lazuli_ir::{Aval, MovingAxes, Graph, OutlineBuilder, Result, Shape, ShapeId};
+use std::sync::{Arc, Mutex};
 
 /// An outline of a program, and which of its shapes are those of what.
 #[derive(Debug)]
@@ -14,8 +14,16 @@ pub(crate) struct Outline {
     outputs: Vec<ShapeId>,
     /// Of the arrays that guards speak of.
     guarded: Vec<ShapeId>,
+    varied: Mutex<Varied>,
     /// Of the variables of the simplified graph and its choices, unless that has calls, whose bodies are bound too.
     simplified: Option<Vec<ShapeId>>,
+}
+
+/// Which extents of arguments were not the same in all calls, by number, or will not be, as we guess; and which of shapes may be others with them.
+#[derive(Debug)]
+struct Varied {
+    numbers: Vec<bool>,
+    moving: Arc<[MovingAxes]>,
 }
 
 impl Outline {
@@ -34,18 +42,36 @@ impl Outline {
         let (outline, ids) = b.finish()?;
         let now = |all: Vec<ShapeId>| all.into_iter().map(|id| id.now(&ids)).collect();
         let traced = traced.output_avals().into();
-        Ok(Outline { outline, traced, outputs: now(outputs), guarded: now(guarded), simplified: simplified.map(now) })
+        let numbers = outline.leading();
+        let varied = Mutex::new(Varied { moving: outline.moving(numbers.clone()).into(), numbers });
+        Ok(Outline { outline, varied, traced, outputs: now(outputs), guarded: now(guarded), simplified: simplified.map(now) })
     }
     /// The avals of the program's outputs for these arguments, and all shapes; `None` if that is for the graphs to say.
     pub fn bind(&self, arguments: &[Array], guards: &Guards) -> Option<(Arc<[Aval]>, Vec<Shape>)> {
         let shapes = self.outline.shapes(arguments.iter().map(|a| &a.aval().shape[..]))?;
         guards.check_tests(&|k, axis| self.guarded[k].of(&shapes)[axis]).ok()?;
+        self.note(arguments);
         let outputs = || self.traced.iter().zip(self.outputs.iter().map(|id| id.of(&shapes)));
         let outputs = match outputs().all(|(traced, shape)| traced.shape == *shape) {
             true => self.traced.clone(),
             false => outputs().map(|(traced, shape)| Aval { shape: Shape::from_slice(shape), ..*traced }).collect(),
         };
         Some((outputs, shapes))
+    }
+    /// Notes which extents arguments have otherwise than those before.
+    fn note(&self, arguments: &[Array]) {
+        let mut varied = self.varied.lock().unwrap_or_else(|e| e.into_inner());
+        let mut has_more = false;
+        for number in self.outline.differing(arguments.iter().map(|a| &a.aval().shape[..])) {
+            has_more |= !std::mem::replace(&mut varied.numbers[number], true);
+        }
+        if has_more {
+            varied.moving = self.outline.moving(varied.numbers.clone()).into();
+        }
+    }
+    /// Of each shape which of its extents were not the same in all calls, or may not be.
+    pub fn moving(&self) -> Arc<[MovingAxes]> {
+        self.varied.lock().unwrap_or_else(|e| e.into_inner()).moving.clone()
     }
     /// Which shapes those of the simplified graph's variables are, and of those of its choices; `None` if it has calls.
     pub fn simplified(&self) -> Option<&[ShapeId]> {

@@ -17,7 +17,7 @@ use crate::shapeless::Facts;
 use crate::trace::{self, Effects, Trace};
 use crate::updates::Updates;
 use lazuli_compile::dot::{self, Names};
-use lazuli_compile::{Compiled, Options};
+use lazuli_compile::{Compiled, Outlined, Options};
 use lazuli_explain::Times;
 use lazuli_ir::{Atom, Aval, Effect, Error, Graph, Result, Shape, Var};
 use lazuli_kernel::Layout;
@@ -346,7 +346,7 @@ impl Program {
             };
             return Ok(BoundGraph { graph: self.simplified_anew(&graph), edition: None, made: None });
         };
-        if let Some((ids, all)) = edition.outlined(made.as_ref()) {
+        if let Some(Outlined { ids, shapes: all, .. }) = edition.outlined(made.as_ref()) {
             let graph = edition.simplified.outlined(ids, all);
             debug_assert_eq!(rebound(&edition.simplified, shapes, &self.constants).ok().as_ref(), Some(&graph));
             return Ok(BoundGraph { graph, edition: Some(edition), made });
@@ -366,7 +366,8 @@ impl Program {
         let options = Options { simplify: false, ..self.options };
         match &bound.edition {
             Some(edition) if self.guards.is_some() => {
-                edition.templates.compile(&bound.graph, edition.outlined(bound.made.as_ref()), layouts, &options)
+                let outlined = edition.outlined(bound.made.as_ref());
+                edition.templates.compile(&bound.graph, outlined.as_ref(), layouts, &options)
             }
             _ => lazuli_compile::compile(&bound.graph, layouts, &options),
         }
@@ -537,16 +538,13 @@ impl Program {
         let edition = known.as_ref().and_then(|bound| bound.edition.clone());
         let by_formulas = |made: Option<&Made>, expected: Option<&Compiled>| {
             let edition = edition.as_ref()?;
-            edition.templates.with_variant(edition.outlined(made)?, layouts, |variant, outputs| {
+            edition.templates.with_variant(&edition.outlined(made)?, layouts, |variant, outputs| {
                 if let Some(Compiled { plan, outputs: of, .. }) = expected {
                     assert_eq!((variant.plan().to_string(), &outputs), (plan.to_string(), of), "by formulas");
                 }
                 let backend = backend::default();
-                let executable = match like {
-                    Some(like) => backend.prepare_variant(variant, like.executable()),
-                    None => backend.prepare(variant.plan()),
-                };
-                Ok(Ready::new(executable?, outputs, layouts, like))
+                let executable = backend.prepare_variant(variant, like.map(Ready::executable))?;
+                Ok(Ready::new(executable, outputs, layouts, like))
             })
         };
         if !cfg!(debug_assertions)
@@ -558,9 +556,8 @@ impl Program {
         progress::stage("fusing and generating code for", bound.graph.equations.len());
         let own: Vec<Layout> = layouts.iter().copied().cloned().collect();
         let mut compiled = self.compiled(&bound, &own)?;
-        if cfg!(debug_assertions)
-            && let Some(ready) = by_formulas(bound.made.as_ref(), Some(&compiled))
-        {
+        // Other shapes may follow: then it is made ready as one of many.
+        if let Some(ready) = by_formulas(bound.made.as_ref(), Some(&compiled).filter(|_| cfg!(debug_assertions))) {
             return ready;
         }
         let executable = backend::default().prepare(&mut compiled.plan)?;

@@ -20,7 +20,7 @@ impl Templates {
     /// What is made of the plan for some extents, and of where its outputs lie, if it follows from an earlier one by formulas.
     pub fn with_variant<T>(
         &self,
-        outlined: Outlined,
+        outlined: &Outlined,
         layouts: &[&Layout],
         make: impl FnOnce(&mut dyn Variant, Arc<[OutputInfo]>) -> T,
     ) -> Option<T> {
@@ -32,7 +32,7 @@ impl Templates {
     pub fn compile(
         &self,
         graph: &Graph,
-        outlined: Option<Outlined>,
+        outlined: Option<&Outlined>,
         layouts: &[Layout],
         options: &Options,
     ) -> Result<Compiled> {
@@ -40,6 +40,10 @@ impl Templates {
             return Ok(compiled);
         }
         let (compiled, template) = compile_first(graph, layouts, options)?;
+        if outlined.is_some() {
+            // The template is followed at once, which makes formulas.
+            compile_like(template.as_slice(), graph, outlined, layouts, options)?;
+        }
         let mut known = self.known();
         if known.len() == MOST {
             known.remove(0);

@@ -346,16 +346,19 @@ impl Backend for Cpu {
         self.make(plan, Arc::default())
     }
 
-    fn prepare_variant(&self, variant: &mut dyn Variant, like: &Arc<dyn Executable>) -> Result<Arc<dyn Executable>> {
-        let Some(Prepared { series, pool, .. }) = like.as_any().downcast_ref() else {
-            return self.prepare(variant.plan());
+    fn prepare_variant(
+        &self,
+        variant: &mut dyn Variant,
+        like: Option<&Arc<dyn Executable>>,
+    ) -> Result<Arc<dyn Executable>> {
+        let series = match like.map(|like| like.as_any().downcast_ref()) {
+            Some(Some(Prepared { series, pool, .. })) if Arc::ptr_eq(pool, &self.pool) => series.clone(),
+            None if self.kernels.isa != Isa::Interpreter => Arc::default(),
+            _ => return self.prepare(variant.plan()),
         };
-        if !Arc::ptr_eq(pool, &self.pool) {
-            return self.prepare(variant.plan());
-        }
         match variant.values().map(|(varying, values)| (varying.clone(), values.to_vec())) {
-            Some((varying, values)) => self.make_variant(variant, (&varying, &values), series),
-            None => self.make(variant.plan(), series.clone()),
+            Some((varying, values)) => self.make_variant(variant, (&varying, &values), &series),
+            None => self.make(variant.plan(), series),
         }
     }
 

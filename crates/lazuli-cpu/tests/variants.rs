@@ -91,7 +91,7 @@ fn variants_run_as_plans_by_themselves() {
         for (variant, plan) in variants.iter_mut().zip(&plans) {
             moved += usize::from(variant.values().is_some_and(|(_, values)| !values.is_empty()));
             let alone = cpu.prepare(&mut plan.clone()).unwrap();
-            let beside = cpu.prepare_variant(variant, &first).unwrap();
+            let beside = cpu.prepare_variant(variant, Some(&first)).unwrap();
             assert_eq!((beside.cost(), beside.workspace()), (alone.cost(), alone.workspace()), "seed {seed}: {plan}");
             assert_eq!(beside.signature(), alone.signature(), "seed {seed}: {plan}");
             assert_eq!(beside.disassemble(), alone.disassemble(), "seed {seed}: {plan}");
@@ -119,7 +119,7 @@ fn variants_that_are_wrong_are_refused() {
         for order in [[0, 1, 0, 1], [1, 0, 1, 0]] {
             let mut variants = variants(&[&plan, &wrong]).unwrap();
             for n in order {
-                match cpu.prepare_variant(&mut variants[n], &first) {
+                match cpu.prepare_variant(&mut variants[n], Some(&first)) {
                     Ok(made) => assert!(n == 0 && run(&cpu, &made, &inputs) == want, "seed {seed}: {plan}"),
                     Err(e) => assert!(n == 1 && e.message().contains("step "), "seed {seed}: {}", e.message()),
                 }
@@ -151,9 +151,9 @@ fn plans_have_to_be_those_of_their_values() {
     let first = cpu.prepare(&mut plan).unwrap();
     let [a, b, c] = variants(&plans.each_ref()).unwrap().try_into().unwrap();
     let mut mixed = Mixed(b, c);
-    let refused = cpu.prepare_variant(&mut mixed, &first).map(drop).unwrap_err();
+    let refused = cpu.prepare_variant(&mut mixed, Some(&first)).map(drop).unwrap_err();
     assert_eq!(refused.message(), "a plan has other numbers than its values say");
-    cpu.prepare_variant(&mut { a }, &first).unwrap();
+    cpu.prepare_variant(&mut { a }, Some(&first)).unwrap();
 }
 
 /// What another backend made is of no use.
@@ -165,7 +165,7 @@ fn backends_do_not_share() {
         let [Ok(a), Ok(b)] = [1, 2].map(|threads| Cpu::with_isa_and_threads(isa, threads)) else { continue };
         let alone = a.prepare(&mut case.plan.clone()).unwrap();
         for like in [&other, &b.prepare(&mut case.plan.clone()).unwrap()] {
-            let beside = a.prepare_variant(&mut variants(&[&case.plan]).unwrap()[0], like).unwrap();
+            let beside = a.prepare_variant(&mut variants(&[&case.plan]).unwrap()[0], Some(like)).unwrap();
             assert_eq!(beside.disassemble(), alone.disassemble());
             assert!(run(&a, &beside, &case.inputs) == run(&a, &alone, &case.inputs));
         }

@@ -42,7 +42,7 @@ pub use inline::Inlined;
 pub use lazuli_kernel::{DType, Error, ErrorKind, Kind, Result, Scalar, Shape, shape, small};
 pub use location::Location;
 pub use number::{Arithmetic, Extents, Number, Operation, Relation, Strided};
-pub use outline::{Outline, OutlineBuilder, ShapeId};
+pub use outline::{MovingAxes, Outline, OutlineBuilder, ShapeId};
 pub use pointwise::{Index, Ix, Lane, Pointwise, Term};
 pub use prim::{Lowering, Prim, Primitive, Tangents, TransposeCx, VmapOut};
 pub use print::Text;

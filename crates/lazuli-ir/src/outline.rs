@@ -41,11 +41,14 @@ impl ShapeId {
     pub fn is_of(self, shapes: &[Shape]) -> bool {
         self.index() < shapes.len()
     }
-    /// The shape of this number.
-    pub fn of(self, shapes: &[Shape]) -> &Shape {
-        &shapes[self.index()]
+    /// The shape of this number, or what else there is one of for each.
+    pub fn of<T>(self, all: &[T]) -> &T {
+        &all[self.index()]
     }
 }
+
+/// Of each axis of a shape whether its extent may be another one.
+pub type MovingAxes = SmallVec<[bool; 4]>;
 
 /// A shape as the numbers of its extents.
 type Numbers = SmallVec<[u32; 4]>;
@@ -118,6 +121,26 @@ impl Outline {
         }
         let holds = |&(a, b, are_same): &(ShapeId, ShapeId, bool)| (a.of(&shapes) == b.of(&shapes)) == are_same;
         self.compared.iter().all(holds).then_some(shapes)
+    }
+
+    /// Of each number whether arguments have it as their first extent, and as no other: that of a batch most often.
+    pub fn leading(&self) -> Vec<bool> {
+        let mut leading = vec![false; self.arithmetic.own.len()];
+        let first = |axes: &SmallVec<[Axis; 4]>| axes.first().map(|axis| axis.number);
+        self.arguments.iter().filter_map(first).for_each(|n| leading[n as usize] = true);
+        self.arguments.iter().flat_map(|axes| axes.iter().skip(1)).for_each(|axis| leading[axis.number as usize] = false);
+        leading
+    }
+    /// The numbers of extents that arguments of these shapes have otherwise than those that it was made for.
+    pub fn differing<'a>(&'a self, arguments: impl Iterator<Item = &'a [usize]>) -> impl Iterator<Item = usize> {
+        let axes = self.arguments.iter().zip(arguments).flat_map(|(axes, shape)| axes.iter().zip(shape));
+        let differs = |(axis, n): &(&Axis, &usize)| self.arithmetic.own[axis.number as usize] != **n as isize;
+        axes.filter(differs).map(|(axis, _)| axis.number as usize)
+    }
+    /// Of each shape which of its extents may be others, if these numbers are.
+    pub fn moving(&self, mut numbers: Vec<bool>) -> Vec<MovingAxes> {
+        self.arithmetic.spread(&mut numbers);
+        self.shapes.iter().map(|shape| shape.iter().map(|&n| numbers[n as usize]).collect()).collect()
     }
 }
 

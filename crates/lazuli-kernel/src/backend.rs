@@ -213,9 +213,13 @@ pub trait Backend: Send + Sync + Debug {
     /// generates no code. What runs does not need the plan any more; kernels that the backend has already take the place of equal ones in it.
     fn prepare(&self, plan: &mut Plan) -> Result<Arc<dyn Executable>>;
 
-    /// The same, for a plan that differs in some numbers only from others, some of which may have been prepared beside `like`: what they have in common is taken over from
+    /// The same, for a plan that differs in some numbers only from others, some of which may have been prepared beside `like`, if that is not the first: what they have in common is taken over from
     /// there, where a backend can do that.
-    fn prepare_variant(&self, variant: &mut dyn Variant, like: &Arc<dyn Executable>) -> Result<Arc<dyn Executable>> {
+    fn prepare_variant(
+        &self,
+        variant: &mut dyn Variant,
+        like: Option<&Arc<dyn Executable>>,
+    ) -> Result<Arc<dyn Executable>> {
         let _ = like;
         self.prepare(variant.plan())
     }

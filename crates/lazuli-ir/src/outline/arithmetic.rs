@@ -41,6 +41,12 @@ impl Arithmetic {
         let holds = |d: &Decision| d.relation.holds(now[d.a as usize], now[d.b as usize]) == d.holds;
         self.decisions.iter().all(holds)
     }
+    /// Marks what follows from numbers that are marked.
+    pub fn spread(&self, marked: &mut [bool]) {
+        for Step { a, b, to, .. } in &self.steps {
+            marked[*to as usize] |= marked[*a as usize] || marked[*b as usize];
+        }
+    }
 }
 
 /// Notes arithmetic, equation by equation.

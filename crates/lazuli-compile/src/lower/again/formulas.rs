@@ -15,7 +15,8 @@ use crate::lower::places::{BufferId, Held};
 use crate::memory::Arrangement;
 use crate::pattern::Pattern;
 use crate::pipeline::{OutputInfo, OutputSource};
-use lazuli_ir::{Shape, ShapeId, Var};
+use crate::template::Outlined;
+use lazuli_ir::{ShapeId, Var};
 use lazuli_kernel::{DType, Layout, Plan, Slot, Step, Variant, Varying};
 pub(crate) use link::Linked;
 use moving::Moving;
@@ -58,9 +59,7 @@ pub(crate) struct Formulas {
     /// The plan as it was written last, and its outputs.
     plan: Plan,
     infos: Arc<[OutputInfo]>,
-    /// The numbers of the pattern that all plans so far had in common, if a class had the same in all.
-    common: SmallVec<[Option<usize>; 32]>,
-    /// Those of its numbers that are not the same in all of these plans; None until one comes that differs in no others.
+    /// Those of its numbers that are not the same in all plans.
     moving: Option<Moving>,
 }
 
@@ -162,7 +161,7 @@ impl Formulas {
     /// The plan for these shapes of an outline, and where its outputs lie, for inputs that lie like this; None if it is not for formulas to say.
     pub fn plan<'a>(
         &'a mut self,
-        (_, all): (&[ShapeId], &[Shape]),
+        Outlined { shapes: all, moving, .. }: &Outlined,
         inputs: &[&Layout],
     ) -> Option<(ByFormulas<'a>, Arc<[OutputInfo]>)> {
         let numbers = self.pattern.fits(self.shapes.iter().map(|id| &id.of(all)[..]))?;
@@ -172,22 +171,15 @@ impl Formulas {
             return None;
         }
         let values = self.numbers.values(|Class(class)| Some(numbers[class as usize] as isize))?;
-        let mut is_other = false;
-        for (common, now) in self.common.iter_mut().zip(&numbers) {
-            if common.is_some_and(|n| n != *now) {
-                (*common, is_other) = (None, true);
-            }
+        let mut known = self.moving.take().filter(|known| Arc::ptr_eq(&known.of, moving));
+        let now = known.get_or_insert_with(|| Moving::new(self, moving, &values));
+        let is_one = now.set(&values, &self.own).is_some();
+        let moves_outputs = now.outputs;
+        self.moving = known;
+        if !is_one {
+            return None;
         }
-        if is_other {
-            // To find those takes a while, and is of use where more such plans come.
-            self.moving = None;
-        } else if self.moving.is_none() {
-            self.moving = Some(Moving::new(self, &values));
-        }
-        if let Some(moving) = &mut self.moving {
-            moving.set(&values, &self.own)?;
-        }
-        if self.moving.as_ref().is_none_or(|moving| moving.outputs) {
+        if moves_outputs {
             let now = Now { values: values.all(), slots: &[] };
             self.infos = self.outputs.iter().map(|output| now.output(output)).collect();
         }
@@ -208,7 +200,7 @@ impl ByFormulas<'_> {
 impl Variant for ByFormulas<'_> {
     fn values(&self) -> Option<(&Arc<Varying>, &[i64])> {
         let Moving { varying, values, .. } = self.formulas.moving.as_ref()?;
-        Some((varying, values))
+        (!values.is_empty()).then_some((varying, values))
     }
     fn plan(&mut self) -> &mut Plan {
         self.place();

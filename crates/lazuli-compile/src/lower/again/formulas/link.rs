@@ -381,7 +381,6 @@ impl<'a> Linked<'a> {
         };
         let mut formulas = Formulas {
             shapes: self.shapes,
-            common: self.pattern.numbers().iter().copied().map(Some).collect(),
             moving: None,
             pattern: self.pattern,
             inputs: self.inputs.iter().map(|layout| (!is_row(layout)).then(|| layout.clone())).collect(),

@@ -2,12 +2,15 @@
 
 use super::{Class, Formulas, PlanFormulas, StepFormula};
 use crate::lower::numbers::{Source, Step, Values};
+use lazuli_ir::MovingAxes;
 use lazuli_kernel::{Plan, Varying, VaryingParam};
 use std::sync::Arc;
 
 /// The numbers of a plan that are not the same in all.
 #[derive(Debug)]
 pub(super) struct Moving {
+    /// The extents of shapes that are not.
+    pub of: Arc<[MovingAxes]>,
     pub varying: Arc<Varying>,
     /// Those of the plan asked for last: of formulas, then for it and each of those within where pieces of the arena begin, and the size of that.
     pub values: Vec<i64>,
@@ -27,9 +30,9 @@ struct Arena {
 }
 
 impl Moving {
-    /// Of formulas for some values: those that go by a class whose number is not common to all plans.
-    pub fn new(of: &mut Formulas, values: &Values) -> Moving {
-        let moves = moves(of);
+    /// Of formulas for some values: those that go by such an extent.
+    pub fn new(of: &mut Formulas, extents: &Arc<[MovingAxes]>, values: &Values) -> Moving {
+        let moves = moves(of, extents);
         let is_moving = |source: Source| matches!(source, Source::Step(n) if moves[n as usize]);
         let (mut used, mut counts) = (vec![false; moves.len()], vec![false; moves.len()]);
         let mark = |all: &mut [bool], source: &Source| {
@@ -65,7 +68,7 @@ impl Moving {
         });
         of.own.write(&marked, &mut of.plan);
         let varying = Arc::new(Varying::of(&of.plan, all, params(&of.own.steps, &of.plan, &formulas)));
-        Moving { varying, values: Vec::with_capacity(all), formulas, arenas, counts, outputs }
+        Moving { of: extents.clone(), varying, values: Vec::with_capacity(all), formulas, arenas, counts, outputs }
     }
 
     /// Those of the plan for these values of formulas. None if there can be none.
@@ -87,13 +90,21 @@ impl Moving {
     }
 }
 
-/// Of each number of formulas, whether it goes by a class whose number is not common to all plans.
-fn moves(of: &Formulas) -> Vec<bool> {
+/// Of each number of formulas, whether it goes by one of these extents of shapes.
+fn moves(of: &Formulas, extents: &[MovingAxes]) -> Vec<bool> {
+    let mut classes = vec![false; of.pattern.numbers().len()];
+    for (shape, id) in of.shapes.iter().enumerate() {
+        let (axes, size) = of.pattern.classes(shape);
+        for (&class, &is_moving) in axes.iter().zip(id.of(extents)).filter(|(_, is_moving)| **is_moving) {
+            classes[class as usize] = is_moving;
+            classes[size as usize] = is_moving;
+        }
+    }
     let mut moves: Vec<bool> = Vec::new();
     for step in of.numbers.steps() {
         let is = |source: Source| matches!(source, Source::Step(n) if moves[n as usize]);
         let now = match step {
-            Step::Leaf(Class(class)) => of.common[class as usize].is_none(),
+            Step::Leaf(Class(class)) => classes[class as usize],
             Step::Compute(_, a, b) => is(a) || is(b),
         };
         moves.push(now);
