@@ -148,7 +148,10 @@ impl Cpu {
         let (kernels, threads) = (&self.kernels, self.pool.threads());
         if !proofs.hold(values) {
             let plan = variant.plan();
-            let words = self.read(plan)?;
+            let words = match made {
+                Some(known) => known.read(plan)?,
+                None => self.read(plan)?,
+            };
             proofs.verify(plan, &words, (varying, values), &|kernel| self.uses(kernel))?;
             if made.is_none() {
                 *made = Some(Arc::new(Variants::new(kernels, plan, words, (varying, values), threads)?));
@@ -158,7 +161,7 @@ impl Cpu {
         let mut follow = known.follow(kernels, values, threads);
         if follow.other.len() > known.never() + MOST_ANEW {
             let plan = variant.plan();
-            let words = self.read(plan)?;
+            let words = known.read(plan)?;
             proofs.check(plan, &words, (varying, values))?;
             *known = Arc::new(Variants::new(kernels, plan, words, (varying, values), threads)?);
             follow = known.follow(kernels, values, threads);

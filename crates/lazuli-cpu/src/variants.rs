@@ -8,7 +8,7 @@ use crate::places::{Addresses, Places};
 use crate::steps::{Load, Made, ReadyStep, Steps};
 use crate::words::{Cursor, Source, Words};
 use lazuli_kernel::hash::Map;
-use lazuli_kernel::{Error, Origin, PLACE, Plan, PlanWords, Result, Signature, Varying, VaryingParam};
+use lazuli_kernel::{Error, Kernel, Origin, PLACE, Plan, PlanWords, Result, Signature, Varying, VaryingParam};
 use std::cell::Cell;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
@@ -27,7 +27,9 @@ struct Times {
 pub struct Variants {
     made: Arc<Made>,
     varying: Arc<Varying>,
-    /// The words and the values of that plan.
+    /// The kernels of that plan, each once.
+    kernels: Box<[Arc<Kernel>]>,
+    /// Its words and its values.
     plan: PlanWords,
     values: Box<[i64]>,
     signature: Signature,
@@ -81,7 +83,7 @@ impl Variants {
     /// Makes a verified plan ready, the one of these values.
     pub fn new(
         kernels: &Kernels,
-        plan: &Plan,
+        plan: &mut Plan,
         plan_words: PlanWords,
         (varying, values): (&Arc<Varying>, &[i64]),
         threads: usize,
@@ -142,6 +144,7 @@ impl Variants {
             places: moved(&places, &plan_words, varying).into(),
             made: Arc::new(Made { steps: steps.into(), words, places }),
             varying: varying.clone(),
+            kernels: each_once(plan)?,
             plan: plan_words,
             values: values.into(),
             signature: Signature::of(plan),
@@ -159,6 +162,19 @@ impl Variants {
             other.len()
         });
         Ok(variants)
+    }
+
+    /// Puts the kernels of the plan that was made ready in place of one that is equal: by these plans and steps are compared.
+    fn share(&self, kernel: &mut Arc<Kernel>) -> Result<()> {
+        let is_own = |own: &&Arc<Kernel>| Arc::ptr_eq(own, kernel);
+        let own = self.kernels.iter().find(is_own).or_else(|| self.kernels.iter().find(|own| *own == kernel));
+        own.into_iter().for_each(|own| *kernel = own.clone());
+        Ok(())
+    }
+    /// The words of the plan of other values, whose kernels become those of the plan that was made ready.
+    pub fn read(&self, plan: &mut Plan) -> Result<PlanWords> {
+        plan.share_kernels(&mut |kernel| self.share(kernel))?;
+        Ok(PlanWords::of(plan))
     }
 
     /// How many steps are made anew for any other plan.
@@ -217,6 +233,18 @@ impl Variants {
     }
 }
 
+/// The kernels of a plan.
+fn each_once(plan: &mut Plan) -> Result<Box<[Arc<Kernel>]>> {
+    let mut all: Vec<Arc<Kernel>> = Vec::new();
+    plan.share_kernels(&mut |kernel| {
+        if !all.iter().any(|known| Arc::ptr_eq(known, kernel)) {
+            all.push(kernel.clone());
+        }
+        Ok(())
+    })?;
+    Ok(all.into())
+}
+
 fn wide(range: &Range<u32>) -> Range<usize> {
     range.start as usize..range.end as usize
 }
@@ -260,10 +288,11 @@ impl Follow {
         plan: &mut dyn lazuli_kernel::Variant,
         threads: usize,
     ) -> Result<Follow> {
-        let Variants { varying, plan: like, .. } = &*self.variant.of;
+        let of = &*self.variant.of;
+        let Variants { varying, plan: like, .. } = of;
         let made = self.other.drain(..).map(|(number, mut at)| {
             let (mut words, mut step) = (Words::default(), plan.step(number).clone());
-            step.share_kernels(&mut |kernel| kernels.share(kernel))?;
+            step.share_kernels(&mut |kernel| of.share(kernel))?;
             if !varying.is_step_of(&step, number, like, &self.variant.values) {
                 return Err(Error::internal("prepare", format!("step {number} has other numbers than its values say")));
             }

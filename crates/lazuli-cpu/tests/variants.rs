@@ -4,7 +4,7 @@ use lazuli_cpu::{Cpu, Isa};
 use lazuli_kernel::testing::{
     Case, DTYPES, NestKind, PlainVariant, Rng, random_call, random_case, random_scatter, variants,
 };
-use lazuli_kernel::{Backend, Executable, LibraryCall, Mode, Plan, Result, Slot, Step, Stream, Variant, Varying};
+use lazuli_kernel::{Arg, Backend, Binding, Executable, Kernel, LibraryCall, Mode, Plan, Result, Slot, Step, Stream, Variant, Varying};
 use std::sync::Arc;
 
 fn run(cpu: &Cpu, executable: &Arc<dyn Executable>, inputs: &[Vec<u8>]) -> Vec<Vec<u8>> {
@@ -154,6 +154,53 @@ fn plans_have_to_be_those_of_their_values() {
     let refused = cpu.prepare_variant(&mut mixed, Some(&first)).map(drop).unwrap_err();
     assert_eq!(refused.message(), "a plan has other numbers than its values say");
     cpu.prepare_variant(&mut { a }, Some(&first)).unwrap();
+}
+
+/// A map that adds a number.
+fn adds(number: usize) -> Plan {
+    let text = format!(
+        "kernel rank 1 vector 0 (in f32 unit, out f32 unit) {{ \
+            %0 = load 0 %1 = const {number}.0:f32 %2 = add %0, %1 map {{ store 1 <- %2 }} }}"
+    );
+    let arg = |slot| Arg { slot, offset: 0, strides: [1].into_iter().collect(), len: 0 };
+    let args = [Slot::Input(0), Slot::Output(0)].map(arg).into();
+    let binding = Binding { extents: [4].into_iter().collect(), args, params: vec![] };
+    let steps = vec![Step::launch(Arc::new(text.parse().unwrap()), binding)];
+    Plan { inputs: vec![16], outputs: vec![16], steps, ..Plan::default() }
+}
+
+/// So many others come that kernels are forgotten, and equal ones that stand elsewhere take their places.
+#[test]
+fn kernels_of_variants_stay_the_same() {
+    let Ok(cpu) = Cpu::with_isa_and_threads(Isa::Avx2, 1) else { return };
+    let Case { plan, inputs } = random_scatter(1);
+    let plans = [0, 1, 2].map(|fewer| {
+        let mut plan = plan.clone();
+        plan.steps.iter_mut().for_each(|step| match step {
+            Step::Scatter(scatter) => scatter.updates.binding.extents[0] -= fewer,
+            step => panic!("{step}"),
+        });
+        plan
+    });
+    let mut variants = variants(&plans.each_ref()).unwrap();
+    let first = cpu.prepare_variant(&mut variants[0], None).unwrap();
+    let own_kernels = |plan: &mut Plan| {
+        let own = &mut |kernel: &mut Arc<Kernel>| {
+            *kernel = Arc::new(Kernel::clone(kernel));
+            Ok(())
+        };
+        plan.share_kernels(own).unwrap();
+    };
+    for number in 0..5000 {
+        cpu.prepare(&mut adds(number)).unwrap();
+    }
+    for (variant, mut plan) in variants.iter_mut().zip(plans) {
+        own_kernels(&mut plan);
+        let alone = cpu.prepare(&mut plan).unwrap();
+        own_kernels(variant.plan());
+        let beside = cpu.prepare_variant(variant, Some(&first)).unwrap();
+        assert!(run(&cpu, &beside, &inputs) == run(&cpu, &alone, &inputs));
+    }
 }
 
 /// What another backend made is of no use.

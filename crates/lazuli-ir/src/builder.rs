@@ -110,7 +110,7 @@ impl Builder {
         };
         taken.extend(self.graph.equations.extract_if(.., dependent));
         if let Some(extents) = &mut self.extents {
-            extents.left(self.graph.equations.len());
+            extents.left(self.graph.equations.len(), &taken);
         }
         (taken, depends)
     }

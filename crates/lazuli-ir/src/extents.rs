@@ -193,6 +193,8 @@ pub(crate) struct Extents {
     nodes: Nodes,
     /// How many of the equations have been looked at.
     learned: usize,
+    /// Those that were taken out.
+    taken: Vec<Equation>,
     same: Vec<[(Var, usize); 2]>,
     fixed: Vec<(Var, usize, Measure)>,
     /// Of what equations state of extents that are none of their outputs', by output and number, what they are those of.
@@ -227,14 +229,16 @@ impl Extents {
             self.classes.unite(a, b);
         }
     }
-    /// Equations were taken out.
-    pub fn left(&mut self, equations: usize) {
+    /// These equations were taken out, and so many left.
+    pub fn left(&mut self, equations: usize, taken: &[Equation]) {
         self.learned = equations;
+        self.taken.extend_from_slice(taken);
     }
     /// Finds the open numbers of a finished graph, as far as it can say what they are; the others stay open.
     pub fn close(&mut self, graph: &mut Graph) {
         self.learn(graph);
         close(&mut self.classes, &self.nodes, &self.stated, graph, &mut |_, _| None);
+        self.define_by_taken(graph);
     }
     /// Fixes what is still open of extents that are none of outputs, as nobody around the graph can say what they are.
     pub fn fix_stated(&mut self, graph: &mut Graph) {

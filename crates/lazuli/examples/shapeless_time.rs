@@ -1,4 +1,4 @@
-//! What a new shape costs a shapeless function more than one that it was called with before: medians over many shapes, in microseconds.
+//! What a new shape costs a shapeless function more than one that it was called with before: medians over many shapes, and of the second shape of all, in microseconds.
 //!
 //! `cargo run --profile fast -p lazuli --example shapeless_time [part of a name]`
 
@@ -87,7 +87,18 @@ const FUNCTIONS: &[(&str, Function)] = &[
     ("sorted rows, and their gradient", |x| {
         Ok(grad(|x: &Array| (ops::sort(x, Some(1)).expect("an axis") * x).mean(()))(x))
     }),
+    ("a choice", |x| {
+        let both = |x: &Array| ops::concatenate(&[x.clone(), x.exp()], 0).expect("rows").mean(());
+        Ok(cond(&ops::greater(x.mean(()), Array::from(0.0f32))?, both, |x: &Array| x.square().mean(()), x))
+    }),
     ("gradient of a choice", |x| {
+        let loss = |x: &Array| {
+            let is_high = ops::greater(x.mean(()), Array::from(0.0f32)).expect("numbers");
+            cond(&is_high, |x: &Array| x.softmax(-1).max(()), |x: &Array| x.square().mean(()), x)
+        };
+        Ok(grad(loss)(x))
+    }),
+    ("gradient of a choice of sizes", |x| {
         let loss = |x: &Array| {
             let both = |x: &Array| ops::concatenate(&[x.clone(), x.exp()], 0).expect("rows").mean(());
             cond(
@@ -133,59 +144,81 @@ fn transformer_step(state: &mut (TransformerEncoder, Adam), x: &Array) -> Array 
     train(|m, x| m.forward(x).square().mean(()), state, &batch)
 }
 
-/// Measures a function of an array of this many rows of eight features.
-fn measure(name: &str, call: &mut dyn FnMut(&Array)) {
-    let inputs: Vec<Array> = (4..60).map(|n| Array::from_slice(&vec![0.5f32; n * 8], &[n, 8])).collect();
-    let mut time = |x| {
+/// What is called with an array of some shape.
+type Call = Box<dyn FnMut(&Array)>;
+
+/// Measures a function of an array of rows of eight features. `make` compiles it anew.
+fn measure(name: &str, make: &dyn Fn() -> Call) {
+    let rows = |n: usize| Array::from_slice(&vec![0.5f32; n * 8], &[n, 8]);
+    let time = |call: &mut Call, x: &Array| {
         let begin = Instant::now();
         call(x);
         begin.elapsed().as_secs_f64() * 1e6
     };
+    let inputs: Vec<Array> = (4..60).map(rows).collect();
+    let mut call = make();
     // The first shapes generate the code that the others use.
     const FIRST: usize = 8;
     for x in &inputs[..FIRST] {
-        time(x);
+        time(&mut call, x);
     }
     // Each again a few shapes later: the speed of a machine changes with time.
     const LATER: usize = 4;
     let mut new = Vec::new();
     let mut pairs: Vec<[f64; 2]> = Vec::new();
     for n in FIRST..inputs.len() {
-        new.push(time(&inputs[n]));
+        new.push(time(&mut call, &inputs[n]));
         if let Some(before) = n.checked_sub(FIRST + LATER) {
-            pairs.push([new[before], time(&inputs[FIRST + before])]);
+            pairs.push([new[before], time(&mut call, &inputs[FIRST + before])]);
         }
     }
-    let median = |of: &dyn Fn(&[f64; 2]) -> f64| {
-        let mut all: Vec<f64> = pairs.iter().map(of).collect();
-        all.sort_by(f64::total_cmp);
-        all[all.len() / 2]
-    };
+    // The second shape of all that the function is called with.
+    let second = (0..SECONDS).map(|_| {
+        let (mut call, [x, other]) = (make(), [rows(20), rows(21)]);
+        (0..5).for_each(|_| _ = time(&mut call, &x));
+        let new = time(&mut call, &other);
+        new - (0..5).map(|_| time(&mut call, &other)).fold(f64::INFINITY, f64::min)
+    });
+    let median = |of: &dyn Fn(&[f64; 2]) -> f64| middle(pairs.iter().map(of).collect());
     let [new, repeated, extra] =
         [median(&|pair| pair[0]), median(&|pair| pair[1]), median(&|[new, known]| new - known)];
-    println!("{name:>30} {new:>10.1} {repeated:>10.1} {extra:>10.1}");
+    println!("{name:>30} {new:>10.1} {repeated:>10.1} {extra:>10.1} {:>10.1}", middle(second.collect()));
+}
+
+/// How often a function is compiled anew, to call it with a second shape.
+const SECONDS: usize = 9;
+
+fn middle(mut all: Vec<f64>) -> f64 {
+    all.sort_by(f64::total_cmp);
+    all[all.len() / 2]
 }
 
 fn main() {
     let wanted = std::env::args().nth(1).unwrap_or_default();
     let is_wanted = |name: &str| name.contains(&wanted);
-    println!("{:>30} {:>10} {:>10} {:>10}", "", "new", "repeated", "extra");
+    println!("{:>30} {:>10} {:>10} {:>10} {:>10}", "", "new", "repeated", "extra", "second");
     for &(name, f) in FUNCTIONS.iter().filter(|(name, _)| is_wanted(name)) {
-        let compiled = compile(move |x: &Array| f(x)).shapeless();
-        measure(name, &mut |x| {
-            compiled(x).expect("shapes that fit").eval();
+        measure(name, &|| {
+            let compiled = compile(move |x: &Array| f(x)).shapeless();
+            Box::new(move |x| {
+                compiled(x).expect("shapes that fit").eval();
+                assert_eq!(compiled.traces(), 1);
+            })
         });
-        assert_eq!(compiled.traces(), 1);
     }
     if is_wanted("MLP of 3 layers, Adam") {
-        let model = Mlp(vec![Linear::new(8, 64), Linear::new(64, 64), Linear::new(64, 8)]);
-        let (mut state, step) = ((model, Adam::new(1e-3)), compile(mlp_step).shapeless());
-        measure("MLP of 3 layers, Adam", &mut |x| eval(&step(&mut state, x)));
+        measure("MLP of 3 layers, Adam", &|| {
+            let model = Mlp(vec![Linear::new(8, 64), Linear::new(64, 64), Linear::new(64, 8)]);
+            let (mut state, step) = ((model, Adam::new(1e-3)), compile(mlp_step).shapeless());
+            Box::new(move |x| eval(&step(&mut state, x)))
+        });
     }
     if is_wanted("transformer of 2 layers, Adam") {
-        let layers = (0..2).map(|_| TransformerEncoderLayer::new(8, 2)).collect();
-        let mut state = (TransformerEncoder::new(layers, 8), Adam::new(1e-3));
-        let step = compile(transformer_step).shapeless();
-        measure("transformer of 2 layers, Adam", &mut |x| eval(&step(&mut state, x)));
+        measure("transformer of 2 layers, Adam", &|| {
+            let layers = (0..2).map(|_| TransformerEncoderLayer::new(8, 2)).collect();
+            let mut state = (TransformerEncoder::new(layers, 8), Adam::new(1e-3));
+            let step = compile(transformer_step).shapeless();
+            Box::new(move |x| eval(&step(&mut state, x)))
+        });
     }
 }

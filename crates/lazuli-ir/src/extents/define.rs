@@ -45,6 +45,26 @@ impl Extents {
         }
         Ok(())
     }
+
+    /// Finds what is still open in a graph as extents of what was computed by equations that were taken out of it.
+    pub fn define_by_taken(&mut self, graph: &mut Graph) {
+        let Extents { classes, nodes, stated, taken, .. } = self;
+        if taken.is_empty() || !graph.equations.iter().any(|e| has_open_dims(&e.prim)) {
+            return;
+        }
+        let (avals, inputs) = (graph.avals.clone(), graph.inputs.iter().map(|&v| (v, v)).collect());
+        define_from(classes, (graph, nodes, stated), Source { equations: taken, avals: &avals, nodes, inputs });
+        nodes.cover(classes, &graph.avals);
+    }
+}
+
+/// Equations that compute what is wanted for its extents.
+struct Source<'a> {
+    equations: &'a [Equation],
+    avals: &'a [Aval],
+    nodes: &'a Nodes,
+    /// What of theirs is which input of the graph.
+    inputs: Vec<(Var, Var)>,
 }
 
 /// Finds what is still open in a branch of a choice as extents of what the other branch computes of the same operands.
@@ -56,34 +76,42 @@ pub(super) fn define_by_other(
     if !has_open(branch) {
         return;
     }
-    let inputs: Vec<(Var, Var)> = std::iter::zip(&other.inputs, &branch.inputs).map(|(&a, &b)| (a, b)).collect();
-    let mut definitions = Definitions::new(&other.equations, &other.avals);
+    let inputs = std::iter::zip(&other.inputs, &branch.inputs).map(|(&a, &b)| (a, b)).collect();
+    let source = Source { equations: &other.equations, avals: &other.avals, nodes: others, inputs };
+    define_from(classes, (branch, nodes, &Stated::new()), source);
+}
+
+/// Finds what is still open in a graph as extents of what others compute.
+fn define_from(classes: &mut Classes, (graph, nodes, stated): (&mut Graph, &Nodes, &Stated), source: Source) {
+    let Source { equations, avals, nodes: others, inputs } = source;
+    let mut definitions = Definitions::new(equations, avals);
     inputs.iter().for_each(|&(there, here)| definitions.stand_ins[there.0 as usize] = Some(here));
     // Inputs that were added for their extents have no numbers there.
     let known = |v: &Var| (v.0 as usize) < others.first.len();
-    for mut e in std::mem::take(&mut branch.equations) {
+    let shape_of = |v: Var| &avals[v.0 as usize].shape;
+    for mut e in std::mem::take(&mut graph.equations) {
         let stated = match e.outputs.first() {
             Some(&out) if has_open_dims(&e.prim) => {
                 let Equation { prim, shapes, .. } = &mut e;
-                let rank = branch.shape_of(out).len();
+                let rank = graph.shape_of(out).len();
                 prim.map_dims(&mut |i, dim| {
                     let Dim::Open(_) = dim else { return dim };
-                    let (v, axis) = stated_at(&Stated::new(), prim, (out, rank), i);
+                    let (v, axis) = stated_at(stated, prim, (out, rank), i);
                     let root = classes.find(nodes.of(v, axis));
-                    let mut computed = other.equations.iter().flat_map(|e| e.outputs.iter().copied()).filter(known);
+                    let mut computed = equations.iter().flat_map(|e| e.outputs.iter().copied()).filter(known);
                     let found = computed.find_map(|v| {
-                        let mut axes = 0..other.shape_of(v).len();
+                        let mut axes = 0..shape_of(v).len();
                         axes.find(|&axis| classes.find(others.of(v, axis)) == root).map(|axis| (v, axis))
                     });
                     let mut like = |v: Var| {
-                        let aval = |v: Var| &other.avals[v.0 as usize];
+                        let aval = |v: Var| &avals[v.0 as usize];
                         let mut alike = inputs.iter().filter(|(input, _)| aval(*input) == aval(v) && known(input));
                         let mut is_same =
                             |input, axis| classes.find(others.of(input, axis)) == classes.find(others.of(v, axis));
                         let like = alike.find(|(input, _)| (0..aval(v).rank()).all(|axis| is_same(*input, axis)));
                         like.map(|&(_, here)| here)
                     };
-                    let own = found.and_then(|(v, axis)| Some((definitions.stand_in(branch, v, &mut like)?, axis)));
+                    let own = found.and_then(|(v, axis)| Some((definitions.stand_in(graph, v, &mut like)?, axis)));
                     own.map_or(dim, |(v, axis)| of(shapes, v, axis as u32))
                 })
             }
@@ -92,7 +120,7 @@ pub(super) fn define_by_other(
         if let Some(stated) = stated {
             e.prim = stated;
         }
-        branch.equations.push(e);
+        graph.equations.push(e);
     }
 }
 

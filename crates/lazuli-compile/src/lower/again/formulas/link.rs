@@ -18,7 +18,7 @@ use crate::memory::{Alike, Arrangement};
 use crate::pattern::Pattern;
 use crate::pipeline::Compiled;
 use crate::template::{Template, input_shapes};
-use lazuli_ir::{Arithmetic, Atom, Extents, Graph, Number, Operation, Relation, Shape, ShapeId, Strided, Var, small};
+use lazuli_ir::{Arithmetic, Atom, Extents, Graph, Number, Operation, Relation, Shape, ShapeId, Strided, Var, shape, small};
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::{Arg, Layout, LibraryCall, Role};
 use smallvec::SmallVec;
@@ -51,7 +51,7 @@ struct Scope<'a> {
 
 impl<'a> Scope<'a> {
     fn new(graph: &'a Graph, ids: &'a [ShapeId], recipes: &'a Recipes, program: &Program) -> Self {
-        // What is empty is so for all extents of the pattern.
+        // It is so for all extents of the pattern.
         let empty = |&nbytes: &usize| (nbytes == 0).then_some(Number::ZERO);
         let sizes = program.buffers.iter().map(empty).collect();
         Scope { graph, ids, recipes, places: Map::default(), sizes, work: Vec::with_capacity(program.work.len()) }
@@ -101,8 +101,12 @@ impl<'a> Linked<'a> {
             linked.of.sizes[n] = Some(size);
         }
         linked.program(schedule, program)?;
-        for atom in &graph.outputs {
-            let output = linked.atom(*atom)?;
+        for (&atom, place) in graph.outputs.iter().zip(&program.outputs) {
+            let output = match atom {
+                // What is empty has a buffer that no step writes, unless it is a view.
+                Atom::Var(v) if shape::size(&place.layout.shape) == 0 && is_row(&place.layout) => linked.row(v)?,
+                _ => linked.atom(atom)?,
+            };
             linked.outputs.push(output);
         }
         Some(linked)
