@@ -333,6 +333,17 @@ fn derivatives_are_bound_to_other_shapes() {
         &[&[3, 4], &[8, 4], &[8, 6]],
         &[&[2, 4]],
     );
+    // What a branch of it computes has extents that neither what it is given has nor what it returns.
+    check(
+        "choice of sizes",
+        |x| {
+            let both = |x: &Array| ops::concatenate(&[x.clone(), x.exp(), x.slice_axis(0, 1, -1)], 0).unwrap().mean(());
+            let loss = |x: &Array| cond(&x.max(()).greater(0.0f32), both, |x: &Array| x.square().mean(()), x);
+            grad(loss)(x)
+        },
+        &[&[4, 3], &[6, 3], &[9, 5]],
+        &[&[4, 1]],
+    );
     check(
         "the last of each",
         |x| grad(|x: &Array| (x.slice_axis(1, -1, isize::MAX) * x.slice_axis(1, -3, -1).exp()).sum(()))(x),
