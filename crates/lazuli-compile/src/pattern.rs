@@ -86,7 +86,9 @@ impl Pattern {
         for (first, shape) in firsts {
             pattern.starts.push(pattern.different.len() as u32);
             pattern.different.extend([first, shape.len() as u32]);
-            pattern.different.extend(shape.iter().copied().chain([shape.iter().product()]).map(|n| class(n, Likeness::Any)));
+            pattern
+                .different
+                .extend(shape.iter().copied().chain([shape.iter().product()]).map(|n| class(n, Likeness::Any)));
         }
         pattern
     }

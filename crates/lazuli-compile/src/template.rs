@@ -11,7 +11,7 @@ use crate::memory::{self, Arrangement, Assignment};
 use crate::pattern::Pattern;
 use crate::pipeline::{Compiled, Options, OutputInfo, placed};
 use crate::vectors::as_sums;
-use lazuli_ir::{MovingAxes, Graph, Inlined, Result, Shape, ShapeId};
+use lazuli_ir::{Graph, Inlined, MovingAxes, Result, Shape, ShapeId};
 use lazuli_kernel::{Kernel, Layout};
 use std::borrow::Cow;
 use std::sync::{Arc, OnceLock};

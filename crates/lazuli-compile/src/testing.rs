@@ -165,12 +165,12 @@ impl InOutline {
     }
     /// All shapes for the arguments of a graph.
     pub fn shapes(&self, graph: &Graph) -> Option<Vec<Shape>> {
-        self.outline.shapes(arguments(graph))
+        self.outline.shapes(arguments(graph), &mut |_| {})
     }
     /// A graph of these shapes, beside which there are those of the first.
     pub fn of<'a>(&'a self, graph: &Graph, shapes: &'a [Shape]) -> Outlined<'a> {
-        let mut numbers = self.outline.leading();
-        self.outline.differing(arguments(graph)).for_each(|number| numbers[number] = true);
+        let mut numbers = self.outline.leading(|_| false);
+        self.outline.shapes(arguments(graph), &mut |number| numbers[number] = true);
         Outlined { ids: &self.ids, shapes, moving: self.outline.moving(numbers).into() }
     }
 }

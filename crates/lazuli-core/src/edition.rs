@@ -5,6 +5,7 @@ use crate::array::Array;
 use crate::guards::{Bound, Guards, Made};
 use crate::outline::Outline;
 use crate::templates::Templates;
+use crate::updates::Updates;
 use lazuli_compile::Outlined;
 use lazuli_ir::{Aval, Graph, Result};
 use lazuli_kernel::shape::is_same;
@@ -49,8 +50,14 @@ impl Edition {
             .map(|now| now.output_avals().into_iter().collect()))
     }
     /// The binding to these arguments by the outline: of shapes that are admitted, and for which nothing is made anew.
-    pub fn bind(self: &Arc<Self>, guards: &Guards, arguments: &[Array], constants: &[Array]) -> Option<Bound> {
-        let outline = || Outline::new(&self.traced, &self.simplified, constants, guards).ok();
+    pub fn bind(
+        self: &Arc<Self>,
+        guards: &Guards,
+        arguments: &[Array],
+        constants: &[Array],
+        updates: &Updates,
+    ) -> Option<Bound> {
+        let outline = || Outline::new(&self.traced, &self.simplified, constants, guards, updates).ok();
         let (outputs, shapes) = self.outline.get_or_init(outline).as_ref()?.bind(arguments, guards)?;
         #[cfg(debug_assertions)]
         {

@@ -2,7 +2,9 @@
 
 use crate::array::Array;
 use crate::guards::Guards;
-use lazuli_ir::{Aval, MovingAxes, Graph, OutlineBuilder, Result, Shape, ShapeId};
+use crate::updates::Updates;
+use lazuli_ir::{Aval, Graph, MovingAxes, OutlineBuilder, Result, Shape, ShapeId};
+use smallvec::SmallVec;
 use std::sync::{Arc, Mutex};
 
 /// An outline of a program, and which of its shapes are those of what.
@@ -29,7 +31,13 @@ struct Varied {
 impl Outline {
     /// # Errors
     /// Those of shape rules.
-    pub fn new(traced: &Graph, simplified: &Graph, constants: &[Array], guards: &Guards) -> Result<Outline> {
+    pub fn new(
+        traced: &Graph,
+        simplified: &Graph,
+        constants: &[Array],
+        guards: &Guards,
+        updates: &Updates,
+    ) -> Result<Outline> {
         let mut b = OutlineBuilder::new(traced.arguments().iter().map(|&v| traced.shape_of(v)));
         let constants = || constants.iter().map(|c| &c.aval().shape);
         let ids = b.graph(traced, constants())?;
@@ -42,15 +50,24 @@ impl Outline {
         let (outline, ids) = b.finish()?;
         let now = |all: Vec<ShapeId>| all.into_iter().map(|id| id.now(&ids)).collect();
         let traced = traced.output_avals().into();
-        let numbers = outline.leading();
+        let numbers = outline.leading(|argument| updates.is_of(argument));
         let varied = Mutex::new(Varied { moving: outline.moving(numbers.clone()).into(), numbers });
-        Ok(Outline { outline, varied, traced, outputs: now(outputs), guarded: now(guarded), simplified: simplified.map(now) })
+        Ok(Outline {
+            outline,
+            varied,
+            traced,
+            outputs: now(outputs),
+            guarded: now(guarded),
+            simplified: simplified.map(now),
+        })
     }
     /// The avals of the program's outputs for these arguments, and all shapes; `None` if that is for the graphs to say.
     pub fn bind(&self, arguments: &[Array], guards: &Guards) -> Option<(Arc<[Aval]>, Vec<Shape>)> {
-        let shapes = self.outline.shapes(arguments.iter().map(|a| &a.aval().shape[..]))?;
+        let mut differing: SmallVec<[usize; 8]> = SmallVec::new();
+        let shapes =
+            self.outline.shapes(arguments.iter().map(|a| &a.aval().shape[..]), &mut |number| differing.push(number))?;
         guards.check_tests(&|k, axis| self.guarded[k].of(&shapes)[axis]).ok()?;
-        self.note(arguments);
+        self.note(&differing);
         let outputs = || self.traced.iter().zip(self.outputs.iter().map(|id| id.of(&shapes)));
         let outputs = match outputs().all(|(traced, shape)| traced.shape == *shape) {
             true => self.traced.clone(),
@@ -58,11 +75,11 @@ impl Outline {
         };
         Some((outputs, shapes))
     }
-    /// Notes which extents arguments have otherwise than those before.
-    fn note(&self, arguments: &[Array]) {
+    /// Notes that arguments have these extents otherwise than those before.
+    fn note(&self, differing: &[usize]) {
         let mut varied = self.varied.lock().unwrap_or_else(|e| e.into_inner());
         let mut has_more = false;
-        for number in self.outline.differing(arguments.iter().map(|a| &a.aval().shape[..])) {
+        for &number in differing {
             has_more |= !std::mem::replace(&mut varied.numbers[number], true);
         }
         if has_more {

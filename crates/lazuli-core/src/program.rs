@@ -17,7 +17,7 @@ use crate::shapeless::Facts;
 use crate::trace::{self, Effects, Trace};
 use crate::updates::Updates;
 use lazuli_compile::dot::{self, Names};
-use lazuli_compile::{Compiled, Outlined, Options};
+use lazuli_compile::{Compiled, Options, Outlined};
 use lazuli_explain::Times;
 use lazuli_ir::{Atom, Aval, Effect, Error, Graph, Result, Shape, Var};
 use lazuli_kernel::Layout;
@@ -375,11 +375,12 @@ impl Program {
 
     /// The binding of a shapeless program to arguments of new shapes.
     fn bind(&self, guards: &Guards, arguments: &[Array]) -> Result<Bound> {
-        if let Some(bound) = self.own.bind(guards, arguments, &self.constants) {
+        let bind = |edition: &Arc<Edition>| edition.bind(guards, arguments, &self.constants, &self.updates);
+        if let Some(bound) = bind(&self.own) {
             return Ok(bound);
         }
         let others = self.others.known();
-        if let Some(bound) = others.iter().find_map(|edition| edition.bind(guards, arguments, &self.constants)) {
+        if let Some(bound) = others.iter().find_map(bind) {
             return Ok(bound);
         }
         guards.check(arguments)?;

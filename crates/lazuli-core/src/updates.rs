@@ -28,6 +28,10 @@ impl Updates {
         let pairs: Box<[_]> = pairs.into_iter().collect();
         if pairs.is_empty() { Updates::Nothing } else { Updates::Arrays(pairs) }
     }
+    /// Whether this input is state, whose place an output takes.
+    pub(crate) fn is_of(&self, input: usize) -> bool {
+        matches!(self, Updates::Arrays(pairs) if pairs.iter().any(|pair| pair.1 == input))
+    }
     /// Whether the state could not be put back if a call with these inputs failed.
     pub(crate) fn are_final(&self, inputs: &[Array], outputs: &[Aval]) -> bool {
         match self {

@@ -4,7 +4,9 @@ use lazuli_cpu::{Cpu, Isa};
 use lazuli_kernel::testing::{
     Case, DTYPES, NestKind, PlainVariant, Rng, random_call, random_case, random_scatter, variants,
 };
-use lazuli_kernel::{Arg, Backend, Binding, Executable, Kernel, LibraryCall, Mode, Plan, Result, Slot, Step, Stream, Variant, Varying};
+use lazuli_kernel::{
+    Arg, Backend, Binding, Executable, Kernel, LibraryCall, Mode, Plan, Result, Slot, Step, Stream, Variant, Varying,
+};
 use std::sync::Arc;
 
 fn run(cpu: &Cpu, executable: &Arc<dyn Executable>, inputs: &[Vec<u8>]) -> Vec<Vec<u8>> {

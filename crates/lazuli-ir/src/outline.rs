@@ -65,6 +65,8 @@ struct Axis {
 #[derive(Debug)]
 pub struct Outline {
     arguments: Vec<SmallVec<[Axis; 4]>>,
+    /// The numbers of their extents, each once.
+    first: Vec<u32>,
     arithmetic: Arithmetic,
     /// Numbers that must be 0, 1 or neither, as they were.
     alike: Vec<u32>,
@@ -76,8 +78,13 @@ pub struct Outline {
 }
 
 impl Outline {
-    /// All shapes, by their numbers, for arguments of these; `None` if it does not speak of them.
-    pub fn shapes<'a>(&self, arguments: impl Iterator<Item = &'a [usize]>) -> Option<Vec<Shape>> {
+    /// All shapes, by their numbers, for arguments of these; `None` if it does not speak of them. `differs` is told the numbers of extents that arguments have otherwise than those that
+    /// it was made for.
+    pub fn shapes<'a>(
+        &self,
+        arguments: impl Iterator<Item = &'a [usize]>,
+        differs: &mut dyn FnMut(usize),
+    ) -> Option<Vec<Shape>> {
         let was = &self.arithmetic.own;
         let mut now: SmallVec<[isize; 128]> = SmallVec::from_slice(was);
         for (axes, shape) in self.arguments.iter().zip(arguments) {
@@ -120,22 +127,23 @@ impl Outline {
             shapes.push(shape);
         }
         let holds = |&(a, b, are_same): &(ShapeId, ShapeId, bool)| (a.of(&shapes) == b.of(&shapes)) == are_same;
-        self.compared.iter().all(holds).then_some(shapes)
+        if !self.compared.iter().all(holds) {
+            return None;
+        }
+        self.first.iter().map(|&n| n as usize).filter(|&n| was[n] != now[n]).for_each(differs);
+        Some(shapes)
     }
 
-    /// Of each number whether arguments have it as their first extent, and as no other: that of a batch most often.
-    pub fn leading(&self) -> Vec<bool> {
+    /// Of each number whether arguments have it as their first extent and as no other, and none of those of which `is_state` says so has it: that of a batch most often.
+    pub fn leading(&self, is_state: impl Fn(usize) -> bool) -> Vec<bool> {
         let mut leading = vec![false; self.arithmetic.own.len()];
         let first = |axes: &SmallVec<[Axis; 4]>| axes.first().map(|axis| axis.number);
         self.arguments.iter().filter_map(first).for_each(|n| leading[n as usize] = true);
-        self.arguments.iter().flat_map(|axes| axes.iter().skip(1)).for_each(|axis| leading[axis.number as usize] = false);
+        for (argument, axes) in self.arguments.iter().enumerate() {
+            let others = axes.iter().skip(usize::from(!is_state(argument)));
+            others.for_each(|axis| leading[axis.number as usize] = false);
+        }
         leading
-    }
-    /// The numbers of extents that arguments of these shapes have otherwise than those that it was made for.
-    pub fn differing<'a>(&'a self, arguments: impl Iterator<Item = &'a [usize]>) -> impl Iterator<Item = usize> {
-        let axes = self.arguments.iter().zip(arguments).flat_map(|(axes, shape)| axes.iter().zip(shape));
-        let differs = |(axis, n): &(&Axis, &usize)| self.arithmetic.own[axis.number as usize] != **n as isize;
-        axes.filter(differs).map(|(axis, _)| axis.number as usize)
     }
     /// Of each shape which of its extents may be others, if these numbers are.
     pub fn moving(&self, mut numbers: Vec<bool>) -> Vec<MovingAxes> {
@@ -156,7 +164,8 @@ impl Graph {
 
     /// How many variables it has, with those of its choices.
     fn variables(&self) -> usize {
-        self.avals.len() + self.choices().flat_map(|(_, cond)| &cond.branches).map(|body| body.variables()).sum::<usize>()
+        self.avals.len()
+            + self.choices().flat_map(|(_, cond)| &cond.branches).map(|body| body.variables()).sum::<usize>()
     }
     /// Its choices: which equations they are.
     fn choices(&self) -> impl Iterator<Item = (usize, &Cond)> {

@@ -52,7 +52,7 @@ fn check(name: &str, graph: &Graph) -> usize {
     for inputs in others {
         let text = format!("{name} for {inputs:?}");
         let avals = graph.rebound_avals(inputs.iter().map(|s| &s[..]), false);
-        let outlined = outline.shapes(inputs.iter().map(|s| &s[..]));
+        let outlined = outline.shapes(inputs.iter().map(|s| &s[..]), &mut |_| {});
         match (graph.rebind(&inputs), inferred(graph, &inputs)) {
             (Ok(now), Ok(expected)) => {
                 now.verify().unwrap_or_else(|e| panic!("{text}: {e}"));

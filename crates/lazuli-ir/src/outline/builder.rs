@@ -123,7 +123,9 @@ impl OutlineBuilder {
             let (number, is_first) = notes.argument(e, self.own[e as usize]);
             Axis { number, is_first }
         };
-        let arguments = self.arguments.iter().map(|&id| classes(id).into_iter().map(&mut axis).collect()).collect();
+        let of = |id: &ShapeId| classes(*id).into_iter().map(&mut axis).collect();
+        let arguments: Vec<SmallVec<[Axis; 4]>> = self.arguments.iter().map(of).collect();
+        let first = arguments.iter().flatten().filter(|axis| axis.is_first).map(|axis| axis.number).collect();
         let mut goes_by: Vec<u32> = Vec::new();
         for (step, outputs) in &self.steps {
             let operands: SmallVec<[Numbers; 4]> = step.operands.iter().map(|&id| classes(id)).collect();
@@ -162,7 +164,7 @@ impl OutlineBuilder {
             (a.now(&ids), b.now(&ids), are_same)
         });
         let compared = compared.filter(|(a, b, _)| a != b).collect();
-        Ok((Outline { arguments, arithmetic: notes.arithmetic, alike, fixed, shapes, compared }, ids))
+        Ok((Outline { arguments, first, arithmetic: notes.arithmetic, alike, fixed, shapes, compared }, ids))
     }
     /// Whether some steps are the same as others, by what is known now. They are dropped.
     fn merge_steps(&mut self) -> bool {

@@ -18,7 +18,9 @@ use crate::memory::{Alike, Arrangement};
 use crate::pattern::Pattern;
 use crate::pipeline::Compiled;
 use crate::template::{Template, input_shapes};
-use lazuli_ir::{Arithmetic, Atom, Extents, Graph, Number, Operation, Relation, Shape, ShapeId, Strided, Var, shape, small};
+use lazuli_ir::{
+    Arithmetic, Atom, Extents, Graph, Number, Operation, Relation, Shape, ShapeId, Strided, Var, shape, small,
+};
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::{Arg, Layout, LibraryCall, Role};
 use smallvec::SmallVec;
