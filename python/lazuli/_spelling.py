@@ -443,6 +443,9 @@ def unknown_name(module: str, prefix: str, name: str, known: Sequence[str], *tab
     found = next((table[name] for table in tables if name in table), None) or absent(name) or _elsewhere(name.removesuffix("_"))
     if found is None and (close := _close(name, known)):
         found = f"{prefix}.{close}"
+    alias = (found or "").partition(".")[0]
+    if module == "lazuli" and alias in PLACES:  # perhaps it was imported as mx itself
+        found = f"{found}, after 'import {PLACES[alias]} as {alias}'"
     return _said(f"module {module!r} has no attribute {name!r}", found)
 
 

@@ -221,6 +221,8 @@ REFUSED = {
     "[lower] too many positional arguments, for minus(x, y): lower takes": lambda: mx.compile(minus).lower(*mx.ones(3)),
     "[explain] got an unexpected keyword argument 'z', for minus(x, y)": lambda: mx.compile(minus).explain(mx.ones(2), mx.ones(2), z=1),
     "module 'lazuli.core.linalg' has no attribute 'cond': there are no decompositions yet": lambda: mx.linalg.cond,
+    "module 'lazuli' has no attribute 'compile': use mx.compile, after 'import lazuli.core as mx'": lambda: lazuli.compile,
+    "module 'lazuli' has no attribute 'Adam': use optim.Adam, after 'import lazuli.optimizers as optim'": lambda: lazuli.Adam,
     "none named 0: write model.layers[0]": lambda: nn.Sequential()[0],
     "Linear has no parameter or module named 'w'; it has weight, bias": lambda: nn.Linear(2, 2)["w"],
     "layers are given one by one, nn.Sequential(*layers)": lambda: nn.Sequential([nn.ReLU()]),
