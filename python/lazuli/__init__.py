@@ -18,4 +18,4 @@ __all__ = ["__version__"]
 
 from lazuli import _spelling  # noqa: E402: modules import the version from here
 
-_spelling.answer(__name__, "lazuli", lambda: ["core", "nn", "optimizers", "utils"])
+_spelling.answer(__name__, "lazuli", lambda: ["core", "nn", "optimizers", "utils"], _spelling.FUNCTIONS)
