@@ -1578,8 +1578,8 @@ def compile(fun: Callable[P, R], inputs: Any = None, outputs: Any = None, shapel
         array(2.36788, dtype=float32)"""
 
 def compile_stats() -> dict[str, int]:
-    """Counts of what compilation has done in this process: ``traces`` of functions, ``simplifications`` of graphs, ``plans`` (a program lowered for arguments
-    that lie in memory as they do), ``kernels`` for which code was generated, and ``hits``, runs of a plan that was there already. A call is lazy: it is
+    """Counts of what compilation has done in this process: ``traces`` of functions, ``simplifications`` of graphs, ``plans`` (a program made ready for
+    arguments that lie in memory as they do), those of them that were ``lowered`` (other shapes of a shapeless function most often follow from one that was), ``kernels`` for which code was generated, and ``hits``, runs of a plan that was there already. A call is lazy: it is
     counted as a plan or a hit when its result is computed."""
 
 def complex(a: ArrayLike, b: ArrayLike, stream: Any = None) -> array:

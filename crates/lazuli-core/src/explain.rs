@@ -39,7 +39,7 @@ pub fn explain(program: &Program, arguments: &[Aval], call: Call) -> Result<Expl
     let bound = program.bound(arguments.iter().map(|a| &a.shape[..]))?;
     let layouts: Vec<Layout> = shapes.into_iter().map(Layout::row).collect();
     let begin = Instant::now();
-    let mut compiled = program.compiled(&bound, &layouts)?;
+    let (mut compiled, _) = program.compiled(&bound, &layouts)?;
     let lowered = Instant::now();
     let executable = backend::default().prepare(&mut compiled.plan)?;
     let times = Times { lower: lowered - begin, generate: lowered.elapsed(), ..program.times() };

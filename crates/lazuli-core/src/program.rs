@@ -91,8 +91,10 @@ pub struct CompileStats {
     pub traces: u64,
     /// Graphs simplified.
     pub simplifications: u64,
-    /// Plans lowered, one per program and binding of layouts.
+    /// Plans made ready, one per program and binding of layouts.
     pub plans: u64,
+    /// Those of them for which a graph was lowered. The others, of shapeless programs, follow from such a one.
+    pub lowered: u64,
     /// Kernels for which machine code was generated.
     pub kernels: u64,
     /// Calls that ran a plan that was there already.
@@ -104,6 +106,7 @@ struct Counters {
     traces: AtomicU64,
     simplifications: AtomicU64,
     plans: AtomicU64,
+    lowered: AtomicU64,
     hits: AtomicU64,
 }
 
@@ -111,6 +114,7 @@ static COUNTERS: Counters = Counters {
     traces: AtomicU64::new(0),
     simplifications: AtomicU64::new(0),
     plans: AtomicU64::new(0),
+    lowered: AtomicU64::new(0),
     hits: AtomicU64::new(0),
 };
 
@@ -130,6 +134,7 @@ pub fn compile_stats() -> CompileStats {
         traces: get(&COUNTERS.traces),
         simplifications: get(&COUNTERS.simplifications),
         plans: get(&COUNTERS.plans),
+        lowered: get(&COUNTERS.lowered),
         kernels: backend::default().kernels_generated() as u64,
         hits: get(&COUNTERS.hits),
     }
@@ -361,15 +366,15 @@ impl Program {
         }
         simplified(traced, self.options)
     }
-    /// What a graph that is bound is compiled to, for inputs that lie like this.
-    pub(crate) fn compiled(&self, bound: &BoundGraph, layouts: &[Layout]) -> Result<Compiled> {
+    /// What a graph that is bound is compiled to, for inputs that lie like this; and whether that follows nothing that was compiled before.
+    pub(crate) fn compiled(&self, bound: &BoundGraph, layouts: &[Layout]) -> Result<(Compiled, bool)> {
         let options = Options { simplify: false, ..self.options };
         match &bound.edition {
             Some(edition) if self.guards.is_some() => {
                 let outlined = edition.outlined(bound.made.as_ref());
                 edition.templates.compile(&bound.graph, outlined.as_ref(), layouts, &options)
             }
-            _ => lazuli_compile::compile(&bound.graph, layouts, &options),
+            _ => Ok((lazuli_compile::compile(&bound.graph, layouts, &options)?, true)),
         }
     }
 
@@ -556,9 +561,14 @@ impl Program {
         let bound = self.bound_as(shapes, known, made)?;
         progress::stage("fusing and generating code for", bound.graph.equations.len());
         let own: Vec<Layout> = layouts.iter().copied().cloned().collect();
-        let mut compiled = self.compiled(&bound, &own)?;
+        let (mut compiled, is_first) = self.compiled(&bound, &own)?;
         // Other shapes may follow: then it is made ready as one of many.
-        if let Some(ready) = by_formulas(bound.made.as_ref(), Some(&compiled).filter(|_| cfg!(debug_assertions))) {
+        let ready = by_formulas(bound.made.as_ref(), Some(&compiled).filter(|_| cfg!(debug_assertions)));
+        // Debug builds lower also what follows from another plan.
+        if is_first || ready.is_none() || !cfg!(debug_assertions) {
+            count(&COUNTERS.lowered);
+        }
+        if let Some(ready) = ready {
             return ready;
         }
         let executable = backend::default().prepare(&mut compiled.plan)?;

@@ -28,16 +28,16 @@ impl Templates {
         plan_like(&mut known, outlined, layouts).map(|(mut variant, outputs)| make(&mut variant, outputs))
     }
 
-    /// Compiles the program's graph for some extents, of which this is known: as an earlier one, if there is one that it can follow.
+    /// Compiles the program's graph for some extents, of which this is known: as an earlier one, if there is one that it can follow. Whether there is none.
     pub fn compile(
         &self,
         graph: &Graph,
         outlined: Option<&Outlined>,
         layouts: &[Layout],
         options: &Options,
-    ) -> Result<Compiled> {
+    ) -> Result<(Compiled, bool)> {
         if let Some(compiled) = compile_like(&self.known(), graph, outlined, layouts, options)? {
-            return Ok(compiled);
+            return Ok((compiled, false));
         }
         let (compiled, template) = compile_first(graph, layouts, options)?;
         if outlined.is_some() {
@@ -49,6 +49,6 @@ impl Templates {
             known.remove(0);
         }
         known.extend(template);
-        Ok(compiled)
+        Ok((compiled, true))
     }
 }

@@ -569,8 +569,8 @@ fn finish<'py>(
     Ok(result)
 }
 
-/// Counts of what compilation has done in this process: ``traces`` of functions, ``simplifications`` of graphs, ``plans`` (a program lowered for arguments
-/// that lie in memory as they do), ``kernels`` for which code was generated, and ``hits``, runs of a plan that was there already. A call is lazy: it is
+/// Counts of what compilation has done in this process: ``traces`` of functions, ``simplifications`` of graphs, ``plans`` (a program made ready for
+/// arguments that lie in memory as they do), those of them that were ``lowered`` (other shapes of a shapeless function most often follow from one that was), ``kernels`` for which code was generated, and ``hits``, runs of a plan that was there already. A call is lazy: it is
 /// counted as a plan or a hit when its result is computed.
 #[pyfunction]
 pub fn compile_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
@@ -580,6 +580,7 @@ pub fn compile_stats(py: Python<'_>) -> PyResult<Bound<'_, PyDict>> {
         ("traces", s.traces),
         ("simplifications", s.simplifications),
         ("plans", s.plans),
+        ("lowered", s.lowered),
         ("kernels", s.kernels),
         ("hits", s.hits),
     ] {
