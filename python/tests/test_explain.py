@@ -150,10 +150,13 @@ def test_work_is_counted():
         return {k: n - before[k] for k, n in mx.compile_stats().items()}
 
     first = counted(lambda: f(mx.ones((8,))))
-    assert first.pop("kernels") >= 1 and first == {"traces": 1, "simplifications": 1, "plans": 1, "hits": 0}
-    nothing = {"traces": 0, "simplifications": 0, "plans": 0, "kernels": 0, "hits": 1}
+    assert first.pop("kernels") >= 1 and first == {"traces": 1, "simplifications": 1, "plans": 1, "lowered": 1, "hits": 0}
+    nothing = {"traces": 0, "simplifications": 0, "plans": 0, "lowered": 0, "kernels": 0, "hits": 1}
     assert counted(lambda: f(mx.ones((8,)))) == nothing
-    assert counted(lambda: f(mx.ones((9,)))) == {**nothing, "traces": 1, "simplifications": 1, "plans": 1, "hits": 0}
+    assert counted(lambda: f(mx.ones((9,)))) == {**nothing, "traces": 1, "simplifications": 1, "plans": 1, "lowered": 1, "hits": 0}
+    g = mx.compile(lambda x: mx.exp(x) * 0.4321, shapeless=True)
+    assert counted(lambda: g(mx.ones((8,))))["lowered"] == 1
+    assert counted(lambda: g(mx.ones((9,)))) == {**nothing, "plans": 1, "hits": 0}
     with mx.compile_disabled():
         assert counted(lambda: f(mx.ones((9,))))["traces"] == 0
 
