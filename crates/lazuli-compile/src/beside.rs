@@ -16,8 +16,10 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 use std::hash::{Hash, Hasher};
 
-/// Points of a loop that is worth running beside others: beyond, waking the threads once more is nothing.
-const SMALL: usize = 1 << 20;
+/// Whether a loop over so many points is worth running beside others: beyond, waking the threads once more is nothing.
+pub(crate) fn is_small(points: usize) -> bool {
+    points <= 1 << 20
+}
 
 /// The steps that a program ends up with: of each, the entries of its work that it consists of.
 pub(crate) type Joined = Vec<SmallVec<[u32; 1]>>;
@@ -97,7 +99,7 @@ fn join(program: &Program, hashes: Vec<Option<u64>>, ranks: fn(&[Touched]) -> Ve
 /// A hash of the kernel of a small launch.
 fn signature(work: &Work) -> Option<u64> {
     let Work::Launch(launch) = work else { return None };
-    if launch.bindings.iter().any(|b| b.extents.iter().product::<usize>() > SMALL) {
+    if launch.bindings.iter().any(|b| !is_small(b.extents.iter().product())) {
         return None;
     }
     let mut hasher = WordHasher::default();

@@ -23,4 +23,4 @@ pub use lower::ByFormulas;
 pub use pipeline::{Compiled, Options, OutputInfo, OutputSource, compile, compile_first, compile_watched};
 pub use report::{Fused, FusedKind, Report};
 pub use simplify::{rule_names, simplify};
-pub use template::{Outlined, Template, compile_like, plan_like};
+pub use template::{Outlined, Template, compile_like, plan_like, widen};

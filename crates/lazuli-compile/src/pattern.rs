@@ -7,7 +7,7 @@ use smallvec::SmallVec;
 /// Which of the extents and sizes of some shapes, as those of a graph's variables, are one number, which of the extents are 0 or 1, and of which order of magnitude the others are that inputs have.
 ///
 /// A schedule is right for all extents of one pattern, as it asks of them only whether they are equal, or 1, and of what it splits whether they are
-/// [multiples](crate::fuse::Schedule::can_split); and as good for each, as no extent of an input is twice another. What is computed from these may be small or large: n - 16 has other orders of magnitude
+/// [multiples](crate::fuse::Schedule::can_split); and as good for each, as no extent of an input is twice another, or the schedule for one would be the same. What is computed from these may be small or large: n - 16 has other orders of magnitude
 /// than n, and a program with many such numbers would have a pattern for few n each.
 #[derive(Debug)]
 pub(crate) struct Pattern {
@@ -21,6 +21,15 @@ pub(crate) struct Pattern {
     numbers: Vec<usize>,
     /// Of each class how much of its number has to be as it was.
     likeness: Vec<Likeness>,
+    /// The orders of magnitude that numbers may have, of the classes of which they count.
+    magnitudes: Vec<Magnitudes>,
+}
+
+/// Orders of magnitude, by [`magnitude`].
+type Magnitudes = SmallVec<[u8; 16]>;
+
+fn magnitude(n: usize) -> u8 {
+    n.checked_ilog2().map_or(0, |log| 1 + log as u8)
 }
 
 /// How alike two numbers of a class are.
@@ -30,18 +39,8 @@ enum Likeness {
     Any,
     /// Both are 0, 1, or neither.
     Few,
-    /// Both are of one order of magnitude.
+    /// The same, and their orders of magnitude count.
     Magnitude,
-}
-
-impl Likeness {
-    fn holds(self, a: usize, b: usize) -> bool {
-        match self {
-            Likeness::Any => true,
-            Likeness::Few => a.min(2) == b.min(2),
-            Likeness::Magnitude => a.checked_ilog2() == b.checked_ilog2(),
-        }
-    }
 }
 
 /// The numbers of the classes of a pattern.
@@ -56,6 +55,7 @@ impl Pattern {
             starts: Vec::new(),
             numbers: Vec::new(),
             likeness: Vec::new(),
+            magnitudes: Vec::new(),
         };
         let mut known: Map<&[usize], u32> = Map::default();
         let mut firsts = Vec::new();
@@ -90,16 +90,54 @@ impl Pattern {
                 .different
                 .extend(shape.iter().copied().chain([shape.iter().product()]).map(|n| class(n, Likeness::Any)));
         }
+        pattern.magnitudes = vec![pattern.magnitudes_of(&pattern.numbers)];
         pattern
     }
 
     /// The numbers of the classes, if so many shapes have this pattern.
     pub fn fits<'a>(&self, all: impl ExactSizeIterator<Item = &'a [usize]> + Clone) -> Option<ClassNumbers> {
+        let numbers = self.numbers_of(all, |class, n| {
+            // Most shapes that do not fit are told by their magnitudes.
+            self.likeness[class] < Likeness::Magnitude
+                || self.magnitudes.len() > 1
+                || magnitude(n) == magnitude(self.numbers[class])
+        })?;
+        self.magnitudes.contains(&self.magnitudes_of(&numbers)).then_some(numbers)
+    }
+    /// The same where it is no matter of which magnitudes they are.
+    pub fn fits_but_for_magnitudes<'a>(
+        &self,
+        all: impl ExactSizeIterator<Item = &'a [usize]> + Clone,
+    ) -> Option<ClassNumbers> {
+        self.numbers_of(all, |_, _| true)
+    }
+    /// Numbers may have the magnitudes of these shapes too from now on. Whether these have the pattern otherwise.
+    pub fn widen<'a>(&mut self, all: impl ExactSizeIterator<Item = &'a [usize]> + Clone) -> bool {
+        let Some(numbers) = self.fits_but_for_magnitudes(all) else { return false };
+        let magnitudes = self.magnitudes_of(&numbers);
+        if !self.magnitudes.contains(&magnitudes) {
+            self.magnitudes.push(magnitudes);
+        }
+        true
+    }
+
+    fn magnitudes_of(&self, numbers: &[usize]) -> Magnitudes {
+        let counts = numbers.iter().zip(&self.likeness).filter(|(_, likeness)| **likeness == Likeness::Magnitude);
+        counts.map(|(&n, _)| magnitude(n)).collect()
+    }
+    /// The numbers of the classes. `holds`: what else has to hold of a class and its number.
+    fn numbers_of<'a>(
+        &self,
+        all: impl ExactSizeIterator<Item = &'a [usize]> + Clone,
+        holds: impl Fn(usize, usize) -> bool,
+    ) -> Option<ClassNumbers> {
         if all.len() != self.shapes.len() {
             return None;
         }
         const NONE: usize = usize::MAX;
-        let is_alike = |class: usize, n: usize| self.likeness[class].holds(n, self.numbers[class]);
+        let is_alike = |class: usize, n: usize| {
+            (self.likeness[class] == Likeness::Any || n.min(2) == self.numbers[class].min(2)) && holds(class, n)
+        };
         let mut now = ClassNumbers::from_elem(NONE, self.numbers.len());
         let mut firsts: SmallVec<[&[usize]; 32]> = SmallVec::new();
         let (mut rest, mut at) = (all.clone(), 0);
@@ -110,7 +148,6 @@ impl Pattern {
             for n in shape.iter().copied().chain([shape.iter().product()]) {
                 let class = different.next()?;
                 match &mut now[class] {
-                    // Most shapes that do not fit are told by their magnitudes.
                     known if *known == NONE && is_alike(class, n) => *known = n,
                     known if *known == n => {}
                     _ => return None,
@@ -183,5 +220,10 @@ mod tests {
         for others in [[&[17][..], &[1]], [&[16], &[0]], [&[32], &[16]]] {
             assert!(!is_of(&others, &computed), "{others:?}");
         }
+        // Other magnitudes may be let in.
+        let mut wide = computed;
+        assert!(wide.widen([&[40][..], &[24]].into_iter()));
+        assert!(is_of(&[&[63], &[47]], &wide) && is_of(&[&[31], &[15]], &wide) && !is_of(&[&[64], &[48]], &wide));
+        assert!(!wide.widen([&[17][..], &[1]].into_iter()));
     }
 }

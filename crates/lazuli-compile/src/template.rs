@@ -4,8 +4,8 @@
 //! Taken over are the schedule, the kernels (see [`crate::lower`], "again"), which of them run side by side, and which buffers share memory; where these
 //! lie follows from their sizes.
 
-use crate::beside::{Joined, arrange, beside};
-use crate::fuse::Schedule;
+use crate::beside::{Joined, arrange, beside, is_small};
+use crate::fuse::{Schedule, fuse};
 use crate::lower::{ByFormulas, Formulas, Linked, Program, Recall, Recipes, Work, is_row, lower};
 use crate::memory::{self, Arrangement, Assignment};
 use crate::pattern::Pattern;
@@ -127,7 +127,34 @@ pub fn plan_like<'a>(
     templates.iter_mut().rev().find_map(|template| template.formulas.get_mut()?.as_mut()?.plan(outlined, inputs))
 }
 
+/// Whether one of these templates is for a graph of other magnitudes too, from now on: it would be fused, and steps put side by side, in the same way.
+pub fn widen(templates: &mut [Template], graph: &Graph, outlined: &Outlined) -> bool {
+    let is_like = |t: &&mut Template| t.pattern.fits_but_for_magnitudes(shapes(graph).into_iter()).is_some();
+    let Some(template) = templates.iter_mut().rev().find(is_like) else { return false };
+    let fuses_alike = template.formulas.get().is_some_and(Option::is_some) && template.fuses_alike(graph);
+    if fuses_alike {
+        template.widen(graph);
+    }
+    let formulas = template.formulas.get_mut().and_then(Option::as_mut);
+    fuses_alike && formulas.is_some_and(|formulas| formulas.widen(outlined))
+}
+
 impl Template {
+    /// Whether a graph of its pattern but for magnitudes is fused, and its steps put side by side, as it has them; so are its branches.
+    fn fuses_alike(&self, graph: &Graph) -> bool {
+        let are_small = shapes(graph).into_iter().all(|shape| is_small(shape.iter().product()))
+            && self.pattern.numbers().iter().all(|&n| is_small(n));
+        let mut branches = self.recipes.branches.iter();
+        self.is_plain
+            && are_small
+            && self.pattern.fits_but_for_magnitudes(shapes(graph).into_iter()).is_some()
+            && fuse(graph, &[]) == *self.schedule
+            && branches.all(|(of, template)| template.fuses_alike(branch(graph, *of)))
+    }
+    fn widen(&mut self, graph: &Graph) {
+        self.pattern.widen(shapes(graph).into_iter());
+        self.recipes.branches.iter_mut().for_each(|(of, template)| template.widen(branch(graph, *of)));
+    }
     /// Whether a graph whose variables have these shapes is of its pattern.
     fn fits(&self, graph: &Graph, shapes: &[&[usize]]) -> bool {
         // What is a multiple of what is no part of a pattern.
@@ -163,6 +190,11 @@ impl Template {
         }
         is_alike
     }
+}
+
+/// The branch of this choice, and of this number.
+fn branch(graph: &Graph, (choice, number): (u32, usize)) -> &Graph {
+    &graph.equations[choice as usize].prim.bodies()[number]
 }
 
 /// A graph, and those that it runs.

@@ -366,6 +366,13 @@ impl Program {
         }
         simplified(traced, self.options)
     }
+    /// Whether a graph that is bound would be fused as one of other magnitudes was, which is followed then.
+    fn fuses_alike(&self, bound: &BoundGraph) -> bool {
+        let outlined =
+            bound.edition.as_ref().and_then(|edition| Some((edition, edition.outlined(bound.made.as_ref())?)));
+        outlined
+            .is_some_and(|(edition, outlined)| self.options.fuse && edition.templates.widen(&bound.graph, &outlined))
+    }
     /// What a graph that is bound is compiled to, for inputs that lie like this; and whether that follows nothing that was compiled before.
     pub(crate) fn compiled(&self, bound: &BoundGraph, layouts: &[Layout]) -> Result<(Compiled, bool)> {
         let options = Options { simplify: false, ..self.options };
@@ -559,6 +566,13 @@ impl Program {
             return ready;
         }
         let bound = self.bound_as(shapes, known, made)?;
+        let is_wider = self.fuses_alike(&bound);
+        if !cfg!(debug_assertions)
+            && is_wider
+            && let Some(ready) = by_formulas(bound.made.as_ref(), None)
+        {
+            return ready;
+        }
         progress::stage("fusing and generating code for", bound.graph.equations.len());
         let own: Vec<Layout> = layouts.iter().copied().cloned().collect();
         let (mut compiled, is_first) = self.compiled(&bound, &own)?;

@@ -5,7 +5,7 @@ use lazuli_ir::{Graph, Result};
 use lazuli_kernel::{Layout, Variant};
 use std::sync::{Arc, Mutex, MutexGuard};
 
-/// How many are kept: each is of extents of one order of magnitude, of which programs meet few.
+/// How many are kept: those of other orders of magnitude, or of other extents that are equal, of which programs meet few.
 const MOST: usize = 64;
 
 /// The templates of a program, the latest last.
@@ -26,6 +26,11 @@ impl Templates {
     ) -> Option<T> {
         let mut known = self.known();
         plan_like(&mut known, outlined, layouts).map(|(mut variant, outputs)| make(&mut variant, outputs))
+    }
+
+    /// Whether an earlier compilation, for other magnitudes, is followed for these extents too from now on.
+    pub fn widen(&self, graph: &Graph, outlined: &Outlined) -> bool {
+        lazuli_compile::widen(&mut self.known(), graph, outlined)
     }
 
     /// Compiles the program's graph for some extents, of which this is known: as an earlier one, if there is one that it can follow. Whether there is none.

@@ -18,7 +18,7 @@ pub(crate) struct Group {
 }
 
 /// Groups in the order in which they run, and why neighbours are not one.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Schedule {
     pub groups: Vec<Group>,
     /// Of variables that are stored: why they could not stay within a kernel.

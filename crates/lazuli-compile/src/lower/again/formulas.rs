@@ -158,6 +158,11 @@ pub struct ByFormulas<'a> {
 }
 
 impl Formulas {
+    /// They are for these shapes too from now on. Whether these have the pattern but for magnitudes.
+    pub fn widen(&mut self, outlined: &Outlined) -> bool {
+        self.pattern.widen(self.shapes.iter().map(|id| &id.of(outlined.shapes)[..]))
+    }
+
     /// The plan for these shapes of an outline, and where its outputs lie, for inputs that lie like this; None if it is not for formulas to say.
     pub fn plan<'a>(
         &'a mut self,
