@@ -133,8 +133,14 @@ fn calls(inputs: &[Input], rng: &mut Rng, limit: usize) -> Vec<Call> {
             }
         }
         // What does not fit is made smaller.
-        while !fits(extents) {
-            extents.iter_mut().for_each(|n| *n = if *n > 3 { *n / 2 } else { *n });
+        while !fits(extents) && extents != [0; 3] {
+            let are_few = extents.iter().all(|n| *n <= 3);
+            let smaller = |n: usize| match n {
+                4.. => n / 2,
+                _ if are_few => n.saturating_sub(1),
+                few => few,
+            };
+            extents = extents.map(smaller);
         }
         all.push(extents);
         let layouts = (0..inputs.len()).map(|i| lies(i, rng)).collect();
