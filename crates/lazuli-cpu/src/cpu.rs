@@ -124,7 +124,7 @@ impl Cpu {
         // It stays away if the variant cannot be made ready.
         let mut family = match found {
             Some(n) => families.remove(n),
-            None => Family { varying: varying.clone(), proofs: Proofs::default(), made: None },
+            None => Family::new(varying),
         };
         let (signature, steps) = self.follow(&mut family, variant, values)?;
         if families.len() == MOST_FAMILIES {
@@ -144,7 +144,7 @@ impl Cpu {
 
     /// The steps of a variant, beside others of its family.
     fn follow(&self, family: &mut Family, variant: &mut dyn Variant, values: &[i64]) -> Result<(Signature, Steps)> {
-        let Family { varying, proofs, made } = family;
+        let Family { varying, proofs, made, followed, strays } = family;
         let (kernels, threads) = (&self.kernels, self.pool.threads());
         if !proofs.hold(values) {
             let plan = variant.plan();
@@ -159,7 +159,10 @@ impl Cpu {
         }
         let known = made.as_mut().ok_or_else(|| Error::internal("prepare", "there are proofs of no plan"))?;
         let mut follow = known.follow(kernels, values, threads);
-        if follow.other.len() > known.never() + MOST_ANEW {
+        let anew = follow.other.len().saturating_sub(known.never());
+        (*followed, *strays) = (*followed + 1, *strays + usize::from(anew > 0));
+        if anew > MOST_ANEW || *strays >= MOST_STRAYS && *followed >= LEAST_FOLLOWED {
+            (*followed, *strays) = (0, 0);
             let plan = variant.plan();
             let words = known.read(plan)?;
             proofs.check(plan, &words, (varying, values))?;
@@ -201,9 +204,12 @@ impl Cpu {
     }
 }
 
-/// How many families a series has, and how many steps are made anew for a variant before all are.
+/// How many families a series has.
 const MOST_FAMILIES: usize = 8;
+/// How many steps are made anew for a variant before all are; or for how many variants some are, if all were made for one so many variants ago.
 const MOST_ANEW: usize = 8;
+const MOST_STRAYS: usize = 2;
+const LEAST_FOLLOWED: usize = 16;
 
 /// Families of variants, the latest last: those of one program.
 type Series = Vec<Family>;
@@ -214,6 +220,15 @@ struct Family {
     proofs: Proofs,
     /// There where there are proofs.
     made: Option<Arc<Variants>>,
+    /// How many variants followed since, and how many of them had steps that were made anew though others follow.
+    followed: usize,
+    strays: usize,
+}
+
+impl Family {
+    fn new(varying: &Arc<Varying>) -> Self {
+        Family { varying: varying.clone(), proofs: Proofs::default(), made: None, followed: 0, strays: 0 }
+    }
 }
 
 /// The steps of a plan that was verified, made ready.
