@@ -129,25 +129,28 @@ pub fn plan_like<'a>(
 
 /// Whether one of these templates is for a graph of other magnitudes too, from now on: it would be fused, and steps put side by side, in the same way.
 pub fn widen(templates: &mut [Template], graph: &Graph, outlined: &Outlined) -> bool {
-    let is_like = |t: &&mut Template| t.pattern.fits_but_for_magnitudes(shapes(graph).into_iter()).is_some();
+    let all = shapes(graph);
+    let is_like = |t: &&mut Template| t.pattern.fits_but_for_magnitudes(all.iter().copied()).is_some();
     let Some(template) = templates.iter_mut().rev().find(is_like) else { return false };
-    let fuses_alike = template.formulas.get().is_some_and(Option::is_some) && template.fuses_alike(graph);
-    if fuses_alike {
-        template.widen(graph);
+    let is_linked = template.formulas.get().is_some_and(Option::is_some);
+    // If it is for these magnitudes already, something else hinders.
+    if !is_linked || template.pattern.fits(all.iter().copied()).is_some() || !template.fuses_alike(graph) {
+        return false;
     }
+    template.widen(graph);
     let formulas = template.formulas.get_mut().and_then(Option::as_mut);
-    fuses_alike && formulas.is_some_and(|formulas| formulas.widen(outlined))
+    formulas.is_some_and(|formulas| formulas.widen(outlined))
 }
 
 impl Template {
     /// Whether a graph of its pattern but for magnitudes is fused, and its steps put side by side, as it has them; so are its branches.
     fn fuses_alike(&self, graph: &Graph) -> bool {
-        let are_small = shapes(graph).into_iter().all(|shape| is_small(shape.iter().product()))
-            && self.pattern.numbers().iter().all(|&n| is_small(n));
+        let numbers = self.pattern.fits_but_for_magnitudes(shapes(graph).into_iter());
+        let are_small = |numbers: &[usize]| numbers.iter().all(|&n| is_small(n));
         let mut branches = self.recipes.branches.iter();
         self.is_plain
-            && are_small
-            && self.pattern.fits_but_for_magnitudes(shapes(graph).into_iter()).is_some()
+            && numbers.is_some_and(|numbers| are_small(&numbers))
+            && are_small(self.pattern.numbers())
             && fuse(graph, &[]) == *self.schedule
             && branches.all(|(of, template)| template.fuses_alike(branch(graph, *of)))
     }

@@ -366,12 +366,11 @@ impl Program {
         }
         simplified(traced, self.options)
     }
-    /// Whether a graph that is bound would be fused as one of other magnitudes was, which is followed then.
-    fn fuses_alike(&self, bound: &BoundGraph) -> bool {
-        let outlined =
-            bound.edition.as_ref().and_then(|edition| Some((edition, edition.outlined(bound.made.as_ref())?)));
-        outlined
-            .is_some_and(|(edition, outlined)| self.options.fuse && edition.templates.widen(&bound.graph, &outlined))
+    /// Whether a graph that is bound is fused as one of other magnitudes was, which is followed from now on.
+    fn widen(&self, bound: &BoundGraph) -> bool {
+        let Some(edition) = &bound.edition else { return false };
+        let outlined = edition.outlined(bound.made.as_ref());
+        self.options.fuse && outlined.is_some_and(|outlined| edition.templates.widen(&bound.graph, &outlined))
     }
     /// What a graph that is bound is compiled to, for inputs that lie like this; and whether that follows nothing that was compiled before.
     pub(crate) fn compiled(&self, bound: &BoundGraph, layouts: &[Layout]) -> Result<(Compiled, bool)> {
@@ -566,9 +565,8 @@ impl Program {
             return ready;
         }
         let bound = self.bound_as(shapes, known, made)?;
-        let is_wider = self.fuses_alike(&bound);
-        if !cfg!(debug_assertions)
-            && is_wider
+        if self.widen(&bound)
+            && !cfg!(debug_assertions)
             && let Some(ready) = by_formulas(bound.made.as_ref(), None)
         {
             return ready;

@@ -53,7 +53,7 @@ struct Scope<'a> {
 
 impl<'a> Scope<'a> {
     fn new(graph: &'a Graph, ids: &'a [ShapeId], recipes: &'a Recipes, program: &Program) -> Self {
-        // It is so for all extents of the pattern.
+        // A buffer without bytes has none for all extents of the pattern.
         let empty = |&nbytes: &usize| (nbytes == 0).then_some(Number::ZERO);
         let sizes = program.buffers.iter().map(empty).collect();
         Scope { graph, ids, recipes, places: Map::default(), sizes, work: Vec::with_capacity(program.work.len()) }
