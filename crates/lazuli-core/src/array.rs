@@ -43,6 +43,8 @@ pub(crate) struct Node {
 pub(crate) enum State {
     /// Not run yet.
     Pending(Arc<Record>),
+    /// The same, of a call of a compiled function that no trace can reach: most are run by themselves, and need no record.
+    Call(Call),
     /// Some thread is running it.
     Running(Arc<Record>, Running),
     /// Run, or uploaded: the node has its values. The record is kept for traces only.
@@ -65,6 +67,12 @@ pub(crate) struct Record {
     pub inputs: SmallVec<[Array; 2]>,
     /// Arrays whose extents the parameters mention.
     pub shapes: SmallVec<[Array; 1]>,
+}
+
+/// What such a node computes.
+pub(crate) struct Call {
+    pub program: Arc<Program>,
+    pub inputs: SmallVec<[Array; 2]>,
 }
 
 pub(crate) enum Op {
@@ -106,25 +114,80 @@ fn made_in_a_trace(wanted: &[Array]) -> Option<Location> {
 }
 
 impl Drop for Record {
-    /// Frees a chain of any length without recursion.
     fn drop(&mut self) {
-        // Most inputs are held elsewhere too, or have no inputs of their own.
-        let own = self.inputs.len() + self.shapes.len();
-        let is_simple = |a: &Array| Arc::strong_count(&a.node) > own || a.node.values().is_some() && !a.node.traced;
-        if self.inputs.iter().chain(&self.shapes).all(is_simple) {
-            return;
-        }
-        let mut doomed: Vec<Array> = self.inputs.drain(..).chain(self.shapes.drain(..)).collect();
-        while let Some(array) = doomed.pop() {
-            let Some(node) = Arc::into_inner(array.node) else { continue };
-            let record = match node.state.into_inner().unwrap_or_else(|e| e.into_inner()) {
-                State::Pending(record) | State::Running(record, _) => Some(record),
-                State::Done(record) => record,
-                State::Hole(_) => None,
-            };
-            if let Some(mut record) = record.and_then(Arc::into_inner) {
-                doomed.extend(record.inputs.drain(..).chain(record.shapes.drain(..)));
+        free(&mut self.inputs, &mut self.shapes);
+    }
+}
+
+impl Drop for Call {
+    fn drop(&mut self) {
+        free(&mut self.inputs, &mut SmallVec::new());
+    }
+}
+
+/// Frees a chain of any length without recursion.
+#[inline]
+fn free(inputs: &mut SmallVec<[Array; 2]>, shapes: &mut SmallVec<[Array; 1]>) {
+    // Most inputs are held elsewhere too, or have no inputs of their own.
+    let own = inputs.len() + shapes.len();
+    let is_simple = |a: &Array| Arc::strong_count(&a.node) > own || a.node.values().is_some() && !a.node.traced;
+    if !inputs.iter().chain(&*shapes).all(is_simple) {
+        free_chain(inputs.drain(..).chain(shapes.drain(..)).collect());
+    }
+}
+
+fn free_chain(mut doomed: Vec<Array>) {
+    while let Some(array) = doomed.pop() {
+        let Some(node) = Arc::into_inner(array.node) else { continue };
+        let record = match node.state.into_inner().unwrap_or_else(|e| e.into_inner()) {
+            State::Call(mut call) => {
+                doomed.extend(call.inputs.drain(..));
+                continue;
             }
+            State::Pending(record) | State::Running(record, _) => Some(record),
+            State::Done(record) => record,
+            State::Hole(_) => None,
+        };
+        if let Some(mut record) = record.and_then(Arc::into_inner) {
+            doomed.extend(record.inputs.drain(..).chain(record.shapes.drain(..)));
+        }
+    }
+}
+
+impl Op {
+    fn describe(&self) -> String {
+        match self {
+            Op::Prim(prim) => format!("{} is to be run", prim.name()),
+            Op::Program(program) => describe_call(program),
+            Op::Literal(_) => "a number of the program".to_owned(),
+            Op::Alias => "an input of a transformation".to_owned(),
+        }
+    }
+}
+
+fn describe_call(program: &Program) -> String {
+    format!("a call of '{}' is to be run", program.name())
+}
+
+impl Call {
+    fn into_record(mut self) -> Record {
+        let inputs = std::mem::take(&mut self.inputs);
+        Record { op: Op::Program(self.program.clone()), inputs, shapes: SmallVec::new() }
+    }
+}
+
+impl State {
+    /// The record, if the node is not run yet or has kept it.
+    pub(crate) fn record(&mut self) -> Option<Arc<Record>> {
+        if let State::Call(_) = self
+            && let State::Call(call) = std::mem::replace(self, State::Done(None))
+        {
+            *self = State::Pending(Arc::new(call.into_record()));
+        }
+        match self {
+            State::Pending(record) | State::Running(record, _) => Some(record.clone()),
+            State::Done(record) => record.clone(),
+            State::Hole(_) | State::Call(_) => None,
         }
     }
 }
@@ -136,11 +199,7 @@ impl Node {
     }
     /// The record, if the node is not run yet or has kept it.
     pub(crate) fn record(&self) -> Option<Arc<Record>> {
-        match &*self.state() {
-            State::Pending(record) | State::Running(record, _) => Some(record.clone()),
-            State::Done(record) => record.clone(),
-            State::Hole(_) => None,
-        }
+        self.state().record()
     }
     /// The placeholder that it is, if it is one.
     pub(crate) fn hole(&self) -> Option<Arc<Hole>> {
@@ -154,23 +213,26 @@ impl Node {
     pub(crate) fn values(&self) -> Option<&[Value]> {
         self.values.get().map(|v| &v[..])
     }
-    /// Gives the node its results, which are made in place. What a trace can reach keeps its record.
+    /// Gives the node its results, which are made in place.
     #[inline]
     pub(crate) fn finish(&self, values: impl FnOnce() -> SmallVec<[Value; 1]>) {
-        let mut state = self.state();
-        let (mut record, running) = match std::mem::replace(&mut *state, State::Done(None)) {
-            State::Running(record, running) => (Some(record), Some(running)),
-            State::Pending(record) => (Some(record), None),
-            State::Done(record) => (record, None),
-            State::Hole(_) => (None, None),
-        };
-        if self.traced {
-            *state = State::Done(record.take());
-        }
-        // Under the lock, so that whoever sees the state sees the values.
+        let state = self.state();
         self.values.get_or_init(values);
+        self.settle(state);
+    }
+    /// The same, where its state is locked: whoever sees that the node was run sees the values too. To be followed by [`settle`](Self::settle).
+    #[inline]
+    pub(crate) fn set_values(&self, _locked: &State, values: impl FnOnce() -> SmallVec<[Value; 1]>) {
+        self.values.get_or_init(values);
+    }
+    /// The node has its values. What a trace can reach keeps its record; another is dropped once the state is not locked any more, as it may hold the
+    /// last handles of other things.
+    #[inline]
+    pub(crate) fn settle(&self, mut state: MutexGuard<'_, State>) {
+        let record = if self.traced { state.record() } else { None };
+        let before = std::mem::replace(&mut *state, State::Done(record));
         drop(state);
-        if let Some(running) = running {
+        if let State::Running(_, running) = before {
             running.over();
         }
     }
@@ -179,7 +241,7 @@ impl Node {
 impl Array {
     #[inline]
     fn new(avals: SmallVec<[Aval; 1]>, meta: Meta, traced: bool, state: State) -> Array {
-        let is_pending = matches!(state, State::Pending(_));
+        let is_pending = matches!(state, State::Pending(_) | State::Call(_));
         let node = Arc::new(Node { avals, meta, traced, values: OnceLock::new(), state: Mutex::new(state) });
         if is_pending {
             crate::trace::recorded(&node);
@@ -200,6 +262,19 @@ impl Array {
             shapeless::recorded(&array);
         }
         array
+    }
+    /// A call of a compiled function.
+    #[inline]
+    pub(crate) fn call(
+        program: Arc<Program>,
+        inputs: SmallVec<[Array; 2]>,
+        avals: SmallVec<[Aval; 1]>,
+        meta: Meta,
+    ) -> Array {
+        match inputs.iter().any(|a| a.node.traced) {
+            true => Array::pending(Op::Program(program), inputs, SmallVec::new(), avals, meta),
+            false => Array::new(avals, meta, false, State::Call(Call { program, inputs })),
+        }
     }
     pub(crate) fn done(aval: Aval, buffer: Buffer, layout: Layout) -> Array {
         let array = Array::new(smallvec![aval], Meta::default(), false, State::Done(None));
@@ -301,15 +376,8 @@ impl Array {
             },
             State::Running(..) => "being evaluated".to_owned(),
             State::Hole(hole) => hole.describe(),
-            State::Pending(record) => {
-                let what = match &record.op {
-                    Op::Prim(prim) => format!("{} is to be run", prim.name()),
-                    Op::Program(program) => format!("a call of '{}' is to be run", program.name()),
-                    Op::Literal(_) => "a number of the program".to_owned(),
-                    Op::Alias => "an input of a transformation".to_owned(),
-                };
-                format!("not evaluated: {what}{}", at(self.location()))
-            }
+            State::Pending(record) => format!("not evaluated: {}{}", record.op.describe(), at(self.location())),
+            State::Call(call) => format!("not evaluated: {}{}", describe_call(&call.program), at(self.location())),
         };
         let traced = match self.node.traced && !matches!(&*self.node.state(), State::Hole(_)) {
             true => ", depends on what is or was traced",

@@ -292,7 +292,7 @@ pub(crate) fn call<S: Tree + Clone, O: Output>(
     explain::note(&entry.program, &arrays, || (cause_of(&shared.cache.latest_changes()), shared.cache.len()));
     let outputs = match verifies {
         true => verified(&entry.program, state.as_deref(), &arrays, run)?,
-        false => entry.program.call(arrays)?,
+        false => entry.program.call_alike(arrays)?,
     };
     let mut outputs = outputs.into_iter();
     match (state, &entry.state) {

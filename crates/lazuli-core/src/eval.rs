@@ -1,14 +1,13 @@
 //! Running what has been recorded: who runs what.
 //!
 //! `eval` collects the cut of nodes that its arrays need and that no one has run, and claims them all under one lock, so that each
-//! node is run once; others wait for the nodes that they need. A single call of a compiled function whose inputs are there is claimed by itself: whoever
-//! claims one node waits for nobody while it holds it. How claimed nodes are run is in `run`.
+//! node is run once; others wait for the nodes that they need. A single call of a compiled function whose inputs are there, and that takes next to no
+//! time, is run under the lock of its node: that waits for nobody. How nodes are run is in `run`.
 
-use crate::array::{Array, Hole, Node, Op, Record, State};
+use crate::array::{Array, Hole, Node, Record, State};
 use crate::backend;
 use crate::interrupt;
-use crate::program::Program;
-use crate::run::{run, run_program, run_quick_program};
+use crate::run::{run, run_if_quick};
 use crate::trace::Read;
 use lazuli_ir::{Error, Result};
 use lazuli_kernel::{Mode, Stream};
@@ -34,8 +33,7 @@ pub fn eval(arrays: &[Array]) -> Result<()> {
 /// As [`eval`].
 pub fn try_eval(arrays: &[Array]) -> Result<bool> {
     if let Some(array) = only_pending(arrays)
-        && let Some(alone) = Alone::claim(array)
-        && !alone.run_if_quick()?
+        && !run_if_quick(array, Mode::Wait)?
     {
         return Ok(false);
     }
@@ -212,12 +210,10 @@ impl Drop for Claimed {
 
 /// Marks a node that is pending as being run; its record.
 fn begin(state: &mut State, claim: Claim) -> Option<Arc<Record>> {
-    let State::Pending(record) = state else { return None };
-    let running = State::Running(record.clone(), Running { claim, bell: None });
-    match std::mem::replace(state, running) {
-        State::Pending(record) => Some(record),
-        _ => None,
-    }
+    let (State::Pending(_) | State::Call(_)) = state else { return None };
+    let record = state.record()?;
+    *state = State::Running(record.clone(), Running { claim, bell: None });
+    Some(record)
 }
 
 /// Makes a node that this claim marks, and that was not given values, one that can be run.
@@ -241,13 +237,6 @@ fn claims() -> MutexGuard<'static, ()> {
     CLAIMS.lock().unwrap_or_else(|e| e.into_inner())
 }
 
-/// A call of a compiled function, claimed by itself. Dropping it puts it back if it was not run.
-struct Alone<'a> {
-    node: &'a Node,
-    record: Arc<Record>,
-    claim: Claim,
-}
-
 /// An array of the one node that all the arrays are of that have no values yet.
 fn only_pending(arrays: &[Array]) -> Option<&Array> {
     let mut pending = arrays.iter().filter(|array| !array.is_evaluated());
@@ -255,44 +244,11 @@ fn only_pending(arrays: &[Array]) -> Option<&Array> {
     pending.all(|array| Arc::ptr_eq(&array.node, &first.node)).then_some(first)
 }
 
-impl<'a> Alone<'a> {
-    /// Claims the node of an array, if it is a call of a compiled function that nobody runs and whose inputs are there.
-    fn claim(array: &'a Array) -> Option<Self> {
-        let node = &*array.node;
-        let mut state = node.state();
-        let State::Pending(record) = &*state else { return None };
-        if !matches!(record.op, Op::Program(_)) || !record.inputs.iter().all(Array::is_evaluated) {
-            return None;
-        }
-        let claim = Claim::new();
-        let record = begin(&mut state, claim)?;
-        Some(Alone { node, record, claim })
-    }
-    fn program(&self) -> &Program {
-        match &self.record.op {
-            Op::Program(program) => program,
-            _ => unreachable!("nothing else is claimed by itself"),
-        }
-    }
-    fn run(&self, mode: Mode) -> Result<()> {
-        run_program(self.node, &self.record, self.program(), mode)
-    }
-    fn run_if_quick(&self) -> Result<bool> {
-        run_quick_program(self.node, &self.record, self.program())
-    }
-}
-
-impl Drop for Alone<'_> {
-    fn drop(&mut self) {
-        put_back(self.node, self.claim);
-    }
-}
-
 fn start(arrays: &[Array], mode: Mode) -> Result<()> {
     if let Some(array) = only_pending(arrays)
-        && let Some(alone) = Alone::claim(array)
+        && run_if_quick(array, mode)?
     {
-        return alone.run(mode);
+        return Ok(());
     }
     loop {
         if arrays.iter().all(Array::is_evaluated) {
@@ -336,7 +292,7 @@ fn collect(arrays: &[Array], claimed: &mut Claimed) -> Result<Option<Busy>, Arc<
         };
         let mut state = node.state();
         match &mut *state {
-            State::Pending(_) => {}
+            State::Pending(_) | State::Call(_) => {}
             State::Done(_) => continue,
             State::Running(_, running) if running.claim == claimed.claim => continue,
             State::Running(_, running) => {

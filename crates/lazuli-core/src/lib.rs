@@ -45,6 +45,7 @@ pub mod raise;
 pub mod random;
 mod run;
 pub mod shapeless;
+mod stats;
 pub mod switch;
 mod templates;
 pub mod trace;
@@ -71,8 +72,9 @@ pub use lazuli_ir::{Aval, DType, Error, ErrorKind, Graph, Kind, Location, Result
 pub use literal::array;
 pub use methods::{Axes, concatenate, keep, select, stack};
 pub use ops::{Operand, Weak};
-pub use program::{CompileStats, Program, compile_stats};
+pub use program::Program;
 pub use raise::catch;
+pub use stats::{CompileStats, compile_stats};
 pub use switch::{
     CompileMode, compile_disabled, compile_is_enabled, compile_mode, current_compile_mode, disable_compile,
     enable_compile, set_compile_mode,

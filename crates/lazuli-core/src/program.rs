@@ -2,7 +2,7 @@
 //!
 //! A [`Program`] is what a compile cache holds per key. It generates code per binding of layouts, and keeps what it generated.
 
-use crate::array::{Array, Op, Value};
+use crate::array::{Array, Value};
 use crate::backend;
 use crate::bindings::Bindings;
 use crate::cache::Change;
@@ -14,6 +14,7 @@ use crate::log::{self, Topic};
 use crate::progress;
 use crate::run::Ready;
 use crate::shapeless::Facts;
+use crate::stats::{Count, count};
 use crate::trace::{self, Effects, Trace};
 use crate::updates::Updates;
 use lazuli_compile::dot::{self, Names};
@@ -23,7 +24,6 @@ use lazuli_ir::{Atom, Aval, Effect, Error, Graph, Result, Shape, Var};
 use lazuli_kernel::Layout;
 use smallvec::{SmallVec, smallvec};
 use std::borrow::Cow;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -84,66 +84,6 @@ impl std::fmt::Debug for Recorded<'_> {
     }
 }
 
-/// Counts of what compilation did in this process.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct CompileStats {
-    /// Functions traced.
-    pub traces: u64,
-    /// Graphs simplified.
-    pub simplifications: u64,
-    /// Plans made ready, one per program and binding of layouts.
-    pub plans: u64,
-    /// Those of them for which a graph was lowered. The others, of shapeless programs, follow from such a one.
-    pub lowered: u64,
-    /// Kernels for which machine code was generated.
-    pub kernels: u64,
-    /// Calls that ran a plan that was there already.
-    pub hits: u64,
-}
-
-#[derive(Default)]
-struct Counters {
-    traces: AtomicU64,
-    simplifications: AtomicU64,
-    plans: AtomicU64,
-    lowered: AtomicU64,
-    hits: AtomicU64,
-}
-
-static COUNTERS: Counters = Counters {
-    traces: AtomicU64::new(0),
-    simplifications: AtomicU64::new(0),
-    plans: AtomicU64::new(0),
-    lowered: AtomicU64::new(0),
-    hits: AtomicU64::new(0),
-};
-
-/// What compilation has done in this process so far.
-///
-/// ```
-/// use lazuli_core::{Array, array, compile, compile_stats};
-/// let double = compile(|x: &Array| x * 2.0);
-/// double(&array([1.0])).eval();
-/// let before = compile_stats();
-/// double(&array([3.0])).eval();
-/// assert!(compile_stats().hits > before.hits && double.traces() == 1);
-/// ```
-pub fn compile_stats() -> CompileStats {
-    let get = |c: &AtomicU64| c.load(Ordering::Relaxed);
-    CompileStats {
-        traces: get(&COUNTERS.traces),
-        simplifications: get(&COUNTERS.simplifications),
-        plans: get(&COUNTERS.plans),
-        lowered: get(&COUNTERS.lowered),
-        kernels: backend::default().kernels_generated() as u64,
-        hits: get(&COUNTERS.hits),
-    }
-}
-
-fn count(counter: &AtomicU64) {
-    counter.fetch_add(1, Ordering::Relaxed);
-}
-
 fn simplified(traced: &Graph, options: Options) -> Graph {
     let graph = if options.simplify { lazuli_compile::simplify(traced) } else { traced.clone() };
     #[cfg(test)]
@@ -201,7 +141,7 @@ impl Program {
     /// would be a constant there. And if a constant cannot be computed.
     pub fn from_trace(recorded: Recorded<'_>, options: Options) -> Result<Program> {
         let Recorded { name, inputs, outputs, arguments, effects, path, facts, time, updates } = recorded;
-        count(&COUNTERS.traces);
+        count(Count::Traces);
         let _compiling = progress::begin(&name);
         let cut = trace::cut(inputs, outputs, effects)?;
         if let Some(at) = trace::reached(&cut.constants, arguments) {
@@ -238,7 +178,7 @@ impl Program {
         guards: Option<Guards>,
     ) -> Program {
         if options.simplify {
-            count(&COUNTERS.simplifications);
+            count(Count::Simplifications);
         }
         progress::stage("simplifying", traced.equations.len());
         let begin = Instant::now();
@@ -362,7 +302,7 @@ impl Program {
     /// A traced graph of other shapes as it runs.
     fn simplified_anew(&self, traced: &Graph) -> Graph {
         if self.options.simplify {
-            count(&COUNTERS.simplifications);
+            count(Count::Simplifications);
         }
         simplified(traced, self.options)
     }
@@ -461,6 +401,18 @@ impl Program {
     pub fn call(self: &Arc<Self>, arguments: impl Into<Arrays>) -> Result<Arrays> {
         let arguments = arguments.into();
         let avals = self.output_avals(&arguments)?;
+        self.record(arguments, avals)
+    }
+    /// The same, for arguments of the shapes that it was traced for, if it is not shapeless.
+    pub fn call_alike(self: &Arc<Self>, arguments: Arrays) -> Result<Arrays> {
+        if self.guards.is_some() {
+            return self.call(arguments);
+        }
+        debug_assert!(self.own.fits(&arguments), "a call of '{}' with other shapes", self.name);
+        self.record(arguments, copy_of(&self.outputs))
+    }
+    #[inline]
+    fn record(self: &Arc<Self>, arguments: Arrays, avals: SmallVec<[Aval; 1]>) -> Result<Arrays> {
         if avals.is_empty() && self.effect == Effect::None {
             return Ok(Arrays::new());
         }
@@ -474,7 +426,7 @@ impl Program {
         }
         let n = avals.len() as u32;
         let starts = self.starts(&arguments, &avals);
-        let out = Array::pending(Op::Program(self.clone()), arguments, SmallVec::new(), avals, trace::meta());
+        let out = Array::call(self.clone(), arguments, avals, trace::meta());
         if self.effect == Effect::Ordered {
             trace::perform(&out)?;
         } else if starts && !out.is_traced() {
@@ -502,7 +454,7 @@ impl Program {
         accepts: impl FnOnce(&Ready) -> bool,
     ) -> Option<&Arc<Ready>> {
         let first = self.first.get().filter(|first| first.fits(arguments) && accepts(first))?;
-        count(&COUNTERS.hits);
+        count(Count::Hits);
         Some(first)
     }
 
@@ -515,12 +467,12 @@ impl Program {
         let found = bindings().find(arguments);
         let hash = match found {
             Ok(known) => {
-                count(&COUNTERS.hits);
+                count(Count::Hits);
                 return Ok(Cow::Owned(known));
             }
             Err(hash) => hash,
         };
-        count(&COUNTERS.plans);
+        count(Count::Plans);
         let _compiling = progress::begin(&self.name);
         let mut layouts: SmallVec<[&Layout; 8]> = arguments.iter().map(|v| &v.layout).collect();
         for constant in &self.constants {
@@ -578,7 +530,7 @@ impl Program {
         let ready = by_formulas(bound.made.as_ref(), Some(&compiled).filter(|_| cfg!(debug_assertions)));
         // Debug builds lower also what follows from another plan.
         if is_first || ready.is_none() || !cfg!(debug_assertions) {
-            count(&COUNTERS.lowered);
+            count(Count::Lowered);
         }
         if let Some(ready) = ready {
             return ready;

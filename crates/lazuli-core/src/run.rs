@@ -4,7 +4,7 @@
 //! A node that somebody outside holds gets its value; the others are forgotten. What only a plan itself still reads is given to it to overwrite
 //! (donated): the last handle of the array, and of its memory, is in a record that goes when the plan is done.
 
-use crate::array::{Array, Node, Op, Record, Value};
+use crate::array::{Array, Call, Node, Op, Record, State, Value};
 use crate::backend;
 use crate::eval::{Claimed, Task};
 use crate::interrupt;
@@ -155,80 +155,117 @@ fn missing() -> Error {
 }
 
 /// Runs the call of a compiled function: a node that is claimed and its record. If there is no memory for it, state that it has updated is put back.
-pub(crate) fn run_program(node: &Node, record: &Arc<Record>, program: &Program, mode: Mode) -> Result<()> {
+fn run_program(node: &Node, record: &Arc<Record>, program: &Program, mode: Mode) -> Result<()> {
     let run = || {
-        let mut values = input_values(record, program)?;
+        let Record { inputs, .. } = &**record;
+        let mut values = input_values(inputs, program)?;
         let ready = program.ready(&values)?;
-        run_call(node, record, program, &ready, &mut values, mode)
+        let call = Calling { node, program, inputs, is_last: has_own_record(node, record) };
+        call.run(&ready, &mut values, mode, |run, values| node.finish(|| ready.values(run, values)))
     };
-    run().inspect_err(|e| undo(node, record, program, e))
-}
-
-/// The same, if the plan for it is there, takes next to no time and has no effects, which may wait for others; whether it was run.
-pub(crate) fn run_quick_program(node: &Node, record: &Arc<Record>, program: &Program) -> Result<bool> {
-    let run = || {
-        let mut values = input_values(record, program)?;
-        match program.first_ready(&values, |ready| ready.is_quick()) {
-            Some(ready) => run_call(node, record, program, ready, &mut values, Mode::Wait).map(|()| true),
-            None => Ok(false),
+    run().inspect_err(|e| {
+        if let Some(values) = undone(node, &record.inputs, program, e) {
+            node.finish(|| values);
         }
-    };
-    run().inspect_err(|e| undo(node, record, program, e))
+    })
 }
 
-/// Puts back state that a call has updated for which there is no memory.
-fn undo(node: &Node, record: &Record, program: &Program, error: &Error) {
-    if error.kind() == ErrorKind::Memory
-        && !node.traced
-        && let Some(values) = program.updates().undone(node, &record.inputs, error)
-    {
-        node.finish(|| values);
+/// Runs the node that an array is of under the lock of its state, if it is a call of a compiled function whose inputs are there, nobody runs it, and the plan
+/// for it is there, takes next to no time and has no effects, which may wait for others; whether it was run.
+#[inline]
+pub(crate) fn run_if_quick(array: &Array, mode: Mode) -> Result<bool> {
+    let node = &*array.node;
+    let state = node.state();
+    let result = run_locked(node, &state, mode);
+    if node.values().is_some() {
+        node.settle(state);
     }
+    result
+}
+
+fn run_locked(node: &Node, state: &State, mode: Mode) -> Result<bool> {
+    let State::Call(Call { program, inputs }) = state else { return Ok(false) };
+    let Ok(mut values) = input_values(inputs, program) else { return Ok(false) };
+    let Some(ready) = program.first_ready(&values, |ready| ready.is_quick()) else { return Ok(false) };
+    let call = Calling { node, program, inputs, is_last: true };
+    let finish = |run: &mut Run, values: &[&Value]| node.set_values(state, || ready.values(run, values));
+    let result = call.run(ready, &mut values, mode, finish).map(|()| true);
+    result.inspect_err(|e| {
+        if let Some(values) = undone(node, inputs, program, e) {
+            node.set_values(state, || values);
+        }
+    })
+}
+
+/// The results of a call for which there is no memory: the state that it has updated, as it was before.
+fn undone(node: &Node, inputs: &[Array], program: &Program, error: &Error) -> Option<SmallVec<[Value; 1]>> {
+    let is_of_it = error.kind() == ErrorKind::Memory && !node.traced;
+    is_of_it.then(|| program.updates().undone(node, inputs, error))?
 }
 
 /// The values of a call's arguments, with room for those of the constants.
 #[inline]
-fn input_values<'a>(record: &'a Record, program: &Program) -> Result<Values<'a>> {
-    let mut values = Values::with_capacity(record.inputs.len() + program.constants().len());
-    for input in &record.inputs {
+fn input_values<'a>(inputs: &'a [Array], program: &Program) -> Result<Values<'a>> {
+    let mut values = Values::with_capacity(inputs.len() + program.constants().len());
+    for input in inputs {
         values.push(input.value().ok_or_else(missing)?);
     }
     Ok(values)
 }
 
-/// Runs a call by its plan, on the values of its arguments.
-fn run_call<'a>(
-    node: &Node,
-    record: &'a Arc<Record>,
+/// A call of a compiled function that is being run.
+struct Calling<'a> {
+    node: &'a Node,
     program: &'a Program,
-    ready: &Ready,
-    values: &mut Values<'a>,
-    mode: Mode,
-) -> Result<()> {
-    let inputs = &record.inputs;
-    let mut donate: SmallVec<[bool; 8]> = SmallVec::new();
-    if ready.takes && has_own_record(node, record) {
-        // Most arrays of one node, such as the state that a step gives, follow one another.
-        let mut latest: Option<(&Arc<Node>, bool)> = None;
-        for a in inputs {
-            let only = latest.filter(|(node, _)| Arc::ptr_eq(node, &a.node)).map(|(_, only)| only);
-            let only = only.unwrap_or_else(|| {
-                let uses = inputs.iter().filter(|b| Arc::ptr_eq(&a.node, &b.node)).count();
-                has_all_handles(&a.node, uses)
-            });
-            latest = Some((&a.node, only));
-            donate.push(only && has_own_memory(a));
+    inputs: &'a [Array],
+    /// Whether these handles on its inputs go with the run: no trace can reach them, and nobody is reading them.
+    is_last: bool,
+}
+
+impl<'a> Calling<'a> {
+    /// Runs it by its plan, on the values of its arguments. `finish` is given what came of it.
+    #[inline]
+    fn run(
+        &self,
+        ready: &Ready,
+        values: &mut Values<'a>,
+        mode: Mode,
+        finish: impl FnOnce(&mut Run, &[&Value]),
+    ) -> Result<()> {
+        let &Calling { node, program, inputs, is_last } = self;
+        let mut donate = SmallVec::new();
+        if ready.takes && is_last {
+            add_given_up(inputs, &mut donate);
         }
+        for constant in program.constants() {
+            values.push(match constant.value() {
+                Some(value) => value,
+                None => constant.force()?,
+            });
+        }
+        let values = &values[..];
+        execute(ready, values, &donate, mode, |run| finish(run, values)).map_err(|e| {
+            let updates = if node.traced { &Updates::Nothing } else { program.updates() };
+            updates::explain(e, &format!("the call of '{}'", program.name()), ready, updates)
+        })
     }
-    for constant in program.constants() {
-        values.push(constant.force()?);
+}
+
+/// Tells which of a node's inputs nobody but that can read.
+#[inline]
+fn add_given_up(inputs: &[Array], donate: &mut SmallVec<[bool; 8]>) {
+    // Most arrays of one node, such as the state that a step gives, follow one another.
+    let mut latest: Option<(&Arc<Node>, bool)> = None;
+    for array in inputs {
+        let node = &array.node;
+        let only = latest.filter(|(latest, _)| Arc::ptr_eq(latest, node)).map(|(_, only)| only);
+        let only = only.unwrap_or_else(|| {
+            let uses = inputs.iter().filter(|b| Arc::ptr_eq(node, &b.node)).count();
+            has_all_handles(node, uses)
+        });
+        latest = Some((node, only));
+        donate.push(only && has_own_memory(array));
     }
-    let values = &values[..];
-    let result = execute(ready, values, &donate, mode, |run| node.finish(|| ready.values(run, values)));
-    result.map_err(|e| {
-        let updates = if node.traced { &Updates::Nothing } else { program.updates() };
-        updates::explain(e, &format!("the call of '{}'", program.name()), ready, updates)
-    })
 }
 
 /// Of the inputs of a plan.

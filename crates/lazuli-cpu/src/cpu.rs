@@ -175,10 +175,6 @@ impl Cpu {
         Ok((known.signature(values), follow.steps()))
     }
 
-    fn allocate(&self, nbytes: usize) -> Result<Buffer> {
-        Ok(Buffer::new(Arc::new(self.allocator.allocate(nbytes)?)))
-    }
-
     /// Adds memory for each output, an input's that was given up and that the plan has a use for or fresh; whether any was given up.
     fn add_outputs(
         &self,
@@ -189,7 +185,7 @@ impl Cpu {
     ) -> Result<bool> {
         if !donate.contains(&true) {
             for &nbytes in &signature.outputs {
-                outputs.push(self.allocate(nbytes)?);
+                outputs.push(self.allocator.buffer(nbytes)?);
             }
             return Ok(false);
         }
@@ -197,7 +193,7 @@ impl Cpu {
         for (taken, &nbytes) in taken.iter().zip(&signature.outputs) {
             outputs.push(match taken {
                 Some(input) => inputs[*input as usize].clone(),
-                None => self.allocate(nbytes)?,
+                None => self.allocator.buffer(nbytes)?,
             });
         }
         Ok(taken.iter().any(Option::is_some))
@@ -425,10 +421,10 @@ impl Backend for Cpu {
     }
 
     fn upload(&self, bytes: &[u8]) -> Result<Buffer> {
-        let memory = self.allocator.allocate(bytes.len())?;
+        let buffer = self.allocator.buffer(bytes.len())?;
         // SAFETY: fresh memory of that size, which nobody else knows yet.
-        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), memory.pointer(), bytes.len()) };
-        Ok(Buffer::new(Arc::new(memory)))
+        unsafe { std::ptr::copy_nonoverlapping(bytes.as_ptr(), address(&buffer)? as *mut u8, bytes.len()) };
+        Ok(buffer)
     }
 
     fn download(&self, buffer: &Buffer, offset: usize, out: &mut [u8]) -> Result<()> {

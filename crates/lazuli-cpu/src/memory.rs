@@ -3,12 +3,14 @@
 //! Sizes are rounded up to classes, four to each doubling. Touching fresh pages costs as much as a kernel, so few are touched: from 64 KiB
 //! on a buffer is a mapping of its own, and one that is kept grows to a larger size by the pages that it lacks, as where one function is
 //! called with longer and longer inputs; from 2 MiB on it is aligned to 2 MiB and advised to use huge pages. Running out is an error of
-//! kind `Memory`, never an abort: a request beyond the machine's memory is refused before the system grants what it does not have.
+//! kind `Memory`, never an abort: a request beyond the machine's memory is refused before the system grants what it does not have. What is no larger
+//! than a scalar needs no block.
 
 use crate::exec::last_error;
 use lazuli_kernel::backend::Memory;
 use lazuli_kernel::{Buffer, Error, ErrorKind, MemoryStats, Result};
 use std::any::Any;
+use std::cell::UnsafeCell;
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::{Arc, LazyLock, Mutex};
@@ -23,18 +25,26 @@ const SMALL: usize = 2048;
 /// Memory of the CPU backend.
 #[derive(Debug)]
 pub struct CpuMemory {
-    block: Block,
     nbytes: usize,
-    owner: Owner,
+    place: Place,
 }
 
-/// Whom a block goes back to.
+/// Where memory lies, and whom it goes back to.
 #[derive(Debug)]
-enum Owner {
-    Allocator(&'static Allocator),
-    /// Somebody outside; dropping this gives the memory back.
-    Foreign(#[allow(dead_code, reason = "held for its drop")] Box<dyn Any + Send + Sync>),
+enum Place {
+    /// Here: a scalar's. It stays where it is, as nobody but a [`Buffer`] has it.
+    Here(UnsafeCell<Few>),
+    Block(Block, &'static Allocator),
+    /// With somebody outside; dropping this gives the memory back.
+    Foreign(NonNull<u8>, #[allow(dead_code, reason = "held for its drop")] Box<dyn Any + Send + Sync>),
 }
+
+/// So many bytes lie beside the handle that is made for them anyway, and are counted as little as that.
+const FEW: usize = 16;
+
+#[derive(Debug, Default)]
+#[repr(align(16))]
+struct Few(#[allow(dead_code, reason = "read and written through its address")] [u8; FEW]);
 
 /// Memory of somebody outside as a buffer, which is read and never written. `owner` is dropped, on any thread, when the last handle goes.
 ///
@@ -42,19 +52,24 @@ enum Owner {
 /// From `start` on, `nbytes` bytes must be initialised and readable until `owner` is dropped, and `start` aligned to the elements that are
 /// read from it.
 pub unsafe fn adopt(start: NonNull<u8>, nbytes: usize, owner: Box<dyn Any + Send + Sync>) -> Buffer {
-    let block = Block { start, size: nbytes };
-    Buffer::new(Arc::new(CpuMemory { block, nbytes, owner: Owner::Foreign(owner) }))
+    Buffer::new(Arc::new(CpuMemory { nbytes, place: Place::Foreign(start, owner) }))
 }
 
-// SAFETY: a `CpuMemory` owns its block; sharing one hands out an address only, and whoever reads or writes through it argues for itself.
+// SAFETY: a `CpuMemory` owns its bytes; sharing one hands out an address only, and whoever reads or writes through it argues for itself.
 unsafe impl Send for CpuMemory {}
 // SAFETY: as above.
 unsafe impl Sync for CpuMemory {}
 
 impl CpuMemory {
-    /// The address; valid while `self` lives. 64-byte aligned unless it is foreign, `nbytes` long, initialised (to anything).
+    /// The address; valid while `self` lives. `nbytes` long, initialised (to anything). Aligned to 64 bytes, but for what is foreign, and for the memory of
+    /// scalars, which is aligned to its elements.
+    #[inline]
     pub fn pointer(&self) -> *mut u8 {
-        self.block.start.as_ptr()
+        match &self.place {
+            Place::Here(few) => few.get().cast(),
+            Place::Block(block, _) => block.start.as_ptr(),
+            Place::Foreign(start, _) => start.as_ptr(),
+        }
     }
 }
 
@@ -63,7 +78,7 @@ impl Memory for CpuMemory {
         self.nbytes
     }
     fn is_foreign(&self) -> bool {
-        matches!(self.owner, Owner::Foreign(_))
+        matches!(self.place, Place::Foreign(..))
     }
     fn as_any(&self) -> &dyn Any {
         self
@@ -72,8 +87,8 @@ impl Memory for CpuMemory {
 
 impl Drop for CpuMemory {
     fn drop(&mut self) {
-        if let Owner::Allocator(allocator) = &self.owner {
-            allocator.release(self.block);
+        if let Place::Block(block, allocator) = self.place {
+            allocator.release(block);
         }
     }
 }
@@ -140,9 +155,19 @@ impl Allocator {
         self.state.lock().unwrap_or_else(|e| e.into_inner())
     }
 
+    /// Memory for an array.
     #[inline]
+    pub fn buffer(&'static self, nbytes: usize) -> Result<Buffer> {
+        let memory = match nbytes {
+            ..=FEW => CpuMemory { nbytes, place: Place::Here(UnsafeCell::default()) },
+            _ => self.allocate(nbytes)?,
+        };
+        Ok(Buffer::new(Arc::new(memory)))
+    }
+
+    /// Memory for a run.
     pub fn allocate(&'static self, nbytes: usize) -> Result<CpuMemory> {
-        Ok(CpuMemory { block: self.block(nbytes)?, nbytes, owner: Owner::Allocator(self) })
+        Ok(CpuMemory { nbytes, place: Place::Block(self.block(nbytes)?, self) })
     }
 
     /// A block of at least so many bytes.
