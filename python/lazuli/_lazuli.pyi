@@ -2023,7 +2023,7 @@ def full_like(a: ArrayLike, vals: ArrayLike, dtype: Dtype | None = None, *, stre
 generic: DtypeCategory
 
 def get_active_memory() -> int:
-    """Bytes of memory that arrays take now.
+    """Bytes of memory that arrays take now. Those of up to 16 bytes lie within the array itself, and are not counted.
 
     Example:
         >>> import lazuli.core as mx

@@ -315,6 +315,7 @@ pub(crate) fn call<S: Tree + Clone, O: Output>(
 }
 
 /// The entry of a call, made now if there is none.
+#[inline(never)]
 fn find_or_trace<S: Tree + Clone, O: Output>(
     shared: &Shared,
     mode: CompileMode,
@@ -346,6 +347,7 @@ fn find_or_trace<S: Tree + Clone, O: Output>(
 }
 
 /// Runs the function plainly, on a copy of the state and with the thread's random key put back afterwards, and the program fused and unfused.
+#[inline(never)]
 fn verified<S: Tree + Clone, O: Output>(
     program: &Arc<Program>,
     state: Option<&S>,

@@ -250,6 +250,11 @@ fn start(arrays: &[Array], mode: Mode) -> Result<()> {
     {
         return Ok(());
     }
+    start_all(arrays, mode)
+}
+
+#[inline(never)]
+fn start_all(arrays: &[Array], mode: Mode) -> Result<()> {
     loop {
         if arrays.iter().all(Array::is_evaluated) {
             return Ok(());

@@ -9,7 +9,7 @@ use lazuli_compile::dot;
 pub use lazuli_explain::{Constant, Explanation, Times};
 use lazuli_ir::{Aval, Error, Location, Result, Shape, Var};
 use lazuli_kernel::Layout;
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
@@ -118,10 +118,15 @@ enum Wanted {
 
 thread_local! {
     static WANTED: RefCell<Wanted> = const { RefCell::new(Wanted::Nothing) };
+    /// Whether it is any call: what each call asks.
+    static IS_WANTED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Tells whoever waits for it ([`explain_call`]) that a compiled function is called; `why` says why it was traced, and how many traces there are.
 pub(crate) fn note(program: &Arc<Program>, arguments: &[Array], why: impl FnOnce() -> (String, usize)) {
+    if !IS_WANTED.get() {
+        return;
+    }
     WANTED.with_borrow_mut(|wanted| {
         if matches!(wanted, Wanted::AnyCall) {
             let (cause, traces) = why();
@@ -134,9 +139,10 @@ pub(crate) fn note(program: &Arc<Program>, arguments: &[Array], why: impl FnOnce
 /// Explains the first call of a compiled function that `f` makes. Calls are lazy, so that nothing is computed.
 pub(crate) fn explain_call<T>(f: impl FnOnce() -> Result<T>) -> Result<Explanation> {
     let _mode = switch::compile_mode(switch::current_compile_mode().compiled());
-    let before = WANTED.replace(Wanted::AnyCall);
+    let before = (WANTED.replace(Wanted::AnyCall), IS_WANTED.replace(true));
     let result = trace::silently(f);
-    let wanted = WANTED.replace(before);
+    IS_WANTED.set(before.1);
+    let wanted = WANTED.replace(before.0);
     result?;
     match wanted {
         Wanted::Called(program, avals, call) => explain(&program, &avals, call),

@@ -418,11 +418,7 @@ impl Program {
         }
         let silent = self.effect == Effect::Ordered && trace::is_silent() && !trace::is_tracing();
         if silent || self.constants.iter().any(Array::is_traced) {
-            // Constants of a trace around this one are inputs to it, which a node of this program would hide.
-            let inputs: Vec<Array> = arguments.iter().chain(&self.constants).cloned().collect();
-            let graph = self.recorded_for(&arguments)?;
-            let graph = if silent { graph.without_effects() } else { graph };
-            return Ok(trace::replay(&graph, &inputs)?.into());
+            return self.replay(&arguments, silent);
         }
         let n = avals.len() as u32;
         let starts = self.starts(&arguments, &avals);
@@ -433,6 +429,15 @@ impl Program {
             eval::started(&out)?;
         }
         Ok(if n == 1 { smallvec![out] } else { (0..n).map(|k| out.sibling(k)).collect() })
+    }
+
+    /// The operations of a call, one by one. Constants of a trace around this one are inputs to it, which a node of this program would hide.
+    #[cold]
+    fn replay(&self, arguments: &[Array], silent: bool) -> Result<Arrays> {
+        let inputs: Vec<Array> = arguments.iter().chain(&self.constants).cloned().collect();
+        let graph = self.recorded_for(arguments)?;
+        let graph = if silent { graph.without_effects() } else { graph };
+        Ok(trace::replay(&graph, &inputs)?.into())
     }
 
     /// Whether a call has to be started before the state is touched that it updates.

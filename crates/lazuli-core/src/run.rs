@@ -14,7 +14,7 @@ use lazuli_compile::{Compiled, Options, OutputInfo, OutputSource};
 use lazuli_ir::{Atom, Aval, Equation, Error, ErrorKind, Graph, Result, Var};
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::{Buffer, Event, Executable, Layout, Mode, Run, Stream, small};
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 use std::sync::atomic::{Ordering, fence};
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
@@ -24,6 +24,9 @@ const LONG: Duration = Duration::from_millis(20);
 
 /// A plan that takes no longer is run under a front end's lock: to give that up and take it again, others may have it for much longer.
 const QUICK: Duration = Duration::from_micros(10);
+
+/// Memory of so many bytes takes no longer to find than to ask whether some is given up.
+const SCALAR: usize = 16;
 
 /// A graph made ready for inputs that lie in memory in one way.
 #[derive(Debug)]
@@ -37,7 +40,7 @@ pub(crate) struct Ready {
     has_effects: bool,
     /// About how long a run takes, if that is known.
     cost: Option<Duration>,
-    /// Whether the plan can overwrite anything that is given up.
+    /// Whether the plan can overwrite anything that is given up, and has results for which that is worth asking.
     takes: bool,
 }
 
@@ -82,7 +85,8 @@ impl Ready {
         let is_in_order = outputs.iter().enumerate().all(is_output);
         let layouts = Layouts::new(layouts, like.map(|like| &like.layouts));
         let (cost, signature) = (executable.cost(), executable.signature());
-        let (has_effects, takes) = (signature.has_effects, !signature.donations.is_empty());
+        let takes = !signature.donations.is_empty() && signature.outputs.iter().any(|&nbytes| nbytes > SCALAR);
+        let has_effects = signature.has_effects;
         Ready { layouts, executable, outputs, is_in_order, has_effects, cost, takes }
     }
     /// What runs.
@@ -107,9 +111,23 @@ impl Ready {
     }
     /// The results of a run, which are taken out of it.
     #[inline]
-    fn values(&self, run: &mut Run, inputs: &[&Value]) -> SmallVec<[Value; 1]> {
+    fn values(&self, Run { outputs, event }: &mut Run, inputs: &[&Value]) -> SmallVec<[Value; 1]> {
+        // Most have one result.
+        if let (true, [info]) = (self.is_in_order, &*self.outputs)
+            && let Some(buffer) = outputs.pop()
+        {
+            return smallvec![Value { buffer, layout: info.layout.clone(), event: std::mem::take(event) }];
+        }
+        self.all_values(outputs, event, inputs)
+    }
+    #[inline(never)]
+    fn all_values(
+        &self,
+        outputs: &mut SmallVec<[Buffer; 2]>,
+        event: &Event,
+        inputs: &[&Value],
+    ) -> SmallVec<[Value; 1]> {
         let mut values = SmallVec::with_capacity(self.outputs.len());
-        let Run { outputs, event } = run;
         if self.is_in_order {
             for (buffer, info) in outputs.drain(..).zip(&*self.outputs) {
                 values.push(Value { buffer, layout: info.layout.clone(), event: event.clone() });
@@ -189,15 +207,19 @@ fn run_locked(node: &Node, state: &State, mode: Mode) -> Result<bool> {
     let Some(ready) = program.first_ready(&values, |ready| ready.is_quick()) else { return Ok(false) };
     let call = Calling { node, program, inputs, is_last: true };
     let finish = |run: &mut Run, values: &[&Value]| node.set_values(state, || ready.values(run, values));
-    let result = call.run(ready, &mut values, mode, finish).map(|()| true);
-    result.inspect_err(|e| {
-        if let Some(values) = undone(node, inputs, program, e) {
-            node.set_values(state, || values);
+    match call.run(ready, &mut values, mode, finish) {
+        Ok(()) => Ok(true),
+        Err(error) => {
+            if let Some(values) = undone(node, inputs, program, &error) {
+                node.set_values(state, || values);
+            }
+            Err(error)
         }
-    })
+    }
 }
 
 /// The results of a call for which there is no memory: the state that it has updated, as it was before.
+#[cold]
 fn undone(node: &Node, inputs: &[Array], program: &Program, error: &Error) -> Option<SmallVec<[Value; 1]>> {
     let is_of_it = error.kind() == ErrorKind::Memory && !node.traced;
     is_of_it.then(|| program.updates().undone(node, inputs, error))?
@@ -232,7 +254,7 @@ impl<'a> Calling<'a> {
         mode: Mode,
         finish: impl FnOnce(&mut Run, &[&Value]),
     ) -> Result<()> {
-        let &Calling { node, program, inputs, is_last } = self;
+        let &Calling { program, inputs, is_last, .. } = self;
         let mut donate = SmallVec::new();
         if ready.takes && is_last {
             add_given_up(inputs, &mut donate);
@@ -244,10 +266,12 @@ impl<'a> Calling<'a> {
             });
         }
         let values = &values[..];
-        execute(ready, values, &donate, mode, |run| finish(run, values)).map_err(|e| {
-            let updates = if node.traced { &Updates::Nothing } else { program.updates() };
-            updates::explain(e, &format!("the call of '{}'", program.name()), ready, updates)
-        })
+        execute(ready, values, &donate, mode, |run| finish(run, values)).map_err(|e| self.explain(e, ready))
+    }
+    #[cold]
+    fn explain(&self, error: Error, ready: &Ready) -> Error {
+        let updates = if self.node.traced { &Updates::Nothing } else { self.program.updates() };
+        updates::explain(error, &format!("the call of '{}'", self.program.name()), ready, updates)
     }
 }
 

@@ -175,6 +175,27 @@ impl Cpu {
         Ok((known.signature(values), follow.steps()))
     }
 
+    /// Leaves work to a stream's thread.
+    #[inline(never)]
+    fn queue(
+        &self,
+        (stream, after): (Stream, &[Event]),
+        is_stoppable: bool,
+        executable: &Arc<dyn Executable>,
+        inputs: &[&Buffer],
+        Work { slots, memory, outputs }: Work,
+    ) -> Result<Run> {
+        let held: (Vec<Buffer>, SmallVec<[Buffer; 2]>) = (inputs.iter().copied().cloned().collect(), outputs.clone());
+        let (executable, pool) = (executable.clone(), self.pool.clone());
+        let work = Box::new(move || {
+            let result = Ours::of(&*executable)?.run(&slots, &pool);
+            drop((memory, held));
+            result
+        });
+        let event = self.streams.enqueue(stream, after, is_stoppable, work)?;
+        Ok(Run { outputs, event })
+    }
+
     /// Adds memory for each output, an input's that was given up and that the plan has a use for or fresh; whether any was given up.
     fn add_outputs(
         &self,
@@ -189,6 +210,17 @@ impl Cpu {
             }
             return Ok(false);
         }
+        self.add_given(signature, inputs, donate, outputs)
+    }
+
+    #[inline(never)]
+    fn add_given(
+        &self,
+        signature: &Signature,
+        inputs: &[&Buffer],
+        donate: &[bool],
+        outputs: &mut SmallVec<[Buffer; 2]>,
+    ) -> Result<bool> {
         let taken = signature.taken(inputs, donate);
         for (taken, &nbytes) in taken.iter().zip(&signature.outputs) {
             outputs.push(match taken {
@@ -312,6 +344,13 @@ impl Interpreted {
     }
 }
 
+/// The memory that a run works on.
+struct Work {
+    slots: Slots,
+    memory: Option<CpuMemory>,
+    outputs: SmallVec<[Buffer; 2]>,
+}
+
 /// An executable of this backend.
 enum Ours<'a> {
     Prepared(&'a Prepared),
@@ -404,16 +443,8 @@ impl Backend for Cpu {
             let event = result.map_or_else(Event::failed, |()| Event::done());
             return Ok(Run { outputs, event });
         }
-        let held: (Vec<Buffer>, SmallVec<[Buffer; 2]>) = (inputs.iter().copied().cloned().collect(), outputs.clone());
-        let (executable, pool) = (executable.clone(), self.pool.clone());
-        let work = Box::new(move || {
-            let result = Ours::of(&*executable)?.run(&slots, &pool);
-            drop((memory, held));
-            result
-        });
         // What overwrites an input runs to its end, or that would be lost.
-        let event = self.streams.enqueue(stream, after, !taken, work)?;
-        Ok(Run { outputs, event })
+        self.queue((stream, after), !taken, executable, inputs, Work { slots, memory, outputs })
     }
 
     fn synchronize(&self, stream: Stream) -> Event {

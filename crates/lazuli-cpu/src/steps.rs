@@ -225,19 +225,27 @@ impl Steps {
                         std::ptr::copy(bases[0] as *const u8, bases[1] as *mut u8, words[at] as usize);
                     }
                     ReadyStep::Host(host) => host.run(words, bases)?,
-                    ReadyStep::Branch(plans) => {
-                        let chosen = usize::from(*(bases[0] as *const u8) == 0);
-                        let mut cx = cx.step();
-                        let mut memory = cx.room().take_bytes(memory(plans));
-                        let mut slots = Slots::new(memory.address());
-                        bases[1..].iter().for_each(|&at| slots.push(at));
-                        plans[chosen].run(&slots, pool)?;
-                    }
+                    ReadyStep::Branch(plans) => run_branch(plans, bases, &mut cx.step(), pool)?,
                 }
             }
         }
         Ok(())
     }
+}
+
+/// Runs one of the plans of a choice, as the first argument says.
+///
+/// # Safety
+///
+/// At these addresses lie a boolean, and what the plans take for their inputs and outputs.
+#[inline(never)]
+unsafe fn run_branch(plans: &[Steps; 2], bases: &[usize], cx: &mut Context<'_>, pool: &Pool) -> Result<()> {
+    // SAFETY: the caller's.
+    let chosen = unsafe { usize::from(*(bases[0] as *const u8) == 0) };
+    let mut memory = cx.room().take_bytes(memory(plans));
+    let mut slots = Slots::new(memory.address());
+    bases[1..].iter().for_each(|&at| slots.push(at));
+    plans[chosen].run(&slots, pool)
 }
 
 impl ReadyStep {
@@ -280,6 +288,7 @@ impl Host {
     /// # Safety
     ///
     /// At these addresses are arrays as it takes them, which nobody writes meanwhile.
+    #[inline(never)]
     unsafe fn run(&self, words: &[isize], bases: &[usize]) -> Result<()> {
         let shapes: SmallVec<[(DType, Shape); 4]> = self.arrays(words).collect();
         let mut arrays = SmallVec::<[HostArray<'_>; 4]>::new();

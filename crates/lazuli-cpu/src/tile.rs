@@ -174,8 +174,7 @@ impl Whole {
     /// The words at this place are what was written of the map, whose function was generated; otherwise as for [`Tile::run`], over all of the loop space.
     pub unsafe fn run(map: &MapKernel, words: &[isize], at: usize, bases: &[usize]) {
         let function = map.generated(false);
-        let mut block = SmallVec::<[isize; 2 * FEW]>::new();
-        block.extend_from_slice(&words[at..at + function.layout.words()]);
+        let mut block = SmallVec::<[isize; 2 * FEW]>::from_slice(&words[at..at + function.layout.words()]);
         place(&mut block, function, bases.iter().copied());
         // SAFETY: as in `Tile::run`.
         unsafe { (function.entry())(block.as_mut_ptr().cast()) };

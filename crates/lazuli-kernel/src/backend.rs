@@ -174,7 +174,8 @@ pub enum Mode {
     Background,
 }
 
-/// Bytes of memory: in use, the highest ever in use since the last reset, and cached for re-use.
+/// Bytes of memory: in use, the highest ever in use since the last reset, and cached for re-use. A backend may leave out what lies within handles on it, as
+/// scalars may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MemoryStats {
     pub active: usize,

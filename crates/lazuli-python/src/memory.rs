@@ -6,7 +6,7 @@ use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-/// Bytes of memory that arrays take now.
+/// Bytes of memory that arrays take now. Those of up to 16 bytes lie within the array itself, and are not counted.
 ///
 /// Example:
 ///     >>> import lazuli.core as mx

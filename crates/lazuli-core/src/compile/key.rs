@@ -204,17 +204,18 @@ impl Found<'_> {
     /// Adds an array, and says where it was before.
     fn push(&mut self, a: &Array) -> Option<usize> {
         let n = self.arrays.len();
-        let place = if n < FEW {
-            self.arrays.iter().position(|earlier| earlier.id() == a.id())
-        } else {
-            if n == FEW {
-                self.places = self.arrays.iter().enumerate().rev().map(|(i, a)| (a.id(), i)).collect();
-            }
-            let place = *self.places.entry(a.id()).or_insert(n);
-            (place < n).then_some(place)
-        };
+        let place = if n < FEW { self.arrays.iter().position(|earlier| earlier.id() == a.id()) } else { self.place(a) };
         self.arrays.push(a.clone());
         place
+    }
+    #[inline(never)]
+    fn place(&mut self, a: &Array) -> Option<usize> {
+        let n = self.arrays.len();
+        if n == FEW {
+            self.places = self.arrays.iter().enumerate().rev().map(|(i, a)| (a.id(), i)).collect();
+        }
+        let place = *self.places.entry(a.id()).or_insert(n);
+        (place < n).then_some(place)
     }
 }
 

@@ -194,7 +194,7 @@ impl Compiled {
             true => verify::verify(held, &arguments, &call, &entry)?,
             false => {
                 let arrays = std::mem::take(&mut call.arrays);
-                run(|| entry.program.call(arrays))?
+                run(|| entry.program.call_alike(arrays))?
             }
         };
         finish(py, held, &entry, &call, outputs)
