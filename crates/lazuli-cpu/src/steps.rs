@@ -7,7 +7,7 @@ use crate::nest::{Context, Launches, Onwards};
 use crate::places::{Addresses, Places, Slots};
 use crate::pool::Pool;
 use crate::stream;
-use crate::variants::{Anew, Variant};
+use crate::variants::{Anew, Variant, unique};
 use crate::words::{Cursor, Words};
 use lazuli_kernel::{DType, HostArray, HostCall, Plan, Result, Shape, Step, host, shape, small};
 use smallvec::SmallVec;
@@ -27,10 +27,18 @@ pub struct Steps {
 
 /// What is made ready of a plan, of which [variants](crate::variants) take over all but some words.
 pub struct Made {
+    /// No other has it.
+    pub id: u64,
     pub steps: Box<[ReadyStep]>,
     /// Of all steps, one behind the other.
     pub words: Box<[isize]>,
     pub places: Places,
+}
+
+impl Made {
+    pub fn new(steps: Vec<ReadyStep>, words: Box<[isize]>, places: Places) -> Self {
+        Made { id: unique(), steps: steps.into(), words, places }
+    }
 }
 
 pub enum ReadyStep {
@@ -151,8 +159,8 @@ impl Steps {
             load.add(step.need(threads), step.cost(&words));
             steps.push(step);
         }
-        let (steps, words) = (steps.into_boxed_slice(), words.into_boxed_slice());
-        Ok(Self::of(Arc::new(Made { steps, words, places: Places::of(plan) }), None, plan.arena, load))
+        let made = Made::new(steps, words.into_boxed_slice(), Places::of(plan));
+        Ok(Self::of(Arc::new(made), None, plan.arena, load))
     }
 
     /// Those that were made, perhaps for another plan, with so much memory between steps.
@@ -172,7 +180,7 @@ impl Steps {
         variant.place(&mut addresses);
         assert_eq!(addresses, own.made.places.addresses(&slots), "{plan}");
         if variant.anew.is_empty() {
-            variant.with_words(&self.made.words, |words| assert_eq!(*words, own.made.words[..], "{plan}"));
+            variant.with_words(|words| assert_eq!(*words, own.made.words[..], "{plan}"));
         }
     }
 
@@ -184,7 +192,7 @@ impl Steps {
             None => self.run_on(words, &[], &addresses, slots, pool),
             Some(variant) => {
                 variant.place(&mut addresses);
-                variant.with_words(words, |words| self.run_on(words, &variant.anew, &addresses, slots, pool))
+                variant.with_words(|words| self.run_on(words, &variant.anew, &addresses, slots, pool))
             }
         }
     }

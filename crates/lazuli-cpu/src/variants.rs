@@ -1,7 +1,7 @@
 //! Steps for plans that differ in [some numbers](lazuli_kernel::varying) only: those of one of the plans, on other words.
 //!
-//! Such steps are kept as the values of their plan, and what is derived from these. Their words are written when they run, which takes next to no time: those of the plan that was made ready, and
-//! over them what differs. A step that would be made ready in another way for other numbers is made anew for them.
+//! Such steps are kept as the values of their plan, and what is derived from these. Their words are written when they run, which takes next to no time: over those of the plan that was made ready, or
+//! of another of its variants, which a thread has still from the last time. A step that would be made ready in another way for other numbers is made anew for them.
 
 use crate::kernels::Kernels;
 use crate::places::{Addresses, Places};
@@ -13,6 +13,7 @@ use std::cell::Cell;
 use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 /// A number that is a value, or so many times that.
 #[derive(Debug, Clone, Copy)]
@@ -58,6 +59,8 @@ struct Moving {
 /// What differs in the steps of another plan.
 pub struct Variant {
     of: Arc<Variants>,
+    /// No other has it.
+    id: u64,
     values: Box<[i64]>,
     derived: Box<[isize]>,
     /// In the order of the steps.
@@ -142,7 +145,7 @@ impl Variants {
         let (places, words) = (Places::of(plan), words.into_boxed_slice());
         let mut variants = Variants {
             places: moved(&places, &plan_words, varying).into(),
-            made: Arc::new(Made { steps: steps.into(), words, places }),
+            made: Arc::new(Made::new(steps, words, places)),
             varying: varying.clone(),
             kernels: each_once(plan)?,
             plan: plan_words,
@@ -156,11 +159,16 @@ impl Variants {
             again: again.into(),
             fixed,
         };
-        variants.never = with_copy(&variants.made.words, |words| {
-            let (_, other) = variants.settle(kernels, words, threads);
-            debug_assert_eq!(*words, variants.made.words[..], "what is derived follows from the other words");
-            other.len()
-        });
+        variants.never = with_words(
+            &variants.made,
+            unique(),
+            |_| {},
+            |words| {
+                let (_, other) = variants.settle(kernels, words, threads);
+                debug_assert_eq!(*words, variants.made.words[..], "what is derived follows from the other words");
+                other.len()
+            },
+        );
         Ok(variants)
     }
 
@@ -196,14 +204,19 @@ impl Variants {
 
     /// The steps of the plan of other values, which was verified.
     pub fn follow(self: &Arc<Self>, kernels: &Kernels, values: &[i64], threads: usize) -> Follow {
-        let ((load, other), derived) = with_copy(&self.made.words, |words| {
-            self.write(values, words);
-            let settled = self.settle(kernels, words, threads);
-            let mut derived = Vec::with_capacity(self.derived.iter().map(|range| range.len()).sum());
-            self.derived.iter().for_each(|range| derived.extend_from_slice(&words[wide(range)]));
-            (settled, derived.into_boxed_slice())
-        });
-        let variant = Variant { of: self.clone(), values: values.into(), derived, anew: [].into() };
+        let id = unique();
+        let ((load, other), derived) = with_words(
+            &self.made,
+            id,
+            |words| self.write(values, words),
+            |words| {
+                let settled = self.settle(kernels, words, threads);
+                let mut derived = Vec::with_capacity(self.derived.iter().map(|range| range.len()).sum());
+                self.derived.iter().for_each(|range| derived.extend_from_slice(&words[wide(range)]));
+                (settled, derived.into_boxed_slice())
+            },
+        );
+        let variant = Variant { of: self.clone(), id, values: values.into(), derived, anew: [].into() };
         Follow { variant, load, other }
     }
 
@@ -249,15 +262,41 @@ fn wide(range: &Range<u32>) -> Range<usize> {
     range.start as usize..range.end as usize
 }
 
-/// Copies words to where others were before them, so that no memory is asked for.
-fn with_copy<T>(words: &[isize], f: impl FnOnce(&mut [isize]) -> T) -> T {
-    thread_local!(static ROOM: Cell<Vec<isize>> = const { Cell::new(Vec::new()) });
+/// A number that was not given before in this process.
+pub fn unique() -> u64 {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    NEXT.fetch_add(1, Ordering::Relaxed)
+}
+
+/// Words that a thread wrote.
+#[derive(Default)]
+struct Written {
+    words: Vec<isize>,
+    /// Of which steps they are, and of which variant of those.
+    made: u64,
+    variant: u64,
+}
+
+/// Gives `run` the words of a variant, or what `write` makes of those of others: they lie where the thread wrote those of the last one, and are written only as far as they differ.
+fn with_words<T>(
+    made: &Made,
+    variant: u64,
+    write: impl FnOnce(&mut [isize]),
+    run: impl FnOnce(&mut [isize]) -> T,
+) -> T {
+    thread_local!(static WRITTEN: Cell<Written> = const { Cell::new(Written { words: Vec::new(), made: 0, variant: 0 }) });
     // What runs within gets other room.
-    let mut copy = ROOM.take();
-    copy.clear();
-    copy.extend_from_slice(words);
-    let result = f(&mut copy);
-    ROOM.set(copy);
+    let mut written = WRITTEN.take();
+    if written.made != made.id {
+        written.words.clear();
+        written.words.extend_from_slice(&made.words);
+    }
+    if (written.made, written.variant) != (made.id, variant) {
+        write(&mut written.words);
+        (written.made, written.variant) = (made.id, variant);
+    }
+    let result = run(&mut written.words);
+    WRITTEN.set(written);
     result
 }
 
@@ -313,17 +352,17 @@ impl Follow {
 }
 
 impl Variant {
-    /// Runs something on its words, given those of the plan that was made ready.
-    pub fn with_words<T>(&self, made: &[isize], run: impl FnOnce(&[isize]) -> T) -> T {
-        with_copy(made, |words| {
+    /// Runs something on its words.
+    pub fn with_words<T>(&self, run: impl FnOnce(&[isize]) -> T) -> T {
+        let write = |words: &mut [isize]| {
             self.of.write(&self.values, words);
             let mut derived = &self.derived[..];
             for range in &self.of.derived {
                 let own = derived.split_off(..range.len()).expect("they are there");
                 words[wide(range)].copy_from_slice(own);
             }
-            run(words)
-        })
+        };
+        with_words(&self.of.made, self.id, write, |words| run(words))
     }
 
     /// Moves the addresses of arguments that lie elsewhere.
