@@ -1,7 +1,7 @@
 //! What the extents of a graph have in common with those of the same graph for other inputs.
 
 use lazuli_kernel::hash::Map;
-use lazuli_kernel::shape::is_same;
+use lazuli_kernel::{shape::is_same, small};
 use smallvec::SmallVec;
 
 /// Which of the extents and sizes of some shapes, as those of a graph's variables, are one number, which of the extents are 0 or 1, and of which order of magnitude the others are that inputs have.
@@ -41,6 +41,17 @@ enum Likeness {
     Few,
     /// The same, and their orders of magnitude count.
     Magnitude,
+}
+
+/// Which extents and sizes of a pattern may be others, if no others are.
+#[derive(Debug)]
+pub(crate) struct MovingClasses {
+    /// The shapes that have such, and how many of these next ones are theirs.
+    shapes: Vec<(u32, u32)>,
+    /// Which axis it is, and its class; the size comes behind the last axis.
+    extents: Vec<(u32, u32)>,
+    /// Of each class whether there are only such in it.
+    pub classes: Vec<bool>,
 }
 
 /// The numbers of the classes of a pattern.
@@ -96,12 +107,7 @@ impl Pattern {
 
     /// The numbers of the classes, if so many shapes have this pattern.
     pub fn fits<'a>(&self, all: impl ExactSizeIterator<Item = &'a [usize]> + Clone) -> Option<ClassNumbers> {
-        let numbers = self.numbers_of(all, |class, n| {
-            // Most shapes that do not fit are told by their magnitudes.
-            self.likeness[class] < Likeness::Magnitude
-                || self.magnitudes.len() > 1
-                || magnitude(n) == magnitude(self.numbers[class])
-        })?;
+        let numbers = self.numbers_of(all, |class, n| self.may_be(class, n))?;
         self.magnitudes.contains(&self.magnitudes_of(&numbers)).then_some(numbers)
     }
     /// The same where it is no matter of which magnitudes they are.
@@ -121,6 +127,63 @@ impl Pattern {
         true
     }
 
+    /// What may move, if of each shape these extents may be others.
+    pub fn moving<'a>(&self, moving: impl Iterator<Item = &'a [bool]>) -> MovingClasses {
+        let mut of = MovingClasses { shapes: vec![], extents: vec![], classes: vec![false; self.numbers.len()] };
+        let mut stays = vec![false; self.numbers.len()];
+        for (shape, axes) in moving.enumerate() {
+            let (classes, size) = self.classes(shape);
+            let before = of.extents.len();
+            for (axis, (&class, &moves)) in (0..).zip(classes.iter().zip(axes)) {
+                match moves {
+                    true => of.extents.push((axis, class)),
+                    false => stays[class as usize] = true,
+                }
+            }
+            match of.extents.len() - before {
+                0 => stays[size as usize] = true,
+                n => {
+                    of.extents.push((classes.len() as u32, size));
+                    of.shapes.push((shape as u32, n as u32 + 1));
+                }
+            }
+        }
+        of.extents.iter().for_each(|&(_, class)| of.classes[class as usize] = !stays[class as usize]);
+        of
+    }
+    /// Sets the numbers of the classes that move to those of other shapes; whether these have the pattern. The others are as they are.
+    pub fn follow<'a>(
+        &self,
+        MovingClasses { shapes, extents, classes }: &MovingClasses,
+        shape: impl Fn(usize) -> &'a [usize],
+        numbers: &mut ClassNumbers,
+    ) -> bool {
+        let mut is_set: SmallVec<[bool; 32]> = small(classes.iter().map(|moves| !moves));
+        let mut rest = &extents[..];
+        for &(of, count) in shapes {
+            let shape = shape(of as usize);
+            for &(axis, class) in rest.split_off(..count as usize).expect("each has its own") {
+                let n = shape.get(axis as usize).copied().unwrap_or_else(|| shape.iter().product());
+                let number = &mut numbers[class as usize];
+                match std::mem::replace(&mut is_set[class as usize], true) {
+                    false if self.is_alike(class as usize, n) && self.may_be(class as usize, n) => *number = n,
+                    true if *number == n => {}
+                    _ => return false,
+                }
+            }
+        }
+        self.magnitudes.contains(&self.magnitudes_of(numbers)) && are_different(numbers)
+    }
+
+    /// Whether a number of a class may be of this magnitude. Most shapes that do not fit are told by that.
+    fn may_be(&self, class: usize, n: usize) -> bool {
+        self.likeness[class] < Likeness::Magnitude
+            || self.magnitudes.len() > 1
+            || magnitude(n) == magnitude(self.numbers[class])
+    }
+    fn is_alike(&self, class: usize, n: usize) -> bool {
+        self.likeness[class] == Likeness::Any || n.min(2) == self.numbers[class].min(2)
+    }
     fn magnitudes_of(&self, numbers: &[usize]) -> Magnitudes {
         let counts = numbers.iter().zip(&self.likeness).filter(|(_, likeness)| **likeness == Likeness::Magnitude);
         counts.map(|(&n, _)| magnitude(n)).collect()
@@ -135,9 +198,7 @@ impl Pattern {
             return None;
         }
         const NONE: usize = usize::MAX;
-        let is_alike = |class: usize, n: usize| {
-            (self.likeness[class] == Likeness::Any || n.min(2) == self.numbers[class].min(2)) && holds(class, n)
-        };
+        let is_alike = |class: usize, n: usize| self.is_alike(class, n) && holds(class, n);
         let mut now = ClassNumbers::from_elem(NONE, self.numbers.len());
         let mut firsts: SmallVec<[&[usize]; 32]> = SmallVec::new();
         let (mut rest, mut at) = (all.clone(), 0);
@@ -158,10 +219,7 @@ impl Pattern {
         if !all.zip(&self.shapes).all(|(shape, number)| is_same(shape, firsts[*number as usize])) {
             return None;
         }
-        // Numbers of two classes are two numbers.
-        let mut sorted = now.clone();
-        sorted.sort_unstable();
-        sorted.windows(2).all(|pair| pair[0] != pair[1]).then_some(now)
+        are_different(&now).then_some(now)
     }
 
     /// What each class was.
@@ -174,6 +232,13 @@ impl Pattern {
         let rank = self.different[start - 1] as usize;
         (&self.different[start..start + rank], self.different[start + rank])
     }
+}
+
+/// Numbers of two classes are two numbers.
+fn are_different(numbers: &ClassNumbers) -> bool {
+    let mut sorted = numbers.clone();
+    sorted.sort_unstable();
+    sorted.windows(2).all(|pair| pair[0] != pair[1])
 }
 
 #[cfg(test)]

@@ -124,7 +124,13 @@ pub fn plan_like<'a>(
     outlined: &Outlined,
     inputs: &[&Layout],
 ) -> Option<(ByFormulas<'a>, Arc<[OutputInfo]>)> {
-    templates.iter_mut().rev().find_map(|template| template.formulas.get_mut()?.as_mut()?.plan(outlined, inputs))
+    let is_for = |template: &mut Template| {
+        template.formulas.get_mut().and_then(Option::as_mut).is_some_and(|formulas| formulas.are_for(outlined, inputs))
+    };
+    let n = templates.iter_mut().rposition(|template| is_for(template))?;
+    // Shapes that follow one another are most often of one template.
+    templates[n..].rotate_left(1);
+    templates.last_mut()?.formulas.get_mut()?.as_mut().map(Formulas::plan)
 }
 
 /// Whether one of these templates is for a graph of other magnitudes too, from now on: it would be fused, and steps put side by side, in the same way.

@@ -16,7 +16,7 @@ use crate::memory::Arrangement;
 use crate::pattern::Pattern;
 use crate::pipeline::{OutputInfo, OutputSource};
 use crate::template::Outlined;
-use lazuli_ir::{ShapeId, Var};
+use lazuli_ir::{Shape, ShapeId, Var};
 use lazuli_kernel::{DType, Layout, Plan, Slot, Step, Variant, Varying};
 pub(crate) use link::Linked;
 use moving::Moving;
@@ -151,8 +151,6 @@ struct OutputFormula {
 #[derive(Debug)]
 pub struct ByFormulas<'a> {
     formulas: &'a mut Formulas,
-    /// Those of all formulas.
-    values: Values,
     /// Whether it is known where buffers are.
     is_placed: bool,
 }
@@ -163,42 +161,43 @@ impl Formulas {
         self.pattern.widen(self.shapes.iter().map(|id| &id.of(outlined.shapes)[..]))
     }
 
-    /// The plan for these shapes of an outline, and where its outputs lie, for inputs that lie like this; None if it is not for formulas to say.
-    pub fn plan<'a>(
-        &'a mut self,
-        Outlined { shapes: all, moving, .. }: &Outlined,
-        inputs: &[&Layout],
-    ) -> Option<(ByFormulas<'a>, Arc<[OutputInfo]>)> {
-        let numbers = self.pattern.fits(self.shapes.iter().map(|id| &id.of(all)[..]))?;
+    /// Whether they say the plan for these shapes of an outline and inputs that lie like this: it is the one that is asked for from then on.
+    pub fn are_for(&mut self, Outlined { shapes: all, moving, .. }: &Outlined, inputs: &[&Layout]) -> bool {
+        let known = self.moving.take().filter(|known| Arc::ptr_eq(&known.of, moving));
+        let Some(mut now) = known.or_else(|| Moving::new(self, moving, all)) else { return false };
+        let is_one = now.set(self, all).is_some();
+        debug_assert_eq!(is_one.then_some(&now.all[..]), self.values(all).filter(|_| is_one).as_ref().map(Values::all));
+        self.moving = Some(now);
         let lies =
             |(layout, own): (&&Layout, &Option<Layout>)| own.as_ref().map_or(is_row(layout), |own| own == *layout);
-        if !inputs.iter().zip(&self.inputs).all(lies) {
-            return None;
-        }
-        let values = self.numbers.values(|Class(class)| Some(numbers[class as usize] as isize))?;
-        let mut known = self.moving.take().filter(|known| Arc::ptr_eq(&known.of, moving));
-        let now = known.get_or_insert_with(|| Moving::new(self, moving, &values));
-        let is_one = now.set(&values, &self.own).is_some();
-        let moves_outputs = now.outputs;
-        self.moving = known;
-        if !is_one {
-            return None;
-        }
-        if moves_outputs {
-            let now = Now { values: values.all(), slots: &[] };
+        is_one && inputs.iter().zip(&self.inputs).all(lies)
+    }
+    /// That plan, and where its outputs lie.
+    pub fn plan(&mut self) -> (ByFormulas<'_>, Arc<[OutputInfo]>) {
+        if let Some(Moving { all, outputs: true, .. }) = &self.moving {
+            let now = Now { values: all, slots: &[] };
             self.infos = self.outputs.iter().map(|output| now.output(output)).collect();
         }
         let infos = self.infos.clone();
-        Some((ByFormulas { formulas: self, values, is_placed: false }, infos))
+        (ByFormulas { formulas: self, is_placed: false }, infos)
+    }
+
+    /// Those of all formulas for these shapes.
+    fn values(&self, all: &[Shape]) -> Option<Values> {
+        let numbers = self.pattern.fits(self.shapes.iter().map(|id| &id.of(all)[..]))?;
+        self.numbers.values(|Class(class)| Some(numbers[class as usize] as isize))
     }
 }
 
 impl ByFormulas<'_> {
-    /// Sets where buffers are.
-    fn place(&mut self) {
+    /// The formulas of the plan, their values, and the plan as it was written last. It is known where buffers are.
+    fn placed(&mut self) -> (&PlanFormulas, &[isize], &mut Plan) {
+        let Formulas { own, plan, moving, .. } = &mut *self.formulas;
+        let values = moving.as_ref().map_or(&[][..], |now| &now.all);
         if !std::mem::replace(&mut self.is_placed, true) {
-            self.formulas.own.each_mut(&mut |plan| plan.place(self.values.all()));
+            own.each_mut(&mut |plan| plan.place(values));
         }
+        (own, values, plan)
     }
 }
 
@@ -208,15 +207,13 @@ impl Variant for ByFormulas<'_> {
         (!values.is_empty()).then_some((varying, values))
     }
     fn plan(&mut self) -> &mut Plan {
-        self.place();
-        let Formulas { own, plan, .. } = &mut *self.formulas;
-        own.write(self.values.all(), plan);
+        let (own, values, plan) = self.placed();
+        own.write(values, plan);
         plan
     }
     fn step(&mut self, number: usize) -> &Step {
-        self.place();
-        let Formulas { own, plan, .. } = &mut *self.formulas;
-        own.now(self.values.all()).step(&own.steps[number], &mut plan.steps[number]);
+        let (own, values, plan) = self.placed();
+        own.now(values).step(&own.steps[number], &mut plan.steps[number]);
         &plan.steps[number]
     }
 }

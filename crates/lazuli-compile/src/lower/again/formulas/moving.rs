@@ -1,8 +1,9 @@
 //! Which numbers of a plan by formulas are not the same in all plans so far: they are the values of a [variant](lazuli_kernel::Variant).
 
-use super::{Class, Formulas, PlanFormulas, StepFormula};
-use crate::lower::numbers::{Source, Step, Values};
-use lazuli_ir::MovingAxes;
+use super::{Class, Formulas, StepFormula};
+use crate::lower::numbers::{Decision, Source, Step};
+use crate::pattern::{ClassNumbers, MovingClasses};
+use lazuli_ir::{MovingAxes, Shape};
 use lazuli_kernel::{Plan, Varying, VaryingParam};
 use std::sync::Arc;
 
@@ -20,6 +21,12 @@ pub(super) struct Moving {
     counts: Vec<u32>,
     /// Whether outputs lie elsewhere.
     pub outputs: bool,
+    /// The values of all formulas, and the numbers of the classes of the pattern. Of them are computed anew those that move, and looked at what is decided by such.
+    pub all: Vec<isize>,
+    numbers: ClassNumbers,
+    classes: MovingClasses,
+    steps: Vec<(u32, Step<Class>)>,
+    decisions: Vec<Decision>,
 }
 
 /// Of an arena that not all plans have which pieces begin elsewhere, and whether it is of another size.
@@ -30,10 +37,16 @@ struct Arena {
 }
 
 impl Moving {
-    /// Of formulas for some values: those that go by such an extent.
-    pub fn new(of: &mut Formulas, extents: &Arc<[MovingAxes]>, values: &Values) -> Moving {
-        let moves = moves(of, extents);
+    /// Of formulas for some shapes: those that go by such an extent. None if they are not for these shapes.
+    pub fn new(of: &mut Formulas, extents: &Arc<[MovingAxes]>, shapes: &[Shape]) -> Option<Moving> {
+        let all_numbers = of.pattern.fits(of.shapes.iter().map(|id| &id.of(shapes)[..]))?;
+        let values = of.values(shapes)?;
+        let classes = of.pattern.moving(of.shapes.iter().map(|id| &id.of(extents)[..]));
+        let moves = moves(of, &classes.classes);
         let is_moving = |source: Source| matches!(source, Source::Step(n) if moves[n as usize]);
+        let steps = (0..).zip(of.numbers.steps()).filter(|(n, _)| moves[*n as usize]).collect();
+        let decides = |d: &&Decision| is_moving(d.a) || is_moving(d.b);
+        let decisions = of.numbers.decisions().iter().filter(decides).copied().collect();
         let (mut used, mut counts) = (vec![false; moves.len()], vec![false; moves.len()]);
         let mark = |all: &mut [bool], source: &Source| {
             if let Source::Step(n) = *source {
@@ -68,19 +81,44 @@ impl Moving {
         });
         of.own.write(&marked, &mut of.plan);
         let varying = Arc::new(Varying::of(&of.plan, all, params(&of.own.steps, &of.plan, &formulas)));
-        Moving { of: extents.clone(), varying, values: Vec::with_capacity(all), formulas, arenas, counts, outputs }
+        Some(Moving {
+            of: extents.clone(),
+            varying,
+            values: Vec::with_capacity(all),
+            formulas,
+            arenas,
+            counts,
+            outputs,
+            all: values.all().to_vec(),
+            numbers: all_numbers,
+            classes,
+            steps,
+            decisions,
+        })
     }
 
-    /// Those of the plan for these values of formulas. None if there can be none.
-    pub fn set(&mut self, values: &Values, of: &PlanFormulas) -> Option<()> {
-        let formulas = values.all();
+    /// Makes them those of the plan for these shapes. None if formulas do not say it.
+    pub fn set(&mut self, Formulas { shapes, pattern, own, .. }: &Formulas, all: &[Shape]) -> Option<()> {
+        if !pattern.follow(&self.classes, |shape| &shapes[shape].of(all)[..], &mut self.numbers) {
+            return None;
+        }
+        let formulas = &mut self.all;
+        for (n, step) in &self.steps {
+            formulas[*n as usize] = match *step {
+                Step::Leaf(Class(class)) => self.numbers[class as usize] as isize,
+                Step::Compute(operation, a, b) => operation.apply(a.value(formulas), b.value(formulas)),
+            };
+        }
+        if !self.decisions.iter().all(|d| d.relation.holds(d.a.value(formulas), d.b.value(formulas)) == d.holds) {
+            return None;
+        }
         if self.counts.iter().any(|&n| formulas[n as usize] < 0) {
             return None;
         }
         self.values.clear();
         self.values.extend(self.formulas.iter().map(|&n| formulas[n as usize] as i64));
         let mut arenas = self.arenas.iter();
-        of.each(&mut |plan| {
+        own.each(&mut |plan| {
             let Arena { pieces, is_other } = arenas.next().expect("each plan has one");
             let (places, arena) = plan.places(formulas);
             self.values.extend(pieces.iter().map(|&n| places[n as usize] as i64));
@@ -90,16 +128,8 @@ impl Moving {
     }
 }
 
-/// Of each number of formulas, whether it goes by one of these extents of shapes.
-fn moves(of: &Formulas, extents: &[MovingAxes]) -> Vec<bool> {
-    let mut classes = vec![false; of.pattern.numbers().len()];
-    for (shape, id) in of.shapes.iter().enumerate() {
-        let (axes, size) = of.pattern.classes(shape);
-        for (&class, &is_moving) in axes.iter().zip(id.of(extents)).filter(|(_, is_moving)| **is_moving) {
-            classes[class as usize] = is_moving;
-            classes[size as usize] = is_moving;
-        }
-    }
+/// Of each number of formulas, whether it goes by one of these classes.
+fn moves(of: &Formulas, classes: &[bool]) -> Vec<bool> {
     let mut moves: Vec<bool> = Vec::new();
     for step in of.numbers.steps() {
         let is = |source: Source| matches!(source, Source::Step(n) if moves[n as usize]);
