@@ -20,6 +20,7 @@ pub mod testing;
 mod vectors;
 
 pub use lower::ByFormulas;
+pub use pattern::Fit;
 pub use pipeline::{Compiled, Options, OutputInfo, OutputSource, compile, compile_first, compile_watched};
 pub use report::{Fused, FusedKind, Report};
 pub use simplify::{rule_names, simplify};

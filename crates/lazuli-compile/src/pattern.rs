@@ -25,6 +25,15 @@ pub(crate) struct Pattern {
     magnitudes: Vec<Magnitudes>,
 }
 
+/// How well something that was made for extents of a pattern has to be for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fit {
+    /// As good: they have the pattern.
+    Good,
+    /// Right, whatever their orders of magnitude.
+    Right,
+}
+
 /// Orders of magnitude, by [`magnitude`].
 type Magnitudes = SmallVec<[u8; 16]>;
 
@@ -106,20 +115,13 @@ impl Pattern {
     }
 
     /// The numbers of the classes, if so many shapes have this pattern.
-    pub fn fits<'a>(&self, all: impl ExactSizeIterator<Item = &'a [usize]> + Clone) -> Option<ClassNumbers> {
-        let numbers = self.numbers_of(all, |class, n| self.may_be(class, n))?;
-        self.magnitudes.contains(&self.magnitudes_of(&numbers)).then_some(numbers)
-    }
-    /// The same where it is no matter of which magnitudes they are.
-    pub fn fits_but_for_magnitudes<'a>(
-        &self,
-        all: impl ExactSizeIterator<Item = &'a [usize]> + Clone,
-    ) -> Option<ClassNumbers> {
-        self.numbers_of(all, |_, _| true)
+    pub fn fits<'a>(&self, all: impl ExactSizeIterator<Item = &'a [usize]> + Clone, fit: Fit) -> Option<ClassNumbers> {
+        let numbers = self.numbers_of(all, fit)?;
+        self.has_magnitudes(&numbers, fit).then_some(numbers)
     }
     /// Numbers may have the magnitudes of these shapes too from now on. Whether these have the pattern otherwise.
     pub fn widen<'a>(&mut self, all: impl ExactSizeIterator<Item = &'a [usize]> + Clone) -> bool {
-        let Some(numbers) = self.fits_but_for_magnitudes(all) else { return false };
+        let Some(numbers) = self.numbers_of(all, Fit::Right) else { return false };
         let magnitudes = self.magnitudes_of(&numbers);
         if !self.magnitudes.contains(&magnitudes) {
             self.magnitudes.push(magnitudes);
@@ -156,6 +158,7 @@ impl Pattern {
         &self,
         MovingClasses { shapes, extents, classes }: &MovingClasses,
         shape: impl Fn(usize) -> &'a [usize],
+        fit: Fit,
         numbers: &mut ClassNumbers,
     ) -> bool {
         let mut is_set: SmallVec<[bool; 32]> = small(classes.iter().map(|moves| !moves));
@@ -166,39 +169,39 @@ impl Pattern {
                 let n = shape.get(axis as usize).copied().unwrap_or_else(|| shape.iter().product());
                 let number = &mut numbers[class as usize];
                 match std::mem::replace(&mut is_set[class as usize], true) {
-                    false if self.is_alike(class as usize, n) && self.may_be(class as usize, n) => *number = n,
+                    false if self.is_alike(class as usize, n, fit) => *number = n,
                     true if *number == n => {}
                     _ => return false,
                 }
             }
         }
-        self.magnitudes.contains(&self.magnitudes_of(numbers)) && are_different(numbers)
+        self.has_magnitudes(numbers, fit) && are_different(numbers)
     }
 
-    /// Whether a number of a class may be of this magnitude. Most shapes that do not fit are told by that.
-    fn may_be(&self, class: usize, n: usize) -> bool {
-        self.likeness[class] < Likeness::Magnitude
-            || self.magnitudes.len() > 1
-            || magnitude(n) == magnitude(self.numbers[class])
+    /// Whether a class may have this number.
+    fn is_alike(&self, class: usize, n: usize, fit: Fit) -> bool {
+        let was = self.numbers[class];
+        // Most shapes that do not fit are told by their magnitudes.
+        let may_be = fit == Fit::Right || self.likeness[class] < Likeness::Magnitude || self.magnitudes.len() > 1;
+        (self.likeness[class] == Likeness::Any || n.min(2) == was.min(2)) && (may_be || magnitude(n) == magnitude(was))
     }
-    fn is_alike(&self, class: usize, n: usize) -> bool {
-        self.likeness[class] == Likeness::Any || n.min(2) == self.numbers[class].min(2)
+    fn has_magnitudes(&self, numbers: &[usize], fit: Fit) -> bool {
+        fit == Fit::Right || self.magnitudes.contains(&self.magnitudes_of(numbers))
     }
     fn magnitudes_of(&self, numbers: &[usize]) -> Magnitudes {
         let counts = numbers.iter().zip(&self.likeness).filter(|(_, likeness)| **likeness == Likeness::Magnitude);
         counts.map(|(&n, _)| magnitude(n)).collect()
     }
-    /// The numbers of the classes. `holds`: what else has to hold of a class and its number.
+    /// The numbers of the classes, which may be of any magnitudes.
     fn numbers_of<'a>(
         &self,
         all: impl ExactSizeIterator<Item = &'a [usize]> + Clone,
-        holds: impl Fn(usize, usize) -> bool,
+        fit: Fit,
     ) -> Option<ClassNumbers> {
         if all.len() != self.shapes.len() {
             return None;
         }
         const NONE: usize = usize::MAX;
-        let is_alike = |class: usize, n: usize| self.is_alike(class, n) && holds(class, n);
         let mut now = ClassNumbers::from_elem(NONE, self.numbers.len());
         let mut firsts: SmallVec<[&[usize]; 32]> = SmallVec::new();
         let (mut rest, mut at) = (all.clone(), 0);
@@ -209,7 +212,7 @@ impl Pattern {
             for n in shape.iter().copied().chain([shape.iter().product()]) {
                 let class = different.next()?;
                 match &mut now[class] {
-                    known if *known == NONE && is_alike(class, n) => *known = n,
+                    known if *known == NONE && self.is_alike(class, n, fit) => *known = n,
                     known if *known == n => {}
                     _ => return None,
                 }
@@ -250,7 +253,7 @@ mod tests {
         Pattern::of(shapes.iter().copied(), shapes.iter().copied())
     }
     fn is_of(shapes: &[&[usize]], pattern: &Pattern) -> bool {
-        pattern.fits(shapes.iter().copied()).is_some()
+        pattern.fits(shapes.iter().copied(), Fit::Good).is_some()
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::beside::{Joined, arrange, beside, is_small};
 use crate::fuse::{Schedule, fuse};
 use crate::lower::{ByFormulas, Formulas, Linked, Program, Recall, Recipes, Work, is_row, lower};
 use crate::memory::{self, Arrangement, Assignment};
-use crate::pattern::Pattern;
+use crate::pattern::{Fit, Pattern};
 use crate::pipeline::{Compiled, Options, OutputInfo, placed};
 use crate::vectors::as_sums;
 use lazuli_ir::{Graph, Inlined, MovingAxes, Result, Shape, ShapeId};
@@ -117,15 +117,17 @@ pub fn compile_like(
     Ok(Some(compiled))
 }
 
-/// A plan for a graph whose variables have these shapes, and where its outputs lie: the one that [`compile_like`] would make, by formulas. None if there are none for these extents. Its kernels
+/// A plan for a graph whose variables have these shapes, and where its outputs lie: the one that [`compile_like`] would make, by formulas. None if there are none that fit these extents so well. Its kernels
 /// may be replaced by equal ones, which later plans have then.
 pub fn plan_like<'a>(
     templates: &'a mut [Template],
     outlined: &Outlined,
     inputs: &[&Layout],
+    fit: Fit,
 ) -> Option<(ByFormulas<'a>, Arc<[OutputInfo]>)> {
     let is_for = |template: &mut Template| {
-        template.formulas.get_mut().and_then(Option::as_mut).is_some_and(|formulas| formulas.are_for(outlined, inputs))
+        let formulas = template.formulas.get_mut().and_then(Option::as_mut);
+        formulas.is_some_and(|formulas| formulas.are_for(outlined, inputs, fit))
     };
     let n = templates.iter_mut().rposition(|template| is_for(template))?;
     // Shapes that follow one another are most often of one template.
@@ -136,11 +138,11 @@ pub fn plan_like<'a>(
 /// Whether one of these templates is for a graph of other magnitudes too, from now on: it would be fused, and steps put side by side, in the same way.
 pub fn widen(templates: &mut [Template], graph: &Graph, outlined: &Outlined) -> bool {
     let all = shapes(graph);
-    let is_like = |t: &&mut Template| t.pattern.fits_but_for_magnitudes(all.iter().copied()).is_some();
+    let is_like = |t: &&mut Template| t.pattern.fits(all.iter().copied(), Fit::Right).is_some();
     let Some(template) = templates.iter_mut().rev().find(is_like) else { return false };
     let is_linked = template.formulas.get().is_some_and(Option::is_some);
     // If it is for these magnitudes already, something else hinders.
-    if !is_linked || template.pattern.fits(all.iter().copied()).is_some() || !template.fuses_alike(graph) {
+    if !is_linked || template.pattern.fits(all.iter().copied(), Fit::Good).is_some() || !template.fuses_alike(graph) {
         return false;
     }
     template.widen(graph);
@@ -151,7 +153,7 @@ pub fn widen(templates: &mut [Template], graph: &Graph, outlined: &Outlined) -> 
 impl Template {
     /// Whether a graph of its pattern but for magnitudes is fused, and its steps put side by side, as it has them; so are its branches.
     fn fuses_alike(&self, graph: &Graph) -> bool {
-        let numbers = self.pattern.fits_but_for_magnitudes(shapes(graph).into_iter());
+        let numbers = self.pattern.fits(shapes(graph).into_iter(), Fit::Right);
         let are_small = |numbers: &[usize]| numbers.iter().all(|&n| is_small(n));
         let mut branches = self.recipes.branches.iter();
         self.is_plain
@@ -167,7 +169,7 @@ impl Template {
     /// Whether a graph whose variables have these shapes is of its pattern.
     fn fits(&self, graph: &Graph, shapes: &[&[usize]]) -> bool {
         // What is a multiple of what is no part of a pattern.
-        self.pattern.fits(shapes.iter().copied()).is_some() && self.schedule.can_split(|v| graph.shape_of(v))
+        self.pattern.fits(shapes.iter().copied(), Fit::Good).is_some() && self.schedule.can_split(|v| graph.shape_of(v))
     }
     /// A branch as steps, if it is compiled as this template has it.
     pub(crate) fn branch(&self, graph: &Graph, inputs: &[Layout]) -> Option<Program> {

@@ -1,7 +1,7 @@
 //! From the third shape of a pattern on plans follow by formulas: those with steps of every kind, from a table.
 
 use lazuli_compile::testing::{InOutline, kind, written};
-use lazuli_compile::{Options, compile_first, compile_like, plan_like};
+use lazuli_compile::{Fit, Options, compile_first, compile_like, plan_like};
 use lazuli_ir::Graph;
 use lazuli_kernel::{Kernel, Layout, Variant};
 use std::sync::Arc;
@@ -107,7 +107,7 @@ fn every_kind_of_step() {
         let mut compile_like = |graph: &Graph| {
             let shapes = outline.shapes(graph).unwrap();
             let outlined = outline.of(graph, &shapes);
-            let by_formulas = plan_like(&mut templates, &outlined, &rows(graph).iter().collect::<Vec<_>>());
+            let by_formulas = plan_like(&mut templates, &outlined, &rows(graph).iter().collect::<Vec<_>>(), Fit::Good);
             let by_formulas = by_formulas.map(|(mut by, outputs)| (written(&mut by), outputs));
             let like = compile_like(&templates, graph, Some(&outlined), &rows(graph), &FUSED).unwrap();
             (by_formulas, like.unwrap_or_else(|| panic!("{kind_of_step} is of another pattern")))
@@ -143,7 +143,8 @@ fn kernels_stay_that_were_put_there() {
     let mut share = |n: usize, with: &mut dyn FnMut(&mut Arc<Kernel>)| {
         let graph = graph(n);
         let (shapes, rows) = (shapes(&graph), rows(&graph));
-        let found = plan_like(&mut templates, &outline.of(&graph, &shapes), &rows.iter().collect::<Vec<_>>());
+        let found =
+            plan_like(&mut templates, &outline.of(&graph, &shapes), &rows.iter().collect::<Vec<_>>(), Fit::Good);
         let shared = found.expect("it follows by formulas").0.plan().share_kernels(&mut |kernel| {
             with(kernel);
             Ok(())

@@ -1,7 +1,7 @@
 //! Fusing, simplifying and layouts never change a result: every primitive, and random programs, in all modes and bit for bit.
 
 use lazuli_compile::testing::{Host, InOutline, kind, random_inputs, run, run_compiled, run_with, written};
-use lazuli_compile::{Fused, Options, compile, compile_first, compile_like, plan_like};
+use lazuli_compile::{Fit, Fused, Options, compile, compile_first, compile_like, plan_like};
 use lazuli_ir::prims::*;
 use lazuli_ir::{Atom, Aval, Binary, Builder, DType, Dim, Graph, Result, Scalar, Ternary, Unary};
 use lazuli_kernel::host;
@@ -94,8 +94,9 @@ fn follow(what: &str, graph: &Graph, rng: &mut Rng) {
         let inputs = random_inputs(&other, rng, true);
         let scrambled = inputs.iter().map(|h| h.scrambled(rng)).unzip();
         for (inputs, layouts) in [(inputs, rows(&other)), scrambled] {
-            let formulas =
-                outlined.and_then(|outlined| plan_like(&mut templates, outlined, &layouts.iter().collect::<Vec<_>>()));
+            let formulas = outlined.and_then(|outlined| {
+                plan_like(&mut templates, outlined, &layouts.iter().collect::<Vec<_>>(), Fit::Good)
+            });
             let formulas = formulas.map(|(mut by, outputs)| (written(&mut by), outputs));
             let Some(like) = compile_like(&templates, &other, outlined, &layouts, &FUSED).unwrap() else { continue };
             if let Some((plan, outputs)) = formulas {

@@ -50,6 +50,20 @@ impl Bindings {
         Ok(known.ready.clone())
     }
 
+    /// Takes a plan for such arguments out: what to add another by.
+    pub fn take_out(&mut self, arguments: &[&Value], plan: &Arc<Ready>) -> Hash {
+        let hash = Hash::of(arguments);
+        if let Some(alike) = self.plans.get_mut(&hash) {
+            let before = alike.len();
+            alike.retain(|known| !Arc::ptr_eq(&known.ready, plan));
+            if alike.len() < before {
+                self.count -= 1;
+                self.steps -= plan.steps();
+            }
+        }
+        hash
+    }
+
     /// Adds a plan for arguments of this hash.
     pub fn add(&mut self, hash: Hash, ready: Arc<Ready>) {
         if self.steps + ready.steps() > STEPS && self.count >= LEAST {

@@ -37,6 +37,10 @@ impl Edition {
             _ => None,
         }
     }
+    /// What was made when it was bound to arguments of these shapes, once more.
+    pub fn made_again<'a>(&self, arguments: impl Iterator<Item = &'a [usize]>) -> Option<Made> {
+        self.outline.get()?.as_ref()?.shapes(arguments).map(Made::Shapes)
+    }
     /// The avals of the traced graph's outputs for arguments of these shapes; `None` if something in it has to be made anew for them.
     pub fn rebound_avals<'a>(
         &'a self,

@@ -41,6 +41,7 @@ pub mod paths;
 pub mod print;
 pub mod program;
 mod progress;
+mod provisional;
 pub mod raise;
 pub mod random;
 mod run;

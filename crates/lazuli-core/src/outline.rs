@@ -75,6 +75,10 @@ impl Outline {
         };
         Some((outputs, shapes))
     }
+    /// All shapes once more for arguments of these, to which it was bound before.
+    pub fn shapes<'a>(&self, arguments: impl Iterator<Item = &'a [usize]>) -> Option<Vec<Shape>> {
+        self.outline.shapes(arguments, &mut |_| {})
+    }
     /// Notes that arguments have these extents otherwise than those before.
     fn note(&self, differing: &[usize]) {
         let mut varied = self.varied.lock().unwrap_or_else(|e| e.into_inner());

@@ -12,13 +12,14 @@ use crate::explain::Call;
 use crate::guards::{self, Bound, Guards, Made};
 use crate::log::{self, Topic};
 use crate::progress;
+use crate::provisional::Provisionals;
 use crate::run::Ready;
 use crate::shapeless::Facts;
 use crate::stats::{Count, count};
 use crate::trace::{self, Effects, Trace};
 use crate::updates::Updates;
 use lazuli_compile::dot::{self, Names};
-use lazuli_compile::{Compiled, Options, Outlined};
+use lazuli_compile::{Compiled, Fit, Options, Outlined};
 use lazuli_explain::Times;
 use lazuli_ir::{Atom, Aval, Effect, Error, Graph, Result, Shape, Var};
 use lazuli_kernel::Layout;
@@ -48,6 +49,7 @@ pub struct Program {
     first: OnceLock<Arc<Ready>>,
     /// What else was made ready.
     bindings: Mutex<Bindings>,
+    provisionals: Provisionals,
     /// Of a shapeless program: the shapes that it holds for.
     guards: Option<Guards>,
     /// Whether rules have made bodies of calls in it.
@@ -128,6 +130,7 @@ impl Program {
             times: self.times,
             first: OnceLock::new(),
             bindings: Mutex::default(),
+            provisionals: Provisionals::default(),
             guards: None,
             has_rules: self.has_rules,
             updates: Updates::Nothing,
@@ -200,6 +203,7 @@ impl Program {
             effect,
             first,
             bindings,
+            provisionals: Provisionals::default(),
             guards,
             has_rules,
             updates,
@@ -470,12 +474,20 @@ impl Program {
         }
         let bindings = || self.bindings.lock().unwrap_or_else(|e| e.into_inner());
         let found = bindings().find(arguments);
-        let hash = match found {
+        let (hash, may_be_provisional) = match found {
             Ok(known) => {
-                count(Count::Hits);
-                return Ok(Cow::Owned(known));
+                let better = match known.is_provisional() {
+                    Some((_, cost)) if !self.provisionals.may_run(cost) => Some(false),
+                    Some((since, _)) if since != self.provisionals.now() => Some(true),
+                    _ => None,
+                };
+                let Some(may_be_provisional) = better else {
+                    count(Count::Hits);
+                    return Ok(Cow::Owned(known));
+                };
+                (bindings().take_out(arguments, &known), may_be_provisional)
             }
-            Err(hash) => hash,
+            Err(hash) => (hash, true),
         };
         count(Count::Plans);
         let _compiling = progress::begin(&self.name);
@@ -483,7 +495,8 @@ impl Program {
         for constant in &self.constants {
             layouts.push(&constant.force()?.layout);
         }
-        let ready = Arc::new(self.made_ready(arguments.iter().map(|v| &v.layout.shape[..]), &layouts)?);
+        let shapes = arguments.iter().map(|v| &v.layout.shape[..]);
+        let ready = Arc::new(self.made_ready(shapes, &layouts, may_be_provisional)?);
         if log::wants(Topic::Kernels) {
             let simplified = &self.own.simplified;
             let arguments = simplified.arguments().iter().zip(layouts);
@@ -501,13 +514,15 @@ impl Program {
         &'a self,
         shapes: impl Iterator<Item = &'a [usize]> + Clone,
         layouts: &[&Layout],
+        may_be_provisional: bool,
     ) -> Result<Ready> {
         let like = self.first.get().map(|ready| &**ready);
         let (known, made) = self.known(shapes.clone());
         let edition = known.as_ref().and_then(|bound| bound.edition.clone());
-        let by_formulas = |made: Option<&Made>, expected: Option<&Compiled>| {
+        let made = made.or_else(|| edition.as_ref()?.made_again(shapes.clone()));
+        let by_formulas = |made: Option<&Made>, fit: Fit, expected: Option<&Compiled>| {
             let edition = edition.as_ref()?;
-            edition.templates.with_variant(&edition.outlined(made)?, layouts, |variant, outputs| {
+            edition.templates.with_variant(&edition.outlined(made)?, layouts, fit, |variant, outputs| {
                 if let Some(Compiled { plan, outputs: of, .. }) = expected {
                     assert_eq!((variant.plan().to_string(), &outputs), (plan.to_string(), of), "by formulas");
                 }
@@ -516,24 +531,36 @@ impl Program {
                 Ok(Ready::new(executable, outputs, layouts, like))
             })
         };
-        if !cfg!(debug_assertions)
-            && let Some(ready) = by_formulas(made.as_ref(), None)
-        {
-            return ready;
+        match by_formulas(made.as_ref(), Fit::Good, None) {
+            // Debug builds lower also what follows from another plan.
+            Some(_) if cfg!(debug_assertions) => {}
+            Some(ready) => return ready,
+            None if may_be_provisional => {
+                if let Some(ready) = by_formulas(made.as_ref(), Fit::Right, None).transpose()?
+                    && self.provisionals.may_run(ready.cost())
+                {
+                    return Ok(ready.provisional(self.provisionals.now()));
+                }
+            }
+            None => {}
         }
         let bound = self.bound_as(shapes, known, made)?;
-        if self.widen(&bound)
-            && !cfg!(debug_assertions)
-            && let Some(ready) = by_formulas(bound.made.as_ref(), None)
-        {
-            return ready;
+        if self.widen(&bound) {
+            self.provisionals.compiled();
+            if !cfg!(debug_assertions)
+                && let Some(ready) = by_formulas(bound.made.as_ref(), Fit::Good, None)
+            {
+                return ready;
+            }
         }
         progress::stage("fusing and generating code for", bound.graph.equations.len());
         let own: Vec<Layout> = layouts.iter().copied().cloned().collect();
         let (mut compiled, is_first) = self.compiled(&bound, &own)?;
         // Other shapes may follow: then it is made ready as one of many.
-        let ready = by_formulas(bound.made.as_ref(), Some(&compiled).filter(|_| cfg!(debug_assertions)));
-        // Debug builds lower also what follows from another plan.
+        let ready = by_formulas(bound.made.as_ref(), Fit::Good, Some(&compiled).filter(|_| cfg!(debug_assertions)));
+        if is_first {
+            self.provisionals.compiled();
+        }
         if is_first || ready.is_none() || !cfg!(debug_assertions) {
             count(Count::Lowered);
         }

@@ -9,6 +9,7 @@ use crate::backend;
 use crate::eval::{Claimed, Task};
 use crate::interrupt;
 use crate::program::Program;
+use crate::provisional::Provisional;
 use crate::updates::{self, Updates};
 use lazuli_compile::{Compiled, Options, OutputInfo, OutputSource};
 use lazuli_ir::{Atom, Aval, Equation, Error, ErrorKind, Graph, Result, Var};
@@ -40,6 +41,8 @@ pub(crate) struct Ready {
     has_effects: bool,
     /// About how long a run takes, if that is known.
     cost: Option<Duration>,
+    /// Of a plan that a better one takes the place of if it is run for long.
+    provisional: Option<Provisional>,
     /// Whether the plan can overwrite anything that is given up, and has results for which that is worth asking.
     takes: bool,
 }
@@ -87,7 +90,15 @@ impl Ready {
         let (cost, signature) = (executable.cost(), executable.signature());
         let takes = !signature.donations.is_empty() && signature.outputs.iter().any(|&nbytes| nbytes > SCALAR);
         let has_effects = signature.has_effects;
-        Ready { layouts, executable, outputs, is_in_order, has_effects, cost, takes }
+        Ready { layouts, executable, outputs, is_in_order, has_effects, cost, provisional: None, takes }
+    }
+    /// The same, until a better one takes its place.
+    pub fn provisional(self, since: Provisional) -> Ready {
+        Ready { provisional: Some(since), ..self }
+    }
+    /// If it is so: since when, and about how long a run takes.
+    pub fn is_provisional(&self) -> Option<(Provisional, Duration)> {
+        self.provisional.map(|since| (since, self.cost()))
     }
     /// What runs.
     pub fn executable(&self) -> &Arc<dyn Executable> {
@@ -96,6 +107,10 @@ impl Ready {
     /// Whether the plan is for arguments that lie like these. A constant lies as it does.
     pub fn fits(&self, arguments: &[&Value]) -> bool {
         self.layouts.are(arguments.iter().map(|v| &v.layout))
+    }
+    /// About how long a run takes, as far as that is known.
+    pub fn cost(&self) -> Duration {
+        self.cost.unwrap_or_default()
     }
     /// How many steps it has.
     pub fn steps(&self) -> usize {

@@ -1,6 +1,6 @@
 //! What compilations of a shapeless program leave for later ones, of other shapes.
 
-use lazuli_compile::{Compiled, Options, Outlined, OutputInfo, Template, compile_first, compile_like, plan_like};
+use lazuli_compile::{Compiled, Fit, Options, Outlined, OutputInfo, Template, compile_first, compile_like, plan_like};
 use lazuli_ir::{Graph, Result};
 use lazuli_kernel::{Layout, Variant};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -17,15 +17,16 @@ impl Templates {
         self.0.lock().unwrap_or_else(|e| e.into_inner())
     }
 
-    /// What is made of the plan for some extents, and of where its outputs lie, if it follows from an earlier one by formulas.
+    /// What is made of the plan for some extents, and of where its outputs lie, if it follows by formulas from an earlier one that fits these so well.
     pub fn with_variant<T>(
         &self,
         outlined: &Outlined,
         layouts: &[&Layout],
+        fit: Fit,
         make: impl FnOnce(&mut dyn Variant, Arc<[OutputInfo]>) -> T,
     ) -> Option<T> {
         let mut known = self.known();
-        plan_like(&mut known, outlined, layouts).map(|(mut variant, outputs)| make(&mut variant, outputs))
+        plan_like(&mut known, outlined, layouts, fit).map(|(mut variant, outputs)| make(&mut variant, outputs))
     }
 
     /// Whether an earlier compilation, for other magnitudes, is followed for these extents too from now on.

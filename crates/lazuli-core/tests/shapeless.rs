@@ -270,6 +270,27 @@ fn plans_and_kernels_hold_for_other_shapes() {
     }
 }
 
+/// For other orders of magnitude the plan that is there serves at first, and is replaced once: when its runs have taken as long as it takes to compile.
+#[test]
+fn plans_for_other_magnitudes_serve_for_a_time() {
+    let f = |x: &Array| grad(|x: &Array| (x.matmul(&x.t()) + x.sum(1)).softmax(-1).square().mean(()))(x);
+    let compiled = compile(f).shapeless();
+    let call = |n: usize| {
+        let (x, before) = (values(&[n, 9], 0), compile_stats());
+        let got = bits(&[compiled.try_call(&x).unwrap()]);
+        let now = compile_stats();
+        assert_eq!(got, bits(&[f(&x)]), "{n} rows");
+        (now.plans - before.plans, now.lowered - before.lowered)
+    };
+    assert_eq!(call(100), (1, 1));
+    assert_eq!(call(300), (1, 0));
+    let runs = (0..1000).take_while(|_| call(300).0 == 0).count();
+    assert!((1..1000).contains(&runs), "it was replaced after {runs} runs");
+    // From now on it is as any other, and so are those for other shapes of this magnitude.
+    (0..100).for_each(|_| assert_eq!(call(300), (0, 0)));
+    assert_eq!(call(301), (1, 0));
+}
+
 /// Of a derivative the graph that was traced is bound to other shapes, unless a rule may go another way for them.
 #[test]
 fn derivatives_are_bound_to_other_shapes() {

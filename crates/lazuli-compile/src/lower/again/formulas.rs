@@ -13,10 +13,10 @@ use super::is_row;
 use crate::lower::numbers::{Leaf, Numbers, Source, Values};
 use crate::lower::places::{BufferId, Held};
 use crate::memory::Arrangement;
-use crate::pattern::Pattern;
+use crate::pattern::{ClassNumbers, Fit, Pattern};
 use crate::pipeline::{OutputInfo, OutputSource};
 use crate::template::Outlined;
-use lazuli_ir::{Shape, ShapeId, Var};
+use lazuli_ir::{ShapeId, Var};
 use lazuli_kernel::{DType, Layout, Plan, Slot, Step, Variant, Varying};
 pub(crate) use link::Linked;
 use moving::Moving;
@@ -162,11 +162,16 @@ impl Formulas {
     }
 
     /// Whether they say the plan for these shapes of an outline and inputs that lie like this: it is the one that is asked for from then on.
-    pub fn are_for(&mut self, Outlined { shapes: all, moving, .. }: &Outlined, inputs: &[&Layout]) -> bool {
+    pub fn are_for(&mut self, Outlined { shapes: all, moving, .. }: &Outlined, inputs: &[&Layout], fit: Fit) -> bool {
         let known = self.moving.take().filter(|known| Arc::ptr_eq(&known.of, moving));
-        let Some(mut now) = known.or_else(|| Moving::new(self, moving, all)) else { return false };
-        let is_one = now.set(self, all).is_some();
-        debug_assert_eq!(is_one.then_some(&now.all[..]), self.values(all).filter(|_| is_one).as_ref().map(Values::all));
+        let Some(mut now) = known.or_else(|| Moving::new(self, moving, all, fit)) else { return false };
+        let is_one = now.set(self, all, fit).is_some();
+        #[cfg(debug_assertions)]
+        {
+            let numbers = self.pattern.fits(self.shapes.iter().map(|id| &id.of(all)[..]), fit);
+            let values = numbers.and_then(|numbers| self.values(&numbers)).filter(|_| is_one);
+            assert_eq!(is_one.then_some(&now.all[..]), values.as_ref().map(Values::all));
+        }
         self.moving = Some(now);
         let lies =
             |(layout, own): (&&Layout, &Option<Layout>)| own.as_ref().map_or(is_row(layout), |own| own == *layout);
@@ -182,9 +187,8 @@ impl Formulas {
         (ByFormulas { formulas: self, is_placed: false }, infos)
     }
 
-    /// Those of all formulas for these shapes.
-    fn values(&self, all: &[Shape]) -> Option<Values> {
-        let numbers = self.pattern.fits(self.shapes.iter().map(|id| &id.of(all)[..]))?;
+    /// Those of all formulas for these numbers of classes.
+    fn values(&self, numbers: &ClassNumbers) -> Option<Values> {
         self.numbers.values(|Class(class)| Some(numbers[class as usize] as isize))
     }
 }

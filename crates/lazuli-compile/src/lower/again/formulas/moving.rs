@@ -2,7 +2,7 @@
 
 use super::{Class, Formulas, StepFormula};
 use crate::lower::numbers::{Decision, Source, Step};
-use crate::pattern::{ClassNumbers, MovingClasses};
+use crate::pattern::{ClassNumbers, Fit, MovingClasses};
 use lazuli_ir::{MovingAxes, Shape};
 use lazuli_kernel::{Plan, Varying, VaryingParam};
 use std::sync::Arc;
@@ -38,9 +38,9 @@ struct Arena {
 
 impl Moving {
     /// Of formulas for some shapes: those that go by such an extent. None if they are not for these shapes.
-    pub fn new(of: &mut Formulas, extents: &Arc<[MovingAxes]>, shapes: &[Shape]) -> Option<Moving> {
-        let all_numbers = of.pattern.fits(of.shapes.iter().map(|id| &id.of(shapes)[..]))?;
-        let values = of.values(shapes)?;
+    pub fn new(of: &mut Formulas, extents: &Arc<[MovingAxes]>, shapes: &[Shape], fit: Fit) -> Option<Moving> {
+        let class_numbers = of.pattern.fits(of.shapes.iter().map(|id| &id.of(shapes)[..]), fit)?;
+        let values = of.values(&class_numbers)?;
         let classes = of.pattern.moving(of.shapes.iter().map(|id| &id.of(extents)[..]));
         let moves = moves(of, &classes.classes);
         let is_moving = |source: Source| matches!(source, Source::Step(n) if moves[n as usize]);
@@ -90,7 +90,7 @@ impl Moving {
             counts,
             outputs,
             all: values.all().to_vec(),
-            numbers: all_numbers,
+            numbers: class_numbers,
             classes,
             steps,
             decisions,
@@ -98,8 +98,8 @@ impl Moving {
     }
 
     /// Makes them those of the plan for these shapes. None if formulas do not say it.
-    pub fn set(&mut self, Formulas { shapes, pattern, own, .. }: &Formulas, all: &[Shape]) -> Option<()> {
-        if !pattern.follow(&self.classes, |shape| &shapes[shape].of(all)[..], &mut self.numbers) {
+    pub fn set(&mut self, Formulas { shapes, pattern, own, .. }: &Formulas, all: &[Shape], fit: Fit) -> Option<()> {
+        if !pattern.follow(&self.classes, |shape| &shapes[shape].of(all)[..], fit, &mut self.numbers) {
             return None;
         }
         let formulas = &mut self.all;
