@@ -1,4 +1,5 @@
-//! What a new shape costs a shapeless function more than one that it was called with before: medians over many shapes, and of the second shape of all, in microseconds.
+//! What a new shape costs a shapeless function more than one that it was called with before: medians over many shapes; of the second shape of all; and of a second one of another order
+//! of magnitude, in microseconds.
 //!
 //! `cargo run --profile fast -p lazuli --example shapeless_time [part of a name]`
 
@@ -172,17 +173,19 @@ fn measure(name: &str, make: &dyn Fn() -> Call) {
             pairs.push([new[before], time(&mut call, &inputs[FIRST + before])]);
         }
     }
-    // The second shape of all that the function is called with.
-    let second = (0..SECONDS).map(|_| {
-        let (mut call, [x, other]) = (make(), [rows(20), rows(21)]);
+    // Of a function that was called with one shape before.
+    let after_one = |rows: [Array; 2]| {
+        let (mut call, [x, other]) = (make(), rows);
         (0..5).for_each(|_| _ = time(&mut call, &x));
         let new = time(&mut call, &other);
         new - (0..5).map(|_| time(&mut call, &other)).fold(f64::INFINITY, f64::min)
-    });
+    };
+    let of = |rows: [Array; 2]| middle((0..SECONDS).map(|_| after_one(rows.clone())).collect());
+    let [second, magnitude] = [of([rows(20), rows(21)]), of([rows(20), rows(45)])];
     let median = |of: &dyn Fn(&[f64; 2]) -> f64| middle(pairs.iter().map(of).collect());
     let [new, repeated, extra] =
         [median(&|pair| pair[0]), median(&|pair| pair[1]), median(&|[new, known]| new - known)];
-    println!("{name:>30} {new:>10.1} {repeated:>10.1} {extra:>10.1} {:>10.1}", middle(second.collect()));
+    println!("{name:>30} {new:>10.1} {repeated:>10.1} {extra:>10.1} {second:>10.1} {magnitude:>10.1}");
 }
 
 /// How often a function is compiled anew, to call it with a second shape.
@@ -196,7 +199,7 @@ fn middle(mut all: Vec<f64>) -> f64 {
 fn main() {
     let wanted = std::env::args().nth(1).unwrap_or_default();
     let is_wanted = |name: &str| name.contains(&wanted);
-    println!("{:>30} {:>10} {:>10} {:>10} {:>10}", "", "new", "repeated", "extra", "second");
+    println!("{:>30} {:>10} {:>10} {:>10} {:>10} {:>10}", "", "new", "repeated", "extra", "second", "magnitude");
     for &(name, f) in FUNCTIONS.iter().filter(|(name, _)| is_wanted(name)) {
         measure(name, &|| {
             let compiled = compile(move |x: &Array| f(x)).shapeless();
