@@ -129,7 +129,7 @@ pub fn plan_like<'a>(
         let formulas = template.formulas.get_mut().and_then(Option::as_mut);
         formulas.is_some_and(|formulas| formulas.are_for(outlined, inputs, fit))
     };
-    let n = templates.iter_mut().rposition(|template| is_for(template))?;
+    let n = templates.iter_mut().rposition(is_for)?;
     // Shapes that follow one another are most often of one template.
     templates[n..].rotate_left(1);
     templates.last_mut()?.formulas.get_mut()?.as_mut().map(Formulas::plan)

@@ -192,10 +192,10 @@ impl Variants {
 
     /// What the first numbers of the plan of these values are: sizes of inputs, then of outputs.
     pub fn signature(&self, values: &[i64]) -> Signature {
-        let inputs = self.signature.inputs.len();
+        let &Signature { ref inputs, ref donations, steps, has_effects, .. } = &self.signature;
         let sizes = |places: Range<usize>| places.map(|place| self.varying.number(place, values) as usize).collect();
-        let (inputs, outputs) = (sizes(0..inputs), sizes(inputs..self.arena()));
-        Signature { inputs, outputs, ..self.signature.clone() }
+        let (inputs, outputs) = (sizes(0..inputs.len()), sizes(inputs.len()..self.arena()));
+        Signature { inputs, outputs, donations: donations.clone(), steps, has_effects }
     }
     /// Which number comes next: the size of the arena.
     fn arena(&self) -> usize {

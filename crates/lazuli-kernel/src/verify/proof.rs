@@ -11,29 +11,90 @@ pub(super) struct Comparison {
     pub b: u32,
 }
 
-/// Two numbers, by where they stand among all: first the values, then constants, then what is computed of those before.
-type Pair = [u32; 2];
-
 /// A proof about one plan, which is one about each plan of other values ([`Varying`](crate::varying::Varying)) that compare alike.
 #[derive(Debug)]
 pub(super) struct Proof {
     constants: Box<[i64]>,
-    /// What is computed by one operation, run by run. None in a run is made of another in it.
-    runs: Box<[(Operation, Box<[Pair]>)]>,
-    comparisons: Box<[Compared]>,
+    steps: AnySteps,
 }
+
+/// In as few bytes as will do: a proof is gone through once in a while, when it is in no cache.
+#[derive(Debug)]
+enum AnySteps {
+    Few(Steps<u16>),
+    Many(Steps<u32>),
+}
+
+#[derive(Debug)]
+struct Steps<P> {
+    /// What is computed by one operation, run by run. None in a run is made of another in it.
+    runs: Box<[Run<P>]>,
+    comparisons: Box<[Compared<P>]>,
+}
+
+type Run<P> = (Operation, Box<[Pair<P>]>);
+
+/// Two numbers, by where they stand among all: first the values, then constants, then what is computed of those before.
+type Pair<P> = [P; 2];
 
 /// What is compared by one relation, and came out alike.
 #[derive(Debug)]
-struct Compared {
+struct Compared<P> {
     relation: Relation,
     holds: bool,
-    pairs: Box<[Pair]>,
+    pairs: Box<[Pair<P>]>,
+}
+
+/// Where a number stands.
+trait Place: Copy {
+    fn new(place: usize) -> Self;
+    fn get(self) -> usize;
+}
+
+impl Place for u16 {
+    fn new(place: usize) -> Self {
+        place as u16
+    }
+    fn get(self) -> usize {
+        self.into()
+    }
+}
+
+impl Place for u32 {
+    fn new(place: usize) -> Self {
+        place as u32
+    }
+    fn get(self) -> usize {
+        self as usize
+    }
 }
 
 impl Proof {
     /// With so many values.
     pub fn new(given: usize, nodes: &[Node], comparisons: impl IntoIterator<Item = Comparison>) -> Self {
+        let constants = |node: &Node| match *node {
+            Node::Fixed(value) => Some(value),
+            Node::Computed(..) => None,
+        };
+        let steps = match given + nodes.len() <= 1 << 16 {
+            true => AnySteps::Few(Steps::new(given, nodes, comparisons)),
+            false => AnySteps::Many(Steps::new(given, nodes, comparisons)),
+        };
+        Proof { constants: nodes.iter().filter_map(constants).collect(), steps }
+    }
+
+    /// Whether it is one about the plan of these values. What is computed goes behind them.
+    pub fn holds(&self, values: &mut Vec<i64>) -> bool {
+        values.extend_from_slice(&self.constants);
+        match &self.steps {
+            AnySteps::Few(steps) => steps.hold(values),
+            AnySteps::Many(steps) => steps.hold(values),
+        }
+    }
+}
+
+impl<P: Place> Steps<P> {
+    fn new(given: usize, nodes: &[Node], comparisons: impl IntoIterator<Item = Comparison>) -> Self {
         // None for constants, which come first; else how long the longest way to it is, and how it is computed.
         let mut keys: Vec<Option<(u32, Operation)>> = Vec::with_capacity(nodes.len());
         for node in nodes {
@@ -48,21 +109,18 @@ impl Proof {
         }
         let mut order: Vec<usize> = (0..nodes.len()).collect();
         order.sort_by_key(|&node| keys[node]);
-        let mut places: Vec<u32> = (0..(given + nodes.len()) as u32).collect();
-        (given as u32..).zip(&order).for_each(|(place, &node)| places[given + node] = place);
-        let pair = |a: u32, b: u32| [places[a as usize], places[b as usize]];
+        let mut places: Vec<usize> = (0..given + nodes.len()).collect();
+        (given..).zip(&order).for_each(|(place, &node)| places[given + node] = place);
+        let pair = |a: u32, b: u32| [a, b].map(|n| P::new(places[n as usize]));
 
-        let (mut constants, mut runs) = (vec![], vec![]);
+        let mut runs = vec![];
         for run in order.chunk_by(|&a, &b| keys[a] == keys[b]) {
-            let mut pairs = Vec::with_capacity(run.len());
-            for &node in run {
-                match nodes[node] {
-                    Node::Fixed(value) => constants.push(value),
-                    Node::Computed(_, a, b) => pairs.push(pair(a, b)),
-                }
-            }
+            let computed = run.iter().filter_map(|&node| match nodes[node] {
+                Node::Fixed(_) => None,
+                Node::Computed(_, a, b) => Some(pair(a, b)),
+            });
             if let Some((_, operation)) = keys[run[0]] {
-                runs.push((operation, pairs.into_boxed_slice()));
+                runs.push((operation, computed.collect()));
             }
         }
         let mut comparisons: Vec<Comparison> = comparisons.into_iter().collect();
@@ -72,12 +130,11 @@ impl Proof {
             let Comparison { relation, holds, .. } = alike[0];
             Compared { relation, holds, pairs: alike.iter().map(|c| pair(c.a, c.b)).collect() }
         });
-        Proof { constants: constants.into(), runs: runs.into(), comparisons: compared.collect() }
+        Steps { runs: runs.into(), comparisons: compared.collect() }
     }
 
-    /// Whether it is one about the plan of these values. What is computed goes behind them.
-    pub fn holds(&self, values: &mut Vec<i64>) -> bool {
-        values.extend_from_slice(&self.constants);
+    /// Whether all comparisons come out alike. What is computed goes behind these values and the constants.
+    fn hold(&self, values: &mut Vec<i64>) -> bool {
         self.runs.iter().all(|(operation, pairs)| match operation {
             Operation::Sum => compute(pairs, values, i64::overflowing_add),
             Operation::Product => compute(pairs, values, i64::overflowing_mul),
@@ -97,13 +154,13 @@ impl Proof {
 
 /// Adds what is made of pairs of values, where each comes with whether it is beyond 64 bits; whether none is. Without a branch for each.
 #[inline]
-fn compute(pairs: &[Pair], values: &mut Vec<i64>, of: impl Fn(i64, i64) -> (i64, bool)) -> bool {
+fn compute<P: Place>(pairs: &[Pair<P>], values: &mut Vec<i64>, of: impl Fn(i64, i64) -> (i64, bool)) -> bool {
     let before = values.len();
     values.resize(before + pairs.len(), 0);
     let (before, new) = values.split_at_mut(before);
     let mut is_beyond = false;
     for (new, &[a, b]) in new.iter_mut().zip(pairs) {
-        let (value, beyond) = of(before[a as usize], before[b as usize]);
+        let (value, beyond) = of(before[a.get()], before[b.get()]);
         *new = value;
         is_beyond |= beyond;
     }
@@ -112,6 +169,6 @@ fn compute(pairs: &[Pair], values: &mut Vec<i64>, of: impl Fn(i64, i64) -> (i64,
 
 /// Whether this is true of all pairs of values. Without a branch for each.
 #[inline]
-fn all(pairs: &[Pair], values: &[i64], is_true: impl Fn(i64, i64) -> bool) -> bool {
-    pairs.iter().fold(true, |all, &[a, b]| all & is_true(values[a as usize], values[b as usize]))
+fn all<P: Place>(pairs: &[Pair<P>], values: &[i64], is_true: impl Fn(i64, i64) -> bool) -> bool {
+    pairs.iter().fold(true, |all, &[a, b]| all & is_true(values[a.get()], values[b.get()]))
 }

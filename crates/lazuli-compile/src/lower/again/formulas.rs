@@ -169,8 +169,11 @@ impl Formulas {
         #[cfg(debug_assertions)]
         {
             let numbers = self.pattern.fits(self.shapes.iter().map(|id| &id.of(all)[..]), fit);
-            let values = numbers.and_then(|numbers| self.values(&numbers)).filter(|_| is_one);
-            assert_eq!(is_one.then_some(&now.all[..]), values.as_ref().map(Values::all));
+            let values = numbers.and_then(|numbers| self.values(&numbers));
+            assert!(values.is_some() || !is_one, "they follow from no numbers of the pattern");
+            if let (Some(values), true) = (values, is_one) {
+                assert_eq!(now.all[..values.all().len()], *values.all());
+            }
         }
         self.moving = Some(now);
         let lies =

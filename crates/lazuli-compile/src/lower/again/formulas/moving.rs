@@ -3,7 +3,7 @@
 use super::{Class, Formulas, StepFormula};
 use crate::lower::numbers::{Decision, Source, Step};
 use crate::pattern::{ClassNumbers, Fit, MovingClasses};
-use lazuli_ir::{MovingAxes, Shape};
+use lazuli_ir::{MovingAxes, Operation, Relation, Shape};
 use lazuli_kernel::{Plan, Varying, VaryingParam};
 use std::sync::Arc;
 
@@ -21,12 +21,32 @@ pub(super) struct Moving {
     counts: Vec<u32>,
     /// Whether outputs lie elsewhere.
     pub outputs: bool,
-    /// The values of all formulas, and the numbers of the classes of the pattern. Of them are computed anew those that move, and looked at what is decided by such.
-    pub all: Vec<isize>,
+    /// The numbers of the classes of the pattern.
     numbers: ClassNumbers,
     classes: MovingClasses,
-    steps: Vec<(u32, Step<Class>)>,
-    decisions: Vec<Decision>,
+    /// The values of all formulas, and behind them constants. Of them are computed anew those that move, and looked at what is decided by such.
+    pub all: Vec<isize>,
+    leaves: Vec<(u32, Class)>,
+    computed: Vec<Computed>,
+    decided: Vec<Decided>,
+}
+
+/// A formula that is computed of two numbers, by their places among all.
+#[derive(Debug)]
+struct Computed {
+    place: u32,
+    operation: Operation,
+    a: u32,
+    b: u32,
+}
+
+/// How it was decided by two numbers.
+#[derive(Debug)]
+struct Decided {
+    relation: Relation,
+    holds: bool,
+    a: u32,
+    b: u32,
 }
 
 /// Of an arena that not all plans have which pieces begin elsewhere, and whether it is of another size.
@@ -44,9 +64,30 @@ impl Moving {
         let classes = of.pattern.moving(of.shapes.iter().map(|id| &id.of(extents)[..]));
         let moves = moves(of, &classes.classes);
         let is_moving = |source: Source| matches!(source, Source::Step(n) if moves[n as usize]);
-        let steps = (0..).zip(of.numbers.steps()).filter(|(n, _)| moves[*n as usize]).collect();
+        let mut all_values = values.all().to_vec();
+        let mut place = |source: Source| match source {
+            Source::Step(n) => n,
+            Source::Fixed(value) => {
+                all_values.push(value);
+                all_values.len() as u32 - 1
+            }
+        };
+        let (mut leaves, mut computed) = (vec![], vec![]);
+        for (n, step) in (0..).zip(of.numbers.steps()).filter(|(n, _)| moves[*n as usize]) {
+            match step {
+                Step::Leaf(class) => leaves.push((n, class)),
+                Step::Compute(operation, a, b) => {
+                    computed.push(Computed { place: n, operation, a: place(a), b: place(b) })
+                }
+            }
+        }
         let decides = |d: &&Decision| is_moving(d.a) || is_moving(d.b);
-        let decisions = of.numbers.decisions().iter().filter(decides).copied().collect();
+        let decided = of.numbers.decisions().iter().filter(decides);
+        let decided = decided.map(|&Decision { relation, a, b, holds }| {
+            let [a, b] = [a, b].map(&mut place);
+            Decided { relation, holds, a, b }
+        });
+        let decided = decided.collect();
         let (mut used, mut counts) = (vec![false; moves.len()], vec![false; moves.len()]);
         let mark = |all: &mut [bool], source: &Source| {
             if let Source::Step(n) = *source {
@@ -89,11 +130,12 @@ impl Moving {
             arenas,
             counts,
             outputs,
-            all: values.all().to_vec(),
             numbers: class_numbers,
             classes,
-            steps,
-            decisions,
+            all: all_values,
+            leaves,
+            computed,
+            decided,
         })
     }
 
@@ -103,13 +145,14 @@ impl Moving {
             return None;
         }
         let formulas = &mut self.all;
-        for (n, step) in &self.steps {
-            formulas[*n as usize] = match *step {
-                Step::Leaf(Class(class)) => self.numbers[class as usize] as isize,
-                Step::Compute(operation, a, b) => operation.apply(a.value(formulas), b.value(formulas)),
-            };
+        for &(place, Class(class)) in &self.leaves {
+            formulas[place as usize] = self.numbers[class as usize] as isize;
         }
-        if !self.decisions.iter().all(|d| d.relation.holds(d.a.value(formulas), d.b.value(formulas)) == d.holds) {
+        for &Computed { place, operation, a, b } in &self.computed {
+            formulas[place as usize] = operation.apply(formulas[a as usize], formulas[b as usize]);
+        }
+        let holds = |d: &Decided| d.relation.holds(formulas[d.a as usize], formulas[d.b as usize]) == d.holds;
+        if !self.decided.iter().all(holds) {
             return None;
         }
         if self.counts.iter().any(|&n| formulas[n as usize] < 0) {
