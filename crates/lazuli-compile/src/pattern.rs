@@ -192,7 +192,7 @@ impl Pattern {
         let counts = numbers.iter().zip(&self.likeness).filter(|(_, likeness)| **likeness == Likeness::Magnitude);
         counts.map(|(&n, _)| magnitude(n)).collect()
     }
-    /// The numbers of the classes, which may be of any magnitudes.
+    /// The numbers of the classes. Of several orders of magnitude that they may have together none is looked for yet.
     fn numbers_of<'a>(
         &self,
         all: impl ExactSizeIterator<Item = &'a [usize]> + Clone,
