@@ -217,7 +217,7 @@ impl Node {
     #[inline]
     pub(crate) fn finish(&self, values: impl FnOnce() -> SmallVec<[Value; 1]>) {
         let state = self.state();
-        self.values.get_or_init(values);
+        self.set_values(&state, values);
         self.settle(state);
     }
     /// The same, where its state is locked: whoever sees that the node was run sees the values too. To be followed by [`settle`](Self::settle).

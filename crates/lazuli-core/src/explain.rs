@@ -9,7 +9,7 @@ use lazuli_compile::dot;
 pub use lazuli_explain::{Constant, Explanation, Times};
 use lazuli_ir::{Aval, Error, Location, Result, Shape, Var};
 use lazuli_kernel::Layout;
-use std::cell::{Cell, RefCell};
+use std::cell::Cell;
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Instant;
@@ -107,46 +107,36 @@ pub fn to_dot(outputs: &[Array], names: &[(&str, &Array)]) -> Result<String> {
     dot::operations_and_kernels(&graph, &programs, dot::Names { others: &vars, ..dot::Names::default() })
 }
 
-/// The first call of a compiled function that somebody waits for.
-#[derive(Default)]
-enum Wanted {
-    #[default]
-    Nothing,
-    AnyCall,
-    Called(Arc<Program>, Vec<Aval>, Call),
-}
+/// A call of a compiled function: its program and arguments, and what its front end knows of it.
+type Called = (Arc<Program>, Vec<Aval>, Call);
 
 thread_local! {
-    static WANTED: RefCell<Wanted> = const { RefCell::new(Wanted::Nothing) };
-    /// Whether it is any call: what each call asks.
+    /// Whether somebody waits for the next call of a compiled function: each call asks.
     static IS_WANTED: Cell<bool> = const { Cell::new(false) };
+    /// The one that was waited for.
+    static CALLED: Cell<Option<Called>> = const { Cell::new(None) };
 }
 
 /// Tells whoever waits for it ([`explain_call`]) that a compiled function is called; `why` says why it was traced, and how many traces there are.
 pub(crate) fn note(program: &Arc<Program>, arguments: &[Array], why: impl FnOnce() -> (String, usize)) {
-    if !IS_WANTED.get() {
-        return;
+    if IS_WANTED.replace(false) {
+        let (cause, traces) = why();
+        let avals = arguments.iter().map(|a| a.aval().clone()).collect();
+        CALLED.set(Some((program.clone(), avals, Call { cause, traces, ..Call::default() })));
     }
-    WANTED.with_borrow_mut(|wanted| {
-        if matches!(wanted, Wanted::AnyCall) {
-            let (cause, traces) = why();
-            let avals = arguments.iter().map(|a| a.aval().clone()).collect();
-            *wanted = Wanted::Called(program.clone(), avals, Call { cause, traces, ..Call::default() });
-        }
-    });
 }
 
 /// Explains the first call of a compiled function that `f` makes. Calls are lazy, so that nothing is computed.
 pub(crate) fn explain_call<T>(f: impl FnOnce() -> Result<T>) -> Result<Explanation> {
     let _mode = switch::compile_mode(switch::current_compile_mode().compiled());
-    let before = (WANTED.replace(Wanted::AnyCall), IS_WANTED.replace(true));
+    let before = (IS_WANTED.replace(true), CALLED.take());
     let result = trace::silently(f);
-    IS_WANTED.set(before.1);
-    let wanted = WANTED.replace(before.0);
+    IS_WANTED.set(before.0);
+    let called = CALLED.replace(before.1);
     result?;
-    match wanted {
-        Wanted::Called(program, avals, call) => explain(&program, &avals, call),
-        _ => Err(Error::value(
+    match called {
+        Some((program, avals, call)) => explain(&program, &avals, call),
+        None => Err(Error::value(
             "explain",
             "the function is a part of what is traced: explain what is called outside of it",
         )),

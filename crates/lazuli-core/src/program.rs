@@ -476,9 +476,9 @@ impl Program {
         let found = bindings().find(arguments);
         let (hash, may_be_provisional) = match found {
             Ok(known) => {
-                let better = match known.is_provisional() {
-                    Some((_, cost)) if !self.provisionals.may_run(cost) => Some(false),
-                    Some((since, _)) if since != self.provisionals.now() => Some(true),
+                let better = match known.provisional_since() {
+                    Some(_) if !self.provisionals.may_run(known.cost()) => Some(false),
+                    Some(since) if since != self.provisionals.now() => Some(true),
                     _ => None,
                 };
                 let Some(may_be_provisional) = better else {

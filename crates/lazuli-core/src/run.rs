@@ -96,9 +96,9 @@ impl Ready {
     pub fn provisional(self, since: Provisional) -> Ready {
         Ready { provisional: Some(since), ..self }
     }
-    /// If it is so: since when, and about how long a run takes.
-    pub fn is_provisional(&self) -> Option<(Provisional, Duration)> {
-        self.provisional.map(|since| (since, self.cost()))
+    /// Since when it is, if it is so.
+    pub fn provisional_since(&self) -> Option<Provisional> {
+        self.provisional
     }
     /// What runs.
     pub fn executable(&self) -> &Arc<dyn Executable> {

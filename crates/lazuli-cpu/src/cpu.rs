@@ -204,28 +204,14 @@ impl Cpu {
         donate: &[bool],
         outputs: &mut SmallVec<[Buffer; 2]>,
     ) -> Result<bool> {
-        if !donate.contains(&true) {
-            for &nbytes in &signature.outputs {
-                outputs.push(self.allocator.buffer(nbytes)?);
-            }
-            return Ok(false);
-        }
-        self.add_given(signature, inputs, donate, outputs)
-    }
-
-    #[inline(never)]
-    fn add_given(
-        &self,
-        signature: &Signature,
-        inputs: &[&Buffer],
-        donate: &[bool],
-        outputs: &mut SmallVec<[Buffer; 2]>,
-    ) -> Result<bool> {
-        let taken = signature.taken(inputs, donate);
-        for (taken, &nbytes) in taken.iter().zip(&signature.outputs) {
-            outputs.push(match taken {
-                Some(input) => inputs[*input as usize].clone(),
-                None => self.allocator.buffer(nbytes)?,
+        let taken = match donate.contains(&true) {
+            true => signature.taken(inputs, donate),
+            false => Default::default(),
+        };
+        for (n, &nbytes) in signature.outputs.iter().enumerate() {
+            outputs.push(match taken.get(n) {
+                Some(Some(input)) => inputs[*input as usize].clone(),
+                _ => self.allocator.buffer(nbytes)?,
             });
         }
         Ok(taken.iter().any(Option::is_some))
