@@ -196,22 +196,20 @@ impl Cpu {
         Ok(Run { outputs, event })
     }
 
-    /// Adds memory for each output, an input's that was given up and that the plan has a use for or fresh; whether any was given up.
-    fn add_outputs(
+    /// Adds memory for each output, an input's that was given up and that the plan has a use for or fresh; whether any is an input's.
+    #[inline(never)]
+    fn add_given(
         &self,
         signature: &Signature,
         inputs: &[&Buffer],
         donate: &[bool],
         outputs: &mut SmallVec<[Buffer; 2]>,
     ) -> Result<bool> {
-        let taken = match donate.contains(&true) {
-            true => signature.taken(inputs, donate),
-            false => Default::default(),
-        };
-        for (n, &nbytes) in signature.outputs.iter().enumerate() {
-            outputs.push(match taken.get(n) {
-                Some(Some(input)) => inputs[*input as usize].clone(),
-                _ => self.allocator.buffer(nbytes)?,
+        let taken = signature.taken(inputs, donate);
+        for (taken, &nbytes) in taken.iter().zip(&signature.outputs) {
+            outputs.push(match taken {
+                Some(input) => inputs[*input as usize].clone(),
+                None => self.allocator.buffer(nbytes)?,
             });
         }
         Ok(taken.iter().any(Option::is_some))
@@ -414,7 +412,10 @@ impl Backend for Cpu {
         let signature = executable.signature();
         signature.verify_inputs(inputs)?;
         let mut outputs = SmallVec::with_capacity(signature.outputs.len());
-        let taken = self.add_outputs(signature, inputs, donate, &mut outputs)?;
+        let taken = donate.contains(&true) && self.add_given(signature, inputs, donate, &mut outputs)?;
+        for &nbytes in &signature.outputs[outputs.len()..] {
+            outputs.push(self.allocator.buffer(nbytes)?);
+        }
         let memory = match ours.memory() {
             0 => None,
             nbytes => Some(self.allocator.allocate(nbytes)?),
