@@ -26,12 +26,15 @@ pub(crate) struct Pattern {
 }
 
 /// How well something that was made for extents of a pattern has to be for others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fit {
-    /// As good: they have the pattern.
-    Good,
-    /// Right, whatever their orders of magnitude.
+    /// It gives the right results for them, and may be slower than what would be made for them: they have the pattern, or would have it if they were of other orders of magnitude, and if numbers of two classes
+    /// did not happen to be equal. Nothing relies on numbers that differ, but for what says so where it decides by them.
     Right,
+    /// It may be slower for their orders of magnitude alone.
+    Alike,
+    /// It is as good for them: they have the pattern.
+    Good,
 }
 
 /// Orders of magnitude, by [`magnitude`].
@@ -121,7 +124,7 @@ impl Pattern {
     }
     /// Numbers may have the magnitudes of these shapes too from now on. Whether these have the pattern otherwise.
     pub fn widen<'a>(&mut self, all: impl ExactSizeIterator<Item = &'a [usize]> + Clone) -> bool {
-        let Some(numbers) = self.numbers_of(all, Fit::Right) else { return false };
+        let Some(numbers) = self.numbers_of(all, Fit::Alike) else { return false };
         let magnitudes = self.magnitudes_of(&numbers);
         if !self.magnitudes.contains(&magnitudes) {
             self.magnitudes.push(magnitudes);
@@ -175,18 +178,18 @@ impl Pattern {
                 }
             }
         }
-        self.has_magnitudes(numbers, fit) && are_different(numbers)
+        self.has_magnitudes(numbers, fit) && (fit < Fit::Alike || are_different(numbers))
     }
 
     /// Whether a class may have this number.
     fn is_alike(&self, class: usize, n: usize, fit: Fit) -> bool {
         let was = self.numbers[class];
         // Most shapes that do not fit are told by their magnitudes.
-        let may_be = fit == Fit::Right || self.likeness[class] < Likeness::Magnitude || self.magnitudes.len() > 1;
+        let may_be = fit < Fit::Good || self.likeness[class] < Likeness::Magnitude || self.magnitudes.len() > 1;
         (self.likeness[class] == Likeness::Any || n.min(2) == was.min(2)) && (may_be || magnitude(n) == magnitude(was))
     }
     fn has_magnitudes(&self, numbers: &[usize], fit: Fit) -> bool {
-        fit == Fit::Right || self.magnitudes.contains(&self.magnitudes_of(numbers))
+        fit < Fit::Good || self.magnitudes.contains(&self.magnitudes_of(numbers))
     }
     fn magnitudes_of(&self, numbers: &[usize]) -> Magnitudes {
         let counts = numbers.iter().zip(&self.likeness).filter(|(_, likeness)| **likeness == Likeness::Magnitude);
@@ -222,7 +225,7 @@ impl Pattern {
         if !all.zip(&self.shapes).all(|(shape, number)| is_same(shape, firsts[*number as usize])) {
             return None;
         }
-        are_different(&now).then_some(now)
+        (fit < Fit::Alike || are_different(&now)).then_some(now)
     }
 
     /// What each class was.
@@ -287,6 +290,13 @@ mod tests {
         assert!(is_of(&[&[31], &[15]], &computed));
         for others in [[&[17][..], &[1]], [&[16], &[0]], [&[32], &[16]]] {
             assert!(!is_of(&others, &computed), "{others:?}");
+        }
+        // What numbers differ may be equal, where it need only be right.
+        let fit =
+            |n: usize, fit: Fit| of(&[&[20, 8], &[40, 8]]).fits([&[n, 8][..], &[2 * n, 8]].into_iter(), fit).is_some();
+        for (n, most) in [(21, Some(Fit::Good)), (40, Some(Fit::Alike)), (8, Some(Fit::Right)), (1, None)] {
+            let fits = [Fit::Right, Fit::Alike, Fit::Good].map(|of| fit(n, of));
+            assert_eq!(fits, [Fit::Right, Fit::Alike, Fit::Good].map(|of| Some(of) <= most), "{n}");
         }
         // Other magnitudes may be let in.
         let mut wide = computed;

@@ -138,7 +138,7 @@ pub fn plan_like<'a>(
 /// Whether one of these templates is for a graph of other magnitudes too, from now on: it would be fused, and steps put side by side, in the same way.
 pub fn widen(templates: &mut [Template], graph: &Graph, outlined: &Outlined) -> bool {
     let all = shapes(graph);
-    let is_like = |t: &&mut Template| t.pattern.fits(all.iter().copied(), Fit::Right).is_some();
+    let is_like = |t: &&mut Template| t.pattern.fits(all.iter().copied(), Fit::Alike).is_some();
     let Some(template) = templates.iter_mut().rev().find(is_like) else { return false };
     let is_linked = template.formulas.get().is_some_and(Option::is_some);
     // If it is for these magnitudes already, something else hinders.
@@ -153,7 +153,7 @@ pub fn widen(templates: &mut [Template], graph: &Graph, outlined: &Outlined) -> 
 impl Template {
     /// Whether a graph of its pattern but for magnitudes is fused, and its steps put side by side, as it has them; so are its branches.
     fn fuses_alike(&self, graph: &Graph) -> bool {
-        let numbers = self.pattern.fits(shapes(graph).into_iter(), Fit::Right);
+        let numbers = self.pattern.fits(shapes(graph).into_iter(), Fit::Alike);
         let are_small = |numbers: &[usize]| numbers.iter().all(|&n| is_small(n));
         let mut branches = self.recipes.branches.iter();
         self.is_plain

@@ -310,7 +310,7 @@ impl Program {
         }
         simplified(traced, self.options)
     }
-    /// Whether a graph that is bound is fused as one of other magnitudes was, which is followed from now on.
+    /// Whether a graph that is bound is fused as one of other orders of magnitude was, which is followed from now on.
     fn widen(&self, bound: &BoundGraph) -> bool {
         let Some(edition) = &bound.edition else { return false };
         let outlined = edition.outlined(bound.made.as_ref());

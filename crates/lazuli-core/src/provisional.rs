@@ -1,7 +1,7 @@
 //! Plans of a shapeless program that serve until it is worth to make better ones.
 //!
-//! For arguments of another order of magnitude a graph may be better fused otherwise. To find out takes as long as many runs, so the first of them are made with the plan that follows from
-//! that for other magnitudes, which is right as well. Once such runs have taken as long as it takes to compile, the graph is compiled for what is called then.
+//! For arguments of another order of magnitude, or whose extents happen to be equal where they differed before, a graph may be better fused otherwise. To find out takes as long as many runs, so the first of
+//! them are made with the plan that follows from one that is there, which is right as well. Once such runs have taken as long as it takes to compile, the graph is compiled for what is called then.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -270,7 +270,7 @@ fn plans_and_kernels_hold_for_other_shapes() {
     }
 }
 
-/// For other orders of magnitude the plan that is there serves at first, and is replaced once: when its runs have taken as long as it takes to compile.
+/// For other orders of magnitude, and extents that happen to be equal, the plan that is there serves at first, and is replaced once: when its runs have taken as long as it takes to compile.
 #[test]
 fn plans_for_other_magnitudes_serve_for_a_time() {
     let f = |x: &Array| grad(|x: &Array| (x.matmul(&x.t()) + x.sum(1)).softmax(-1).square().mean(()))(x);
@@ -281,7 +281,7 @@ fn plans_for_other_magnitudes_serve_for_a_time() {
         let now = compile_stats();
         (now.plans - before.plans, now.lowered - before.lowered)
     };
-    assert_eq!([call(100), call(300)], [(1, 1), (1, 0)]);
+    assert_eq!([call(100), call(300), call(9), call(81)], [(1, 1), (1, 0), (1, 0), (1, 0)]);
     assert!((0..1000).position(|_| call(300).0 == 1).is_some_and(|runs| runs > 0), "it is never replaced, or at once");
     assert!((0..100).all(|_| call(300) == (0, 0)) && call(301) == (1, 0), "it is not as any other from then on");
 }

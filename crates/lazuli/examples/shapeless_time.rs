@@ -1,5 +1,5 @@
-//! What a new shape costs a shapeless function more than one that it was called with before: medians over many shapes; of the second shape of all; and of a second one of another order
-//! of magnitude, in microseconds.
+//! What a new shape costs a shapeless function more than one that it was called with before: medians over many shapes; of the second shape of all; of a second one of another order
+//! of magnitude, and of one with as many rows as columns, in microseconds.
 //!
 //! `cargo run --profile fast -p lazuli --example shapeless_time [part of a name]`
 
@@ -181,11 +181,11 @@ fn measure(name: &str, make: &dyn Fn() -> Call) {
         new - (0..5).map(|_| time(&mut call, &other)).fold(f64::INFINITY, f64::min)
     };
     let of = |rows: [Array; 2]| middle((0..SECONDS).map(|_| after_one(rows.clone())).collect());
-    let [second, magnitude] = [of([rows(20), rows(21)]), of([rows(20), rows(45)])];
+    let [second, magnitude, square] = [21, 45, 8].map(|n| of([rows(20), rows(n)]));
     let median = |of: &dyn Fn(&[f64; 2]) -> f64| middle(pairs.iter().map(of).collect());
     let [new, repeated, extra] =
         [median(&|pair| pair[0]), median(&|pair| pair[1]), median(&|[new, known]| new - known)];
-    println!("{name:>30} {new:>10.1} {repeated:>10.1} {extra:>10.1} {second:>10.1} {magnitude:>10.1}");
+    println!("{name:>30} {new:>10.1} {repeated:>10.1} {extra:>10.1} {second:>10.1} {magnitude:>10.1} {square:>10.1}");
 }
 
 /// How often a function is compiled anew, to call it with a second shape.
@@ -199,7 +199,8 @@ fn middle(mut all: Vec<f64>) -> f64 {
 fn main() {
     let wanted = std::env::args().nth(1).unwrap_or_default();
     let is_wanted = |name: &str| name.contains(&wanted);
-    println!("{:>30} {:>10} {:>10} {:>10} {:>10} {:>10}", "", "new", "repeated", "extra", "second", "magnitude");
+    let columns = ["new", "repeated", "extra", "second", "magnitude", "square"];
+    println!("{:>30} {}", "", columns.map(|column| format!("{column:>10}")).join(" "));
     for &(name, f) in FUNCTIONS.iter().filter(|(name, _)| is_wanted(name)) {
         measure(name, &|| {
             let compiled = compile(move |x: &Array| f(x)).shapeless();

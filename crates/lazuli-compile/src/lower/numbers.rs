@@ -41,7 +41,7 @@ pub(crate) enum Step<L> {
 
 /// Where numbers come from that are computed from no others.
 pub(crate) trait Leaf: Copy + Eq + Hash {
-    /// Whether it is an extent, which is neither 0 nor 1: two of them that are equal, or differ, do so in every binding of the pattern.
+    /// Whether it is an extent, which is neither 0 nor 1 in any binding of the pattern. Two that are equal are so in all; two that differ may be equal in one for which it is enough to be [right](crate::Fit::Right).
     fn is_extent(self) -> bool;
 }
 
@@ -207,15 +207,10 @@ impl<L: Leaf> Numbers<L> {
     }
 
     /// Whether the same holds of two numbers in every binding of the pattern.
-    fn is_known(&self, relation: Relation, a: Source, b: Source) -> bool {
+    fn is_known(&self, a: Source, b: Source) -> bool {
         let is_few = |n: Source| matches!(n, Source::Fixed(..=1));
-        let is_extent = |n: Source| matches!(n, Source::Step(n) if matches!(self.steps[n as usize].0, Step::Leaf(leaf) if leaf.is_extent()));
         let is_fixed = |n: Source| matches!(n, Source::Fixed(_));
-        a == b
-            || is_fixed(a) && is_fixed(b)
-            || is_few(a) && self.is_many(b)
-            || self.is_many(a) && is_few(b)
-            || relation == Relation::Equal && is_extent(a) && is_extent(b)
+        a == b || is_fixed(a) && is_fixed(b) || is_few(a) && self.is_many(b) || self.is_many(a) && is_few(b)
     }
 
     /// A decision by two numbers.
@@ -223,7 +218,7 @@ impl<L: Leaf> Numbers<L> {
         let holds = relation.holds(a.value, b.value);
         let (a, b) = (a.into(), b.into());
         let decision = Decision { relation, a, b, holds };
-        if !self.is_known(relation, a, b) && !self.decisions.contains(&decision) {
+        if !self.is_known(a, b) && !self.decisions.contains(&decision) {
             self.decisions.push(decision);
         }
     }
@@ -232,7 +227,7 @@ impl<L: Leaf> Numbers<L> {
     pub fn differ(&mut self, pairs: impl IntoIterator<Item = (Number, Number)>) -> Option<()> {
         let mut pairs: SmallVec<[(Number, Number); 8]> = small(pairs);
         pairs.retain(|(a, b)| a != b);
-        let is_known = |(a, b): &&(Number, Number)| self.is_known(Relation::Equal, (*a).into(), (*b).into());
+        let is_known = |(a, b): &&(Number, Number)| self.is_known((*a).into(), (*b).into());
         let &(a, b) = pairs.iter().find(is_known).or(pairs.first())?;
         self.decided(Relation::Equal, a, b);
         Some(())
