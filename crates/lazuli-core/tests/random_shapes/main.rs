@@ -124,6 +124,19 @@ const FOUND: &[&str] = &[
      return 14
      call 2,2,2 row
      call 2,2,2 stretched",
+    // A branch that would be fused in another way for other extents of the pattern.
+    "0: f32[n,m,1]
+     1: f32[1,k]
+     2: f32[k,k]
+     3: f32[k]
+     5 = full[#3.0,#3.0]
+     14 = cond[1] 0 5 { 8
+       9 = median[0,1] 8
+       10 = subtract 8 9
+     } 10
+     return 14
+     call 7,7,3 row,row,row,row
+     call 7,7,2 row,row,row,row",
 ];
 
 fn number(name: &str) -> Option<u64> {
