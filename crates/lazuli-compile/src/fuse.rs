@@ -271,7 +271,7 @@ impl<'a> Fuser<'a> {
     /// Notes why what an anchor by itself gives lies in memory.
     fn keep(&mut self, e: &Equation, lowering: &Lowering) {
         let why = match lowering {
-            Lowering::Scan { .. } => "a running combination stores it",
+            Lowering::Scan { .. } | Lowering::Recurrence { .. } => "a running combination stores it",
             Lowering::Scatter { .. } | Lowering::Update { .. } => "it is updated in memory",
             _ => return,
         };

@@ -256,7 +256,14 @@ impl<'a> Lowerer<'a> {
     fn anchored(&mut self, anchor: u32, lowering: Lowering, group: &Group) -> Result<()> {
         match lowering {
             Lowering::Reduce { .. } => self.reduce(group),
-            Lowering::Scan { op, axis, reverse, exclusive } => self.scan(anchor, op, axis, reverse, exclusive),
+            Lowering::Scan { op, axis, reverse, exclusive } => self
+                .running(anchor, axis, &|values, store| Nest::Scan { op, reverse, exclusive, value: values[0], store }),
+            Lowering::Recurrence { axis, reverse } => self.running(anchor, axis, &|values, store| Nest::Recurrence {
+                reverse,
+                factor: values[0],
+                term: values[1],
+                store,
+            }),
             Lowering::Scatter { op, space, .. } => self.scatter(anchor, op, &space, group),
             Lowering::Update { op } => self.update(anchor, op, group),
             Lowering::Library(Library::Matmul) => self.matmul(anchor, group),

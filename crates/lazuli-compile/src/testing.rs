@@ -185,6 +185,7 @@ pub fn kind(step: &Step) -> &'static str {
     match step {
         Step::Launch { kernel, .. } => match kernel.nest {
             Nest::Scan { .. } => "scan",
+            Nest::Recurrence { .. } => "recurrence",
             Nest::Scatter { .. } => "scatter",
             _ => "map or reduction",
         },

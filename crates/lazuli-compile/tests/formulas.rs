@@ -22,6 +22,10 @@ fn every_kind_of_step() {
             "(a: c64[N,6]) {\n  b: c64[6,N] = transpose[axes=(1,0)] a\n  c: c64[6,N] = cumsum[axis=1,reverse=false,exclusive=false] b\n  return c\n}",
         ),
         (
+            "recurrence",
+            "(a: f16[3,N,6]) {\n  b: f16[3,N,6] = exp a\n  c: f16[3,N,6] = linear_recurrence[axis=1,reverse=true] b a\n  return c\n}",
+        ),
+        (
             "scatter",
             "(a: f32[N,6], i: i32[4], u: f32[4,1,6]) {\n  b: f32[N,6] = scatter[axes=(0),op=assign] a i u\n  return b\n}",
         ),

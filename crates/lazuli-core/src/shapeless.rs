@@ -23,7 +23,7 @@ use crate::trace::{self, Cut, Trace};
 use crate::transform::{Transform, Transformed};
 use lazuli_ir::param::Params;
 use lazuli_ir::prims::{Call, GraphRule};
-use lazuli_ir::{AnyShapes, Aval, Error, Fixed, Graph, Location, Measure, Result};
+use lazuli_ir::{AnyShapes, Aval, Error, Fixed, Graph, Location, Result};
 use smallvec::SmallVec;
 use std::cell::RefCell;
 use std::cmp::Ordering;
@@ -317,7 +317,7 @@ pub(crate) fn made_for_any_shapes(
     for side in tests.into_iter().filter(Test::may_differ).flat_map(|test| [test.left, test.right]) {
         if let Side::Extent(a, axis) = side {
             let input = operands.iter().position(|operand| operand.id() == a.id())?;
-            let place = Fixed { input, axis, by: Measure::Number };
+            let place = Fixed { input, axis };
             if !fixed.contains(&place) {
                 fixed.push(place);
             }

@@ -306,7 +306,7 @@ impl Transform {
         let sources = self.sources(graph);
         made.fixed.extend(point.fixed.into_iter().map(|fixed| {
             let (input, axis) = sources[fixed.input].place(fixed.axis);
-            Fixed { input, axis, ..fixed }
+            Fixed { input, axis }
         }));
         Ok(made)
     }

@@ -488,7 +488,6 @@ fn derivatives_are_bound_to_other_shapes() {
         &[&[2, 6], &[5, 6], &[2, 9]],
         &[&[1, 6], &[2, 1]],
     );
-    // They are written out for extents of as many doublings. Of what is moved on by 4 one element is left of 5.
     check(
         "recurrences",
         |x| {
@@ -496,8 +495,8 @@ fn derivatives_are_bound_to_other_shapes() {
             let both = |x: &Array| scan(ScanOp::Prod, x, false) + scan(ScanOp::LogAddExp, x, true).exp();
             grad(|x: &Array| (both(x) * grad(|x: &Array| both(x).sum(()))(x)).sum(()))(x)
         },
-        &[&[2, 6], &[5, 6], &[2, 7], &[3, 8]],
-        &[&[2, 9], &[2, 4], &[2, 5], &[1, 6]],
+        &[&[2, 6], &[5, 6], &[2, 7], &[3, 8], &[2, 4], &[2, 5], &[9, 90]],
+        &[&[1, 6]],
     );
     // Which of several stays is found by their numbers.
     check(
@@ -554,19 +553,11 @@ fn with_a_number(x: &Array) -> Array {
 fn what_is_made_anew_holds_for_more_shapes() {
     type Derivative = fn(&Array) -> Array;
     type Calls = &'static [(&'static [usize], u64)];
-    let cases: [(&str, Derivative, Calls); 5] = [
+    let cases: [(&str, Derivative, Calls); 4] = [
         (
             "more rows than one",
             |x| grad(|x: &Array| (x.softmax(-1) * x.mean(0)).sum(()))(x),
             &[(&[1, 3], 0), (&[4, 3], 1), (&[5, 3], 0), (&[7, 9], 0), (&[1, 5], 0), (&[4, 1], 1), (&[9, 1], 0)],
-        ),
-        (
-            "scans of other lengths",
-            |x| {
-                let scan = |x: &Array| ops::cumulative(ScanOp::Prod, x, Some(0), false, true).unwrap();
-                grad(|x: &Array| (grad(|x: &Array| scan(x).sum(()))(x) * scan(&x.sin())).sum(()))(x)
-            },
-            &[(&[4, 2], 0), (&[10, 2], 1), (&[16, 3], 0), (&[7, 2], 1), (&[11, 2], 0), (&[6, 5], 0), (&[5, 2], 1)],
         ),
         (
             "within choices, calls and batches",
@@ -579,7 +570,7 @@ fn what_is_made_anew_holds_for_more_shapes() {
                 let choice = |x: &Array| cond(&x.max(()).greater(0.0f32), again, |x: &Array| x.sin(), x);
                 vmap(move |x: &Array| grad(|x: &Array| choice(x).sum(()))(x))(&ops::stack(&[x.clone(), -x], 0).unwrap())
             },
-            &[(&[4], 0), (&[10], 1), (&[16], 0), (&[11], 0)],
+            &[(&[1], 0), (&[10], 1), (&[16], 0), (&[11], 0)],
         ),
         (
             "a number",

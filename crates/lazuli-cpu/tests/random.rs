@@ -45,6 +45,8 @@ tests! {
     rows_on_avx2: Avx2 Rows;
     scans_on_avx512: Avx512 Scan;
     scans_on_avx2: Avx2 Scan;
+    recurrences_on_avx512: Avx512 Recurrence;
+    recurrences_on_avx2: Avx2 Recurrence;
     scatters_on_avx512: Avx512 Scatter;
     scatters_on_avx2: Avx2 Scatter;
 }

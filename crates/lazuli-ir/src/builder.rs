@@ -74,16 +74,6 @@ impl Builder {
             extents.state((out, index), (of, axis));
         }
     }
-    /// Says that what is built goes by the extents of these operands, as far as the primitive does that.
-    pub fn goes_by_extents(&mut self, prim: &Prim, operands: &[Atom]) {
-        let Some(extents) = &mut self.extents else { return };
-        let avals: SmallVec<[&Aval; 3]> = small(operands.iter().map(|a| self.graph.aval_of(a)));
-        for (k, v) in operands.iter().enumerate().filter_map(|(k, a)| Some((k, a.var()?))) {
-            for axis in (0..avals[k].rank()).filter(|&axis| avals[k].shape[axis] > 1) {
-                prim.goes_by_extent(&avals, k, axis).into_iter().for_each(|by| extents.fix(v, axis, by));
-            }
-        }
-    }
     pub fn input(&mut self, aval: Aval) -> Var {
         let v = self.graph.fresh(aval);
         self.graph.inputs.push(v);
@@ -236,8 +226,8 @@ impl Builder {
         if let (Some(extents), Some(within)) = (&mut around.extents, &mut self.extents) {
             within.close(&mut self.graph);
             within.fix_stated(&mut self.graph);
-            for Fixed { input, axis, by } in within.take_fixed(&self.graph, there)? {
-                here[input].var().into_iter().for_each(|v| extents.fix(v, axis, by));
+            for Fixed { input, axis } in within.take_fixed(&self.graph, there)? {
+                here[input].var().into_iter().for_each(|v| extents.fix(v, axis));
             }
         }
         Ok(self.graph)

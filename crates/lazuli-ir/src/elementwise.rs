@@ -142,7 +142,6 @@ macro_rules! families {
             fn same_extents(&self, inputs: &[&Aval], output: &Aval, same: &mut dyn FnMut(Place, Place)) {
                 inputs.iter().enumerate().for_each(|(k, a)| stretched(k, &a.shape, &output.shape, same));
             }
-            fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<crate::extents::Measure> { None }
             fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> { rules::vmap((*self).into(), b, cx) }
             fn lowering(&self, _: &[&Aval], _: &[&Aval]) -> Lowering { Lowering::Pointwise }
             fn pointwise(&self, cx: &mut dyn Pointwise, at: &[Ix]) -> Lane { rules::pointwise(self.row(), cx, at) }

@@ -5,8 +5,8 @@
 //! classes of extents that are equal wherever the equations are well formed ([`Primitive::same_extents`](crate::Primitive::same_extents)), those of equations that are
 //! transposed and taken out among them, and from what an engine knows to be [alike](crate::Builder::alike), a tangent and its primal, or [of one extent](crate::Builder::same_extent), batches.
 //!
-//! What is found so holds for all shapes for which the rules take the same way. They may go by ranks and by which extents are 0 and 1, so those must be as they were; a rule that
-//! goes by more of an extent says [by what](Measure) ([`Primitive::goes_by_extent`](crate::Primitive::goes_by_extent)), and that is [fixed](AnyShapes::fixed).
+//! What is found so holds for all shapes for which the rules take the same way. They go by ranks and by which extents are 0 and 1, so those must be as they were; what
+//! else must be so is [fixed](AnyShapes::fixed).
 
 mod compare;
 mod define;
@@ -30,30 +30,11 @@ pub struct AnyShapes {
     pub fixed: Vec<Fixed>,
 }
 
-/// An extent of an input that must be as it was, by a measure.
+/// An extent of an input that must be as it was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fixed {
     pub input: usize,
     pub axis: usize,
-    pub by: Measure,
-}
-
-/// What something goes by of an extent, beside whether it is 0 or 1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Measure {
-    Number,
-    /// How often 1 is doubled until it is no less.
-    Doublings,
-}
-
-impl Measure {
-    /// Whether two extents are the same by it.
-    pub fn is_same(self, a: usize, b: usize) -> bool {
-        match self {
-            Measure::Number => a == b,
-            Measure::Doublings => a.next_power_of_two() == b.next_power_of_two(),
-        }
-    }
 }
 
 /// An extent of an equation: of an axis of an operand, of a shape operand, of the output.
@@ -196,7 +177,7 @@ pub(crate) struct Extents {
     /// Those that were taken out.
     taken: Vec<Equation>,
     same: Vec<[(Var, usize); 2]>,
-    fixed: Vec<(Var, usize, Measure)>,
+    fixed: Vec<(Var, usize)>,
     /// Of what equations state of extents that are none of their outputs', by output and number, what they are those of.
     stated: Stated,
 }
@@ -214,8 +195,8 @@ impl Extents {
     pub fn same(&mut self, a: (Var, usize), b: (Var, usize)) {
         self.same.push([a, b]);
     }
-    pub fn fix(&mut self, v: Var, axis: usize, by: Measure) {
-        self.fixed.push((v, axis, by));
+    pub fn fix(&mut self, v: Var, axis: usize) {
+        self.fixed.push((v, axis));
     }
     pub fn state(&mut self, what: (Var, usize), of: (Var, usize)) {
         self.stated.insert(what, of);
@@ -247,7 +228,7 @@ impl Extents {
             let Some(&out) = e.outputs.first() else { continue };
             let settled = e.prim.map_dims(&mut |i, dim| match (dim, stated.get(&(out, i))) {
                 (Dim::Open(n), Some(&(v, axis))) => {
-                    fixed.push((v, axis, Measure::Number));
+                    fixed.push((v, axis));
                     Dim::Known(n)
                 }
                 _ => dim,
@@ -262,7 +243,7 @@ impl Extents {
             let rank = graph.shape_of(out).len();
             let open = e.prim.dims().iter().enumerate().filter(|(_, dim)| matches!(dim, Dim::Open(_)));
             let stated = open.map(|(i, _)| stated_at(&self.stated, &e.prim, (out, rank), i));
-            self.fixed.extend(stated.map(|(v, axis)| (v, axis, Measure::Number)));
+            self.fixed.extend(stated.map(|(v, axis)| (v, axis)));
         }
         // While they are open they follow from no number.
         let fixed = self.take_fixed(graph, of)?;
@@ -280,14 +261,13 @@ impl Extents {
         let mut todo = std::mem::take(&mut self.fixed);
         let (mut out, mut seen) = (Vec::new(), HashSet::new());
         let mut derived = None;
-        while let Some((v, axis, by)) = todo.pop() {
+        while let Some((v, axis)) = todo.pop() {
             let root = self.classes.find(self.nodes.of(v, axis));
-            if !seen.insert((root, by)) {
+            if !seen.insert(root) {
                 continue;
             }
             match given.get(&root) {
-                Some(&(input, axis)) => out.push(Fixed { input, axis, by }),
-                // What it follows from is the same by a measure only where it is the same number.
+                Some(&(input, axis)) => out.push(Fixed { input, axis }),
                 None => {
                     let from =
                         derived.get_or_insert_with(|| self.derived(graph, &given)).get(&root).ok_or_else(|| {
@@ -295,7 +275,7 @@ impl Extents {
                                 "a rule goes by an extent that does not follow from those of inputs in a known way",
                             )
                         })?;
-                    todo.extend(from.iter().map(|&(v, axis)| (v, axis, Measure::Number)));
+                    todo.extend(from.iter().map(|&(v, axis)| (v, axis)));
                 }
             }
         }
@@ -349,9 +329,9 @@ impl Extents {
                 names[out.0 as usize] = from.into();
                 for axis in (0..graph.shape_of(from).len()).filter(|&axis| graph.shape_of(from)[axis] > 1) {
                     if !extents.are_same((from, axis), (out, axis)) {
-                        fixed.push((from, axis, Measure::Number));
+                        fixed.push((from, axis));
                         let Prim::Reshape(Reshape { shape, .. }) = &e.prim else { unreachable!("it was looked at") };
-                        fixed.extend(matches!(shape[axis], Dim::Of { .. }).then_some((out, axis, Measure::Number)));
+                        fixed.extend(matches!(shape[axis], Dim::Of { .. }).then_some((out, axis)));
                     }
                 }
                 return false;

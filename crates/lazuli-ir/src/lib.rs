@@ -36,7 +36,7 @@ pub use aval::{Aval, Dim};
 pub use builder::Builder;
 pub use elementwise::{Accepts, Binary, Partial, Ternary, Unary};
 pub use equations::Equations;
-pub use extents::{AnyShapes, Fixed, Measure, Place, Relations};
+pub use extents::{AnyShapes, Fixed, Place, Relations};
 pub use graph::{Atom, Effect, Equation, Graph, Meta, Var};
 pub use inline::Inlined;
 pub use lazuli_kernel::{DType, Error, ErrorKind, Kind, Result, Scalar, Shape, shape, small};

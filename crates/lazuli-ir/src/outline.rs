@@ -13,7 +13,6 @@ mod arithmetic;
 mod builder;
 
 use crate::aval::{Aval, is_addressable};
-use crate::extents::Measure;
 use crate::graph::{Equation, Graph};
 use crate::prim::Prim;
 use crate::prims::Cond;
@@ -71,7 +70,7 @@ pub struct Outline {
     /// Numbers that must be 0, 1 or neither, as they were.
     alike: Vec<u32>,
     /// Numbers that must be as they were, by a measure.
-    fixed: Vec<(u32, Measure)>,
+    fixed: Vec<u32>,
     shapes: Vec<Numbers>,
     /// Shapes that must be equal, or differ, as they did.
     compared: Vec<(ShapeId, ShapeId, bool)>,
@@ -105,8 +104,8 @@ impl Outline {
         }
         let pair = |n: &u32| (was[*n as usize], now[*n as usize]);
         let is_alike = |(was, now): (isize, isize)| was == now || was > 1 && now > 1;
-        let is_fixed = |(n, by): &(u32, Measure)| by.is_same(was[*n as usize] as usize, now[*n as usize] as usize);
-        if !self.fixed.iter().all(is_fixed) || !self.alike.iter().map(pair).all(is_alike) {
+        let is_same = |(was, now): (isize, isize)| was == now;
+        if !self.fixed.iter().map(pair).all(is_same) || !self.alike.iter().map(pair).all(is_alike) {
             return None;
         }
         let mut shapes: Vec<Shape> = Vec::with_capacity(self.shapes.len());

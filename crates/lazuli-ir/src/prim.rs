@@ -3,7 +3,7 @@
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
 use crate::elementwise::{Binary, Ternary, Unary};
-use crate::extents::{Measure, Place, Relations};
+use crate::extents::{Place, Relations};
 use crate::graph::{Atom, Effect, Graph, Var};
 use crate::number::{Arithmetic, Extents, Number, Strided};
 use crate::param::Params;
@@ -29,6 +29,8 @@ pub enum Lowering {
     Reduce { combine: Combine, axes: SmallVec<[usize; 4]> },
     /// Running combination of input 0 along an axis.
     Scan { op: ScanOp, axis: usize, reverse: bool, exclusive: bool },
+    /// Linear recurrence of factors (input 0) and terms (input 1) along an axis.
+    Recurrence { axis: usize, reverse: bool },
     /// A copy of input 0, then updates at every point of `space`, through [`Primitive::scatter`]. So many points that follow one another along the last axis of the
     /// space do so in the result, too: 1 where each has a position of its own.
     Scatter { op: ScatterOp, space: Shape, run: usize },
@@ -197,7 +199,8 @@ pub trait Primitive: Clone + fmt::Debug + Eq + std::hash::Hash {
     /// Shape and dtype of every output, or an error that names the op, the shapes and dtypes at fault, and the remedy.
     fn infer(&self, inputs: &[&Aval], shapes: &[&Aval]) -> Result<SmallVec<[Aval; 1]>>;
 
-    /// Tangents of the outputs, linear in `tangents` (those of the inputs). Not called if all of them are zero.
+    /// Tangents of the outputs, linear in `tangents` (those of the inputs). Not called if all of them are zero. What it builds may go by ranks, and by which extents are 0
+    /// and 1, and by no more of extents; what it states of them as a parameter of an equation goes through [`Builder::extent`]. So also [`transpose`](Self::transpose).
     fn jvp(&self, b: &mut Builder, primals: Primals, tangents: &[Option<Atom>]) -> Result<Tangents>;
 
     /// Cotangents of the inputs from those of the outputs, for an equation that is linear in its linear inputs taken together; `None` for the
@@ -218,13 +221,7 @@ pub trait Primitive: Clone + fmt::Debug + Eq + std::hash::Hash {
         None
     }
 
-    /// What the rules of its derivative go by of the extent of this axis of an operand. All may go by its rank, and by which extents are 0 and 1; what they state
-    /// as a parameter of an equation goes through [`Builder::extent`].
-    fn goes_by_extent(&self, _inputs: &[&Aval], _operand: usize, _axis: usize) -> Option<Measure> {
-        Some(Measure::Number)
-    }
-
-    /// The equation over a whole batch. Not called if no input is batched. It may go by ranks, and by which extents are 0 and 1; others it states as a derivative does.
+    /// The equation over a whole batch. Not called if no input is batched. It goes by extents, and states them, as [`jvp`](Self::jvp) does.
     fn vmap(&self, _b: &mut Builder, _cx: VmapCx) -> Result<VmapOut> {
         Err(Error::internal(self.name(), "has no input that could be batched"))
     }
@@ -313,9 +310,6 @@ macro_rules! prims {
             pub fn extent_follows_from(&self, inputs: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
                 match self { $(Prim::$name(p) => p.extent_follows_from(inputs, axis)),* }
             }
-            pub fn goes_by_extent(&self, inputs: &[&Aval], operand: usize, axis: usize) -> Option<Measure> {
-                match self { $(Prim::$name(p) => p.goes_by_extent(inputs, operand, axis)),* }
-            }
             pub fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
                 match self { $(Prim::$name(p) => p.vmap(b, cx)),* }
             }
@@ -349,7 +343,7 @@ macro_rules! prims {
 
 prims! {
     Unary, Binary, Ternary, Cast, Bitcast, Broadcast, ExpandDims, Squeeze, Transpose, Reshape, Flatten, Unflatten, Slice, Unslice, SliceUpdate,
-    Diagonal, Undiagonal, Pad, Concatenate, Part, Gather, Scatter, GatherAxis, ScatterAxis, Reduce, ArgReduce, Cumulative, Sort, ArgSort, Matmul, Iota, NumberOfElements,
+    Diagonal, Undiagonal, Pad, Concatenate, Part, Gather, Scatter, GatherAxis, ScatterAxis, Reduce, ArgReduce, Cumulative, Recurrence, Sort, ArgSort, Matmul, Iota, NumberOfElements,
     RandomBits, DebugPrint, Call, Cond,
 }
 

@@ -160,6 +160,22 @@ const REFUSED: &[(&str, &str)] = &[
         "logcumsumexp[axis=0,reverse=false,exclusive=false] i32[3]",
         "[logcumsumexp] needs a float dtype, not int32: cast with astype first",
     ),
+    (
+        "linear_recurrence[axis=0,reverse=false] f32[3] f32[4]",
+        "[linear_recurrence] factors of shape (3,) and terms of shape (4,): they must be equal",
+    ),
+    (
+        "linear_recurrence[axis=0,reverse=false] i32[3] i32[3]",
+        "[linear_recurrence] needs a float dtype, not int32: cast with astype first",
+    ),
+    (
+        "linear_recurrence[axis=0,reverse=false] f32[3] f16[3]",
+        "[linear_recurrence] operands must have one dtype, not float32, float16: cast with astype first",
+    ),
+    (
+        "linear_recurrence[axis=1,reverse=false] f32[3] f32[3]",
+        "[linear_recurrence] axis 1 is out of bounds for an array with 1 dimensions",
+    ),
     ("sort[axis=3] f32[2,2]", "[sort] axis 3 is out of bounds for an array with 2 dimensions"),
     ("matmul f32[2,3] f32[4,5]", "[matmul] last dimension of a (2, 3) must match second to last dimension of b (4, 5)"),
     (

@@ -285,6 +285,12 @@ impl<'a> Parser<'a> {
                 self.expect("<-")?;
                 Ok(Nest::Scan { op, reverse, exclusive, value: self.value()?, store })
             }
+            "recurrence" => {
+                let reverse = self.eat("reverse");
+                let store = self.number()?;
+                self.expect("<-")?;
+                Ok(Nest::Recurrence { reverse, factor: self.value()?, term: self.next_value()?, store })
+            }
             "scatter" => {
                 let op = self.one_of("a way to scatter", &ScatterOp::ALL)?;
                 let target = self.number()?;
@@ -297,7 +303,7 @@ impl<'a> Parser<'a> {
             }
             _ => {
                 self.next -= 1;
-                Err(self.expected("an instruction, map, reduce, rows, scan or scatter"))
+                Err(self.expected("an instruction, map, reduce, rows, scan, recurrence or scatter"))
             }
         }
     }
@@ -411,6 +417,14 @@ kernel rank 2 vector 1 (in f32 unit, out f32 unit, out f32 broadcast, out i64 br
 kernel rank 1 vector 0 (in f32 unit, out f32 unit) {
   %0: f32 = load 0
   scan logaddexp reverse exclusive 1 <- %0
+}",
+        );
+        check(
+            "\
+kernel rank 1 vector 0 (in f32 unit, in f32 strided, out f32 unit) {
+  %0: f32 = load 0
+  %1: f32 = load 1
+  recurrence reverse 2 <- %0, %1
 }",
         );
         check(

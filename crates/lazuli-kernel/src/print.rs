@@ -160,6 +160,10 @@ fn lines(kernel: &Kernel) -> Vec<(Place, String)> {
             let exclusive = if *exclusive { " exclusive" } else { "" };
             out.push((Place::Nest, format!("  scan {}{reverse}{exclusive} {store} <- {value}", keyword(op))));
         }
+        Nest::Recurrence { reverse, factor, term, store } => {
+            let reverse = if *reverse { " reverse" } else { "" };
+            out.push((Place::Nest, format!("  recurrence{reverse} {store} <- {factor}, {term}")));
+        }
         Nest::Scatter { op, target, index, mask, value } => {
             out.push((Place::Nest, format!("  scatter {} {target}[{index}] <- {value}{}", keyword(op), guard(mask))));
         }

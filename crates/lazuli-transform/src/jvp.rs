@@ -98,7 +98,6 @@ pub(crate) fn push_forward(
         } else {
             values.copy(b, graph, e)?;
             b.meta = Meta { effect: Effect::None, ..e.meta };
-            b.goes_by_extents(&e.prim, &inputs);
             let shapes = values.shapes(b, e)?;
             let outputs: SmallVec<[Atom; 1]> = small(e.outputs.iter().map(|&v| values.get(v.into())));
             e.prim.jvp(b, Primals { inputs: &inputs, shapes: &shapes, outputs: &outputs }, &tangents)?

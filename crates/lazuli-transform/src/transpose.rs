@@ -123,7 +123,6 @@ pub(crate) fn walk_back(
             let results = cond::transpose(b, cond, &e.inputs, &inputs, &avals, &cotangents, &so_far)?;
             results.into_iter().zip(so_far).map(|(ct, so_far)| ct.or(so_far)).collect()
         } else {
-            b.goes_by_extents(&e.prim, &e.inputs);
             let shapes = values.shapes(b, e)?;
             let operands = if b.is_for_any_shapes() { &e.inputs[..] } else { &[] };
             let cx = TransposeCx { inputs: &inputs, avals: &avals, operands, shapes: &shapes };

@@ -328,6 +328,10 @@ fn scans_and_sorts() {
             check(&format!("{op:?} {reverse} {exclusive}"), &one(scan, &[f64s(&[2, 4])]), 0.1);
         }
     }
+    for reverse in [false, true] {
+        let recurrence = Recurrence { axis: 1, reverse };
+        check(&format!("recurrence {reverse}"), &one(recurrence, &[f64s(&[2, 4]), f64s(&[2, 4])]), 0.1);
+    }
     check("sort", &one(Sort { axis: 0 }, &[f64s(&[4, 2])]), 0.1);
     check("argsort", &one(ArgSort { axis: 1 }, &[f64s(&[2, 4])]), 0.1);
     for op in [ArgOp::Min, ArgOp::Max] {

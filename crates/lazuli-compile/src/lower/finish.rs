@@ -23,9 +23,9 @@ pub(super) fn finish(body: &Body, nest: Nest, keeps_axes: bool) -> (Launch, Endi
     let ordered = match nest {
         Nest::Map { .. } | Nest::Reduce { .. } | Nest::Rows { .. } => keeps_axes,
         // The last axis is the one scanned; the order of a scatter's points is that of its axes.
-        Nest::Scan { .. } | Nest::Scatter { .. } => true,
+        Nest::Scan { .. } | Nest::Recurrence { .. } | Nest::Scatter { .. } => true,
     };
-    let keep_last = matches!(nest, Nest::Scan { .. });
+    let keep_last = matches!(nest, Nest::Scan { .. } | Nest::Recurrence { .. });
     let used = live.used(&body.args);
     let axes = Axes::new(&body.loops, kept, &used, &live.axes, ordered, keep_last);
     let launch = finish_along(body, nest, &live, &used, &axes);
@@ -123,6 +123,9 @@ fn finish_along(body: &Body, nest: Nest, live: &Live, used: &[&Access], axes: &A
         Nest::Scan { op, reverse, exclusive, value: v, store } => {
             Nest::Scan { op, reverse, exclusive, value: value(v), store: live.operand(store) }
         }
+        Nest::Recurrence { reverse, factor, term, store } => {
+            Nest::Recurrence { reverse, factor: value(factor), term: value(term), store: live.operand(store) }
+        }
         Nest::Scatter { op, target, index, mask, value: v } => Nest::Scatter {
             op,
             target: live.operand(target),
@@ -201,6 +204,12 @@ impl Live {
             }
             Nest::Scan { value, store, .. } => {
                 self.mark(*value);
+                self.mark_operand(*store);
+                self.strided[*store as usize] = true;
+            }
+            Nest::Recurrence { factor, term, store, .. } => {
+                self.mark(*factor);
+                self.mark(*term);
                 self.mark_operand(*store);
                 self.strided[*store as usize] = true;
             }

@@ -4,7 +4,7 @@ use super::body::{Body, Part};
 use super::{Held, Lowerer};
 use crate::fuse::{Group, same_points};
 use lazuli_ir::{Error, ErrorKind, Extents, Index, Ix, Lane, Lowering, Number, Result, Shape, Var, small};
-use lazuli_kernel::{Accumulator, Combine, DType, Inst, Nest, Role, ScanOp, Value};
+use lazuli_kernel::{Accumulator, Combine, DType, Inst, Nest, Role, Value};
 use smallvec::{SmallVec, smallvec};
 
 impl Lowerer<'_> {
@@ -99,8 +99,8 @@ impl Lowerer<'_> {
         }
     }
 
-    /// Running combinations: half floats in f32, one stream after the other of a complex sum.
-    pub(super) fn scan(&mut self, anchor: u32, op: ScanOp, axis: usize, reverse: bool, exclusive: bool) -> Result<()> {
+    /// Running combinations and recurrences, by the nest of the operands' values and of what is stored: half floats in f32, one stream after the other of complex sums.
+    pub(super) fn running(&mut self, anchor: u32, axis: usize, nest: &dyn Fn(&[Value], u32) -> Nest) -> Result<()> {
         let graph = self.graph;
         let equation = &graph.equations[anchor as usize];
         let v = equation.outputs[0];
@@ -112,10 +112,6 @@ impl Lowerer<'_> {
         let target = if wide { Held::Aside(v, DType::F32) } else { Held::Var(v) };
         let place = self.fresh_for(target);
         let streams = if aval.dtype == DType::C64 { 2 } else { 1 };
-        if streams == 2 && op != ScanOp::Sum {
-            let message = "of complex numbers is not available on this backend: use their real and imaginary parts";
-            return Err(Error::new(ErrorKind::Unsupported, equation.prim.name(), message));
-        }
         for stream in 0..streams {
             let mut body = self.body();
             let mut outer = body.extents(graph, v.into());
@@ -125,13 +121,16 @@ impl Lowerer<'_> {
             let scanned = Ix::axis(body.loops.len() as u32 - 1);
             let mut at: Index = outer;
             at.insert(axis, scanned);
-            let value = match body.operand(graph, &mut self.places, anchor, 0, &at) {
-                Lane::Complex(re, im) => [re, im][stream],
-                Lane::Real(x) => body.emit.cast(target.dtype(graph), x),
-            };
+            let mut values: SmallVec<[Value; 2]> = SmallVec::new();
+            for operand in 0..equation.inputs.len() {
+                values.push(match body.operand(graph, &mut self.places, anchor, operand, &at) {
+                    Lane::Complex(re, im) => [re, im][stream],
+                    Lane::Real(x) => body.emit.cast(target.dtype(graph), x),
+                });
+            }
             let part = if streams == 2 { Part::COMPLEX[stream] } else { Part::WHOLE };
-            let store = body.walked(Some(target), &place, &at, part, body.emit.dtype(value), Role::Out);
-            self.launch(body, Nest::Scan { op, reverse, exclusive, value, store });
+            let store = body.walked(Some(target), &place, &at, part, body.emit.dtype(values[0]), Role::Out);
+            self.launch(body, nest(&values, store));
         }
         let place = if wide { self.narrowed((target, &place), v) } else { place };
         self.recipe(Held::Var(v), &[v]);

@@ -23,7 +23,7 @@ use crate::kernels::{Function, Kernels};
 use crate::known::{Form, Known, MapKernel};
 use crate::tile::{Bases, Numbers, Tile, write_numbers};
 use crate::words::{Cursor, Numbering, Words};
-use lazuli_kernel::{Arg, Binding, Kernel, Nest, Result, Scalar, Shape, Slot, Strides, Value, small};
+use lazuli_kernel::{Arg, Binding, Kernel, Nest, Result, Scalar, Shape, Slot, Store, Strides, Value, small};
 use smallvec::SmallVec;
 use std::sync::Arc;
 
@@ -43,6 +43,10 @@ impl Launch {
     pub fn new(launch: &Bound<'_>, threads: usize, in_parts: bool, words: &mut Words) -> Result<(Self, Need)> {
         let kernel = launch.kernel;
         let kept = launch.extents.len() - kernel.reduced() as usize;
+        let scanned = |scan: scan::Scan, words: &Words| {
+            let need = scan.need(words, threads);
+            (Launch::Scan(Box::new(scan)), need)
+        };
         Ok(match &kernel.nest {
             _ if launch.extents[..kept].contains(&0) => (Launch::Nothing, Need::default()),
             Nest::Map { .. } => {
@@ -60,10 +64,13 @@ impl Launch {
                 let (rows, need) = rows::Rows::new(launch, threads, words)?;
                 (Launch::Rows(rows), need)
             }
-            Nest::Scan { op, reverse, exclusive, value, store } => {
-                let scan = scan::Scan::new(launch, *op, *reverse, *exclusive, *value, *store, words)?;
-                let need = scan.need(words, threads);
-                (Launch::Scan(Box::new(scan)), need)
+            &Nest::Scan { op, reverse, exclusive, value, store } => {
+                let store = Store { operand: store, value };
+                scanned(scan::Scan::combining(launch, op, exclusive, reverse, store, words)?, words)
+            }
+            &Nest::Recurrence { reverse, factor, term, store } => {
+                let store = Store { operand: store, value: term };
+                scanned(scan::Scan::recurring(launch, factor, reverse, store, words)?, words)
             }
             &Nest::Scatter { op, target, index, mask, value } => {
                 let update = scatter::Update { op, target, index, mask, value };

@@ -1,6 +1,6 @@
-//! Scans: a running combination along the last axis, row by row.
+//! Scans: a running combination or a linear recurrence along the last axis, row by row.
 //!
-//! The body is evaluated into a buffer, a chunk of a row at a time; the running total goes through the buffer in Rust, element by
+//! The body is evaluated into buffers, one for each value that is scanned, a chunk of a row at a time; the running total goes through them in Rust, element by
 //! element in order; then the chunk is stored. Rows are independent, and divided over the threads.
 
 use super::fold::{Element, Operator, with_operator, with_type};
@@ -11,6 +11,7 @@ use crate::words::Words;
 use lazuli_kernel::{
     BinaryOp, DType, Emit, Inner, Inst, Kernel, Nest, Operand, Result, Role, ScanOp, Shape, Store, Strides, Value,
 };
+use smallvec::SmallVec;
 use std::sync::Arc;
 
 const CHUNK: usize = 4096;
@@ -22,53 +23,80 @@ pub struct Scan {
     /// Operand number of the target, and bytes between its elements along each axis.
     target: usize,
     dtype: DType,
-    step: Step,
-    identity: u64,
     reverse: bool,
-    exclusive: bool,
+    step: Step,
 }
 
-/// `total op element`.
+/// How a total goes on along a row.
 enum Step {
+    /// `total op element`. What is stored is the new total, or if exclusive the one before, which begins with the identity.
+    Combine { op: Operation, exclusive: bool, identity: u64 },
+    /// factor · total + term, of a buffer each. What is stored is the total before, which begins with 0.
+    Recur,
+}
+
+enum Operation {
     Binary(BinaryOp),
     /// A generated map of two numbers to one, and where its numbers begin.
     Map(Box<MapKernel>, usize),
 }
 
 impl Scan {
-    pub fn new(
+    /// A running combination of what is stored.
+    pub fn combining(
         launch: &Bound<'_>,
         op: ScanOp,
-        reverse: bool,
         exclusive: bool,
-        value: Value,
-        store: u32,
+        reverse: bool,
+        store: Store,
         words: &mut Words,
     ) -> Result<Self> {
-        let Bound { kernels, kernel, extents, .. } = *launch;
-        let mut strides = Strides::from_elem(0, extents.len());
-        strides[extents.len() - 1] = 1;
-        let (body, at) = launch.write_body(&[value], &strides, words)?;
-        let dtype = kernel.operands[store as usize].dtype;
-        let step = match op.binary() {
-            Some(op) => Step::Binary(op),
+        let dtype = launch.known.types[store.value.0 as usize];
+        let identity = op.identity(dtype).bits;
+        let op = match op.binary() {
+            Some(op) => Operation::Binary(op),
             None => {
                 let map = MapKernel::new(logaddexp(dtype));
-                map.function(kernels, false)?;
+                map.function(launch.kernels, false)?;
                 // It has neither axes nor parameters: the rows of its operands are all there is.
                 let at = words.grow(map.kernel.operands.len());
-                Step::Map(Box::new(map), at)
+                Operation::Map(Box::new(map), at)
             }
         };
-        let (target, identity) = (store as usize, op.identity(dtype).bits);
-        Ok(Self { body, at, target, dtype, step, identity, reverse, exclusive })
+        Self::new(launch, &[store.value], store.operand, reverse, Step::Combine { op, exclusive, identity }, words)
+    }
+
+    /// A linear recurrence with these factors of the terms that are stored.
+    pub fn recurring(
+        launch: &Bound<'_>,
+        factor: Value,
+        reverse: bool,
+        store: Store,
+        words: &mut Words,
+    ) -> Result<Self> {
+        Self::new(launch, &[factor, store.value], store.operand, reverse, Step::Recur, words)
+    }
+
+    fn new(
+        launch: &Bound<'_>,
+        values: &[Value],
+        target: u32,
+        reverse: bool,
+        step: Step,
+        words: &mut Words,
+    ) -> Result<Self> {
+        let mut strides = Strides::from_elem(0, launch.extents.len());
+        strides[launch.extents.len() - 1] = 1;
+        let (body, at) = launch.write_body(values, &strides, words)?;
+        let dtype = launch.kernel.operands[target as usize].dtype;
+        Ok(Self { body, at, target: target as usize, dtype, reverse, step })
     }
 
     /// The maps that run.
     pub fn maps(&self) -> impl Iterator<Item = &MapKernel> {
         let step = match &self.step {
-            Step::Map(map, _) => Some(&**map),
-            Step::Binary(_) => None,
+            Step::Combine { op: Operation::Map(map, _), .. } => Some(&**map),
+            _ => None,
         };
         [&*self.body].into_iter().chain(step)
     }
@@ -84,10 +112,10 @@ impl Scan {
         }
         let Need { each, tasks, .. } = self.need(words, cx.threads());
         cx.share(tasks, outer.iter().product(), each, &|rows, room| {
-            let mut buffer = self.buffer(n, room);
+            let mut buffers = self.buffers(n, room);
             for row in rows {
                 // SAFETY: passed on; rows are independent, and each is one task's.
-                unsafe { self.row(words, &extents, bases, row, &mut buffer) };
+                unsafe { self.row(words, &extents, bases, row, &mut buffers) };
             }
         })
     }
@@ -101,22 +129,26 @@ impl Scan {
             0..PARALLEL => 1,
             cost => (cost / PARALLEL).clamp(1, 8 * threads),
         };
-        Need { shared: 0, each: Room::measure(|room| self.buffer(n, room)), tasks }
+        Need { shared: 0, each: Room::measure(|room| self.buffers(n, room)), tasks }
     }
 
     fn extents(&self, words: &[isize]) -> Shape {
         counts(&words[self.at..][..self.body.kernel.rank as usize])
     }
 
-    /// For rows of so many elements.
-    fn buffer<'m>(&self, n: usize, room: &mut Room<'m>) -> Scratch<'m> {
-        room.take(CHUNK.min(n), self.dtype)
+    /// For rows of so many elements, of every value that is scanned; the last becomes what is stored.
+    fn buffers<'m>(&self, n: usize, room: &mut Room<'m>) -> SmallVec<[Scratch<'m>; 2]> {
+        let values = match self.step {
+            Step::Combine { .. } => 1,
+            Step::Recur => 2,
+        };
+        (0..values).map(|_| room.take(CHUNK.min(n), self.dtype)).collect()
     }
 
     /// # Safety
     ///
     /// As for [`run`](Self::run); the row is this task's.
-    unsafe fn row(&self, words: &[isize], extents: &[usize], bases: &[usize], row: usize, buffer: &mut Scratch<'_>) {
+    unsafe fn row(&self, words: &[isize], extents: &[usize], bases: &[usize], row: usize, buffers: &mut [Scratch<'_>]) {
         let (n, outer) = row_and_outer(extents);
         let rank = outer.len() + 1;
         let body = Tile::new(&self.body, words, self.at, false);
@@ -137,12 +169,12 @@ impl Scan {
             let count = CHUNK.min(n - first);
             (part.start[rank - 1], part.count[rank - 1]) = (first, count);
             let mut all: Bases = bases.into();
-            all.push(buffer.address().wrapping_sub(first * size));
-            // SAFETY: a part of the launch; the buffer holds a chunk.
+            all.extend(buffers.iter_mut().map(|buffer| buffer.address().wrapping_sub(first * size)));
+            // SAFETY: a part of the launch; the buffers hold a chunk each.
             unsafe { body.run(&all, &part) };
-            let bits = self.chunk(words, total, buffer, count);
-            total = Some(bits);
-            let bytes = buffer.bytes(0, count * size);
+            total = Some(self.chunk(words, total, buffers, count));
+            let [.., stored] = buffers else { unreachable!("a value at least is scanned") };
+            let bytes = stored.bytes(0, count * size);
             with_type!(self.dtype, T => for (i, &x) in bytes.of::<T>().iter().enumerate() {
                 let at = target.wrapping_add_signed((first + i) as isize * strides[rank - 1]);
                 // SAFETY: the target's element at this point, which the plan's verifier proved to be within its slot.
@@ -151,26 +183,39 @@ impl Scan {
         }
     }
 
-    /// Replaces the elements of a chunk by running totals, going on from `total`; returns the new one.
-    fn chunk(&self, words: &[isize], total: Option<u64>, buffer: &mut Scratch<'_>, count: usize) -> u64 {
-        let bytes = buffer.bytes_mut(0, count * self.dtype.itemsize());
-        let start = total.or(self.exclusive.then_some(self.identity));
-        match &self.step {
-            Step::Binary(op) => with_type!(self.dtype, T => with_operator!(*op, O => {
-                let apply = |a: T, b: T| <O as Operator<T>>::apply(a, b);
-                running(bytes.of_mut::<T>(), start, self.reverse, self.exclusive, apply)
-            })),
-            Step::Map(map, at) => with_type!(self.dtype, T => {
-                let tile = Tile::new(map, words, *at, false);
-                let apply = |a: T, b: T| {
-                    let mut out = a;
-                    let bases = [&raw const a as usize, &raw const b as usize, &raw mut out as usize];
-                    // SAFETY: the map has no axes: it reads the two numbers and writes the third.
-                    unsafe { tile.run(&bases, &Part::all(&[])) };
-                    out
-                };
-                running(bytes.of_mut::<T>(), start, self.reverse, self.exclusive, apply)
-            }),
+    /// Replaces the elements of a chunk by what is stored, going on from `total`; returns the new one.
+    fn chunk(&self, words: &[isize], total: Option<u64>, buffers: &mut [Scratch<'_>], count: usize) -> u64 {
+        let nbytes = count * self.dtype.itemsize();
+        match (&self.step, buffers) {
+            (Step::Combine { op, exclusive, identity }, [elements]) => {
+                let bytes = elements.bytes_mut(0, nbytes);
+                let start = total.or(exclusive.then_some(*identity));
+                match op {
+                    Operation::Binary(op) => with_type!(self.dtype, T => with_operator!(*op, O => {
+                        let apply = |a: T, b: T| <O as Operator<T>>::apply(a, b);
+                        combine(bytes.of_mut::<T>(), start, self.reverse, *exclusive, apply)
+                    })),
+                    Operation::Map(map, at) => with_type!(self.dtype, T => {
+                        let tile = Tile::new(map, words, *at, false);
+                        let apply = |a: T, b: T| {
+                            let mut out = a;
+                            let bases = [&raw const a as usize, &raw const b as usize, &raw mut out as usize];
+                            // SAFETY: the map has no axes: it reads the two numbers and writes the third.
+                            unsafe { tile.run(&bases, &Part::all(&[])) };
+                            out
+                        };
+                        combine(bytes.of_mut::<T>(), start, self.reverse, *exclusive, apply)
+                    }),
+                }
+            }
+            (Step::Recur, [factors, terms]) => {
+                let (factors, terms) = (factors.bytes(0, nbytes), terms.bytes_mut(0, nbytes));
+                match self.dtype {
+                    DType::F64 => recur::<f64>(factors.of(), terms.of_mut(), total, self.reverse),
+                    _ => recur::<f32>(factors.of(), terms.of_mut(), total, self.reverse),
+                }
+            }
+            _ => unreachable!("it has as many buffers as values"),
         }
     }
 }
@@ -181,7 +226,7 @@ fn row_and_outer(extents: &[usize]) -> (usize, &[usize]) {
     (n, outer)
 }
 
-fn running<T: Element>(
+fn combine<T: Element>(
     elements: &mut [T],
     start: Option<u64>,
     reverse: bool,
@@ -198,6 +243,23 @@ fn running<T: Element>(
         elements.iter_mut().rev().for_each(&mut step)
     } else {
         elements.iter_mut().for_each(&mut step)
+    }
+    total.map_or(0, T::bits)
+}
+
+/// yᵢ₊₁ = aᵢ yᵢ + cᵢ over the terms' places, where the first y of a row is 0 and its first factor multiplies nothing.
+fn recur<T: Element>(factors: &[T], terms: &mut [T], start: Option<u64>, reverse: bool) -> u64 {
+    let mut total = start.map(T::from_bits);
+    let mut step = |(&factor, term): (&T, &mut T)| {
+        let next = total.map_or(*term, |t| factor.mul(t).add(*term));
+        *term = total.unwrap_or(T::from_bits(0));
+        total = Some(next);
+    };
+    let pairs = factors.iter().zip(terms);
+    if reverse {
+        pairs.rev().for_each(&mut step)
+    } else {
+        pairs.for_each(&mut step)
     }
     total.map_or(0, T::bits)
 }

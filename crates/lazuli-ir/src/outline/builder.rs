@@ -3,7 +3,7 @@
 use super::arithmetic::{Notes, Related};
 use super::{Axis, Numbers, Outline, ShapeId};
 use crate::aval::Aval;
-use crate::extents::{Classes, Measure, Place};
+use crate::extents::{Classes, Place};
 use crate::graph::{Atom, Graph};
 use crate::prim::Prim;
 use crate::prims::{self, Call, Derivative};
@@ -64,7 +64,7 @@ pub struct OutlineBuilder {
     /// Extents that must be 0, 1 or neither, as they were.
     alike: Vec<u32>,
     /// Extents that must be what they were.
-    fixed: Vec<(u32, Measure)>,
+    fixed: Vec<u32>,
     shapes: Vec<Numbers>,
     arguments: Vec<ShapeId>,
     /// What shapes follow from, and which, in an order in which they can.
@@ -157,8 +157,8 @@ impl OutlineBuilder {
         }
         let alike = self.alike.iter().copied().chain(goes_by).map(number).collect::<Result<Vec<u32>>>()?;
         let alike = distinct(alike, |&n| !notes.is_fixed(n));
-        let fixed = self.fixed.iter().map(|&(e, by)| Ok((number(e)?, by))).collect::<Result<Vec<_>>>()?;
-        let fixed = distinct(fixed, |&(n, _)| !notes.is_fixed(n));
+        let fixed = self.fixed.iter().map(|&e| number(e)).collect::<Result<Vec<_>>>()?;
+        let fixed = distinct(fixed, |&n| !notes.is_fixed(n));
         let compared = self.compared.iter().map(|&(a, b)| {
             let are_same = self.own_shape(a) == self.own_shape(b);
             (a.now(&ids), b.now(&ids), are_same)
@@ -324,7 +324,7 @@ impl OutlineBuilder {
     fn keep(&mut self, step: &Step) -> Result<SmallVec<[ShapeId; 1]>> {
         let outputs = self.own_outputs(step)?;
         let OutlineBuilder { shapes, fixed, .. } = self;
-        fixed.extend(step.operands.iter().flat_map(|id| &shapes[id.index()]).map(|&e| (e, Measure::Number)));
+        fixed.extend(step.operands.iter().flat_map(|id| &shapes[id.index()]).copied());
         Ok(small(outputs.iter().map(|shape| self.constant(shape))))
     }
     /// The shapes of a graph's variables, and of its choices'. `alike`: the graph holds while the same extents of all of them are 0 and 1.
@@ -399,7 +399,7 @@ impl OutlineBuilder {
                 self.walk(source, &given, true)?;
             }
             let OutlineBuilder { shapes, fixed: all, .. } = self;
-            all.extend(fixed.iter().map(|f| (shapes[operands[f.input].index()][f.axis], f.by)));
+            all.extend(fixed.iter().map(|f| shapes[operands[f.input].index()][f.axis]));
             alike_within = true;
         }
         let ids = self.walk(&call.graph, operands, alike_within)?;

@@ -4,7 +4,7 @@
 
 use crate::aval::Aval;
 use crate::builder::Builder;
-use crate::extents::{Measure, Place, kept, stretched};
+use crate::extents::{Place, kept, stretched};
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::pointwise::{Index, Ix, Lane, Pointwise, aligned, select};
@@ -114,9 +114,6 @@ impl Primitive for GatherAxis {
             });
         }
     }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
-        None
-    }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let inputs = cx.align(b)?;
         Ok(smallvec![b.op(GatherAxis { axis: self.axis + 1 }, &inputs)?])
@@ -176,9 +173,6 @@ impl Primitive for ScatterAxis {
         if inputs[1].shape[self.axis] != 1 && inputs[2].shape[self.axis] != 1 {
             same(Place::Input(1, self.axis), Place::Input(2, self.axis));
         }
-    }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
-        None
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let mut inputs = cx.align(b)?;

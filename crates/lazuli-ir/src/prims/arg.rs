@@ -2,7 +2,7 @@
 
 use crate::aval::Aval;
 use crate::builder::Builder;
-use crate::extents::{Measure, Place};
+use crate::extents::Place;
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
@@ -58,9 +58,6 @@ impl Primitive for ArgReduce {
             let to = axis - (!self.keepdims && axis > self.axis) as usize;
             same(Place::Input(0, axis), Place::Output(to));
         }
-    }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
-        None
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         Ok(smallvec![b.op(ArgReduce { axis: self.axis + 1, ..self.clone() }, cx.inputs)?])

@@ -2,7 +2,7 @@
 
 use crate::aval::Aval;
 use crate::builder::Builder;
-use crate::extents::{Measure, Place, Relations, kept};
+use crate::extents::{Place, Relations, kept};
 use crate::graph::Atom;
 use crate::number::{Number, Operation};
 use crate::param::fields;
@@ -70,9 +70,6 @@ impl Primitive for Bitcast {
             let n = extents.compute(Operation::Quotient, bytes, to);
             extents.is(Place::Output(last), n);
         }
-    }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
-        None
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         Ok(smallvec![b.op(self.clone(), cx.inputs)?])

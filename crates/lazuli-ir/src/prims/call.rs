@@ -247,7 +247,7 @@ impl Call {
     fn lasts(&self, inputs: &[&Aval]) -> Result<Option<Rebound<'_>>> {
         let Some(Rule { make, fixed: Some(fixed) }) = &self.rule else { return Ok(None) };
         let own = |k: usize| self.graph.shape_of(self.graph.inputs[k]);
-        let is_fixed = |f: &Fixed| f.by.is_same(own(f.input)[f.axis], inputs[f.input].shape[f.axis]);
+        let is_fixed = |f: &Fixed| own(f.input)[f.axis] == inputs[f.input].shape[f.axis];
         if !(0..inputs.len()).all(|k| alike(own(k), &inputs[k].shape)) || !fixed.iter().all(is_fixed) {
             return Ok(None);
         }

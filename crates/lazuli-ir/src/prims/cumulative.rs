@@ -3,11 +3,11 @@
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
 use crate::elementwise::{Binary, Unary};
-use crate::extents::{Measure, Place, kept};
+use crate::extents::{Place, kept};
 use crate::graph::{Atom, Var};
 use crate::param::fields;
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
-use crate::prims::{Bound, Broadcast, GatherAxis, Iota, NumberOfElements, Pad, Slice, check_axis, cotangent};
+use crate::prims::{GatherAxis, Iota, NumberOfElements, Recurrence, check_axis, cotangent};
 use lazuli_kernel::{DType, Error, Result, Scalar, ScanOp};
 use smallvec::{SmallVec, smallvec};
 
@@ -87,10 +87,6 @@ impl Primitive for Cumulative {
     fn same_extents(&self, inputs: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
         kept(0, 0..inputs[0].rank(), same);
     }
-    /// A recurrence is written out for extents that take as many doublings.
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, axis: usize) -> Option<Measure> {
-        (matches!(self.op, ScanOp::Prod | ScanOp::LogAddExp) && axis == self.axis).then_some(Measure::Doublings)
-    }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         Ok(smallvec![b.op(Cumulative { axis: self.axis + 1, ..self.clone() }, cx.inputs)?])
     }
@@ -105,44 +101,14 @@ impl Cumulative {
         if self.exclusive { Ok(y) } else { b.op(Cumulative { exclusive: true, ..self.clone() }, &[x]) }
     }
 
-    /// `a` moved on by `by` elements in the direction of the scan; zeros come in.
-    fn shift(&self, b: &mut Builder, a: Atom, by: usize) -> Result<Atom> {
-        let rank = b.rank(a);
-        let mut bounds: SmallVec<[Bound; 4]> = SmallVec::from_elem(Bound::ALL, rank);
-        let mut pad = Pad { low: SmallVec::from_elem(0, rank), high: SmallVec::from_elem(0, rank) };
-        if self.reverse {
-            bounds[self.axis].start = Some(by as isize);
-            pad.high[self.axis] = by;
-        } else {
-            bounds[self.axis].stop = Some(-(by as isize));
-            pad.low[self.axis] = by;
-        }
-        let kept = b.op(Slice { bounds }, &[a])?;
-        let zero = b.like(a, 0.0);
-        b.op(pad, &[kept, zero])
-    }
-
-    /// dᵢ = aᵢ dᵢ₋₁ + cᵢ along the axis, linear in c, in ⌈log₂ n⌉ doublings (W. D. Hillis and G. L. Steele, "Data parallel algorithms", CACM 29, 1986); for an exclusive
-    /// scan dᵢ₋₁. The number of doublings is that of the extent: unless others of more or fewer doublings are told apart, it is written down, so that they are refused.
+    /// dᵢ = aᵢ dᵢ₋₁ + cᵢ along the axis, linear in c; for an exclusive scan dᵢ₋₁.
     fn recurrence(&self, b: &mut Builder, a: Atom, c: Atom) -> Result<Atom> {
-        let n = b.shape(c)[self.axis];
-        let (mut a, mut d) = (a, c);
-        if !b.is_for_any_shapes() {
-            let shape = b.shape(c).iter().map(|&n| Dim::Known(n)).collect();
-            d = b.op(Broadcast { shape }, &[c])?;
+        let before = b.op(Recurrence { axis: self.axis, reverse: self.reverse }, &[a, c])?;
+        if self.exclusive {
+            return Ok(before);
         }
-        let mut by = 1;
-        while by < n {
-            let earlier = self.shift(b, d, by)?;
-            let carried = b.mul(a, earlier)?;
-            d = b.add(d, carried)?;
-            by *= 2;
-            if by < n {
-                let earlier = self.shift(b, a, by / 2)?;
-                a = b.mul(a, earlier)?;
-            }
-        }
-        if self.exclusive && n > 0 { self.shift(b, d, 1) } else { Ok(d) }
+        let carried = b.mul(a, before)?;
+        b.add(carried, c)
     }
 
     /// The tangent at the last element, in the direction of the scan, that set the extremum.

@@ -2,7 +2,7 @@
 
 use crate::aval::Aval;
 use crate::builder::Builder;
-use crate::extents::{Measure, Place, Relations};
+use crate::extents::{Place, Relations};
 use crate::graph::{Atom, Effect};
 use crate::param::Quoted;
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, VmapCx, VmapOut};
@@ -158,9 +158,6 @@ impl Primitive for DebugPrint {
             let n = extents.extent(Place::Input(0, axis));
             extents.is(Place::Input(k, axis), n);
         }
-    }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
-        None
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let inputs = cx.batch_all(b)?;

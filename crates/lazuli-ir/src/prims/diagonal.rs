@@ -2,7 +2,7 @@
 
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
-use crate::extents::{Measure, Place, Relations, kept, known, stated};
+use crate::extents::{Place, Relations, kept, known, stated};
 use crate::graph::Atom;
 use crate::number::{Arithmetic, Extents, Number, Operation, Strided};
 use crate::param::fields;
@@ -76,9 +76,6 @@ impl Primitive for Diagonal {
         let row = inputs[0].rank() - 2;
         (axis == row).then(|| smallvec![Place::Input(0, row), Place::Input(0, row + 1)])
     }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
-        None
-    }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         Ok(smallvec![b.op(self.clone(), cx.inputs)?])
     }
@@ -150,9 +147,6 @@ impl Primitive for Undiagonal {
     }
     fn extent_follows_from(&self, inputs: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
         known(&self.shape, axis.checked_sub(inputs[0].rank() - 1)?)
-    }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
-        None
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let undiagonal = Undiagonal { offset: self.offset, shape: cx.dims(&self.shape) };

@@ -5,7 +5,7 @@
 
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
-use crate::extents::{Measure, Place, Relations, kept, stated, stretched};
+use crate::extents::{Place, Relations, kept, stated, stretched};
 use crate::graph::Atom;
 use crate::number::Number;
 use crate::param::fields;
@@ -112,9 +112,6 @@ impl Primitive for Gather {
         let positions = inputs[1..].iter().map(|index| index.rank()).max().unwrap_or(0);
         let window = extents.stated(&self.slice_sizes, positions);
         fits(extents, &window);
-    }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
-        None
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let indexed = cx.batched[1..].contains(&true);
@@ -260,9 +257,6 @@ impl Primitive for Scatter {
         let (rank, all) = (inputs[0].rank(), inputs[last].rank());
         let window = extents.axes(last, all - rank..all);
         fits(extents, &window);
-    }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
-        None
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let last = cx.inputs.len() - 1;

@@ -2,7 +2,7 @@
 
 use crate::aval::Aval;
 use crate::builder::Builder;
-use crate::extents::{Measure, Place, Relations};
+use crate::extents::{Place, Relations};
 use crate::graph::Atom;
 use crate::number::{Extents, Number};
 use crate::param::fields;
@@ -126,9 +126,6 @@ impl Primitive for Pad {
     fn extent_follows_from(&self, _: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
         Some(smallvec![Place::Input(0, axis)])
     }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
-        None
-    }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let array = cx.batch(b, 0)?;
         let widths = |w: &SmallVec<[usize; 4]>| std::iter::once(0).chain(w.iter().copied()).collect();
@@ -239,9 +236,6 @@ impl Primitive for Concatenate {
     }
     fn extent_follows_from(&self, inputs: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
         Some((0..inputs.len()).map(|k| Place::Input(k, axis)).collect())
-    }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
-        None
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let inputs = cx.batch_all(b)?;

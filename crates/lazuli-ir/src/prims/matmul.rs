@@ -2,7 +2,7 @@
 
 use crate::aval::Aval;
 use crate::builder::Builder;
-use crate::extents::{Measure, Place, stretched};
+use crate::extents::{Place, stretched};
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::prim::{Arity, Library, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
@@ -103,9 +103,6 @@ impl Primitive for Matmul {
         for (k, a) in inputs.iter().enumerate() {
             stretched(k, &a.shape[..a.rank() - 2], &output.shape[..r - 2], same);
         }
-    }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
-        None
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         // One matrix for the whole batch stays one.

@@ -2,7 +2,7 @@
 
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
-use crate::extents::{Measure, Place, Relations};
+use crate::extents::{Place, Relations};
 use crate::graph::Atom;
 use crate::number::{Arithmetic, Extents, Number, Operation, Strided};
 use crate::param::fields;
@@ -154,9 +154,6 @@ impl Primitive for Part {
             Some(Dim::Known(_)) => Some(SmallVec::new()),
             Some(_) => None,
         }
-    }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
-        None
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let part = Part { axis: self.axis + 1, extents: cx.dims(&self.extents), ..self.clone() };

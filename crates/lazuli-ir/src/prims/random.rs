@@ -2,7 +2,7 @@
 
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
-use crate::extents::{Measure, Place, Relations, kept, stated};
+use crate::extents::{Place, Relations, kept, stated};
 use crate::graph::Atom;
 use crate::number::{Extents, Number, Operation};
 use crate::param::fields;
@@ -57,9 +57,6 @@ impl Primitive for RandomBits {
         let words = extents.extent(Place::Input(0, keys));
         extents.equal(words, Number::fixed(2));
         extents.stated(&self.shape, keys);
-    }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
-        None
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let batched = RandomBits { shape: cx.dims(&self.shape), width: self.width };

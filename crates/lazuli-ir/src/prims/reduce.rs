@@ -2,7 +2,7 @@
 
 use crate::aval::Aval;
 use crate::builder::Builder;
-use crate::extents::{Measure, Place, kept};
+use crate::extents::{Place, kept};
 use crate::graph::Atom;
 use crate::param::fields;
 use crate::prim::{Arity, Lowering, Primals, Primitive, Tangents, TransposeCx, VmapCx, VmapOut};
@@ -141,9 +141,6 @@ impl Primitive for Reduce {
             }
             false => kept(0, (0..inputs[0].rank()).filter(stays), same),
         }
-    }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
-        None
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let axes = self.axes.iter().map(|a| a + 1).collect();

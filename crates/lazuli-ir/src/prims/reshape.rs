@@ -2,7 +2,7 @@
 
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
-use crate::extents::{Measure, Place, Relations, known, stated};
+use crate::extents::{Place, Relations, known, stated};
 use crate::graph::Atom;
 use crate::number::{Arithmetic, Extents, Number, Operation, Strided};
 use crate::param::fields;
@@ -111,9 +111,6 @@ impl Primitive for Reshape {
     fn extent_follows_from(&self, _: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
         if self.infer == Some(axis) { None } else { known(&self.shape, axis) }
     }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
-        None
-    }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let batched = Reshape { shape: cx.batched_dims(b, &self.shape), infer: self.infer.map(|axis| axis + 1) };
         Ok(smallvec![b.equation(batched, cx.inputs, cx.shapes)?[0].into()])
@@ -168,9 +165,6 @@ impl Primitive for Flatten {
         let merged = extents.axes(0, self.start..inputs[0].rank().min(self.end + 1));
         let n = extents.product(&merged);
         extents.is(Place::Output(self.start), n);
-    }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
-        None
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         if b.rank(cx.inputs[0]) == 1 {
@@ -231,9 +225,6 @@ impl Primitive for Unflatten {
     fn extent_follows_from(&self, _: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
         let stated = axis.checked_sub(self.axis)?;
         if self.infer == Some(stated) { None } else { known(&self.shape, stated) }
-    }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
-        None
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let batched = Unflatten { axis: self.axis + 1, shape: cx.dims(&self.shape), infer: self.infer };

@@ -3,7 +3,7 @@
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
 use crate::elementwise::Binary;
-use crate::extents::{Measure, Place, Relations, kept, known, stated};
+use crate::extents::{Place, Relations, kept, known, stated};
 use crate::graph::Atom;
 use crate::number::{Arithmetic, Extents, Number, Operation, Strided};
 use crate::param::{Param, fields};
@@ -212,9 +212,6 @@ impl Primitive for Slice {
     fn extent_follows_from(&self, _: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
         Some(smallvec![Place::Input(0, axis)])
     }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
-        None
-    }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         Ok(smallvec![b.op(Slice { bounds: batched(&self.bounds) }, cx.inputs)?])
     }
@@ -281,9 +278,6 @@ impl Primitive for Unslice {
     }
     fn extent_follows_from(&self, _: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
         known(&self.shape, axis)
-    }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
-        None
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let unslice = Unslice { bounds: batched(&self.bounds), shape: cx.batched_dims(b, &self.shape) };
@@ -406,9 +400,6 @@ impl Primitive for SliceUpdate {
     fn relate(&self, extents: &mut dyn Relations, inputs: &[&Aval]) {
         let whole = extents.axes(0, 0..inputs[0].rank());
         is_part(extents, 1, &self.bounds, &whole);
-    }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
-        None
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let inputs = cx.batch_all(b)?;

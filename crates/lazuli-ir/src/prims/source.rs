@@ -2,7 +2,7 @@
 
 use crate::aval::{Aval, Dim};
 use crate::builder::Builder;
-use crate::extents::{Measure, Place, Relations, stated};
+use crate::extents::{Place, Relations, stated};
 use crate::graph::Atom;
 use crate::number::{Extents, Number};
 use crate::param::fields;
@@ -44,9 +44,6 @@ impl Primitive for Iota {
     }
     fn relate(&self, extents: &mut dyn Relations, _: &[&Aval]) {
         extents.stated(&self.shape, 0);
-    }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
-        None
     }
     fn lowering(&self, _: &[&Aval], _: &[&Aval]) -> Lowering {
         Lowering::Pointwise
@@ -110,9 +107,6 @@ impl Primitive for NumberOfElements {
             let n = extents.product(&counted);
             extents.at_most(n, Number::fixed(most as isize));
         }
-    }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
-        None
     }
     fn lowering(&self, _: &[&Aval], _: &[&Aval]) -> Lowering {
         Lowering::Pointwise

@@ -2,7 +2,7 @@
 
 use crate::aval::{Aval, Dim, show_axes};
 use crate::builder::Builder;
-use crate::extents::{Measure, Place, Relations, kept, known, stated, stretched};
+use crate::extents::{Place, Relations, kept, known, stated, stretched};
 use crate::graph::Atom;
 use crate::number::{Arithmetic, Extents, Number, Strided};
 use crate::param::fields;
@@ -71,9 +71,6 @@ impl Primitive for Transpose {
     fn same_extents(&self, _: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
         kept(0, self.axes.iter().copied(), same);
     }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
-        None
-    }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let axes = std::iter::once(0).chain(self.axes.iter().map(|a| a + 1)).collect();
         Ok(smallvec![b.op(Transpose { axes }, cx.inputs)?])
@@ -130,9 +127,6 @@ impl Primitive for Broadcast {
     fn extent_follows_from(&self, _: &[&Aval], axis: usize) -> Option<SmallVec<[Place; 2]>> {
         known(&self.shape, axis)
     }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
-        None
-    }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let missing = self.shape.len() + 1 - b.rank(cx.inputs[0]);
         let operand = expand_dims(b, cx.inputs[0], &(1..=missing).collect::<Vec<_>>())?;
@@ -188,9 +182,6 @@ impl Primitive for ExpandDims {
         let from = (0..output.rank()).filter(|axis| !self.axes.contains(axis));
         from.enumerate().for_each(|(from, to)| same(Place::Input(0, from), Place::Output(to)));
     }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
-        None
-    }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let axes: Vec<usize> = self.axes.iter().map(|a| a + 1).collect();
         Ok(smallvec![expand_dims(b, cx.inputs[0], &axes)?])
@@ -229,9 +220,6 @@ impl Primitive for Squeeze {
     }
     fn same_extents(&self, inputs: &[&Aval], _: &Aval, same: &mut dyn FnMut(Place, Place)) {
         kept(0, (0..inputs[0].rank()).filter(|axis| !self.axes.contains(axis)), same);
-    }
-    fn goes_by_extent(&self, _: &[&Aval], _: usize, _: usize) -> Option<Measure> {
-        None
     }
     fn vmap(&self, b: &mut Builder, cx: VmapCx) -> Result<VmapOut> {
         let axes: Vec<usize> = self.axes.iter().map(|a| a + 1).collect();

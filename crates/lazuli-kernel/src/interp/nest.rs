@@ -24,7 +24,13 @@ pub(super) fn launch(kernel: &Kernel, extents: &[usize], args: &[Arg], params: &
             rows(machine, kernel, extents.len() - *axes as usize, stores, row_stores, slots)
         }
         Nest::Scan { op, reverse, exclusive, value, store } => {
-            scan(machine, *op, *reverse, *exclusive, Store { operand: *store, value: *value }, slots)
+            let mut step = Combining::new(*op, *exclusive, machine.dtype(*value));
+            running(machine, *reverse, *store, &[*value], &mut |elements, first| step.next(elements[0], first), slots)
+        }
+        Nest::Recurrence { reverse, factor, term, store } => {
+            let mut step = Recurring { dtype: machine.dtype(*term), next: 0 };
+            let mut next = |elements: &[u64], first: bool| step.next(elements[0], elements[1], first);
+            running(machine, *reverse, *store, &[*factor, *term], &mut next, slots)
         }
         Nest::Scatter { op, target, index, mask, value } => {
             scatter(machine, *op, *target, *index, *mask, *value, slots)
@@ -171,32 +177,74 @@ fn rows(mut machine: Machine, kernel: &Kernel, kept: usize, stores: &[Store], ro
     done.flush(&mut machine, slots);
 }
 
-/// Walks all points in row-major order, or from the last to the first; rows follow one another.
-fn scan(mut machine: Machine, op: ScanOp, reverse: bool, exclusive: bool, to: Store, slots: &mut Slots) {
-    let dtype = machine.dtype(to.value);
-    let step = ScanStep::new(op, dtype);
-    let identity = op.identity(dtype).bits;
+/// Walks all points in row-major order, or from the last to the first; rows follow one another. What is stored is what `next` gives of the values at a point, and of whether it is the first of
+/// its row.
+fn running(
+    mut machine: Machine,
+    reverse: bool,
+    store: u32,
+    values: &[Value],
+    next: &mut dyn FnMut(&[u64], bool) -> u64,
+    slots: &mut Slots,
+) {
     let row = machine.extents.last().copied().unwrap_or(1);
     let (all, start_of_row) = (tiles(size(machine.extents)), if reverse { row.wrapping_sub(1) } else { 0 });
     let order: Box<dyn Iterator<Item = (usize, usize)>> = if reverse { Box::new(all.rev()) } else { Box::new(all) };
-    let (mut total, mut out): (u64, Tile) = (identity, [0; TILE]);
+    let mut out: Tile = [0; TILE];
     for (start, count) in order {
         let points = Points::new(machine.extents, start, count);
         machine.body(&points, slots);
         for i in 0..count {
             let at = if reverse { count - 1 - i } else { i };
-            let element = machine.value(to.value)[at];
-            let first = (start + at) % row == start_of_row;
-            if exclusive {
-                out[at] = if first { identity } else { total };
-                total = step.apply(out[at], element);
-            } else {
-                total = if first { element } else { step.apply(total, element) };
-                out[at] = total;
-            }
+            let elements: SmallVec<[u64; 2]> = values.iter().map(|&v| machine.value(v)[at]).collect();
+            out[at] = next(&elements, (start + at) % row == start_of_row);
         }
-        let arg = &machine.args[to.operand as usize];
-        put(slots.bytes_mut(arg.slot), arg, dtype, &points, &out);
+        let arg = &machine.args[store as usize];
+        put(slots.bytes_mut(arg.slot), arg, machine.dtype(values[0]), &points, &out);
+    }
+}
+
+/// A running combination, at some point of a row.
+struct Combining {
+    step: ScanStep,
+    exclusive: bool,
+    identity: u64,
+    total: u64,
+}
+
+impl Combining {
+    fn new(op: ScanOp, exclusive: bool, dtype: DType) -> Self {
+        let identity = op.identity(dtype).bits;
+        Self { step: ScanStep::new(op, dtype), exclusive, identity, total: identity }
+    }
+
+    fn next(&mut self, element: u64, first: bool) -> u64 {
+        if self.exclusive {
+            let before = if first { self.identity } else { self.total };
+            self.total = self.step.apply(before, element);
+            return before;
+        }
+        self.total = if first { element } else { self.step.apply(self.total, element) };
+        self.total
+    }
+}
+
+/// A linear recurrence, at some point of a row.
+struct Recurring {
+    dtype: DType,
+    next: u64,
+}
+
+impl Recurring {
+    fn next(&mut self, factor: u64, term: u64, first: bool) -> u64 {
+        if first {
+            self.next = term;
+            return 0;
+        }
+        let now = self.next;
+        let scaled = apply(BinaryOp::Mul, self.dtype, factor, now);
+        self.next = apply(BinaryOp::Add, self.dtype, scaled, term);
+        now
     }
 }
 

@@ -205,6 +205,31 @@ fn scans_run_in_order() {
 }
 
 #[test]
+fn recurrences_run_in_order() {
+    let recurrence = |how: &str, factors: &[f64], terms: &[f64], want: &[f64]| {
+        let kernel = format!(
+            "kernel rank 2 vector 1 (in f32 unit, in f32 unit, out f32 unit) {{
+                %0 = load 0 %1 = load 1 recurrence {how} 2 <- %0, %1 }}"
+        );
+        let row = (terms.len() / 2) as isize;
+        let inputs = [(F32, factors, 0, &[row, 1][..]), (F32, terms, 0, &[row, 1])];
+        check(&kernel, &[2, row as usize], &inputs, (F32, 0, &[row, 1]), want);
+    };
+    let (factors, terms) = ([9., 2., 3., 9., -1., 0.], [1., 10., 5., 2., 3., 4.]);
+    recurrence("", &factors, &terms, &[0., 1., 12., 0., 2., 1.]);
+    recurrence("reverse", &factors, &terms, &[20., 5., 0., -1., 4., 0.]);
+    // The first factor multiplies nothing, and the sign of the first term stays.
+    recurrence("", &[f64::INFINITY, 2.], &[-0., 1.], &[0., 0.]);
+    recurrence("", &[NAN, 1., 1., NAN, 1., 1.], &[-0., -0., 1., 3., 1., 1.], &[0., -0., -0., 0., 3., 4.]);
+    // Longer than a tile, from both ends.
+    let n = 2 * tile::TILE + 37;
+    let (ones, up): (Vec<f64>, Vec<f64>) = ((0..2 * n).map(|_| 1.).collect(), (0..n).map(|i| i as f64).collect());
+    let down: Vec<f64> = up.iter().rev().copied().collect();
+    recurrence("", &ones, &ones, &[&up[..], &up].concat());
+    recurrence("reverse", &ones, &ones, &[&down[..], &down].concat());
+}
+
+#[test]
 fn scatters_run_in_order() {
     let scatter = |op: &str, index: &[f64], values: &[f64], want: &[f64]| {
         let kernel = format!(

@@ -125,6 +125,9 @@ pub enum Nest {
     /// Running combination along the last loop axis, from its end if `reverse`. An inclusive one begins with the first element; an
     /// exclusive one begins with the identity and leaves the current element out. `store` has the value's dtype.
     Scan { op: ScanOp, reverse: bool, exclusive: bool, value: Value, store: u32 },
+    /// A linear recurrence along the last loop axis, from its end if `reverse`: what is stored is 0 at its first point, the first term at the second, and at each later one
+    /// factor · stored + term of the point before. f32 and f64; `store` has the dtype of both values.
+    Recurrence { reverse: bool, factor: Value, term: Value, store: u32 },
     /// `target[index] = target[index] op value` for every point, in row-major order of the loop space, where `mask` (if any) holds and
     /// `0 ≤ index < len`. `index` is i64, in elements from the target's offset. The target has role `InOut` and is the only output.
     Scatter { op: ScatterOp, target: u32, index: Value, mask: Option<Value>, value: Value },
@@ -135,7 +138,7 @@ impl Nest {
     pub fn reduced(&self) -> u32 {
         match *self {
             Nest::Reduce { axes, .. } | Nest::Rows { axes, .. } => axes,
-            Nest::Map { .. } | Nest::Scan { .. } | Nest::Scatter { .. } => 0,
+            Nest::Map { .. } | Nest::Scan { .. } | Nest::Recurrence { .. } | Nest::Scatter { .. } => 0,
         }
     }
 }

@@ -328,7 +328,8 @@ impl<'a> Generator<'a> {
     /// Everything but the launch itself: operands, instructions, and the nest that is returned.
     pub fn kernel(&mut self) -> Nest {
         let rank = self.extents.len();
-        let in_place = matches!(self.kind, NestKind::Map | NestKind::Scan) && self.rng.once_in(4);
+        let in_place =
+            matches!(self.kind, NestKind::Map | NestKind::Scan | NestKind::Recurrence) && self.rng.once_in(4);
         for _ in 0..1 + self.rng.below(3) {
             self.load(rank);
         }
@@ -372,6 +373,20 @@ impl<'a> Generator<'a> {
                     }
                 };
                 Nest::Scan { op, reverse: self.rng.once_in(2), exclusive: self.rng.once_in(2), value, store }
+            }
+            NestKind::Recurrence => {
+                let accepts = |d| matches!(d, DType::F32 | DType::F64);
+                let (term, store) = match updated {
+                    Some((store, dtype)) if !accepts(dtype) => {
+                        return Nest::Map { stores: vec![Store { operand: store, value: self.of(dtype) }] };
+                    }
+                    Some((store, dtype)) => (self.of(dtype), store),
+                    None => {
+                        let term = self.accepted(accepts);
+                        (term, self.output(self.emit.dtype(term), Role::Out, rank))
+                    }
+                };
+                Nest::Recurrence { reverse: self.rng.once_in(2), factor: self.of(self.emit.dtype(term)), term, store }
             }
             NestKind::Scatter => {
                 let op = self.rng.pick(&ScatterOp::ALL);
@@ -550,7 +565,7 @@ fn extents(rng: &mut Rng, kind: NestKind) -> (Shape, usize) {
     /// Around the blocks of a reduction.
     const LONG: [usize; 6] = [4095, 4096, 4097, 8192, 12_300, 20_500];
     let reduces = matches!(kind, NestKind::Reduce | NestKind::Rows);
-    let least = (reduces || kind == NestKind::Scan) as usize;
+    let least = (reduces || matches!(kind, NestKind::Scan | NestKind::Recurrence)) as usize;
     let rank = rng.pick(&[0, 1, 1, 1, 2, 2, 2, 3, 3, 4]).max(least);
     let mut extents: Shape = (0..rank).map(|_| rng.pick(&LENGTHS)).collect();
     let kept = if reduces { rng.below(rank) } else { rank };

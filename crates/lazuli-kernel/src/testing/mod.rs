@@ -91,11 +91,13 @@ pub enum NestKind {
     Reduce,
     Rows,
     Scan,
+    Recurrence,
     Scatter,
 }
 
 impl NestKind {
-    pub const ALL: [NestKind; 5] = [NestKind::Map, NestKind::Reduce, NestKind::Rows, NestKind::Scan, NestKind::Scatter];
+    pub const ALL: [NestKind; 6] =
+        [NestKind::Map, NestKind::Reduce, NestKind::Rows, NestKind::Scan, NestKind::Recurrence, NestKind::Scatter];
 }
 
 /// The dtypes that values of a kernel can have: all but the last, complex64.

@@ -83,6 +83,16 @@ impl Checker<'_> {
                 require!(k.rank > 0, Place::Header, "a scan needs an axis");
                 Ok(())
             }
+            Nest::Recurrence { factor, term, store, .. } => {
+                self.stores(&[Store { operand: *store, value: *term }], 0, 0).map_err(|(_, why)| (Place::Nest, why))?;
+                self.all_stored()?;
+                let (dtype, other) = (self.types[term.0 as usize], self.value(Place::Nest, *factor, 0)?);
+                require!(other == dtype, Place::Nest, "the factor is {other}, the term {dtype}");
+                let computes = matches!(dtype, DType::F32 | DType::F64);
+                require!(computes, Place::Nest, "a recurrence is not of {dtype}");
+                require!(k.rank > 0, Place::Header, "a recurrence needs an axis");
+                Ok(())
+            }
             Nest::Scatter { op, target, index, mask, value } => {
                 let dtype = self.value(Place::Nest, *value, 0)?;
                 require!(self.value(Place::Nest, *index, 0)? == DType::I64, Place::Nest, "the index is not int64");

@@ -89,6 +89,9 @@ fn kernels_keep_the_invariants() {
 
     check(one, "%0 = load 0 scan sum 1 <- %0", "ok");
     check("in bool unit, out bool unit", "%0 = load 0 scan sum 1 <- %0", "Sum does not accept bool");
+    check(one, "%0 = load 0 recurrence 1 <- %0, %0", "ok");
+    check(one, "%0 = load 0 %1 = const 2:f64 recurrence 1 <- %1, %0", "the factor is float64, the term float32");
+    check("in i32 unit, out i32 unit", "%0 = load 0 recurrence 1 <- %0, %0", "a recurrence is not of int32");
     let scatter = "in f32 unit, inout f32 strided";
     check(scatter, "%0 = load 0 %1 = index 0 scatter add 1[%1] <- %0", "ok");
     check(scatter, "%0 = load 0 %1 = load 1 %2 = index 0 scatter add 1[%2] <- %0", "the target of a scatter is not");
@@ -514,7 +517,9 @@ fn enumerate(plan: &Plan, step: &Step) -> Option<Vec<Touch>> {
         Nest::Map { stores } => (stores.clone(), &[][..]),
         Nest::Reduce { stores, epilogue, .. } => (stores.clone(), &epilogue[..]),
         Nest::Rows { row_stores, epilogue, .. } => (row_stores.clone(), &epilogue[..]),
-        Nest::Scan { value, store, .. } => (vec![Store { operand: *store, value: *value }], &[][..]),
+        Nest::Scan { value, store, .. } | Nest::Recurrence { term: value, store, .. } => {
+            (vec![Store { operand: *store, value: *value }], &[][..])
+        }
         Nest::Scatter { target, .. } => {
             for i in 0..args[*target as usize].len {
                 touch(*target, (args[*target as usize].offset + i) as isize, None, true)?;

@@ -46,7 +46,7 @@ impl Uses {
         let (kept, epilogue): (At, &[Inst]) = match &kernel.nest {
             Nest::Reduce { epilogue, .. } => (At::Kept, epilogue),
             Nest::Rows { epilogue, .. } => (At::Later, epilogue),
-            Nest::Map { .. } | Nest::Scan { .. } | Nest::Scatter { .. } => (At::Kept, &[]),
+            Nest::Map { .. } | Nest::Scan { .. } | Nest::Recurrence { .. } | Nest::Scatter { .. } => (At::Kept, &[]),
         };
         for (insts, at) in [(&kernel.body[..], At::All), (epilogue, kept)] {
             for inst in insts {
@@ -60,7 +60,7 @@ impl Uses {
         let (at_all, at_kept): (&[Store], &[Store]) = match &kernel.nest {
             Nest::Map { stores } | Nest::Reduce { stores, .. } => (&[], stores),
             Nest::Rows { stores, row_stores, .. } => (stores, row_stores),
-            Nest::Scan { store, .. } => {
+            Nest::Scan { store, .. } | Nest::Recurrence { store, .. } => {
                 touch(*store, At::Kept, true);
                 (&[], &[])
             }
