@@ -102,17 +102,24 @@ def programs(package):
         compiled, lengths = mx.compile(partial(formulas.gelu, mx)), itertools.count(1000)
         return {"compiled": (run, lambda: (compiled, uniform(next(lengths))))}
 
+    def shapes(run, first, call):
+        """A call for a number that is new each time, from the first on; and of Lazuli one for the number that was new last, which differs in nothing else."""
+        numbers, latest = itertools.count(first), [first]
+
+        def new():
+            latest[0] = next(numbers)
+            return call(latest[0])
+
+        modes = {"compiled": (run, new)}
+        return modes | {"repeated": (run, lambda: call(latest[0]))} if package == "lazuli" else modes
+
     def shapeless():
         compiled = mx.compile(partial(formulas.gelu, mx), shapeless=True)
-        lengths, known = itertools.count(1000), uniform(1000)
-        modes = {"compiled": (run, lambda: (compiled, uniform(next(lengths))))}
-        return modes | {"repeated": (run, lambda: (compiled, known))} if package == "lazuli" else modes
+        return shapes(run, 1000, lambda length: (compiled, uniform(length)))
 
     def shapeless_step():
         step = train_step((32, 64, 64, 10), "adam", shapeless=True)
-        rows, known = itertools.count(16), batch(16, 32)
-        modes = {"compiled": (step, lambda: batch(next(rows), 32))}
-        return modes | {"repeated": (step, lambda: known)} if package == "lazuli" else modes
+        return shapes(step, 16, lambda rows: batch(rows, 32))
 
     def deep(operations):
         # What MLX does not finish in a minute is not asked of it.
