@@ -231,3 +231,33 @@ def test_complex_numbers_are_sorted_by_their_parts(axis):
     assert np.array_equal(np.array(mx.sort(x, axis)), np.sort(a, axis))
     assert np.array_equal(np.array(mx.argsort(x, axis)), np.argsort(a, axis, kind="stable"))
     assert np.array_equal(np.array(mx.compile(lambda x: mx.sort(x, axis) * 2)(x)), np.sort(a, axis) * 2)
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize(
+    "scan, x, first, second",
+    [
+        # p = (a, ab, abc): the gradient of their sum is (1 + b + bc, a + ac, ab).
+        ("cumprod", [2, 0, 3], [1, 8, 0], [8, 10, 4]),
+        ("cumprod", [0, 0, 3], [1, 0, 0], [8, 4, 0]),
+        # With s = sigmoid(1): (0, 2 − s, s), and the second by s (1 − s).
+        ("logcumsumexp", [-math.inf, 1, 2], [0, 1.2689414, 0.7310586], [0, -0.1966119, 0.1966119]),
+        ("logcumsumexp", [-math.inf, -math.inf, 1], [0, 0, 1], [0, 0, 0]),
+        ("logcumsumexp", [1, -math.inf], [2, 0], [0, 0]),
+    ],
+)
+def test_derivatives_of_scans_at_zeros_and_infinities(scan, x, first, second, reverse):
+    weights = mx.arange(1.0, len(x) + 1)
+    x, weights, first, second = [np.flip(np.array(v)) if reverse else np.array(v) for v in (x, weights, first, second)]
+
+    def sums(x):
+        y = getattr(mx, scan)(x, 0, reverse=reverse)
+        return mx.where(mx.isinf(y), 0, y).sum() if scan == "logcumsumexp" else y.sum()
+
+    def weighted(x):
+        return (mx.grad(sums)(x) * mx.array(weights)).sum()
+
+    x = mx.array(x.astype(np.float32))
+    for got, want in [(mx.grad(sums)(x), first), (mx.grad(weighted)(x), second)]:
+        np.testing.assert_allclose(np.array(got), want, rtol=1e-5, atol=1e-6)
+    assert np.array_equal(np.array(mx.compile(mx.grad(weighted))(x)), np.array(mx.grad(weighted)(x)), equal_nan=True)

@@ -137,11 +137,12 @@ impl Cumulative {
     }
 }
 
-/// exp(part − whole), and 0 where the part is −∞ (the whole may be −∞, too).
+/// exp(part − whole), and 0 where the part is −∞ (the whole may be −∞, too): there nothing is computed of them, so that derivatives of it are 0 as well.
 fn share(b: &mut Builder, part: Atom, whole: Atom) -> Result<Atom> {
-    let difference = b.sub(part, whole)?;
-    let weight = b.unary(Unary::Exp, difference)?;
     let (lowest, zero) = (b.like(part, f64::NEG_INFINITY), b.like(part, 0.0));
     let nothing = b.binary(Binary::Eq, part, lowest)?;
+    let [part, whole] = [b.select(nothing, zero, part)?, b.select(nothing, zero, whole)?];
+    let difference = b.sub(part, whole)?;
+    let weight = b.unary(Unary::Exp, difference)?;
     b.select(nothing, zero, weight)
 }
