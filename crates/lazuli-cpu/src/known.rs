@@ -143,10 +143,9 @@ impl Form {
         }
     }
 
-    /// The extents of a launch whose numbers these words begin with, and the rows of its arguments.
-    pub fn numbers<'w>(&self, words: &'w [isize]) -> (&'w [isize], impl Iterator<Item = &'w [isize]> + use<'w>) {
-        let (extents, rest) = words.split_at(self.rank);
-        (extents, rest[self.params..].chunks_exact(self.rank + 1).take(self.operands.len()))
+    /// Where the row of an argument begins, of a launch whose numbers begin there.
+    pub fn row(&self, at: usize, operand: usize) -> usize {
+        at + self.rank + self.params + operand * (self.rank + 1)
     }
 }
 

@@ -23,6 +23,7 @@ mod memory;
 mod nest;
 mod places;
 mod pool;
+mod settle;
 mod steps;
 mod stream;
 mod tile;

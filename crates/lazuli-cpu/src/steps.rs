@@ -6,6 +6,7 @@ use crate::memory::ALIGN;
 use crate::nest::{Context, Launches, Onwards};
 use crate::places::{Addresses, Places, Slots};
 use crate::pool::Pool;
+use crate::settle::{OnWords, Settling};
 use crate::stream;
 use crate::variants::{Anew, Variant, unique};
 use crate::words::{Cursor, Words};
@@ -106,28 +107,29 @@ impl ReadyStep {
     }
 
     /// Works out anew what follows from the numbers that the words have now, and how many bytes it then works in. None if it would be made ready in another way for these.
-    pub fn settle(&self, kernels: &Kernels, words: &mut [isize], threads: usize) -> Option<usize> {
+    pub fn settle<S: Settling>(&self, kernels: &Kernels, cx: &mut S, threads: usize) -> Option<S::N> {
         match self {
-            ReadyStep::Launch(launches) => launches.settle(words, threads),
-            ReadyStep::Call(call) => call.settle(kernels, words, threads),
-            ReadyStep::Copy(_) | ReadyStep::Host(_) => Some(0),
+            ReadyStep::Launch(launches) => launches.settle(cx, threads),
+            ReadyStep::Call(call) => call.settle(kernels, cx, threads),
+            ReadyStep::Copy(_) | ReadyStep::Host(_) => Some(S::count(0)),
             ReadyStep::Scatter(_) | ReadyStep::Branch(_) => None,
         }
     }
 
     /// Rough cost on one thread, in picoseconds.
-    pub fn cost(&self, words: &[isize]) -> usize {
+    pub fn cost<S: Settling>(&self, cx: &mut S) -> S::N {
         match self {
-            ReadyStep::Launch(launches) => launches.cost(words),
-            ReadyStep::Call(call) => call.cost(words),
-            ReadyStep::Scatter(scatter) => scatter.cost,
-            &ReadyStep::Copy(at) => (words[at] as usize).saturating_mul(100),
-            ReadyStep::Host(host) => host.arrays(words).fold(1_000_000, |cost, (dtype, shape)| {
-                cost.saturating_add(shape.iter().fold(100 * dtype.itemsize(), |n, &extent| n.saturating_mul(extent)))
-            }),
+            ReadyStep::Launch(launches) => launches.cost(cx),
+            ReadyStep::Call(call) => call.cost(cx),
+            ReadyStep::Scatter(scatter) => S::count(scatter.cost),
+            &ReadyStep::Copy(at) => {
+                let nbytes = cx.number(at);
+                cx.mul_by(nbytes, 100)
+            }
+            ReadyStep::Host(host) => host.cost(cx),
             ReadyStep::Branch(plans) => {
                 let most = plans.iter().map(|plan| plan.cost).max().unwrap_or_default();
-                usize::try_from(most.as_nanos()).map_or(usize::MAX, |cost| cost.saturating_mul(1000))
+                S::count(usize::try_from(most.as_nanos()).map_or(usize::MAX, |cost| cost.saturating_mul(1000)))
             }
         }
     }
@@ -135,16 +137,26 @@ impl ReadyStep {
 
 /// Bytes that steps work in, and their cost in picoseconds.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Load {
-    pub need: usize,
-    pub cost: usize,
+pub struct Load<N = usize> {
+    pub need: N,
+    pub cost: N,
 }
 
 impl Load {
+    /// Of a step that was made ready on these words.
+    pub fn of(step: &ReadyStep, words: &mut [isize], threads: usize) -> Load {
+        Load { need: step.need(threads), cost: step.cost(&mut OnWords(words)) as usize }
+    }
     /// With one more step.
-    pub fn add(&mut self, need: usize, cost: usize) {
+    pub fn add(&mut self, Load { need, cost }: Load) {
         self.need = self.need.max(need);
         self.cost = self.cost.saturating_add(cost);
+    }
+}
+
+impl From<Load<i64>> for Load {
+    fn from(Load { need, cost }: Load<i64>) -> Load {
+        Load { need: need as usize, cost: cost as usize }
     }
 }
 
@@ -156,7 +168,7 @@ impl Steps {
         let mut steps = Vec::with_capacity(plan.steps.len());
         for step in &plan.steps {
             let step = ReadyStep::new(kernels, step, threads, &mut at, &mut words)?;
-            load.add(step.need(threads), step.cost(&words));
+            load.add(Load::of(&step, &mut words, threads));
             steps.push(step);
         }
         let made = Made::new(steps, words.into_boxed_slice(), Places::of(plan));
@@ -285,6 +297,18 @@ impl Steps {
 }
 
 impl Host {
+    /// Rough cost, in picoseconds.
+    fn cost<S: Settling>(&self, cx: &mut S) -> S::N {
+        let (mut cost, mut at) = (S::count(1_000_000), self.at);
+        for &(dtype, rank) in &self.arrays {
+            let extents = cx.numbers(at, rank);
+            let points = cx.mul_all(&extents);
+            let own = cx.mul_by(points, 100 * dtype.itemsize());
+            (cost, at) = (cx.add(cost, own), at + rank);
+        }
+        cost
+    }
+
     fn arrays(&self, words: &[isize]) -> impl Iterator<Item = (DType, Shape)> {
         let mut rest = &words[self.at..];
         self.arrays.iter().map(move |&(dtype, rank)| {

@@ -9,6 +9,7 @@
 use crate::codegen::block::{Layout, N, OPERAND_WORDS, ROW_AXIS, ROWS};
 use crate::kernels::Function;
 use crate::known::{Form, MapKernel};
+use crate::settle::Settling;
 use crate::words::{Numbering, Words};
 use lazuli_kernel::{Arg, Inner, Kernel, Role, Scalar, small};
 use smallvec::SmallVec;
@@ -115,17 +116,24 @@ pub struct Whole;
 impl Whole {
     /// Along which axis rows step, if one call goes through the whole of a loop space of these extents, which has points. `along`: bytes between neighbours along the axis of vectors, of each
     /// operand.
-    pub fn rows(
+    pub fn rows<S: Settling>(
+        cx: &mut S,
         vector_axis: usize,
-        extents: &[usize],
-        mut along: impl Iterator<Item = isize>,
+        extents: &[S::N],
+        along: &[S::N],
     ) -> Option<Option<usize>> {
-        let walked = (0..extents.len()).filter(|&a| a != vector_axis && extents[a] > 1).count();
-        let mut is_scattered = || along.any(|step| step.unsigned_abs() >= LINE);
-        match walked > 1 || walked == 1 && extents[vector_axis] > SCATTERED && is_scattered() {
-            true => None,
-            false => Some(row_axis(extents, vector_axis)),
+        let mut walked = (0..extents.len()).filter(|&a| a != vector_axis && cx.is_many(extents[a]));
+        let row_axis = walked.next();
+        if walked.next().is_some() {
+            return None;
         }
+        let is_long = row_axis.is_some() && cx.less(S::count(SCATTERED), extents[vector_axis]);
+        let is_scattered = is_long
+            && along.iter().any(|&step| {
+                let step = cx.magnitude(step);
+                step.is_none_or(|step| !cx.less(step, S::count(LINE)))
+            });
+        (!is_scattered).then_some(row_axis)
     }
 
     /// Writes the block, for rows that step along this axis. Where it begins.
@@ -155,16 +163,13 @@ impl Whole {
         at
     }
 
-    /// The extents of a map whose block begins there, and bytes between neighbours along the axis of vectors, of each operand.
-    pub fn numbers<'w>(
-        form: &Form,
-        words: &'w [isize],
-        at: usize,
-    ) -> (&'w [isize], impl Iterator<Item = isize> + use<'w>) {
-        let layout = Layout::new(form.rank, form.params, form.operands.len());
-        let block = &words[at..][..layout.words()];
-        let (extents, operands) = (&block[layout.extent_word(0)..][..form.rank], layout.operand_word(0));
-        (extents, block[operands..].chunks_exact(OPERAND_WORDS as usize).map(|own| own[2]))
+    /// Where the extents of a map stand whose block begins there.
+    pub fn extents(form: &Form, at: usize) -> usize {
+        at + Layout::new(form.rank, form.params, form.operands.len()).extent_word(0)
+    }
+    /// And bytes between neighbours along the axis of vectors, of an operand.
+    pub fn along(form: &Form, at: usize, operand: usize) -> usize {
+        at + Layout::new(form.rank, form.params, form.operands.len()).operand_word(operand as u32) + 2
     }
 
     /// Runs over the whole loop space. `bases`: an address per operand.

@@ -5,6 +5,7 @@
 
 use crate::kernels::Kernels;
 use crate::places::{Addresses, Places};
+use crate::settle::{Noting, OnWords, Settled, Settling, Sources, Times};
 use crate::steps::{Load, Made, ReadyStep, Steps};
 use crate::words::{Cursor, Source, Words};
 use lazuli_kernel::hash::Map;
@@ -14,15 +15,6 @@ use std::collections::hash_map::Entry;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-
-/// A number that is a value, or so many times that.
-#[derive(Debug, Clone, Copy)]
-struct Times {
-    /// The word that it is, or the argument that it moves.
-    of: u32,
-    value: u32,
-    times: i32,
-}
 
 /// What was made ready of one plan, and how others follow from it.
 pub struct Variants {
@@ -45,6 +37,8 @@ pub struct Variants {
     again: Box<[[u32; 2]]>,
     /// Of the other steps.
     fixed: Load,
+    /// How steps were settled for the first values, if others may be settled so.
+    settled: Option<Settled>,
 }
 
 /// A step whose words vary.
@@ -120,7 +114,7 @@ impl Variants {
             // The plans of a choice have words of their own.
             let varies_within = matches!(step, ReadyStep::Branch(_)) && varying.varies(&parts);
             if before == own.len() + params.len() && !varies_within {
-                fixed.add(step.need(threads), step.cost(&words));
+                fixed.add(Load::of(&step, &mut words, threads));
             } else {
                 let derived = &words.derived()[derived..];
                 // Parameters decide nothing.
@@ -158,17 +152,23 @@ impl Variants {
             derived: all_derived.into(),
             again: again.into(),
             fixed,
+            settled: None,
         };
-        variants.never = with_words(
-            &variants.made,
-            unique(),
-            |_| {},
-            |words| {
-                let (_, other) = variants.settle(kernels, words, threads);
-                debug_assert_eq!(*words, variants.made.words[..], "what is derived follows from the other words");
-                other.len()
-            },
-        );
+        let note = |words: &mut [isize]| {
+            let (sources, mut never) = (Sources::new(words, &variants.words, values), 0);
+            let mut noting = Noting::new(words, &sources);
+            for moving in &variants.moving {
+                noting.step(|cx| {
+                    let load = variants.settle_step(moving, kernels, cx, threads);
+                    never += if load.is_none() { 1 + moving.alike.len() } else { 0 };
+                    load
+                });
+            }
+            let settled = noting.finish();
+            debug_assert_eq!(*words, variants.made.words[..], "what is derived follows from the other words");
+            (settled, never)
+        };
+        (variants.settled, variants.never) = with_words(&variants.made, unique(), |_| {}, note);
         Ok(variants)
     }
 
@@ -210,7 +210,7 @@ impl Variants {
             id,
             |words| self.write(values, words),
             |words| {
-                let settled = self.settle(kernels, words, threads);
+                let settled = self.settle(kernels, values, words, threads);
                 let mut derived = Vec::with_capacity(self.derived.iter().map(|range| range.len()).sum());
                 self.derived.iter().for_each(|range| derived.extend_from_slice(&words[wide(range)]));
                 (settled, derived.into_boxed_slice())
@@ -220,19 +220,40 @@ impl Variants {
         Follow { variant, load, other }
     }
 
-    /// Settles the moving steps on these words: the load of all steps, but for those that would be made ready in another way, which are returned.
-    fn settle(&self, kernels: &Kernels, words: &mut [isize], threads: usize) -> (Load, Vec<(usize, Cursor)>) {
+    /// Settles the moving steps on the words of these values: the load of all steps, but for those that would be made ready in another way, which are returned.
+    fn settle(
+        &self,
+        kernels: &Kernels,
+        values: &[i64],
+        words: &mut [isize],
+        threads: usize,
+    ) -> (Load, Vec<(usize, Cursor)>) {
+        let again = self.settled.as_ref().and_then(|settled| settled.again(values));
         let (mut load, mut other) = (self.fixed, Vec::new());
-        for &Moving { number, at, ref alike } in &self.moving {
-            let step = &self.made.steps[number];
-            match step.settle(kernels, words, threads) {
-                Some(need) => load.add(need, step.cost(words).saturating_mul(1 + alike.len())),
-                None => other.extend([(number, at)].into_iter().chain(alike.iter().copied())),
+        for (n, moving) in self.moving.iter().enumerate() {
+            let noted = again.as_ref().and_then(|again| again.settle(n, kernels, words));
+            let by_code = || self.settle_step(moving, kernels, &mut OnWords(words), threads).map(Load::from);
+            match noted.or_else(by_code) {
+                Some(own) => load.add(own),
+                None => other.extend([(moving.number, moving.at)].into_iter().chain(moving.alike.iter().copied())),
             }
         }
         self.again.iter().for_each(|&[to, from]| words[to as usize] = words[from as usize]);
         other.sort_unstable_by_key(|(number, _)| *number);
         (load, other)
+    }
+    /// Settles a step; the load of it, and of those that are alike.
+    fn settle_step<S: Settling>(
+        &self,
+        Moving { number, alike, .. }: &Moving,
+        kernels: &Kernels,
+        cx: &mut S,
+        threads: usize,
+    ) -> Option<Load<S::N>> {
+        let step = &self.made.steps[*number];
+        let need = step.settle(kernels, cx, threads)?;
+        let cost = step.cost(cx);
+        Some(Load { need, cost: cx.mul_by(cost, 1 + alike.len()) })
     }
 
     /// Writes the words that are numbers of a plan, for these values.
@@ -336,7 +357,7 @@ impl Follow {
                 return Err(Error::internal("prepare", format!("step {number} has other numbers than its values say")));
             }
             let step = ReadyStep::new(kernels, &step, threads, &mut at, &mut words)?;
-            self.load.add(step.need(threads), step.cost(&words));
+            self.load.add(Load::of(&step, &mut words, threads));
             Ok(Anew { number, step, words: words.into_boxed_slice() })
         });
         self.variant.anew = made.collect::<Result<_>>()?;

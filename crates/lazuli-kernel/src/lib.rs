@@ -16,6 +16,7 @@ pub mod host;
 pub mod interp;
 pub mod ir;
 pub mod math;
+pub mod noted;
 mod parse;
 pub mod plan;
 mod print;

@@ -6,7 +6,8 @@
 use super::matmul::Matmul;
 use crate::kernels::{Function, Kernels};
 use crate::known::Known;
-use crate::nest::{Bound, Context, HandedOn, Launch, Need, Room};
+use crate::nest::{Bound, Context, HandedOn, Launch, Need};
+use crate::settle::{OnWords, Settling};
 use crate::tile::{Bases, Part, Tile};
 use crate::words::{Cursor, Words};
 use lazuli_kernel::{Binding, LibraryCall, Result};
@@ -49,32 +50,35 @@ impl Fused {
         let (epilogue, _) = Launch::new(&Bound::new(kernels, &known, binding, at), threads, in_blocks, words)?;
         let whole = (!in_blocks).then(|| words.derive(1));
         let fused = Self { product, known, epilogue, handed_on: HandedOn::of(&binding.args), fits, whole };
-        fused.derive(words, &mut need);
+        need.shared = need.shared.saturating_add(fused.derive(&mut OnWords(words)) as usize);
         Ok((fused, need))
     }
 
     /// As for `Launch::settle`.
-    pub fn settle(&self, kernels: &Kernels, words: &mut [isize], threads: usize) -> Option<Need> {
-        let into_epilogue = self.fits && self.product.columns(words) != 1;
-        let mut need = self.product.settle(kernels, into_epilogue, words, threads)?;
+    pub fn settle<S: Settling>(&self, kernels: &Kernels, cx: &mut S, threads: usize) -> Option<Need<S::N>> {
+        let into_epilogue = self.fits && {
+            let columns = self.product.columns(cx);
+            !cx.is(columns, 1)
+        };
+        let need = self.product.settle(kernels, into_epilogue, cx, threads)?;
         // Which has points.
-        self.epilogue.settle(&self.known, words, threads)?;
-        self.derive(words, &mut need);
-        Some(need)
+        self.epilogue.settle(&self.known, cx, threads)?;
+        let whole = self.derive(cx);
+        Some(Need { shared: cx.add(need.shared, whole), ..need })
     }
 
-    /// Writes the size of the whole product, if it has to lie somewhere, and adds that to what is needed.
-    fn derive(&self, words: &mut [isize], need: &mut Need) {
-        if let Some(whole) = self.whole {
-            let nbytes = self.product.result_bytes(words);
-            words[whole] = nbytes as isize;
-            need.shared = need.shared.saturating_add(Room::measure(|room| room.take_bytes(nbytes)));
-        }
+    /// Derives the size of the whole product, if it has to lie somewhere; the bytes that it takes.
+    fn derive<S: Settling>(&self, cx: &mut S) -> S::N {
+        let Some(whole) = self.whole else { return S::count(0) };
+        let nbytes = self.product.result_bytes(cx);
+        cx.derive(whole, nbytes);
+        cx.piece(nbytes)
     }
 
     /// Rough cost on one thread, in picoseconds.
-    pub fn cost(&self, words: &[isize]) -> usize {
-        self.product.cost(words).saturating_add(self.epilogue.cost(&self.known, words))
+    pub fn cost<S: Settling>(&self, cx: &mut S) -> S::N {
+        let (product, epilogue) = (self.product.cost(cx), self.epilogue.cost(&self.known, cx));
+        cx.add(product, epilogue)
     }
 
     pub fn functions(&self) -> Vec<Arc<Function>> {

@@ -6,6 +6,7 @@
 //! of c is the same chain of operations.
 
 mod panels;
+mod sizes;
 mod vector;
 
 use super::epilogue::Finish;
@@ -15,11 +16,13 @@ use crate::codegen::product::{Block, max_rows};
 use crate::exec::Entry;
 use crate::kernels::{Function, Kernels, Products};
 use crate::memory::ALIGN;
-use crate::nest::{Context, Need, Room, Scratch};
+use crate::nest::{Context, Need, Room, Scratch, counts};
+use crate::settle::{OnWords, Settling};
 use crate::words::{Cursor, Words};
 use half::{bf16, f16};
 use lazuli_kernel::{DType, Error, LibraryCall, MATMUL_BLOCK, Result, Shape, small};
 use panels::{Cut, Panels, Tiles};
+use sizes::{Fixed, Sizes};
 use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::Arc;
@@ -73,20 +76,22 @@ pub enum Matmul {
 /// A product of matrices made ready.
 #[derive(Debug)]
 pub struct Ready {
-    /// Where its numbers begin: m, n and k, the tiles, bytes that a task works in, the extents of the batch, then the strides of a, of b and of c in elements.
+    /// Where its numbers begin: m, n and k, the tiles, how it is cut, bytes that a task works in, the extents of the batch, then the strides of a, of b and of c in elements.
     at: usize,
     loops: Arc<Products>,
     /// Axes of the batch.
     batch: u32,
     /// Elements of a vector.
     lanes: u16,
+    /// Of a tile.
+    most_rows: u16,
     dtype: DType,
     /// Whether blocks of the result go on into an epilogue.
     goes_on: bool,
 }
 
 /// Numbers before those of the batch, of which these are the first.
-const FIRST: usize = 7;
+const FIRST: usize = 10;
 const SIZES: usize = 3;
 
 /// A product and its numbers.
@@ -96,6 +101,7 @@ struct Product<'a> {
     n: usize,
     k: usize,
     tiles: Tiles,
+    cut: Cut,
     a: View<'a>,
     b: View<'a>,
     c: View<'a>,
@@ -119,7 +125,7 @@ impl Matmul {
             return Err(Error::internal("prepare", "not a matrix product"));
         };
         let numbers = at.call(call);
-        if is_vector(dtype, [m, n, k]) {
+        if is_vector(dtype, &mut OnWords(&mut []), [m, n, k].map(|n| n as i64)) {
             let (vector, need) = Vector::new(kernels, call, numbers, threads, words)?;
             return Ok((Matmul::Vector(Box::new(vector)), need));
         }
@@ -140,53 +146,68 @@ impl Matmul {
             loops: kernels.products.clone(),
             batch: batch.len() as u32,
             lanes: (kernels.isa.lanes() / (1 + double as usize)) as u16,
+            most_rows: max_rows(kernels.isa) as u16,
             dtype,
             goes_on: into_epilogue && k > 0,
         };
-        let need = ready.derive(kernels, words, threads)?;
+        for rows in ready.heights(&mut OnWords(words)) {
+            kernels.generate_product(double, rows as usize)?;
+        }
+        let need = ready.derive(&mut OnWords(words), threads).into();
         Ok((Matmul::Matrix(ready), need))
     }
 
     /// As for `Launch::settle`.
-    pub fn settle(&self, kernels: &Kernels, into_epilogue: bool, words: &mut [isize], threads: usize) -> Option<Need> {
+    pub fn settle<S: Settling>(
+        &self,
+        kernels: &Kernels,
+        into_epilogue: bool,
+        cx: &mut S,
+        threads: usize,
+    ) -> Option<Need<S::N>> {
         match self {
-            Matmul::Vector(vector) => vector.settle(words, threads),
+            Matmul::Vector(vector) => vector.settle(cx, threads),
             Matmul::Matrix(ready) => {
-                let &[m, n, k] = words[ready.at..].first_chunk().expect("its numbers are there");
-                let (goes_on, sizes) = (into_epilogue && k > 0, [m, n, k].map(|n| n as usize));
-                match is_vector(ready.dtype, sizes) || goes_on != ready.goes_on {
-                    true => None,
-                    false => ready.derive(kernels, words, threads).ok(),
+                let sizes @ [_, _, k] = ready.sizes(cx);
+                if is_vector(ready.dtype, cx, sizes) || (into_epilogue && !cx.is(k, 0)) != ready.goes_on {
+                    return None;
                 }
+                for rows in ready.heights(cx) {
+                    cx.generate_product(kernels, ready.dtype == DType::F64, rows)?;
+                }
+                Some(ready.derive(cx, threads))
             }
         }
     }
 
     /// Columns of the result, and its size in bytes.
-    pub fn columns(&self, words: &[isize]) -> usize {
+    pub fn columns<S: Settling>(&self, cx: &mut S) -> S::N {
         match self {
-            Matmul::Vector(vector) => vector.columns(words),
-            Matmul::Matrix(ready) => ready.first(words)[1],
+            Matmul::Vector(vector) => vector.columns(cx),
+            Matmul::Matrix(ready) => ready.sizes(cx)[1],
         }
     }
-    pub fn result_bytes(&self, words: &[isize]) -> usize {
+    pub fn result_bytes<S: Settling>(&self, cx: &mut S) -> S::N {
         match self {
-            Matmul::Vector(vector) => vector.result_bytes(words),
+            Matmul::Vector(vector) => vector.result_bytes(cx),
             Matmul::Matrix(ready) => {
-                let [m, n, ..] = ready.first(words);
-                ready.batch(words).iter().product::<usize>() * m * n * ready.dtype.itemsize()
+                let ([m, n, _], batch) = (ready.sizes(cx), ready.batch(cx));
+                let matrices = cx.mul_all(&batch);
+                let elements = cx.mul_all(&[matrices, m, n]);
+                cx.mul_by(elements, ready.dtype.itemsize())
             }
         }
     }
 
     /// Rough cost on one thread, in picoseconds.
-    pub fn cost(&self, words: &[isize]) -> usize {
+    pub fn cost<S: Settling>(&self, cx: &mut S) -> S::N {
         match self {
-            Matmul::Vector(vector) => vector.cost(words),
+            Matmul::Vector(vector) => vector.cost(cx),
             Matmul::Matrix(ready) => {
-                let sizes = &words[ready.at..][..SIZES];
-                let batch = &words[ready.at + FIRST..][..ready.batch as usize];
-                sizes.iter().chain(batch).fold(30, |n, &size| n.saturating_mul(size as usize))
+                let (sizes, batch) = (ready.sizes(cx), ready.batch(cx));
+                let (products, matrices) = (cx.mul_all(&sizes), cx.mul_all(&batch));
+                let all = cx.mul(products, matrices);
+                cx.mul_by(all, 30)
             }
         }
     }
@@ -213,10 +234,11 @@ impl Matmul {
             // SAFETY: passed on.
             Matmul::Vector(vector) => unsafe { vector.run(words, &bases, cx) },
             Matmul::Matrix(ready) => {
-                let [m, n, k, number, height, tall, each] = ready.first(words);
-                let tiles = Tiles { number, height, tall };
-                let batch = ready.batch(words);
-                let product = ready.product(&batch, [m, n, k], tiles, words);
+                let first = words[ready.at..].first_chunk::<FIRST>().expect("its numbers are there");
+                let [m, n, k, number, height, tall, down, across, tasks, each] = first.map(|n| n as usize);
+                let (tiles, cut) = (Tiles { number, height, tall }, Cut { down, across, tasks });
+                let batch = counts(&words[ready.at + FIRST..][..ready.batch as usize]);
+                let product = ready.product(&batch, [m, n, k], (tiles, cut), words);
                 // SAFETY: passed on.
                 with_number!(ready.dtype, T => unsafe { product.run::<T>(bases, finish, each, cx) })
             }
@@ -225,52 +247,57 @@ impl Matmul {
 }
 
 impl Ready {
-    fn first(&self, words: &[isize]) -> [usize; FIRST] {
-        words[self.at..].first_chunk::<FIRST>().expect("its numbers are there").map(|n| n as usize)
+    /// m, n and k.
+    fn sizes<S: Settling>(&self, cx: &mut S) -> [S::N; SIZES] {
+        [0, 1, 2].map(|n| cx.number(self.at + n))
     }
-    fn batch(&self, words: &[isize]) -> Shape {
-        small(words[self.at + FIRST..][..self.batch as usize].iter().map(|&n| n as usize))
+    fn batch<S: Settling>(&self, cx: &mut S) -> SmallVec<[S::N; 8]> {
+        cx.numbers(self.at + FIRST, self.batch as usize)
     }
+    fn tiles<S: Settling>(&self, cx: &mut S) -> Tiles<S::N> {
+        let m = cx.number(self.at);
+        let rows = cx.at_least(m, 1);
+        Tiles::of(cx, rows, self.most_rows.into())
+    }
+    /// Rows of tall and of short tiles.
+    fn heights<S: Settling>(&self, cx: &mut S) -> [S::N; 2] {
+        let Tiles { height, .. } = self.tiles(cx);
+        let less = cx.sub(height, S::count(1));
+        [height, cx.at_least(less, 1)]
+    }
+
     /// Whose innermost loops were generated.
     fn product<'a>(
         &'a self,
         batch: &'a [usize],
         [m, n, k]: [usize; SIZES],
-        tiles: Tiles,
+        (tiles, cut): (Tiles, Cut),
         words: &'a [isize],
     ) -> Product<'a> {
         let rank = batch.len() + 2;
         let strides = &words[self.at + FIRST + batch.len()..];
         let view = |n: usize| View { strides: &strides[n * rank..][..rank], itemsize: self.dtype.itemsize() };
-        let loops = heights(&tiles).map(|rows| self.loops.of(self.dtype == DType::F64, rows));
-        Product { batch, m, n, k, tiles, a: view(0), b: view(1), c: view(2), loops, ready: self }
+        let loops = [tiles.height, tiles.height - 1].map(|rows| self.loops.of(self.dtype == DType::F64, rows.max(1)));
+        Product { batch, m, n, k, tiles, cut, a: view(0), b: view(1), c: view(2), loops, ready: self }
     }
 
-    /// Writes the words that are derived from the product's own numbers, and generates the innermost loops. The memory that it works in.
-    fn derive(&self, kernels: &Kernels, words: &mut [isize], threads: usize) -> Result<Need> {
-        let [m, n, k, ..] = self.first(words);
-        let tiles = Tiles::of(m.max(1), max_rows(kernels.isa));
-        for rows in heights(&tiles) {
-            kernels.generate_product(self.dtype == DType::F64, rows)?;
-        }
-        let derived = [tiles.number, tiles.height, tiles.tall];
-        let batch = self.batch(words);
-        let product = self.product(&batch, [m, n, k], tiles, words);
-        let need = with_number!(self.dtype, T => product.need::<T>(threads));
-        let derived = derived.into_iter().chain([need.each]);
-        words[self.at + SIZES..].iter_mut().zip(derived).for_each(|(word, n)| *word = n as isize);
-        Ok(need)
+    /// Derives what follows from the product's own numbers. The memory that it works in.
+    fn derive<S: Settling>(&self, cx: &mut S, threads: usize) -> Need<S::N> {
+        let ([m, n, k], batch, tiles) = (self.sizes(cx), self.batch(cx), self.tiles(cx));
+        let (strides, rank) = (self.at + FIRST + batch.len(), batch.len() + 2);
+        let [a, b] = [0, 1].map(|n| cx.numbers(strides + n * rank, rank));
+        let fixed = with_number!(self.dtype, T => Fixed::of::<T>(self.lanes.into(), self.goes_on));
+        let sizes = Sizes { m, n, k, batch: &batch, a: &a, b: &b, tiles };
+        let (Cut { down, across, tasks }, need) = sizes.settle(cx, &fixed, threads);
+        let derived = [tiles.number, tiles.height, tiles.tall, down, across, tasks, need.each];
+        (self.at + SIZES..).zip(derived).for_each(|(word, n)| cx.derive(word, n));
+        need
     }
-}
-
-/// Rows of tall and of short tiles.
-fn heights(tiles: &Tiles) -> [usize; 2] {
-    [tiles.height, tiles.height - 1].map(|rows| rows.max(1))
 }
 
 /// Whether a product is one with a vector, or over nothing.
-fn is_vector(dtype: DType, [m, n, k]: [usize; 3]) -> bool {
-    dtype != DType::C64 && (m == 1 || n == 1 || k == 0)
+fn is_vector<S: Settling>(dtype: DType, cx: &mut S, [m, n, k]: [S::N; SIZES]) -> bool {
+    dtype != DType::C64 && (cx.is(m, 1) || cx.is(n, 1) || cx.is(k, 0))
 }
 
 impl Product<'_> {
@@ -294,7 +321,7 @@ impl Product<'_> {
         let mut packed = self.packed::<T>(&b, cx.room());
         // SAFETY: passed on; the memory holds all panels that are packed.
         unsafe { self.pack_b::<T>(bases[1], &b, packed.address(), cx) };
-        let cut = self.cut(&b, matrices, cx.threads());
+        let cut = self.cut;
         let bases = [bases[0], bases[1], packed.address(), bases[2]];
         cx.share(cut.tasks, matrices * cut.down * cut.across, each, &|units, room| {
             let mut memory = room.take_bytes(each);
@@ -302,35 +329,13 @@ impl Product<'_> {
                 let (matrix, part) = (unit / (cut.down * cut.across), unit % (cut.down * cut.across));
                 let (tiles, panels) = self.part_of(&b, cut, part);
                 // SAFETY: passed on; parts of c are disjoint, and the memory is enough for each.
-                unsafe { self.part::<T>(bases, matrix, tiles, panels, &b, finish, memory.address()) };
+                unsafe { self.part::<T>(bases, matrix, tiles, panels, &b, finish, (memory.address(), each)) };
             }
         })
     }
 
-    /// The memory that it works in on at most so many threads.
-    fn need<T: Number>(&self, threads: usize) -> Need {
-        let matrices = self.matrices();
-        if [matrices, self.m, self.n, self.k].contains(&0) {
-            return Need::default();
-        }
-        let b = self.panels::<T>();
-        let cut = self.cut(&b, matrices, threads);
-        let shared = Room::measure(|room| self.packed::<T>(&b, room));
-        Need { shared, each: self.task_memory::<T>(&b, cut), tasks: cut.tasks }
-    }
-
     fn matrices(&self) -> usize {
         self.batch.iter().product()
-    }
-
-    /// How so many matrices are divided for so many threads.
-    fn cut(&self, b: &Panels, matrices: usize, threads: usize) -> Cut {
-        let flops = [self.m, b.columns, b.depth, matrices].iter().fold(2usize, |n, &f| n.saturating_mul(f));
-        let tasks = (flops / TASK).clamp(1, 4 * threads);
-        let parts = tasks.div_ceil(matrices);
-        let (tiles, panels) = (self.tiles.number, b.number);
-        let down = tiles.div_ceil(MOST_TILES).max(parts.min(tiles.div_ceil(2)));
-        Cut { down, across: panels.div_ceil(MOST_PANELS).max(parts.div_ceil(down).min(panels)), tasks }
     }
 
     /// The tiles and panels of a part of each matrix.
@@ -349,26 +354,6 @@ impl Product<'_> {
         let elements = if self.ready.goes_on && !T::SAME { rows * widest } else { 0 };
         let nbytes = [packed * size_of::<T::Wide>(), apart * size_of::<T::Wide>(), elements * size_of::<T>()];
         nbytes.map(|n| n.next_multiple_of(ALIGN))
-    }
-
-    /// The same for the part that needs most.
-    fn task_memory<T: Number>(&self, b: &Panels, Cut { down, across, .. }: Cut) -> usize {
-        if down * across == 1 {
-            return self.part_memory::<T>(b, self.m, &(0..b.number)).iter().sum();
-        }
-        let (mut most, mut seen) = (0, SmallVec::<[usize; 8]>::new());
-        for row in 0..down {
-            let rows = self.tiles.rows(&share(self.tiles.number, row, down));
-            // Parts of as many rows need as much.
-            if seen.contains(&rows) {
-                continue;
-            }
-            seen.push(rows);
-            for column in 0..across {
-                most = most.max(self.part_memory::<T>(b, rows, &share(b.number, column, across)).iter().sum());
-            }
-        }
-        most
     }
 
     fn packs_a<T: Number>(&self, panels: &Range<usize>) -> bool {
@@ -429,7 +414,7 @@ impl Product<'_> {
     ///
     /// # Safety
     ///
-    /// Bases of a, b, packed b and c; at `memory` is memory for the part.
+    /// Bases of a, b, packed b and c; at `memory` are as many bytes for the part.
     #[allow(clippy::too_many_arguments)]
     unsafe fn part<T: Number>(
         &self,
@@ -439,7 +424,7 @@ impl Product<'_> {
         panels: Range<usize>,
         b: &Panels,
         finish: Option<&Finish<'_>>,
-        memory: usize,
+        (memory, nbytes): (usize, usize),
     ) {
         let size = size_of::<T::Wide>();
         let at = indices(self.batch, matrix);
@@ -451,7 +436,8 @@ impl Product<'_> {
         let bottom = top + rows;
 
         let (packs_a, by_steps, pitch) = (self.packs_a::<T>(&panels), a_row == 1 && T::PARTS == 1, b.pitch());
-        let [of_a, of_sums, _] = self.part_memory::<T>(b, rows, &panels);
+        let [of_a, of_sums, of_elements] = self.part_memory::<T>(b, rows, &panels);
+        assert!(of_a + of_sums + of_elements <= nbytes, "a part takes more memory than the product said");
         let (packed_a, aside, elements) = (memory, memory + of_a, memory + of_a + of_sums);
         let groups = b.groups::<T>(&panels, rows);
 
@@ -578,13 +564,15 @@ fn offset<T>(address: usize, elements: isize) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::Tiles;
+    use super::{OnWords, Tiles};
 
     #[test]
     fn tiles_cover_the_rows() {
         for most in [6, 12] {
             for m in 1..300 {
-                let tiles = Tiles::of(m, most);
+                let tiles = Tiles::of(&mut OnWords(&mut []), m as i64, most);
+                let [number, height, tall] = [tiles.number, tiles.height, tiles.tall].map(|n| n as usize);
+                let tiles = Tiles { number, height, tall };
                 assert_eq!((tiles.first_row(0), tiles.first_row(tiles.number)), (0, m));
                 let [tall, short] = tiles.by_height(&(0..tiles.number));
                 assert_eq!(tall.0 * tall.1.len() + short.0 * short.1.len(), m);

@@ -10,6 +10,7 @@ pub use matmul::VectorProduct;
 use crate::kernels::{Function, Kernels};
 use crate::known::Known;
 use crate::nest::Context;
+use crate::settle::{OnWords, Settling};
 use crate::words::{Cursor, Words};
 use lazuli_kernel::{Binding, LibraryCall, Result, Shape};
 use std::sync::Arc;
@@ -43,7 +44,7 @@ impl Call {
             }
             LibraryCall::Sort { .. } => {
                 let sort = sort::Sort::new(call, at, words);
-                let need = sort.need(words, threads);
+                let need = sort.settle(&mut OnWords(words), threads).into();
                 (Work::Sort(sort), need)
             }
         };
@@ -65,21 +66,21 @@ impl Call {
     }
 
     /// As for `Launch::settle`: how many bytes it then works in.
-    pub fn settle(&self, kernels: &Kernels, words: &mut [isize], threads: usize) -> Option<usize> {
+    pub fn settle<S: Settling>(&self, kernels: &Kernels, cx: &mut S, threads: usize) -> Option<S::N> {
         let need = match &self.work {
-            Work::Matmul(matmul) => matmul.settle(kernels, false, words, threads)?,
-            Work::Fused(fused) => fused.settle(kernels, words, threads)?,
-            Work::Sort(sort) => sort.need(words, threads),
+            Work::Matmul(matmul) => matmul.settle(kernels, false, cx, threads)?,
+            Work::Fused(fused) => fused.settle(kernels, cx, threads)?,
+            Work::Sort(sort) => sort.settle(cx, threads),
         };
-        Some(need.on(threads))
+        Some(need.settle(cx, threads))
     }
 
     /// Rough cost on one thread, in picoseconds.
-    pub fn cost(&self, words: &[isize]) -> usize {
+    pub fn cost<S: Settling>(&self, cx: &mut S) -> S::N {
         match &self.work {
-            Work::Matmul(matmul) => matmul.cost(words),
-            Work::Fused(fused) => fused.cost(words),
-            Work::Sort(sort) => sort.cost(words),
+            Work::Matmul(matmul) => matmul.cost(cx),
+            Work::Fused(fused) => fused.cost(cx),
+            Work::Sort(sort) => sort.cost(cx),
         }
     }
 

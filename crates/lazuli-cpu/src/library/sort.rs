@@ -6,6 +6,7 @@
 use super::{View, indices};
 use crate::nest::fold::{Element, with_type};
 use crate::nest::{Context, Need, Room, Scratch, counts};
+use crate::settle::Settling;
 use crate::words::{Cursor, Words};
 use half::{bf16, f16};
 use lazuli_kernel::{DType, LibraryCall, Shape};
@@ -14,7 +15,8 @@ use lazuli_kernel::{DType, LibraryCall, Shape};
 pub struct Sort {
     dtype: DType,
     positions: bool,
-    /// Where its numbers begin: extents of the rows, elements of each, then the strides of the input and of the output in elements.
+    /// Where its numbers begin: extents of the rows, elements of each, then the strides of the input and of the output in elements. Before them stand how many tasks it has, and how many bytes one
+    /// works in.
     at: usize,
     /// Axes of the rows.
     outer: usize,
@@ -34,6 +36,7 @@ impl Sort {
         let LibraryCall::Sort { dtype, rows, n, indices, input, output } = call else {
             unreachable!("the caller has a sort")
         };
+        words.derive(2);
         let (begin, numbers, outer) = (words.len(), at.call(call), rows.len());
         let mut places = (numbers..).map(|place| Some(place as u32));
         let mut push = |number: isize| words.push(number, places.next().expect("there is no last one"));
@@ -71,7 +74,7 @@ impl Sort {
             return;
         }
         let [input, output] = run.views;
-        let Need { each, tasks, .. } = run.need(cx.threads());
+        let [tasks, each] = [words[self.at - 2], words[self.at - 1]].map(|n| n as usize);
         cx.share(tasks, rows, each, &|rows, room| {
             let mut memory = run.memory(room);
             for row in rows {
@@ -83,14 +86,32 @@ impl Sort {
     }
 
     /// The memory that it works in on at most so many threads.
-    pub fn need(&self, words: &[isize], threads: usize) -> Need {
-        self.on(words).need(threads)
+    pub fn settle<S: Settling>(&self, cx: &mut S, threads: usize) -> Need<S::N> {
+        let extents = cx.numbers(self.at, self.outer + 1);
+        let (elements, n) = (cx.mul_all(&extents), extents[self.outer]);
+        let tasks = cx.div(elements, S::count(4096));
+        let tasks = cx.at_least(tasks, 1);
+        let tasks = cx.at_most(tasks, 8 * threads);
+        let [values, keys] = [self.dtype.itemsize(), self.key_size()].map(|size| {
+            let nbytes = cx.mul_by(n, size);
+            cx.piece(nbytes)
+        });
+        let each = cx.add(values, keys);
+        cx.derive(self.at - 2, tasks);
+        cx.derive(self.at - 1, each);
+        Need { shared: S::count(0), each, tasks }
     }
 
     /// Rough cost on one thread, in picoseconds.
-    pub fn cost(&self, words: &[isize]) -> usize {
-        let extents = &words[self.at..][..self.outer + 1];
-        extents.iter().fold(5000, |cost, &n| cost.saturating_mul(n as usize))
+    pub fn cost<S: Settling>(&self, cx: &mut S) -> S::N {
+        let extents = cx.numbers(self.at, self.outer + 1);
+        let elements = cx.mul_all(&extents);
+        cx.mul_by(elements, 5000)
+    }
+
+    /// Bytes of a key.
+    fn key_size(&self) -> usize {
+        if self.is_narrow() { size_of::<u64>() } else { size_of::<u128>() }
     }
 
     /// Whether keys are of at most 32 bits.
@@ -108,19 +129,9 @@ impl Sort {
 }
 
 impl Run<'_> {
-    fn need(&self, threads: usize) -> Need {
-        Need { shared: 0, each: Room::measure(|room| self.memory(room)), tasks: self.tasks(threads) }
-    }
-
-    fn tasks(&self, threads: usize) -> usize {
-        let rows: usize = self.rows.iter().product();
-        (rows.saturating_mul(self.n) / 4096).clamp(1, 8 * threads)
-    }
-
     /// A row of elements, and one of keys.
     fn memory<'m>(&self, room: &mut Room<'m>) -> [Scratch<'m>; 2] {
-        let key = if self.sort.is_narrow() { size_of::<u64>() } else { size_of::<u128>() };
-        [room.take(self.n, self.sort.dtype), room.take_bytes(self.n.saturating_mul(key))]
+        [room.take(self.n, self.sort.dtype), room.take_bytes(self.n.saturating_mul(self.sort.key_size()))]
     }
 
     /// # Safety

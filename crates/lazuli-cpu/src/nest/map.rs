@@ -1,10 +1,12 @@
 //! Maps: every point stores its values; points are independent, so that any split into boxes gives the same result.
 
-use super::{Bound, Context, PARALLEL, cost_per_point, counts};
+use super::{Bound, Context, PARALLEL, cost_per_point, numbers_of};
 use crate::known::{Form, MapKernel};
+use crate::settle::{OnWords, Settling};
 use crate::tile::{Part, Tile, Whole};
 use crate::words::Words;
-use lazuli_kernel::Result;
+use lazuli_kernel::{Result, small};
+use smallvec::SmallVec;
 
 /// Outputs of so many bytes are stored past the caches: they would only push everything else out.
 const STREAM_BYTES: usize = 24 << 20;
@@ -30,10 +32,12 @@ enum How {
 
 impl How {
     /// That of a map over these extents. `along`: bytes between neighbours along the axis of vectors, of each operand.
-    fn of(form: &Form, extents: &[usize], along: impl Iterator<Item = isize>, in_parts: bool) -> How {
-        let (streams, is_small) = (streams(form, extents), is_small(form, extents));
+    fn of<S: Settling>(cx: &mut S, form: &Form, extents: &[S::N], along: &[S::N], in_parts: bool) -> How {
+        let (streams, is_small) = (streams(cx, form, extents), is_small(cx, form, extents));
         match is_small && !streams && !in_parts {
-            true => Whole::rows(form.vector_axis, extents, along).map_or(How::Parts { streams, is_small }, How::Whole),
+            true => {
+                Whole::rows(cx, form.vector_axis, extents, along).map_or(How::Parts { streams, is_small }, How::Whole)
+            }
             false => How::Parts { streams, is_small },
         }
     }
@@ -43,10 +47,11 @@ impl Map {
     pub fn new(launch: &Bound<'_>, words: &mut Words) -> Result<Self> {
         let Bound { kernel, extents, args, .. } = *launch;
         let along = args.iter().zip(&kernel.operands).map(|(arg, declared)| {
-            let itemsize = declared.dtype.itemsize() as isize;
-            arg.strides.get(kernel.vector_axis as usize).map_or(0, |stride| stride * itemsize)
+            let itemsize = declared.dtype.itemsize() as i64;
+            arg.strides.get(kernel.vector_axis as usize).map_or(0, |&stride| stride as i64 * itemsize)
         });
-        match How::of(&launch.known.form, extents, along, false) {
+        let along: SmallVec<[i64; 8]> = small(along);
+        match How::of(&mut OnWords(&mut []), &launch.known.form, &numbers_of(extents), &along, false) {
             How::Whole(rows) => {
                 let function = launch.known.map.function(launch.kernels, false)?;
                 let at = Whole::write(words, function, rows, &launch.numbers());
@@ -56,13 +61,20 @@ impl Map {
         }
     }
 
-    /// One that runs in parts that others choose. `streams`: past the caches, where that can be.
+    /// One that runs in parts that others choose, past the caches where that pays.
+    pub fn in_parts_of_others(launch: &Bound<'_>, words: &mut Words) -> Result<Self> {
+        let streams = streams(&mut OnWords(&mut []), &launch.known.form, &numbers_of(launch.extents));
+        Self::in_parts(launch, streams, words)
+    }
+
+    /// The same. `streams`: past the caches.
     pub fn in_parts(launch: &Bound<'_>, streams: bool, words: &mut Words) -> Result<Self> {
         launch.known.map.function(launch.kernels, false)?;
         if streams {
             launch.known.map.function(launch.kernels, true)?;
         }
-        let how = How::Parts { streams, is_small: is_small(&launch.known.form, launch.extents) };
+        let is_small = is_small(&mut OnWords(&mut []), &launch.known.form, &numbers_of(launch.extents));
+        let how = How::Parts { streams, is_small };
         Ok(Self { at: launch.write(words), how, in_parts: true })
     }
 
@@ -74,28 +86,24 @@ impl Map {
         }
     }
 
-    /// Its extents.
-    pub fn extents<'w>(&self, form: &Form, words: &'w [isize]) -> &'w [isize] {
+    /// Where its extents stand.
+    pub fn extents(&self, form: &Form) -> usize {
         match self.how {
-            How::Whole(_) => Whole::numbers(form, words, self.at).0,
-            How::Parts { .. } => &words[self.at..][..form.rank],
+            How::Whole(_) => Whole::extents(form, self.at),
+            How::Parts { .. } => self.at,
         }
     }
 
     /// Whether it would be made in this way for the numbers that the words have now. None if not.
-    pub fn settle(&self, form: &Form, words: &[isize]) -> Option<()> {
-        let how = match self.how {
-            How::Whole(_) => {
-                let (extents, along) = Whole::numbers(form, words, self.at);
-                How::of(form, &counts(extents), along, self.in_parts)
-            }
-            How::Parts { .. } => {
-                let (extents, rows) = form.numbers(&words[self.at..]);
-                let along = rows.map(|row| if form.rank > 0 { row[form.vector_axis] } else { 0 });
-                How::of(form, &counts(extents), along, self.in_parts)
-            }
+    pub fn settle<S: Settling>(&self, form: &Form, cx: &mut S) -> Option<()> {
+        let extents = cx.numbers(self.extents(form), form.rank);
+        let along = |operand| match self.how {
+            How::Whole(_) => Some(Whole::along(form, self.at, operand)),
+            How::Parts { .. } => (form.rank > 0).then(|| form.row(self.at, operand) + form.vector_axis),
         };
-        (how == self.how).then_some(())
+        let along = (0..form.operands.len()).map(|operand| along(operand).map_or(S::fixed(0), |word| cx.number(word)));
+        let along: SmallVec<[S::N; 8]> = small(along);
+        (How::of(cx, form, &extents, &along, self.in_parts) == self.how).then_some(())
     }
 
     /// # Safety
@@ -119,20 +127,23 @@ impl Map {
 }
 
 /// Whether no other thread is worth waking for it.
-fn is_small(form: &Form, extents: &[usize]) -> bool {
-    let points: usize = extents.iter().product();
-    points.saturating_mul(form.cost) < PARALLEL
+fn is_small<S: Settling>(cx: &mut S, form: &Form, extents: &[S::N]) -> bool {
+    let points = cx.mul_all(extents);
+    let cost = cx.mul_by(points, form.cost);
+    cx.less(cost, S::count(PARALLEL))
 }
 
 /// Whether the outputs of a map are stored past the caches.
-pub fn streams(form: &Form, extents: &[usize]) -> bool {
+fn streams<S: Settling>(cx: &mut S, form: &Form, extents: &[S::N]) -> bool {
     let stored = form.operands.iter().filter(|o| !o.is_in).map(|o| o.itemsize());
-    is_much(extents.iter().product(), stored.sum())
+    is_much(cx, extents, stored.sum())
 }
 
-/// Whether so many bytes at each of so many points are stored past the caches.
-pub fn is_much(points: usize, nbytes: usize) -> bool {
-    points.saturating_mul(nbytes) >= STREAM_BYTES
+/// Whether so many bytes at each of the points of a space are stored past the caches.
+pub fn is_much<S: Settling>(cx: &mut S, extents: &[S::N], nbytes: usize) -> bool {
+    let points = cx.mul_all(extents);
+    let all = cx.mul_by(points, nbytes);
+    !cx.less(all, S::count(STREAM_BYTES))
 }
 
 /// Runs a tile over a box, on several threads where that pays.

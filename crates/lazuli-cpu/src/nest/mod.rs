@@ -21,6 +21,7 @@ pub use together::Launches;
 
 use crate::kernels::{Function, Kernels};
 use crate::known::{Form, Known, MapKernel};
+use crate::settle::{OnWords, Settling};
 use crate::tile::{Bases, Numbers, Tile, write_numbers};
 use crate::words::{Cursor, Numbering, Words};
 use lazuli_kernel::{Arg, Binding, Kernel, Nest, Result, Scalar, Shape, Slot, Store, Strides, Value, small};
@@ -43,15 +44,15 @@ impl Launch {
     pub fn new(launch: &Bound<'_>, threads: usize, in_parts: bool, words: &mut Words) -> Result<(Self, Need)> {
         let kernel = launch.kernel;
         let kept = launch.extents.len() - kernel.reduced() as usize;
-        let scanned = |scan: scan::Scan, words: &Words| {
-            let need = scan.need(words, threads);
+        let scanned = |scan: scan::Scan, words: &mut Words| {
+            let need = scan.settle(&mut OnWords(words), threads).into();
             (Launch::Scan(Box::new(scan)), need)
         };
         Ok(match &kernel.nest {
             _ if launch.extents[..kept].contains(&0) => (Launch::Nothing, Need::default()),
             Nest::Map { .. } => {
                 let map = match in_parts {
-                    true => map::Map::in_parts(launch, map::streams(&launch.known.form, launch.extents), words)?,
+                    true => map::Map::in_parts_of_others(launch, words)?,
                     false => map::Map::new(launch, words)?,
                 };
                 (Launch::Map(map), Need::default())
@@ -82,47 +83,41 @@ impl Launch {
     }
 
     /// Works out anew what follows from the numbers that the words have now, and the memory that it then works in. None if it would be made ready in another way for these.
-    pub fn settle(&self, known: &Known, words: &mut [isize], threads: usize) -> Option<Need> {
+    pub fn settle<S: Settling>(&self, known: &Known, cx: &mut S, threads: usize) -> Option<Need<S::N>> {
         let form = &known.form;
-        if self.extents(form, words)?[..form.kept].contains(&0) {
-            return None;
+        let at = self.at(form)?;
+        for axis in 0..form.kept {
+            let extent = cx.number(at + axis);
+            if cx.is(extent, 0) {
+                return None;
+            }
         }
         match self {
-            Launch::Map(map) => map.settle(form, words).map(|()| Need::default()),
-            Launch::Reduce(reduce) => reduce.settle(form, words, threads),
-            Launch::Rows(rows) => rows.settle(form, words, threads),
-            Launch::Scan(scan) => Some(scan.need(words, threads)),
+            Launch::Map(map) => map.settle(form, cx).map(|()| Need::none::<S>()),
+            Launch::Reduce(reduce) => reduce.settle(form, cx, threads),
+            Launch::Rows(rows) => rows.settle(form, cx, threads),
+            Launch::Scan(scan) => Some(scan.settle(cx, threads)),
             Launch::Scatter(_) | Launch::Nothing => None,
         }
     }
 
-    /// Its extents, unless it has no points at all.
-    fn extents<'w>(&self, form: &Form, words: &'w [isize]) -> Option<&'w [isize]> {
-        let at = match self {
+    /// Where its extents stand, and behind them the other numbers if it is a reduction. None if it has no points at all.
+    pub fn at(&self, form: &Form) -> Option<usize> {
+        Some(match self {
             Launch::Nothing => return None,
-            Launch::Map(map) => return Some(map.extents(form, words)),
+            Launch::Map(map) => map.extents(form),
             Launch::Reduce(reduce) => reduce.at,
             Launch::Rows(rows) => rows.at,
             Launch::Scan(scan) => scan.at,
             Launch::Scatter(scatter) => scatter.at(),
-        };
-        Some(&words[at..][..form.rank])
-    }
-    /// The extents of a reduction, and the rows of its arguments; none if it has no points at all.
-    pub fn numbers<'w>(&self, known: &Known, words: &'w [isize]) -> (Shape, &'w [isize]) {
-        match self {
-            Launch::Reduce(reduce) => {
-                let (extents, rows) = words[reduce.at..].split_at(known.form.rank);
-                (counts(extents), rows)
-            }
-            _ => (Shape::new(), &[]),
-        }
+        })
     }
     /// Rough cost on one thread, in picoseconds.
-    pub fn cost(&self, known: &Known, words: &[isize]) -> usize {
-        let extents = self.extents(&known.form, words);
-        extents
-            .map_or(0, |extents| extents.iter().fold(known.form.cost, |n, &extent| n.saturating_mul(extent as usize)))
+    pub fn cost<S: Settling>(&self, known: &Known, cx: &mut S) -> S::N {
+        let Some(at) = self.at(&known.form) else { return S::count(0) };
+        let extents = cx.numbers(at, known.form.rank);
+        let points = cx.mul_all(&extents);
+        cx.mul_by(points, known.form.cost)
     }
 
     /// Runs it on arguments at these addresses.
@@ -233,33 +228,42 @@ impl<'a> Bound<'a> {
     }
 }
 
+/// Extents as numbers.
+fn numbers_of(extents: &[usize]) -> SmallVec<[i64; 8]> {
+    small(extents.iter().map(|&n| n as i64))
+}
+
 /// Extents from words.
 pub fn counts(words: &[isize]) -> Shape {
     small(words.iter().map(|&n| n as usize))
 }
 
-/// Writes the row of a buffer with these strides in elements.
-fn fill_row(row: &mut [isize], strides: &[isize], itemsize: usize) {
-    row.iter_mut().zip(strides).for_each(|(own, s)| *own = s * itemsize as isize);
-}
-
-/// The same where the buffer is dense over these extents.
-fn fill_dense(row: &mut [isize], extents: &[usize], itemsize: usize) {
-    let mut step = itemsize as isize;
-    for (own, &n) in row.iter_mut().zip(extents).rev() {
-        *own = step;
-        step *= n.max(1) as isize;
+/// Writes the row of a buffer, from this word on, where its elements of so many bytes lie one behind the other over these extents.
+fn derive_dense<S: Settling>(cx: &mut S, word: usize, extents: &[S::N], itemsize: S::N) {
+    let mut step = itemsize;
+    for (axis, &n) in extents.iter().enumerate().rev() {
+        cx.derive(word + axis, step);
+        let extent = cx.at_least(n, 1);
+        step = cx.mul(step, extent);
     }
 }
 
-/// Whether strides in bytes are those of an array of such elements that is dense over these extents. Numbers are words.
-fn is_dense(extents: &[isize], strides: &[isize], itemsize: usize) -> bool {
-    let mut step = itemsize as isize;
-    extents.iter().zip(strides).rev().all(|(&n, &stride)| {
-        let fits = n == 1 || stride == step;
-        step *= n.max(1);
-        fits
-    })
+/// Whether strides in bytes are those of an array of such elements that is dense over these extents.
+fn is_dense<S: Settling>(cx: &mut S, extents: &[S::N], strides: &[S::N], itemsize: usize) -> bool {
+    let mut step = S::count(itemsize);
+    for (&n, &stride) in extents.iter().zip(strides).rev() {
+        if !cx.is(n, 1) && !cx.equal(stride, step) {
+            return false;
+        }
+        let extent = cx.at_least(n, 1);
+        step = cx.mul(step, extent);
+    }
+    true
+}
+
+/// Writes the row of a buffer with these strides in elements.
+fn fill_row(row: &mut [isize], strides: &[isize], itemsize: usize) {
+    row.iter_mut().zip(strides).for_each(|(own, s)| *own = s * itemsize as isize);
 }
 
 /// Row-major strides, in elements, of the axes `from..` of a space.
@@ -273,7 +277,7 @@ pub fn cost_per_point(kernel: &Kernel) -> usize {
 }
 
 /// Work that is worth waking another thread for, in picoseconds.
-const PARALLEL: usize = 30_000_000;
+pub const PARALLEL: usize = 30_000_000;
 
 /// Calls `each(first, count, rest)` for boxes that make up the row-major range `from..from + count` of a space: axis ranges, and the linear position of the
 /// box's first point. Axes behind the one that varies are covered whole.

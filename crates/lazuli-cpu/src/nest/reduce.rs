@@ -6,12 +6,14 @@
 //! elements; blocks then fold pairwise. Last, a map over the results runs the epilogue.
 
 mod results;
+mod sizes;
 mod walk;
 
 use super::fold::{BLOCK, How, PARTIALS};
 use super::map::run_parallel;
-use super::{Bound, Context, Need, PARALLEL, Room, Scratch, cost_per_point, counts, fill_dense, fill_row, is_dense};
-use crate::known::{Form, Known, MapKernel};
+use super::{Bound, Context, Need, Room, Scratch, cost_per_point, counts, derive_dense, fill_row, is_dense};
+use crate::known::{Form, Known, MapKernel, OperandForm};
+use crate::settle::{OnWords, Settling};
 use crate::tile::{Bases, Part, Tile};
 use crate::words::Words;
 use lazuli_kernel::{DType, Inner, Inst, Kernel, Nest, Operand, Result, Role, Store, Value, small};
@@ -20,6 +22,7 @@ use smallvec::SmallVec;
 use std::sync::Arc;
 
 pub(super) use results::halve;
+use sizes::Sizes;
 
 /// Bytes of a buffer of rows, which should stay in the first-level cache.
 const ROWS_BYTES: usize = 16 << 10;
@@ -56,8 +59,8 @@ pub struct Lie {
 /// A reduction made ready.
 pub struct Reduce {
     made: Arc<Reduction>,
-    /// Where the numbers begin: of the launch's operands and of the epilogue's results. Those of the buffers follow for each run of rows. Before them stands how many bytes
-    /// a task works in.
+    /// Where the numbers begin: of the launch's operands and of the epilogue's results. Those of the buffers follow for each run of rows. Before them stand how many tasks it has at most, and how many
+    /// bytes one works in.
     pub(super) at: usize,
 }
 
@@ -72,7 +75,12 @@ struct Run<'a> {
     n: usize,
     /// Blocks of each, at least one.
     blocks: usize,
+    /// The most tasks.
+    tasks: usize,
 }
+
+/// Words before the launch's numbers.
+const OWN: usize = 2;
 
 impl Reduction {
     fn new(known: &Known, lies: &[Lie]) -> Self {
@@ -113,11 +121,10 @@ impl Reduce {
     /// For at most so many threads, and the memory that it works in on these.
     pub fn new(launch: &Bound<'_>, threads: usize, words: &mut Words) -> Result<(Self, Need)> {
         let Bound { kernels, known, extents, .. } = *launch;
-        words.derive(1);
+        words.derive(OWN);
         let at = launch.write(words);
-        let is = |own: &SmallVec<[Lie; 8]>| lies(&known.form, &words[at..]).eq(own.iter().copied());
-        let key = || small(lies(&known.form, &words[at..]));
-        let made = known.reductions.get(is, key, |lies| Reduction::new(known, lies));
+        let lies = lies(&known.form, &mut OnWords(words), at);
+        let made = known.reductions.get(|own| *own == lies, || lies.clone(), |lies| Reduction::new(known, lies));
         if let Some(body) = &made.body {
             body.function(kernels, false)?;
         }
@@ -125,27 +132,27 @@ impl Reduce {
         let results = &made.epilogue.kernel.operands[made.operands..];
         words.derive(results.len() * (extents.len() + 1));
         let reduce = Self { made, at };
-        let need = reduce.derive(words, threads);
+        let need = reduce.derive(&known.form, &mut OnWords(words), threads).into();
         Ok((reduce, need))
     }
 
     /// As for [`Launch::settle`](super::Launch::settle).
-    pub fn settle(&self, form: &Form, words: &mut [isize], threads: usize) -> Option<Need> {
-        let is_alike = lies(form, &words[self.at..]).eq(self.made.lies.iter().copied());
-        is_alike.then(|| self.derive(words, threads))
+    pub fn settle<S: Settling>(&self, form: &Form, cx: &mut S, threads: usize) -> Option<Need<S::N>> {
+        let is_alike = lies(form, cx, self.at) == self.made.lies;
+        is_alike.then(|| self.derive(form, cx, threads))
     }
 
-    /// Writes the words that are derived from the launch's own numbers. The memory that it works in.
-    fn derive(&self, words: &mut [isize], threads: usize) -> Need {
+    /// Derives what follows from the launch's own numbers. The memory that it works in.
+    fn derive<S: Settling>(&self, form: &Form, cx: &mut S, threads: usize) -> Need<S::N> {
         let &Self { ref made, at } = self;
-        let extents = counts(&words[at..][..made.rank]);
-        let need = Run::new(made, at, &extents).need(threads);
-        words[at - 1] = need.each as isize;
-        let width = made.rank + 1;
+        let extents = cx.numbers(at, made.rank);
+        let need = Sizes::new(cx, made, &extents).need(cx, threads);
+        cx.derive(at - 2, need.tasks);
+        cx.derive(at - 1, need.each);
         let results = &made.epilogue.kernel.operands[made.operands..];
-        let rows = &mut words[at + made.rank + made.epilogue.kernel.params.len() + made.operands * width..];
-        for (result, row) in results.iter().zip(rows.chunks_exact_mut(width)) {
-            fill_dense(&mut row[..made.kept], &extents[..made.kept], result.dtype.itemsize());
+        for (n, result) in results.iter().enumerate() {
+            let row = form.row(at, made.operands + n);
+            derive_dense(cx, row, &extents[..made.kept], S::count(result.dtype.itemsize()));
         }
         need
     }
@@ -160,30 +167,17 @@ impl Reduce {
     /// As for [`Launch::run`](super::Launch::run).
     pub unsafe fn run(&self, words: &[isize], bases: &[usize], cx: &mut Context<'_>) {
         let extents = counts(&words[self.at..][..self.made.rank]);
-        let each = words[self.at - 1] as usize;
+        let [tasks, each] = [words[self.at - 2], words[self.at - 1]].map(|n| n as usize);
         // SAFETY: passed on.
-        unsafe { Run::new(&self.made, self.at, &extents).all(words, bases, each, cx) }
+        unsafe { Run::new(&self.made, self.at, &extents, tasks).all(words, bases, each, cx) }
     }
 }
 
 impl<'a> Run<'a> {
-    fn new(made: &'a Reduction, at: usize, extents: &'a [usize]) -> Self {
+    fn new(made: &'a Reduction, at: usize, extents: &'a [usize], tasks: usize) -> Self {
         let (kept, reduced) = extents.split_at(made.kept);
         let n: usize = reduced.iter().product();
-        Self { made, at, extents, points: kept.iter().product(), n, blocks: n.div_ceil(BLOCK).max(1) }
-    }
-
-    /// The memory that it works in on at most so many threads.
-    fn need(&self, threads: usize) -> Need {
-        let shared = Room::measure(|room| self.results(room).for_each(drop));
-        let each = match self.made.across {
-            true => Room::measure(|room| {
-                self.column_buffers(room).for_each(drop);
-                self.partials(room).for_each(drop);
-            }),
-            false => Room::measure(|room| self.row_buffers(room).for_each(drop)),
-        };
-        Need { shared, each, tasks: self.tasks(threads).1 }
+        Self { made, at, extents, points: kept.iter().product(), n, blocks: n.div_ceil(BLOCK).max(1), tasks }
     }
 
     /// Reduces everything; a task works in `each` bytes.
@@ -227,18 +221,12 @@ impl<'a> Run<'a> {
         unsafe { run_parallel(&epilogue, &all, &part, cx) };
     }
 
-    /// Units of work, and how many tasks they make on so many threads.
-    fn tasks(&self, threads: usize) -> (usize, usize) {
-        let &Run { points, n, blocks, .. } = self;
-        let (units, each) = match self.made.across {
-            true => (points / self.columns_of_all() * self.tiles() * blocks, BLOCK.min(n) * self.width()),
-            false => (points * blocks, if blocks == 1 { n } else { n / blocks }),
-        };
-        let tasks = match units.saturating_mul(each).saturating_mul(self.made.cost) {
-            0..PARALLEL => 1,
-            cost => (cost / PARALLEL).clamp(threads, 8 * threads),
-        };
-        (units, tasks.min(units.max(1)))
+    /// Units of work.
+    fn units(&self) -> usize {
+        match self.made.across {
+            true => self.points / self.columns_of_all() * self.tiles() * self.blocks,
+            false => self.points * self.blocks,
+        }
     }
 
     fn results<'m>(&self, room: &mut Room<'m>) -> impl Iterator<Item = Results<'m>> {
@@ -325,28 +313,29 @@ impl<'a> Run<'a> {
     }
 }
 
-/// How a launch's operands lie, whose numbers these words begin with.
-fn lies<'a>(form: &'a Form, words: &'a [isize]) -> impl Iterator<Item = Lie> + 'a {
+/// How a launch's operands lie, whose numbers begin there.
+fn lies<S: Settling>(form: &Form, cx: &mut S, at: usize) -> SmallVec<[Lie; 8]> {
     let &Form { rank, kept, vector_axis, .. } = form;
     let across = vector_axis < kept;
-    let (extents, rows) = form.numbers(words);
-    let reduced = &extents[kept..];
-    form.operands.iter().zip(rows).map(move |(operand, row)| {
+    let reduced = cx.numbers(at + kept, rank - kept);
+    let lie = |(n, operand): (usize, &OperandForm)| {
         let itemsize = operand.itemsize();
-        let (along_kept, along_reduced) = row[..rank].split_at(kept);
+        let row = cx.numbers(form.row(at, n), rank);
+        let (along_kept, along_reduced) = row.split_at(kept);
         // Along the last kept axis; there is one result without any.
-        let stride = along_kept.last().copied().unwrap_or(itemsize as isize);
+        let stride = along_kept.last().copied().unwrap_or(S::count(itemsize));
         // As a buffer would: contiguous along all reduced axes, or along the last kept one.
-        let is_unit = stride == itemsize as isize;
-        let lies_well = if across { is_unit } else { is_dense(reduced, along_reduced, itemsize) };
-        let class = match stride {
-            _ if is_unit => Inner::Unit,
-            0 if operand.is_in => Inner::Broadcast,
-            _ => Inner::Strided,
+        let is_unit = cx.equal(stride, S::count(itemsize));
+        let lies_well = if across { is_unit } else { is_dense(cx, &reduced, along_reduced, itemsize) };
+        let class = match is_unit {
+            true => Inner::Unit,
+            false if operand.is_in && cx.is(stride, 0) => Inner::Broadcast,
+            false => Inner::Strided,
         };
         // A bool in memory may be any byte.
         Lie { across: class, in_place: lies_well && operand.dtype != DType::Bool }
-    })
+    };
+    small(form.operands.iter().enumerate().map(lie))
 }
 
 /// The map that turns results into what is stored, for operands that lie so: an operand for each `Reduced` and `ReducedIndex` after the kernel's own.

@@ -7,6 +7,7 @@
 use super::fold::Bytes;
 use crate::memory::ALIGN;
 use crate::pool::Pool;
+use crate::settle::Settling;
 use lazuli_kernel::DType;
 use smallvec::SmallVec;
 use std::marker::PhantomData;
@@ -14,19 +15,39 @@ use std::ops::Range;
 
 /// Bytes that a step works in.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Need {
+pub struct Need<N = usize> {
     /// For all of its tasks together.
-    pub shared: usize,
+    pub shared: N,
     /// For each task at work.
-    pub each: usize,
+    pub each: N,
     /// The most tasks that it has.
-    pub tasks: usize,
+    pub tasks: N,
 }
 
 impl Need {
     /// All bytes on so many threads.
     pub fn on(self, threads: usize) -> usize {
         self.shared.saturating_add(self.each.saturating_mul(self.tasks.min(threads)))
+    }
+}
+
+impl<N: Copy> Need<N> {
+    pub fn none<S: Settling<N = N>>() -> Self {
+        let nothing = S::count(0);
+        Need { shared: nothing, each: nothing, tasks: nothing }
+    }
+    /// All bytes on so many threads.
+    pub fn settle<S: Settling<N = N>>(self, cx: &mut S, threads: usize) -> N {
+        let at_work = cx.at_most(self.tasks, threads);
+        let each = cx.mul(self.each, at_work);
+        cx.add(self.shared, each)
+    }
+}
+
+impl From<Need<i64>> for Need {
+    fn from(Need { shared, each, tasks }: Need<i64>) -> Need {
+        let [shared, each, tasks] = [shared, each, tasks].map(|n| n as usize);
+        Need { shared, each, tasks }
     }
 }
 

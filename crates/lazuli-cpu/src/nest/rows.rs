@@ -10,8 +10,9 @@ mod passes;
 use super::fold::{BLOCK, Bytes, Fold, How, PARTIALS};
 use super::map::is_much;
 use super::reduce::halve;
-use super::{Bound, Context, Need, PARALLEL, Pieces, Room, Scratch, counts, fill_dense, is_dense};
-use crate::known::{Form, MapKernel};
+use super::{Bound, Context, Need, Pieces, Room, Scratch, counts, derive_dense, is_dense};
+use crate::known::{Form, MapKernel, OperandForm};
+use crate::settle::{OnWords, Settling};
 use crate::tile::{Bases, Part, Tile};
 use crate::words::Words;
 use lazuli_kernel::{DType, Inner, Result, small};
@@ -32,11 +33,14 @@ const SHORT: usize = 16;
 /// Rows made ready.
 pub struct Rows {
     made: Arc<Passes>,
-    /// Where the numbers of the launch begin. Before them stand how many rows one go takes at most, and how many bytes a task works in.
+    /// Where the numbers of the launch begin. Before them stand how many tasks there are, how many rows one go takes at most, and how many bytes a task works in.
     pub(super) at: usize,
     /// Whether what the last pass stores goes past the caches.
     streams: bool,
 }
+
+/// Words before the launch's numbers.
+const OWN: usize = 3;
 
 /// Rows and their extents.
 struct Run<'a> {
@@ -45,110 +49,139 @@ struct Run<'a> {
     extents: &'a [usize],
     /// Elements of a row.
     n: usize,
+    tasks: usize,
     /// Rows that one go takes at most, neighbours along the last kept axis.
     together: usize,
     streams: bool,
 }
 
-/// Whether what the last pass stores goes past the caches.
-fn streams(made: &Passes, extents: &[usize]) -> bool {
-    made.streamable.is_some_and(|stored| is_much(extents.iter().product(), stored))
+/// Whether what the last pass stores goes past the caches, where the numbers of the launch begin there.
+fn streams<S: Settling>(cx: &mut S, made: &Passes, at: usize) -> bool {
+    let extents = cx.numbers(at, made.rank);
+    made.streamable.is_some_and(|stored| is_much(cx, &extents, stored))
 }
 
 /// The class of a stride in bytes, `Unit` where there is none.
-fn class(stride: Option<&isize>, itemsize: usize) -> Inner {
+fn class<S: Settling>(cx: &mut S, stride: Option<&S::N>, itemsize: usize) -> Inner {
     match stride {
-        Some(&stride) if stride != itemsize as isize => match stride {
-            0 => Inner::Broadcast,
-            _ => Inner::Strided,
+        Some(&stride) if !cx.equal(stride, S::count(itemsize)) => match cx.is(stride, 0) {
+            true => Inner::Broadcast,
+            false => Inner::Strided,
         },
         _ => Inner::Unit,
     }
 }
 
-/// The axis of vectors, and what passes depend on of each operand, of a launch whose numbers these words begin with.
-fn facts<'a>(form: &'a Form, words: &'a [isize]) -> (usize, impl Iterator<Item = Fact> + 'a) {
+/// What passes depend on, of a launch whose numbers begin there.
+fn facts<S: Settling>(form: &Form, cx: &mut S, at: usize) -> Facts {
     let &Form { rank, kept, .. } = form;
-    let (extents, rows) = form.numbers(words);
+    let extents = cx.numbers(at, rank);
     let reduced = &extents[kept..];
-    let n: isize = reduced.iter().product();
-    // Short rows side by side as well: their elements are gathered once, and then fill whole vectors.
-    let is_short = n as usize <= SHORT && kept > 0 && extents[kept - 1] as usize >= LEAST_ACROSS;
+    let n = cx.mul_all(reduced);
+    // Short rows side by side as well, if there are many: their elements are gathered once, and then fill whole vectors.
+    let is_short = kept > 0 && {
+        let (is_many, is_long) = (cx.is_reached(extents[kept - 1], LEAST_ACROSS), cx.is_reached(n, SHORT + 1));
+        cx.less(is_long, is_many)
+    };
     let across = is_short || form.vector_axis < kept;
     let vector_axis = if across { kept - 1 } else { form.vector_axis };
-    let facts = form.operands.iter().zip(rows).map(move |(operand, row)| {
-        let (itemsize, strides) = (operand.itemsize(), &row[..rank]);
+    let fact = |(n, operand): (usize, &OperandForm)| {
+        let (itemsize, strides) = (operand.itemsize(), cx.numbers(form.row(at, n), rank));
         let own = &strides[kept..];
         Fact {
-            moves: own.iter().any(|&stride| stride != 0),
-            stands: reduced.iter().zip(own).all(|(&n, &stride)| n <= 1 || stride == 0),
+            moves: own.iter().any(|&stride| !cx.is(stride, 0)),
+            stands: reduced.iter().zip(own).all(|(&n, &stride)| !cx.is_many(n) || cx.is(stride, 0)),
             // A bool in memory may be any byte.
-            contiguous: !across && operand.dtype != DType::Bool && is_dense(reduced, own, itemsize),
-            along: class(strides.get(vector_axis), itemsize),
-            across: class(strides.get(kept.saturating_sub(1)), itemsize),
+            contiguous: !across && operand.dtype != DType::Bool && is_dense(cx, reduced, own, itemsize),
+            along: class(cx, strides.get(vector_axis), itemsize),
+            across: class(cx, strides.get(kept.saturating_sub(1)), itemsize),
         }
-    });
-    (vector_axis, facts)
+    };
+    Facts { vector_axis, operands: small(form.operands.iter().enumerate().map(fact)) }
 }
 
 impl Rows {
     /// For at most so many threads, and the memory that they work in on these.
     pub fn new(launch: &Bound<'_>, threads: usize, words: &mut Words) -> Result<(Self, Need)> {
         let Bound { kernels, known, kernel, extents, .. } = *launch;
-        words.derive(2);
+        words.derive(OWN);
         let at = launch.write(words);
-        let now = || facts(&known.form, &words[at..]);
-        let key = || {
-            let (vector_axis, operands) = now();
-            Facts { vector_axis, operands: operands.collect() }
-        };
-        let made = known.passes.get(|own| own.are(now()), key, |facts| plan(kernel, facts));
+        let facts = facts(&known.form, &mut OnWords(words), at);
+        let made = known.passes.get(|own| *own == facts, || facts.clone(), |facts| plan(kernel, facts));
         made.generate(kernels)?;
-        let streams = streams(&made, extents);
+        let streams = streams(&mut OnWords(words), &made, at);
         if let Some(map) = made.last_map().filter(|_| streams) {
             map.kernel.function(kernels, true)?;
         }
         words.derive(made.own.len() * (extents.len() + 1));
         let rows = Self { made, at, streams };
-        let need = rows.derive(words, threads);
+        let need = rows.derive(&known.form, &mut OnWords(words), threads).into();
         Ok((rows, need))
     }
 
     /// As for [`Launch::settle`](super::Launch::settle).
-    pub fn settle(&self, form: &Form, words: &mut [isize], threads: usize) -> Option<Need> {
+    pub fn settle<S: Settling>(&self, form: &Form, cx: &mut S, threads: usize) -> Option<Need<S::N>> {
         let &Self { ref made, at, streams: streamed } = self;
-        let is_alike =
-            made.facts.are(facts(form, &words[at..])) && streams(made, &counts(&words[at..][..made.rank])) == streamed;
-        is_alike.then(|| self.derive(words, threads))
+        let is_alike = facts(form, cx, at) == made.facts && streams(cx, made, at) == streamed;
+        is_alike.then(|| self.derive(form, cx, threads))
     }
 
-    /// Writes the words that are derived from the launch's own numbers. The memory that it works in.
-    fn derive(&self, words: &mut [isize], threads: usize) -> Need {
-        let &Self { ref made, at, streams } = self;
+    /// Derives what follows from the launch's own numbers. The memory that it works in.
+    fn derive<S: Settling>(&self, form: &Form, cx: &mut S, threads: usize) -> Need<S::N> {
+        let &Self { ref made, at, .. } = self;
         let Passes { rank, kept, across, .. } = **made;
-        let extents = counts(&words[at..][..rank]);
-        let n: usize = extents[kept..].iter().product();
+        let extents = cx.numbers(at, rank);
+        let n = cx.mul_all(&extents[kept..]);
+        let elements = cx.at_least(n, 1);
         let (budget, least) = if across { (ACROSS_BYTES, LEAST_ACROSS) } else { (ROWS_BYTES, 1) };
-        let last = if kept == 0 { 1 } else { extents[kept - 1] };
-        let together = (budget / made.bytes.max(1).saturating_mul(n.max(1))).max(least).clamp(1, last.max(1));
-        let run = Run { made, at, extents: &extents, n, together, streams };
-        let each = Room::measure(|room| run.pieces(room).for_each(drop));
-        words[at - 2..at].copy_from_slice(&[together, each].map(|n| n as isize));
-        let rows = &mut words[at + rank + made.params + made.operands * (rank + 1)..];
-        for (own, row) in made.own.iter().zip(rows.chunks_exact_mut(rank + 1)) {
+        let row = cx.mul_by(elements, made.bytes.max(1));
+        let together = cx.div(S::count(budget), row);
+        let together = cx.at_least(together, least);
+        let (outer, last) = match extents[..kept].split_last() {
+            Some((&last, outer)) => (cx.mul_all(outer), last),
+            None => (S::count(1), S::count(1)),
+        };
+        let at_most = cx.at_least(last, 1);
+        let together = cx.min(together, at_most);
+        let blocks = cx.div_up(n, S::count(BLOCK));
+        let blocks = cx.at_least(blocks, 1);
+        let mut each = S::count(0);
+        for piece in &made.pieces {
+            let elements = match piece.count {
+                Count::Nothing => S::count(0),
+                Count::Points => cx.mul(together, n),
+                Count::Rows => together,
+                Count::Blocks => cx.mul(together, blocks),
+                Count::Partials => cx.mul_by(together, PARTIALS),
+            };
+            let nbytes = cx.mul_by(elements, piece.itemsize);
+            let piece = cx.piece(nbytes);
+            each = cx.add(each, piece);
+        }
+        let rows = cx.mul(last, outer);
+        let cost = cx.mul(rows, elements);
+        let cost = cx.mul_by(cost, made.cost);
+        let tasks = cx.tasks(cost, threads);
+        let rows = cx.at_least(rows, 1);
+        let tasks = cx.min(tasks, rows);
+        [tasks, together, each].into_iter().enumerate().for_each(|(n, own)| cx.derive(at - OWN + n, own));
+        for (number, own) in made.own.iter().enumerate() {
+            let row = form.row(at, made.operands + number);
             let (neighbour, element) = match (own.of_points, across) {
-                (false, _) => (1, 0),
-                (true, false) => (n, 1),
-                (true, true) => (1, together),
+                (false, _) => (S::count(1), S::count(0)),
+                (true, false) => (n, S::count(1)),
+                (true, true) => (S::count(1), together),
             };
             if own.of_points {
-                fill_dense(&mut row[kept..rank], &extents[kept..], element * own.itemsize);
+                let element = cx.mul_by(element, own.itemsize);
+                derive_dense(cx, row + kept, &extents[kept..], element);
             }
             if kept > 0 {
-                row[kept - 1] = (neighbour * own.itemsize) as isize;
+                let neighbour = cx.mul_by(neighbour, own.itemsize);
+                cx.derive(row + kept - 1, neighbour);
             }
         }
-        Need { shared: 0, each, tasks: run.tasks(threads) }
+        Need { shared: S::count(0), each, tasks }
     }
 
     /// The maps that run.
@@ -162,10 +195,11 @@ impl Rows {
     pub unsafe fn run(&self, words: &[isize], bases: &[usize], cx: &mut Context<'_>) {
         let &Self { ref made, at, streams } = self;
         let extents = counts(&words[at..][..made.rank]);
-        let [together, each] = [words[at - 2], words[at - 1]].map(|n| n as usize);
+        let own: &[isize; OWN] = words[at - OWN..].first_chunk().expect("they stand before its numbers");
+        let [tasks, together, each] = own.map(|n| n as usize);
         let n = extents[made.kept..].iter().product();
         // SAFETY: passed on.
-        unsafe { Run { made, at, extents: &extents, n, together, streams }.all(words, bases, each, cx) }
+        unsafe { Run { made, at, extents: &extents, n, tasks, together, streams }.all(words, bases, each, cx) }
     }
 }
 
@@ -178,7 +212,7 @@ impl Run<'_> {
     unsafe fn all(&self, words: &[isize], bases: &[usize], each: usize, cx: &mut Context<'_>) {
         let Passes { kept, across, .. } = *self.made;
         let (last, outer) = self.last_and_outer();
-        let (rows, tasks) = (last * outer, self.tasks(cx.threads()));
+        let (rows, tasks) = (last * outer, if cx.threads() == 1 { 1 } else { self.tasks });
         // Fewer rows in one go where there would be too few goes for the threads.
         let least = if across { LEAST_ACROSS.min(self.together) } else { 1 };
         let together = if tasks > 1 { self.together.min(rows / tasks).max(least) } else { self.together };
@@ -208,15 +242,6 @@ impl Run<'_> {
         match self.extents[..self.made.kept].split_last() {
             Some((&last, outer)) => (last, outer.iter().product()),
             None => (1, 1),
-        }
-    }
-
-    fn tasks(&self, threads: usize) -> usize {
-        let (last, outer) = self.last_and_outer();
-        let rows = last * outer;
-        match rows.saturating_mul(self.n.max(1)).saturating_mul(self.made.cost) {
-            0..PARALLEL => 1,
-            cost => (cost / PARALLEL).clamp(threads, 8 * threads).min(rows),
         }
     }
 

@@ -6,6 +6,7 @@
 use super::fold::{Element, Operator, with_operator, with_type};
 use super::{Bound, Context, Need, PARALLEL, Room, Scratch, cost_per_point, counts};
 use crate::known::MapKernel;
+use crate::settle::Settling;
 use crate::tile::{Bases, Part, Tile};
 use crate::words::Words;
 use lazuli_kernel::{
@@ -16,9 +17,12 @@ use std::sync::Arc;
 
 const CHUNK: usize = 4096;
 
+/// Words before the launch's numbers.
+const OWN: usize = 2;
+
 pub struct Scan {
     body: Arc<MapKernel>,
-    /// Where its numbers begin.
+    /// Where its numbers begin. Before them stand how many tasks it has, and how many bytes one works in.
     pub(super) at: usize,
     /// Operand number of the target, and bytes between its elements along each axis.
     target: usize,
@@ -87,6 +91,7 @@ impl Scan {
     ) -> Result<Self> {
         let mut strides = Strides::from_elem(0, launch.extents.len());
         strides[launch.extents.len() - 1] = 1;
+        words.derive(OWN);
         let (body, at) = launch.write_body(values, &strides, words)?;
         let dtype = launch.kernel.operands[target as usize].dtype;
         Ok(Self { body, at, target: target as usize, dtype, reverse, step })
@@ -110,7 +115,7 @@ impl Scan {
         if n == 0 {
             return;
         }
-        let Need { each, tasks, .. } = self.need(words, cx.threads());
+        let [tasks, each] = [words[self.at - 2], words[self.at - 1]].map(|n| n as usize);
         cx.share(tasks, outer.iter().product(), each, &|rows, room| {
             let mut buffers = self.buffers(n, room);
             for row in rows {
@@ -121,15 +126,28 @@ impl Scan {
     }
 
     /// The memory that it works in on at most so many threads.
-    pub fn need(&self, words: &[isize], threads: usize) -> Need {
-        let extents = self.extents(words);
-        let (n, _) = row_and_outer(&extents);
-        let points: usize = extents.iter().product();
-        let tasks = match points.saturating_mul(cost_per_point(&self.body.kernel) + 1500) {
-            0..PARALLEL => 1,
-            cost => (cost / PARALLEL).clamp(1, 8 * threads),
-        };
-        Need { shared: 0, each: Room::measure(|room| self.buffers(n, room)), tasks }
+    pub fn settle<S: Settling>(&self, cx: &mut S, threads: usize) -> Need<S::N> {
+        let extents = cx.numbers(self.at, self.body.kernel.rank as usize);
+        let points = cx.mul_all(&extents);
+        let cost = cx.mul_by(points, cost_per_point(&self.body.kernel) + 1500);
+        let tasks = cx.div(cost, S::count(PARALLEL));
+        let tasks = cx.at_least(tasks, 1);
+        let tasks = cx.at_most(tasks, 8 * threads);
+        let chunk = cx.at_most(extents[extents.len() - 1], CHUNK);
+        let buffer = cx.mul_by(chunk, self.dtype.itemsize());
+        let buffer = cx.piece(buffer);
+        let each = cx.mul_by(buffer, self.values());
+        cx.derive(self.at - 2, tasks);
+        cx.derive(self.at - 1, each);
+        Need { shared: S::count(0), each, tasks }
+    }
+
+    /// How many values are scanned.
+    fn values(&self) -> usize {
+        match self.step {
+            Step::Combine { .. } => 1,
+            Step::Recur => 2,
+        }
     }
 
     fn extents(&self, words: &[isize]) -> Shape {
@@ -138,11 +156,7 @@ impl Scan {
 
     /// For rows of so many elements, of every value that is scanned; the last becomes what is stored.
     fn buffers<'m>(&self, n: usize, room: &mut Room<'m>) -> SmallVec<[Scratch<'m>; 2]> {
-        let values = match self.step {
-            Step::Combine { .. } => 1,
-            Step::Recur => 2,
-        };
-        (0..values).map(|_| room.take(CHUNK.min(n), self.dtype)).collect()
+        (0..self.values()).map(|_| room.take(CHUNK.min(n), self.dtype)).collect()
     }
 
     /// # Safety

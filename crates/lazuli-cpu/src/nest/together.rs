@@ -7,6 +7,7 @@ use super::map::cut;
 use super::{Bound, Context, Launch, Need, PARALLEL, Room, cost_per_point};
 use crate::kernels::{Function, Kernels};
 use crate::known::Known;
+use crate::settle::Settling;
 use crate::tile::Part;
 use crate::words::{Cursor, Words};
 use lazuli_kernel::{Binding, Kernel, Nest, Result};
@@ -93,32 +94,39 @@ impl Launches {
     }
 
     /// As for [`Launch::settle`]: how many bytes it then works in.
-    pub fn settle(&self, words: &mut [isize], threads: usize) -> Option<usize> {
-        let settle = |launch: &Launch, words: &mut [isize]| {
-            launch.settle(&self.known, words, threads).map(|need| need.on(threads))
+    pub fn settle<S: Settling>(&self, cx: &mut S, threads: usize) -> Option<S::N> {
+        let settle = |launch: &Launch, cx: &mut S| {
+            let need = launch.settle(&self.known, cx, threads)?;
+            Some(need.settle(cx, threads))
         };
         let launches = match &self.work {
-            Work::One(launch) => return settle(launch, words),
+            Work::One(launch) => return settle(launch, cx),
             // How they are shared is part of what they are.
             Work::Many(many) => match &**many {
                 Many { shares: Some(_), .. } => return None,
                 Many { launches, .. } => launches,
             },
         };
-        let mut most = 0;
+        let mut most = S::count(0);
         for launch in launches {
-            most = most.max(settle(launch, words)?);
+            let need = settle(launch, cx)?;
+            most = cx.max(most, need);
         }
-        share(self.cost(words), threads).is_none().then_some(most)
+        let cost = self.cost(cx);
+        let is_shared = threads > 1 && !cx.less(cost, S::count(PARALLEL));
+        (!is_shared).then_some(most)
     }
 
     /// Rough cost on one thread, in picoseconds.
-    pub fn cost(&self, words: &[isize]) -> usize {
+    pub fn cost<S: Settling>(&self, cx: &mut S) -> S::N {
         let launches = match &self.work {
             Work::One(launch) => std::slice::from_ref(launch),
             Work::Many(many) => &many.launches[..],
         };
-        launches.iter().map(|launch| launch.cost(&self.known, words)).fold(0, usize::saturating_add)
+        launches.iter().fold(S::count(0), |cost, launch| {
+            let own = launch.cost(&self.known, cx);
+            cx.add(cost, own)
+        })
     }
 
     /// Bytes that the step works in, on so many threads as it was made for.

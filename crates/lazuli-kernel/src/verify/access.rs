@@ -2,7 +2,7 @@
 //!
 //! Bytes are counted in 64 bits: a slot has no more, so that what does not fit is out of bounds.
 
-use super::noted::{Arithmetic, Operation};
+use crate::noted::{Arithmetic, Operation};
 use smallvec::SmallVec;
 
 /// The memory behind a slot: two slots overlap only within one.

@@ -14,9 +14,7 @@
 
 mod access;
 mod kernel;
-mod noted;
 mod plan;
-mod proof;
 mod proofs;
 #[cfg(test)]
 mod tests;

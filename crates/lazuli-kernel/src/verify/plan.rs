@@ -3,14 +3,14 @@
 mod epilogue;
 
 use super::access::{Accesses, Fault, IndexMap, Place, Space};
-use super::noted::{Arithmetic, Notes, Operation, Plain};
-use super::proof::Proof;
 use super::uses::{At, Use, Uses};
 use super::words::{Ends, PLACE, PlanWords};
 use crate::backend::Buffer;
 use crate::dtype::DType;
 use crate::error::{Error, Result};
 use crate::ir::{Inner, Kernel};
+use crate::noted::Proof;
+use crate::noted::{Arithmetic, Notes, Operation, Plain};
 use crate::plan::{Arg, Binding, Branch, LibraryCall, Plan, Signature, Slot, Step};
 use crate::shape::{self, Shape};
 use crate::varying::Varying;
@@ -30,7 +30,7 @@ impl Plan {
 
     /// The same; and the proof, which may be one about plans of other values too.
     pub(super) fn prove_noting(&self, words: &PlanWords, varying: &Varying, uses: &UsesOf) -> Result<Option<Proof>> {
-        let mut notes = Notes::new(&words.numbers, varying);
+        let mut notes = Notes::new(&words.numbers, varying.numbers(), varying.values());
         Prover::new(self, &words.ends, 0, &mut notes, uses).prove()?;
         Ok(notes.finish())
     }

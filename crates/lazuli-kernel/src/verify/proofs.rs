@@ -1,9 +1,9 @@
 //! Proofs about plans that differ in some numbers only.
 
 use super::plan::UsesOf;
-use super::proof::Proof;
 use super::words::PlanWords;
 use crate::error::{Error, Result};
+use crate::noted::Proof;
 use crate::plan::Plan;
 use crate::varying::Varying;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! A plan as words: its structure, by which a proof goes its way, and its numbers, which it looks at through [`Arithmetic`](super::noted::Arithmetic).
+//! A plan as words: its structure, by which a proof goes its way, and its numbers, which it looks at through [`Arithmetic`](crate::noted::Arithmetic).
 //!
 //! Numbers stand in the order in which a proof reads them: sizes of inputs and outputs and of the arena, then step by step what [`PlanWords`] adds for each. Plans of one structure have the same places for them. Of each step
 //! first comes all that its *form* is, structure and numbers, then where its arrays lie. The words of the plans of a choice are part of its form.

@@ -1,26 +1,33 @@
 //! How the matrices of a product are divided: rows of c into tiles, columns of b into panels.
 
 use crate::library::pack::Number;
+use crate::settle::Settling;
 use lazuli_kernel::MATMUL_BLOCK;
 use std::ops::Range;
 
 /// Bytes of sums that are finished at once: they should still be in the second-level cache, and rows of them long.
-const HOT: usize = 128 << 10;
+pub(super) const HOT: usize = 128 << 10;
 
 /// The rows of c, cut into tiles of nearly equal height: `tall` of `height` rows, then others of one less.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Tiles {
-    pub(super) number: usize,
-    pub(super) height: usize,
-    pub(super) tall: usize,
+pub(super) struct Tiles<N = usize> {
+    pub(super) number: N,
+    pub(super) height: N,
+    pub(super) tall: N,
+}
+
+impl<N: Copy> Tiles<N> {
+    /// Of so many rows, at least one.
+    pub(super) fn of<S: Settling<N = N>>(cx: &mut S, rows: N, most: usize) -> Self {
+        let number = cx.div_up(rows, S::count(most));
+        let height = cx.div_up(rows, number);
+        let less = cx.sub(height, S::count(1));
+        let of_short = cx.mul(number, less);
+        Self { number, height, tall: cx.sub(rows, of_short) }
+    }
 }
 
 impl Tiles {
-    pub(super) fn of(m: usize, most: usize) -> Self {
-        let number = m.div_ceil(most);
-        let height = m.div_ceil(number);
-        Self { number, height, tall: m - number * (height - 1) }
-    }
     pub(super) fn first_row(&self, tile: usize) -> usize {
         tile * self.height - tile.saturating_sub(self.tall)
     }
@@ -65,10 +72,10 @@ pub(super) struct Group {
 
 /// How the panels and tiles of a product are divided: so many parts down and across.
 #[derive(Clone, Copy)]
-pub(super) struct Cut {
-    pub(super) down: usize,
-    pub(super) across: usize,
-    pub(super) tasks: usize,
+pub(super) struct Cut<N = usize> {
+    pub(super) down: N,
+    pub(super) across: N,
+    pub(super) tasks: N,
 }
 
 /// The groups of some panels, see [`Panels::groups`].
@@ -133,10 +140,7 @@ impl Panels<'_> {
     }
     /// Packed numbers of one matrix.
     pub(super) fn size(&self) -> usize {
-        match self.number {
-            n if n == self.first => 0,
-            n => self.place(n - 1).saturating_add((self.vectors(n - 1) * self.lanes).saturating_mul(self.depth)),
-        }
+        (self.columns.next_multiple_of(self.lanes) - 2 * self.lanes * self.first).saturating_mul(self.depth)
     }
     /// Those of some panels that are computed apart, so many rows of them, as what has to be converted, is narrower than its vectors or goes on into an epilogue: neighbours together, as
     /// long as they are [`HOT`]. Where k is one block they are finished one after the other, and share a place.

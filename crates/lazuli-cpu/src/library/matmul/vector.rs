@@ -4,6 +4,7 @@ use super::{SIZES, is_vector};
 use crate::kernels::{Function, Kernels};
 use crate::known::Known;
 use crate::nest::{Bound, Context, Launch, Need};
+use crate::settle::{OnWords, Settling};
 use crate::words::{Numbering, Words};
 use lazuli_kernel::{
     Accumulator, Arg, BinaryOp, Combine, DType, Emit, Inner, Inst, Kernel, LibraryCall, Nest, Operand, Result, Role,
@@ -47,7 +48,9 @@ impl Vector {
             let strides = small(axes.iter().map(|axis| axis.map_or(0, |axis| arg.strides[axis])));
             args.push(Arg { strides, ..*arg });
         }
-        let form = VectorProduct::of(dtype, &extents, |arg, axis| args[arg].strides[axis]);
+        let strides = |arg: usize, axis: usize| args[arg].strides[axis] as i64;
+        let numbers: SmallVec<[i64; 8]> = small(extents.iter().map(|&n| n as i64));
+        let form = VectorProduct::of(dtype, &mut OnWords(&mut []), &numbers, 1, &mut |_, arg, axis| strides(arg, axis));
         let known = kernels.vector_product(form)?;
         let bound = Bound {
             kernels,
@@ -63,24 +66,33 @@ impl Vector {
     }
 
     /// As for `Launch::settle`.
-    pub fn settle(&self, words: &mut [isize], threads: usize) -> Option<Need> {
-        let need = self.launch.settle(&self.known, words, threads)?;
-        VectorProduct::is_of(&self.known, self.launch.numbers(&self.known, words)).then_some(need)
+    pub fn settle<S: Settling>(&self, cx: &mut S, threads: usize) -> Option<Need<S::N>> {
+        let need = self.launch.settle(&self.known, cx, threads)?;
+        let at = self.launch.at(&self.known.form)?;
+        VectorProduct::is_of(&self.known, cx, at).then_some(need)
     }
 
+    /// The extents of (…, m, n, k); none if there are no points.
+    fn extents<S: Settling>(&self, cx: &mut S) -> SmallVec<[S::N; 8]> {
+        let form = &self.known.form;
+        self.launch.at(form).map_or_else(SmallVec::new, |at| cx.numbers(at, form.rank))
+    }
     /// Columns of the result, if it has points.
-    pub fn columns(&self, words: &[isize]) -> usize {
-        let (extents, _) = self.launch.numbers(&self.known, words);
-        extents.iter().rev().nth(1).copied().unwrap_or(0)
+    pub fn columns<S: Settling>(&self, cx: &mut S) -> S::N {
+        self.extents(cx).iter().rev().nth(1).copied().unwrap_or(S::count(0))
     }
-    pub fn result_bytes(&self, words: &[isize]) -> usize {
+    pub fn result_bytes<S: Settling>(&self, cx: &mut S) -> S::N {
         // All axes but the reduced one, unless there are no points.
-        let (extents, _) = self.launch.numbers(&self.known, words);
-        let elements = extents.split_last().map_or(0, |(_, kept)| kept.iter().product::<usize>());
-        elements * self.known.kernel().operands[0].dtype.itemsize()
+        match self.extents(cx).split_last() {
+            Some((_, kept)) => {
+                let elements = cx.mul_all(kept);
+                cx.mul_by(elements, self.known.kernel().operands[0].dtype.itemsize())
+            }
+            None => S::count(0),
+        }
     }
-    pub fn cost(&self, words: &[isize]) -> usize {
-        self.launch.cost(&self.known, words)
+    pub fn cost<S: Settling>(&self, cx: &mut S) -> S::N {
+        self.launch.cost(&self.known, cx)
     }
     pub fn functions(&self) -> Vec<Arc<Function>> {
         self.launch.functions(&self.known)
@@ -107,37 +119,41 @@ pub struct VectorProduct {
 }
 
 impl VectorProduct {
-    /// That over these extents of loop axes (…, m, n, k), for strides of a, b and c along them.
-    fn of(dtype: DType, extents: &[usize], stride: impl Fn(usize, usize) -> isize) -> Self {
+    /// That over these extents of loop axes (…, m, n, k), for strides of a, b and c along them, where neighbours lie so far apart.
+    fn of<S: Settling>(
+        dtype: DType,
+        cx: &mut S,
+        extents: &[S::N],
+        unit: usize,
+        stride: &mut dyn FnMut(&mut S, usize, usize) -> S::N,
+    ) -> Self {
+        let mut is_unit = |cx: &mut S, arg: usize, axis: usize| {
+            let stride = stride(cx, arg, axis);
+            (cx.equal(stride, S::count(unit)), stride)
+        };
         // Along whichever axis b (for a column: a) is contiguous; a product of a row and a column has but one.
         let (reduced, kept) = (extents.len() - 1, extents.len() - 2);
-        let along_kept = extents[kept] > 1 && stride(1, kept) == 1 && stride(1, reduced) != 1;
+        let along_kept = cx.is_many(extents[kept]) && is_unit(cx, 1, kept).0 && !is_unit(cx, 1, reduced).0;
         let vector_axis = if along_kept { kept } else { reduced };
-        let inner = [0, 1, 2].map(|arg| match stride(arg, vector_axis) {
-            0 => Inner::Broadcast,
-            1 => Inner::Unit,
+        let inner = [0, 1, 2].map(|arg| match is_unit(cx, arg, vector_axis) {
+            (true, _) => Inner::Unit,
+            (false, stride) if cx.is(stride, 0) => Inner::Broadcast,
             _ => Inner::Strided,
         });
         VectorProduct { dtype, rank: extents.len() as u32, vector_axis: vector_axis as u32, inner }
     }
-    /// Whether this is what is known of the kernel for a launch of these extents, and with these strides in bytes.
-    fn is_of(known: &Known, (extents, rows): (Shape, &[isize])) -> bool {
-        let (kernel, rank) = (known.kernel(), extents.len());
-        if rank < SIZES {
+    /// Whether this is what is known of the kernel for a launch whose numbers begin there.
+    fn is_of<S: Settling>(known: &Known, cx: &mut S, at: usize) -> bool {
+        let (kernel, form) = (known.kernel(), &known.form);
+        let (extents, dtype) = (cx.numbers(at, form.rank), kernel.operands[0].dtype);
+        let sizes = extents.last_chunk::<SIZES>().expect("a product has three sizes");
+        if !is_vector(dtype, cx, *sizes) {
             return false;
         }
-        let dtype = kernel.operands[0].dtype;
-        let is_product = is_vector(dtype, [extents[rank - 3], extents[rank - 2], extents[rank - 1]]);
-        let form = Self::of(dtype, &extents, |arg, axis| {
-            // Of the same class as strides in elements.
-            match rows[arg * (rank + 1) + axis] {
-                stride if stride == dtype.itemsize() as isize => 1,
-                0 => 0,
-                _ => 2,
-            }
-        });
+        let mut stride = |cx: &mut S, arg: usize, axis: usize| cx.number(form.row(at, arg) + axis);
+        let now = Self::of(dtype, cx, &extents, dtype.itemsize(), &mut stride);
         let own = |arg: usize| kernel.operands[arg].inner;
-        is_product && (form.vector_axis, form.inner) == (kernel.vector_axis, [0, 1, 2].map(own))
+        (now.vector_axis, now.inner) == (kernel.vector_axis, [0, 1, 2].map(own))
     }
 
     /// A reduction over the last of the loop axes (…, m, n, k), with a, b and c as its operands.

@@ -33,7 +33,7 @@ impl Run<'_> {
         }
         let body = self.body(words, &layout);
         let last = kept.last().copied().unwrap_or(1);
-        let (units, tasks) = self.tasks(cx.threads());
+        let (units, tasks) = (self.units(), self.tasks);
         cx.share(tasks, units, each, &|units, room| {
             let mut buffers: Pieces<'_> = small(self.row_buffers(room));
             let mut unit = units.start;
@@ -109,7 +109,7 @@ impl Run<'_> {
         let (kept, reduced) = extents.split_at(axes);
         let (axis, columns) = (axes - 1, self.columns_of_all());
         let (width, tiles, height) = (self.width(), self.tiles(), self.height());
-        let (units, tasks) = self.tasks(cx.threads());
+        let (units, tasks) = (self.units(), self.tasks);
         cx.share(tasks, units, each, &|units, room| {
             let mut buffers: Pieces<'_> = small(self.column_buffers(room));
             let mut partials: Pieces<'_> = small(self.partials(room));

@@ -153,13 +153,6 @@ pub struct Facts {
     pub operands: SmallVec<[Fact; 8]>,
 }
 
-impl Facts {
-    /// Whether they are these.
-    pub fn are(&self, (vector_axis, operands): (usize, impl Iterator<Item = Fact>)) -> bool {
-        self.vector_axis == vector_axis && operands.eq(self.operands.iter().copied())
-    }
-}
-
 /// How an operand of the launch lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fact {

@@ -4,7 +4,7 @@
 //! its list, and goes through the map while it lies in the cache: the target never goes through memory. Blocks are divided over the threads; an element is of one block, so that it
 //! meets its updates in their order.
 
-use super::super::map::{Map, streams};
+use super::super::map::Map;
 use super::super::{Bound, Context, HandedOn, Need, PARALLEL, Room, Scratch, boxes, cost_per_point};
 use super::{Located, Scatter, Share, Update};
 use crate::kernels::{Function, Kernels};
@@ -61,7 +61,7 @@ impl Onwards {
             target: Map::in_parts(&target, false, words)?,
             direct: direct(&target),
             updates: Scatter::new(&updates, Update { op, target: updated, index, mask, value }, words)?,
-            epilogue: Map::in_parts(&epilogue, streams(&epilogue.known.form, epilogue.extents), words)?,
+            epilogue: Map::in_parts_of_others(&epilogue, words)?,
             handed_on: [&target, &epilogue].map(|launch| HandedOn::of(launch.args)),
             dtype,
             len,

@@ -1,10 +1,10 @@
 //! Proofs about steps that hand on a result to an epilogue.
 
-use super::super::noted::Arithmetic;
 use super::{Lie, Prover, with, wrong};
 use crate::dtype::DType;
 use crate::error::Result;
 use crate::ir::{Kernel, Nest, Role};
+use crate::noted::Arithmetic;
 use crate::plan::{Binding, LibraryCall, Pass, Scatter, Slot};
 use std::sync::Arc;
 

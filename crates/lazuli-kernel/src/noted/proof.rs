@@ -1,6 +1,6 @@
-//! Proofs that can be gone through.
+//! What was noted, so that it can be gone through.
 
-use super::noted::{Node, Operation, Relation};
+use super::{Node, Operation, Relation};
 
 /// How a comparison of two numbers came out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,7 +13,7 @@ pub(super) struct Comparison {
 
 /// A proof about one plan, which is one about each plan of other values ([`Varying`](crate::varying::Varying)) that compare alike.
 #[derive(Debug)]
-pub(super) struct Proof {
+pub struct Proof {
     constants: Box<[i64]>,
     steps: AnySteps,
 }
@@ -70,32 +70,102 @@ impl Place for u32 {
 }
 
 impl Proof {
-    /// With so many values.
-    pub fn new(given: usize, nodes: &[Node], comparisons: impl IntoIterator<Item = Comparison>) -> Self {
+    /// With so many values; and where these, and then the nodes, stand among all.
+    pub(super) fn new(
+        given: usize,
+        nodes: &[Node],
+        comparisons: impl IntoIterator<Item = Comparison>,
+    ) -> (Self, Vec<usize>) {
         let constants = |node: &Node| match *node {
             Node::Fixed(value) => Some(value),
             Node::Computed(..) => None,
         };
+        let order = Order::of(given, nodes);
         let steps = match given + nodes.len() <= 1 << 16 {
-            true => AnySteps::Few(Steps::new(given, nodes, comparisons)),
-            false => AnySteps::Many(Steps::new(given, nodes, comparisons)),
+            true => AnySteps::Few(Steps::new(nodes, &order, comparisons)),
+            false => AnySteps::Many(Steps::new(nodes, &order, comparisons)),
         };
-        Proof { constants: nodes.iter().filter_map(constants).collect(), steps }
+        let proof =
+            Proof { constants: order.nodes.iter().filter_map(|&node| constants(&nodes[node])).collect(), steps };
+        (proof, order.places)
+    }
+
+    /// How many numbers it computes, with constants.
+    pub fn size(&self) -> usize {
+        let computed = match &self.steps {
+            AnySteps::Few(steps) => steps.computed(),
+            AnySteps::Many(steps) => steps.computed(),
+        };
+        self.constants.len() + computed
     }
 
     /// Whether it is one about the plan of these values. What is computed goes behind them.
     pub fn holds(&self, values: &mut Vec<i64>) -> bool {
+        self.compute(values) && self.compare(values)
+    }
+    /// Computes all numbers behind these values; whether none is beyond 64 bits.
+    pub fn compute(&self, values: &mut Vec<i64>) -> bool {
         values.extend_from_slice(&self.constants);
         match &self.steps {
-            AnySteps::Few(steps) => steps.hold(values),
-            AnySteps::Many(steps) => steps.hold(values),
+            AnySteps::Few(steps) => steps.compute(values),
+            AnySteps::Many(steps) => steps.compute(values),
+        }
+    }
+    /// Whether everything that is compared comes out alike, given what was computed.
+    pub fn compare(&self, values: &[i64]) -> bool {
+        match &self.steps {
+            AnySteps::Few(steps) => steps.compare(values),
+            AnySteps::Many(steps) => steps.compare(values),
         }
     }
 }
 
-impl<P: Place> Steps<P> {
-    fn new(given: usize, nodes: &[Node], comparisons: impl IntoIterator<Item = Comparison>) -> Self {
-        // None for constants, which come first; else how long the longest way to it is, and how it is computed.
+/// What is compared on each of several roads.
+#[derive(Debug)]
+pub struct Roads {
+    comparisons: Box<[(Relation, bool, Pair<u32>)]>,
+    /// Where those of each end.
+    ends: Box<[u32]>,
+}
+
+impl Roads {
+    pub(super) fn new(roads: &[Vec<Comparison>], place: &dyn Fn(u32) -> usize) -> Self {
+        let (mut comparisons, mut ends) = (vec![], vec![]);
+        for road in roads {
+            let first = comparisons.len();
+            for c in road {
+                let compared = (c.relation, c.holds, [c.a, c.b].map(|n| place(n) as u32));
+                if !comparisons[first..].contains(&compared) {
+                    comparisons.push(compared);
+                }
+            }
+            ends.push(comparisons.len() as u32);
+        }
+        Roads { comparisons: comparisons.into(), ends: ends.into() }
+    }
+
+    /// Whether what is compared on this road comes out alike, given what the [proof](Proof::compute) computed.
+    pub fn is_alike(&self, road: usize, values: &[i64]) -> bool {
+        let first = road.checked_sub(1).map_or(0, |before| self.ends[before]);
+        let own = &self.comparisons[first as usize..self.ends[road] as usize];
+        own.iter().all(|&(relation, holds, pair)| {
+            let [a, b] = pair.map(|place| values[place as usize]);
+            relation.holds(a, b) == holds
+        })
+    }
+}
+
+/// In which order nodes are computed.
+struct Order {
+    /// None for constants, which come first; else how long the longest way to it is, and how it is computed.
+    keys: Vec<Option<(u32, Operation)>>,
+    nodes: Vec<usize>,
+    /// Where the values, and then the nodes, stand among all.
+    places: Vec<usize>,
+}
+
+impl Order {
+    fn of(given: usize, nodes: &[Node]) -> Order {
         let mut keys: Vec<Option<(u32, Operation)>> = Vec::with_capacity(nodes.len());
         for node in nodes {
             let steps = |of: u32| match (of as usize).checked_sub(given) {
@@ -111,6 +181,16 @@ impl<P: Place> Steps<P> {
         order.sort_by_key(|&node| keys[node]);
         let mut places: Vec<usize> = (0..given + nodes.len()).collect();
         (given..).zip(&order).for_each(|(place, &node)| places[given + node] = place);
+        Order { keys, nodes: order, places }
+    }
+}
+
+impl<P: Place> Steps<P> {
+    fn new(
+        nodes: &[Node],
+        Order { keys, nodes: order, places }: &Order,
+        comparisons: impl IntoIterator<Item = Comparison>,
+    ) -> Self {
         let pair = |a: u32, b: u32| [a, b].map(|n| P::new(places[n as usize]));
 
         let mut runs = vec![];
@@ -133,23 +213,39 @@ impl<P: Place> Steps<P> {
         Steps { runs: runs.into(), comparisons: compared.collect() }
     }
 
-    /// Whether all comparisons come out alike. What is computed goes behind these values and the constants.
-    fn hold(&self, values: &mut Vec<i64>) -> bool {
+    fn computed(&self) -> usize {
+        self.runs.iter().map(|(_, pairs)| pairs.len()).sum()
+    }
+
+    /// What is computed goes behind these values and the constants.
+    fn compute(&self, values: &mut Vec<i64>) -> bool {
         self.runs.iter().all(|(operation, pairs)| match operation {
             Operation::Sum => compute(pairs, values, i64::overflowing_add),
             Operation::Product => compute(pairs, values, i64::overflowing_mul),
             Operation::Least => compute(pairs, values, |a, b| (a.min(b), false)),
             Operation::Greatest => compute(pairs, values, |a, b| (a.max(b), false)),
+            Operation::Quotient => compute(pairs, values, |a, b| or_beyond(Operation::Quotient.apply(a, b))),
+            Operation::QuotientUp => compute(pairs, values, |a, b| or_beyond(Operation::QuotientUp.apply(a, b))),
+            Operation::Multiple => compute(pairs, values, |a, b| or_beyond(Operation::Multiple.apply(a, b))),
             Operation::Divisor | Operation::Remainder => {
-                compute(pairs, values, |a, b| operation.apply(a, b).map_or((0, true), |value| (value, false)))
+                compute(pairs, values, |a, b| or_beyond(operation.apply(a, b)))
             }
-        }) && self.comparisons.iter().all(|Compared { relation, holds, pairs }| match (relation, holds) {
+        })
+    }
+    fn compare(&self, values: &[i64]) -> bool {
+        self.comparisons.iter().all(|Compared { relation, holds, pairs }| match (relation, holds) {
             (Relation::Less, true) => all(pairs, values, |a, b| a < b),
             (Relation::Less, false) => all(pairs, values, |a, b| a >= b),
             (Relation::Equal, true) => all(pairs, values, |a, b| a == b),
             (Relation::Equal, false) => all(pairs, values, |a, b| a != b),
         })
     }
+}
+
+/// A number, and whether it is none.
+#[inline]
+fn or_beyond(n: Option<i64>) -> (i64, bool) {
+    n.map_or((0, true), |n| (n, false))
 }
 
 /// Adds what is made of pairs of values, where each comes with whether it is beyond 64 bits; whether none is. Without a branch for each.
