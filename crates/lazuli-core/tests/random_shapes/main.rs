@@ -92,6 +92,21 @@ const FOUND: &[&str] = &[
      call 0,2,0 row
      call 0,1,0 row
      call 0,5,0 row",
+    // A choice within a choice, in whose memory sizes of other orders lie otherwise.
+    "0: f32[]
+     1: f32[m,k]
+     2: bool[]
+     3: f32[k]
+     21 = cond[1] 3 3 3 { 9 10
+       11 = prod[1,-1] 10
+       18 = cond[0] 11 10 { 12
+       } 12
+       20 = argmax[0,0] 18
+     } 20
+     return 21
+     call 0,3,2 row,row,row,row
+     call 0,33,312 row,within,row,row
+     call 3,39,312 row,row,row,row",
     // A map of arrays of two shapes, whose loops can be split for both where one extent is a multiple of the other.
     "0: f32[2,k]
      4 = cos 0
