@@ -655,3 +655,24 @@ def test_what_a_trace_held_is_freed():
     here(mx.array(1.0))
     gc.collect()
     assert kept[0]() is None
+
+
+def test_state_that_follows_from_no_point_of_a_batch_is_updated():
+    def draw(r):
+        return r + mx.random.uniform(shape=(3,))
+
+    x, captures = mx.ones((4, 3)), {"inputs": mx.random.state, "outputs": mx.random.state}
+    compiled = mx.vmap(mx.compile(draw, **captures))
+    drawn = []
+    for f in (mx.vmap(draw), compiled, mx.compile(compiled, **captures)):
+        mx.random.seed(7)
+        drawn.append([f(x).tolist() for _ in range(3)])
+    assert drawn[0] == drawn[1] == drawn[2] and drawn[0][0] != drawn[0][1]
+    counted = {"n": mx.array(0.0)}
+
+    def count(r):
+        counted["n"] = counted["n"] + 1
+        return r.sum()
+
+    assert mx.vmap(mx.compile(count, inputs=counted, outputs=counted))(x).tolist() == [3] * 4
+    assert counted["n"].item() == 1

@@ -421,7 +421,9 @@ impl Program {
             return Ok(Arrays::new());
         }
         let silent = self.effect == Effect::Ordered && trace::is_silent() && !trace::is_tracing();
-        if silent || self.constants.iter().any(Array::is_traced) {
+        // Of one node every output would depend on the points of a batch, also state that does not.
+        let is_split = avals.len() > 1 && self.effect == Effect::None && trace::is_of_points();
+        if silent || is_split || self.constants.iter().any(Array::is_traced) {
             return self.replay(&arguments, silent);
         }
         let n = avals.len() as u32;
@@ -435,7 +437,7 @@ impl Program {
         Ok(if n == 1 { smallvec![out] } else { (0..n).map(|k| out.sibling(k)).collect() })
     }
 
-    /// The operations of a call, one by one. Constants of a trace around this one are inputs to it, which a node of this program would hide.
+    /// The operations of a call, one by one. Constants of a trace around this one are inputs to it, which a node of this program would hide, as it would what its outputs depend on.
     #[cold]
     fn replay(&self, arguments: &[Array], silent: bool) -> Result<Arrays> {
         let inputs: Vec<Array> = arguments.iter().chain(&self.constants).cloned().collect();

@@ -44,6 +44,8 @@ struct Level {
     made: Option<Vec<Arc<Node>>>,
     /// Whether numbers were drawn from a key that does not depend on its inputs.
     drew: bool,
+    /// Whether its inputs are points of a batch.
+    is_of_points: bool,
 }
 
 /// A live trace: placeholders that have no value.
@@ -71,6 +73,7 @@ impl Trace {
     }
     fn at(level: Level, function: impl Into<String>, transform: &'static str) -> Trace {
         DEPTH.set(DEPTH.get() + 1);
+        let level = Level { is_of_points: transform == "vmap", ..level };
         LEVELS.with_borrow_mut(|levels| levels.push(level));
         let function = function.into();
         let compiling = (transform == "compile").then(|| progress::begin(&function));
@@ -113,6 +116,11 @@ impl Trace {
     pub fn mark(&self, array: &Array) -> Array {
         array.alias()
     }
+}
+
+/// Whether a function of points of a batch is being traced on this thread.
+pub(crate) fn is_of_points() -> bool {
+    is_tracing() && LEVELS.with_borrow(|levels| levels.iter().any(|l| l.is_of_points))
 }
 
 impl Drop for Trace {
