@@ -243,7 +243,7 @@ impl Extents {
             let rank = graph.shape_of(out).len();
             let open = e.prim.dims().iter().enumerate().filter(|(_, dim)| matches!(dim, Dim::Open(_)));
             let stated = open.map(|(i, _)| stated_at(&self.stated, &e.prim, (out, rank), i));
-            self.fixed.extend(stated.map(|(v, axis)| (v, axis)));
+            self.fixed.extend(stated);
         }
         // While they are open they follow from no number.
         let fixed = self.take_fixed(graph, of)?;
