@@ -14,20 +14,29 @@ from __future__ import annotations
 
 import collections
 import functools
+import importlib.machinery
 import itertools
+import os
 import sys
+import sysconfig
 import types
 from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 from lazuli import _lazuli
 
+#: What is noted of a module or optimizer when its attributes are looked at: its version, the attributes that it had (names and values), those of its
+#: class (class, name and value), whether they can change unseen, state in them, and objects that are held for their addresses.
+KEPT_BY_LOOKS = frozenset({"_version", "_seen", "_seen_in_class", "_loose", "_reached", "_held"})
 #: How many containers and attributes deep a value is looked into.
 _DEEP = 6
 #: How deep containers and objects are nested that are looked into for state.
 _NESTED = 256
 #: How many parts of one object are looked at, and how many objects in all, nearest first: a few milliseconds.
 _WIDE, _MANY = 1_000, 10_000
+_NOT_USERS = frozenset({"lazuli", *sys.stdlib_module_names})
+_IN_C = tuple(importlib.machinery.EXTENSION_SUFFIXES)
+_SITES = frozenset({sysconfig.get_path("purelib"), sysconfig.get_path("platlib")})
 _IMMUTABLE = (str, bytes, int, float, complex, bool, type(None), type, types.ModuleType)
 _SEQUENCES = (list, tuple, set, frozenset, collections.deque)
 #: What to do about arrays in an object that is no part of a captured tree.
@@ -98,7 +107,7 @@ class Reach:
                 self._note(child, self._item(tree, path, key), capture, depth)
         if _is_state(tree):
             for name, child in vars(tree).items():
-                if not isinstance(child, _IMMUTABLE):
+                if not isinstance(child, _IMMUTABLE) and name not in KEPT_BY_LOOKS:
                     self._note(child, f"{path}.{name}", _NO_STATE, depth)
 
     def _item(self, container: Any, path: str, key: Any) -> str:
@@ -296,11 +305,30 @@ def _is_fixed(value: Any) -> bool:
     return callable(value) or isinstance(value, types.ModuleType)
 
 
-def is_users(module: str) -> bool:
-    """Whether a module is neither Lazuli's nor one that comes with Python or was installed."""
-    package = module.partition(".")[0]
-    file = getattr(sys.modules.get(module), "__file__", None) or ""
-    return package not in ("lazuli", *sys.stdlib_module_names) and "site-packages" not in file
+def is_users(module: Any) -> bool:
+    """Whether a module is neither Lazuli's nor one that comes with Python or was installed. Modules written in C are installed ones."""
+    if not isinstance(module, str) or module.partition(".")[0] in _NOT_USERS:
+        return False
+    file = getattr(sys.modules.get(module), "__file__", None)
+    if not isinstance(file, str):
+        return True
+    depth = module.count(".") + 1 + (os.path.basename(file).startswith("__init__."))
+    root = file
+    for _ in range(depth):
+        root = os.path.dirname(root)
+    return not file.endswith(_IN_C) and not _is_of_installed(root)
+
+
+@functools.cache
+def _is_of_installed(directory: str) -> bool:
+    """Whether a directory is one that packages are installed into: of Python itself, or by ``pip install --target``."""
+    parts = directory.replace("\\", "/").split("/")
+    if "site-packages" in parts or "dist-packages" in parts or directory in _SITES:
+        return True
+    try:
+        return any(name.endswith(".dist-info") for name in os.listdir(directory or "."))
+    except OSError:  # an archive
+        return False
 
 
 def _attributes_of(cls: type) -> Iterator[tuple[str, Any]]:
@@ -323,7 +351,7 @@ def _parts(value: Any) -> Iterator[tuple[Any, Any]]:
     elif isinstance(value, _SEQUENCES):
         yield from ((i, child) for i, child in enumerate(value) if not isinstance(child, _IMMUTABLE))
     if type(value).__module__ != "builtins":
-        yield from ((_Attribute(key), child) for key, child in getattr(value, "__dict__", {}).items())
+        yield from ((_Attribute(key), child) for key, child in getattr(value, "__dict__", {}).items() if key not in KEPT_BY_LOOKS)
         slots = (name for base in type(value).__mro__ for name in getattr(base, "__slots__", ()))
         yield from ((_Attribute(name), getattr(value, name)) for name in slots if hasattr(value, name))
 

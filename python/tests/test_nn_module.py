@@ -489,8 +489,8 @@ def test_version_is_of_values():
         assert version(value) == version(value)
     assert version(float("nan")) == version(float("nan"))
     assert version(int("1" * 30)) == version(int("1" * 30))
-    weakly = object()  # cannot be referred to weakly: never known to be the same, never kept
-    assert version(weakly) != version(weakly)
+    weakly = object()  # cannot be referred to weakly: the module that has it holds it
+    assert version(weakly) == version(weakly) != version(object())
 
 
 def test_version_comes_back():

@@ -74,12 +74,16 @@ pub struct Call<'k> {
     pub made: Vec<(Py<PyAny>, usize)>,
     /// Objects of registered classes, taken apart, in the order of reading: what a class's function gives need not be the same objects next time.
     pub nodes: Vec<Parts>,
+    /// State that attributes lead to, for [`read_reached`](Self::read_reached).
+    pub reached: Vec<Py<PyTuple>>,
     /// Numbers are read as arrays.
     pub traced_scalars: bool,
     /// Arrays, and leaves of unknown types, are read as identities.
     pub by_identity: bool,
     /// Leaves of unknown types are read as identities: within attributes.
     pub unknown_by_identity: bool,
+    /// What was read before is not read again.
+    pub once: bool,
     /// What is read is captured: the function sees the objects themselves, so none can be converted.
     pub captured: bool,
 }
@@ -87,6 +91,9 @@ pub struct Call<'k> {
 impl Call<'_> {
     /// Reads one tree. `path` names it in errors: `args`, `inputs`.
     pub fn read(&mut self, v: &Bound<'_, PyAny>, path: &dyn Fn() -> String) -> PyResult<()> {
+        if self.once && self.known(v) {
+            return Ok(());
+        }
         if let Ok(a) = v.cast::<PyArray>() {
             self.array(a);
             return Ok(());
@@ -209,6 +216,50 @@ impl Call<'_> {
         }
     }
 
+    /// Reads the state that attributes of modules and optimizers lead to, once all that is captured is read: what is captured counts by its place, as it
+    /// is shown to the function; the rest is a constant, by identity and what was done to it.
+    pub fn read_reached(&mut self, py: Python<'_>) -> PyResult<()> {
+        if self.reached.is_empty() {
+            return Ok(());
+        }
+        self.tokens.push(Token::Part("what attributes hold"));
+        (self.by_identity, self.once) = (true, true);
+        let mut next = 0;
+        while let Some(state) = self.reached.get(next).map(|state| state.bind(py).clone()) {
+            next += 1;
+            self.tokens.push(Token::List(state.len()));
+            for v in &state {
+                // What is only referred to weakly.
+                let v = v.cast::<PyWeakrefReference>().map_or(Some(v.clone()), |weak| weak.upgrade());
+                let v = v.unwrap_or_else(|| py.None().into_bound(py));
+                self.read(&v, &|| "what attributes hold".into())?;
+            }
+        }
+        (self.by_identity, self.once) = (false, false);
+        self.reached.clear();
+        Ok(())
+    }
+
+    /// Reads what was read before by its place; false for anything else.
+    fn known(&mut self, v: &Bound<'_, PyAny>) -> bool {
+        if let Ok(array) = v.cast::<PyArray>() {
+            let place = self.objects.place(array);
+            place.into_iter().for_each(|place| self.tokens.push(Token::Same(place)));
+            return place.is_some();
+        }
+        let Some(place) = self.containers.place(v) else {
+            // Another object of the same contents is other state.
+            if v.is_instance_of::<PyDict>() || v.is_instance_of::<PyList>() {
+                self.tokens.push(Token::Class(v.as_ptr() as usize));
+                self.identities.push(v.clone().unbind());
+            }
+            return false;
+        };
+        self.tokens.push(Token::Again(place));
+        self.tokens.push(Token::None);
+        true
+    }
+
     /// Reads a tree of what arrays are made with: arrays in it count by identity.
     fn identities_of(&mut self, v: &Bound<'_, PyAny>, path: &dyn Fn() -> String) -> PyResult<()> {
         let by_identity = std::mem::replace(&mut self.by_identity, true);
@@ -309,7 +360,10 @@ impl Call<'_> {
         if !dict.is_exact_instance_of::<PyDict>() {
             self.class(v);
             match tree::version_now(v)? {
-                Some(version) => self.tokens.push(Token::Version(version)),
+                Some((version, reached)) => {
+                    self.tokens.push(Token::Version(version));
+                    self.reached.extend(reached.map(Bound::unbind));
+                }
                 None => self.attributes(v, path)?,
             }
         }

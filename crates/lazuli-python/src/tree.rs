@@ -47,14 +47,91 @@ pub fn version(object: &Bound<'_, PyAny>) -> Option<u64> {
     object.getattr(intern!(object.py(), "_version")).ok()?.extract().ok()
 }
 
-/// The same, brought up to date where a module has attributes that can change without being assigned.
-pub fn version_now(object: &Bound<'_, PyAny>) -> PyResult<Option<u64>> {
-    let version = version(object);
-    if version.is_none() || !object.getattr(intern!(object.py(), "_loose"))?.is_truthy()? {
-        return Ok(version);
+/// The same, brought up to date where attributes can change without being assigned, or were written past `__setattr__`; and the state that the attributes
+/// lead to: arrays, modules, states of optimizers.
+pub fn version_now<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<(u64, Option<Bound<'py, PyTuple>>)>> {
+    let py = object.py();
+    let Ok(Ok(own)) = object.getattr(intern!(py, "__dict__")).map(|own| own.cast_into::<PyDict>()) else {
+        return Ok(None);
+    };
+    let Some(version) = own.get_item(intern!(py, "_version"))? else { return Ok(None) };
+    if let Some(seen) = own.get_item(intern!(py, "_seen"))?
+        && let Ok(seen) = seen.cast_into::<PyTuple>()
+        && own.len() == seen.len() / 2 + 2 // and nothing else is noted
+        && are_seen(&own, &seen)?
+    {
+        return Ok(Some((version.extract()?, None)));
     }
-    object.call_method0("_configuration_changed")?;
-    Ok(self::version(object))
+    if may_have_changed(object, &own)? {
+        object.call_method0(intern!(py, "_configuration_changed"))?;
+    }
+    let Some(version) = version_of(&own)? else { return Ok(None) };
+    let reached = own.get_item(intern!(py, "_reached"))?.and_then(|reached| reached.cast_into::<PyTuple>().ok());
+    Ok(Some((version, reached.filter(|reached| !reached.is_empty()))))
+}
+
+fn version_of(own: &Bound<'_, PyDict>) -> PyResult<Option<u64>> {
+    own.get_item(intern!(own.py(), "_version"))?.map(|version| version.extract()).transpose()
+}
+
+/// Whether attributes of a module or optimizer, or of the one that this is the state of, can be others than when they were looked at.
+fn may_have_changed(object: &Bound<'_, PyAny>, own: &Bound<'_, PyDict>) -> PyResult<bool> {
+    let py = object.py();
+    let is_loose =
+        |own: &Bound<'_, PyDict>| own.get_item(intern!(py, "_loose"))?.map_or(Ok(false), |loose| loose.is_truthy());
+    if is_loose(own)? {
+        return Ok(true);
+    }
+    let Some(owner) = own.get_item(intern!(py, "_owner"))? else {
+        let seen = own.get_item(intern!(py, "_seen"))?.and_then(|seen| seen.cast_into::<PyTuple>().ok());
+        return seen.map_or(Ok(true), |seen| Ok(!are_seen(own, &seen)?));
+    };
+    let owner = owner.call0()?;
+    if owner.is_none() {
+        return Ok(false);
+    }
+    let owners = owner.getattr(intern!(py, "__dict__"))?.cast_into::<PyDict>()?;
+    Ok(is_loose(&owners)? || version_of(&owners)? != version_of(own)? || {
+        let seen = owners.get_item(intern!(py, "_seen"))?.and_then(|seen| seen.cast_into::<PyTuple>().ok());
+        !seen.map_or(Ok(false), |seen| are_seen(&owners, &seen))?
+    })
+}
+
+/// The names of what is noted of a module or an optimizer when its attributes are looked at.
+pub fn kept_by_looks(py: Python<'_>) -> [&Bound<'_, PyString>; 6] {
+    [
+        intern!(py, "_version"),
+        intern!(py, "_seen"),
+        intern!(py, "_seen_in_class"),
+        intern!(py, "_loose"),
+        intern!(py, "_reached"),
+        intern!(py, "_held"),
+    ]
+}
+
+/// Whether attributes are those that were noted when they were looked at: names and values in their order.
+fn are_seen(own: &Bound<'_, PyDict>, seen: &Bound<'_, PyTuple>) -> PyResult<bool> {
+    let kept = kept_by_looks(own.py());
+    if let Some(values) = own.get_item(intern!(own.py(), "_seen_in_class"))? {
+        let values = values.cast_into::<PyTuple>()?;
+        for k in (0..values.len()).step_by(3) {
+            let (class, name, value) = (values.get_item(k)?, values.get_item(k + 1)?, values.get_item(k + 2)?);
+            if !class.getattr_opt(name.cast::<PyString>()?)?.is_some_and(|now| now.is(&value)) {
+                return Ok(false);
+            }
+        }
+    }
+    let mut seen = seen.iter_borrowed();
+    for (name, value) in own {
+        if kept.iter().any(|kept| name.is(kept)) {
+            continue;
+        }
+        let (Some(n), Some(v)) = (seen.next(), seen.next()) else { return Ok(false) };
+        if n.as_ptr() != name.as_ptr() || v.as_ptr() != value.as_ptr() {
+            return Ok(false);
+        }
+    }
+    Ok(seen.next().is_none())
 }
 
 /// Entries in the order in which Python code meets them. They are taken out, as what is done with them may run the user's code.

@@ -41,11 +41,13 @@ class OptimizerState(dict):
 
     _version: int
     _loose = False
+    _reached: tuple = ()
     _owner: weakref.ref[Optimizer]
 
     def _belong_to(self, optimizer: Optimizer) -> None:
         """Take over the version of the optimizer's attributes."""
-        self._version, self._loose, self._owner = optimizer._version, optimizer._loose, weakref.ref(optimizer)
+        self._version, self._loose, self._reached = optimizer._version, optimizer._loose, optimizer._reached
+        self._owner = weakref.ref(optimizer)
 
     def _configuration_changed(self) -> None:
         optimizer = self._owner()

@@ -499,6 +499,7 @@ impl Compiled {
 
     fn find(&self, py: Python<'_>, call: &Call<'_>) -> PyResult<Option<Arc<Entry>>> {
         if self.shapeless == Shapeless::No {
+        call.read_reached(args.py())?;
             return Ok(self.find_key(py, &call.tokens));
         }
         // Most calls are like the one before, and then no key need be made and looked up.

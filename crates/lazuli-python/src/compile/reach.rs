@@ -8,7 +8,7 @@
 use super::Compiled;
 use crate::array::PyArray;
 use crate::dtype::PyDtype;
-use crate::tree::{is_number_or_text, version};
+use crate::tree::{is_number_or_text, kept_by_looks, version};
 use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
@@ -171,7 +171,8 @@ fn expand_module<'py>(value: &Bound<'py, PyAny>, walk: &mut Walk<'py>) -> PyResu
     walk.add(value.get_type().into_any());
     dict.iter().for_each(|(_, v)| walk.add(v));
     let attributes = value.getattr(intern!(py, "__dict__"))?.cast_into::<PyDict>()?;
-    attributes.iter().for_each(|(_, v)| walk.add(v));
+    let kept = kept_by_looks(py);
+    attributes.iter().filter(|(name, _)| !kept.iter().any(|kept| name.is(kept))).for_each(|(_, v)| walk.add(v));
     walk.states.iter_mut().for_each(|states| states.modules.push(value.clone()));
     Ok(true)
 }

@@ -137,7 +137,10 @@ impl Snapshot {
             }
         }
         // What follows from the others.
-        changed.retain(|(name, _)| !["_version", "_loose", "_owner"].iter().any(|own| name.eq(own).unwrap_or(false)));
+        let kept = tree::kept_by_looks(py);
+        let follows =
+            |name: &Bound<'py, PyAny>| kept.iter().any(|kept| name.is(kept)) || name.eq("_owner").unwrap_or(false);
+        changed.retain(|(name, _)| !follows(name));
         Ok(changed)
     }
     pub fn contains(&self, container: &Bound<'_, PyAny>) -> bool {
