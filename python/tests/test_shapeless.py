@@ -1,6 +1,7 @@
 """Shapeless functions: traced for one shape and called with another they give what plain functions give, bit for bit, or raise ShapeGuardError."""
 
 import copy
+import functools
 import inspect
 import json
 import math
@@ -527,3 +528,33 @@ def test_optimizers(name):
         return optimizer.apply_gradients({"w": g}, p)["w"]
 
     holds(updated, [(values(s), values(s, 1)) for s in SHAPES])
+
+
+@functools.lru_cache(None)
+def doubled(n):
+    return 2.0 * n
+
+
+@functools.lru_cache(None)
+def area(shape):
+    return shape[0] * shape[1]
+
+
+@pytest.mark.parametrize("fun", [lambda x: x * doubled(x.shape[0]), lambda x: x * area(x.shape)])
+def test_what_is_remembered_by_an_extent_is_found_in_later_traces(fun):
+    compiled = mx.compile(fun, shapeless="auto")
+    for shape in ((3, 2), (4, 2), (3, 2)):
+        for dtype in (mx.float32, mx.float16, mx.int32):
+            x = mx.ones(shape, dtype=dtype)
+            assert bits(compiled(x)) == bits(fun(x))
+
+
+@pytest.mark.parametrize("use", [int, bool, str, hash, lambda n: n == 3, lambda n: n + 1, lambda n: mx.zeros(n), lambda n: mx.ones(3) * n])
+def test_an_extent_that_got_out_is_an_error_in_a_later_trace(use):
+    kept = []
+    mx.compile(lambda x: kept.append(x.shape[0]) or x, shapeless=True)(mx.ones(3))
+    use(kept[0])  # outside it is the number that it was
+    again = []
+    mx.compile(lambda x: again.append(x.shape[0]) or x, shapeless=True)(mx.ones(3))
+    with pytest.raises(mx.LeakedTracerError, match=r"this extent was left behind by a trace that is over, made at .*test_shapeless.py:\d+, in which it was 3: .*int\(n\)"):
+        mx.compile(lambda x: (use(again[0]), x)[1], shapeless=True)(mx.ones(3))

@@ -41,6 +41,10 @@ impl Dim {
     pub(crate) fn peek(&self) -> usize {
         self.array.aval().shape[self.axis]
     }
+    /// The number in the trace that it was made in: for when that is over, and guarded it.
+    pub fn was(&self) -> usize {
+        self.peek()
+    }
     /// Whether the extent may be another at later calls of what is being traced.
     pub fn is_symbolic(&self) -> bool {
         shapeless::is_symbolic(&self.array)

@@ -194,7 +194,7 @@ const BINDINGS: usize = 1024;
 impl Guards {
     /// The guards of a trace from `inputs` to `outputs`. `elementwise`: whether these follow by what knows nothing of axes.
     pub fn new(name: &str, inputs: &[Array], outputs: &[Array], facts: Facts, elementwise: bool) -> Result<Guards> {
-        let Facts { mut tests, rank, refused, recorded } = facts;
+        let Facts { mut tests, rank, refused, recorded, .. } = facts;
         if let Some(location) = refused {
             for input in inputs {
                 for (axis, &n) in input.aval().shape.iter().enumerate() {

@@ -29,6 +29,7 @@ use std::cell::RefCell;
 use std::cmp::Ordering;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 /// What a comparison asks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,6 +109,8 @@ pub struct Facts {
     pub(crate) refused: Option<Location>,
     /// All that was recorded.
     pub(crate) recorded: Vec<Array>,
+    /// Tells the trace from others.
+    number: u64,
 }
 
 impl fmt::Debug for Facts {
@@ -159,7 +162,9 @@ impl fmt::Debug for Scope {
 impl Scope {
     /// From here on, numbers read of the extents of traced arrays are guarded.
     pub fn begin() -> Scope {
-        Scope(Restore::enter(State::On(Facts::default())))
+        static NUMBER: AtomicU64 = AtomicU64::new(1);
+        let number = NUMBER.fetch_add(1, Relaxed);
+        Scope(Restore::enter(State::On(Facts { number, ..Facts::default() })))
     }
     /// Ends it; what was read.
     pub fn end(self) -> Facts {
@@ -173,6 +178,14 @@ impl Scope {
 /// Whether a shapeless trace is live on this thread.
 pub fn is_live() -> bool {
     STATE.with_borrow(|s| matches!(s, State::On(_)))
+}
+
+/// The number of the shapeless trace that is live on this thread.
+pub fn live() -> Option<u64> {
+    STATE.with_borrow(|s| match s {
+        State::On(facts) => Some(facts.number),
+        State::Off | State::Making => None,
+    })
 }
 
 /// Whether a body is being made for one binding of shapes.

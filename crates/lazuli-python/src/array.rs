@@ -224,7 +224,7 @@ impl PyArray {
     fn shape<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyTuple>> {
         let a = self.get();
         match shapeless::is_symbolic(&a) {
-            true => PyTuple::new(py, a.dims().into_iter().map(PyDim)),
+            true => PyTuple::new(py, a.dims().into_iter().map(PyDim::new)),
             false => PyTuple::new(py, &a.aval().shape),
         }
     }

@@ -79,7 +79,10 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Arg {
             return Ok(a.get().operand());
         }
         if let Ok(d) = v.cast::<PyDim>() {
-            return Ok(Arg::Dim(d.get().0.clone()));
+            return Ok(match d.get().extent()? {
+                Extent::Of(dim) => Arg::Dim(dim),
+                Extent::Known(n) => Arg::Weak(Weak::Int(n as i64)),
+            });
         }
         match literal(&v)? {
             Some(w) => Ok(Arg::Weak(w)),

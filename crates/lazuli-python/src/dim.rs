@@ -3,24 +3,69 @@
 //! Under a shapeless trace `x.shape` is a tuple of these. Functions that take extents take them as they are; beside an array they are scalars that
 //! stay symbolic; a comparison guards its outcome. Everything else sees the number and guards it. It is no subclass of `int`, whose number C code
 //! reads without asking, but says that its class is `int`.
+//!
+//! In a later trace it is its number if that was read, and so guarded (a key of a cache that was hashed); if not, it is an error to use it.
 
 use crate::array::PyArray;
 use crate::convert::not_ints;
-use lazuli_core::{Dim, Extent};
+use crate::errors::run;
+use lazuli_core::{Dim, ErrorKind, Extent, Location, shapeless};
 use pyo3::basic::CompareOp;
 use pyo3::prelude::*;
 use pyo3::types::{PyComplex, PyInt, PyTuple, PyType};
 use std::cmp::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 /// An extent of an array of a shapeless trace; it behaves as an int.
 #[derive(Debug)]
 #[pyclass(name = "Dim", module = "lazuli.core", frozen)]
-pub struct PyDim(pub Dim);
+pub struct PyDim {
+    dim: Dim,
+    /// The trace that it is of, and where it was made.
+    trace: Option<u64>,
+    at: Location,
+    /// Whether its number was read, so that its trace guards it.
+    is_read: AtomicBool,
+}
 
 impl PyDim {
+    pub fn new(dim: Dim) -> PyDim {
+        PyDim { dim, trace: shapeless::live(), at: lazuli_core::trace::place(), is_read: AtomicBool::new(false) }
+    }
+    /// The extent; the number, if it is of a trace that is over and guarded that.
+    pub fn extent(&self) -> PyResult<Extent> {
+        match shapeless::live() {
+            Some(live) if self.trace != Some(live) && self.is_read.load(Relaxed) => {
+                Ok((self.dim.was() as isize).into())
+            }
+            Some(live) if self.trace != Some(live) => {
+                let n = self.dim.was();
+                let made = if self.at == Location::UNKNOWN { String::new() } else { format!(", made at {}", self.at) };
+                let text = format!(
+                    "[compile] this extent was left behind by a trace that is over{made}, in which it was {n}: keep its number, int(n), which fixes \
+                     it there"
+                );
+                run(|| Err(lazuli_ir::Error::new(ErrorKind::LeakedTracer, "compile", text)))
+            }
+            _ => Ok((&self.dim).into()),
+        }
+    }
     /// The number, guarded.
+    fn number(&self) -> PyResult<isize> {
+        let number = self.extent()?.get();
+        self.is_read.store(true, Relaxed);
+        Ok(number)
+    }
     fn read<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyAny>> {
-        Ok(self.0.get().into_pyobject(py)?.into_any())
+        Ok(self.number()?.into_pyobject(py)?.into_any())
+    }
+    fn compare(&self, other: Extent, asked: Ordering, or_equal: bool) -> PyResult<bool> {
+        Ok(match (self.extent()?, other) {
+            (Extent::Of(a), Extent::Of(b)) => a.compare_dim(&b, asked, or_equal),
+            (Extent::Of(a), Extent::Known(n)) => a.compare(n as i64, asked, or_equal),
+            (Extent::Known(n), Extent::Of(b)) => b.compare(n as i64, asked.reverse(), or_equal),
+            (Extent::Known(n), Extent::Known(m)) => n.cmp(&m) == asked || or_equal && n == m,
+        })
     }
 }
 
@@ -80,8 +125,8 @@ unary! { __index__ __int__ __float__ __neg__ __pos__ __abs__ __invert__ __trunc_
 
 #[pymethods]
 impl PyDim {
-    fn __complex__<'py>(&self, py: Python<'py>) -> Bound<'py, PyComplex> {
-        PyComplex::from_doubles(py, self.0.get() as f64, 0.0)
+    fn __complex__<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyComplex>> {
+        Ok(PyComplex::from_doubles(py, self.number()? as f64, 0.0))
     }
     /// `isinstance(n, int)` holds.
     #[getter]
@@ -101,16 +146,16 @@ impl PyDim {
             CompareOp::Ge => (Ordering::Greater, true),
         };
         let holds = if let Ok(d) = other.cast::<PyDim>() {
-            self.0.compare_dim(&d.get().0, asked, or_equal)
-        } else if let (true, Ok(n)) = (other.is_instance_of::<PyInt>(), other.extract::<i64>()) {
-            self.0.compare(n, asked, or_equal)
+            self.compare(d.get().extent()?, asked, or_equal)?
+        } else if let (true, Ok(n)) = (other.is_instance_of::<PyInt>(), other.extract::<isize>()) {
+            self.compare(n.into(), asked, or_equal)?
         } else {
             return self.read(py)?.rich_compare(other, op);
         };
         Ok((holds != matches!(op, CompareOp::Ne)).into_pyobject(py)?.to_owned().into_any())
     }
-    fn __bool__(&self) -> bool {
-        !self.0.compare(0, Ordering::Equal, true)
+    fn __bool__(&self) -> PyResult<bool> {
+        self.compare(0.into(), Ordering::Equal, true).map(|is_zero| !is_zero)
     }
     fn __hash__(&self, py: Python<'_>) -> PyResult<isize> {
         self.read(py)?.hash()
@@ -162,7 +207,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for OneExtent {
     type Error = PyErr;
     fn extract(v: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
         match v.cast::<PyDim>() {
-            Ok(d) => Ok(OneExtent(d.get().0.clone().into())),
+            Ok(d) => d.get().extent().map(OneExtent),
             Err(_) => v.extract::<isize>().map(|n| OneExtent(n.into())),
         }
     }
@@ -176,6 +221,7 @@ impl<'a, 'py> FromPyObject<'a, 'py> for Dims {
     fn extract(v: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
         match v.extract::<OneExtent>() {
             Ok(one) => return Ok(Dims(vec![one.0])),
+            Err(error) if v.is_instance_of::<PyDim>() => return Err(error),
             Err(error) if v.is_instance_of::<PyArray>() => return Err(not_ints(&v, error)),
             Err(_) => {}
         }

@@ -115,7 +115,8 @@ functions! { add_functions;
         if let (true, true, Some(Ok(n))) = (is(first, 0), is(step, 1), last.map(|v| v.cast::<PyDim>())) {
             let d = dtype_or(dtype, DType::I32);
             let counted = if d.is_float() && d != DType::F64 { DType::F32 } else { d };
-            return wrap(|| ops::astype(&ops::iota([n.get().0.clone()], 0, counted)?, d));
+            let extent = n.get().extent()?;
+            return wrap(|| ops::astype(&ops::iota(&[extent][..], 0, counted)?, d));
         }
         let float = [Some(start), stop, step].into_iter().flatten().any(|v| v.is_instance_of::<PyFloat>());
         let number = |v: &Bound<'_, PyAny>| -> PyResult<f64> { v.extract() };
