@@ -37,6 +37,20 @@ def test_numpy_sees_the_elements(dtype):
     assert same(mx.array(np.array(x)), x.astype(mx.float32) if dtype == "float64" else x)
 
 
+@pytest.mark.parametrize("value, name", [
+    (np.timedelta64(5, "s"), r"timedelta64\[s\]"),
+    (np.datetime64("2020-01-01"), r"datetime64\[D\]"),
+    (np.array([1, 2], "m8[ms]"), r"timedelta64\[ms\]"),
+    (np.array(["2020-01-01"], "M8[D]"), r"datetime64\[D\]"),
+])  # fmt: skip
+def test_times_are_refused(value, name):
+    for make in (mx.array, mx.asarray, lambda v: mx.array([v]), lambda v: mx.add(mx.ones(1), v)):
+        with pytest.raises(TypeError, match=rf"^\[array\] {name} of numpy's has no dtype here: .*astype\('int64'\)"):
+            make(value)
+    with pytest.raises(ValueError, match=rf"args\[0\]\['w'\]\[1\] is of type {type(value).__name__}, of which no array.*{name}"):
+        mx.compile(lambda tree: tree["w"][0])({"w": [mx.ones(1), value]})
+
+
 def test_numbers():
     assert (int(mx.array(3.7)), float(mx.array([[2]])), complex(mx.array(1)), bool(mx.array([0.0]))) == (3, 2.0, 1 + 0j, False)
     assert [10, 20, 30][mx.array(1)] == 20 and list(range(5))[mx.array(1) : mx.array(3)] == [1, 2]

@@ -558,3 +558,20 @@ def test_an_extent_that_got_out_is_an_error_in_a_later_trace(use):
     mx.compile(lambda x: again.append(x.shape[0]) or x, shapeless=True)(mx.ones(3))
     with pytest.raises(mx.LeakedTracerError, match=r"this extent was left behind by a trace that is over, made at .*test_shapeless.py:\d+, in which it was 3: .*int\(n\)"):
         mx.compile(lambda x: (use(again[0]), x)[1], shapeless=True)(mx.ones(3))
+
+
+@pytest.mark.parametrize(
+    "fun",
+    [
+        lambda x: mx.array(np.arange(x.shape[0])),
+        lambda x: mx.array(np.array(x.shape)),
+        lambda x: mx.array(np.array(x.shape[0])),
+        lambda x: x + np.full(2, x.shape[0]),
+        lambda x: x + np.ones(2) * x.shape[0],
+        lambda x: mx.array(np.array([[n, 1.5] for n in x.shape])),
+    ],
+)
+def test_arrays_that_numpy_makes_of_extents_read_their_numbers(fun):
+    assert not holds(fun, [(values(s),) for s in ((3, 2), (4, 2))])
+    x = values((0, 2))
+    assert bits(mx.compile(fun, shapeless=True)(x)) == bits(fun(x))

@@ -8,6 +8,7 @@ use crate::scalars::Number;
 use half::{bf16, f16};
 use lazuli_core::{Array, DType, Dim, Extent, Operand, Scalar, Weak, ops};
 use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyComplex, PyFloat, PyInt, PyList, PyTuple};
 
@@ -145,7 +146,10 @@ pub fn to_array(v: &Bound<'_, PyAny>, dtype: Option<DType>) -> PyResult<Array> {
     if v.is_instance_of::<PyList>() || v.is_instance_of::<PyTuple>() {
         return from_sequence(v, dtype);
     }
-    let array = if let Some(a) = crate::buffer::from_buffer(v)? {
+    refuse_times(v)?;
+    let array = if let Some(numbers) = with_numbers(v)? {
+        return to_array(&numbers, dtype);
+    } else if let Some(a) = crate::buffer::from_buffer(v)? {
         a
     } else if v.hasattr("__mlx_array__")? {
         return to_array(&v.call_method0("__mlx_array__")?, dtype);
@@ -178,6 +182,41 @@ fn in_dtype(array: Array, dtype: Option<DType>) -> PyResult<Array> {
 ///     a: what ``mx.array`` takes. The memory of an object with DLPack (a numpy array, a tensor of PyTorch) is shared where it can be, see
 ///         ``mx.from_dlpack``.
 ///     dtype: by default as for ``mx.array``: float64 becomes float32.
+/// Refuses the dates and durations of numpy's, which say that they are bytes.
+fn refuse_times(v: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = v.py();
+    let Some(dtype) = v.getattr_opt(intern!(py, "dtype"))? else { return Ok(()) };
+    let Some(kind) = dtype.getattr_opt(intern!(py, "kind"))? else { return Ok(()) };
+    if !matches!(kind.extract::<&str>(), Ok("m" | "M")) {
+        return Ok(());
+    }
+    Err(PyTypeError::new_err(format!(
+        "[array] {} of numpy's has no dtype here: give its count of a unit as an integer, x.astype('int64')",
+        dtype.str()?
+    )))
+}
+
+/// An array of objects that numpy makes where it is given extents of a shapeless trace, with their numbers, which are guarded, in the dtype that numpy
+/// gives them.
+fn with_numbers<'py>(v: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let py = v.py();
+    if lazuli_core::shapeless::live().is_none() || !v.hasattr(intern!(py, "__array_interface__"))? {
+        return Ok(None);
+    }
+    let dtype = v.getattr(intern!(py, "dtype"))?;
+    if !dtype.getattr(intern!(py, "hasobject"))?.is_truthy()? {
+        return Ok(None);
+    }
+    let items = v.call_method0(intern!(py, "ravel"))?.call_method0(intern!(py, "tolist"))?;
+    let numbers = items.try_iter()?.map(|item| crate::dim::plain(&item?)).collect::<PyResult<Vec<_>>>()?;
+    let inferred = if numbers.is_empty() { Some("int64") } else { None };
+    let array = py.import("numpy")?.call_method1("array", (numbers, inferred))?;
+    match array.getattr(intern!(py, "dtype"))?.getattr(intern!(py, "hasobject"))?.is_truthy()? {
+        true => Ok(None),
+        false => array.call_method1(intern!(py, "reshape"), (v.getattr(intern!(py, "shape"))?,)).map(Some),
+    }
+}
+
 ///     copy: True copies, False never does, None only if sharing is not possible.
 ///
 /// Raises:
@@ -207,6 +246,7 @@ pub fn asarray(a: &Bound<'_, PyAny>, dtype: Option<PyDtype>, copy: Option<bool>)
         Some(array) if a.is_instance_of::<PyArray>() => run(|| ops::astype(array, dtype.unwrap_or(array.dtype())))?,
         Some(array) => {
             let converted = in_dtype(array.clone(), dtype)?;
+    refuse_times(a)?;
             // What is converted is a copy, and does not change when the memory outside does.
             crate::errors::run_detached(a.py(), || lazuli_core::eval(std::slice::from_ref(&converted)))?;
             converted
