@@ -51,6 +51,17 @@ def test_times_are_refused(value, name):
         mx.compile(lambda tree: tree["w"][0])({"w": [mx.ones(1), value]})
 
 
+def test_integers_that_fit_uint64_alone():
+    top = 2**64 - 1
+    for value in ([2**63, 1], [[top], [0]], (2**63,)):
+        assert mx.array(value, dtype=mx.uint64).tolist() == np.array(value, dtype=np.uint64).tolist()
+    assert mx.array(top, dtype=mx.uint64).item() == top
+    with pytest.raises(ValueError, match=r"the integer 9223372036854775808 fits uint64 only: .*dtype=mx.uint64"):
+        mx.array([2**63])
+    with pytest.raises(ValueError, match="does not fit 64 bits"):
+        mx.array([2**64], dtype=mx.uint64)
+
+
 def test_numbers():
     assert (int(mx.array(3.7)), float(mx.array([[2]])), complex(mx.array(1)), bool(mx.array([0.0]))) == (3, 2.0, 1 + 0j, False)
     assert [10, 20, 30][mx.array(1)] == 20 and list(range(5))[mx.array(1) : mx.array(3)] == [1, 2]

@@ -23,6 +23,10 @@ pub fn weak(v: &Bound<'_, PyAny>) -> PyResult<Option<Weak>> {
     if v.is_instance_of::<PyInt>() || v.is_instance_of::<PyDim>() {
         return match v.extract::<i64>() {
             Ok(i) => Ok(Some(Weak::Int(i))),
+            Err(_) if v.extract::<u64>().is_ok() => Err(PyValueError::new_err(format!(
+                "[array] the integer {v} fits uint64 only: give it as mx.array({v}, dtype=mx.uint64)"
+            ))),
+            Err(e) if v.is_instance_of::<PyDim>() => Err(e),
             Err(_) => Err(PyValueError::new_err(format!("[array] the integer {v} does not fit 64 bits"))),
         };
     }
@@ -31,6 +35,18 @@ pub fn weak(v: &Bound<'_, PyAny>) -> PyResult<Option<Weak>> {
         return Ok(Some(Weak::Complex(c.real() as f32, c.imag() as f32)));
     }
     Ok(None)
+}
+
+/// A number that is to be of this dtype: uint64 holds integers that others don't.
+fn weak_as(v: &Bound<'_, PyAny>, dtype: Option<DType>) -> PyResult<Option<Weak>> {
+    if dtype == Some(DType::U64)
+        && v.is_instance_of::<PyInt>()
+        && v.extract::<i64>().is_err()
+        && let Ok(n) = v.extract::<u64>()
+    {
+        return Ok(Some(Weak::Int(n as i64))); // which has the same bits
+    }
+    weak(v)
 }
 
 /// What an elementwise function takes: an array, a number, or something that converts to an array.
@@ -138,7 +154,7 @@ pub fn to_array(v: &Bound<'_, PyAny>, dtype: Option<DType>) -> PyResult<Array> {
         let a = a.get().get();
         return run(|| dtype.map_or(Ok(a.clone()), |d| ops::astype(&a, d)));
     }
-    if let Some(w) = weak(v)? {
+    if let Some(w) = weak_as(v, dtype)? {
         let d = dtype.unwrap_or_else(|| w.dtype_beside(None));
         let s = w.scalar(d);
         return run(|| Array::try_from_bytes(&s.to_bytes(), d, &[]));
@@ -166,22 +182,6 @@ pub fn to_array(v: &Bound<'_, PyAny>, dtype: Option<DType>) -> PyResult<Array> {
     in_dtype(array, dtype)
 }
 
-/// An array that comes from outside, in the dtype asked for.
-fn in_dtype(array: Array, dtype: Option<DType>) -> PyResult<Array> {
-    // Doubles are numpy's default, not a choice: they become float32 unless asked for, as Python's floats do.
-    let default = if array.dtype() == DType::F64 { DType::F32 } else { array.dtype() };
-    run(|| ops::astype(&array, dtype.unwrap_or(default)))
-}
-
-/// asarray(a, dtype=None, *, copy=None)
-/// --
-///
-/// As an array: the array itself, or one made of the value.
-///
-/// Args:
-///     a: what ``mx.array`` takes. The memory of an object with DLPack (a numpy array, a tensor of PyTorch) is shared where it can be, see
-///         ``mx.from_dlpack``.
-///     dtype: by default as for ``mx.array``: float64 becomes float32.
 /// Refuses the dates and durations of numpy's, which say that they are bytes.
 fn refuse_times(v: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = v.py();
@@ -217,6 +217,22 @@ fn with_numbers<'py>(v: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>
     }
 }
 
+/// An array that comes from outside, in the dtype asked for.
+fn in_dtype(array: Array, dtype: Option<DType>) -> PyResult<Array> {
+    // Doubles are numpy's default, not a choice: they become float32 unless asked for, as Python's floats do.
+    let default = if array.dtype() == DType::F64 { DType::F32 } else { array.dtype() };
+    run(|| ops::astype(&array, dtype.unwrap_or(default)))
+}
+
+/// asarray(a, dtype=None, *, copy=None)
+/// --
+///
+/// As an array: the array itself, or one made of the value.
+///
+/// Args:
+///     a: what ``mx.array`` takes. The memory of an object with DLPack (a numpy array, a tensor of PyTorch) is shared where it can be, see
+///         ``mx.from_dlpack``.
+///     dtype: by default as for ``mx.array``: float64 becomes float32.
 ///     copy: True copies, False never does, None only if sharing is not possible.
 ///
 /// Raises:
@@ -230,6 +246,7 @@ fn with_numbers<'py>(v: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>
 #[pyo3(signature = (a, dtype=None, *, copy=None), text_signature = None)]
 pub fn asarray(a: &Bound<'_, PyAny>, dtype: Option<PyDtype>, copy: Option<bool>) -> PyResult<PyArray> {
     let dtype = dtype.map(|d| d.0);
+    refuse_times(a)?;
     let own = a.cast::<PyArray>().ok().map(|a| a.get().get());
     let shared = match own {
         Some(own) if copy != Some(true) => Some(own),
@@ -246,7 +263,6 @@ pub fn asarray(a: &Bound<'_, PyAny>, dtype: Option<PyDtype>, copy: Option<bool>)
         Some(array) if a.is_instance_of::<PyArray>() => run(|| ops::astype(array, dtype.unwrap_or(array.dtype())))?,
         Some(array) => {
             let converted = in_dtype(array.clone(), dtype)?;
-    refuse_times(a)?;
             // What is converted is a copy, and does not change when the memory outside does.
             crate::errors::run_detached(a.py(), || lazuli_core::eval(std::slice::from_ref(&converted)))?;
             converted
@@ -265,7 +281,7 @@ pub fn asarray(a: &Bound<'_, PyAny>, dtype: Option<PyDtype>, copy: Option<bool>)
 fn from_sequence(v: &Bound<'_, PyAny>, dtype: Option<DType>) -> PyResult<Array> {
     let mut shape = Vec::new();
     let mut items = Vec::new();
-    gather(v, 0, &mut shape, &mut None, &mut items)?;
+    gather(v, 0, dtype, &mut shape, &mut None, &mut items)?;
     let beside = items.iter().filter_map(|v| v.dtype()).reduce(DType::promote);
     let dtype = dtype.unwrap_or_else(|| {
         let dtype_of = |v: &Arg| match v {
@@ -310,6 +326,7 @@ fn beside(depth: usize) -> PyErr {
 fn gather(
     v: &Bound<'_, PyAny>,
     depth: usize,
+    dtype: Option<DType>,
     shape: &mut Vec<usize>,
     leaves: &mut Option<usize>,
     items: &mut Vec<Arg>,
@@ -333,14 +350,14 @@ fn gather(
             if *leaves == Some(depth) {
                 return Err(beside(depth));
             }
-            gather(&item, depth + 1, shape, leaves, items)?;
+            gather(&item, depth + 1, dtype, shape, leaves, items)?;
             continue;
         }
         if shape.len() > depth + 1 {
             return Err(beside(depth));
         }
         *leaves = Some(depth);
-        items.push(match weak(&item)? {
+        items.push(match weak_as(&item, dtype)? {
             Some(w) => Arg::Weak(w),
             None => match item.cast::<PyArray>() {
                 Ok(a) => a.get().operand(),
