@@ -575,3 +575,13 @@ def test_arrays_that_numpy_makes_of_extents_read_their_numbers(fun):
     assert not holds(fun, [(values(s),) for s in ((3, 2), (4, 2))])
     x = values((0, 2))
     assert bits(mx.compile(fun, shapeless=True)(x)) == bits(fun(x))
+
+
+@pytest.mark.parametrize("shapeless", [2, 1, 0.5, "yes", [], object])
+def test_what_shapeless_can_be(shapeless):
+    with pytest.raises(ValueError, match=r'^\[compile\] shapeless is True, False or "auto", not '):
+        mx.compile(lambda x: x, shapeless=shapeless)
+
+
+def test_shapeless_can_be_numpys_bools():
+    assert "shapeless" in repr(mx.compile(lambda x: x, shapeless=np.True_)) and "shapeless" not in repr(mx.compile(lambda x: x, shapeless=np.False_))

@@ -28,7 +28,7 @@ use lazuli_core::{CompileMode, ErrorKind, cache, shapeless, switch};
 use pyo3::exceptions::{PyAttributeError, PyRuntimeError, PyTypeError, PyValueError};
 use pyo3::intern;
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString, PyTuple, PyType};
+use pyo3::types::{PyBool, PyDict, PyString, PyTuple, PyType};
 use std::sync::Arc;
 
 type Cache = cache::Cache<Token, Entry>;
@@ -64,11 +64,16 @@ pub enum Shapeless {
 impl<'a, 'py> FromPyObject<'a, 'py> for Shapeless {
     type Error = PyErr;
     fn extract(v: Borrowed<'a, 'py, PyAny>) -> PyResult<Self> {
+        let is_bool = |v: &Bound<'_, PyAny>| {
+            Ok::<_, PyErr>(v.is_instance_of::<PyBool>() || v.get_type().qualname()?.to_str()?.starts_with("bool"))
+        };
         match v.extract::<&str>() {
             Ok("auto") => Ok(Shapeless::Auto),
-            Ok(_) => Err(PyValueError::new_err("[compile] shapeless is True, False or \"auto\"")),
-            Err(_) if v.is_truthy()? => Ok(Shapeless::Yes),
-            Err(_) => Ok(Shapeless::No),
+            Err(_) if is_bool(&v)? => Ok(if v.is_truthy()? { Shapeless::Yes } else { Shapeless::No }),
+            _ => Err(PyValueError::new_err(format!(
+                "[compile] shapeless is True, False or \"auto\", not {}",
+                v.repr()?.to_string_lossy()
+            ))),
         }
     }
 }
@@ -494,12 +499,12 @@ impl Compiled {
             call.tokens.push(Token::Part("outputs"));
             call.read_outputs(outputs.bind(args.py()))?;
         }
+        call.read_reached(args.py())?;
         Ok((call, Arguments { args, kwargs, arrays, nodes, captured, captured_containers }))
     }
 
     fn find(&self, py: Python<'_>, call: &Call<'_>) -> PyResult<Option<Arc<Entry>>> {
         if self.shapeless == Shapeless::No {
-        call.read_reached(args.py())?;
             return Ok(self.find_key(py, &call.tokens));
         }
         // Most calls are like the one before, and then no key need be made and looked up.
