@@ -120,3 +120,21 @@ def test_programs_do_to_state_what_they_do_plainly(seeds):
             plain = run(seed, "plain")
             for way in ("compiled", "compiled within"):
                 assert run(seed, way) == plain, (seed, way)
+
+
+def test_a_seed_in_a_function_that_captures_the_state_is_set_at_every_call():
+    def fun():
+        mx.random.seed(5)
+        return mx.random.uniform(shape=(2,))
+
+    compiled = mx.compile(fun, inputs=mx.random.state, outputs=mx.random.state)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for _ in range(2):
+            mx.random.seed(1)
+            plain, after = fun(), mx.random.state[0]
+            mx.random.seed(2)
+            assert mx.array_equal(compiled(), plain) and mx.array_equal(mx.random.state[0], after)
+    for captured in ({}, {"inputs": mx.random.state}):
+        with pytest.warns(mx.CaptureWarning, match="draws random numbers without capturing"):
+            mx.compile(lambda x: x * fun(), **captured)(mx.ones(2))

@@ -97,7 +97,13 @@ pub fn draw(key: &PyArray) {
     if DEPTH.get() == 0 || look(key).is_some_and(|a| a.is_traced()) {
         return;
     }
-    FRAMES.with_borrow_mut(|frames| frames.iter_mut().for_each(|f| f.drew = true));
+    FRAMES.with_borrow_mut(|frames| {
+        // A captured key that was set by a seed is set at every call.
+        let is_captured = |f: &Frame| f.seen.get(&address(key)).is_some_and(|s| s.first.is_traced());
+        if !frames.iter().any(is_captured) {
+            frames.iter_mut().for_each(|f| f.drew = true);
+        }
+    });
 }
 
 /// A frame, for as long as it lives.
