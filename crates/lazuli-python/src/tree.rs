@@ -57,8 +57,8 @@ pub fn version_now<'py>(object: &Bound<'py, PyAny>) -> PyResult<Option<(u64, Opt
     let Some(version) = own.get_item(intern!(py, "_version"))? else { return Ok(None) };
     if let Some(seen) = own.get_item(intern!(py, "_seen"))?
         && let Ok(seen) = seen.cast_into::<PyTuple>()
-        && own.len() == seen.len() / 2 + 2 // and nothing else is noted
-        && are_seen(&own, &seen)?
+        && own.len() == seen.len() / 2 + 2 // nothing else is noted
+        && are_pairs(&own, &seen, &[intern!(py, "_version"), intern!(py, "_seen")])
     {
         return Ok(Some((version.extract()?, None)));
     }
@@ -111,7 +111,6 @@ pub fn kept_by_looks(py: Python<'_>) -> [&Bound<'_, PyString>; 6] {
 
 /// Whether attributes are those that were noted when they were looked at: names and values in their order.
 fn are_seen(own: &Bound<'_, PyDict>, seen: &Bound<'_, PyTuple>) -> PyResult<bool> {
-    let kept = kept_by_looks(own.py());
     if let Some(values) = own.get_item(intern!(own.py(), "_seen_in_class"))? {
         let values = values.cast_into::<PyTuple>()?;
         for k in (0..values.len()).step_by(3) {
@@ -121,17 +120,24 @@ fn are_seen(own: &Bound<'_, PyDict>, seen: &Bound<'_, PyTuple>) -> PyResult<bool
             }
         }
     }
-    let mut seen = seen.iter_borrowed();
+    Ok(are_pairs(own, seen, &kept_by_looks(own.py())))
+}
+
+/// Whether names and values of a dict, but for these names, are those of a tuple, in their order.
+fn are_pairs(own: &Bound<'_, PyDict>, pairs: &Bound<'_, PyTuple>, but: &[&Bound<'_, PyString>]) -> bool {
+    let mut pairs = pairs.iter_borrowed();
     for (name, value) in own {
-        if kept.iter().any(|kept| name.is(kept)) {
+        if but.iter().any(|but| name.is(*but)) {
             continue;
         }
-        let (Some(n), Some(v)) = (seen.next(), seen.next()) else { return Ok(false) };
-        if n.as_ptr() != name.as_ptr() || v.as_ptr() != value.as_ptr() {
-            return Ok(false);
+        let is_next = |part: Option<Borrowed<'_, '_, PyAny>>, v: &Bound<'_, PyAny>| {
+            part.is_some_and(|part| part.as_ptr() == v.as_ptr())
+        };
+        if !is_next(pairs.next(), &name) || !is_next(pairs.next(), &value) {
+            return false;
         }
     }
-    Ok(seen.next().is_none())
+    pairs.next().is_none()
 }
 
 /// Entries in the order in which Python code meets them. They are taken out, as what is done with them may run the user's code.
