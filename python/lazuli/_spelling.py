@@ -345,6 +345,8 @@ CONSTRUCTORS = {
     "normalized_shape": "dims",
     "out_features": "output_dims",
     "num_channels": "dims",
+    "rate": "p",
+    "use_bias": "bias",
 }
 
 # Keyword arguments.
@@ -394,6 +396,8 @@ ARGUMENTS = {
     "dynamic": "shapeless",
     "has_aux": "nothing: the function may return more after the loss, which mx.value_and_grad passes on",
     "fullgraph": "nothing: a compiled function is always one graph",
+    "in_dims": "in_axes",
+    "out_dims": "out_axes",
     "mode": "nothing: mx.compile_mode says how compiled functions run",
     "static_argnames": "nothing: Python values are constants of a trace",
     "static_argnums": "nothing: Python values are constants of a trace",
@@ -470,7 +474,8 @@ def _close(name: str, known: Sequence[str]) -> str | None:
     """The known name most like a name, if one is, or the only one of which it is a word; case counts last."""
     if len(name) < 3:
         return None
-    public = {k.lower(): k for k in known if not k.startswith("_")}
+    # Of names that differ by case alone the one that begins as the name does: nn.ReLU is a class, nn.relu a function.
+    public = {k.lower(): k for k in sorted(known, key=lambda k: k[0].isupper() == name[0].isupper()) if not k.startswith("_")}
     close = difflib.get_close_matches(name.lower(), public, n=1, cutoff=0.8)
     if not close:
         close = [k for k in public if name.lower() in k.split("_")]
