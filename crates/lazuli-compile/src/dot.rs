@@ -44,7 +44,7 @@ pub fn operations_and_kernels(graph: &Graph, compiled: &[usize], names: Names) -
 pub fn kernels(graph: &Graph, names: Names) -> Result<String> {
     let flat = graph.inline_calls()?;
     let mut printer = Printer::new(&flat.graph, names);
-    printer.kernels();
+    printer.kernels()?;
     Ok(printer.finish())
 }
 
@@ -121,14 +121,14 @@ impl<'a> Printer<'a> {
         }
         let (text, taken) = (std::mem::take(&mut self.text), std::mem::take(&mut self.taken));
         let mut inner = Printer { graph: &flat.graph, text, names, taken, boxes: self.boxes, made_up: self.made_up };
-        inner.kernels();
+        inner.kernels()?;
         (self.text, self.taken, self.boxes, self.made_up) = (inner.text, inner.taken, inner.boxes, inner.made_up);
         Ok(())
     }
 
     /// Prints all kernels.
-    fn kernels(&mut self) {
-        let groups = fuse(self.graph, &[]).groups;
+    fn kernels(&mut self) -> Result<()> {
+        let groups = fuse(self.graph, &[])?.groups;
         let memory = Memory::new(self.graph, &groups);
         let mut needed: Vec<Var> = self.graph.outputs.iter().filter_map(|atom| atom.var()).collect();
         for group in &groups {
@@ -143,6 +143,7 @@ impl<'a> Printer<'a> {
                 needed.extend(variables(e));
             }
         }
+        Ok(())
     }
 
     /// Prints a kernel, with the views through which it reads; returns what it reads.

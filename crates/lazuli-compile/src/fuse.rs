@@ -32,9 +32,10 @@ mod schedule;
 use crate::lower::lowering;
 use classes::Class;
 use lazuli_ir::prim::Library;
-use lazuli_ir::{Atom, Effect, Equation, Graph, Lowering, Shape, Var};
+use lazuli_ir::{Atom, Effect, Equation, Graph, Lowering, Result, Shape, Var};
 use lazuli_kernel::ScatterOp;
 use lazuli_kernel::hash::Map;
+use lazuli_kernel::interrupt::poll_at;
 use loops::{Loop, Mask};
 use points::regroups;
 use reads::Reads;
@@ -52,14 +53,18 @@ const SMALL: usize = 4096;
 const MOST_VIEWS: usize = 16;
 
 /// Groups the equations of a graph without calls, within `regions` if there are any.
-pub(crate) fn fuse(graph: &Graph, regions: &[u32]) -> Schedule {
+///
+/// # Errors
+/// If the user interrupts, as for all stages over many equations.
+pub(crate) fn fuse(graph: &Graph, regions: &[u32]) -> Result<Schedule> {
     let lowerings: Vec<Lowering> = (0..graph.equations.len() as u32).map(|i| lowering(graph, i)).collect();
     let mut fuser = Fuser::new(graph, regions, &lowerings);
     for i in (0..graph.equations.len()).rev() {
+        poll_at(i)?;
         fuser.equation(i as u32);
     }
     fuser.merge_siblings();
-    order::ordered(fuser)
+    Ok(order::ordered(fuser))
 }
 
 /// A value is computed in this kernel, at these indices.

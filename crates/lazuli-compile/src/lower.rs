@@ -27,6 +27,7 @@ use lazuli_ir::prim::Library;
 use lazuli_ir::{
     Atom, Aval, Error, Extents, Graph, Index, Ix, Lane, Lowering, Number, Prim, Result, Shape, Var, shape, small,
 };
+use lazuli_kernel::interrupt::poll_at;
 use lazuli_kernel::{Arg, HostCall, Layout, LibraryCall, Nest, Plan, Role, Store, Value};
 use outside::OnlyUsers;
 pub(crate) use outside::transpose_of;
@@ -120,6 +121,7 @@ pub(crate) fn lower(
     let mut lowerer = Lowerer::new(graph, inputs, groups.len(), *options, recall)?;
     let mut origins = Vec::with_capacity(groups.len());
     for (number, group) in groups.iter().enumerate() {
+        poll_at(number)?;
         lowerer.group(group)?;
         origins.resize(lowerer.work.len(), smallvec![number as u32]);
     }

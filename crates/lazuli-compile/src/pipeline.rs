@@ -132,9 +132,9 @@ fn stages(
     debug_assert_eq!(graph.verify().map_err(|e| e.to_string()), Ok(()));
     let graph = if options.fuse { as_sums(graph) } else { graph };
     let schedule = match (options.fuse, regions.is_empty()) {
-        (true, _) => fuse(&graph, &[]),
+        (true, _) => fuse(&graph, &[])?,
         (false, true) => apart(&graph),
-        (false, false) => fuse(&graph, &regions),
+        (false, false) => fuse(&graph, &regions)?,
     };
     let schedule = Arc::new(schedule);
     done("fuse");

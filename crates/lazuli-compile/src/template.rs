@@ -169,7 +169,7 @@ impl Template {
         self.is_plain
             && numbers.is_some_and(|numbers| are_small(&numbers))
             && are_small(self.pattern.numbers())
-            && fuse(graph, &[]) == *self.schedule
+            && fuse(graph, &[]).is_ok_and(|schedule| schedule == *self.schedule)
             && branches.all(|(of, template)| template.fuses_alike(branch(graph, *of)))
     }
     fn widen(&mut self, graph: &Graph) {
@@ -210,7 +210,7 @@ impl Template {
                 plain if template.is_plain => Cow::Borrowed(plain),
                 other => as_sums(other.inline_calls()?.graph),
             };
-            if fuse(&branch, &[]) != *template.schedule || !template.fuses_branches_alike(&branch)? {
+            if fuse(&branch, &[])? != *template.schedule || !template.fuses_branches_alike(&branch)? {
                 return Ok(false);
             }
         }

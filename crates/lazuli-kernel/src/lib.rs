@@ -14,6 +14,7 @@ pub mod error;
 pub mod hash;
 pub mod host;
 pub mod interp;
+pub mod interrupt;
 pub mod ir;
 pub mod math;
 pub mod noted;
