@@ -1,5 +1,6 @@
 """What meets a person first: tracebacks that end in their own program, arrays in notebooks, word of a long first call."""
 
+import re
 import subprocess
 import sys
 import textwrap
@@ -134,4 +135,20 @@ def test_a_long_trace_says_so(tmp_path):
         "mx.eval(mx.compile(slow)(mx.ones((2,))))\n"
     )
     done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=True)
-    assert "lazuli: compiling 'slow': tracing, 256 operations so far" in done.stderr
+    assert re.fullmatch(r"lazuli: compiling 'slow': tracing, 16 operations so far \([0-9.]+ s\)\n", done.stderr)
+
+
+def test_a_function_that_sleeps_while_it_is_traced_says_so(tmp_path):
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import time, lazuli.core as mx\n"
+        "def quick(x):\n"
+        "    return x + 1\n"
+        "def slow(x):\n"
+        "    time.sleep(1.1)\n"
+        "    return x + 1\n"
+        "for f in (quick, slow):\n"
+        "    mx.eval(mx.compile(f)(mx.ones((2,))))\n"
+    )
+    done = subprocess.run([sys.executable, program], capture_output=True, text=True, check=True)
+    assert re.fullmatch(r"lazuli: compiling 'slow': tracing, 1 operation so far \([0-9.]+ s\)\n", done.stderr)

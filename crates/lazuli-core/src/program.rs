@@ -56,6 +56,8 @@ pub struct Program {
     has_rules: bool,
     /// What its calls do to state.
     updates: Updates,
+    /// Whether it was said that tracing and simplifying it takes long.
+    told: bool,
 }
 
 /// What the trace of a function recorded.
@@ -134,6 +136,7 @@ impl Program {
             guards: None,
             has_rules: self.has_rules,
             updates: Updates::Nothing,
+            told: false,
         })
     }
 
@@ -145,7 +148,7 @@ impl Program {
     pub fn from_trace(recorded: Recorded<'_>, options: Options) -> Result<Program> {
         let Recorded { name, inputs, outputs, arguments, effects, path, facts, time, updates } = recorded;
         count(Count::Traces);
-        let _compiling = progress::begin(&name);
+        let compiling = progress::go_on(&name);
         let cut = trace::cut(inputs, outputs, effects)?;
         if let Some(at) = trace::reached(&cut.constants, arguments) {
             return Err(Error::value(
@@ -170,6 +173,7 @@ impl Program {
         // Only other shapes could change that.
         let is_final = program.guards.is_none() && updates.are_final(inputs, &program.outputs);
         program.updates = if is_final { Updates::More } else { updates };
+        program.told = compiling.pause();
         Ok(program)
     }
     /// The program of a graph and the arrays of its constants.
@@ -207,6 +211,7 @@ impl Program {
             guards,
             has_rules,
             updates,
+            told: false,
         }
     }
 
@@ -492,7 +497,12 @@ impl Program {
             Err(hash) => (hash, true),
         };
         count(Count::Plans);
-        let _compiling = progress::begin(&self.name);
+        // The first plan is a part of the first call.
+        let (spent, told) = match self.first.get() {
+            None => (self.times.trace + self.times.simplify, self.told),
+            Some(_) => Default::default(),
+        };
+        let _compiling = progress::go_on_after(&self.name, spent, told);
         let mut layouts: SmallVec<[&Layout; 8]> = arguments.iter().map(|v| &v.layout).collect();
         for constant in &self.constants {
             layouts.push(&constant.force()?.layout);
