@@ -23,6 +23,9 @@ pub const CACHE_SIZE: usize = 1024;
 /// After how many values of one place of the key a warning is due.
 const MANY: usize = 32;
 
+/// How many of the changes that led to an entry are kept with it.
+const MOST_CHANGES: usize = 16;
+
 /// One part of what a call is known by.
 pub trait Token: Clone + Eq + Hash {
     /// Where each token of a key stands in the call: `args[0]['w']`.
@@ -75,6 +78,8 @@ pub struct Kept<T, E> {
     pub key: Box<[T]>,
     /// The entry.
     pub entry: Arc<E>,
+    /// Why it was made: [`MOST_CHANGES`] of what changed.
+    changes: Box<[Change]>,
 }
 
 /// The values that one place of the key took.
@@ -142,6 +147,11 @@ impl<T, E> Cache<T, E> {
     pub fn latest_changes(&self) -> Vec<Change> {
         self.lock().latest.clone()
     }
+    /// Why this entry was made, if it is here: how its key differed from that of the call before. Empty for the first.
+    pub fn changes_to(&self, entry: &Arc<E>) -> Option<Vec<Change>> {
+        let inner = self.lock();
+        inner.slots.iter().find(|s| Arc::ptr_eq(&s.kept.entry, entry)).map(|s| s.kept.changes.to_vec())
+    }
     /// All entries, or nothing if the cache is in use: for garbage collectors, which must not wait.
     pub fn try_entries(&self) -> Vec<Arc<E>> {
         self.inner
@@ -192,7 +202,8 @@ impl<T: Token, E> Cache<T, E> {
         let room = inner.capacity - 1;
         let removed = inner.shrink(room);
         let slot = inner.slots.len();
-        let kept = Arc::new(Kept { key: key.into(), entry: entry.clone() });
+        let changes = inner.latest.iter().take(MOST_CHANGES).cloned().collect();
+        let kept = Arc::new(Kept { key: key.into(), entry: entry.clone(), changes });
         inner.slots.push(Slot { hash, kept, newer: None, older: None });
         inner.by_hash.entry(hash).or_default().push(slot);
         inner.link(slot);

@@ -289,7 +289,9 @@ pub(crate) fn call<S: Tree + Clone, O: Output>(
             &found
         }
     };
-    explain::note(&entry.program, &arrays, || (cause_of(&shared.cache.latest_changes()), shared.cache.len()));
+    explain::note(&entry.program, &arrays, || {
+        (cause_of(&shared.cache.changes_to(entry).unwrap_or_default()), shared.cache.len())
+    });
     let outputs = match verifies {
         true => verified(&entry.program, state.as_deref(), &arrays, run)?,
         false => entry.program.call_alike(arrays)?,
