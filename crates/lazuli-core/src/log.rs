@@ -30,6 +30,11 @@ pub fn wants(topic: Topic) -> bool {
     WANTED.get_or_init(wanted).contains(&topic)
 }
 
+/// Says at once if the environment asks for what there is not.
+pub fn check() {
+    wants(Topic::Kernels);
+}
+
 /// Tells that a function was traced, and why.
 pub fn traced(name: &str, changes: impl FnOnce() -> Vec<Change>) {
     if wants(Topic::Recompiles) {

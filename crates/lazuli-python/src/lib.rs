@@ -38,6 +38,7 @@ use pyo3::prelude::*;
 
 #[pymodule]
 fn _lazuli(m: &Bound<'_, PyModule>) -> PyResult<()> {
+    lazuli_core::log::check();
     lazuli_core::trace::hide_callers();
     debug::install();
     m.add_class::<array::PyArray>()?;
