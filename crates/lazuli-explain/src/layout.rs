@@ -1,15 +1,19 @@
 //! The layered layout of a directed graph (Sugiyama, Tagawa and Toda, 1981): layers by longest path, invisible nodes
 //! where an edge crosses a layer, an order in each layer by barycentres, and positions that are the closest to their
-//! neighbours' which that order allows.
+//! neighbours' which that order allows. Parts that nothing connects are laid out by themselves, in rows from left to right.
 //!
 //! Absent: cycles, which a graph of computation has none of; an edge that would close one is routed but not heeded.
 
 /// The space between nodes of a layer, and between layers.
 const GAP: f32 = 12.0;
 const LAYER_GAP: f32 = 20.0;
+/// The space between parts.
+const PART_GAP: f32 = 28.0;
 /// How wide an edge is where it crosses a layer.
 const EDGE: f32 = 3.0;
 const SWEEPS: usize = 24;
+/// The width of rows of parts, by their height.
+const ASPECT: f32 = 1.6;
 
 #[derive(Clone, Copy, Debug)]
 pub struct Size {
@@ -31,12 +35,73 @@ pub struct Layout {
 
 impl Layout {
     pub fn new(sizes: &[Size], edges: &[(usize, usize)]) -> Layout {
+        let parts = parts(sizes.len(), edges);
+        if parts.len() < 2 {
+            return Layout::of_part(sizes, edges);
+        }
+        // Of each node its part, and its number there; likewise the edges of each part.
+        let mut place = vec![(0, 0); sizes.len()];
+        for (p, nodes) in parts.iter().enumerate() {
+            nodes.iter().enumerate().for_each(|(n, &node)| place[node] = (p, n));
+        }
+        let mut edges_of = vec![Vec::new(); parts.len()];
+        edges.iter().enumerate().for_each(|(e, &(from, _))| edges_of[place[from].0].push(e));
+        let layouts = parts.iter().zip(&edges_of).map(|(nodes, own)| {
+            let own: Vec<_> = own.iter().map(|&e| (place[edges[e].0].1, place[edges[e].1].1)).collect();
+            Layout::of_part(&nodes.iter().map(|&node| sizes[node]).collect::<Vec<_>>(), &own)
+        });
+        let layouts: Vec<Layout> = layouts.collect();
+        let area: f32 = layouts.iter().map(|part| (part.width + PART_GAP) * (part.height + PART_GAP)).sum();
+        let room = layouts.iter().map(|part| part.width).fold((area * ASPECT).sqrt(), f32::max);
+        let (centres, routes) = (vec![(0.0, 0.0); sizes.len()], vec![Vec::new(); edges.len()]);
+        let mut whole = Layout { width: 0.0, height: 0.0, centres, sizes: sizes.to_vec(), routes };
+        let (mut x, mut y) = (0.0, 0.0);
+        for ((part, nodes), own) in layouts.into_iter().zip(&parts).zip(&edges_of) {
+            if x > 0.0 && x + part.width > room {
+                (x, y) = (0.0, whole.height + PART_GAP);
+            }
+            let moved = |&(px, py): &(f32, f32)| (px + x, py + y);
+            nodes.iter().zip(&part.centres).for_each(|(&node, at)| whole.centres[node] = moved(at));
+            own.iter().zip(&part.routes).for_each(|(&e, route)| whole.routes[e] = route.iter().map(moved).collect());
+            whole.width = whole.width.max(x + part.width);
+            whole.height = whole.height.max(y + part.height);
+            x += part.width + PART_GAP;
+        }
+        whole
+    }
+
+    fn of_part(sizes: &[Size], edges: &[(usize, usize)]) -> Layout {
         let layer_of = layers(sizes.len(), edges);
         let mut graph = Layered::new(sizes, edges, &layer_of);
         graph.order();
         graph.place();
         graph.finish(sizes, edges)
     }
+}
+
+/// The nodes of each part that nothing connects with the others, in order of their first.
+fn parts(nodes: usize, edges: &[(usize, usize)]) -> Vec<Vec<usize>> {
+    let mut neighbours = vec![Vec::new(); nodes];
+    for &(from, to) in edges {
+        neighbours[from].push(to);
+        neighbours[to].push(from);
+    }
+    let mut seen = vec![false; nodes];
+    let mut parts = Vec::new();
+    for first in 0..nodes {
+        let (mut part, mut todo) = (Vec::new(), vec![first]);
+        while let Some(node) = todo.pop() {
+            if !std::mem::replace(&mut seen[node], true) {
+                part.push(node);
+                todo.extend(&neighbours[node]);
+            }
+        }
+        if !part.is_empty() {
+            part.sort_unstable();
+            parts.push(part);
+        }
+    }
+    parts
 }
 
 /// The layer of each node: as far down as its inputs demand; then, from the last layer up, a node with no more inputs
@@ -289,6 +354,15 @@ mod tests {
     fn layers_follow_the_edges_and_inputs_stay_near_their_users() {
         // 0 → 1 → 2 → 3, and the inputs 4 → 5 of node 3.
         assert_eq!(layers(6, &[(0, 1), (1, 2), (2, 3), (4, 5), (5, 3)]), [0, 1, 2, 3, 1, 2]);
+    }
+
+    #[test]
+    fn parts_that_nothing_connects_fill_rows() {
+        assert_eq!(parts(5, &[(0, 3), (4, 1)]), [vec![0, 3], vec![1, 4], vec![2]]);
+        let layout = Layout::new(&[Size { width: 60.0, height: 20.0 }; 64], &[(0, 63)]);
+        assert!(layout.width < 3.0 * layout.height && layout.height < 3.0 * layout.width, "{layout:?}");
+        assert_eq!(layout.routes[0].first().unwrap().0, layout.centres[0].0);
+        assert_eq!(layout.routes[0].last().unwrap().0, layout.centres[63].0);
     }
 
     #[test]

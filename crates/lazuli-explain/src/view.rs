@@ -6,10 +6,13 @@ use crate::Explanation;
 use crate::layout::{Layout, Size};
 use lazuli_compile::{Fused, FusedKind};
 use lazuli_ir::{Atom, Equation, Graph, Prim, Text, Var};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 /// The widest line of a box, in characters.
 const WRAP: usize = 30;
+/// What a box names of what it reads or gives, and of the operations in it: beyond, how many more there are.
+const MOST_OPERANDS: usize = 5;
+const MOST_OPS: usize = 24;
 /// Of the page's type face, in points.
 const CHARACTER: f32 = 6.7;
 const LINE: f32 = 15.0;
@@ -33,6 +36,8 @@ pub struct View {
     pub nodes: Vec<Node>,
     /// From, to, and what goes along.
     pub edges: Vec<(usize, usize, String)>,
+    /// All that each kernel reads that no box makes.
+    pub reads: Vec<Vec<String>>,
 }
 
 impl View {
@@ -67,7 +72,20 @@ impl<'a> Reader<'a> {
 
     /// The note of a box that reads these and makes those.
     fn notes(&self, reads: &[Atom], makes: &[Var]) -> Vec<String> {
-        let mut named: Vec<String> = Vec::new();
+        let named = self.named(reads);
+        let mut notes = wrap(&named, MOST_OPERANDS, ", ", "← ");
+        let outputs = self.graph.outputs.iter().enumerate();
+        let is_made = |a: &Atom| a.var().is_some_and(|v| makes.contains(&v));
+        let given: Vec<String> = outputs.filter(|(_, a)| is_made(a)).map(|(i, _)| i.to_string()).collect();
+        if !given.is_empty() {
+            notes.extend(wrap(&given, MOST_OPERANDS, ", ", "→ output "));
+        }
+        notes
+    }
+
+    /// The names of those that no box makes, each once.
+    fn named(&self, reads: &[Atom]) -> Vec<String> {
+        let (mut named, mut seen) = (Vec::new(), HashSet::new());
         for &atom in reads {
             let name = match atom {
                 Atom::Lit(s) => s.to_string().split(':').next().unwrap_or_default().to_owned(),
@@ -76,20 +94,12 @@ impl<'a> Reader<'a> {
                     None => continue,
                 },
             };
-            if !named.contains(&name) {
+            if seen.insert(name.clone()) {
                 named.push(name);
             }
         }
-        let mut notes = wrap(named.iter().map(String::as_str), ", ", "← ");
-        let outputs = self.graph.outputs.iter().enumerate();
-        let given: Vec<String> =
-            outputs.filter(|(_, a)| a.var().is_some_and(|v| makes.contains(&v))).map(|(i, _)| i.to_string()).collect();
-        if !given.is_empty() {
-            notes.extend(wrap(given.iter().map(String::as_str), ", ", "→ output "));
-        }
-        notes
+        named
     }
-
     fn edges(&self, to: usize, reads: &[Atom], edges: &mut BTreeMap<(usize, usize), Vec<String>>) {
         for v in reads.iter().filter_map(|a| a.var()) {
             if let Some(&from) = self.makers.get(&v)
@@ -155,13 +165,14 @@ pub fn kernels(e: &Explanation, kernels: &[Fused]) -> View {
     let mut edges = BTreeMap::new();
     for (i, kernel) in kernels.iter().enumerate() {
         let members = || kernel.members.iter().map(|&m| &graph.equations[m as usize]);
-        let own: Vec<Var> = members().flat_map(|e| e.outputs.iter().copied()).collect();
+        let own: HashSet<Var> = members().flat_map(|e| e.outputs.iter().copied()).collect();
         let reads: Vec<Atom> = members()
             .flat_map(|e| e.inputs.iter().copied())
             .filter(|a| a.var().is_some_and(|v| !own.contains(&v)))
             .collect();
+        view.reads.push(reader.named(&reads));
         reader.edges(i, &reads, &mut edges);
-        let mut names = wrap(members().take(kernel.ops.len()).map(name), " ", "");
+        let mut names = wrap(&members().take(kernel.ops.len()).map(name).collect::<Vec<_>>(), MOST_OPS, " ", "");
         if kernel.times > 1 {
             names.push(format!("× {}", kernel.times));
         }
@@ -188,10 +199,13 @@ pub fn name(e: &Equation) -> &str {
     }
 }
 
-/// Words in lines of at most [`WRAP`] characters.
-fn wrap<'a>(words: impl Iterator<Item = &'a str>, between: &str, first: &str) -> Vec<String> {
+/// So many of the words, and how many more there are, in lines of at most [`WRAP`] characters.
+fn wrap<S: AsRef<str>>(words: &[S], most: usize, between: &str, first: &str) -> Vec<String> {
+    // One more takes no more room than its number.
+    let most = if words.len() == most + 1 { words.len() } else { most.min(words.len()) };
+    let more = (words.len() > most).then(|| format!("and {} more", words.len() - most));
     let mut lines: Vec<String> = Vec::new();
-    for word in words {
+    for word in words[..most].iter().map(S::as_ref).chain(more.as_deref()) {
         match lines.last_mut() {
             None => lines.push(format!("{first}{word}")),
             Some(line) if line.chars().count() + between.len() + word.chars().count() <= WRAP => {
@@ -205,4 +219,16 @@ fn wrap<'a>(words: impl Iterator<Item = &'a str>, between: &str, first: &str) ->
         }
     }
     lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn boxes_name_so_many() {
+        let words: Vec<String> = (0..9).map(|i| format!("args[{i}]")).collect();
+        assert_eq!(wrap(&words[..3], 2, ", ", "← "), ["← args[0], args[1], args[2]"]);
+        assert_eq!(wrap(&words, 2, ", ", "← "), ["← args[0], args[1], and 7 more"]);
+    }
 }
