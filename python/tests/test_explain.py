@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+import time
 
 import pytest
 
@@ -77,6 +78,16 @@ def test_the_cause_names_what_changed():
     ]:
         f(*args)
         assert f.explain(*args).cause == cause
+
+
+def test_the_cause_is_that_of_the_call():
+    f = mx.compile(lambda x, y: x + y)
+    calls = [(mx.ones((3,)), 1.0), (mx.ones((3,)), 2.0), (mx.ones((5,)), 2.0)]
+    for call in calls:
+        f(*call)
+    causes = ["for the first call", "args[1] was 1.0, is 2.0", "args[0].shape[0] was 3, is 5"]
+    assert [f.explain(*call).cause for call in calls] == causes
+    assert f.explain(*calls[0]).cause == causes[0]
 
 
 def test_the_graph_is_there_after_each_stage():
@@ -245,6 +256,61 @@ def test_the_page_is_whole():
     assert e._repr_html_().startswith("<iframe srcdoc=")
 
 
+def test_code_is_on_the_page_once():
+    def chain(x):
+        for _ in range(20):
+            x = mx.concatenate([x[1:], mx.sin(x[:1])])
+        return x
+
+    f = mx.compile(chain)
+    e = f.explain(mx.ones((64,)))
+    data = page_data(e.to_html())
+    texts = [text for detail in data["views"][2]["details"] for text in detail["texts"]]
+    used = [text for _, text in texts if isinstance(text, int)]
+    assert len(data["codes"]) == len(set(data["codes"])) < len(used) and set(used) == set(range(len(data["codes"])))
+    assert not any("Machine code" in text for _, text in texts if isinstance(text, str))
+    if any("## Machine code" in code for code in data["codes"]):
+        assert any(label.startswith("machine code: ") for label, _ in texts)
+        assert str(f.lower(mx.ones((64,)))).count("## Machine code") < len(e.kernels)
+
+
+def test_code_of_one_kernel_is_told_apart():
+    data = page_data(mx.compile(lambda x: mx.softmax(x, axis=-1)).explain(mx.ones((64, 200))).to_html())
+    labels = [label for label, _ in data["views"][2]["details"][0]["texts"] if label.startswith("machine code")]
+    if "## Machine code" in "".join(data["codes"]):
+        assert labels[-1].startswith(f"machine code {len(labels)} of {len(labels)}: ") and len(set(labels)) == len(labels) > 1
+
+
+def test_boxes_name_few_of_many_inputs():
+    f = mx.compile(lambda xs: mx.concatenate(xs))
+    e = f.explain([mx.ones((2,)) for _ in range(40)])
+    compiled = page_data(e.to_html())["views"][2]
+    assert "and 35 more" in " ".join(compiled["nodes"][0]["notes"])
+    assert "args[0][39]" in str(compiled["details"][0]["facts"])
+
+
+def test_parts_that_nothing_connects_fill_the_page():
+    data = page_data(mx.compile(lambda xs: [mx.sin(x).sum() for x in xs]).explain([mx.ones((k + 2,)) for k in range(60)]).to_html())
+    traced = data["views"][0]
+    assert traced["width"] < 4 * traced["height"]
+
+
+def test_text_takes_time_in_proportion():
+    def chain(n):
+        def f(x):
+            for _ in range(n):
+                x = mx.concatenate([x[1:], mx.sin(x[:1])])
+            return x
+
+        e = mx.compile(f).explain(mx.ones((64,)))
+        begin = time.process_time()
+        str(e)
+        return time.process_time() - begin
+
+    # 16 times as much, where the square of that would be 256 times.
+    assert chain(16000) < 80 * max(chain(1000), 2e-3)
+
+
 def test_the_page_is_written(tmp_path):
     file = tmp_path / "page.html"
     e = mx.compile(gelu).explain(mx.ones((8,)))
@@ -271,7 +337,8 @@ def test_a_browser_draws_every_box(stage, tmp_path):
         timeout=120,
     )
     view, drawn = data["views"][stage - 1], done.stdout.split("<body>")[1].split("<script>")[0]
-    assert drawn.count("<rect ") == len(view["nodes"])
+    # Those of the graph and of its map, and the map's window.
+    assert drawn.count("<rect ") == 2 * len(view["nodes"]) + 1
     assert drawn.count("<path ") == len(view["edges"])
     assert drawn.count("chosen") == 1 and "undefined" not in drawn
 
@@ -325,3 +392,5 @@ def test_events_are_logged(tmp_path):
     assert first == "lazuli: traced '<lambda>': for the first call" and "args[0].shape[0]" in second
     assert run("kernels")[:2] == ["lazuli: '<lambda>' is compiled to 1 step", "lazuli:   kernel: negative exp"]
     assert "none of: recompiles, kernels" in run("everything")[0]
+    program.write_text("import lazuli.core as mx\n")
+    assert run("foo") == ["lazuli: LAZULI_LOG asks for 'foo', which is none of: recompiles, kernels"]

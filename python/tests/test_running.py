@@ -368,3 +368,45 @@ except KeyboardInterrupt:
         child.send_signal(signal.SIGINT)
     out, _ = child.communicate(timeout=120)
     assert out == "interrupted\n" and child.returncode == 0
+
+
+# What takes long for a graph of many kernels.
+COMPILED = {
+    "compiling": "mx.eval(mx.compile(lambda x: chain(x))(x))",
+    "explaining": "compiled.explain(x)",
+    "text": "str(explained)",
+    "page": "explained.to_html()",
+}
+
+
+@pytest.mark.parametrize("what", COMPILED)
+def test_ctrl_c_interrupts_compiling(what):
+    program = f"""
+import os, random, signal, threading, time
+import lazuli.core as mx
+def chain(a):
+    r = random.Random(0)
+    made = [a, a * 2]
+    for _ in range(6000):
+        a, b = r.choice(made[-8:]), r.choice(made[-8:])
+        made.append(r.choice([mx.add, mx.multiply, mx.maximum, lambda a, b: mx.concatenate([a[1:], b[:1]])])(a, b))
+    return made[-1]
+x = mx.ones((16,))
+compiled = mx.compile(chain)
+explained = compiled.explain(x)
+sent = []
+def send():
+    time.sleep(0.3)
+    sent.append(time.time())
+    os.kill(os.getpid(), signal.SIGINT)
+threading.Thread(target=send).start()
+try:
+    while True:
+        {COMPILED[what]}
+except KeyboardInterrupt:
+    assert time.time() - sent[0] < 5
+mx.eval(compiled(x))
+print("interrupted")
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120)
+    assert done.stdout == "interrupted\n", done.stderr

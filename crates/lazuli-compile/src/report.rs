@@ -95,6 +95,7 @@ impl Report {
             groups.iter().for_each(|&g| steps[g as usize].push(step));
         }
         let mut kernels: Vec<Fused> = Vec::new();
+        let mut by_steps: Map<&[usize], usize> = Map::default();
         for (number, group) in self.schedule.groups.iter().enumerate() {
             let members = || group.members.iter().map(|&i| &graph.equations[i as usize]);
             if members().all(|e| e.prim.is_view()) {
@@ -107,7 +108,8 @@ impl Report {
                 }
             }
             let steps = &steps[number];
-            if let Some(joined) = kernels.iter_mut().find(|k| !steps.is_empty() && k.steps == *steps) {
+            let first = *by_steps.entry(steps).or_insert(kernels.len());
+            if let (false, Some(joined)) = (steps.is_empty(), kernels.get_mut(first)) {
                 joined.times += 1;
                 joined.members.extend(&group.members);
                 joined.stores.extend(&group.stores);
@@ -140,21 +142,26 @@ impl Report {
         let graph = self.graph(given);
         let Schedule { groups, reasons } = &*self.schedule;
         let memory = Memory::new(graph, groups);
-        let reads: Vec<Vec<Var>> = groups.iter().map(|group| memory.reads(group).0).collect();
+        // Of each variable the first group that reads it, and whether others do.
+        let mut readers: Map<Var, (usize, bool)> = Map::default();
+        for (g, group) in groups.iter().enumerate() {
+            for v in memory.reads(group).0 {
+                readers.entry(v).and_modify(|(_, others)| *others = true).or_insert((g, false));
+            }
+        }
+        // The first reason that was noted is the one.
+        let reasons: Map<Var, &'static str> = reasons.iter().rev().copied().collect();
+        let results: Set<Var> = graph.outputs.iter().filter_map(|a| a.var()).collect();
+        let is_plain = groups.iter().all(|g| g.members.len() == 1);
         let mut found = Vec::new();
         for (g, group) in groups.iter().enumerate() {
-            let is_between = |v: &Var| reads.iter().enumerate().any(|(other, reads)| other != g && reads.contains(v));
+            let is_between = |v: &Var| readers.get(v).is_some_and(|&(first, others)| others || first != g);
             for &v in group.stores.iter().filter(|v| is_between(v)) {
-                let known = reasons.iter().find(|(of, _)| *of == v).map(|&(_, why)| why);
-                let why = known.unwrap_or_else(|| match FusedKind::of_group(graph, group) {
+                let why = reasons.get(&v).copied().unwrap_or_else(|| match FusedKind::of_group(graph, group) {
                     FusedKind::Library => "a library routine stores it",
                     FusedKind::Branch => "a branch gives it",
-                    FusedKind::Host | FusedKind::Kernel if groups.iter().all(|g| g.members.len() == 1) => {
-                        "nothing is fused"
-                    }
-                    FusedKind::Host | FusedKind::Kernel if graph.outputs.contains(&v.into()) => {
-                        "it is a result as well"
-                    }
+                    FusedKind::Host | FusedKind::Kernel if is_plain => "nothing is fused",
+                    FusedKind::Host | FusedKind::Kernel if results.contains(&v) => "it is a result as well",
                     FusedKind::Host | FusedKind::Kernel => "a kernel that it could not join needs it too",
                 });
                 let place = memory.producers.get(&v).map(|&i| graph.equations[i as usize].meta.location);

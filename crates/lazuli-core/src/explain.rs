@@ -64,7 +64,7 @@ pub fn explain(program: &Program, arguments: &[Aval], call: Call) -> Result<Expl
         constants,
         traced,
         simplified: bound.graph,
-        code: executable.disassemble(),
+        code: executable.disassemble()?,
         workspace: executable.workspace(),
         compiled,
         times,

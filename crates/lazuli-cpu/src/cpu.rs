@@ -275,7 +275,7 @@ impl Executable for Prepared {
     fn workspace(&self) -> usize {
         self.steps.workspace.end
     }
-    fn disassemble(&self) -> Vec<Vec<String>> {
+    fn disassemble(&self) -> Result<Vec<Vec<Arc<str>>>> {
         self.steps.disassemble()
     }
     fn as_any(&self) -> &dyn Any {
@@ -290,7 +290,7 @@ impl Executable for Interpreted {
     fn workspace(&self) -> usize {
         self.executable.workspace()
     }
-    fn disassemble(&self) -> Vec<Vec<String>> {
+    fn disassemble(&self) -> Result<Vec<Vec<Arc<str>>>> {
         self.executable.disassemble()
     }
     fn as_any(&self) -> &dyn Any {

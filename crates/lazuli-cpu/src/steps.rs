@@ -10,7 +10,8 @@ use crate::settle::{OnWords, Settling};
 use crate::stream;
 use crate::variants::{Anew, Variant, unique};
 use crate::words::{Cursor, Words};
-use lazuli_kernel::{DType, HostArray, HostCall, Plan, Result, Shape, Step, host, shape, small};
+use lazuli_kernel::hash::Map;
+use lazuli_kernel::{DType, HostArray, HostCall, Plan, Result, Shape, Step, host, interrupt, shape, small};
 use smallvec::SmallVec;
 use std::ops::Range;
 use std::sync::Arc;
@@ -167,6 +168,7 @@ impl Steps {
         let mut load = Load::default();
         let mut steps = Vec::with_capacity(plan.steps.len());
         for step in &plan.steps {
+            interrupt::poll()?;
             let step = ReadyStep::new(kernels, step, threads, &mut at, &mut words)?;
             load.add(Load::of(&step, &mut words, threads));
             steps.push(step);
@@ -269,30 +271,42 @@ unsafe fn run_branch(plans: &[Steps; 2], bases: &[usize], cx: &mut Context<'_>, 
 }
 
 impl ReadyStep {
-    fn disassemble(&self) -> Vec<String> {
+    fn disassemble(&self, known: &mut Texts) -> Result<Vec<Arc<str>>> {
+        interrupt::poll()?;
         let functions = match self {
             ReadyStep::Launch(launch) => launch.functions(),
             ReadyStep::Call(call) => call.functions(),
             ReadyStep::Scatter(scatter) => scatter.functions(),
             ReadyStep::Copy(_) | ReadyStep::Host(_) => vec![],
-            ReadyStep::Branch(plans) => return plans.iter().flat_map(|p| p.disassemble().concat()).collect(),
+            ReadyStep::Branch(plans) => {
+                let [a, b] = plans.each_ref().map(|plan| plan.disassembled(known));
+                return Ok([a?, b?].concat().concat());
+            }
         };
         let section = |f: &Arc<Function>| {
             let (kernel, code) = (f.kernel.to_string(), f.disassemble());
-            format!("## Kernel\n{}\n\n## Machine code\n{code}", kernel.trim_end())
+            format!("## Kernel\n{}\n\n## Machine code\n{code}", kernel.trim_end()).into()
         };
-        functions.iter().map(section).collect()
+        let text = |f: &Arc<Function>| known.entry(Arc::as_ptr(f)).or_insert_with(|| section(f)).clone();
+        Ok(functions.iter().map(text).collect())
     }
 }
 
+/// The code of functions, as text.
+type Texts = Map<*const Function, Arc<str>>;
+
 impl Steps {
-    /// The code of the functions of each step.
-    pub fn disassemble(&self) -> Vec<Vec<String>> {
-        let mut code: Vec<Vec<String>> = self.made.steps.iter().map(ReadyStep::disassemble).collect();
-        if let Some(variant) = &self.variant {
-            variant.anew.iter().for_each(|anew| code[anew.number] = anew.step.disassemble());
+    /// The code of the functions of each step; that of a function is one text wherever it is used.
+    pub fn disassemble(&self) -> Result<Vec<Vec<Arc<str>>>> {
+        self.disassembled(&mut Texts::default())
+    }
+
+    fn disassembled(&self, known: &mut Texts) -> Result<Vec<Vec<Arc<str>>>> {
+        let mut code = self.made.steps.iter().map(|step| step.disassemble(known)).collect::<Result<Vec<_>>>()?;
+        for anew in self.variant.iter().flat_map(|variant| &variant.anew) {
+            code[anew.number] = anew.step.disassemble(known)?;
         }
-        code
+        Ok(code)
     }
 }
 

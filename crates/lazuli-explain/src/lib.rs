@@ -16,7 +16,9 @@ mod view;
 use lazuli_compile::dot::{self, Names};
 use lazuli_compile::{Compiled, Fused, Report};
 use lazuli_ir::{Aval, Graph, Location, Result, Var};
-use lazuli_kernel::Plan;
+use lazuli_kernel::{Plan, interrupt};
+use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Everything that is known about one compiled call.
@@ -37,8 +39,8 @@ pub struct Explanation {
     /// What was compiled.
     pub simplified: Graph,
     pub compiled: Compiled,
-    /// Machine code (or what the backend runs) of each step, as text.
-    pub code: Vec<Vec<String>>,
+    /// Machine code (or what the backend runs) of each function of each step, as text; steps share that of a function.
+    pub code: Vec<Vec<Arc<str>>>,
     /// Bytes that a run allocates besides its results.
     pub workspace: usize,
     pub times: Times,
@@ -83,10 +85,10 @@ impl Explanation {
     pub fn boundaries(&self) -> Vec<(String, &'static str, Location)> {
         let graph = self.lowered();
         let text = lazuli_ir::Text::new(graph);
-        let name = |v: Var| {
-            let maker = graph.equations.iter().find(|e| e.outputs.contains(&v)).map_or("input", view::name);
-            format!("{} ({maker})", text.name(v))
-        };
+        let equations = graph.equations.iter();
+        let makers: HashMap<Var, &str> =
+            equations.flat_map(|e| e.outputs.iter().map(move |&v| (v, view::name(e)))).collect();
+        let name = |v: Var| format!("{} ({})", text.name(v), makers.get(&v).unwrap_or(&"input"));
         self.report().boundaries(&self.simplified).into_iter().map(|(v, why, at)| (name(v), why, at)).collect()
     }
     /// Bytes that kernels and library calls read and write, each operand once.
@@ -113,6 +115,17 @@ impl Explanation {
     pub fn summary(&self) -> String {
         text::summary(self)
     }
+    /// All of it as text, as it is displayed.
+    ///
+    /// # Errors
+    /// If the user interrupts.
+    pub fn to_text(&self) -> Result<String> {
+        let mut out = String::new();
+        match text::write(self, &mut out) {
+            Ok(()) => Ok(out),
+            Err(_) => interrupt::poll().map(|()| out),
+        }
+    }
     /// In Graphviz's DOT language: the function as traced, or (`fused`) as the kernels that it was compiled to.
     pub fn to_dot(&self, fused: bool) -> Result<String> {
         let names: Vec<&str> = self.inputs.iter().map(String::as_str).collect();
@@ -123,7 +136,10 @@ impl Explanation {
         }
     }
     /// One HTML page with the graph before and after fusion, kernels, their code and all else that is known. It loads nothing from anywhere.
-    pub fn to_html(&self) -> String {
+    ///
+    /// # Errors
+    /// If the user interrupts.
+    pub fn to_html(&self) -> Result<String> {
         page::page(self)
     }
 }
@@ -131,6 +147,8 @@ impl Explanation {
 /// As text, the summary first.
 impl std::fmt::Display for Explanation {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // Who formats it takes no error for an interruption.
+        let _deferred = interrupt::defer();
         text::write(self, f)
     }
 }

@@ -4,7 +4,8 @@ use crate::cost::{self, Cost};
 use crate::{Explanation, Times};
 use lazuli_compile::{Compiled, Fused, FusedKind};
 use lazuli_ir::{Equation, Graph, Location, Prim};
-use std::fmt::{Formatter, Result, Write};
+use lazuli_kernel::interrupt::poll_at;
+use std::fmt::{Error, Result, Write};
 use std::time::Duration;
 
 /// `1 kernel`, `2 kernels`.
@@ -112,13 +113,15 @@ pub fn facts(e: &Explanation) -> Vec<(&'static str, String)> {
     ]
 }
 
-pub fn write(e: &Explanation, f: &mut Formatter<'_>) -> Result {
+/// An error is one of the writer's, or the user's interruption.
+pub fn write(e: &Explanation, f: &mut dyn Write) -> Result {
     writeln!(f, "{}: {}", e.name, summary(e))?;
     for (label, value) in facts(e) {
         writeln!(f, "  {label:<8}{value}")?;
     }
     let kernels = e.kernels();
     for (i, kernel) in kernels.iter().enumerate() {
+        poll_at(i).map_err(|_| Error)?;
         let Cost { nbytes, operations } = cost_of(e, kernel);
         let what = kernel.kind.name();
         let times = if kernel.times == 1 { String::new() } else { format!(" × {}", kernel.times) };

@@ -83,7 +83,7 @@ pub trait Executable: Any + Send + Sync + Debug {
     /// Bytes that a run allocates besides its outputs: for what lies between its steps, and for what these work in.
     fn workspace(&self) -> usize;
     /// What runs, for people: of each step of the plan, the code of its functions (machine code, or the kernels of the interpreter).
-    fn disassemble(&self) -> Vec<Vec<String>>;
+    fn disassemble(&self) -> Result<Vec<Vec<Arc<str>>>>;
     fn as_any(&self) -> &dyn Any;
 }
 

@@ -74,16 +74,16 @@ impl Executable for Prepared {
         self.plan.arena
     }
     /// The kernels as text: there is no code below them.
-    fn disassemble(&self) -> Vec<Vec<String>> {
-        fn kernels(step: &Step) -> Vec<String> {
+    fn disassemble(&self) -> Result<Vec<Vec<Arc<str>>>> {
+        fn kernels(step: &Step) -> Vec<Arc<str>> {
             match step {
-                Step::Launch { kernel, .. } | Step::Product { kernel, .. } => vec![kernel.to_string()],
-                Step::Scatter(scatter) => scatter.passes().map(|pass| pass.kernel.to_string()).to_vec(),
+                Step::Launch { kernel, .. } | Step::Product { kernel, .. } => vec![kernel.to_string().into()],
+                Step::Scatter(scatter) => scatter.passes().map(|pass| pass.kernel.to_string().into()).to_vec(),
                 Step::Branch(branch) => branch.plans.iter().flat_map(|p| p.steps.iter().flat_map(kernels)).collect(),
                 _ => vec![],
             }
         }
-        self.plan.steps.iter().map(kernels).collect()
+        Ok(self.plan.steps.iter().map(kernels).collect())
     }
     fn as_any(&self) -> &dyn Any {
         self

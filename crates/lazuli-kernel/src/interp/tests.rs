@@ -338,7 +338,7 @@ fn memory_is_counted_and_donated() {
     let donations = [(0, 0)].into();
     let mut plan = Plan { inputs: vec![16], outputs: vec![16], steps: vec![launch], donations, arena: 64 };
     let executable = backend.prepare(&mut plan).unwrap();
-    assert_eq!(executable.disassemble(), [[kernel.to_string()]]);
+    assert_eq!(executable.disassemble().unwrap(), [[kernel.to_string().into()]]);
     let x = backend.upload(&bytes(F32, &[1., 2., 3., 4.])).unwrap();
     assert_eq!(backend.memory(), MemoryStats { active: 16, peak: 16, cache: 0 });
 

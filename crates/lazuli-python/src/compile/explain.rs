@@ -1,10 +1,12 @@
 //! What was compiled, as Python shows it: as text, as a page, in notebooks.
 
-use crate::errors::exception;
+use crate::errors::run_detached;
 use lazuli_core::explain::Times;
 use pyo3::exceptions::PyOSError;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
+use std::collections::HashMap;
+use std::fmt::Write;
 use std::path::PathBuf;
 
 /// What a call of a compiled function runs, and why. `print` shows all of it, a notebook a page with the graph before and after fusion.
@@ -25,7 +27,7 @@ impl Explanation {
     fn summary(&self) -> String {
         self.0.summary()
     }
-    /// Why the function was traced last.
+    /// Why the trace that serves this call was made: what differed from the call before it.
     #[getter]
     fn cause(&self) -> &str {
         &self.0.cause
@@ -95,30 +97,30 @@ impl Explanation {
     }
     /// In Graphviz's DOT language: the kernels and library calls, or with `fused=False` the operations as traced.
     #[pyo3(signature = (fused=true))]
-    fn to_dot(&self, fused: bool) -> PyResult<String> {
-        self.0.to_dot(fused).map_err(exception)
+    fn to_dot(&self, py: Python<'_>, fused: bool) -> PyResult<String> {
+        run_detached(py, || self.0.to_dot(fused))
     }
     /// One HTML page, which needs no network: the graph before and after fusion, each kernel with its operations, source lines and code. Written to
     /// `file` if one is given; returned as text.
     #[pyo3(signature = (file=None))]
-    fn to_html(&self, file: Option<PathBuf>) -> PyResult<String> {
-        let page = self.0.to_html();
+    fn to_html(&self, py: Python<'_>, file: Option<PathBuf>) -> PyResult<String> {
+        let page = run_detached(py, || self.0.to_html())?;
         if let Some(file) = file {
             std::fs::write(&file, &page)
                 .map_err(|e| PyOSError::new_err(format!("[explain] {}: {e}", file.display())))?;
         }
         Ok(page)
     }
-    fn __str__(&self) -> String {
-        self.0.to_string()
+    fn __str__(&self, py: Python<'_>) -> PyResult<String> {
+        run_detached(py, || self.0.to_text())
     }
     fn __repr__(&self) -> String {
         format!("<{}: {}>", self.0.name, self.0.summary())
     }
     /// The page in a frame of its own, so that its styles and the notebook's leave each other alone.
-    fn _repr_html_(&self) -> String {
-        let page = self.0.to_html().replace('&', "&amp;").replace('"', "&quot;");
-        format!("<iframe srcdoc=\"{page}\" style=\"width: 100%; height: 640px; border: 1px solid #8884\"></iframe>")
+    fn _repr_html_(&self, py: Python<'_>) -> PyResult<String> {
+        let page = run_detached(py, || self.0.to_html())?.replace('&', "&amp;").replace('"', "&quot;");
+        Ok(format!("<iframe srcdoc=\"{page}\" style=\"width: 100%; height: 640px; border: 1px solid #8884\"></iframe>"))
     }
 }
 
@@ -147,16 +149,23 @@ impl Lowered {
     }
     /// The machine code of each step: of each function in it, the kernel that it was generated from and its instructions, each with a heading.
     #[getter]
-    fn code(&self) -> Vec<Vec<String>> {
-        self.0.0.code.clone()
+    fn code(&self) -> Vec<Vec<&str>> {
+        self.0.0.code.iter().map(|functions| functions.iter().map(|code| &**code).collect()).collect()
     }
     /// All of it, each part with a heading.
     fn as_text(&self) -> String {
         let mut text = format!("# Graph, simplified\n{}\n\n# Plan\n{}\n", self.graph(), self.plan());
+        // Where the code of each function is.
+        let mut known: HashMap<*const u8, String> = HashMap::new();
         for (step, functions) in self.0.0.code.iter().enumerate() {
             for (k, code) in functions.iter().enumerate() {
                 let of = if functions.len() == 1 { String::new() } else { format!(", function {k}") };
-                text.push_str(&format!("\n# Step {step}{of}\n{code}"));
+                let heading = format!("Step {step}{of}");
+                let _ = match known.get(&code.as_ptr()) {
+                    Some(first) => writeln!(text, "\n# {heading}\nthe code of {}", first.to_lowercase()),
+                    None => write!(text, "\n# {heading}\n{code}"),
+                };
+                known.entry(code.as_ptr()).or_insert(heading);
             }
         }
         text

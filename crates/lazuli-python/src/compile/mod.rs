@@ -18,7 +18,7 @@ pub(crate) mod trace;
 mod verify;
 
 use crate::array::PyArray;
-use crate::errors::{exception, run};
+use crate::errors::{exception, run, run_detached};
 use crate::key::{Call, Shapes, Token, Tokens};
 use crate::transforms::{keep, name_of};
 use entry::{Entry, Results};
@@ -225,14 +225,15 @@ impl Compiled {
             None => self.trace(held, &arguments, &mut call, mode)?,
         };
         let cache = if self.own.is_empty() { &self.shared } else { &self.own };
+        let changes = self.shared.changes_to(&entry).or_else(|| self.own.changes_to(&entry));
         let about = lazuli_core::explain::Call {
-            cause: cache::cause_of(&cache.latest_changes()),
+            cause: cache::cause_of(&changes.unwrap_or_default()),
             traces: cache.len(),
             arguments: names,
             constants: trace::names_of(held, entry.program.constants(), args.py())?,
         };
         let avals: Vec<_> = call.arrays.iter().map(|a| a.aval().clone()).collect();
-        run(|| lazuli_core::explain(&entry.program, &avals, about)).map(Explanation::new)
+        run_detached(args.py(), || lazuli_core::explain(&entry.program, &avals, about)).map(Explanation::new)
     }
 
     /// What a call with these arguments runs, as text: the graph, the plan of kernels and library calls, and the machine code of each step. Nothing
