@@ -158,7 +158,7 @@ impl Cpu {
             }
         }
         let known = made.as_mut().ok_or_else(|| Error::internal("prepare", "there are proofs of no plan"))?;
-        let mut follow = known.follow(kernels, values, threads);
+        let mut follow = known.follow(kernels, values, threads, proofs.room());
         let anew = follow.other.len().saturating_sub(known.never());
         (*followed, *strays) = (*followed + 1, *strays + usize::from(anew > 0));
         if anew > MOST_ANEW || *strays >= MOST_STRAYS && *followed >= LEAST_FOLLOWED {
@@ -167,7 +167,7 @@ impl Cpu {
             let words = known.read(plan)?;
             proofs.check(plan, &words, (varying, values))?;
             *known = Arc::new(Variants::new(kernels, plan, words, (varying, values), threads)?);
-            follow = known.follow(kernels, values, threads);
+            follow = known.follow(kernels, values, threads, proofs.room());
         }
         if !follow.other.is_empty() {
             follow = follow.complete(kernels, variant, threads)?;

@@ -260,18 +260,18 @@ pub struct Settled {
 /// The same for other values.
 pub struct Again<'s> {
     settled: &'s Settled,
-    computed: Vec<i64>,
+    computed: &'s [i64],
     /// Whether all steps are settled in the same way.
     is_alike: bool,
 }
 
 impl Settled {
-    /// None if some number is too large.
-    pub fn again(&self, values: &[i64]) -> Option<Again<'_>> {
-        let mut computed = Vec::with_capacity(values.len() + self.proof.size());
-        computed.extend_from_slice(values);
-        let is_computed = self.proof.compute(&mut computed);
-        is_computed.then(|| Again { settled: self, is_alike: self.proof.compare(&computed), computed })
+    /// None if some number is too large. What is computed goes to this room.
+    pub fn again<'s>(&'s self, values: &[i64], room: &'s mut Vec<i64>) -> Option<Again<'s>> {
+        room.clear();
+        room.extend_from_slice(values);
+        let is_computed = self.proof.compute(room);
+        is_computed.then(|| Again { settled: self, is_alike: self.proof.compare(room), computed: room })
     }
 }
 
@@ -279,7 +279,7 @@ impl Again<'_> {
     /// Settles the step of this number on words. None if something would be decided otherwise, or it is made anew in any case.
     pub fn settle(&self, step: usize, kernels: &Kernels, words: &mut [isize]) -> Option<Load> {
         let Settled { roads, steps, derived, loops, .. } = self.settled;
-        if !self.is_alike && !roads.is_alike(step, &self.computed) {
+        if !self.is_alike && !roads.is_alike(step, self.computed) {
             return None;
         }
         let of = |place: u32| self.computed[place as usize];

@@ -203,14 +203,14 @@ impl Variants {
     }
 
     /// The steps of the plan of other values, which was verified.
-    pub fn follow(self: &Arc<Self>, kernels: &Kernels, values: &[i64], threads: usize) -> Follow {
+    pub fn follow(self: &Arc<Self>, kernels: &Kernels, values: &[i64], threads: usize, room: &mut Vec<i64>) -> Follow {
         let id = unique();
         let ((load, other), derived) = with_words(
             &self.made,
             id,
             |words| self.write(values, words),
             |words| {
-                let settled = self.settle(kernels, values, words, threads);
+                let settled = self.settle(kernels, values, words, threads, room);
                 let mut derived = Vec::with_capacity(self.derived.iter().map(|range| range.len()).sum());
                 self.derived.iter().for_each(|range| derived.extend_from_slice(&words[wide(range)]));
                 (settled, derived.into_boxed_slice())
@@ -227,8 +227,9 @@ impl Variants {
         values: &[i64],
         words: &mut [isize],
         threads: usize,
+        room: &mut Vec<i64>,
     ) -> (Load, Vec<(usize, Cursor)>) {
-        let again = self.settled.as_ref().and_then(|settled| settled.again(values));
+        let again = self.settled.as_ref().and_then(|settled| settled.again(values, room));
         let (mut load, mut other) = (self.fixed, Vec::new());
         for (n, moving) in self.moving.iter().enumerate() {
             let noted = again.as_ref().and_then(|again| again.settle(n, kernels, words));

@@ -90,15 +90,6 @@ impl Proof {
         (proof, order.places)
     }
 
-    /// How many numbers it computes, with constants.
-    pub fn size(&self) -> usize {
-        let computed = match &self.steps {
-            AnySteps::Few(steps) => steps.computed(),
-            AnySteps::Many(steps) => steps.computed(),
-        };
-        self.constants.len() + computed
-    }
-
     /// Whether it is one about the plan of these values. What is computed goes behind them.
     pub fn holds(&self, values: &mut Vec<i64>) -> bool {
         self.compute(values) && self.compare(values)
@@ -211,10 +202,6 @@ impl<P: Place> Steps<P> {
             Compared { relation, holds, pairs: alike.iter().map(|c| pair(c.a, c.b)).collect() }
         });
         Steps { runs: runs.into(), comparisons: compared.collect() }
-    }
-
-    fn computed(&self) -> usize {
-        self.runs.iter().map(|(_, pairs)| pairs.len()).sum()
     }
 
     /// What is computed goes behind these values and the constants.

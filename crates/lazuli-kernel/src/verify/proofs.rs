@@ -40,6 +40,11 @@ impl Proofs {
         true
     }
 
+    /// Room for what else is computed of values, in which the last proof was gone through: it is in a cache.
+    pub fn room(&mut self) -> &mut Vec<i64> {
+        &mut self.computed
+    }
+
     /// Checks that a plan of these words is the one of these values, as which proofs speak of it.
     ///
     /// # Errors
