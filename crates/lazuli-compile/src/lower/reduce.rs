@@ -4,7 +4,7 @@ use super::body::{Body, Part};
 use super::{Held, Lowerer};
 use crate::fuse::{Group, same_points};
 use lazuli_ir::{Error, ErrorKind, Extents, Index, Ix, Lane, Lowering, Number, Result, Shape, Var, small};
-use lazuli_kernel::{Accumulator, Combine, DType, Inst, Nest, Role, Value};
+use lazuli_kernel::{Accumulator, Combine, DType, Inst, Nest, Role, ScanOp, Value};
 use smallvec::{SmallVec, smallvec};
 
 impl Lowerer<'_> {
@@ -130,7 +130,12 @@ impl Lowerer<'_> {
             }
             let part = if streams == 2 { Part::COMPLEX[stream] } else { Part::WHOLE };
             let store = body.walked(Some(target), &place, &at, part, body.emit.dtype(values[0]), Role::Out);
-            self.launch(body, nest(&values, store));
+            let nest = nest(&values, store);
+            if streams == 2 && !matches!(nest, Nest::Scan { op: ScanOp::Sum, .. }) {
+                let message = "of complex numbers is not available on this backend: use their real and imaginary parts";
+                return Err(Error::new(ErrorKind::Unsupported, equation.prim.name(), message));
+            }
+            self.launch(body, nest);
         }
         let place = if wide { self.narrowed((target, &place), v) } else { place };
         self.recipe(Held::Var(v), &[v]);
