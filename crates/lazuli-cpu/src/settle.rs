@@ -8,7 +8,7 @@ use crate::kernels::Kernels;
 use crate::memory::ALIGN;
 use crate::nest::PARALLEL;
 use crate::steps::Load;
-use lazuli_kernel::noted::{Arithmetic, Noted, Notes, Operation, Proof, Relation, Roads};
+use lazuli_kernel::noted::{Arithmetic, Noted, Notes, Operation, Proof, Relation, Roads, Values};
 use lazuli_kernel::{Origin, small};
 use smallvec::SmallVec;
 
@@ -92,26 +92,10 @@ pub trait Settling: Arithmetic {
 /// Arithmetic on the words of a plan.
 pub struct OnWords<'w>(pub &'w mut [isize]);
 
-impl Arithmetic for OnWords<'_> {
-    type N = i64;
+impl Values for OnWords<'_> {
     #[inline]
-    fn number(&mut self, at: usize) -> i64 {
+    fn value(&self, at: usize) -> i64 {
         self.0[at] as i64
-    }
-    #[inline]
-    fn fixed(value: i64) -> i64 {
-        value
-    }
-    #[inline]
-    fn compute(&mut self, operation: Operation, a: i64, b: i64) -> Option<i64> {
-        operation.apply(a, b)
-    }
-    #[inline]
-    fn holds(&mut self, relation: Relation, a: i64, b: i64) -> bool {
-        relation.holds(a, b)
-    }
-    fn shown(n: i64) -> i64 {
-        n
     }
 }
 

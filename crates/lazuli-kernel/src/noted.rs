@@ -143,15 +143,28 @@ pub trait Arithmetic {
     }
 }
 
-/// Arithmetic on values.
+/// Numbers as they are: arithmetic on them is that on values.
+pub trait Values {
+    /// That of this place.
+    fn value(&self, at: usize) -> i64;
+}
+
+/// The numbers of one plan.
 #[derive(Debug)]
 pub struct Plain<'w>(pub &'w [i64]);
 
-impl Arithmetic for Plain<'_> {
+impl Values for Plain<'_> {
+    #[inline]
+    fn value(&self, at: usize) -> i64 {
+        self.0[at]
+    }
+}
+
+impl<V: Values> Arithmetic for V {
     type N = i64;
     #[inline]
     fn number(&mut self, at: usize) -> i64 {
-        self.0[at]
+        self.value(at)
     }
     #[inline]
     fn fixed(value: i64) -> i64 {

@@ -150,10 +150,12 @@ impl Matmul {
             dtype,
             goes_on: into_epilogue && k > 0,
         };
-        for rows in ready.heights(&mut OnWords(words)) {
+        let mut cx = OnWords(words);
+        let tiles = ready.tiles(&mut cx);
+        for rows in tiles.heights(&mut cx) {
             kernels.generate_product(double, rows as usize)?;
         }
-        let need = ready.derive(&mut OnWords(words), threads).into();
+        let need = ready.derive(&mut cx, tiles, threads).into();
         Ok((Matmul::Matrix(ready), need))
     }
 
@@ -172,10 +174,11 @@ impl Matmul {
                 if is_vector(ready.dtype, cx, sizes) || (into_epilogue && !cx.is(k, 0)) != ready.goes_on {
                     return None;
                 }
-                for rows in ready.heights(cx) {
+                let tiles = ready.tiles(cx);
+                for rows in tiles.heights(cx) {
                     cx.generate_product(kernels, ready.dtype == DType::F64, rows)?;
                 }
-                Some(ready.derive(cx, threads))
+                Some(ready.derive(cx, tiles, threads))
             }
         }
     }
@@ -259,12 +262,6 @@ impl Ready {
         let rows = cx.at_least(m, 1);
         Tiles::of(cx, rows, self.most_rows.into())
     }
-    /// Rows of tall and of short tiles.
-    fn heights<S: Settling>(&self, cx: &mut S) -> [S::N; 2] {
-        let Tiles { height, .. } = self.tiles(cx);
-        let less = cx.sub(height, S::count(1));
-        [height, cx.at_least(less, 1)]
-    }
 
     /// Whose innermost loops were generated.
     fn product<'a>(
@@ -282,8 +279,8 @@ impl Ready {
     }
 
     /// Derives what follows from the product's own numbers. The memory that it works in.
-    fn derive<S: Settling>(&self, cx: &mut S, threads: usize) -> Need<S::N> {
-        let ([m, n, k], batch, tiles) = (self.sizes(cx), self.batch(cx), self.tiles(cx));
+    fn derive<S: Settling>(&self, cx: &mut S, tiles: Tiles<S::N>, threads: usize) -> Need<S::N> {
+        let ([m, n, k], batch) = (self.sizes(cx), self.batch(cx));
         let (strides, rank) = (self.at + FIRST + batch.len(), batch.len() + 2);
         let [a, b] = [0, 1].map(|n| cx.numbers(strides + n * rank, rank));
         let fixed = with_number!(self.dtype, T => Fixed::of::<T>(self.lanes.into(), self.goes_on));

@@ -25,6 +25,11 @@ impl<N: Copy> Tiles<N> {
         let of_short = cx.mul(number, less);
         Self { number, height, tall: cx.sub(rows, of_short) }
     }
+    /// Rows of tall and of short tiles.
+    pub(super) fn heights<S: Settling<N = N>>(&self, cx: &mut S) -> [N; 2] {
+        let less = cx.sub(self.height, S::count(1));
+        [self.height, cx.at_least(less, 1)]
+    }
 }
 
 impl Tiles {
