@@ -44,7 +44,7 @@ impl Sampling {
     fn rounds(self) -> usize {
         match self {
             Sampling::Steady => 9,
-            Sampling::Each => 7,
+            Sampling::Each => 15,
             Sampling::Process => 3,
         }
     }
@@ -171,29 +171,42 @@ fn rows(worker: &mut Worker) -> Result<Vec<(String, Sampling)>> {
     rows.collect()
 }
 
+/// A sample in each round.
+struct Turn {
+    worker: usize,
+    entry: usize,
+    rounds: usize,
+    /// The part of a round that is over by then. What a library has several of is spread over the round, for another library to run before each: otherwise all
+    /// but the first would find the caches as that left them.
+    when: f64,
+}
+
 /// Measures one row with every library that has it.
 fn measure(row: &str, sampling: Sampling, workers: &mut [Worker]) -> Outcome {
     let mut outcome = Outcome { row: row.to_owned(), entries: Vec::new(), errors: Vec::new() };
-    // (worker, entry, samples wanted)
     let mut turns = Vec::new();
+    let libraries = workers.len();
     for (index, worker) in workers.iter_mut().enumerate() {
         let modes = worker.ask(&format!("open {row}")).unwrap_or_else(|error| {
             outcome.errors.push((worker.library, error));
             Vec::new()
         });
-        for mode in modes {
+        let count = modes.len();
+        for (nth, mode) in modes.into_iter().enumerate() {
             match warm_up(worker, &mode, sampling) {
                 Ok(last) => {
                     let rounds = if last > SLOW { 2 } else { sampling.rounds() };
-                    turns.push((index, outcome.entries.len(), rounds));
+                    let when = (nth as f64 + index as f64 / libraries as f64) / count as f64;
+                    turns.push(Turn { worker: index, entry: outcome.entries.len(), rounds, when });
                     outcome.entries.push(Entry { library: worker.library, mode, samples: Vec::new() });
                 }
                 Err(error) => outcome.errors.push((worker.library, format!("{mode}: {error}"))),
             }
         }
     }
+    turns.sort_by(|a, b| a.when.total_cmp(&b.when));
     for round in 0..sampling.rounds() {
-        for &(worker, entry, rounds) in turns.iter().filter(|&&(.., rounds)| round < rounds) {
+        for &Turn { worker, entry, rounds, .. } in turns.iter().filter(|turn| round < turn.rounds) {
             let (worker, entry) = (&mut workers[worker], &mut outcome.entries[entry]);
             match sample(worker, row, &entry.mode, sampling) {
                 Ok(seconds) => entry.samples.push(seconds),
