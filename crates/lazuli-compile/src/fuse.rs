@@ -14,7 +14,7 @@
 //! elements or of whole rows.
 //!
 //! Every kernel has a *height*, above that of all kernels that read what it stores; only kernels of one height are merged. So no kernel ever waits
-//! for itself. A kernel has at most [`MOST_OPERANDS`] operands and about [`MOST_INSTRUCTIONS`] instructions; what would exceed them is split, without a word.
+//! for itself. A kernel has any number of operands, and about [`MOST_INSTRUCTIONS`] instructions; what would exceed them is split, without a word.
 //!
 //! Whatever is decided here, results are the same: see [`crate::lower`].
 
@@ -43,8 +43,7 @@ use schedule::boundaries;
 pub(crate) use schedule::{Group, Schedule, apart};
 use smallvec::SmallVec;
 
-/// Limits of one kernel.
-pub(crate) const MOST_OPERANDS: usize = 64;
+/// The most instructions of one kernel: what it computes and uses later lies on the stack of the thread that runs it, 64 bytes each.
 pub(crate) const MOST_INSTRUCTIONS: u32 = 4096;
 
 /// Points of a loop that takes less time than its launch.
@@ -326,12 +325,9 @@ impl<'a> Fuser<'a> {
         self.writers[v.0 as usize] = kernel;
     }
 
-    /// Whether a kernel has room for an equation more.
-    fn has_room(&self, kernel: u32, e: &Equation, cost: u32) -> bool {
-        let k = self.kernel(kernel);
-        let own = e.outputs.iter().filter(|v| k.reads.contains(**v)).count();
-        let new = operands(e).filter(|v| !k.reads.contains(*v)).count();
-        k.reads.len() + new - own + k.group.stores.len() < MOST_OPERANDS && k.instructions + cost <= MOST_INSTRUCTIONS
+    /// Whether a kernel has room for an equation of this cost.
+    fn has_room(&self, kernel: u32, cost: u32) -> bool {
+        self.kernel(kernel).instructions + cost <= MOST_INSTRUCTIONS
     }
 
     fn new_kernel(&mut self, i: u32, nest: Option<Loop>, space: &Shape, height: u32) -> u32 {
@@ -387,7 +383,7 @@ impl<'a> Fuser<'a> {
         let nest = Loop::reduction(&space, axes, itemsize);
         let demands = self.demands(v);
         self.raise_over_host(v, &demands, |f, d| f.takes_row(d, &nest));
-        let joined = self.join_rows(&demands, self.height_for(v, &demands), i, e, &nest);
+        let joined = self.join_rows(&demands, self.height_for(v, &demands), i, &nest);
         let own = Class::On(nest.axes.all());
         let kernel = match joined {
             Some(kernel) => kernel,

@@ -1,7 +1,7 @@
 //! The allocator: buffers of 64-byte alignment, kept for re-use when they are dropped.
 //!
 //! Sizes are rounded up to classes, four to each doubling. Touching fresh pages costs as much as a kernel, so few are touched: from 64 KiB
-//! on a buffer is a mapping of its own, and one that is kept grows to a larger size by the pages that it lacks, as where one function is
+//! on a buffer is a mapping of its own, which begins somewhere in a page ([`next_colour`]), and one that is kept grows to a larger size by the pages that it lacks, as where one function is
 //! called with longer and longer inputs; from 2 MiB on it is aligned to 2 MiB and advised to use huge pages. Running out is an error of
 //! kind `Memory`, never an abort: a request beyond the machine's memory is refused before the system grants what it does not have. What is no larger
 //! than a scalar needs no block.
@@ -13,10 +13,12 @@ use std::any::Any;
 use std::cell::UnsafeCell;
 use std::collections::BTreeMap;
 use std::ptr::NonNull;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, LazyLock, Mutex};
 
 pub const ALIGN: usize = 64;
 const HUGE: usize = 2 << 20;
+const PAGE: usize = 4096;
 /// Blocks of this size and more are mappings, smaller ones lie on the heap.
 const MAPPED: usize = 64 << 10;
 /// Blocks smaller than this are found without a search.
@@ -324,9 +326,19 @@ impl Block {
             let start = unsafe { std::alloc::alloc_zeroed(Self::layout(size)) };
             return Some(Block { start: NonNull::new(start)?, size });
         }
-        let block = Block { start: map_pages(size)?, size };
+        // SAFETY: the colour is less than the page that the mapping has beyond its size.
+        let block = Block { start: unsafe { map_pages(size)?.add(next_colour()) }, size };
         block.prepare(0);
         Some(block)
+    }
+
+    /// Bytes from the beginning of the mapping to that of the block, in the first page.
+    fn colour(self) -> usize {
+        self.start.addr().get() % PAGE
+    }
+
+    fn base(self) -> *mut u8 {
+        self.start.as_ptr().wrapping_sub(self.colour())
     }
 
     /// This mapping, moved to where there is room for zeros after what it holds. It is given up if the system refuses.
@@ -335,17 +347,21 @@ impl Block {
             self.unmap();
             return None;
         };
-        // SAFETY: both ranges are mappings that nobody else knows of; the one is moved over the other, which it replaces.
+        let base = self.base();
+        // SAFETY: both ranges are mappings that nobody else knows of; the one is moved over the other, which it replaces. The page beyond the size is given
+        // up before, as it would stand where a huge page can be.
         let moved = unsafe {
             let flags = libc::MREMAP_MAYMOVE | libc::MREMAP_FIXED;
-            libc::mremap(self.start.as_ptr().cast(), self.size, size, flags, start.as_ptr())
+            libc::munmap(base.add(self.size).cast(), PAGE);
+            libc::mremap(base.cast(), self.size, size + PAGE, flags, start.as_ptr())
         };
         if moved == libc::MAP_FAILED {
-            // The new range is left alone: whether it is still mapped is unknown.
-            self.unmap();
+            // SAFETY: as above. The new range is left alone: whether it is still mapped is unknown.
+            unsafe { libc::munmap(base.cast(), self.size) };
             return None;
         }
-        let block = Block { start, size };
+        // SAFETY: the colour is less than the page that a mapping has beyond its size.
+        let block = Block { start: unsafe { start.add(self.colour()) }, size };
         block.prepare(self.size);
         Some(block)
     }
@@ -359,7 +375,7 @@ impl Block {
         };
         // SAFETY: the range lies in the mapping; neither advice changes what it holds.
         unsafe {
-            libc::madvise(self.start.as_ptr().add(begin).cast(), self.size - begin, advice);
+            libc::madvise(self.base().add(begin).cast(), self.size + PAGE - begin, advice);
         }
     }
 
@@ -368,16 +384,26 @@ impl Block {
         unsafe {
             match self.size < MAPPED {
                 true => std::alloc::dealloc(self.start.as_ptr(), Self::layout(self.size)),
-                false => _ = libc::munmap(self.start.as_ptr().cast(), self.size),
+                false => _ = libc::munmap(self.base().cast(), self.size + PAGE),
             }
         }
     }
 }
 
-/// Fresh pages, which hold zeros and take memory once they are touched; from `HUGE` on at an address that huge pages can have.
+/// The colour of the next mapping: cache lines, less than a page of them, in bytes. The cache next to a core puts a line where its address within its page says, so
+/// that of arrays which all began with a page no more could be read side by side than such a cache has lines for one place (8 or 12). In steps of the golden
+/// section, mappings made one after another lie far apart.
+fn next_colour() -> usize {
+    static MAPPINGS: AtomicUsize = AtomicUsize::new(0);
+    let lines = PAGE / ALIGN;
+    MAPPINGS.fetch_add(1, Ordering::Relaxed).wrapping_mul(39) % lines * ALIGN
+}
+
+/// Fresh pages, one more than the size, which hold zeros and take memory once they are touched; from `HUGE` on at an address that huge pages can have.
 fn map_pages(size: usize) -> Option<NonNull<u8>> {
+    let size = size.checked_add(PAGE)?;
     // To be aligned they are mapped with room to spare, which is then trimmed.
-    let spare = if size < HUGE { 0 } else { HUGE };
+    let spare = if size < HUGE + PAGE { 0 } else { HUGE };
     let whole = size.checked_add(spare)?;
     // SAFETY: a fresh anonymous mapping, placed by the system; the trimmed parts are its own first and last pages.
     unsafe {
@@ -413,6 +439,7 @@ fn physical_memory() -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeSet;
 
     fn allocator() -> &'static Allocator {
         Box::leak(Box::new(Allocator::new()))
@@ -468,7 +495,8 @@ mod tests {
             let bytes = unsafe { std::slice::from_raw_parts(memory.pointer(), asked << 10) };
             let both = freed.min(asked) << 10;
             let case = format!("{freed} KiB for {asked} KiB: {why}");
-            assert_eq!(bytes[..both].iter().all(|&b| b == 0xa5), expected, "{case}");
+            // What has grown left its last page behind.
+            assert_eq!(bytes[..both - PAGE].iter().all(|&b| b == 0xa5), expected, "{case}");
             assert!(bytes[both..].iter().all(|&b| b == 0), "{case}");
             let stats = allocator.stats();
             let (size, cache) = match (expected, asked > freed) {
@@ -479,6 +507,16 @@ mod tests {
             drop(memory);
             allocator.clear_cache();
             assert_eq!(allocator.stats().cache, 0, "{case}");
+        }
+    }
+
+    #[test]
+    fn mappings_after_one_another_begin_at_other_places_of_their_pages() {
+        let allocator = allocator();
+        for nbytes in [MAPPED, HUGE] {
+            let all: Vec<_> = (0..12).map(|_| allocator.allocate(nbytes).unwrap()).collect();
+            let places: BTreeSet<usize> = all.iter().map(|memory| memory.pointer() as usize % PAGE).collect();
+            assert_eq!(places.len(), 12, "{nbytes} bytes");
         }
     }
 

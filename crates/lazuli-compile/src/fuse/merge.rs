@@ -1,9 +1,9 @@
 //! Kernels become one: those that could store a value that all of them need, those that a reduction joins, and siblings that read the same array.
 
 use super::loops::{Fit, Loop, fit, joined, spread};
-use super::{Class, Fuser, Kernel, LIFTED, MOST_INSTRUCTIONS, MOST_OPERANDS, NONE, Placement, SMALL};
+use super::{Class, Fuser, Kernel, LIFTED, MOST_INSTRUCTIONS, NONE, Placement, SMALL};
 use super::{operands, same_points};
-use lazuli_ir::{Atom, Equation, Lowering, Var, shape, small};
+use lazuli_ir::{Atom, Lowering, Var, shape, small};
 use lazuli_kernel::hash::Map;
 use smallvec::{SmallVec, smallvec};
 
@@ -50,7 +50,6 @@ impl Fuser<'_> {
         demands: &mut SmallVec<[Placement; 2]>,
         height: u32,
         i: u32,
-        e: &Equation,
         cost: u32,
     ) -> Option<u32> {
         let highest: SmallVec<[Placement; 2]> =
@@ -65,7 +64,7 @@ impl Fuser<'_> {
             return None;
         }
         let into = self.merge_all(&kernels, demands);
-        self.has_room(into, e, cost).then_some(into)
+        self.has_room(into, cost).then_some(into)
     }
 
     /// Whether two kernels may become one.
@@ -88,7 +87,6 @@ impl Fuser<'_> {
                 && p.region == q.region
                 && p.stream == q.stream
                 && p.instructions + q.instructions <= MOST_INSTRUCTIONS
-                && p.reads.len() + q.reads.len() + p.group.stores.len() + q.group.stores.len() <= MOST_OPERANDS
     }
 
     /// Whether the loops of kernels that may each become one with the first may all become one: a map over the points of two reductions can join either,
@@ -267,14 +265,7 @@ impl Fuser<'_> {
     }
 
     /// The highest kernels that need the result of a reduction, made one that contains it. If some of them cannot be, the rest is raised above those.
-    pub(super) fn join_rows(
-        &mut self,
-        demands: &[Placement],
-        height: u32,
-        i: u32,
-        e: &Equation,
-        nest: &Loop,
-    ) -> Option<u32> {
+    pub(super) fn join_rows(&mut self, demands: &[Placement], height: u32, i: u32, nest: &Loop) -> Option<u32> {
         let mut kernels: SmallVec<[u32; 2]> = SmallVec::new();
         let mut others: SmallVec<[u32; 2]> = SmallVec::new();
         for demand in demands.iter().filter(|d| self.kernel(d.kernel).height == height) {
@@ -286,11 +277,8 @@ impl Fuser<'_> {
         }
         kernels.retain(|k| !others.contains(k));
         let &first = kernels.first()?;
-        let total = |f: fn(&Kernel) -> usize| kernels.iter().map(|&k| f(self.kernel(k))).sum::<usize>();
-        let fits = total(|k| k.instructions as usize) < MOST_INSTRUCTIONS as usize
-            && total(|k| k.reads.len() + k.group.stores.len()) < MOST_OPERANDS
-            && self.has_room(first, e, 1);
-        if !fits || !others.is_empty() && self.waits_for_effects {
+        let instructions: u64 = kernels.iter().map(|&k| u64::from(self.kernel(k).instructions)).sum();
+        if instructions >= u64::from(MOST_INSTRUCTIONS) || !others.is_empty() && self.waits_for_effects {
             return None;
         }
         // None of the others is needed by these, or it would be higher.

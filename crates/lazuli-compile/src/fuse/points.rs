@@ -85,7 +85,7 @@ impl<'a> Fuser<'a> {
         }
         self.raise_over_host(v, &demands, |f, d| f.stores_at(d));
         let height = self.height_for(v, &demands);
-        let joined = self.join(&mut demands, height, i, e, cost);
+        let joined = self.join(&mut demands, height, i, cost);
         let kernel = match joined {
             Some(kernel) => kernel,
             None => {

@@ -76,7 +76,7 @@ impl<'a> Fuser<'a> {
         let height = self.height_for(needed, &demands).max(self.floors[v.0 as usize]);
         let tied =
             |f: &Self, kernel: u32| demands.iter().any(|d| d.kernel != kernel && f.kernel(d.kernel).height == height);
-        let kernel = match self.epilogue(i, e, needed, &demands, height) {
+        let kernel = match self.epilogue(i, needed, &demands, height) {
             Ok(kernel) if self.waits_for_effects && tied(self, kernel) => return None,
             Ok(kernel) => kernel,
             Err(why) => {
@@ -101,14 +101,7 @@ impl<'a> Fuser<'a> {
     }
 
     /// The kernel that an equation could join, among the highest of those that need it, or why there is none.
-    fn epilogue(
-        &self,
-        i: u32,
-        e: &Equation,
-        needed: Var,
-        demands: &[Placement],
-        height: u32,
-    ) -> Result<u32, &'static str> {
+    fn epilogue(&self, i: u32, needed: Var, demands: &[Placement], height: u32) -> Result<u32, &'static str> {
         let mut why = "it is needed in memory first";
         for d in demands.iter().filter(|d| self.kernel(d.kernel).height == height) {
             let k = self.kernel(d.kernel);
@@ -121,7 +114,7 @@ impl<'a> Fuser<'a> {
                 "it is needed at other points than its own"
             } else if !self.is_near(i, d.kernel) {
                 "another call or stream needs it"
-            } else if !self.has_room(d.kernel, e, 1) {
+            } else if !self.has_room(d.kernel, 1) {
                 "the kernel would be too large"
             } else {
                 return Ok(d.kernel);

@@ -20,7 +20,7 @@ impl Fuser<'_> {
         v: Var,
         cost: u32,
     ) -> Result<SmallVec<[Placement; 2]>, &'static str> {
-        if !demands.iter().all(|d| self.has_room(d.kernel, e, cost)) {
+        if !demands.iter().all(|d| self.has_room(d.kernel, cost)) {
             return Err("the kernel would be too large");
         }
         if let [d] = demands

@@ -19,9 +19,6 @@ use lazuli_kernel::Kernel;
 pub const STAGE: i64 = 128;
 pub const STAGES: i64 = 2;
 
-/// How far ahead streams are fetched, in bytes.
-const AHEAD: i32 = 2048;
-
 /// Registers for operands' addresses, those that the caller need not keep first.
 pub const POINTERS: [Register; 7] =
     [Register::R10, Register::R11, Register::RBX, Register::R12, Register::R13, Register::R14, Register::R15];

@@ -7,6 +7,7 @@
 
 use super::ops::X;
 use smallvec::SmallVec;
+use std::collections::VecDeque;
 
 /// A virtual register.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -227,11 +228,36 @@ pub fn pressure(line: &[MOp], info: &[VInfo], class: Class) -> usize {
     most
 }
 
+/// Slots of the frame: they are used again when what was in them is over.
+struct Slots {
+    /// One past the last.
+    end: u32,
+    /// Those that are free, with the instruction at which each became so, in this order.
+    free: VecDeque<(u32, u32)>,
+}
+
+impl Slots {
+    /// A slot for what lives from instruction `begin` on: the one that has been free for longest, if that is long enough.
+    fn take(&mut self, begin: u32) -> Place {
+        Place::Slot(match self.free.front() {
+            Some(&(slot, since)) if since <= begin => {
+                self.free.pop_front();
+                slot
+            }
+            _ => {
+                self.end += 1;
+                self.end - 1
+            }
+        })
+    }
+}
+
 /// Linear scan over one line with these free registers of each class; slots are taken from `first_slot` on.
 pub fn allocate(line: &[MOp], info: &[VInfo], vectors: &[u8], masks: &[u8], first_slot: u32) -> Allocation {
     let last = last_uses(line, info);
     let mut places: Vec<Option<Place>> = vec![None; info.len()];
-    let mut slots = first_slot;
+    let mut begins = vec![0; info.len()];
+    let mut slots = Slots { end: first_slot, free: VecDeque::new() };
     let mut free = [vectors.to_vec(), masks.to_vec()];
     // Registers are handed out from the end: low numbers first, whose encodings are shorter.
     free.iter_mut().for_each(|f| f.reverse());
@@ -248,7 +274,16 @@ pub fn allocate(line: &[MOp], info: &[VInfo], vectors: &[u8], masks: &[u8], firs
                 !ends
             });
         }
+        for (n, v) in op.src.iter().enumerate() {
+            if last[v.0 as usize] == Some(i)
+                && let Some(Place::Slot(slot)) = places[v.0 as usize]
+                && !op.src[..n].contains(v)
+            {
+                slots.free.push_back((slot, i));
+            }
+        }
         let Some(dst) = op.dst else { continue };
+        begins[dst.0 as usize] = i;
         let VInfo { class, global } = info[dst.0 as usize];
         if global.is_some() {
             continue;
@@ -258,32 +293,25 @@ pub fn allocate(line: &[MOp], info: &[VInfo], vectors: &[u8], masks: &[u8], firs
             // Never used: any free register may take the result, and is free again at once.
             places[dst.0 as usize] = Some(match free[class].last() {
                 Some(&r) => Place::Reg(r),
-                None => {
-                    slots += 1;
-                    Place::Slot(slots - 1)
-                }
+                None => slots.take(i),
             });
             continue;
         }
         let end = |v: &V| last[v.0 as usize];
         let place = match free[class].pop() {
             Some(r) => Place::Reg(r),
-            None => {
-                let slot = Place::Slot(slots);
-                slots += 1;
-                match (0..active[class].len()).max_by_key(|&k| end(&active[class][k])) {
-                    Some(k) if end(&active[class][k]) > end(&dst) => {
-                        let victim = active[class].swap_remove(k);
-                        places[victim.0 as usize].replace(slot).expect("an active register has a place")
-                    }
-                    _ => slot,
+            None => match (0..active[class].len()).max_by_key(|&k| end(&active[class][k])) {
+                Some(k) if end(&active[class][k]) > end(&dst) => {
+                    let victim = active[class].swap_remove(k).0 as usize;
+                    places[victim].replace(slots.take(begins[victim])).expect("an active register has a place")
                 }
-            }
+                _ => slots.take(i),
+            },
         };
         places[dst.0 as usize] = Some(place);
         if matches!(place, Place::Reg(_)) {
             active[class].push(dst);
         }
     }
-    Allocation { places, slots }
+    Allocation { places, slots: slots.end }
 }

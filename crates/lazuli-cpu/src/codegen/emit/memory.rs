@@ -1,11 +1,16 @@
 //! Loads, stores, gathers and broadcasts: between registers and operands, staging areas and the argument block.
 
-use super::{AHEAD, Emitter, POINTERS, Part, STAGE};
+use super::{Emitter, POINTERS, Part, STAGE};
 use crate::codegen::asm::{Arg, mem, mem_index};
 use crate::codegen::line::{At, GatherFrom, UniformSource, Widen, Width};
 use crate::codegen::ops::Kind;
 use crate::isa::Isa;
 use iced_x86::{Code, MemoryOperand, Register};
+
+/// Bytes of a cache line.
+const LINE: i32 = 64;
+/// More operands than a processor's look-ahead follows.
+const MANY: usize = 33;
 
 impl Emitter<'_> {
     /// The register with an operand's address; `r9` if it is not kept in one.
@@ -26,6 +31,13 @@ impl Emitter<'_> {
                 let base = self.pointer(o);
                 mem_index(base, Register::RSI, scale, disp as i64)
             }
+        }
+    }
+    /// How far ahead operands are fetched, in bytes, if that is not left to the processor. Its own look-ahead ends with the page, and follows so many of them at once.
+    fn look_ahead(&self) -> Option<i32> {
+        match self.kernel.operands.len() {
+            MANY.. => Some(4 * LINE),
+            _ => self.stream.then_some(32 * LINE),
         }
     }
     /// AVX-512's mask of the live lanes, for operands in the tail.
@@ -60,9 +72,12 @@ impl Emitter<'_> {
         };
         let live = self.live(at, half, double).map(|k| (k, true));
         self.asm.vector(code, &[Arg::Reg(d), Arg::Mem(from)], None, live);
-        if self.stream && self.part == Part::Main && matches!(at, At::Operand(_)) {
-            // The processor's own look-ahead ends with the page.
-            let ahead = self.address(at, disp + AHEAD);
+        if self.part == Part::Main
+            && matches!(at, At::Operand(_))
+            && disp % LINE == 0
+            && let Some(ahead) = self.look_ahead()
+        {
+            let ahead = self.address(at, disp + ahead);
             self.asm.m(Code::Prefetcht0_m8, ahead);
         }
     }
