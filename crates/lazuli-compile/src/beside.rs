@@ -73,7 +73,7 @@ pub(crate) fn arrange(program: &mut Program, joined: &Joined) {
 /// Which launches of equal kernels and equal ranks become one, in an order that respects what each waits for.
 fn join(program: &Program, hashes: Vec<Option<u64>>, ranks: fn(&[Touched]) -> Vec<u32>) -> Joined {
     let work = &program.work;
-    let touched: Vec<Touched> = work.iter().map(|w| touched(w, program.buffers.len())).collect();
+    let touched: Vec<Touched> = work.iter().map(|w| touched(w, program)).collect();
     let ranked = ranks(&touched);
     let mut partners: Map<(u64, u32), SmallVec<[usize; 2]>> = Map::default();
     // The first launch of each set of equal kernels and ranks.
@@ -107,12 +107,25 @@ fn signature(work: &Work) -> Option<u64> {
     Some(hasher.finish())
 }
 
-/// The buffers that a step touches, and whether it writes them. To those, steps with effects add one that they all write: they stay in order.
-type Touched = SmallVec<[(BufferId, bool); 8]>;
+/// The buffers that a step touches, and what it does with them. To those, steps with effects add one that they all write: they stay in order.
+type Touched = SmallVec<[(BufferId, Use); 8]>;
 
-fn touched(work: &Work, buffers: usize) -> Touched {
-    let outside = work.has_effects().then_some((BufferId(buffers as u32), true));
-    small(touches(work).iter().map(|t| (t.buffer, t.writes)).chain(outside))
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Use {
+    Read,
+    Write,
+    /// Writes what no other step writes that does the same with this buffer, so that they need not wait for each other.
+    WritePart,
+}
+
+fn touched(work: &Work, program: &Program) -> Touched {
+    let outside = work.has_effects().then_some((BufferId(program.buffers.len() as u32), Use::Write));
+    let how = |buffer: BufferId, writes: bool| match writes {
+        false => Use::Read,
+        true if program.in_parts.binary_search(&buffer).is_ok() => Use::WritePart,
+        true => Use::Write,
+    };
+    small(touches(work).iter().map(|t| (t.buffer, how(t.buffer, t.writes))).chain(outside))
 }
 
 /// The longest chain of steps that need what each step writes, or would overwrite what it reads.
@@ -133,14 +146,18 @@ fn chain<'a>(touched: impl Iterator<Item = &'a Touched> + Clone) -> Vec<u32> {
     let buffers = touched.clone().flatten().map(|(b, _)| b.0 as usize + 1).max().unwrap_or(0);
     let mut after: Vec<(u32, u32)> = vec![(0, 0); buffers];
     let ranks = touched.map(|touched| {
-        let conflicts = |&(b, writes): &(BufferId, bool)| {
+        let conflicts = |&(b, how): &(BufferId, Use)| {
             let (readers, writers) = after[b.0 as usize];
-            if writes { readers.max(writers) } else { writers }
+            match how {
+                Use::Read => writers,
+                Use::Write => readers.max(writers),
+                Use::WritePart => readers,
+            }
         };
         let rank = touched.iter().map(conflicts).max().unwrap_or(0);
-        for &(b, writes) in touched {
+        for &(b, how) in touched {
             let (readers, writers) = &mut after[b.0 as usize];
-            let of = if writes { writers } else { readers };
+            let of = if how == Use::Read { readers } else { writers };
             *of = (*of).max(rank + 1);
         }
         rank
@@ -157,26 +174,30 @@ fn ordered(touched: &[Touched], buffers: usize, into: &[usize]) -> Vec<usize> {
     }
     let mut followers: Vec<Vec<usize>> = vec![Vec::new(); steps];
     let mut waits = vec![0u32; steps];
-    // Of each buffer: its last writer, and the readers since.
-    let mut writer: Vec<Option<usize>> = vec![None; buffers + 1];
+    // Of each buffer: its last writer, or those of its parts, and the readers since.
+    let mut writers: Vec<SmallVec<[usize; 2]>> = vec![SmallVec::new(); buffers + 1];
     let mut readers: Vec<SmallVec<[usize; 2]>> = vec![SmallVec::new(); buffers + 1];
     for (n, touched) in touched.iter().enumerate() {
         let this = into[n];
         let mut before: SmallVec<[usize; 8]> = SmallVec::new();
-        for &(BufferId(b), writes) in touched {
+        for &(BufferId(b), how) in touched {
             let b = b as usize;
-            before.extend(writer[b]);
-            if writes {
+            if how != Use::WritePart {
+                before.extend(writers[b].iter().copied());
+            }
+            if how != Use::Read {
                 before.extend(readers[b].iter().copied());
             }
         }
-        for &(BufferId(b), writes) in touched {
+        for &(BufferId(b), how) in touched {
             let b = b as usize;
-            if writes {
-                writer[b] = Some(this);
+            if how == Use::Write {
+                writers[b].clear();
                 readers[b].clear();
-            } else if readers[b].last() != Some(&this) {
-                readers[b].push(this);
+            }
+            let those = if how == Use::Read { &mut readers[b] } else { &mut writers[b] };
+            if those.last() != Some(&this) {
+                those.push(this);
             }
         }
         before.retain(|b| *b != this);

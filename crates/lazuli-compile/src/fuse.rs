@@ -30,13 +30,13 @@ mod reads;
 mod schedule;
 
 use crate::lower::lowering;
-use classes::Class;
+use classes::{Class, Other};
 use lazuli_ir::prim::Library;
 use lazuli_ir::{Atom, Effect, Equation, Graph, Lowering, Result, Shape, Var};
 use lazuli_kernel::ScatterOp;
 use lazuli_kernel::hash::Map;
 use lazuli_kernel::interrupt::poll_at;
-use loops::{Loop, Mask};
+use loops::Loop;
 use points::regroups;
 use reads::Reads;
 use schedule::boundaries;
@@ -136,8 +136,8 @@ struct Fuser<'a> {
     writers: Vec<u32>,
     /// The class that an index of a class becomes for an operand of another shape.
     classes: Map<(Class, u32, Shape), u32>,
-    /// Of each class of other indices: the loop axes that they depend on.
-    bases: Vec<Mask>,
+    /// Of each class of other indices.
+    others: Vec<Other>,
     reasons: Vec<(Var, &'static str)>,
     last_effect: u32,
     /// Whether anything reads what an equation with an effect gives, so that others wait for effects.
@@ -190,7 +190,7 @@ impl<'a> Fuser<'a> {
             floors: vec![0; n],
             writers: vec![NONE; n],
             classes: Map::default(),
-            bases: Vec::new(),
+            others: Vec::new(),
             reasons: Vec::new(),
             last_effect: 0,
             waits_for_effects: graph

@@ -9,6 +9,7 @@
 mod again;
 mod body;
 mod finish;
+mod join;
 mod numbers;
 mod outside;
 mod places;
@@ -22,6 +23,7 @@ pub(crate) use again::{Formulas, Linked, Recall, Recipes, WorkSource, is_row};
 use again::{Notes, Pass, Recipe, Written};
 use body::{Body, Part};
 pub(crate) use finish::Launch;
+pub(crate) use join::joined_axis;
 use finish::{Ending, finish};
 use lazuli_ir::prim::Library;
 use lazuli_ir::{
@@ -107,6 +109,8 @@ pub(crate) struct Program {
     pub branches: Vec<(u32, [Compiled; 2])>,
     /// Of each entry of `work` where its numbers come from, if recipes were followed.
     pub sources: Vec<WorkSource>,
+    /// Buffers of which each launch that writes them writes other elements.
+    pub in_parts: Vec<BufferId>,
 }
 
 /// Lowers the groups in their order. With `own_outputs` each output has a buffer to itself, row-contiguous. The branches of choices are compiled by `options`.
@@ -145,6 +149,8 @@ struct Lowerer<'a> {
     /// What was noted of launches that are in no recipe yet; None if something could not be.
     passes: Option<Vec<Pass>>,
     sources: Vec<WorkSource>,
+    in_parts: Vec<BufferId>,
+    has_joins: bool,
 }
 
 impl<'a> Lowerer<'a> {
@@ -170,6 +176,8 @@ impl<'a> Lowerer<'a> {
             recall,
             passes: Some(Vec::new()),
             sources: Vec::new(),
+            in_parts: Vec::new(),
+            has_joins: graph.equations.iter().any(|e| joined_axis(e).is_some()),
         };
         for (&v, layout) in graph.inputs.iter().zip(inputs) {
             let aval = &graph.avals[v.0 as usize];
@@ -206,8 +214,8 @@ impl<'a> Lowerer<'a> {
             (recipes.producers, recipes.only_users) = (self.places.into_producers(), self.only_users);
         }
         self.sources.resize(self.work.len(), WorkSource::Other);
-        let Lowerer { buffers, work, branches, sources, .. } = self;
-        Ok(Program { buffers, work, origins, outputs, branches, sources })
+        let Lowerer { buffers, work, branches, sources, in_parts, .. } = self;
+        Ok(Program { buffers, work, origins, outputs, branches, sources, in_parts })
     }
 
     /// Adds a step of which is known where its numbers come from.
@@ -236,6 +244,8 @@ impl<'a> Lowerer<'a> {
 
     fn group(&mut self, group: &Group) -> Result<()> {
         let anchor = group.anchors.first().copied();
+        let without_joined = if anchor.is_some() { self.join_before(group)? } else { None };
+        let group = without_joined.as_ref().unwrap_or(group);
         let is_launch = |e: u32| matches!(self.graph.equations[e as usize].prim, Prim::Reduce(_) | Prim::ArgReduce(_));
         let mut again = |&first: &Var| self.launch_again(Held::Var(first), &group.stores);
         if anchor.is_none_or(is_launch) && group.stores.first().is_some_and(&mut again) {
@@ -305,8 +315,13 @@ impl<'a> Lowerer<'a> {
         let graph = self.graph;
         let stores: SmallVec<[Var; 4]> = small(stores.iter().copied().filter(|&v| self.places.of(graph, v).is_none()));
         let Some(&first) = stores.first() else { return Ok(()) };
-        if self.launch_again(Held::Var(first), &stores) {
+        let cuts = self.cuts(&stores)?;
+        if self.launch_again(Held::Var(first), &stores) || !cuts.is_empty() && self.map_by_parts(&cuts, &stores) {
             return Ok(());
+        }
+        if !cuts.is_empty() {
+            self.join_first(stores.iter().copied())?;
+            return self.map(&stores, splits);
         }
         let mut body = self.body();
         let space = body.extents(graph, first.into());

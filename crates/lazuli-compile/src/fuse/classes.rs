@@ -2,7 +2,7 @@
 
 use super::loops::Mask;
 use super::{Fuser, NONE, Placement, regroups, same_points};
-use lazuli_ir::{Atom, Graph, Prim, Shape, Var};
+use lazuli_ir::{Atom, Graph, Prim, Shape, Var, shape};
 use smallvec::{SmallVec, smallvec};
 
 /// At which indices a kernel needs a value.
@@ -12,6 +12,15 @@ pub(super) enum Class {
     On(Mask),
     /// Others; equal numbers, equal indices.
     Other(u32),
+}
+
+/// What is known of a class of other indices.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Other {
+    /// The loop axes that they depend on.
+    base: Mask,
+    /// How many there are, if those are not all points of these axes: the loop is cut, and they are those of one part.
+    pub points: Option<usize>,
 }
 
 impl<'a> Fuser<'a> {
@@ -72,6 +81,17 @@ impl<'a> Fuser<'a> {
             prim if regroups(prim) => class,
             prim if prim.is_view() => self.other((class, user, Shape::new())),
             Prim::Reduce(_) | Prim::ArgReduce(_) => class,
+            Prim::Concatenate(_) => {
+                let k = e.inputs.iter().position(|a| *a == Atom::Var(v)).unwrap_or(0);
+                let part = self.other((class, user, smallvec![k]));
+                if let Class::Other(n) = part
+                    && self.kernel(kernel).stores_at(class)
+                    && self.is_cut(kernel)
+                {
+                    self.others[n as usize].points = Some(shape::size(shape));
+                }
+                part
+            }
             // Gathers and the like, and anchors that are no reductions, have indices of their own for each operand.
             _ => {
                 let k = e.inputs.iter().position(|a| *a == Atom::Var(v)).unwrap_or(0);
@@ -81,11 +101,17 @@ impl<'a> Fuser<'a> {
     }
 
     pub(super) fn other(&mut self, key: (Class, u32, Shape)) -> Class {
-        let base = self.base(key.0);
+        let other = Other {
+            base: self.base(key.0),
+            points: match key.0 {
+                Class::On(_) => None,
+                Class::Other(n) => self.others[n as usize].points,
+            },
+        };
         let next = self.classes.len() as u32;
         let number = *self.classes.entry(key).or_insert(next);
         if number == next {
-            self.bases.push(base);
+            self.others.push(other);
         }
         Class::Other(number)
     }
@@ -94,7 +120,7 @@ impl<'a> Fuser<'a> {
     pub(super) fn base(&self, class: Class) -> Mask {
         match class {
             Class::On(mask) => mask,
-            Class::Other(n) => self.bases[n as usize],
+            Class::Other(n) => self.others[n as usize].base,
         }
     }
 }

@@ -1,8 +1,9 @@
 //! Whether a value is computed where it is needed, or stored.
 
-use super::{Fuser, Placement, operands};
+use super::{Class, Fuser, Placement, operands};
+use crate::lower::joined_axis;
 use lazuli_ir::{Equation, Var, shape};
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 /// Instructions a point that may be computed more often than needed: about what a load and a store cost.
 const CHEAP: u32 = 8;
@@ -23,10 +24,12 @@ impl Fuser<'_> {
         if !demands.iter().all(|d| self.has_room(d.kernel, cost)) {
             return Err("the kernel would be too large");
         }
-        if let [d] = demands
-            && self.stores_at(d)
-        {
-            return Ok(smallvec![*d]);
+        let own = matches!(demands, [d] if self.stores_at(d));
+        if joined_axis(e).is_some() && !(own && self.is_cut(demands[0].kernel)) {
+            return Err("its parts are computed one after another");
+        }
+        if own {
+            return Ok(demands.into());
         }
         // What follows from shapes alone is nothing but a number to each kernel.
         if cost == 0 && e.inputs.is_empty() {
@@ -58,8 +61,19 @@ impl Fuser<'_> {
         Err("several kernels need it")
     }
 
+    /// Whether a kernel may be cut where parts of what it computes meet.
+    pub(super) fn is_cut(&self, kernel: u32) -> bool {
+        let k = self.kernel(kernel);
+        k.is_map() && !k.is_epilogue
+    }
+
     /// How often a demand computes a value of `size` elements.
     pub(super) fn points(&self, d: &Placement, size: usize) -> usize {
+        if let Class::Other(n) = d.class
+            && let Some(points) = self.others[n as usize].points
+        {
+            return points;
+        }
         match &self.kernel(d.kernel).nest {
             None => size,
             Some(nest) => nest.points(self.base(d.class)),

@@ -315,9 +315,9 @@ fn inside(body: &mut Body, at: &[Ix], extents: &[Number]) -> Option<Value> {
 }
 
 /// Variables with their values, and where those are stored.
-pub(super) type Written = SmallVec<[(Var, Lane, Index); 4]>;
+pub(in crate::lower) type Written = SmallVec<[(Var, Lane, Index); 4]>;
 
-pub(super) fn are_affine(written: &Written) -> bool {
+pub(in crate::lower) fn are_affine(written: &Written) -> bool {
     written.iter().all(|(_, _, at)| at.iter().all(|ix| matches!(ix, Ix::Affine { .. })))
 }
 

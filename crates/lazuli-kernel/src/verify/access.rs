@@ -91,6 +91,32 @@ impl<N: Copy> IndexMap<N> {
             })
     }
 
+    /// The longest of its steps in bytes; 0 if it is one element.
+    fn longest_step<A: Arithmetic<N = N>>(&self, cx: &mut A) -> Option<N> {
+        let mut longest = A::fixed(0);
+        for &(extent, stride) in &self.axes {
+            if cx.is_many(extent) {
+                let stride = cx.magnitude(stride)?;
+                let step = cx.times(stride, self.itemsize)?;
+                longest = cx.greatest(longest, step)?;
+            }
+        }
+        Some(longest)
+    }
+
+    /// The same with each axis along which it moves by multiples of `step` left at its beginning.
+    fn within<A: Arithmetic<N = N>>(&self, cx: &mut A, step: N) -> Option<Self> {
+        let mut axes = SmallVec::new();
+        for &(extent, stride) in &self.axes {
+            let bytes = cx.times(stride, self.itemsize)?;
+            let rest = cx.compute(Operation::Remainder, bytes, step)?;
+            if !cx.is(rest, 0) {
+                axes.push((extent, stride));
+            }
+        }
+        Some(Self { axes, ..*self })
+    }
+
     /// All that it touches lies such a multiple of bytes from its beginning; 0 if it is one element.
     fn step<A: Arithmetic<N = N>>(&self, cx: &mut A) -> Option<N> {
         let mut step = A::fixed(0);
@@ -141,7 +167,7 @@ impl<N: Copy> Access<N> {
     }
 
     /// Whether a point may touch through one what another point touches through the other, were their spaces one: they are not a read and a write of each point's own element, and do
-    /// not lie apart, nor interleave as the parts of complex numbers do.
+    /// not lie apart, nor interleave as the parts of complex numbers do, or columns of one array.
     #[inline]
     fn meets<A: Arithmetic<N = N>>(&self, cx: &mut A, other: &Self) -> bool {
         overlap(cx, self.span, other.span)
@@ -152,14 +178,29 @@ impl<N: Copy> Access<N> {
     fn interleaves<A: Arithmetic<N = N>>(&self, cx: &mut A, other: &Self) -> Option<bool> {
         let (own, others) = (self.map.step(cx)?, other.map.step(cx)?);
         let step = cx.compute(Operation::Divisor, own, others)?;
+        if self.is_apart_in(cx, other, step)? {
+            return Some(true);
+        }
+        let row = self.map.longest_step(cx)?;
+        self.is_apart_in(cx, other, row)
+    }
+
+    /// Whether all that is touched through one lies beside what is touched through the other, in each stretch of `step` bytes.
+    fn is_apart_in<A: Arithmetic<N = N>>(&self, cx: &mut A, other: &Self, step: N) -> Option<bool> {
         if cx.is(step, 0) {
             return Some(false);
         }
-        let back = cx.times(self.base, -1)?;
-        let apart = cx.sum(other.base, back)?;
+        let (own, others) = (self.map.within(cx, step)?.span(cx)?, other.map.within(cx, step)?.span(cx)?);
+        let mut bytes = |base: N, (low, high): Span<N>| {
+            let back = cx.times(low, -1)?;
+            Some((cx.sum(base, low)?, cx.sum(high, back)?))
+        };
+        let ((begin, length), (next, others)) = (bytes(self.base, own)?, bytes(other.base, others)?);
+        let back = cx.times(begin, -1)?;
+        let apart = cx.sum(next, back)?;
         let gap = cx.compute(Operation::Remainder, apart, step)?;
-        let end = cx.sum(gap, A::fixed(other.map.itemsize))?;
-        Some(!cx.less(gap, A::fixed(self.map.itemsize)) && !cx.less(step, end))
+        let end = cx.sum(gap, others)?;
+        Some(!cx.less(gap, length) && !cx.less(step, end))
     }
 }
 
