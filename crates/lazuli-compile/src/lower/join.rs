@@ -77,10 +77,13 @@ impl Lowerer<'_> {
     /// What is joined for a map that stores these variables: what it is cut by is returned, all else put into memory.
     pub(super) fn cuts(&mut self, stores: &[Var]) -> Result<SmallVec<[u32; 2]>> {
         let graph = self.graph;
-        let joins = self.joins(stores.iter().copied());
         let size = self.aval(stores[0]).size();
+        if size == 0 {
+            return Ok(SmallVec::new());
+        }
+        let joins = self.joins(stores.iter().copied());
         let result = |equation: u32| graph.equations[equation as usize].outputs[0];
-        let Some(&last) = joins.iter().rfind(|&&e| self.aval(result(e)).size() == size && size > 0) else {
+        let Some(&last) = joins.iter().rfind(|&&e| self.aval(result(e)).size() == size) else {
             return self.join_first(stores.iter().copied()).map(|()| SmallVec::new());
         };
         let (cuts, others): (SmallVec<[u32; 2]>, SmallVec<[u32; 2]>) =

@@ -91,19 +91,6 @@ impl<N: Copy> IndexMap<N> {
             })
     }
 
-    /// The longest of its steps in bytes; 0 if it is one element.
-    fn longest_step<A: Arithmetic<N = N>>(&self, cx: &mut A) -> Option<N> {
-        let mut longest = A::fixed(0);
-        for &(extent, stride) in &self.axes {
-            if cx.is_many(extent) {
-                let stride = cx.magnitude(stride)?;
-                let step = cx.times(stride, self.itemsize)?;
-                longest = cx.greatest(longest, step)?;
-            }
-        }
-        Some(longest)
-    }
-
     /// The same with each axis along which it moves by multiples of `step` left at its beginning.
     fn within<A: Arithmetic<N = N>>(&self, cx: &mut A, step: N) -> Option<Self> {
         let mut axes = SmallVec::new();
@@ -181,8 +168,14 @@ impl<N: Copy> Access<N> {
         if self.is_apart_in(cx, other, step)? {
             return Some(true);
         }
-        let row = self.map.longest_step(cx)?;
-        self.is_apart_in(cx, other, row)
+        for &(extent, stride) in self.map.axes.iter().rev() {
+            let row = cx.magnitude(stride)?;
+            let row = cx.times(row, self.map.itemsize)?;
+            if cx.is_many(extent) && self.is_apart_in(cx, other, row)? {
+                return Some(true);
+            }
+        }
+        Some(false)
     }
 
     /// Whether all that is touched through one lies beside what is touched through the other, in each stretch of `step` bytes.
