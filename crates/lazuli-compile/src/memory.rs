@@ -313,6 +313,26 @@ impl Owners {
     }
 }
 
+/// Arrays of one binding by the number of what they touch.
+struct Numbered<'t, 'a>(SmallVec<[(usize, &'t Touch<'a>); 8]>);
+
+impl<'t, 'a> Numbered<'t, 'a> {
+    fn new(touches: &'t [Touch<'a>], number: impl Fn(&Touch) -> Option<usize>) -> Self {
+        let mut all: SmallVec<_> = touches.iter().filter_map(|t| Some((number(t)?, t))).collect();
+        all.sort_by_key(|(n, _)| *n);
+        Self(all)
+    }
+    fn of(&self, number: usize) -> impl Iterator<Item = &'t Touch<'a>> {
+        let first = self.0.partition_point(|(n, _)| *n < number);
+        self.0[first..].iter().take_while(move |(n, _)| *n == number).map(|(_, t)| *t)
+    }
+    /// How all arrays that touch one thing and another are walked alike, if they all are.
+    fn alike(&self, step: usize, b: usize, r: usize) -> Option<SmallVec<[Term; 2]>> {
+        let pairs = self.of(b).flat_map(|x| self.of(r).map(move |y| (x, y)));
+        pairs.map(|(x, y)| x.alike(y, step)).collect()
+    }
+}
+
 /// In one allocation, if there is one.
 fn shared(bindings: SmallVec<[Binding; 1]>) -> Arc<[Binding]> {
     match bindings.into_inner() {

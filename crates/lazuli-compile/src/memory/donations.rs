@@ -1,13 +1,16 @@
 //! Inputs whose memory an output may take over, if they are given up.
 
-use super::{Alike, Owners, Term, Terms, Touch, Touches};
+use super::{Alike, Numbered, Owners, Term, Terms, Touch, Touches};
 use crate::lower::BufferId;
 use lazuli_kernel::Slot;
 use lazuli_kernel::hash::Map;
 use smallvec::SmallVec;
 
+/// How many inputs of one step an output has to choose from.
+const MOST_CHOICES: usize = 16;
+
 /// Pairs (output, input) of equal size where no step reads the input at or after a write of the output, but for reads of the very points written
-/// in the same binding. Which inputs are given up is known at each run, so an output has all those to choose from that it overwrites point by point;
+/// in the same binding. Which inputs are given up is known at each run, so an output has those to choose from that it overwrites point by point, some of them if there are many;
 /// otherwise it has one that has been read before.
 pub(super) fn donations(
     touched: &[Touches],
@@ -49,29 +52,34 @@ pub(super) fn donations(
     for (step, touches) in touched.iter().enumerate() {
         owners.note(step, touches, number);
         for own in touches.chunk_by(|a, b| a.binding == b.binding) {
-            for write in own.iter().filter(|t| t.writes) {
+            let mut numbered = None;
+            for (nth, write) in own.iter().filter(|t| t.writes).enumerate() {
                 let Slot::Output(output) = slot(write) else { continue };
                 let o = output as usize;
                 if first_write[o] != step || has_choice[o] || !owners.is_alone(inputs.len() + o) {
                     continue;
                 }
-                // The parts of complex numbers would be two maps of one buffer each: those are left to the arena's rule.
-                let of = |s: Slot| own.iter().filter(move |t| slot(t) == s);
-                let overwrites = |s: Slot| -> Option<SmallVec<[Term; 2]>> {
-                    let pairs = of(slot(write)).filter(|t| t.writes).flat_map(|x| of(s).map(move |y| (x, y)));
-                    pairs.map(|(x, y)| x.alike(y, step).filter(|(_, how)| *how == Alike::Same)).collect()
-                };
-                for t in own.iter().filter(|t| !t.writes) {
+                let numbered = numbered.get_or_insert_with(|| Numbered::new(own, number));
+                // Each begins with another input.
+                let first = nth.min(own.len());
+                let mut choices = 0;
+                for t in own[first..].iter().chain(&own[..first]).filter(|t| !t.writes) {
                     let Slot::Input(input) = slot(t) else { continue };
                     let i = input as usize;
                     let fits = !returned[i] && last_read[i] == Some(step) && inputs[i] == outputs[o];
                     if !fits || !owners.is_alone(i) || is_known(&pairs, output, input) {
                         continue;
                     }
-                    if let Some(alike) = overwrites(slot(t)) {
+                    // The parts of complex numbers would be two maps of one buffer each: those are left to the arena's rule.
+                    let same = |alike: &SmallVec<[Term; 2]>| alike.iter().all(|(_, how)| *how == Alike::Same);
+                    if let Some(alike) = numbered.alike(step, inputs.len() + o, i).filter(same) {
                         terms.alike.extend(alike);
                         pairs.push((output, input));
                         has_choice[o] = true;
+                        choices += 1;
+                    }
+                    if choices == MOST_CHOICES {
+                        break;
                     }
                 }
             }

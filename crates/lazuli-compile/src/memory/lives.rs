@@ -1,7 +1,7 @@
 //! When buffers are alive, and which of them may lie in one piece of memory.
 
 use super::arena::Arena;
-use super::{Owners, Term, Terms, Touch, Touches};
+use super::{Numbered, Owners, Terms, Touch, Touches};
 use crate::lower::{BufferId, Work};
 use lazuli_kernel::Slot;
 use smallvec::{SmallVec, smallvec};
@@ -60,6 +60,7 @@ impl Lives {
             let (Work::Launch(_) | Work::Scatter(_) | Work::Call { epilogue: Some(_), .. }) = w else { continue };
             owners.note(step, touches, |t| Some(number(t)));
             for own in touches.chunk_by(|a, b| a.binding == b.binding) {
+                let mut numbered = None;
                 for born in own.iter().filter(|t| t.writes) {
                     let b = number(born);
                     let is_born = self.0[b].is_some_and(|(first, _)| first == step);
@@ -69,10 +70,11 @@ impl Lives {
                     let dies = |r: usize| {
                         r >= inputs && r != b && self.0[r].is_some_and(|(first, last)| first < step && last == step)
                     };
+                    let numbered = numbered.get_or_insert_with(|| Numbered::new(own, |t| Some(number(t))));
                     let in_place = own.iter().find_map(|t| {
                         let r = number(t);
                         let fits = !t.writes && dies(r) && !taken[r] && sizes[r] == sizes[b] && owners.is_alone(r);
-                        if fits { Some((t.buffer, alike(step, own, b, r)?)) } else { None }
+                        if fits { Some((t.buffer, numbered.alike(step, b, r)?)) } else { None }
                     });
                     if let Some((r, alike)) = in_place {
                         taken[r.0 as usize] = true;
@@ -142,11 +144,4 @@ impl Lives {
         }
         (slots, arena.size)
     }
-}
-
-/// How all arrays of a step that are in buffers `b` and `r` are walked alike, if they all are.
-fn alike(step: usize, touches: &[Touch], b: usize, r: usize) -> Option<SmallVec<[Term; 2]>> {
-    let of = |buffer: usize| touches.iter().filter(move |t| t.buffer.0 as usize == buffer);
-    let pairs = of(b).flat_map(|x| of(r).map(move |y| (x, y)));
-    pairs.map(|(x, y)| x.alike(y, step)).collect()
 }
