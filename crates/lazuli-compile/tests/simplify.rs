@@ -48,6 +48,8 @@ const ROWS: &[(&str, &str, &str, &str)] = &[
     ("quotient of negatives", "a: f32[2], b: f32[2]", "c: f32[2] = negative a; d: f32[2] = negative b; e: f32[2] = divide c d; return e", "c: f32[2] = divide a b; return c"),
     ("times minus one", "a: f32[2]", "b: f32[2] = multiply -1.0:f32 a; return b", "b: f32[2] = negative a; return b"),
     ("over a power of two", "a: f32[2]", "b: f32[2] = divide a 8.0:f32; return b", "b: f32[2] = multiply a 0.125:f32; return b"),
+    ("to the power of two", "a: f32[2]", "b: f32[2] = power a 2.0:f32; return b", "b: f32[2] = square a; return b"),
+    ("to the power of one", "a: i32[2]", "b: i32[2] = power a 1:i32; c: i32[2] = negative b; return c", "b: i32[2] = negative a; return b"),
     ("times one", "a: f32[2]", "b: f32[2] = multiply a 1.0:f32; c: f32[2] = exp b; return c", "b: f32[2] = exp a; return b"),
     ("over one", "a: f32[2]", "b: f32[2] = divide a 1.0:f32; return b", "return a"),
     ("minus zero", "a: f32[2]", "b: f32[2] = subtract a 0.0:f32; return b", "return a"),

@@ -144,6 +144,12 @@ rules! {
             becomes(Binary::Mul, &[x, reciprocal_of_power_of_two(y)?.into()], &[])
         };
         // x · 1 = x: NaN and −0 stay. Not for complex numbers, where 1 is 1 + 0i and ∞ · 0 = NaN.
+        // The kernel of powers gives the product and x themselves for these exponents.
+        Power: "to the power of two" => |s, e| match binary(e, Binary::Power) {
+            Some((x, Atom::Lit(z))) if is_real(s.dtype(x)) && z == Scalar::from_f64(z.dtype, 2.0) => becomes(Unary::Square, &[x], &[]),
+            _ => None,
+        };
+        Power: "to the power of one" => |s, e| neutral(s, e, Binary::Power, false, is_one);
         Mul: "times one" => |s, e| neutral(s, e, Binary::Mul, true, is_one);
         // x / 1 = x likewise.
         Div: "over one" => |s, e| neutral(s, e, Binary::Div, false, is_one);

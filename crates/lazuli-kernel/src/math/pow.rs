@@ -184,5 +184,8 @@ pub(super) fn pow<'b, T: Pow>(x: Expr<'b, T>, y: Expr<'b, T>) -> Expr<'b, T> {
     let negative = x.lt(0.0) & x.gt(-f64::INFINITY);
     let bad = (negative & integer.not()) | x.is_nan() | y.is_nan();
     let res: Expr<T> = bad.select(f64::NAN, res);
+    // As everybody writes them: the same bits as the product, and as x.
+    let res = y.eq(2.0).select(x * x, res);
+    let res = y.eq(1.0).select(x, res);
     (x.eq(1.0) | y.eq(0.0)).select(1.0, res)
 }
