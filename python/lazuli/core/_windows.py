@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import builtins
 import math
 from collections.abc import Sequence
 from typing import Any
@@ -114,22 +115,27 @@ def as_strided(
     return _c.take(a.reshape(-1), at)
 
 
-def _starts(op: str, a: array, start: array, axes: Sequence[int], sizes: Sequence[int]) -> list[array]:
-    """Positions along each axis of a part that begins at ``start``; parts that would leave the array are moved inside."""
+def _part(op: str, a: array, start: array, axes: Sequence[int], sizes: Sequence[int]) -> tuple[Any, ...]:
+    """The index of a part that begins at ``start``; parts that would leave the array are moved inside."""
     start, axes = _as_array(op, start).reshape(-1), _axes(op, axes, a.ndim)
     if start.size != len(axes):
         raise ValueError(f"[{op}] {start.size} start indices were given for {len(axes)} axes")
-    grids = []
+    index: list[Any] = []
+    # Positions along the axes that are named and those between, rows behind; of what is written also before, for its rows to lie one behind another.
+    named = range(min(axes, default=0) if op == "slice" else 0, max(axes, default=-1) + 1)
     for k, n in enumerate(sizes):
         if n < 0 or n > a.shape[k]:
             raise ValueError(f"[{op}] a part of extent {n} does not fit axis {k} of an array of shape {a.shape}")
+        if k not in named:
+            index.append(builtins.slice(None, n))
+            continue
         grid = _c.arange(n)
         if k in axes:
             # Extents stay symbolic in a shapeless function.
             last = _c.subtract(a.shape[k], n)
             grid = grid + _c.maximum(_c.minimum(start[axes.index(k)], last), 0)
-        grids.append(grid.reshape([-1 if j == k else 1 for j in range(a.ndim)]))
-    return grids
+        index.append(grid.reshape([-1 if j == k else 1 for j in named]))
+    return tuple(index)
 
 
 def slice(a: array, start_indices: array, axes: Sequence[int], slice_size: Sequence[int], *, stream: Any = None) -> array:
@@ -151,8 +157,7 @@ def slice(a: array, start_indices: array, axes: Sequence[int], slice_size: Seque
     sizes = list(slice_size)
     if len(sizes) != a.ndim:
         raise ValueError(f"[slice] slice_size has {len(sizes)} extents, and the array {a.ndim} dimensions")
-    grids = _starts("slice", a, start_indices, axes, sizes)
-    return a[tuple(grids)] if grids else a
+    return a[_part("slice", a, start_indices, axes, sizes)]
 
 
 def slice_update(a: array, update: array, start_indices: array, axes: Sequence[int], *, stream: Any = None) -> array:
@@ -171,9 +176,8 @@ def slice_update(a: array, update: array, start_indices: array, axes: Sequence[i
     a, update = _as_array("slice_update", a), _as_array("slice_update", update)
     if update.ndim != a.ndim:
         raise ValueError(f"[slice_update] an update of shape {update.shape} for an array of shape {a.shape}")
-    grids = _starts("slice_update", a, start_indices, axes, update.shape)
     out = array(a)
-    out[tuple(grids) if grids else ...] = update
+    out[_part("slice_update", a, start_indices, axes, update.shape)] = update
     return out
 
 
