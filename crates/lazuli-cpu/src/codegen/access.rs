@@ -1,11 +1,11 @@
 //! Selection of loads, stores, loop counters and run-time scalars, and of whole lines.
 
-use super::block::Layout;
+use super::block::{self, Layout};
 use super::line::{At, Class, GatherFrom, Lanes, MOp, Op, Place, UniformSource, V, Widen, Width};
 use super::ops::X;
-use super::select::{Lower, Val};
+use super::select::{Cmp, Lower, Run, Val};
 use super::skip::Entry;
-use lazuli_kernel::{DType, Inner, Inst, Nest, Scalar, Store, Value};
+use lazuli_kernel::{BinaryOp, DType, Inner, Inst, Nest, Scalar, Store, Value};
 
 /// How elements of a dtype become lanes (bf16 needs a shift after that).
 fn widen(d: DType) -> Widen {
@@ -48,7 +48,80 @@ impl Lower<'_> {
             };
             values[i] = Some(value);
         }
+        self.runs = vec![None; kernel.body.len()];
+        for (i, inst) in kernel.body.iter().enumerate() {
+            if let Inst::LoadAt { operand, index, mask: None } = *inst {
+                self.runs[i] = self.run(operand, index, &values, layout);
+            }
+        }
         values
+    }
+
+    /// Whether positions are consecutive along the vector axis: the sum of uniforms and of the loop counter.
+    fn run(&mut self, operand: u32, index: Value, uniform: &[Option<Val>], layout: &Layout) -> Option<Run> {
+        let kernel = self.kernel;
+        let dtype = kernel.operands[operand as usize].dtype;
+        if dtype == DType::Bool || dtype.itemsize() < 4 && !self.wide() || self.is_loaded(operand) {
+            return None;
+        }
+        let (mut rest, mut parts) = (index, Vec::new());
+        loop {
+            let of = |v: Value| uniform[v.0 as usize].map(|Val(v, _)| v);
+            match kernel.body[rest.0 as usize] {
+                Inst::Index(axis) if axis == kernel.vector_axis && kernel.rank > 0 => break,
+                Inst::Binary(BinaryOp::Add, a, b) => {
+                    let (part, other) = of(a).map(|v| (v, b)).or_else(|| of(b).map(|v| (v, a)))?;
+                    parts.push(part);
+                    rest = other;
+                }
+                _ => return None,
+            }
+        }
+        if parts.is_empty() {
+            return None;
+        }
+        let number = |s: &mut Self, offset| s.uniform(UniformSource::Block(offset), DType::I64).0;
+        let first = number(self, layout.index(kernel.vector_axis));
+        let (n, len) = (number(self, 8 * block::N as i32), number(self, layout.len(operand)));
+        self.in_uniform = true;
+        let start = parts.into_iter().fold(first, |sum, part| self.x(X::AddQ, &[sum, part]));
+        let (zero, last) = (self.c64(0), self.x(X::SubQ, &[len, n]));
+        let after = self.compare_int(Cmp::Ge, true, true, start, zero);
+        let before = self.compare_int(Cmp::Le, true, true, start, last);
+        let both = self.mask_and(after, before);
+        let inside = self.join_masks(both, both);
+        self.in_uniform = false;
+        self.make_global(Val(start, None));
+        self.make_global(Val(inside, None));
+        Some(Run { start, inside })
+    }
+
+    /// Elements at consecutive positions: loaded as they are if all of the row's lie within the array, else looked up one by one, by `look_up`.
+    fn load_run(&mut self, operand: u32, run: Run, look_up: impl FnOnce(&mut Self) -> Val) -> Val {
+        let dtype = self.kernel.operands[operand as usize].dtype;
+        let (double, first) = (dtype.itemsize() == 8, (self.copy * self.isa.lanes() * dtype.itemsize()) as i32);
+        if self.masked && !self.wide() {
+            // Other loads share these masks, which must not be computed behind a jump.
+            (0..3).for_each(|part| _ = self.tail_mask(part));
+        }
+        self.push(Op::Skip { when: false }, None, &[run.inside], None);
+        let loaded = self.load_from(At::Run { operand, start: run.start }, dtype, first);
+        self.push(Op::Land, None, &[], None);
+        self.push(Op::Skip { when: true }, None, &[run.inside], None);
+        let found = look_up(self);
+        self.push(Op::Land, None, &[], None);
+        match (loaded.1, found.1) {
+            (Some(high), Some(found_high)) if double => {
+                let masks = [0, 1].map(|h| self.mask_half(run.inside, h));
+                let low = self.blend(true, masks[0], loaded.0, found.0);
+                Val(low, Some(self.blend(true, masks[1], high, found_high)))
+            }
+            _ => Val(self.blend(false, run.inside, loaded.0, found.0), None),
+        }
+    }
+
+    fn is_loaded(&self, operand: u32) -> bool {
+        self.kernel.body.contains(&Inst::Load(operand))
     }
 
     /// The main line (several vectors, interleaved instruction by instruction) or the masked tail (one vector), of a body in this order.
@@ -99,7 +172,13 @@ impl Lower<'_> {
         match self.kernel.body[i] {
             Inst::Const(s) => self.constant(s),
             Inst::Load(o) => self.load(o),
-            Inst::LoadAt { operand, index, mask } => self.load_at(operand, at(index), mask.map(|m| at(m).0)),
+            Inst::LoadAt { operand, index, mask } => {
+                let (index, mask) = (at(index), mask.map(|m| at(m).0));
+                match self.runs[i] {
+                    Some(run) => self.load_run(operand, run, |s| s.load_at(operand, index, mask)),
+                    None => self.load_at(operand, index, mask),
+                }
+            }
             Inst::Index(axis) => self.counter(axis),
             Inst::Unary(op, a) => self.unary(op, d, at(a)),
             Inst::Binary(op, a, b) => self.binary(op, of(self, a), at(a), at(b)),
@@ -221,7 +300,7 @@ impl Lower<'_> {
 
     /// A vector of consecutive elements.
     fn load_from(&mut self, at: At, d: DType, disp: i32) -> Val {
-        let masks = self.masked && !self.wide() && matches!(at, At::Operand(_));
+        let masks = self.masked && !self.wide() && !matches!(at, At::Stage(_));
         if d.itemsize() == 8 {
             let half_bytes = 4 * self.isa.lanes() as i32;
             return self.halves(|s, h| {
@@ -297,8 +376,7 @@ impl Lower<'_> {
                 s.blend(true, above, last, low)
             }
         });
-        let is_loaded = self.kernel.body.contains(&Inst::Load(operand));
-        let mask = if is_loaded {
+        let mask = if self.is_loaded(operand) {
             let len = self.uniform(UniformSource::Block(layout.len(operand)), DType::I64);
             let any = self.truth(DType::I64, len).0;
             Some(mask.map_or(any, |m| self.mask_and(m, any)))

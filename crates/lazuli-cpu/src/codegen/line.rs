@@ -63,6 +63,8 @@ pub enum Width {
 pub enum At {
     /// Of an operand: from the element of the loop counter on.
     Operand(u32),
+    /// Of an operand: from the element on that a uniform says, which lies in the frame, and further by the loop counter.
+    Run { operand: u32, start: V },
     /// One of the frame's staging areas of 128 bytes.
     Stage(u32),
 }

@@ -55,6 +55,17 @@ pub struct Lower<'k> {
     pub distances: Vec<(u32, Val)>,
     /// Greatest position of operands read at computed ones.
     pub last_positions: Vec<(u32, V)>,
+    /// Of instructions that read at computed positions: those that are consecutive along the vector axis.
+    pub runs: Vec<Option<Run>>,
+}
+
+/// Consecutive positions along the vector axis.
+#[derive(Debug, Clone, Copy)]
+pub struct Run {
+    /// The first, of 64 bits.
+    pub start: V,
+    /// A bool: whether all of them lie within the array.
+    pub inside: V,
 }
 
 impl<'k> Lower<'k> {
@@ -76,6 +87,7 @@ impl<'k> Lower<'k> {
             uniforms: Vec::new(),
             distances: Vec::new(),
             last_positions: Vec::new(),
+            runs: Vec::new(),
         }
     }
 

@@ -26,6 +26,15 @@ impl Emitter<'_> {
     fn address(&mut self, at: At, disp: i32) -> MemoryOperand {
         match at {
             At::Stage(n) => mem(Register::RSP, STAGE * n as i64 + disp as i64),
+            At::Run { operand, start } => {
+                let scale = self.kernel.operands[operand as usize].dtype.itemsize() as u32;
+                let base = self.pointer(operand);
+                let start =
+                    self.memory(self.info[start.0 as usize].global.expect("what begins a run outlives its line"));
+                self.asm.rm(Code::Mov_r64_rm64, Register::RAX, start);
+                self.asm.rm(Code::Lea_r64_m, Register::R9, mem_index(base, Register::RAX, scale, 0));
+                mem_index(Register::R9, Register::RSI, scale, disp as i64)
+            }
             At::Operand(o) => {
                 let scale = self.kernel.operands[o as usize].dtype.itemsize() as u32;
                 let base = self.pointer(o);
@@ -42,7 +51,7 @@ impl Emitter<'_> {
     }
     /// AVX-512's mask of the live lanes, for operands in the tail.
     fn live(&self, at: At, half: u8, double: bool) -> Option<Register> {
-        let tail = self.wide() && self.part == Part::Tail && matches!(at, At::Operand(_));
+        let tail = self.wide() && self.part == Part::Tail && !matches!(at, At::Stage(_));
         tail.then_some(if double && half == 1 { Register::K6 } else { Register::K7 })
     }
 
