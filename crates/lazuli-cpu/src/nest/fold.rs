@@ -467,27 +467,67 @@ struct BestAt<'a, T> {
 
 impl<T: Element> Wide for BestAt<'_, T> {
     type Output = Option<usize>;
-    /// Looks for the value first, which goes by vectors, then for its place.
     #[inline(always)]
     fn compute(self) -> Option<usize> {
-        const LANES: usize = 64;
-        let BestAt { best, elements } = self;
-        let mut bests = [*elements.first()?; LANES];
-        let mut nans = [false; LANES];
-        let chunks = elements.chunks_exact(LANES);
-        let rest = chunks.remainder();
-        for chunk in chunks.chain([rest]) {
-            for ((b, nan), &x) in bests.iter_mut().zip(&mut nans).zip(chunk) {
-                *nan |= x.is_nan();
+        match self.elements.len() {
+            0 => None,
+            1..16 => Some(self.one_by_one()),
+            16..256 => Some(self.by_lanes::<16>()),
+            256.. => Some(self.by_lanes::<64>()),
+        }
+    }
+}
+
+impl<T: Element> BestAt<'_, T> {
+    #[inline(always)]
+    fn one_by_one(&self) -> usize {
+        let (mut best, mut at) = (self.elements[0], 0);
+        for (n, &x) in self.elements.iter().enumerate().skip(1) {
+            let takes = self.best.better(x, best);
+            best = if takes { x } else { best };
+            at = if takes { n } else { at };
+        }
+        at
+    }
+
+    /// Looks for the value first, by vectors of no fewer elements than there are lanes, then for its place.
+    #[inline(always)]
+    fn by_lanes<const LANES: usize>(&self) -> usize {
+        let &BestAt { best, elements } = self;
+        let (chunks, rest) = elements.as_chunks::<LANES>();
+        // What is left over is looked at with some of what comes before it.
+        let last: Option<&[T; LANES]> = if rest.is_empty() { None } else { elements.last_chunk() };
+        let mut bests = chunks[0];
+        let mut has_nan = false;
+        for chunk in chunks.iter().chain(last) {
+            has_nan |= chunk.iter().fold(false, |nan, x| nan | x.is_nan());
+            for (b, &x) in bests.iter_mut().zip(chunk) {
                 *b = if if best.largest { x > *b } else { x < *b } { x } else { *b };
             }
         }
-        if nans.contains(&true) {
-            return elements.iter().position(|x| x.is_nan());
+        if has_nan {
+            return first_of(elements, |x| x.is_nan());
         }
-        let all = bests.into_iter().reduce(|a, b| if best.better(b, a) { b } else { a })?;
-        elements.iter().position(|&x| x == all)
+        let mut width = LANES / 2;
+        while width > 0 {
+            let (low, high) = bests.split_at_mut(width);
+            for (b, &x) in low.iter_mut().zip(&high[..width]) {
+                *b = if if best.largest { x > *b } else { x < *b } { x } else { *b };
+            }
+            width /= 2;
+        }
+        let all = bests[0];
+        first_of(elements, |x| x == all)
     }
+}
+
+/// The first element of which this holds, which is among them: by blocks, of which all elements are looked at.
+#[inline(always)]
+fn first_of<T: Element>(elements: &[T], holds: impl Fn(T) -> bool) -> usize {
+    let has = |block: &[T]| block.iter().fold(false, |found, &x| found | holds(x));
+    let found = elements.chunks(64).enumerate().find(|(_, block)| has(block));
+    let (block, within) = found.expect("it is among them");
+    block * 64 + within.iter().position(|&x| holds(x)).expect("it is in this block")
 }
 
 impl<T: Element> Best for BestOf<T> {
