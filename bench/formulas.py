@@ -38,6 +38,21 @@ def mean_rows(xp, x):
     return x.mean(axis=0)
 
 
+def rotary(xp, x):
+    """A rotary embedding by one angle: half of each row turned into the other."""
+    half = x.shape[-1] // 2
+    turned = xp.concatenate([-x[..., half:], x[..., :half]], -1)
+    return x * 0.8 + turned * 0.6
+
+
+def argmax(xp, x):
+    return xp.argmax(x, -1)
+
+
+def rows_of_argmax(xp, x):
+    return x[xp.argmax(x, -1)]
+
+
 def exp_add(xp, x, y):
     return xp.exp(-x) + y
 
