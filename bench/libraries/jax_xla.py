@@ -11,7 +11,8 @@ import numpy as np
 
 xp = SimpleNamespace(
     erf=jax.scipy.special.erf, abs=jnp.abs, exp=jnp.exp, sin=jnp.sin, cos=jnp.cos, tanh=jnp.tanh, rsqrt=jax.lax.rsqrt,
-    softmax=jax.nn.softmax, logsumexp=jax.scipy.special.logsumexp, swapaxes=jnp.swapaxes,
+    softmax=jax.nn.softmax, logsumexp=jax.scipy.special.logsumexp, swapaxes=jnp.swapaxes, argmax=jnp.argmax,
+    concatenate=jnp.concatenate,
 )  # fmt: skip
 
 
