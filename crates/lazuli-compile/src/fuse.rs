@@ -10,6 +10,7 @@
 //!
 //! Reductions, scans, scatters, updates and library calls are *anchors*: each begins a kernel, but that reductions of one space join, and that a reduction joins the
 //! map that consumes it: at every point of its result (its epilogue), or at every point of what it reduces, where a row of that stays in the cache ([`loops`]).
+//! What is joined from parts is computed part by part, where a map needs it at its own points, and stored for all others.
 //! A matrix product joins the map that consumes it at every point of its result, too, and so do an update of a slice and one at computed positions, of a few
 //! elements or of whole rows.
 //!
