@@ -24,7 +24,7 @@ use again::{Notes, Pass, Recipe, Written};
 use body::{Body, Part};
 pub(crate) use finish::Launch;
 use finish::{Ending, finish};
-pub(crate) use join::joined_axis;
+pub(crate) use join::is_joined;
 use lazuli_ir::prim::Library;
 use lazuli_ir::{
     Atom, Aval, Error, Extents, Graph, Index, Ix, Lane, Lowering, Number, Prim, Result, Shape, Var, shape, small,
@@ -150,6 +150,7 @@ struct Lowerer<'a> {
     passes: Option<Vec<Pass>>,
     sources: Vec<WorkSource>,
     in_parts: Vec<BufferId>,
+    /// Whether anything is put together from parts.
     has_joins: bool,
 }
 
@@ -177,7 +178,7 @@ impl<'a> Lowerer<'a> {
             passes: Some(Vec::new()),
             sources: Vec::new(),
             in_parts: Vec::new(),
-            has_joins: graph.equations.iter().any(|e| joined_axis(e).is_some()),
+            has_joins: graph.equations.iter().any(is_joined),
         };
         for (&v, layout) in graph.inputs.iter().zip(inputs) {
             let aval = &graph.avals[v.0 as usize];

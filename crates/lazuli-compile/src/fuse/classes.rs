@@ -2,6 +2,7 @@
 
 use super::loops::Mask;
 use super::{Fuser, NONE, Placement, regroups, same_points};
+use crate::lower::is_joined;
 use lazuli_ir::{Atom, Graph, Prim, Shape, Var, shape};
 use smallvec::{SmallVec, smallvec};
 
@@ -81,7 +82,7 @@ impl<'a> Fuser<'a> {
             prim if regroups(prim) => class,
             prim if prim.is_view() => self.other((class, user, Shape::new())),
             Prim::Reduce(_) | Prim::ArgReduce(_) => class,
-            Prim::Concatenate(_) => {
+            _ if is_joined(e) => {
                 let k = e.inputs.iter().position(|a| *a == Atom::Var(v)).unwrap_or(0);
                 let part = self.other((class, user, smallvec![k]));
                 if let Class::Other(n) = part

@@ -1,6 +1,6 @@
 //! What an equation costs to compute at one point: the instructions that it emits.
 
-use crate::lower::joined_axis;
+use crate::lower::is_joined;
 use lazuli_ir::prims::Cast;
 use lazuli_ir::{Arithmetic, Atom, Binary, Equation, Graph, Index, Ix, Lane, Number, Pointwise, Prim, Ternary, Unary};
 use lazuli_kernel::hash::Map;
@@ -23,7 +23,7 @@ enum Elementwise {
 
 /// Instructions of a pointwise equation at one point, loads and parameters not counted; none for a view, and for what is joined from parts, which the loop is cut for.
 pub(super) fn cost(graph: &Graph, e: &Equation) -> u32 {
-    if e.prim.is_view() || joined_axis(e).is_some() {
+    if e.prim.is_view() || is_joined(e) {
         return 0;
     }
     let op = match e.prim {

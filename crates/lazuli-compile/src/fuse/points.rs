@@ -3,7 +3,7 @@
 use super::cost::cost;
 use super::schedule::{boundaries, nested};
 use super::{Class, Fuser, Loop, MOST_VIEWS, Placement, same_points};
-use crate::lower::joined_axis;
+use crate::lower::is_joined;
 use lazuli_ir::{Atom, Equation, Prim, Var, shape, small};
 use smallvec::{SmallVec, smallvec};
 
@@ -86,7 +86,7 @@ impl<'a> Fuser<'a> {
         }
         self.raise_over_host(v, &demands, |f, d| f.stores_at(d));
         let height = self.height_for(v, &demands);
-        let is_cut = joined_axis(e).is_none() || demands.iter().all(|d| self.is_cut(d.kernel));
+        let is_cut = !is_joined(e) || demands.iter().all(|d| self.is_cut(d.kernel));
         let joined = if is_cut { self.join(&mut demands, height, i, cost) } else { None };
         let kernel = match joined {
             Some(kernel) => kernel,

@@ -1,7 +1,7 @@
 //! Whether a value is computed where it is needed, or stored.
 
 use super::{Class, Fuser, Placement, operands};
-use crate::lower::joined_axis;
+use crate::lower::is_joined;
 use lazuli_ir::{Equation, Var, shape};
 use smallvec::SmallVec;
 
@@ -25,7 +25,7 @@ impl Fuser<'_> {
             return Err("the kernel would be too large");
         }
         let own = matches!(demands, [d] if self.stores_at(d));
-        if joined_axis(e).is_some() && !(own && self.is_cut(demands[0].kernel)) {
+        if is_joined(e) && !(own && self.is_cut(demands[0].kernel)) {
             return Err("its parts are computed one after another");
         }
         if own {

@@ -326,6 +326,11 @@ impl Body {
         self.known.insert((v, id), lane);
     }
 
+    /// Whether a value of this was asked for at several indices.
+    pub fn is_needed_elsewhere(&self, v: Var) -> bool {
+        self.known.keys().filter(|(known, _)| *known == v).nth(1).is_some()
+    }
+
     /// Declares that `v` has a value where that is [defined](Self::define), and nowhere else.
     pub fn give(&mut self, v: Var) {
         self.given = Some(v);
