@@ -127,11 +127,11 @@ def _part(op: str, a: array, start: array, axes: Sequence[int], sizes: Sequence[
         if n < 0 or n > a.shape[k]:
             raise ValueError(f"[{op}] a part of extent {n} does not fit axis {k} of an array of shape {a.shape}")
         if k not in named:
-            index.append(builtins.slice(None, n))
+            # All of an axis without its extent being read, which stays symbolic.
+            index.append(builtins.slice(None, None if n == a.shape[k] else n))
             continue
         grid = _c.arange(n)
         if k in axes:
-            # Extents stay symbolic in a shapeless function.
             last = _c.subtract(a.shape[k], n)
             grid = grid + _c.maximum(_c.minimum(start[axes.index(k)], last), 0)
         index.append(grid.reshape([-1 if j == k else 1 for j in named]))
@@ -157,7 +157,8 @@ def slice(a: array, start_indices: array, axes: Sequence[int], slice_size: Seque
     sizes = list(slice_size)
     if len(sizes) != a.ndim:
         raise ValueError(f"[slice] slice_size has {len(sizes)} extents, and the array {a.ndim} dimensions")
-    return a[_part("slice", a, start_indices, axes, sizes)]
+    part = _part("slice", a, start_indices, axes, sizes)
+    return a[part] if all(n > 0 for n in sizes) else _c.zeros(sizes, a.dtype)
 
 
 def slice_update(a: array, update: array, start_indices: array, axes: Sequence[int], *, stream: Any = None) -> array:
@@ -176,8 +177,9 @@ def slice_update(a: array, update: array, start_indices: array, axes: Sequence[i
     a, update = _as_array("slice_update", a), _as_array("slice_update", update)
     if update.ndim != a.ndim:
         raise ValueError(f"[slice_update] an update of shape {update.shape} for an array of shape {a.shape}")
-    out = array(a)
-    out[_part("slice_update", a, start_indices, axes, update.shape)] = update
+    part, out = _part("slice_update", a, start_indices, axes, update.shape), array(a)
+    if all(n > 0 for n in update.shape):
+        out[part] = update
     return out
 
 

@@ -345,10 +345,30 @@ pub(crate) fn parts(a: &Array, n: usize, axis: usize) -> Result<Vec<Array>> {
 /// ```
 #[track_caller]
 pub fn pad(a: &Array, widths: &[(usize, usize)], value: Scalar) -> Result<Array> {
+    pad_with(a, widths, &Array::scalar(value))
+}
+
+/// The same by an array of one element, converted to the dtype of the other.
+///
+/// ```
+/// use lazuli_core::{array, ops};
+/// let x = ops::pad_with(&array([1, 2]), &[(1, 2)], &array([7.5]))?;
+/// assert_eq!(x.to_vec::<i32>(), [7, 1, 2, 7, 7]);
+/// # Ok::<(), lazuli_core::Error>(())
+/// ```
+#[track_caller]
+pub fn pad_with(a: &Array, widths: &[(usize, usize)], value: &Array) -> Result<Array> {
     check_widths(a, widths)?;
+    let one = squeeze(value, None)?;
+    if one.ndim() > 0 {
+        let message =
+            format!("the padding value must have one element, and has shape {}", shape::show(&value.aval().shape));
+        return Err(Error::value("pad", message));
+    }
+    let value = astype(&one, a.dtype())?;
     let low = widths.iter().map(|w| w.0).collect();
     let high = widths.iter().map(|w| w.1).collect();
-    apply(Pad { low, high }, &[a, &Array::scalar(value)])
+    apply(Pad { low, high }, &[a, &value])
 }
 
 fn check_widths(a: &Array, widths: &[(usize, usize)]) -> Result<()> {

@@ -183,17 +183,25 @@ impl<N: Copy> Access<N> {
         if cx.is(step, 0) {
             return Some(false);
         }
-        let (own, others) = (self.map.within(cx, step)?.span(cx)?, other.map.within(cx, step)?.span(cx)?);
-        let mut bytes = |base: N, (low, high): Span<N>| {
-            let back = cx.times(low, -1)?;
-            Some((cx.sum(base, low)?, cx.sum(high, back)?))
-        };
-        let ((begin, length), (next, others)) = (bytes(self.base, own)?, bytes(other.base, others)?);
-        let back = cx.times(begin, -1)?;
-        let apart = cx.sum(next, back)?;
-        let gap = cx.compute(Operation::Remainder, apart, step)?;
-        let end = cx.sum(gap, others)?;
+        let (begin, length) = self.stretch(cx, step)?;
+        let (gap, end) = other.stretch_from(cx, begin, step)?;
         Some(!cx.less(gap, length) && !cx.less(step, end))
+    }
+
+    /// Of all that is touched, moved by multiples of `step` bytes into one stretch: the first byte, and how many there are.
+    fn stretch<A: Arithmetic<N = N>>(&self, cx: &mut A, step: N) -> Option<(N, N)> {
+        let (low, high) = self.map.within(cx, step)?.span(cx)?;
+        let back = cx.times(low, -1)?;
+        Some((cx.sum(self.base, low)?, cx.sum(high, back)?))
+    }
+
+    /// That from another first byte on, in stretches that begin there: where it begins, and where it ends.
+    fn stretch_from<A: Arithmetic<N = N>>(&self, cx: &mut A, first: N, step: N) -> Option<Span<N>> {
+        let (begin, length) = self.stretch(cx, step)?;
+        let back = cx.times(first, -1)?;
+        let apart = cx.sum(begin, back)?;
+        let gap = cx.compute(Operation::Remainder, apart, step)?;
+        Some((gap, cx.sum(gap, length)?))
     }
 }
 
@@ -388,6 +396,12 @@ impl<N: Copy> Accesses<N> {
             let (a, b) = (at(a), at(b));
             a.space.cmp(&b.space).then_with(|| cx.compare(a.span.0, b.span.0))
         });
+        let is_one_space = |a: &u32, b: &u32| at(*a).space == at(*b).space;
+        let apart: Vec<Space> = writes
+            .chunk_by(is_one_space)
+            .filter(|all| all.len() > MANY && self.are_columns(cx, all).unwrap_or(false))
+            .map(|all| at(all[0]).space)
+            .collect();
         let mut ends: Vec<N> = Vec::with_capacity(writes.len());
         for (n, &write) in writes.iter().enumerate() {
             let end = at(write).span.1;
@@ -396,6 +410,10 @@ impl<N: Copy> Accesses<N> {
         }
         self.crowd.iter().any(|&number| {
             let a = at(number);
+            if a.writes && apart.contains(&a.space) {
+                // The reads are compared with it.
+                return false;
+            }
             let (low, high) = a.span;
             let first = writes.partition_point(|&w| at(w).space < a.space);
             let last =
@@ -403,6 +421,29 @@ impl<N: Copy> Accesses<N> {
             let first = first + ends[first..last].partition_point(|&end| !cx.less(low, end));
             writes[first..last].iter().any(|&write| number != write && a.meets(cx, at(write)))
         })
+    }
+
+    /// Whether these writes of one space are columns of one array, of which none meets another.
+    fn are_columns<A: Arithmetic<N = N>>(&self, cx: &mut A, writes: &[u32]) -> Option<bool> {
+        let first = &self.list[writes[0] as usize];
+        for &(extent, stride) in first.map.axes.iter().rev() {
+            let row = cx.magnitude(stride)?;
+            let row = cx.times(row, first.map.itemsize)?;
+            if !cx.is_many(extent) || cx.is(row, 0) {
+                continue;
+            }
+            let (begin, _) = first.stretch(cx, row)?;
+            let mut columns = Vec::with_capacity(writes.len());
+            for &write in writes {
+                columns.push(self.list[write as usize].stretch_from(cx, begin, row)?);
+            }
+            columns.sort_by(|(a, _), (b, _)| cx.compare(*a, *b));
+            let (_, end) = columns[columns.len() - 1];
+            if !cx.less(row, end) && columns.windows(2).all(|w| !cx.less(w[1].0, w[0].1)) {
+                return Some(true);
+            }
+        }
+        Some(false)
     }
 
     /// Why an output cannot take over an input, both of which there are.
@@ -431,3 +472,5 @@ impl<N: Copy> Accesses<N> {
 
 /// So many pairs of accesses are all compared.
 const FEW: usize = 256;
+/// More writes of one space are looked at as columns first.
+const MANY: usize = 16;

@@ -434,6 +434,31 @@ fn bindings_do_not_meet() {
 }
 
 #[test]
+fn columns_do_not_meet() {
+    use Slot::*;
+    let text = "kernel rank 2 vector 1 (in u8 strided, out u8 strided) { %0 = load 0 map { store 1 <- %0 } }";
+    // Two rows of columns, each of three elements, in any order: all of them at once, and a few by pairs.
+    let check = |want: &str, begins: &[usize], row: isize| {
+        let bindings = begins.iter().map(|&begin| {
+            let to = arg(Temp { offset: 0, nbytes: 128 }, begin, &[row, 1]);
+            Binding { extents: [2, 3].into_iter().collect(), args: vec![arg(Input(0), 0, &[0, 1]), to], params: vec![] }
+        });
+        check_plan(want, vec![Step::Launch { kernel: kernel(text), bindings: bindings.collect() }], &[]);
+    };
+    for count in [3, 20] {
+        let row = 3 * count as isize;
+        let all: Vec<usize> = (0..count).map(|k| 3 * (7 * k % count)).collect();
+        check("ok", &all, row);
+        check("a store may hit", &all, row - 1);
+        for n in 0..count {
+            let moved =
+                |by: usize| all.iter().enumerate().map(|(k, &begin)| if k == n { begin + by } else { begin }).collect();
+            check("a store may hit", &Vec::from_iter::<Vec<usize>>(moved(1)), row);
+        }
+    }
+}
+
+#[test]
 fn donated_inputs_are_not_read_again() {
     use Slot::*;
     let copy =

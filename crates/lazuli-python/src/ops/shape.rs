@@ -381,6 +381,9 @@ fn padded(a: &Array, pad_width: &Bound<'_, PyAny>, mode: &str, constant: Option<
     let widths = widths(pad_width, a.ndim())?;
     match mode {
         "constant" => {
+            if let Some(value @ (Arg::Array(_) | Arg::Number(_))) = &constant {
+                return wrap(|| ops::pad_with(a, &widths, &ops::Operand::array(value, Some(a.dtype()))));
+            }
             let value = constant.map_or(Ok(Scalar::zero(a.dtype())), |v| scalar("pad", &v, a.dtype()))?;
             wrap(|| ops::pad(a, &widths, value))
         }
