@@ -33,8 +33,8 @@ use lazuli_kernel::interrupt::poll_at;
 use lazuli_kernel::{Arg, HostCall, Layout, LibraryCall, Nest, Plan, Role, Store, Value};
 use outside::OnlyUsers;
 pub(crate) use outside::transpose_of;
+use places::Places;
 pub(crate) use places::{BufferId, Held, Place};
-use places::{CHAIN, Places};
 use smallvec::{SmallVec, smallvec};
 use std::sync::Arc;
 
@@ -340,13 +340,10 @@ impl<'a> Lowerer<'a> {
     fn boundaries(&self, stores: &[Var]) -> SmallVec<[Var; 4]> {
         let mut shaped: SmallVec<[Var; 4]> = SmallVec::new();
         for &v in stores {
-            let (mut v, mut depth) = (v, 0);
             shaped.push(v);
-            while let Some(e) = self.graph.equations.get(self.places.producer_of(v) as usize)
-                && let (true, Some(&Atom::Var(input))) = (e.prim.is_view() && depth < CHAIN, e.inputs.first())
-            {
-                shaped.push(input);
-                (v, depth) = (input, depth + 1);
+            let e = &self.graph.equations[self.places.producer(v) as usize];
+            if let (true, Some(Atom::Var(input))) = (e.prim.is_view(), e.inputs.first()) {
+                shaped.push(*input);
             }
         }
         shaped

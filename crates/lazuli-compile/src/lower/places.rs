@@ -97,13 +97,9 @@ impl Places {
     }
     /// The equation that defines a variable that is not an input.
     pub fn producer(&self, v: Var) -> u32 {
-        let equation = self.producer_of(v);
+        let equation = self.producers[v.0 as usize];
         assert_ne!(equation, NONE, "every input has a place");
         equation
-    }
-    /// The equation that defines a variable, beyond all of them for an input.
-    pub fn producer_of(&self, v: Var) -> u32 {
-        self.producers[v.0 as usize]
     }
     #[inline]
     pub fn of(&mut self, graph: &Graph, v: Var) -> Option<&Place> {

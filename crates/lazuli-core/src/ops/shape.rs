@@ -460,6 +460,11 @@ pub fn tile(a: &Array, reps: &[usize]) -> Result<Array> {
     let mut to = expanded.dims().extents();
     at.iter().zip(&counts).for_each(|(&at, &count)| to[at as usize] = count.into());
     let copies = broadcast_to(&expanded, &to)?;
+    if !is_symbolic(a) {
+        // At once, so that a kernel's loops are those of the copies.
+        let dims = [&vec![1; lacking][..], &a.aval().shape].concat();
+        return reshape(&copies, (0..rank).map(|axis| dims[axis] * times(axis, rank)).collect::<Vec<usize>>());
+    }
     at[lacking..].iter().rev().try_fold(copies, |copies, &at| flatten(&copies, at, at + 1))
 }
 
