@@ -1,6 +1,6 @@
 //! The elementwise functions: from the op table, one function per row.
 
-use super::{Operand, apply, beside};
+use super::{Operand, Weak, apply, beside};
 use crate::array::Array;
 use lazuli_ir::prims::Cast;
 use lazuli_ir::{Accepts, Binary, DType, Error, Prim, Result, Ternary, Unary};
@@ -53,8 +53,13 @@ pub fn unary(op: Unary, a: &Array) -> Result<Array> {
 /// ```
 #[track_caller]
 pub fn binary(op: Binary, a: impl Operand, b: impl Operand) -> Result<Array> {
+    let is_two = matches!(b.weak(), Some(Weak::Int(2))) || b.weak() == Some(Weak::Float(2.0));
     let (a, b) = promoted(op.row().name, &a, &b)?;
     let dtype = lift(op.row().accepts, a.dtype());
+    if op == Binary::Power && is_two && !dtype.is_complex() {
+        // The same bits, without a logarithm.
+        return apply(Unary::Square, &[&astype(&a, dtype)?]);
+    }
     apply(op, &[&astype(&a, dtype)?, &astype(&b, dtype)?])
 }
 
