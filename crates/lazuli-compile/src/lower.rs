@@ -314,9 +314,12 @@ impl<'a> Lowerer<'a> {
     #[inline(never)]
     fn map(&mut self, stores: &[Var], splits: &[Var]) -> Result<()> {
         let graph = self.graph;
-        let stores: SmallVec<[Var; 4]> = small(stores.iter().copied().filter(|&v| self.places.of(graph, v).is_none()));
-        let Some(&first) = stores.first() else { return Ok(()) };
+        let mut stores: SmallVec<[Var; 4]> = stores.into();
+        stores.retain(|v| self.places.of(graph, *v).is_none());
         let cuts = self.cuts(&stores)?;
+        // Some of them may have been put there for that.
+        stores.retain(|v| self.places.of(graph, *v).is_none());
+        let Some(&first) = stores.first() else { return Ok(()) };
         if self.launch_again(Held::Var(first), &stores) || !cuts.is_empty() && self.map_by_parts(&cuts, &stores) {
             return Ok(());
         }

@@ -8,7 +8,7 @@ use super::{Body, Group, Held, Lowerer, store_lane};
 use lazuli_ir::prims::{Concatenate, Pad};
 use lazuli_ir::{Arithmetic, Equation, Extents, Graph, Ix, Number, Operation, Prim, Result, Shape, Var};
 use lazuli_kernel::Nest;
-use lazuli_kernel::hash::Map;
+use lazuli_kernel::hash::Set;
 use smallvec::SmallVec;
 use std::cmp::Ordering;
 
@@ -52,13 +52,13 @@ impl Lowerer<'_> {
         }
         let graph = self.graph;
         let mut wanted: SmallVec<[Var; 8]> = of.collect();
-        let mut seen = Map::default();
+        let mut seen = Set::default();
         while let Some(v) = wanted.pop() {
             if self.places.of(graph, v).is_some() {
                 continue;
             }
             let equation = self.places.producer(v);
-            if seen.insert(equation, ()).is_none() {
+            if seen.insert(equation) {
                 let e = &graph.equations[equation as usize];
                 found.extend(is_joined(e).then_some(equation));
                 wanted.extend(e.inputs.iter().filter_map(|a| a.var()));
@@ -92,7 +92,7 @@ impl Lowerer<'_> {
     /// What is joined for a map that stores these variables: what it is cut by is returned, all else put into memory.
     pub(super) fn cuts(&mut self, stores: &[Var]) -> Result<SmallVec<[u32; 2]>> {
         let graph = self.graph;
-        let size = self.aval(stores[0]).size();
+        let size = stores.first().map_or(0, |&v| self.aval(v).size());
         if size == 0 {
             return Ok(SmallVec::new());
         }
