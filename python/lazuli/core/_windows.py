@@ -115,14 +115,18 @@ def as_strided(
     return _c.take(a.reshape(-1), at)
 
 
-def _part(op: str, a: array, start: array, axes: Sequence[int], sizes: Sequence[int]) -> tuple[Any, ...]:
-    """The index of a part that begins at ``start``; parts that would leave the array are moved inside."""
+def _part(
+    op: str, a: array, start: array, axes: Sequence[int], sizes: Sequence[int], *, from_first: bool
+) -> tuple[Any, ...]:
+    """The index of a part that begins at ``start``; parts that would leave the array are moved inside.
+
+    It has positions along the axes that are named and those between, with ``from_first`` along all before, and rows behind.
+    """
     start, axes = _as_array(op, start).reshape(-1), _axes(op, axes, a.ndim)
     if start.size != len(axes):
         raise ValueError(f"[{op}] {start.size} start indices were given for {len(axes)} axes")
     index: list[Any] = []
-    # Positions along the axes that are named and those between, rows behind; of what is written also before, for its rows to lie one behind another.
-    named = range(min(axes, default=0) if op == "slice" else 0, max(axes, default=-1) + 1)
+    named = range(0 if from_first else min(axes, default=0), max(axes, default=-1) + 1)
     for k, n in enumerate(sizes):
         if n < 0 or n > a.shape[k]:
             raise ValueError(f"[{op}] a part of extent {n} does not fit axis {k} of an array of shape {a.shape}")
@@ -157,7 +161,7 @@ def slice(a: array, start_indices: array, axes: Sequence[int], slice_size: Seque
     sizes = list(slice_size)
     if len(sizes) != a.ndim:
         raise ValueError(f"[slice] slice_size has {len(sizes)} extents, and the array {a.ndim} dimensions")
-    part = _part("slice", a, start_indices, axes, sizes)
+    part = _part("slice", a, start_indices, axes, sizes, from_first=False)
     return a[part] if all(n > 0 for n in sizes) else _c.zeros(sizes, a.dtype)
 
 
@@ -177,7 +181,8 @@ def slice_update(a: array, update: array, start_indices: array, axes: Sequence[i
     a, update = _as_array("slice_update", a), _as_array("slice_update", update)
     if update.ndim != a.ndim:
         raise ValueError(f"[slice_update] an update of shape {update.shape} for an array of shape {a.shape}")
-    part, out = _part("slice_update", a, start_indices, axes, update.shape), array(a)
+    # Rows that are written lie one behind another.
+    part, out = _part("slice_update", a, start_indices, axes, update.shape, from_first=True), array(a)
     if all(n > 0 for n in update.shape):
         out[part] = update
     return out

@@ -82,21 +82,18 @@ impl<'a> Fuser<'a> {
             prim if regroups(prim) => class,
             prim if prim.is_view() => self.other((class, user, Shape::new())),
             Prim::Reduce(_) | Prim::ArgReduce(_) => class,
-            _ if is_joined(e) => {
+            // Gathers and the like, and anchors that are no reductions, have indices of their own for each operand.
+            _ => {
                 let k = e.inputs.iter().position(|a| *a == Atom::Var(v)).unwrap_or(0);
-                let part = self.other((class, user, smallvec![k]));
-                if let Class::Other(n) = part
+                let own = self.other((class, user, smallvec![k]));
+                if let Class::Other(n) = own
+                    && is_joined(e)
                     && self.kernel(kernel).stores_at(class)
                     && self.is_cut(kernel)
                 {
                     self.others[n as usize].points = Some(shape::size(shape));
                 }
-                part
-            }
-            // Gathers and the like, and anchors that are no reductions, have indices of their own for each operand.
-            _ => {
-                let k = e.inputs.iter().position(|a| *a == Atom::Var(v)).unwrap_or(0);
-                self.other((class, user, smallvec![k]))
+                own
             }
         }
     }

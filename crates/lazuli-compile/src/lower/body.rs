@@ -51,8 +51,8 @@ pub(super) struct Body {
     abandoned: Map<(Var, IndexId), Tape>,
     depth: usize,
     missing: Option<(Var, Index)>,
-    /// A variable that nothing computes here: it has a value where it was [defined](Self::define), and no other.
-    given: Option<Var>,
+    /// Variables that nothing computes here: they have values where those were [defined](Self::define), and no others.
+    given: SmallVec<[Var; 1]>,
     /// Whether that was asked for elsewhere. What was written then is of no use.
     pub is_stray: bool,
     /// For a [recipe](super::again), if one is wanted.
@@ -144,7 +144,8 @@ impl Body {
         indices.clear();
         self.forget();
         self.tape = Tape::default();
-        (self.depth, self.missing, self.given, self.is_stray) = (0, None, None, false);
+        self.given.clear();
+        (self.depth, self.missing, self.is_stray) = (0, None, false);
         self.notes = notes;
     }
 
@@ -326,14 +327,9 @@ impl Body {
         self.known.insert((v, id), lane);
     }
 
-    /// Whether a value of this was asked for at several indices.
-    pub fn is_needed_elsewhere(&self, v: Var) -> bool {
-        self.known.keys().filter(|(known, _)| *known == v).nth(1).is_some()
-    }
-
     /// Declares that `v` has a value where that is [defined](Self::define), and nowhere else.
     pub fn give(&mut self, v: Var) {
-        self.given = Some(v);
+        self.given.push(v);
     }
 
     /// Forgets the values of the body: what follows is an epilogue.
@@ -364,7 +360,7 @@ impl Body {
         if let Some(&lane) = self.known.get(&key) {
             return lane;
         }
-        if self.given == Some(v) {
+        if self.given.contains(&v) {
             self.is_stray = true;
             return self.zero(dtype);
         }

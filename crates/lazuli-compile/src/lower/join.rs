@@ -122,7 +122,7 @@ impl Lowerer<'_> {
                 continue;
             }
             let written = self.part(&mut body, cuts, &piece, stores);
-            if !are_affine(&written) || body.is_needed_elsewhere(last.outputs[0]) {
+            if !are_affine(&written) || body.is_stray {
                 self.spare = Some(body);
                 return false;
             }
@@ -161,6 +161,7 @@ impl Lowerer<'_> {
             let value =
                 body.operand(graph, &mut self.places, equation, piece.input, if is_scalar { &[] } else { &point });
             body.define(e.outputs[0], at.clone(), value);
+            body.give(e.outputs[0]);
         }
         self.eval_all(body, stores, &at, &whole)
     }

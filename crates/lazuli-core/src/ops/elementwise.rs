@@ -53,10 +53,11 @@ pub fn unary(op: Unary, a: &Array) -> Result<Array> {
 /// ```
 #[track_caller]
 pub fn binary(op: Binary, a: impl Operand, b: impl Operand) -> Result<Array> {
-    let is_two = matches!(b.weak(), Some(Weak::Int(2))) || b.weak() == Some(Weak::Float(2.0));
+    let is_square =
+        op == Binary::Power && b.weak().is_some_and(|number| [Weak::Int(2), Weak::Float(2.0)].contains(&number));
     let (a, b) = promoted(op.row().name, &a, &b)?;
     let dtype = lift(op.row().accepts, a.dtype());
-    if op == Binary::Power && is_two && !dtype.is_complex() {
+    if is_square && !dtype.is_complex() {
         // The same bits, without a logarithm.
         return apply(Unary::Square, &[&astype(&a, dtype)?]);
     }

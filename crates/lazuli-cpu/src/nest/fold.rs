@@ -436,6 +436,14 @@ impl<T: Element> BestOf<T> {
         let beats = if self.largest { element > best } else { element < best };
         !best.is_nan() & (element.is_nan() | beats)
     }
+
+    /// The better of each two numbers, none of which is a NaN.
+    #[inline(always)]
+    fn keep(&self, bests: &mut [T], others: &[T]) {
+        for (b, &x) in bests.iter_mut().zip(others) {
+            *b = if if self.largest { x > *b } else { x < *b } { x } else { *b };
+        }
+    }
 }
 
 /// Takes each element, all at this position, into the best of its own.
@@ -501,9 +509,7 @@ impl<T: Element> BestAt<'_, T> {
         let mut has_nan = false;
         for chunk in chunks.iter().chain(last) {
             has_nan |= chunk.iter().fold(false, |nan, x| nan | x.is_nan());
-            for (b, &x) in bests.iter_mut().zip(chunk) {
-                *b = if if best.largest { x > *b } else { x < *b } { x } else { *b };
-            }
+            best.keep(&mut bests, chunk);
         }
         if has_nan {
             return first_of(elements, |x| x.is_nan());
@@ -511,9 +517,7 @@ impl<T: Element> BestAt<'_, T> {
         let mut width = LANES / 2;
         while width > 0 {
             let (low, high) = bests.split_at_mut(width);
-            for (b, &x) in low.iter_mut().zip(&high[..width]) {
-                *b = if if best.largest { x > *b } else { x < *b } { x } else { *b };
-            }
+            best.keep(low, &high[..width]);
             width /= 2;
         }
         let all = bests[0];
